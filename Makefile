@@ -1,0 +1,64 @@
+# Two commands do all the set-up: `make demo` runs the main job, `make test` passes the tests.
+#
+#   make demo                     sample studies through the whole pipeline; the UI stays up
+#   make demo ONCE=1 INPUT=folder-of-accession-folders OUT=results
+#   make test                     lint, types, unit, policy and end-to-end tests
+#   make install                  .venv with .venv/bin/sendit
+
+PYTHON ?= python3
+VENV := .venv
+DEMO_VENV := .venv-demo
+UV := $(VENV)/bin/uv
+UV_INSTALL := $(UV) pip install --quiet --require-hashes --compile-bytecode
+LOCK := $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet
+
+.PHONY: install install-test install-demo demo test check unit lock clean
+
+install: $(VENV)/.installed
+
+$(UV): requirements-uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
+		{ echo "sendit needs Python 3.11 or 3.12; say which: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.txt
+	@touch $@
+
+$(VENV)/.installed: $(UV) requirements.txt pyproject.toml
+	$(UV_INSTALL) --python $(VENV)/bin/python -r requirements.txt
+	$(UV) pip install --quiet --python $(VENV)/bin/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed requirements-test.txt
+	$(UV_INSTALL) --python $(VENV)/bin/python -r requirements-test.txt
+	@touch $@
+
+$(DEMO_VENV)/.installed: $(UV) demo/requirements.txt
+	$(UV) venv --quiet --clear --python $(VENV)/bin/python $(DEMO_VENV)
+	$(UV_INSTALL) --python $(DEMO_VENV)/bin/python -r demo/requirements.txt
+	@touch $@
+
+install-test: $(VENV)/.installed-test
+install-demo: $(DEMO_VENV)/.installed
+
+demo: $(VENV)/.installed $(DEMO_VENV)/.installed
+	@$(DEMO_VENV)/bin/python -m demo $(if $(ONCE),--once) $(if $(INPUT),--input '$(INPUT)') $(if $(OUT),--out '$(OUT)')
+
+check: $(VENV)/.installed-test
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+unit: $(VENV)/.installed-test
+	$(VENV)/bin/python -m pytest -m "not airflow and not e2e"
+
+test: check $(DEMO_VENV)/.installed
+	$(VENV)/bin/python -m pytest
+
+lock: $(UV)
+	$(LOCK) requirements.in -o requirements.txt
+	$(LOCK) requirements-test.in -o requirements-test.txt
+	$(LOCK) demo/requirements.in -o demo/requirements.txt
+	echo 'uv==0.13.9' | $(LOCK) - -o requirements-uv.txt
+
+clean:
+	rm -rf $(VENV) $(DEMO_VENV) .demo build

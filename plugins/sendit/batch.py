@@ -1,0 +1,99 @@
+"""The batch: one folder, one accession number, one study; and what becomes of its files."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+BATCH_ID = re.compile(r"b[0-9a-f]{16}")
+
+
+def new_batch_id() -> str:
+    """Return a fresh opaque id: random, so that nothing about the folder can be read from it."""
+    return f"b{secrets.token_hex(8)}"
+
+
+class Status(StrEnum):
+    """Where a batch is; the words are the 2017 service's."""
+
+    NEW = "NEW"
+    QUEUE = "QUEUE"
+    PROCESSING = "PROCESSING"
+    DONEPROCESSING = "DONEPROCESSING"
+    EMPTY = "EMPTY"
+    ERROR = "ERROR"
+    DONE = "DONE"
+
+
+class Outcome(StrEnum):
+    """What became of one received file. Each file has exactly one."""
+
+    DELIVERED = "delivered"
+    FILTERED = "filtered"
+    QUARANTINED = "quarantined"
+    DUPLICATE = "duplicate"
+
+
+class Reason(StrEnum):
+    """Why a file was quarantined or is a duplicate (filters give their own label instead)."""
+
+    EMPTY_FILE = "empty file"
+    NOT_DICOM = "not DICOM"
+    TRUNCATED = "truncated"
+    UNREADABLE = "unreadable"
+    MALFORMED = "malformed DICOM"
+    DICOMDIR = "DICOMDIR"
+    NOT_A_FILE = "not a regular file"
+    LINK = "symbolic link"
+    DUPLICATE_INSTANCE = "duplicate SOPInstanceUID"
+    MISSING_UID = "missing study, series or instance UID"
+    SEVERAL_STUDIES = "more than one study in the folder"
+    SEVERAL_PATIENTS = "more than one patient in the folder"
+    UNSUPPORTED = "unsupported transfer syntax"
+    CHANGED = "changed since import"
+    NOT_CLEANABLE = "cannot be proven clean"
+
+
+@dataclass(slots=True)
+class Counts:
+    """How many files a batch received, and what became of them."""
+
+    received: int = 0
+    delivered: int = 0
+    filtered: int = 0
+    quarantined: int = 0
+    duplicate: int = 0
+
+    @property
+    def conserved(self) -> bool:
+        """Whether every received file is accounted for."""
+        return self.received == (self.delivered + self.filtered + self.quarantined + self.duplicate)
+
+
+@dataclass(slots=True)
+class InstanceRecord:
+    """One file of a batch, as import found it. Kept in the working folder only.
+
+    ``path`` is relative to the batch's folder and is PHI; ``number`` (1-based, in
+    sorted order of paths) is what logs and errors name the file by.
+    ``outcome`` is None while the file is still to be delivered.
+    """
+
+    number: int
+    path: str
+    size: int
+    mtime_ns: int
+    outcome: Outcome | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchError:
+    """One thing that went wrong in a batch: safe to show (no paths, no header values)."""
+
+    stage: str
+    reason: str
+    count: int = 1
+    files: tuple[int, ...] = field(default=())

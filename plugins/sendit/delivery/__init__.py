@@ -1,0 +1,1 @@
+"""From finished archives to objects in Cloud Storage and rows in BigQuery."""

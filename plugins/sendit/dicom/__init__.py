@@ -1,0 +1,1 @@
+"""DICOM as bytes: elements found without decoding what nobody asks for."""

@@ -1,0 +1,1 @@
+"""Coded identifiers and the jitter: the services that give them."""

@@ -1,0 +1,1 @@
+"""Recipes: deid's language read, refused where it would fail open, and understood."""

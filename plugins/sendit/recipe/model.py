@@ -1,0 +1,179 @@
+"""A recipe as typed values: what the text of a deid recipe means, with where it says so.
+
+``parse`` makes these from text, ``lint`` refuses those that would fail open,
+``deidentify.plan`` compiles the header rules, ``recipe.filters`` the filters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A line of a recipe file (1-based)."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+class Action(StrEnum):
+    """What a header rule does to the elements that it names."""
+
+    ADD = "ADD"
+    BLANK = "BLANK"
+    JITTER = "JITTER"
+    KEEP = "KEEP"
+    REMOVE = "REMOVE"
+    REPLACE = "REPLACE"
+
+
+@dataclass(frozen=True, slots=True)
+class TagSelector:
+    """One attribute, by keyword or tag; at every nesting level, and in file meta."""
+
+    tag: int
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateSelector:
+    """One private attribute: (gggg,"CREATOR",ee)."""
+
+    group: int
+    creator: str
+    element: int
+
+
+class Match(StrEnum):
+    """How a pattern selector compares its text with an attribute."""
+
+    ALL = "ALL"
+    CONTAINS = "contains"
+    STARTSWITH = "startswith"
+    ENDSWITH = "endswith"
+    EXCEPT = "except"
+    ALLFIELDS = "allfields"
+    SELECT = "select"
+
+
+@dataclass(frozen=True, slots=True)
+class PatternSelector:
+    """Attributes by a property: name pattern (a regular expression as in deid), VR, group."""
+
+    match: Match
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldsSelector:
+    """The attributes that a ``%fields`` list names."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ValuesSelector:
+    """Attributes whose value holds one of the values that a ``%values`` list gathers."""
+
+    name: str
+
+
+Selector = TagSelector | PrivateSelector | PatternSelector | FieldsSelector | ValuesSelector
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """A fixed text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """``var:name``: given with the study's identifiers."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """``func:name`` or a deid built-in (``deid_func:name key=value ...``)."""
+
+    name: str
+    arguments: tuple[tuple[str, str], ...] = ()
+
+
+Value = Literal | Variable | Function
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderRule:
+    """One line of ``%header``."""
+
+    action: Action
+    selector: Selector
+    value: Value | None
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One test of a filter: ``operator`` is contains, notcontains, equals, notequals,
+    missing, present or empty; ``text`` is a regular expression for the first four."""
+
+    operator: str
+    tag: int
+    text: str
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class FilterRule:
+    """One LABEL of a ``%filter`` list.
+
+    ``conditions`` are the tests in the order of evaluation: pairs of a joiner
+    ("and" or "or"; the first one's is ignored) and a condition. ``coordinates`` are the
+    regions to black out as written, empty when the rule only flags.
+    """
+
+    label: str
+    conditions: tuple[tuple[str, Condition], ...]
+    coordinates: tuple[str, ...]
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class FilterList:
+    """A ``%filter`` section: its name (whitelist, graylist, blacklist, ...) and rules."""
+
+    name: str
+    rules: tuple[FilterRule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ListEntry:
+    """One FIELD or SPLIT line of a ``%fields`` or ``%values`` list."""
+
+    selector: Selector
+    split_by: str | None
+    minimum_length: int
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything one or more recipe files say, combined in order.
+
+    ``digest`` is the SHA-256 (hex) of the combined, normalised text: equal digests,
+    equal meaning.
+    """
+
+    header: tuple[HeaderRule, ...]
+    filters: tuple[FilterList, ...]
+    fields: dict[str, tuple[ListEntry, ...]] = field(default_factory=dict)
+    values: dict[str, tuple[ListEntry, ...]] = field(default_factory=dict)
+    digest: str = ""

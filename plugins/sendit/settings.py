@@ -1,0 +1,128 @@
+"""What a site sets: environment variables named ``SENDIT_...``, or the same names in a
+file that ``SENDIT_ENV_FILE`` points at. Nothing here is secret but the name of the key
+file; credentials live in Airflow connections."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from sendit.errors import Misconfigured
+from sendit.keys import Keys, read_keys
+
+DEFAULT_HOME = "~/.local/share/sendit"
+STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+
+
+class Settings(BaseSettings):
+    """A site's settings. Each field's description stands in the README's table as it is."""
+
+    model_config = SettingsConfigDict(env_prefix="SENDIT_", extra="ignore", frozen=True)
+
+    home: Path = Field(
+        default=Path(DEFAULT_HOME),
+        description="Where sendit keeps what it makes: working folder, metrics, default ledger.",
+    )
+    input_folders: Annotated[tuple[Path, ...], NoDecode] = Field(
+        default=(),
+        description="Folders that hold accession folders, separated by a colon.",
+    )
+    work_folder: Path | None = Field(
+        default=None,
+        description="Working folder, shared by all workers (mode 0700). Default: HOME/work.",
+    )
+    key_file: Path | None = Field(
+        default=None,
+        description="File (mode 0600) with the site's secret key; `sendit key FILE` makes one.",
+    )
+    bucket: str = Field(default="sendit", description="Cloud Storage bucket for the archives.")
+    study: str = Field(
+        default="test", description="Study at the identifier service (lower case on the wire)."
+    )
+    collection: str | None = Field(
+        default=None,
+        description="IRB or collection name in object names, and BigQuery dataset. Default: study.",
+    )
+    location: str = Field(
+        default="US", description="Location of the BigQuery dataset if it is created."
+    )
+    identifiers: Literal["local", "dasher"] = Field(
+        default="local", description="Identifier service: the built-in one or Stanford's DASHER."
+    )
+    recipe: str = Field(
+        default="default",
+        description="Bundled recipe's name, or absolute path of your own deid recipe.",
+    )
+    originals: Literal["keep", "delete"] = Field(
+        default="keep", description="What happens to an input folder after its batch is DONE."
+    )
+    settle_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        description="A folder changed less than this many seconds ago is left for later.",
+    )
+    lanes: int = Field(default=10, ge=1, le=10, description="Upload lanes at most.")
+    batches_at_once: int = Field(
+        default=16, ge=1, le=256, description="Batches processed at the same time, per run."
+    )
+    batches_per_run: int = Field(
+        default=50, ge=1, le=1000, description="Batches in one run; runs follow one another."
+    )
+
+    @field_validator("input_folders", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(Path(part) for part in value.split(os.pathsep) if part)
+        return value
+
+    @field_validator("study", "collection")
+    @classmethod
+    def _plain_name(cls, value: str | None) -> str | None:
+        if value is not None and not STUDY_NAME.fullmatch(value):
+            raise ValueError("letters, digits, - and _ only, at most 63")
+        return value
+
+    @property
+    def home_folder(self) -> Path:
+        """``home`` with ``~`` expanded."""
+        return self.home.expanduser()
+
+    @property
+    def work(self) -> Path:
+        """The working folder."""
+        return self.work_folder or self.home_folder / "work"
+
+    @property
+    def ledger_default_url(self) -> str:
+        """Where the embedded ledger lies when no connection names another."""
+        return f"sqlite:///{self.home_folder / 'ledger.db'}"
+
+    def keys(self) -> Keys:
+        """The site's keys; absent or unsafe ones are an error."""
+        return read_keys(self.key_file.expanduser() if self.key_file else None)
+
+    def collection_of(self, study: str) -> str:
+        """Return the collection a study is delivered to.
+
+        ``collection`` belongs to the configured study; a run for another study gets that
+        study's own name, so that two studies never share a folder or a table by accident.
+        """
+        return self.collection if self.collection and study == self.study else study
+
+
+def read_settings() -> Settings:
+    """Read the settings from the environment; a bad value is an error that names it."""
+    try:
+        return Settings(_env_file=os.environ.get("SENDIT_ENV_FILE"))  # type: ignore[call-arg]
+    except ValidationError as error:
+        problems = "; ".join(
+            f"SENDIT_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
+            for item in error.errors()
+        )
+        raise Misconfigured(f"settings: {problems}") from None
