@@ -1,0 +1,176 @@
+"""The functions that a recipe may call: names, arguments and meaning.
+
+Declared here, so that a recipe is checked without running anything; implemented in
+``sendit.deidentify.functions``. ``deid_func:`` names are deid 0.4.13's built-ins;
+``func:`` names are sendit's own.
+
+A function of the ``profile_`` family may decide that the element goes: deid's
+language has no single action that says "remove it, unless the object needs it", which
+is what PS3.15 Table E.1-1 asks for by X/Z, X/D and X/Z/D.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from sendit.recipe.model import Action
+
+Prefix = Literal["func", "deid_func"]
+Kind = Literal["integer", "boolean", "text", "uid root"]
+
+REPLACING = frozenset({Action.ADD, Action.REPLACE})
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One ``key=value`` that a function takes; every one has a default."""
+
+    name: str
+    kind: Kind
+    default: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionSpec:
+    """What a recipe's author may write after ``func:`` or ``deid_func:``."""
+
+    name: str
+    prefix: Prefix
+    meaning: str
+    arguments: tuple[Argument, ...] = ()
+    actions: frozenset[Action] = REPLACING
+
+
+_DECLARED: tuple[FunctionSpec, ...] = (
+    # deid's built-ins
+    FunctionSpec(
+        "jitter",
+        "deid_func",
+        "the date, moved by a fixed number of days (years count 365 days each)",
+        (
+            Argument("days", "integer", "1", "days to move by, may be negative"),
+            Argument("years", "integer", "0", "years of 365 days to move by"),
+        ),
+        frozenset({Action.REPLACE}),
+    ),
+    FunctionSpec(
+        "pydicom_uuid",
+        "deid_func",
+        "a UID, the same for the same original. Keyed with the site's key, unlike deid's, "
+        "whose result anyone who knows an original can compute",
+        (
+            Argument("prefix", "uid root", "2.25.", "root of the new UID"),
+            Argument("stable_remapping", "boolean", "true", "must be true: see docs/recipes.md"),
+        ),
+    ),
+    FunctionSpec(
+        "dicom_uuid",
+        "deid_func",
+        "a UID under a root of your own, the same for the same original (deid's is random)",
+        (Argument("org_root", "uid root", "2.25", "root of the new UID"),),
+    ),
+    FunctionSpec(
+        "basic_uuid",
+        "deid_func",
+        "a UUID as text, the same for the same original (deid's is random)",
+    ),
+    FunctionSpec(
+        "suffix_uuid",
+        "deid_func",
+        "the attribute's keyword in lower case, a dash, and a UUID, the same for the same "
+        "original (deid's is random)",
+    ),
+    # sendit's own
+    FunctionSpec(
+        "remap_uid",
+        "func",
+        "U: each UID value becomes a keyed hash under 2.25, the same in every batch of a site",
+    ),
+    FunctionSpec(
+        "dummy",
+        "func",
+        "D: a fixed value that says nothing and is valid for the VR; in a sequence the items "
+        "stay and every element in them that no rule names becomes a dummy",
+    ),
+    FunctionSpec(
+        "profile_z",
+        "func",
+        "Z: empty, or a dummy where the object's IOD asks for a value (type 1); in a sequence "
+        "no items, or dummies",
+    ),
+    FunctionSpec(
+        "profile_xz",
+        "func",
+        "X/Z: removed if the object's IOD has it as type 3 or not at all; empty if type 2; "
+        "a dummy if type 1",
+        actions=frozenset({Action.REPLACE}),
+    ),
+    FunctionSpec(
+        "profile_xd",
+        "func",
+        "X/D: removed if type 3 or not in the IOD; a dummy otherwise",
+        actions=frozenset({Action.REPLACE}),
+    ),
+    FunctionSpec(
+        "profile_xzd",
+        "func",
+        "X/Z/D: removed if type 3 or not in the IOD; empty if type 2; a dummy if type 1",
+        actions=frozenset({Action.REPLACE}),
+    ),
+    FunctionSpec(
+        "profile_xzu",
+        "func",
+        "X/Z/U*: a sequence of references: removed if type 3 or not in the IOD; otherwise its "
+        "items stay and the UIDs in them are remapped",
+        actions=frozenset({Action.REPLACE}),
+    ),
+    FunctionSpec(
+        "clean_text",
+        "func",
+        "C: only words of the allow-list of radiology terms stay; if none does: empty, or a "
+        "dummy where the IOD asks for a value; in a sequence the items stay and every text in "
+        "them that no rule names is cleaned",
+        actions=frozenset({Action.REPLACE}),
+    ),
+    FunctionSpec(
+        "cap_age",
+        "func",
+        "an age over 89 years becomes 090Y (HIPAA 164.514(b)(2)(i)(C)); one that cannot be "
+        "read becomes empty",
+        actions=frozenset({Action.REPLACE}),
+    ),
+    FunctionSpec(
+        "method_text",
+        "func",
+        "(0012,0063): sendit's version and the recipe's digest",
+    ),
+    FunctionSpec(
+        "method_codes",
+        "func",
+        "(0012,0064): the PS3.16 CID 7050 codes of the profile and options that the recipe "
+        "fulfils, computed from its rules",
+    ),
+    FunctionSpec(
+        "dates_modified",
+        "func",
+        "(0028,0303): UNMODIFIED, MODIFIED or REMOVED, computed from the recipe's rules",
+    ),
+)
+
+FUNCTIONS: Mapping[str, FunctionSpec] = MappingProxyType({spec.name: spec for spec in _DECLARED})
+"""Every function by its name; names are unique over both prefixes."""
+
+VARIABLES: Mapping[str, str] = MappingProxyType(
+    {
+        "entity_id": "the patient's code, from the identifier service",
+        "item_id": "the study's code, from the identifier service",
+        "entity_timestamp": "the patient's birth date, jittered (yyyymmdd; empty if unknown)",
+        "item_timestamp": "the study's date, jittered (yyyymmdd; empty if unknown)",
+        "jitter": "the patient's shift in whole days",
+    }
+)
+"""Every variable that a recipe may name, with its meaning."""
