@@ -1,0 +1,618 @@
+"""The ledger: what Airflow cannot know about batches, identifiers and deliveries.
+
+A database of its own (SQLAlchemy; PostgreSQL, or SQLite by default). Every method is one
+transaction, and doing it twice is doing it once. Real identifiers live in the table
+``identifiers`` alone, and only until cleanup; a folder is then known by its keyed digest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from sendit.batch import BatchError, Counts, Outcome, Status, new_batch_id
+from sendit.errors import FailBatch, Misconfigured, RetryLater
+
+SCHEMA_VERSION = 1
+LOCK_WAIT_SECONDS = 60
+_SCHEMA_LOCK = 0x5E4D17  # any number that is ours: one process makes the tables
+
+metadata = sa.MetaData()
+
+schema_info = sa.Table(
+    "schema_info",
+    metadata,
+    sa.Column("version", sa.Integer, primary_key=True),
+)
+
+batches = sa.Table(
+    "batches",
+    metadata,
+    sa.Column("id", sa.String(17), primary_key=True),
+    sa.Column("folder_digest", sa.String(64), nullable=False, unique=True),
+    sa.Column("status", sa.String(16), nullable=False, index=True),
+    sa.Column("run_id", sa.String(250), index=True),
+    sa.Column("study", sa.String(64)),
+    sa.Column("collection", sa.String(64)),
+    sa.Column("recipe", sa.Text),
+    sa.Column("has_error", sa.Boolean, nullable=False, default=False),
+    sa.Column("set_aside", sa.Boolean, nullable=False, default=False),
+    sa.Column("errors", sa.JSON, nullable=False, default=list),
+    sa.Column("reasons", sa.JSON, nullable=False, default=dict),
+    sa.Column("actions", sa.JSON, nullable=False, default=dict),
+    sa.Column("received", sa.Integer, nullable=False, default=0),
+    sa.Column("delivered", sa.Integer, nullable=False, default=0),
+    sa.Column("filtered", sa.Integer, nullable=False, default=0),
+    sa.Column("quarantined", sa.Integer, nullable=False, default=0),
+    sa.Column("duplicate", sa.Integer, nullable=False, default=0),
+    sa.Column("bytes_in", sa.BigInteger, nullable=False, default=0),
+    sa.Column("queued_at", sa.Float, nullable=False),
+    sa.Column("started_at", sa.Float),
+    sa.Column("finished_at", sa.Float),
+    sa.Column("cleaned_at", sa.Float),
+)
+
+identifiers = sa.Table(
+    "identifiers",
+    metadata,
+    sa.Column("batch_id", sa.String(17), sa.ForeignKey("batches.id"), primary_key=True),
+    sa.Column("kind", sa.String(16), primary_key=True),
+    sa.Column("value", sa.JSON, nullable=False),
+)
+
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    sa.Column("batch_id", sa.String(17), sa.ForeignKey("batches.id"), primary_key=True),
+    sa.Column("bucket", sa.String(222), nullable=False),
+    sa.Column("object", sa.Text, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("crc32c", sa.String(16), nullable=False),
+    sa.Column("md5", sa.String(32), nullable=False),
+    sa.Column("members", sa.Integer, nullable=False),
+    sa.Column("recipe_digest", sa.String(64), nullable=False),
+    sa.Column("engine", sa.String(32), nullable=False),
+    sa.Column("generation", sa.BigInteger),
+    sa.Column("updated", sa.String(40)),
+    sa.Column("self_link", sa.Text),
+    sa.Column("media_link", sa.Text),
+    sa.Column("uploaded_at", sa.Float),
+    sa.Column("rows", sa.Integer),
+    sa.Column("rows_at", sa.Float),
+    sa.UniqueConstraint("bucket", "object", name="one_archive_per_name"),
+)
+
+patient_codes = sa.Table(
+    "patient_codes",
+    metadata,
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("code", sa.String(64), nullable=False, unique=True),
+    sa.Column("jitter", sa.Integer, nullable=False),
+)
+
+study_codes = sa.Table(
+    "study_codes",
+    metadata,
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("code", sa.String(64), nullable=False, unique=True),
+)
+
+FINAL = (Status.DONE, Status.EMPTY, Status.ERROR)
+
+
+@dataclass(slots=True)
+class Batch:
+    """A batch as the ledger has it. Times are seconds since the epoch, sizes bytes."""
+
+    id: str
+    folder_digest: str
+    status: Status
+    run_id: str | None
+    study: str
+    collection: str
+    recipe: str
+    has_error: bool
+    set_aside: bool
+    errors: list[dict[str, Any]]
+    reasons: dict[str, int]
+    actions: dict[str, int]
+    counts: Counts
+    bytes_in: int
+    queued_at: float
+    started_at: float | None
+    finished_at: float | None
+    cleaned_at: float | None
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One archive: where it goes, what its bytes are, and what the store answered."""
+
+    batch_id: str
+    bucket: str
+    object: str
+    size: int
+    crc32c: str
+    md5: str
+    members: int
+    recipe_digest: str
+    engine: str
+    generation: int | None = None
+    updated: str | None = None
+    self_link: str | None = None
+    media_link: str | None = None
+    uploaded_at: float | None = None
+    rows: int | None = None
+    rows_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Under what a run takes batches on."""
+
+    run_id: str
+    study: str
+    collection: str
+    recipe: str
+
+
+@dataclass(slots=True)
+class Stored:
+    """The stored location of an archive, as Cloud Storage answered."""
+
+    generation: int
+    updated: str
+    self_link: str
+    media_link: str
+    uploaded_at: float = field(default_factory=time.time)
+
+
+def ledger_url(uri: str) -> sa.URL:
+    """Read a connection URI as Airflow writes it into one for SQLAlchemy."""
+    try:
+        url = sa.make_url(uri)
+    except sa.exc.ArgumentError:
+        raise Misconfigured(
+            "the ledger's connection is not a database URI; set the connection sendit_ledger"
+        ) from None
+    if url.drivername in {"postgres", "postgresql"}:
+        return url.set(drivername="postgresql+psycopg2")
+    if url.drivername in {"postgresql+psycopg2", "sqlite"}:
+        return url
+    raise Misconfigured(
+        "the ledger runs on PostgreSQL or SQLite; set the connection sendit_ledger accordingly"
+    )
+
+
+class Ledger:
+    """The ledger's operations.
+
+    Parameters
+    ----------
+    uri
+        ``postgresql://user:password@host/database`` or ``sqlite:////path``.
+    """
+
+    def __init__(self, uri: str) -> None:
+        url = ledger_url(uri)
+        options: dict[str, Any] = {"pool_pre_ping": True}
+        if url.drivername == "sqlite":
+            options["connect_args"] = {"timeout": LOCK_WAIT_SECONDS}
+            if url.database:
+                folder = Path(url.database).parent
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        else:
+            options["connect_args"] = {"connect_timeout": 10}
+        self._engine = sa.create_engine(url, **options)
+        if url.drivername == "sqlite":
+            sa.event.listen(self._engine, "connect", _sqlite_connect)
+            sa.event.listen(self._engine, "begin", _sqlite_begin)
+            if url.database:
+                Path(url.database).touch(mode=0o600)
+        self._ready = False
+
+    @contextmanager
+    def _begin(self) -> Iterator[sa.Connection]:
+        """One transaction; what the database cannot do now becomes RetryLater without its text,
+        since a driver's error quotes the statement's values."""
+        try:
+            if not self._ready:
+                self._make_tables()
+                self._ready = True
+            with self._engine.begin() as db:
+                yield db
+        except sa.exc.OperationalError:
+            raise RetryLater(
+                "the ledger's database does not answer; check the connection sendit_ledger"
+            ) from None
+        except sa.exc.DBAPIError as error:
+            kind = type(error.orig).__name__
+            raise RetryLater(f"the ledger's database refused a statement ({kind})") from None
+
+    def _make_tables(self) -> None:
+        with self._engine.begin() as db:
+            if db.dialect.name == "postgresql":
+                db.execute(sa.select(sa.func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
+            metadata.create_all(db)
+            version = db.execute(sa.select(schema_info.c.version)).scalar()
+            if version is None:
+                db.execute(schema_info.insert().values(version=SCHEMA_VERSION))
+            elif version != SCHEMA_VERSION:
+                raise Misconfigured(
+                    f"the ledger has schema {version}, this sendit needs {SCHEMA_VERSION}; "
+                    "run the sendit version that made it, or start a new ledger"
+                )
+
+    # --- discovery -----------------------------------------------------------------------
+
+    def known(self, digests: Iterable[str]) -> dict[str, tuple[str, Status, bool]]:
+        """Return digest → (batch id, status, set aside) of those folders that are known."""
+        wanted = list(digests)
+        found: dict[str, tuple[str, Status, bool]] = {}
+        with self._begin() as db:
+            for start in range(0, len(wanted), 500):
+                rows = db.execute(
+                    sa.select(
+                        batches.c.folder_digest,
+                        batches.c.id,
+                        batches.c.status,
+                        batches.c.set_aside,
+                    ).where(batches.c.folder_digest.in_(wanted[start : start + 500]))
+                )
+                for row in rows:
+                    found[row.folder_digest] = (row.id, Status(row.status), row.set_aside)
+        return found
+
+    def enqueue(self, folders: Iterable[tuple[str, str]]) -> int:
+        """Put new folders, as (digest, path), in the queue; return how many were new.
+
+        A folder that was set aside as ``.err`` and has its name back is queued again.
+        """
+        new = 0
+        with self._begin() as db:
+            for digest, path in folders:
+                batch_id = new_batch_id()
+                added = db.execute(
+                    _insert(db, batches)
+                    .values(
+                        id=batch_id,
+                        folder_digest=digest,
+                        status=Status.QUEUE,
+                        has_error=False,
+                        set_aside=False,
+                        errors=[],
+                        reasons={},
+                        actions={},
+                        queued_at=time.time(),
+                    )
+                    .on_conflict_do_nothing(index_elements=["folder_digest"])
+                ).rowcount
+                if not added:
+                    row = db.execute(
+                        sa.select(batches.c.id)
+                        .where(batches.c.folder_digest == digest)
+                        .where(batches.c.set_aside)
+                    ).first()
+                    if row is None:
+                        continue
+                    batch_id = row.id
+                    _requeue(db, batch_id)
+                _put_identifier(db, batch_id, "folder", path)
+                new += 1
+        return new
+
+    def queued(self, within: set[str] | None = None) -> int:
+        """Return how many batches wait in the queue (of the folder digests ``within``)."""
+        with self._begin() as db:
+            rows = db.execute(
+                sa.select(batches.c.folder_digest).where(batches.c.status == Status.QUEUE)
+            )
+            return sum(1 for row in rows if within is None or row.folder_digest in within)
+
+    def claim(self, claim: Claim, limit: int, within: set[str] | None = None) -> list[str]:
+        """Take up to ``limit`` queued batches for a run, oldest first; return their ids.
+
+        A run that has claimed before gets the same batches again and no others, so that a
+        cleared discover ends in the same run.
+        """
+        with self._begin() as db:
+            mine = sa.select(batches.c.id).where(batches.c.run_id == claim.run_id)
+            again = [row.id for row in db.execute(mine.order_by(batches.c.queued_at, batches.c.id))]
+            if again:
+                return again
+            waiting = (
+                sa.select(batches.c.id, batches.c.folder_digest)
+                .where(batches.c.status == Status.QUEUE)
+                .order_by(batches.c.queued_at, batches.c.id)
+                .with_for_update(skip_locked=True)
+            )
+            taken = [
+                row.id
+                for row in db.execute(waiting)
+                if within is None or row.folder_digest in within
+            ][:limit]
+            for batch_id in taken:
+                db.execute(
+                    batches.update()
+                    .where(batches.c.id == batch_id)
+                    .values(
+                        run_id=claim.run_id,
+                        study=claim.study,
+                        collection=claim.collection,
+                        recipe=claim.recipe,
+                        status=Status.NEW,
+                    )
+                )
+            return taken
+
+    def requeue(self, batch_id: str) -> None:
+        """Put a batch in ERROR back into the queue; any other status is refused."""
+        with self._begin() as db:
+            row = db.execute(
+                sa.select(batches.c.status).where(batches.c.id == batch_id).with_for_update()
+            ).first()
+            if row is None or row.status != Status.ERROR:
+                raise FailBatch(f"batch {batch_id} is not in ERROR: nothing to queue again")
+            _requeue(db, batch_id)
+
+    # --- one batch -----------------------------------------------------------------------
+
+    def batch(self, batch_id: str) -> Batch:
+        """Return a batch; an unknown id fails it."""
+        with self._begin() as db:
+            row = db.execute(sa.select(batches).where(batches.c.id == batch_id)).first()
+        if row is None:
+            raise FailBatch(f"batch {batch_id} is not in the ledger; run discover again")
+        return _batch(row)
+
+    def batches_of_run(self, run_id: str) -> list[Batch]:
+        """Return the batches that a run claimed, oldest first."""
+        return self._select(batches.c.run_id == run_id)
+
+    def all_batches(self, errors_only: bool = False) -> list[Batch]:
+        """Return every batch, oldest first."""
+        return self._select(batches.c.has_error) if errors_only else self._select(sa.true())
+
+    def _select(self, where: sa.ColumnElement[bool]) -> list[Batch]:
+        with self._begin() as db:
+            rows = db.execute(
+                sa.select(batches).where(where).order_by(batches.c.queued_at, batches.c.id)
+            ).all()
+        return [_batch(row) for row in rows]
+
+    def start(self, batch_id: str) -> None:
+        """Begin a batch anew: PROCESSING, earlier counts and errors forgotten."""
+        with self._begin() as db:
+            db.execute(
+                batches.update()
+                .where(batches.c.id == batch_id)
+                .values(
+                    status=Status.PROCESSING,
+                    started_at=time.time(),
+                    finished_at=None,
+                    has_error=False,
+                    errors=[],
+                    reasons={},
+                    actions={},
+                    bytes_in=0,
+                    **asdict(Counts()),
+                )
+            )
+
+    def record(
+        self,
+        batch_id: str,
+        *,
+        status: Status | None = None,
+        counts: Counts | None = None,
+        reasons: dict[str, int] | None = None,
+        actions: dict[str, int] | None = None,
+        bytes_in: int | None = None,
+        errors: Sequence[BatchError] | None = None,
+        stage: str | None = None,
+    ) -> None:
+        """Write down what a stage found; a final status also stamps the time.
+
+        ``errors`` replace those of the same ``stage`` and leave the other stages' alone.
+        """
+        values: dict[str, Any] = {}
+        if status is not None:
+            values["status"] = status
+            if status in FINAL:
+                values["finished_at"] = time.time()
+        if counts is not None:
+            values |= asdict(counts)
+        for name, value in (("reasons", reasons), ("actions", actions), ("bytes_in", bytes_in)):
+            if value is not None:
+                values[name] = value
+        with self._begin() as db:
+            if errors is not None:
+                held = db.execute(
+                    sa.select(batches.c.errors).where(batches.c.id == batch_id).with_for_update()
+                ).scalar_one()
+                kept = [entry for entry in held if entry["stage"] != stage]
+                values["errors"] = kept + [asdict(error) for error in errors]
+                values["has_error"] = bool(values["errors"])
+            if values:
+                db.execute(batches.update().where(batches.c.id == batch_id).values(**values))
+
+    # --- identifiers: the only rows with something of a patient in them --------------------
+
+    def put_identifier(self, batch_id: str, kind: str, value: Any) -> None:
+        """Store real identifiers (``folder``, ``header``, ``request``, ``answer``)."""
+        with self._begin() as db:
+            _put_identifier(db, batch_id, kind, value)
+
+    def identifier(self, batch_id: str, kind: str) -> Any | None:
+        """Return what is stored of a kind, or None."""
+        with self._begin() as db:
+            return db.execute(
+                sa.select(identifiers.c.value)
+                .where(identifiers.c.batch_id == batch_id)
+                .where(identifiers.c.kind == kind)
+            ).scalar()
+
+    def forget(self, batch_id: str, *, set_aside: bool = False) -> None:
+        """Delete a batch's identifiers; ``set_aside`` says that its folder is now ``.err``."""
+        with self._begin() as db:
+            db.execute(identifiers.delete().where(identifiers.c.batch_id == batch_id))
+            db.execute(
+                batches.update()
+                .where(batches.c.id == batch_id)
+                .values(cleaned_at=time.time(), set_aside=set_aside)
+            )
+        self._scrub()
+
+    def _scrub(self) -> None:
+        """Have the database give up the deleted rows' bytes, not only the rows."""
+        statement = (
+            "VACUUM identifiers"
+            if self._engine.dialect.name == "postgresql"
+            else "PRAGMA wal_checkpoint(TRUNCATE)"
+        )
+        try:
+            with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
+                db.execute(sa.text(statement))
+        except sa.exc.DBAPIError:
+            raise RetryLater("the ledger could not be scrubbed; clear cleanup to retry") from None
+
+    # --- deliveries ------------------------------------------------------------------------
+
+    def put_archive(self, delivery: Delivery) -> None:
+        """Write down an archive that is ready; what an earlier archive was answered is dropped
+        only when the bytes or the name are others."""
+        with self._begin() as db:
+            held = db.execute(
+                sa.select(deliveries).where(deliveries.c.batch_id == delivery.batch_id)
+            ).first()
+            if held and (held.crc32c, held.size, held.bucket, held.object) == (
+                delivery.crc32c,
+                delivery.size,
+                delivery.bucket,
+                delivery.object,
+            ):
+                return
+            other = db.execute(
+                sa.select(deliveries.c.batch_id)
+                .where(deliveries.c.bucket == delivery.bucket)
+                .where(deliveries.c.object == delivery.object)
+                .where(deliveries.c.batch_id != delivery.batch_id)
+            ).scalar()
+            if other is not None:
+                raise FailBatch(
+                    f"batch {other} already delivers an archive of the same name: two folders "
+                    "hold one study; compare them and keep one"
+                )
+            values = asdict(delivery)
+            db.execute(
+                _insert(db, deliveries)
+                .values(**values)
+                .on_conflict_do_update(index_elements=["batch_id"], set_=values)
+            )
+
+    def delivery(self, batch_id: str) -> Delivery | None:
+        """Return a batch's archive, or None before there is one."""
+        with self._begin() as db:
+            row = db.execute(sa.select(deliveries).where(deliveries.c.batch_id == batch_id)).first()
+        return None if row is None else Delivery(**row._mapping)
+
+    def put_stored(self, batch_id: str, stored: Stored) -> None:
+        """Write down where Cloud Storage has the archive."""
+        self._update_delivery(batch_id, asdict(stored))
+
+    def put_rows(self, batch_id: str, rows: int) -> None:
+        """Write down that BigQuery holds the archive's rows."""
+        self._update_delivery(batch_id, {"rows": rows, "rows_at": time.time()})
+
+    def _update_delivery(self, batch_id: str, values: dict[str, Any]) -> None:
+        with self._begin() as db:
+            db.execute(deliveries.update().where(deliveries.c.batch_id == batch_id).values(values))
+
+    # --- codes of the local identifier service ----------------------------------------------
+
+    def patient_code(self, digest: str, code: str, jitter: int) -> tuple[str, int]:
+        """Return the code and jitter held for a patient's digest, or store the given ones."""
+        return self._first(patient_codes, digest, {"code": code, "jitter": jitter})
+
+    def study_code(self, digest: str, code: str) -> str:
+        """Return the code held for a study's digest, or store the given one."""
+        (held,) = self._first(study_codes, digest, {"code": code})
+        return str(held)
+
+    def _first(self, table: sa.Table, digest: str, values: dict[str, Any]) -> Any:
+        with self._begin() as db:
+            db.execute(
+                _insert(db, table)
+                .values(digest=digest, **values)
+                .on_conflict_do_nothing(index_elements=["digest"])
+            )
+            row = db.execute(
+                sa.select(*(table.c[name] for name in values)).where(table.c.digest == digest)
+            ).one()
+            return tuple(row)
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self._engine.dispose()
+
+
+def count_outcomes(outcomes: Iterable[Outcome]) -> Counts:
+    """Count files by what became of them."""
+    counts = Counts()
+    for outcome in outcomes:
+        counts.received += 1
+        setattr(counts, outcome.value, getattr(counts, outcome.value) + 1)
+    return counts
+
+
+def _insert(db: sa.Connection, table: sa.Table) -> Any:
+    dialect = postgresql if db.dialect.name == "postgresql" else sqlite
+    return dialect.insert(table)
+
+
+def _put_identifier(db: sa.Connection, batch_id: str, kind: str, value: Any) -> None:
+    db.execute(
+        _insert(db, identifiers)
+        .values(batch_id=batch_id, kind=kind, value=value)
+        .on_conflict_do_update(index_elements=["batch_id", "kind"], set_={"value": value})
+    )
+
+
+def _requeue(db: sa.Connection, batch_id: str) -> None:
+    db.execute(
+        batches.update()
+        .where(batches.c.id == batch_id)
+        .values(
+            status=Status.QUEUE,
+            run_id=None,
+            set_aside=False,
+            cleaned_at=None,
+            queued_at=time.time(),
+        )
+    )
+
+
+def _batch(row: sa.Row[Any]) -> Batch:
+    values = dict(row._mapping)
+    counts = Counts(**{name: values.pop(name) for name in asdict(Counts())})
+    values["status"] = Status(values["status"])
+    return Batch(counts=counts, **values)
+
+
+def _sqlite_connect(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # transactions are begun below, not by the driver
+    for pragma in ("journal_mode=WAL", "secure_delete=ON", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _sqlite_begin(db: sa.Connection) -> None:
+    # Writers queue up at the start; with a deferred transaction two readers that both
+    # want to write would fail instead.
+    db.exec_driver_sql("BEGIN IMMEDIATE")
