@@ -1,0 +1,238 @@
+"""The delivered archive: a ``.tar.gz`` whose bytes depend on nothing but its members.
+
+No clock, user, host or file name goes in: the same members in the same order give the
+same bytes on every run. The tar is POSIX ustar, with a pax header before a member only
+where ustar cannot say its name or size; the gzip stream is written by ISA-L's igzip,
+which compresses a CT study about forty times as fast as ``tarfile`` does by default.
+All sizes are in bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import errno
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import NoReturn, Self
+
+import google_crc32c
+from isal import isal_zlib
+
+from sendit.errors import FailBatch, RetryLater
+
+Bytes = bytes | bytearray | memoryview
+
+PART_SUFFIX = ".part"
+BLOCK = 512
+# igzip level 1: on CT 15% faster than level 2 for archives 3% larger; level 3 halves the speed.
+LEVEL = 1
+# Input per call to the compressor: smaller costs calls, larger only costs memory.
+SLICE = 1 << 20
+# ustar's size field holds eleven octal digits.
+USTAR_LARGEST = 8**11 - 1
+USTAR_NAME = 100
+# 1980-01-01, the earliest time that every archiver takes without a warning.
+MTIME = 315532800
+
+_ZEROS = bytes(BLOCK)
+_GZIP_WINDOW = 31
+_MODE = b"0000644\0" + b"0000000\0" * 2
+_MTIME = b"%011o\0" % MTIME
+_TAIL = (b"\0" * 100 + b"ustar\x0000" + b"\0" * 64 + b"0000000\0" * 2).ljust(BLOCK - 157, b"\0")
+_TAIL_SUM = sum(_TAIL)
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveInfo:
+    """A finished archive: where it is, its size, and its checksums as Cloud Storage gives them.
+
+    ``crc32c`` (big-endian) and ``md5`` are base64, over the compressed bytes.
+    """
+
+    path: Path
+    size: int
+    crc32c: str
+    md5: str
+    members: int
+
+
+class Archive:
+    """Writes members into ``<path>.part`` and gives it its name when all are in.
+
+    Used as a context manager, an archive that was not closed leaves nothing behind.
+
+    Parameters
+    ----------
+    path
+        Where the finished archive goes; one that is there already is replaced in one step.
+
+    Raises
+    ------
+    RetryLater
+        The working disk is full or fails. The text names no path.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._part = path.with_name(path.name + PART_SUFFIX)
+        self._names: set[str] = set()
+        self._size = 0
+        self._crc32c = 0
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._deflate = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, _GZIP_WINDOW)
+        try:
+            self._file: int | None = os.open(
+                self._part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600
+            )
+        except OSError as error:
+            _raise(error)
+
+    def add(self, name: str, *parts: Bytes) -> None:
+        """Add one member whose content is the parts, one after the other, as they are now.
+
+        Parameters
+        ----------
+        name
+            The member's name; each may come once.
+        parts
+            Contiguous buffers; views are read in place.
+        """
+        if name in self._names:
+            raise FailBatch("two members of the archive have one name; nothing was delivered")
+        self._names.add(name)
+        views = [memoryview(part).cast("B") for part in parts]
+        size = sum(map(len, views))
+        self._compress(_headers(name, size))
+        for view in views:
+            self._compress(view)
+        self._compress(_padding(size))
+
+    def close(self) -> ArchiveInfo:
+        """End the archive, make it durable, and give it its name."""
+        file = self._open()
+        try:
+            # Two blocks of zeros end a tar.
+            self._compress(_ZEROS * 2)
+            self._write(self._deflate.flush())
+            os.fsync(file)
+            self._file = None
+            os.close(file)
+            self._part.replace(self._path)
+            _sync_folder(self._path.parent)
+        except OSError as error:
+            self.abort()
+            _raise(error)
+        return ArchiveInfo(
+            path=self._path,
+            size=self._size,
+            crc32c=base64.b64encode(self._crc32c.to_bytes(4, "big")).decode(),
+            md5=base64.b64encode(self._md5.digest()).decode(),
+            members=len(self._names),
+        )
+
+    def abort(self) -> None:
+        """Drop what was written. An archive that was closed stays."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+        with contextlib.suppress(FileNotFoundError):
+            self._part.unlink()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._file is not None:
+            self.abort()
+
+    def _open(self) -> int:
+        if self._file is None:
+            raise ValueError("the archive is closed")
+        return self._file
+
+    def _compress(self, data: Bytes) -> None:
+        if len(data) <= SLICE:
+            self._write(self._deflate.compress(data))
+            return
+        view = memoryview(data)
+        for start in range(0, len(view), SLICE):
+            self._write(self._deflate.compress(view[start : start + SLICE]))
+
+    def _write(self, data: bytes) -> None:
+        if not data:
+            return
+        file = self._open()
+        self._crc32c = google_crc32c.extend(self._crc32c, data)
+        self._md5.update(data)
+        self._size += len(data)
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(file, view) :]
+        except OSError as error:
+            self.abort()
+            _raise(error)
+
+
+def _headers(name: str, size: int) -> bytes:
+    """Return a member's ustar header, with a pax header before it where ustar falls short."""
+    encoded = name.encode()
+    records = b""
+    if len(encoded) > USTAR_NAME or not name.isascii():
+        records += _pax_record("path", encoded)
+        encoded = name.encode("ascii", "replace")[:USTAR_NAME]
+    if size > USTAR_LARGEST:
+        records += _pax_record("size", b"%d" % size)
+        size = 0
+    header = _ustar(encoded, size, b"0")
+    if not records:
+        return header
+    return b"".join((_ustar(b"pax", len(records), b"x"), records, _padding(len(records)), header))
+
+
+def _ustar(name: bytes, size: int, kind: bytes) -> bytes:
+    head = name.ljust(USTAR_NAME, b"\0") + _MODE + b"%011o\0" % size + _MTIME
+    # The checksum is taken with its own field as eight spaces.
+    checksum = sum(head) + sum(kind) + _TAIL_SUM + 8 * 0x20
+    return head + b"%06o\0 " % checksum + kind + _TAIL
+
+
+def _pax_record(key: str, value: bytes) -> bytes:
+    """Return ``<length> key=value\\n``, where the length counts its own digits."""
+    rest = b" " + key.encode() + b"=" + value + b"\n"
+    length = len(rest)
+    while len(b"%d" % length) + len(rest) != length:
+        length = len(b"%d" % length) + len(rest)
+    return b"%d" % length + rest
+
+
+def _padding(size: int) -> bytes:
+    return _ZEROS[: -size % BLOCK]
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _raise(error: OSError) -> NoReturn:
+    """Turn an error of the disk into one whose text names no path."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        raise RetryLater(
+            "the working disk is full: free space in SENDIT_WORK_FOLDER, then clear the task"
+        ) from None
+    raise RetryLater(
+        f"the archive cannot be written in SENDIT_WORK_FOLDER: {os.strerror(error.errno or 0)}"
+    ) from None

@@ -1,0 +1,158 @@
+import base64
+import errno
+import gzip
+import hashlib
+import io
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+
+import google_crc32c
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sendit import archive
+from sendit.archive import Archive, ArchiveInfo
+from sendit.errors import FailBatch, RetryLater
+
+NAMES = st.text(
+    st.characters(blacklist_characters="\0/\n", blacklist_categories=["Cs"]), min_size=1
+).filter(lambda name: name.strip(".") != "")
+MEMBERS = st.dictionaries(NAMES, st.lists(st.binary(max_size=2000), max_size=4), max_size=8)
+
+
+def write(path: Path, members: dict[str, list[bytes]]) -> ArchiveInfo:
+    with Archive(path) as writer:
+        for name, parts in members.items():
+            writer.add(name, *map(memoryview, parts))
+        return writer.close()
+
+
+def read(path: Path) -> dict[str, bytes]:
+    with tarfile.open(path, "r:gz") as tar:
+        return {info.name: tar.extractfile(info).read() for info in tar}
+
+
+@settings(max_examples=60)
+@given(members=MEMBERS)
+def test_tarfile_reads_back_what_was_added(members, tmp_path_factory):
+    path = tmp_path_factory.mktemp("archive") / "a.tar.gz"
+    info = write(path, members)
+    assert read(path) == {name: b"".join(parts) for name, parts in members.items()}
+    assert info.members == len(members)
+
+
+def test_gnu_tar_reads_it_without_a_word(tmp_path):
+    members = {"S1_1_1.dcm": [b"x" * 513], "é" * 60: [b"long"], "n" * 200: [b"longer"]}
+    path = tmp_path / "a.tar.gz"
+    write(path, members)
+    out = tmp_path / "out"
+    out.mkdir()
+    done = subprocess.run(
+        ["tar", "-xzf", path, "-C", out], capture_output=True, text=True, check=True
+    )
+    assert done.stdout + done.stderr == ""
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == {
+        name: b"".join(parts) for name, parts in members.items()
+    }
+
+
+def test_the_bytes_depend_on_the_members_only(tmp_path):
+    members = {f"S_{n}.dcm": [os.urandom(700), b"y" * 3_000_000] for n in range(3)}
+    first, second = tmp_path / "first.tar.gz", tmp_path / "sub" / "second.tar.gz"
+    second.parent.mkdir()
+    write(first, members)
+    os.utime(first, (1, 1))
+    write(second, members)
+    assert first.read_bytes() == second.read_bytes()
+    assert first.read_bytes()[:10] == b"\x1f\x8b\x08" + bytes(6) + b"\xff"
+    with tarfile.open(first) as tar:
+        for info in tar:
+            assert (info.mtime, info.uid, info.gid, info.mode) == (archive.MTIME, 0, 0, 0o644)
+            assert (info.uname, info.gname) == ("", "")
+
+
+def test_checksums_are_those_of_the_file(tmp_path):
+    path = tmp_path / "a.tar.gz"
+    info = write(path, {"a": [b"abc" * 1000]})
+    data = path.read_bytes()
+    assert info.path == path
+    assert info.size == len(data)
+    assert base64.b64decode(info.md5) == hashlib.md5(data).digest()
+    assert base64.b64decode(info.crc32c) == google_crc32c.Checksum(data).digest()
+
+
+def test_wide_views_count_in_bytes(tmp_path):
+    wide = memoryview(bytes(range(64))).cast("I")
+    path = tmp_path / "a.tar.gz"
+    with Archive(path) as writer:
+        writer.add("a", wide, wide)
+        writer.close()
+    assert read(path)["a"] == bytes(range(64)) * 2
+
+
+def test_a_size_past_ustar_goes_into_a_pax_header():
+    size = archive.USTAR_LARGEST + 1
+    assert len(archive._headers("a", size - 1)) == archive.BLOCK
+    for length in (size, size - 1):
+        header = io.BytesIO(archive._headers("big.dcm", length))
+        with tarfile.open(fileobj=header) as tar:
+            info = tar.next()
+        assert (info.name, info.size) == ("big.dcm", length)
+
+
+def test_nothing_has_the_name_before_close(tmp_path):
+    path = tmp_path / "a.tar.gz"
+    path.write_bytes(b"older")
+    with Archive(path) as writer:
+        writer.add("a", b"x")
+        assert path.read_bytes() == b"older"
+        writer.close()
+    assert read(path) == {"a": b"x"}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_leaves_no_part(tmp_path):
+    with pytest.raises(KeyError), Archive(tmp_path / "a.tar.gz") as writer:
+        writer.add("a", os.urandom(100_000))
+        raise KeyError
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_name_comes_once(tmp_path):
+    with pytest.raises(FailBatch), Archive(tmp_path / "a.tar.gz") as writer:
+        writer.add("a", b"1")
+        writer.add("a", b"2")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_archive_is_an_archive(tmp_path):
+    path = tmp_path / "a.tar.gz"
+    assert write(path, {}).members == 0
+    assert gzip.decompress(path.read_bytes()) == bytes(1024)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(errno.ENOSPC, "disk is full"), (errno.EIO, "Input/output error")]
+)
+def test_an_error_of_the_disk_names_no_path(tmp_path, monkeypatch, number, words):
+    def fail(*_):
+        raise OSError(number, os.strerror(number), str(tmp_path))
+
+    writer = Archive(tmp_path / "a.tar.gz")
+    monkeypatch.setattr(archive.os, "write", fail)
+    with pytest.raises(RetryLater, match=words) as caught:
+        writer.add("a", os.urandom(3_000_000))
+        writer.close()
+    assert str(tmp_path) not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_not_there_is_an_error_without_its_name(tmp_path):
+    with pytest.raises(RetryLater) as caught:
+        Archive(tmp_path / "missing" / "a.tar.gz")
+    assert "missing" not in str(caught.value)
