@@ -539,7 +539,8 @@ class Ledger:
 
     def patient_code(self, digest: str, code: str, jitter: int) -> tuple[str, int]:
         """Return the code and jitter held for a patient's digest, or store the given ones."""
-        return self._first(patient_codes, digest, {"code": code, "jitter": jitter})
+        held, days = self._first(patient_codes, digest, {"code": code, "jitter": jitter})
+        return str(held), int(days)
 
     def study_code(self, digest: str, code: str) -> str:
         """Return the code held for a study's digest, or store the given one."""

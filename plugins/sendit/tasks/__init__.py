@@ -1,0 +1,1 @@
+"""Task wrappers: a few lines each, between Airflow and the domain modules."""

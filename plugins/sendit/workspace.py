@@ -1,0 +1,105 @@
+"""A batch's working folder: the one place outside ledger and input with real identifiers.
+
+Mode 0700, named by the batch's opaque id. Files are written whole or not at all, so that a
+task killed at any moment leaves the last good state.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sendit.batch import InstanceRecord, Outcome
+from sendit.errors import FailBatch, RetryLater
+
+
+class Workspace:
+    """The working folder of one batch.
+
+    Parameters
+    ----------
+    root
+        The configured working folder, shared by all workers.
+    batch_id
+        Opaque id.
+    """
+
+    def __init__(self, root: Path, batch_id: str) -> None:
+        self.folder = root / batch_id
+        self.batch_id = batch_id
+
+    @property
+    def archive(self) -> Path:
+        """Where the finished archive lies until it is delivered."""
+        return self.folder / "archive.tar.gz"
+
+    def make(self) -> None:
+        """Make the folder if it is not there."""
+        try:
+            self.folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.folder.mkdir(exist_ok=True, mode=0o700)
+            self.folder.chmod(0o700)
+        except OSError as error:
+            raise _cannot_write(error) from None
+
+    def write(self, name: str, value: Any) -> None:
+        """Write a JSON file, whole or not at all."""
+        path = self.folder / name
+        part = path.with_suffix(".part")
+        try:
+            with open(
+                part, "w", encoding="ascii", opener=lambda p, flags: os.open(p, flags, 0o600)
+            ) as file:
+                json.dump(value, file)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise _cannot_write(error) from None
+
+    def read(self, name: str) -> Any:
+        """Read a JSON file; one that is not there means that an earlier task must run again."""
+        try:
+            return json.loads((self.folder / name).read_text(encoding="ascii"))
+        except FileNotFoundError:
+            raise FailBatch(
+                f"batch {self.batch_id}: its working files are gone; "
+                "clear the import task of this batch to make them again"
+            ) from None
+
+    def write_instances(self, records: list[InstanceRecord]) -> None:
+        """Write down what import found of every file."""
+        self.write("import.json", [asdict(record) for record in records])
+
+    def read_instances(self) -> list[InstanceRecord]:
+        """Read what import found of every file."""
+        return [
+            InstanceRecord(
+                **{**entry, "outcome": Outcome(entry["outcome"]) if entry["outcome"] else None}
+            )
+            for entry in self.read("import.json")
+        ]
+
+    def remove(self) -> None:
+        """Delete the folder and all in it; gone already is fine."""
+        try:
+            shutil.rmtree(self.folder)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise RetryLater(
+                f"batch {self.batch_id}: its working folder cannot be deleted "
+                f"({error.strerror}); see to SENDIT_WORK_FOLDER"
+            ) from None
+
+
+def _cannot_write(error: OSError) -> RetryLater:
+    return RetryLater(
+        f"the working folder cannot be written ({error.strerror}): make room or mend "
+        "SENDIT_WORK_FOLDER; the task tries again"
+    )
