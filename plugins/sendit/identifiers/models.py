@@ -1,0 +1,398 @@
+"""What goes to an identifier service and what comes back: DASHER's wire, typed and strict.
+
+One request names one entity (the patient) with one item (the study). The answer gives each
+of them a coded id and the patient's jitter. What is written here is DASHER's contract
+(``POST /v1/uid/{study}``); the built-in service keeps the same one.
+
+Every value in these models is a real identifier or next to one: their ``repr`` shows none,
+and no error raised here quotes one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from sendit.errors import FailBatch
+
+ENTITY_SOURCE = "Stanford MRN"
+ITEM_SOURCE = "DCM Accession #"
+
+#: Dates outside these years are placeholders (00010101, 99991231), not a patient's.
+YEARS = range(1900, 2101)
+
+#: The attributes that may date a study, in the order in which DASHER's contract tries them:
+#: StudyDate, SeriesDate, ContentDate, AcquisitionDate, each with its time.
+DATED_BY = (
+    (0x00080020, 0x00080030),
+    (0x00080021, 0x00080031),
+    (0x00080023, 0x00080033),
+    (0x00080022, 0x00080032),
+)
+
+# DA, also as ACR-NEMA wrote it (PS3.5 6.2, note on yyyy.mm.dd); TM, also with colons.
+_DATE = re.compile(r"([0-9]{4})(\.?)([0-9]{2})\2([0-9]{2})")
+_TIME = re.compile(r"([0-9]{2})(?::?([0-9]{2})(?::?([0-9]{2})(?:\.[0-9]{1,6})?)?)?")
+_SENT_TIMESTAMP = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"
+_JITTERED_TIMESTAMP = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:Z|[+-][0-9]{2}:?[0-9]{2})?"
+)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+# A name part: it stands in object names, in file names, in PatientID and in AccessionNumber.
+_CODE = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+# A century either way: no service shifts further, and no date leaves DICOM's four-digit years.
+_MOST_DAYS = 36_525
+
+
+class _Wire(BaseModel):
+    """A JSON object on the wire; shows nothing of itself."""
+
+    model_config = ConfigDict(strict=True, frozen=True, hide_input_in_errors=True)
+
+    def wire(self) -> str:
+        """Return the JSON text, to be sent or stored; what is not known is left out."""
+        return self.model_dump_json(exclude_none=True)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(...)"
+
+    __str__ = __repr__
+
+
+class _Sent(_Wire):
+    model_config = ConfigDict(extra="forbid")
+
+    id: Annotated[str, Field(min_length=1)]
+    id_source: Annotated[str, Field(min_length=1)]
+    id_timestamp: Annotated[str | None, Field(pattern=_SENT_TIMESTAMP)] = None
+
+    @field_validator("id")
+    @classmethod
+    def _says_something(cls, value: str) -> str:
+        if not value.strip() or _CONTROL.search(value):
+            raise ValueError("empty, or with control characters")
+        return value
+
+    @field_validator("id_timestamp")
+    @classmethod
+    def _is_a_date(cls, value: str | None) -> str | None:
+        if value is not None and _real_day(value).year not in YEARS:
+            raise ValueError("not a patient's date")
+        return value
+
+    @property
+    def day(self) -> date | None:
+        """The date that was sent, if any."""
+        return date.fromisoformat(self.id_timestamp[:10]) if self.id_timestamp else None
+
+
+class RequestItem(_Sent):
+    """A study: its accession number, and when it was made."""
+
+
+class RequestEntity(_Sent):
+    """A patient: the medical record number, the birth date, and the one study asked about."""
+
+    items: tuple[RequestItem]
+
+
+class Request(_Wire):
+    """The body of a request: one patient with one study, never one item an image."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    identifiers: tuple[RequestEntity]
+
+    @property
+    def entity(self) -> RequestEntity:
+        """The patient."""
+        return self.identifiers[0]
+
+    @property
+    def item(self) -> RequestItem:
+        """The study."""
+        return self.identifiers[0].items[0]
+
+
+class _Coded(_Wire):
+    # A service may add fields; what is not used is not kept either.
+    model_config = ConfigDict(extra="ignore")
+
+    id: str
+    id_source: str
+    suid: Annotated[str, Field(pattern=_CODE)]
+    jitter: Annotated[int, Field(ge=-_MOST_DAYS, le=_MOST_DAYS)]
+    jittered_timestamp: str | None = None
+
+    @field_validator("jittered_timestamp")
+    @classmethod
+    def _is_a_timestamp(cls, value: str | None) -> str | None:
+        if value is not None:
+            if _JITTERED_TIMESTAMP.fullmatch(value) is None:
+                raise ValueError("not a timestamp")
+            _real_day(value)
+        return value
+
+    @property
+    def day(self) -> date | None:
+        """The date part as it stands: converting the time zone could change the day."""
+        return date.fromisoformat(self.jittered_timestamp[:10]) if self.jittered_timestamp else None
+
+
+class AnswerItem(_Coded):
+    """The study's code and jitter."""
+
+
+class AnswerEntity(_Coded):
+    """The patient's code and jitter, with the one study that was asked about."""
+
+    items: tuple[AnswerItem]
+
+    @model_validator(mode="after")
+    def _one_jitter(self) -> Self:
+        if self.jitter != self.items[0].jitter:
+            raise ValueError("patient and study have different jitters")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class CodedStudy:
+    """What the pipeline takes from an answer.
+
+    Attributes
+    ----------
+    patient_code, study_code
+        Coded ids: letters, digits, ``-`` and ``_``, at most 64.
+    jitter
+        Whole days that are added to every date of the patient.
+    entity_date, item_date
+        The patient's birth date and the study's date, already jittered, yyyymmdd;
+        None where the images have no such date.
+    """
+
+    patient_code: str
+    study_code: str
+    jitter: int
+    entity_date: str | None
+    item_date: str | None
+
+
+class Answer(_Wire):
+    """The body of an answer."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    results: tuple[AnswerEntity]
+
+    @property
+    def entity(self) -> AnswerEntity:
+        """The patient."""
+        return self.results[0]
+
+    @property
+    def item(self) -> AnswerItem:
+        """The study."""
+        return self.results[0].items[0]
+
+    def coded_study(self) -> CodedStudy:
+        """Return the codes, the jitter and the jittered dates."""
+        return CodedStudy(
+            patient_code=self.entity.suid,
+            study_code=self.item.suid,
+            jitter=self.item.jitter,
+            entity_date=_yyyymmdd(self.entity.day),
+            item_date=_yyyymmdd(self.item.day),
+        )
+
+
+def request_of(
+    patient_id: str | None,
+    birth_date: str | None,
+    accession: str | None,
+    study_date_time: str | None,
+) -> Request:
+    """Build the request for one study from header values.
+
+    Parameters
+    ----------
+    patient_id, accession
+        PatientID and AccessionNumber as the header has them, without DICOM's padding.
+        They are sent as they are: a character taken out could make two patients one.
+    birth_date
+        PatientBirthDate (DA).
+    study_date_time
+        A date (DA), with or without a time (TM) straight after it, as ``first_date_time``
+        returns it.
+
+    Raises
+    ------
+    FailBatch
+        PatientID or AccessionNumber is missing, blank or has control characters.
+
+    Notes
+    -----
+    A timestamp that is missing, no date or a placeholder (a year before 1900 or after 2100)
+    is left out of the request, as the 2017 service did; DASHER then dates the id by its own
+    clock, so whatever jittered timestamp comes back for it is not used.
+    """
+    return Request(
+        identifiers=(
+            RequestEntity(
+                id=_usable(patient_id, "PatientID"),
+                id_source=ENTITY_SOURCE,
+                id_timestamp=_timestamp(birth_date),
+                items=(
+                    RequestItem(
+                        id=_usable(accession, "AccessionNumber"),
+                        id_source=ITEM_SOURCE,
+                        id_timestamp=_timestamp(study_date_time),
+                    ),
+                ),
+            ),
+        )
+    )
+
+
+def first_date_time(text: Callable[[int], str | None]) -> str | None:
+    """Return the date and time that the study goes by: the first of ``DATED_BY`` with a date.
+
+    Parameters
+    ----------
+    text
+        Gives the text of an attribute by its tag, or None.
+    """
+    for date_tag, time_tag in DATED_BY:
+        day = (text(date_tag) or "").strip()
+        if _timestamp(day):
+            moment = (text(time_tag) or "").strip()
+            return day + moment if _timestamp(day + moment) else day
+    return None
+
+
+def read_request(content: str) -> Request:
+    """Read a request that was stored as ``Request.wire()``."""
+    try:
+        return Request.model_validate_json(content)
+    except ValidationError as error:
+        raise FailBatch(
+            f"the stored request for coded ids is damaged ({_problems(error)}); "
+            "clear this batch's import task to make it again"
+        ) from None
+
+
+def read_answer(content: str | bytes, request: Request) -> Answer:
+    """Read an answer, and hold it to the request that it answers.
+
+    Parameters
+    ----------
+    content
+        JSON text, from the service or as it was stored.
+
+    Raises
+    ------
+    FailBatch
+        The answer is not what the contract says, or is about somebody else. The text names
+        the fields, never their values.
+    """
+    try:
+        answer = Answer.model_validate_json(content)
+    except ValidationError as error:
+        raise _broken(_problems(error)) from None
+    for where, sent, got in (
+        ("results.0", request.entity, answer.entity),
+        ("results.0.items.0", request.item, answer.item),
+    ):
+        if got.id != sent.id or got.id_source != sent.id_source:
+            raise _broken(f"{where}: answers another id than was asked about")
+        if got.suid == sent.id:
+            raise _broken(f"{where}.suid: the coded id is the real one")
+        _check_date(where, sent, got)
+    return _without_unasked_dates(answer, request)
+
+
+def _check_date(where: str, sent: _Sent, got: _Coded) -> None:
+    if sent.day is None:
+        return
+    if got.day is None:
+        raise _broken(f"{where}.jittered_timestamp: missing")
+    if got.day != sent.day + timedelta(days=got.jitter):
+        raise _broken(f"{where}.jittered_timestamp: not the date that was sent plus the jitter")
+
+
+def _without_unasked_dates(answer: Answer, request: Request) -> Answer:
+    """Drop the date that a service made up for an id that was sent without one."""
+    undated = {"jittered_timestamp": None}
+    item = answer.item.model_copy(update=undated if request.item.day is None else None)
+    entity = answer.entity.model_copy(
+        update={"items": (item,), **(undated if request.entity.day is None else {})}
+    )
+    return answer.model_copy(update={"results": (entity,)})
+
+
+def _broken(problem: str) -> FailBatch:
+    return FailBatch(
+        f"the identifier service's answer breaks its contract ({problem}); nothing was used "
+        "of it; tell the people who run the service, then clear this task"
+    )
+
+
+def _problems(error: ValidationError) -> str:
+    """Name each wrong field and what kind of wrong it is; pydantic's messages quote no input."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in item['loc']) or 'the whole'}: {item['msg']}"
+        for item in error.errors(include_input=False, include_url=False, include_context=False)
+    )
+
+
+def _usable(value: str | None, name: str) -> str:
+    if value is None or not value.strip():
+        raise FailBatch(
+            f"{name} is missing or empty in this study's headers, so it cannot get a coded id; "
+            "mend it at the source and send the study again"
+        )
+    if _CONTROL.search(value):
+        raise FailBatch(
+            f"{name} has control characters, so it cannot be sent as it is, and it is never "
+            "changed; mend it at the source and send the study again"
+        )
+    return value
+
+
+def _timestamp(value: str | None) -> str | None:
+    """Return yyyy-mm-ddThh:mm:ssZ for a DICOM date with or without a time; None if it is none."""
+    value = (value or "").strip()
+    match = _DATE.match(value)
+    if match is None:
+        return None
+    moment = _TIME.fullmatch(value[match.end() :].strip() or "00")
+    if moment is None:
+        return None
+    hour, minute, second = (int(part or 0) for part in moment.groups())
+    try:
+        day = date(int(match[1]), int(match[3]), int(match[4]))
+        # Second 60 is a leap second (PS3.5, VR TM), which a timestamp cannot say.
+        clock = time(hour, minute, min(second, 59))
+    except ValueError:
+        return None
+    if day.year not in YEARS:
+        return None
+    return f"{datetime.combine(day, clock):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _real_day(timestamp: str) -> date:
+    try:
+        return date.fromisoformat(timestamp[:10])
+    except ValueError:
+        # Python's own text may quote the date.
+        raise ValueError("no such date") from None
+
+
+def _yyyymmdd(day: date | None) -> str | None:
+    return day.strftime("%Y%m%d") if day else None
