@@ -1,0 +1,795 @@
+"""Find every element of a DICOM file by its bytes, and refuse what does not add up.
+
+The scanner walks the whole structure (PS3.5 chapter 7, PS3.10 chapter 7) without
+decoding a value: file meta, all nested sequences, fragments of encapsulated pixel data,
+elements after the pixel data, trailing bytes. What it returns are offsets, so that
+values nobody asks for are never touched and pixel bytes pass as they are.
+
+Everything that is wrong raises :class:`~sendit.errors.SkipInstance` with a
+:class:`~sendit.batch.Reason`; no other exception leaves this module for any bytes. Work
+and memory are bounded: nesting by :data:`DEEPEST`, elements by :data:`MOST_ELEMENTS`, an
+inflated data set by :data:`MOST_INFLATED` bytes.
+
+Tolerated, as pydicom does: a missing preamble or file meta, a wrong or missing group
+length of file meta, items in implicit VR inside an explicit data set, UN elements that
+hold sequences (implicit VR little endian, PS3.5 6.2.2), private sequences of defined
+length in implicit VR, elements out of order. Not tolerated, unlike pydicom: anything
+that runs over the end of the file or of the item it is in, unknown VRs, one data set
+written in two ways.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+import struct
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from pydicom._dicom_dict import DicomDictionary, RepeatersDictionary
+
+from sendit.batch import Reason
+from sendit.dicom import charset
+from sendit.errors import SkipInstance
+
+Buffer = bytes | bytearray | memoryview | mmap.mmap
+
+DEEPEST: Final = 64
+"""Levels of nested sequences before a file counts as malformed."""
+
+MOST_ELEMENTS: Final = 2_000_000
+"""Elements and items of one file (an enhanced object of 10,000 frames has about a million)."""
+
+MOST_INFLATED: Final = 512 << 20
+"""Bytes that a deflated data set may grow to."""
+
+READ_WHOLE: Final = 64 << 20
+"""Files up to this many bytes are read, larger ones are mapped."""
+
+UNDEFINED: Final = 0xFFFFFFFF
+ITEM: Final = 0xFFFEE000
+ITEM_END: Final = 0xFFFEE00D
+SEQUENCE_END: Final = 0xFFFEE0DD
+CHARACTER_SET: Final = 0x00080005
+SOP_CLASS: Final = 0x00080016
+SOP_INSTANCE: Final = 0x00080018
+STUDY_UID: Final = 0x0020000D
+SERIES_UID: Final = 0x0020000E
+PIXEL_TAGS: Final = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
+
+_SHORT = (
+    *("AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT"),
+    *("PN", "SH", "SL", "SS", "ST", "TM", "UI", "UL", "US"),
+)
+_LONG = ("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV")
+SHORT_VRS: Final = frozenset(_SHORT)
+LONG_VRS: Final = frozenset(_LONG)
+BINARY_VRS: Final = frozenset(("OB", "OD", "OF", "OL", "OV", "OW"))
+_VR_OF_BYTES: Final[dict[bytes, tuple[str, bool]]] = {
+    **{vr.encode(): (vr, False) for vr in _SHORT},
+    **{vr.encode(): (vr, True) for vr in _LONG},
+}
+
+PUBLIC_VR: Final[dict[int, str]] = {tag: entry[0] for tag, entry in DicomDictionary.items()}
+"""VR of each attribute in the dictionary; a choice reads like ``"US or SS"``."""
+
+_REPEATER_VR: Final[dict[int, str]] = {
+    int(key[4:], 16): entry[0]
+    for key, entry in RepeatersDictionary.items()
+    if key[2:4] == "xx" and "x" not in key[4:]
+}
+
+
+class Encoding(NamedTuple):
+    """How the elements of a data set are written."""
+
+    explicit: bool
+    little: bool
+
+
+IMPLICIT_LITTLE: Final = Encoding(explicit=False, little=True)
+EXPLICIT_LITTLE: Final = Encoding(explicit=True, little=True)
+EXPLICIT_BIG: Final = Encoding(explicit=True, little=False)
+
+# tag, VR, offset of the element, of its value, and behind it (delimiters included), items
+Element = tuple[int, str, int, int, int, "list[Item] | None"]
+# A plain tuple: a NamedTuple takes four times as long to make, 200 times a file.
+Item = tuple[Encoding, list[Element]]
+
+IMPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2"
+EXPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
+DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1.99"
+EXPLICIT_VR_BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
+_DICOM_SYNTAX: Final = "1.2.840.10008.1.2."
+# Pixels behind a link to another server (JPIP), MIME and XML, and real-time video: there
+# is no self-contained file to clean.
+_NO_SYNTAX: Final = (
+    *("1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95"),
+    *("1.2.840.10008.1.2.4.204", "1.2.840.10008.1.2.4.205"),
+    *("1.2.840.10008.1.2.6.", "1.2.840.10008.1.2.7."),
+)
+_DIRECTORY_CLASS: Final = "1.2.840.10008.1.3.10"
+
+_HEAD = {True: struct.Struct("<HH2sH"), False: struct.Struct(">HH2sH")}
+_TAG_LENGTH = {True: struct.Struct("<HHL"), False: struct.Struct(">HHL")}
+_LENGTH = {True: struct.Struct("<L"), False: struct.Struct(">L")}
+
+
+def vr_of(tag: int) -> str:
+    """Return the VR that the dictionary gives a tag: LO for private creators, else UN."""
+    found = PUBLIC_VR.get(tag)
+    if found is not None:
+        return found
+    group, element = tag >> 16, tag & 0xFFFF
+    if element == 0:
+        return "UL"
+    if group & 1:
+        return "LO" if 0x10 <= element <= 0xFF else "UN"
+    if group & 0xFF00 in (0x5000, 0x6000):
+        return _REPEATER_VR.get(element, "UN")
+    return "UN"
+
+
+class _Walk:
+    """One pass over one data set; holds what its recursive calls share."""
+
+    __slots__ = ("_left", "data", "end")
+
+    def __init__(self, data: Buffer) -> None:
+        self.data = data
+        self.end = len(data)
+        self._left = MOST_ELEMENTS
+
+    def _spend(self, count: int) -> None:
+        self._left -= count
+        if self._left < 0:
+            raise SkipInstance(Reason.MALFORMED)
+
+    def _overrun(self, after: int) -> SkipInstance:
+        return SkipInstance(Reason.TRUNCATED if after > self.end else Reason.MALFORMED)
+
+    def elements(
+        self, position: int, end: int, encoding: Encoding, depth: int, *, until_delimiter: bool
+    ) -> tuple[list[Element], int]:
+        """Return the elements of one item and the offset behind it and its delimiter."""
+        if depth > DEEPEST:
+            raise SkipInstance(Reason.MALFORMED)
+        found: list[Element] = []
+        position = (self.explicit if encoding.explicit else self.implicit)(
+            found, position, end, encoding, depth, nested=True
+        )
+        if position == end:
+            if until_delimiter:
+                raise self._overrun(self.end + 1 if end == self.end else end)
+            return found, position
+        if position + 8 > end:
+            raise self._overrun(position + 8)
+        group, element, _ = _TAG_LENGTH[encoding.little].unpack_from(self.data, position)
+        # A delimiter that closes an item of defined length is superfluous, not harmful.
+        if group << 16 | element == ITEM_END and (until_delimiter or position + 8 == end):
+            return found, position + 8
+        raise SkipInstance(Reason.MALFORMED)
+
+    def explicit(
+        self,
+        found: list[Element],
+        position: int,
+        end: int,
+        encoding: Encoding,
+        depth: int,
+        *,
+        nested: bool,
+    ) -> int:
+        """Append explicit VR elements; stop at the end, a delimiter or what is no element."""
+        data = self.data
+        head = _HEAD[encoding.little].unpack_from
+        long_length = _LENGTH[encoding.little].unpack_from
+        vrs = _VR_OF_BYTES
+        append = found.append
+        last = end - 8
+        counted = 0
+        while position <= last:
+            group, element, vr_bytes, length = head(data, position)
+            known = vrs.get(vr_bytes)
+            if known is None:
+                # A delimiter of an item, or not an element at all: the caller knows which.
+                if not nested or group == 0xFFFE:
+                    break
+                raise SkipInstance(Reason.MALFORMED)
+            vr, is_long = known
+            start = position
+            items = None
+            if is_long:
+                if position > end - 12:
+                    break
+                (length,) = long_length(data, position + 8)
+                value = position + 12
+                if length == UNDEFINED or vr in ("SQ", "UN"):
+                    position, items = self._long(vr, value, length, end, encoding, depth)
+                else:
+                    position = value + length
+            else:
+                value = position + 8
+                position = value + length
+            if position > end:
+                if not nested:
+                    position = start
+                    break
+                raise self._overrun(position)
+            append((group << 16 | element, vr, start, value, position, items))
+            counted += 1
+        self._spend(counted)
+        return position
+
+    def implicit(
+        self,
+        found: list[Element],
+        position: int,
+        end: int,
+        encoding: Encoding,
+        depth: int,
+        *,
+        nested: bool,
+    ) -> int:
+        """Append implicit VR elements; VRs are the dictionary's."""
+        data = self.data
+        head = _TAG_LENGTH[encoding.little].unpack_from
+        public = PUBLIC_VR
+        append = found.append
+        last = end - 8
+        counted = 0
+        while position <= last:
+            group, element, length = head(data, position)
+            if group == 0xFFFE:
+                break
+            tag = group << 16 | element
+            vr = public.get(tag) or vr_of(tag)
+            start = position
+            value = position + 8
+            items = None
+            if length == UNDEFINED or vr in ("SQ", "UN"):
+                position, items = self._long(vr, value, length, end, encoding, depth)
+            else:
+                position = value + length
+            if position > end:
+                if not nested:
+                    position = start
+                    break
+                raise self._overrun(position)
+            append((tag, vr, start, value, position, items))
+            counted += 1
+        self._spend(counted)
+        return position
+
+    def _long(  # noqa: PLR0917 positional, because this is called for each long element
+        self, vr: str, value: int, length: int, end: int, encoding: Encoding, depth: int
+    ) -> tuple[int, list[Item] | None]:
+        """Walk an element that is, or may be, a sequence or fragments; offset behind, items."""
+        if length == UNDEFINED:
+            if vr[0] == "O":  # OB, OW, and the dictionary's "OB or OW"
+                return self._fragments(value, end, encoding), None
+            if encoding.explicit and vr not in ("SQ", "UN"):
+                raise SkipInstance(Reason.MALFORMED)
+            inner = IMPLICIT_LITTLE if vr == "UN" else encoding  # PS3.5 6.2.2
+            return self._items(value, end, inner, depth, defined=False)
+        after = value + length
+        if after > end or length < 8:
+            if vr == "SQ" and 0 < length < 8:
+                raise SkipInstance(Reason.MALFORMED)
+            return after, [] if vr == "SQ" else None
+        if vr == "SQ":
+            _, items = self._items(value, after, encoding, depth, defined=True)
+            return after, items
+        return after, self._unknown(value, after, depth)
+
+    def _unknown(self, value: int, after: int, depth: int) -> list[Item] | None:
+        """Return the items of a UN value that is a sequence, else None."""
+        if bytes(self.data[value : value + 4]) != b"\xfe\xff\x00\xe0":
+            return None
+        try:
+            return self._items(value, after, IMPLICIT_LITTLE, depth, defined=True)[1]
+        except SkipInstance:
+            if self._left < 0:
+                raise
+            return None
+
+    def _items(
+        self, position: int, end: int, encoding: Encoding, depth: int, *, defined: bool
+    ) -> tuple[int, list[Item]]:
+        items: list[Item] = []
+        data = self.data
+        head = _TAG_LENGTH[encoding.little].unpack_from
+        while True:
+            if defined and position == end:
+                return position, items
+            if position + 8 > end:
+                raise self._overrun(position + 8)
+            group, element, length = head(data, position)
+            tag = group << 16 | element
+            position += 8
+            if tag == SEQUENCE_END and (not defined or position == end):
+                return position, items
+            if tag != ITEM:
+                raise SkipInstance(Reason.MALFORMED)
+            self._spend(1)
+            inner = self._encoding_of_item(position, end, encoding)
+            if length == UNDEFINED:
+                elements, position = self.elements(
+                    position, end, inner, depth + 1, until_delimiter=True
+                )
+            else:
+                after = position + length
+                if after > end:
+                    raise self._overrun(after)
+                elements, position = self.elements(
+                    position, after, inner, depth + 1, until_delimiter=False
+                )
+            items.append((inner, elements))
+
+    def _encoding_of_item(self, position: int, end: int, encoding: Encoding) -> Encoding:
+        """Return implicit VR for an item whose first element has no VR, as pydicom does."""
+        if not encoding.explicit or position + 8 > end:
+            return encoding
+        group, _, vr, _ = _HEAD[encoding.little].unpack_from(self.data, position)
+        if group == 0xFFFE or vr.isupper() or not encoding.little:
+            return encoding
+        return IMPLICIT_LITTLE
+
+    def _fragments(self, position: int, end: int, encoding: Encoding) -> int:
+        """Return the offset behind encapsulated pixel data (PS3.5 A.4)."""
+        head = _TAG_LENGTH[encoding.little].unpack_from
+        data = self.data
+        count = 0
+        while True:
+            if position + 8 > end:
+                raise self._overrun(position + 8)
+            group, element, length = head(data, position)
+            position += 8
+            if group != 0xFFFE:
+                raise SkipInstance(Reason.MALFORMED)
+            if element == 0xE0DD:
+                self._spend(count)
+                return position
+            if element != 0xE000 or length == UNDEFINED:
+                raise SkipInstance(Reason.MALFORMED)
+            position += length
+            if position > end:
+                raise self._overrun(position)
+            count += 1
+
+    def dataset(self, position: int, encoding: Encoding) -> tuple[list[Element], int]:
+        """Return the top-level elements and the offset where they end.
+
+        Bytes behind that are trailing: fewer than eight or all zero, or, once pixel data
+        was seen, whatever does not read as an element of the dictionary in its order.
+        """
+        found: list[Element] = []
+        end = self.end
+        position = (self.explicit if encoding.explicit else self.implicit)(
+            found, position, end, encoding, 0, nested=False
+        )
+        if not encoding.explicit:
+            position = _drop_padding(found, position, self.data)
+        if position < end:
+            self._judge_trailing(found, position, encoding)
+        return found, position
+
+    def _judge_trailing(self, found: list[Element], position: int, encoding: Encoding) -> None:
+        """Raise unless what is left is no part of the data set."""
+        left = self.end - position
+        if _all_zero(self.data, position):
+            return
+        pixels = any(element[0] in PIXEL_TAGS for element in reversed(found))
+        if left >= 8:
+            group, element, _ = _TAG_LENGTH[encoding.little].unpack_from(self.data, position)
+            tag = group << 16 | element
+            if not pixels:
+                if not encoding.explicit:
+                    raise SkipInstance(Reason.TRUNCATED)
+                known = bytes(self.data[position + 4 : position + 6]) in _VR_OF_BYTES
+                raise SkipInstance(Reason.TRUNCATED if known else Reason.MALFORMED)
+            if tag in PUBLIC_VR and tag > found[-1][0]:
+                raise SkipInstance(Reason.TRUNCATED)
+        elif not pixels:
+            raise SkipInstance(Reason.TRUNCATED)
+
+
+def _all_zero(data: Buffer, position: int) -> bool:
+    end = len(data)
+    while position < end:
+        if any(data[position : position + 65536]):
+            return False
+        position += 65536
+    return True
+
+
+def _drop_padding(found: list[Element], position: int, data: Buffer) -> int:
+    """Take off zero bytes that read as (0000,0000) elements of implicit VR."""
+    if found and found[-1][0] == 0 and _all_zero(data, found[-1][2]):
+        while found and found[-1][0] == 0:
+            position = found.pop()[2]
+    return position
+
+
+class Header:
+    """Where everything of one file is.
+
+    Attributes
+    ----------
+    data
+        The buffer that offsets point into: the file, or the inflated data set.
+    encoding
+        How the top-level data set is written.
+    elements
+        Top-level elements in the file's order: (tag, VR, offset of the element, offset of
+        the value, offset behind it, items or None).
+    meta
+        File meta: tag to value as bytes (group 0002 only; empty if there is none).
+    transfer_syntax
+        Its UID; guessed from the first element, as pydicom does, if file meta has none.
+    size
+        Size of the file in bytes.
+    trailing
+        Bytes behind the last element.
+    """
+
+    __slots__ = (
+        "_index",
+        "data",
+        "elements",
+        "encoding",
+        "meta",
+        "size",
+        "trailing",
+        "transfer_syntax",
+    )
+
+    def __init__(
+        self,
+        *,
+        data: Buffer,
+        encoding: Encoding,
+        elements: list[Element],
+        meta: dict[int, bytes],
+        transfer_syntax: str,
+        size: int,
+        trailing: int,
+    ) -> None:
+        self.data = data
+        self.encoding = encoding
+        self.elements = elements
+        self.meta = meta
+        self.transfer_syntax = transfer_syntax
+        self.size = size
+        self.trailing = trailing
+        self._index: dict[int, Element] | None = None
+
+    def __enter__(self) -> Header:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of a mapped file; nothing can be read from it any more."""
+        if isinstance(self.data, mmap.mmap):
+            self.data.close()
+
+    @property
+    def deflated(self) -> bool:
+        """Whether ``data`` is an inflated copy."""
+        return self.transfer_syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
+
+    def element(self, tag: int) -> Element | None:
+        """Return a top-level element (the last one if the tag is there twice, as pydicom)."""
+        if self._index is None:
+            self._index = {element[0]: element for element in self.elements}
+        return self._index.get(tag)
+
+    def raw(self, tag: int) -> bytes | None:
+        """Return the value of a top-level element as bytes; None if absent."""
+        found = self.meta.get(tag) if tag >> 16 == 2 else None
+        if found is not None:
+            return found
+        element = self.element(tag)
+        return None if element is None else bytes(self.data[element[3] : element[4]])
+
+    @property
+    def character_set(self) -> bytes:
+        """Value of (0008,0005) without padding; empty for the default repertoire."""
+        return (self.raw(CHARACTER_SET) or b"").strip(b" \0")
+
+    def text(self, tag: int) -> str | None:
+        """Return a top-level value as text.
+
+        Strings are decoded with the file's character set, each value stripped of padding,
+        several values joined by a backslash. Numbers read as pydicom's ``str()`` of them.
+        A sequence, or bytes that are no text, gives ``""``; an absent element None.
+        """
+        raw = self.raw(tag)
+        if raw is None:
+            return None
+        if tag >> 16 == 2:
+            return raw.strip(b" \0").decode("ascii", "replace") if tag != 0x00020001 else ""
+        element = self.element(tag)
+        vr = element[1] if element else "UN"
+        if element is not None and element[5] is not None:
+            return ""
+        return value_text(tag, vr, raw, self.encoding, self.character_set)
+
+    def uid(self, tag: int) -> str:
+        """Return a UID value (``""`` if absent or empty)."""
+        return (self.raw(tag) or b"").strip(b" \0").decode("ascii", "replace")
+
+    @property
+    def sop_class(self) -> str:
+        """SOPClassUID (0008,0016), or ``""``."""
+        return self.uid(SOP_CLASS)
+
+    @property
+    def sop_instance(self) -> str:
+        """SOPInstanceUID (0008,0018), or ``""``."""
+        return self.uid(SOP_INSTANCE)
+
+    @property
+    def study_uid(self) -> str:
+        """StudyInstanceUID (0020,000D), or ``""``."""
+        return self.uid(STUDY_UID)
+
+    @property
+    def series_uid(self) -> str:
+        """SeriesInstanceUID (0020,000E), or ``""``."""
+        return self.uid(SERIES_UID)
+
+
+_NUMBERS: Final[dict[str, str]] = {
+    "US": "H",
+    "SS": "h",
+    "UL": "L",
+    "SL": "l",
+    "UV": "Q",
+    "SV": "q",
+    "FL": "f",
+    "FD": "d",
+    "US or SS": "H",
+}
+
+
+def value_text(tag: int, vr: str, raw: bytes, encoding: Encoding, character_set: bytes) -> str:
+    """Return one value as text; see :meth:`Header.text`."""
+    if vr == "UN":
+        vr = vr_of(tag)
+    if vr in _NUMBERS or vr == "AT":
+        return _numbers_text(vr, raw, "<" if encoding.little else ">")
+    if vr[0] == "O" or vr in ("SQ", "UN"):
+        return ""
+    if vr in ("LT", "ST", "UT"):  # one value, and leading blanks belong to it
+        return charset.decode(raw, character_set).rstrip(" \0")
+    governed = vr in charset.TEXT_VRS
+    text = charset.decode(raw, character_set) if governed else raw.decode("latin-1")
+    return "\\".join(part.strip(" \0") for part in text.split("\\"))
+
+
+def _numbers_text(vr: str, raw: bytes, order: str) -> str:
+    form = _NUMBERS.get(vr, "HH")  # AT is a pair
+    size = struct.calcsize("=" + form)
+    values = struct.iter_unpack(order + form, raw[: len(raw) // size * size])
+    if vr == "AT":
+        return "\\".join(f"({group:04X},{element:04X})" for group, element in values)
+    return "\\".join(str(value) for (value,) in values)
+
+
+def _file_meta(data: Buffer, position: int) -> tuple[dict[int, bytes], int]:
+    """Return file meta's values and the offset behind it; the group length is not trusted."""
+    meta: dict[int, bytes] = {}
+    end = len(data)
+    head = _HEAD[True].unpack_from
+    while position + 8 <= end:
+        group, element, vr, length = head(data, position)
+        if group != 2:
+            break
+        known = _VR_OF_BYTES.get(vr)
+        value = position + 8
+        if known is None:
+            (length,) = _LENGTH[True].unpack_from(data, position + 4)  # implicit VR
+        elif known[1]:
+            if position + 12 > end:
+                raise SkipInstance(Reason.TRUNCATED)
+            (length,) = _LENGTH[True].unpack_from(data, position + 8)
+            value = position + 12
+        position = value + length
+        if position > end:
+            raise SkipInstance(Reason.TRUNCATED)
+        meta[0x00020000 | element] = bytes(data[value:position])
+    return meta, position
+
+
+def _guess(data: Buffer, position: int) -> tuple[str, Encoding]:
+    """Guess the transfer syntax from the first element, as pydicom does (its issue 258)."""
+    if position + 8 > len(data):
+        raise SkipInstance(Reason.TRUNCATED)
+    group, _, vr, _ = _HEAD[True].unpack_from(data, position)
+    if vr not in _VR_OF_BYTES:
+        return IMPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_LITTLE
+    if group >= 0x0400:  # group 0008 in the other byte order
+        return EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_BIG
+    return EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_LITTLE
+
+
+def _encoding_of(syntax: str, data: Buffer, position: int) -> Encoding:
+    """Return how a transfer syntax writes elements, corrected where the file says otherwise."""
+    if syntax == IMPLICIT_VR_LITTLE_ENDIAN:
+        encoding = IMPLICIT_LITTLE
+    elif syntax == EXPLICIT_VR_BIG_ENDIAN:
+        return EXPLICIT_BIG
+    elif syntax.startswith(_DICOM_SYNTAX) and not syntax.startswith(_NO_SYNTAX):
+        encoding = EXPLICIT_LITTLE
+    else:
+        raise SkipInstance(Reason.UNSUPPORTED)
+    if syntax != DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN and position + 8 <= len(data):
+        vr = _HEAD[True].unpack_from(data, position)[2]
+        # pydicom reads by what it finds when the first element contradicts the syntax
+        found = EXPLICIT_LITTLE if vr in _VR_OF_BYTES else IMPLICIT_LITTLE
+        if found != encoding:
+            return found
+    return encoding
+
+
+def _inflate(data: Buffer, position: int) -> bytes:
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        whole = inflater.decompress(memoryview(data)[position:], MOST_INFLATED)
+    except zlib.error:
+        raise SkipInstance(Reason.MALFORMED) from None
+    if inflater.unconsumed_tail:
+        raise SkipInstance(Reason.MALFORMED)
+    if not inflater.eof:
+        raise SkipInstance(Reason.TRUNCATED)
+    return whole
+
+
+def read_header(data: Buffer) -> Header:
+    """Scan the bytes of one file.
+
+    Parameters
+    ----------
+    data
+        The whole file. Offsets of the result point into it (or into an inflated copy), so
+        it must outlive the result.
+
+    Raises
+    ------
+    SkipInstance
+        With a :class:`~sendit.batch.Reason`: empty, not DICOM, truncated, malformed, an
+        unsupported transfer syntax, a DICOMDIR. Nothing else is raised for any bytes.
+    """
+    size = len(data)
+    if size == 0:
+        raise SkipInstance(Reason.EMPTY_FILE)
+    if bytes(data[128:132]) == b"DICM":
+        return _scan(data, 132, size)
+    # Without a preamble, only what scans from end to end and says what it is counts.
+    first = bytes(data[:2])
+    if first not in (b"\x02\x00", b"\x08\x00", b"\x00\x08"):
+        raise SkipInstance(Reason.NOT_DICOM)
+    try:
+        header = _scan(data, 0, size)
+    except SkipInstance as error:
+        if first == b"\x02\x00" and error.reason != Reason.MALFORMED:
+            raise
+        raise SkipInstance(Reason.NOT_DICOM) from None
+    if not (header.sop_class and header.sop_instance):
+        raise SkipInstance(Reason.NOT_DICOM)
+    return header
+
+
+def _scan(data: Buffer, position: int, size: int) -> Header:
+    meta, position = _file_meta(data, position)
+    if position >= size:
+        raise SkipInstance(Reason.TRUNCATED)
+    if meta.get(0x00020002, b"").strip(b" \0") == _DIRECTORY_CLASS.encode():
+        raise SkipInstance(Reason.DICOMDIR)
+    syntax = meta.get(0x00020010, b"").strip(b" \0").decode("latin-1")
+    if syntax:
+        encoding = _encoding_of(syntax, data, position)
+    else:
+        syntax, encoding = _guess(data, position)
+    if syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
+        data, position = _inflate(data, position), 0
+    walk = _Walk(data)
+    elements, after = walk.dataset(position, encoding)
+    if not elements:
+        raise SkipInstance(Reason.MALFORMED)
+    if any(element[0] >> 16 == 4 for element in elements):
+        raise SkipInstance(Reason.DICOMDIR)
+    if any(element[0] >> 16 <= 2 for element in elements):
+        raise SkipInstance(Reason.MALFORMED)
+    return Header(
+        data=data,
+        encoding=encoding,
+        elements=elements,
+        meta=meta,
+        transfer_syntax=syntax,
+        size=size,
+        trailing=walk.end - after,
+    )
+
+
+def read_file(path: Path, *, follow: bool = False) -> tuple[Buffer, os.stat_result]:
+    """Return a regular file's bytes and what ``stat`` said of it, from one open file.
+
+    Parameters
+    ----------
+    path
+        The file. Its last part is not followed if it is a link.
+    follow
+        Whether a link is followed all the same.
+
+    Raises
+    ------
+    SkipInstance
+        A link, pipe, device or folder; empty; unreadable.
+    """
+    try:
+        found = path.lstat()
+        if stat.S_ISLNK(found.st_mode) and not follow:
+            raise SkipInstance(Reason.LINK)
+        if not follow and not stat.S_ISREG(found.st_mode):
+            raise SkipInstance(Reason.NOT_A_FILE)
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+        handle = os.open(path, flags)
+        try:
+            found = os.fstat(handle)
+            if not stat.S_ISREG(found.st_mode):
+                raise SkipInstance(Reason.NOT_A_FILE)
+            if found.st_size == 0:
+                raise SkipInstance(Reason.EMPTY_FILE)
+            if found.st_size > READ_WHOLE:
+                return mmap.mmap(handle, 0, access=mmap.ACCESS_READ), found
+            return _read(handle, found.st_size), found
+        finally:
+            os.close(handle)
+    except (OSError, ValueError):
+        raise SkipInstance(Reason.UNREADABLE) from None
+
+
+def _read(handle: int, size: int) -> bytes:
+    data = os.read(handle, size + 1)
+    if len(data) == size:
+        return data
+    parts = [data]
+    total = len(data)
+    while total <= size:
+        part = os.read(handle, size + 1 - total)
+        if not part:
+            break
+        parts.append(part)
+        total += len(part)
+    if total != size:  # it grew or shrank under us
+        raise SkipInstance(Reason.CHANGED)
+    return b"".join(parts)
+
+
+def open_instance(path: Path) -> Header:
+    """Read one file and scan its whole structure; see :func:`read_header`.
+
+    A truncated file is known without decoding a pixel. Links, pipes, devices, folders,
+    empty and unreadable files are refused with their reason.
+    """
+    data, _ = read_file(path)
+    return read_header(data)
+
+
+def walk_elements(elements: Sequence[Element]) -> list[Element]:
+    """Return all elements of all levels, parents before their children."""
+    found: list[Element] = []
+    rest = list(reversed(elements))
+    while rest:
+        element = rest.pop()
+        found.append(element)
+        for _, nested in reversed(element[5] or ()):
+            rest.extend(reversed(nested))
+    return found
