@@ -1,0 +1,44 @@
+"""Lanes: at most ten uploads side by side, each batch always in the same one.
+
+The 2017 service found that about ten connections is where trouble begins. A lane is found
+by a hash of the batch's id alone, so that clearing and retrying, in Airflow's UI, moves no
+batch to another lane while its old lane may still be at work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import TypedDict
+
+MOST_LANES = 10
+
+
+class Lane(TypedDict):
+    """What one instance of the upload task group gets: opaque ids only."""
+
+    lane: int
+    batches: list[str]
+
+
+def lane_of(batch_id: str, lanes: int = MOST_LANES) -> int:
+    """Return a batch's lane, from 0 to ``lanes`` - 1."""
+    return int.from_bytes(hashlib.sha256(batch_id.encode()).digest()[:8], "big") % lanes
+
+
+def deal(batch_ids: Iterable[str], lanes: int = MOST_LANES) -> list[Lane]:
+    """Deal batches over the lanes; lanes that get none are left out.
+
+    Parameters
+    ----------
+    batch_ids
+        Opaque ids; one that comes twice counts once.
+    lanes
+        How many lanes there are, 1 to 10.
+    """
+    if not 1 <= lanes <= MOST_LANES:
+        raise ValueError(f"1 to {MOST_LANES} lanes")
+    dealt: dict[int, list[str]] = {}
+    for batch_id in sorted(set(batch_ids)):
+        dealt.setdefault(lane_of(batch_id, lanes), []).append(batch_id)
+    return [Lane(lane=lane, batches=dealt[lane]) for lane in sorted(dealt)]
