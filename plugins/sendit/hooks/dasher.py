@@ -1,0 +1,101 @@
+"""The Airflow connection to DASHER."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseHook, Connection
+from airflow.sdk.exceptions import AirflowNotFoundException
+
+from sendit.errors import SenditError
+
+if TYPE_CHECKING:
+    from sendit.identifiers.dasher import DasherService, DasherSettings
+
+# Somebody waits in front of the form.
+_CHECK_SECONDS = 20.0
+_CHECK_STUDY = "test"
+
+
+class DasherHook(BaseHook):
+    """Gives the identifier service behind an Airflow connection.
+
+    Parameters
+    ----------
+    dasher_conn_id
+        Id of the connection, of type ``dasher``. Its host is DASHER's address (empty:
+        Stanford's); its extra may have ``token_file``, ``timeout``, ``deadline`` and
+        ``attempts`` (see ``sendit.identifiers.dasher.DasherSettings``). Where no such
+        connection exists, the defaults and ``STANFORD_CLIENT_SECRETS`` are used.
+    """
+
+    conn_name_attr = "dasher_conn_id"
+    default_conn_name = "sendit_dasher"
+    conn_type = "dasher"
+    hook_name = "DASHER"
+
+    def __init__(self, dasher_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.dasher_conn_id = dasher_conn_id
+
+    def get_settings(self) -> DasherSettings:
+        """Return the connection's settings, checked.
+
+        Raises
+        ------
+        Misconfigured
+            A value is not what it should be; the text names the field.
+        """
+        # som is imported where it is used: the API server and the DAG processor load hooks too.
+        from sendit.identifiers.dasher import dasher_settings  # noqa: PLC0415
+
+        try:
+            connection = self.get_connection(self.dasher_conn_id)
+        except AirflowNotFoundException:
+            return dasher_settings()
+        values: dict[str, Any] = {
+            name: value
+            for name, value in connection.extra_dejson.items()
+            if value is not None and value != ""
+        }
+        if connection.host:
+            values["base"] = _address(connection)
+        return dasher_settings(**values)
+
+    def get_service(self, study: str) -> DasherService:
+        """Return the service that codes ids for a research study."""
+        from sendit.identifiers.dasher import DasherService  # noqa: PLC0415
+
+        return DasherService(study, self.get_settings())
+
+    def get_conn(self) -> DasherService:
+        """Return the service for DASHER's own study for trials."""
+        return self.get_service(_CHECK_STUDY)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """See that DASHER answers and takes the token; nobody's identifiers are sent."""
+        from sendit.identifiers.dasher import DasherService  # noqa: PLC0415
+
+        try:
+            settings = self.get_settings()
+            quick = settings.model_copy(
+                update={
+                    "timeout": min(settings.timeout, _CHECK_SECONDS),
+                    "deadline": min(settings.deadline, _CHECK_SECONDS),
+                    "attempts": 1,
+                }
+            )
+            DasherService(_CHECK_STUDY, quick).check()
+        except SenditError as error:
+            return False, str(error)
+        return True, "DASHER answers and takes the token"
+
+
+def _address(connection: Connection) -> str:
+    """Return the address in a connection's host, or in its host, port and schema."""
+    host = str(connection.host)
+    if "://" in host:
+        return host
+    port = f":{connection.port}" if connection.port else ""
+    name, slash, path = host.partition("/")
+    return f"{connection.schema or 'https'}://{name}{port}{slash}{path}"
