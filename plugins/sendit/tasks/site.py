@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Connection
-from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk import Connection, get_current_context
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowNotFoundException,
+    AirflowSkipException,
+)
 
-from sendit.ledger import Ledger
+from sendit.batch import BatchError, Status
+from sendit.errors import RetryLater, SenditError
 from sendit.settings import Settings, read_settings
+from sendit.tasks.guard import guarded
+
+if TYPE_CHECKING:
+    from sendit.ledger import Batch, Ledger
+    from sendit.workspace import Workspace
 
 LEDGER_CONNECTION = "sendit_ledger"
 
@@ -23,11 +35,63 @@ def settings() -> Settings:
 @cache
 def ledger() -> Ledger:
     """Return the ledger behind the connection ``sendit_ledger``, or the embedded one."""
+    from sendit.ledger import Ledger  # SQLAlchemy: not at DAG parse
+
     try:
         connection = Connection.get(LEDGER_CONNECTION)
     except AirflowNotFoundException:
         return Ledger(settings().ledger_default_url)
     return Ledger(connection.get_uri())
+
+
+def workspace(batch_id: str) -> Workspace:
+    """Return a batch's working folder."""
+    from sendit.workspace import Workspace
+
+    return Workspace(settings().work, batch_id)
+
+
+@contextmanager
+def working(batch_id: str, stage: str) -> Iterator[Batch]:
+    """Work on a batch of this run: guarded, and with what goes wrong written to the ledger.
+
+    A batch that another run has taken over is skipped: its result is that run's.
+    """
+    with guarded():
+        context = get_current_context()
+        batch = ledger().batch(batch_id)
+        if batch.run_id != context["run_id"]:
+            raise AirflowSkipException(f"batch {batch_id} was taken over by another run")
+        if batch.status is Status.ERROR:
+            ledger().record(
+                batch_id, status=Status.PROCESSING, errors=[], stage=failure_stage(stage)
+            )
+        try:
+            yield batch
+        except (AirflowException, RetryLater) as error:
+            if isinstance(error, RetryLater) and context["ti"].try_number > context["ti"].max_tries:
+                fail_batch(batch_id, stage, str(error))
+            raise
+        except SenditError as error:
+            fail_batch(batch_id, stage, str(error))
+            raise
+        except Exception as error:
+            fail_batch(batch_id, stage, f"{type(error).__name__} in sendit; see the task's log")
+            raise
+
+
+def failure_stage(stage: str) -> str:
+    """Return the name under which a task's own failure is recorded, apart from what it found
+    wrong with files: cleanup sets a folder aside for the latter only."""
+    return f"{stage} task"
+
+
+def fail_batch(batch_id: str, stage: str, reason: str) -> None:
+    """Record that a stage failed a batch."""
+    failed = failure_stage(stage)
+    ledger().record(
+        batch_id, status=Status.ERROR, errors=[BatchError(failed, reason)], stage=failed
+    )
 
 
 def run_study(params: dict[str, Any]) -> str:

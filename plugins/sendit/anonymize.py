@@ -1,0 +1,108 @@
+"""Anonymize: the batch's accepted files through the recipe into one archive, and the sums."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from sendit import __version__
+from sendit.batch import Status
+from sendit.deidentify.study import Source, StudyIdentifiers, StudyResult, deidentify_study
+from sendit.delivery.names import object_name
+from sendit.errors import FailBatch
+from sendit.identify import coded_study
+from sendit.intake import count_reasons, file_errors
+from sendit.keys import Keys
+from sendit.ledger import Delivery, Ledger, count_outcomes
+from sendit.prepare import PreparedRecipe
+from sendit.workspace import Workspace
+
+
+def anonymize_batch(
+    ledger: Ledger,
+    workspace: Workspace,
+    folder: Path,
+    *,
+    recipe: PreparedRecipe,
+    keys: Keys,
+    bucket: str,
+    progress: Callable[[int], None] | None = None,
+) -> StudyResult:
+    """De-identify a batch's files into its archive and record every file's outcome.
+
+    Raises
+    ------
+    FailBatch
+        No file could be delivered, or the sum of outcomes is not what was received.
+    """
+    batch = ledger.batch(workspace.batch_id)
+    records = workspace.read_instances()
+    coded = coded_study(ledger, batch.id)
+    accepted = [record for record in records if record.outcome is None]
+    result = deidentify_study(
+        [
+            Source(record.number, folder / record.path, record.size, record.mtime_ns)
+            for record in accepted
+        ],
+        plan=recipe.plan,
+        identifiers=StudyIdentifiers(
+            patient_code=coded.patient_code,
+            study_code=coded.study_code,
+            jitter=coded.jitter,
+            entity_date=coded.entity_date,
+            item_date=coded.item_date,
+        ),
+        keys=keys,
+        archive=workspace.archive,
+        progress=progress,
+    )
+    for record in accepted:
+        record.outcome, record.reason = result.outcomes[record.number]
+    counts = count_outcomes(record.outcome for record in records if record.outcome)
+    if counts.received != len(records) or not counts.conserved:
+        raise FailBatch(
+            f"batch {batch.id}: {len(records)} files received, but the outcomes add up to "
+            f"{counts.received}; nothing is delivered"
+        )
+    ledger.record(
+        batch.id,
+        counts=counts,
+        reasons=count_reasons(records),
+        actions=result.actions,
+        errors=file_errors("anonymize", accepted),
+        stage="anonymize",
+    )
+    if result.archive is None or counts.delivered == 0:
+        raise FailBatch(
+            f"batch {batch.id}: none of {len(accepted)} files could be de-identified; "
+            f"see the reasons with: sendit batches --errors"
+        )
+    if result.archive.members != counts.delivered:
+        raise FailBatch(
+            f"batch {batch.id}: the archive holds {result.archive.members} files, "
+            f"{counts.delivered} were to be delivered"
+        )
+    workspace.write(
+        "result.json",
+        {
+            "header": result.header,
+            "outcomes": {str(record.number): [record.outcome, record.reason] for record in records},
+        },
+    )
+    ledger.put_archive(
+        Delivery(
+            batch_id=batch.id,
+            bucket=bucket,
+            object=object_name(
+                batch.collection, coded.patient_code, coded.item_date, coded.study_code
+            ),
+            size=result.archive.size,
+            crc32c=result.archive.crc32c,
+            md5=result.archive.md5,
+            members=result.archive.members,
+            recipe_digest=recipe.digest,
+            engine=__version__,
+        )
+    )
+    ledger.record(batch.id, status=Status.DONEPROCESSING)
+    return result

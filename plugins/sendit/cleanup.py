@@ -1,0 +1,121 @@
+"""Cleanup: what goes once a batch is finished, and what stays because something was wrong.
+
+Everything here may be done twice, and may stop between any two lines.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from sendit.batch import InstanceRecord, Status
+from sendit.discovery import SET_ASIDE, locate
+from sendit.errors import FailBatch, RetryLater
+from sendit.keys import Keys
+from sendit.ledger import Batch, Ledger
+from sendit.settings import Settings
+from sendit.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+#: Stages whose errors are about the folder's files: only a person can mend those.
+FOLDER_STAGES = frozenset({"import", "anonymize"})
+
+
+def clean_batch(ledger: Ledger, settings: Settings, keys: Keys, batch_id: str) -> bool:
+    """Clean up after one batch.
+
+    A batch that is DONE or EMPTY loses its working files and stored identifiers, and its
+    originals as configured. A folder with a file that could not be delivered keeps all its
+    files and is renamed to ``.err``. A batch in ERROR for another reason (a service that was
+    down) keeps everything, so that its tasks can be cleared.
+
+    Returns
+    -------
+    bool
+        Whether something was done; False for a batch that was clean or must stay.
+    """
+    batch = ledger.batch(batch_id)
+    bad_files = any(error["stage"] in FOLDER_STAGES for error in batch.errors)
+    if batch.cleaned_at is not None:
+        return False
+    if batch.status not in (Status.DONE, Status.EMPTY) and not (
+        batch.status is Status.ERROR and bad_files
+    ):
+        return False
+    workspace = Workspace(settings.work, batch_id)
+    if bad_files:
+        _set_aside(ledger, settings, keys, batch)
+    elif batch.status is Status.DONE and settings.originals == "delete":
+        _delete_originals(ledger, settings, keys, batch, workspace)
+    workspace.remove()
+    ledger.forget(batch_id, set_aside=bad_files)
+    logger.info("batch %s: cleaned up%s", batch_id, ", folder set aside" if bad_files else "")
+    return True
+
+
+def _set_aside(ledger: Ledger, settings: Settings, keys: Keys, batch: Batch) -> None:
+    folder = _folder(ledger, settings, keys, batch)
+    if folder is None or folder.name.endswith(SET_ASIDE):
+        return
+    target = folder.with_name(folder.name + SET_ASIDE)
+    try:
+        if target.exists():
+            raise RetryLater(
+                f"batch {batch.id}: its folder cannot be set aside, a folder with that name "
+                f"and {SET_ASIDE} exists; move that one away, then clear cleanup"
+            )
+        folder.rename(target)
+    except OSError as error:
+        raise RetryLater(
+            f"batch {batch.id}: its folder cannot be renamed to {SET_ASIDE} "
+            f"({error.strerror}); give sendit the right to write the input folder, "
+            "then clear cleanup"
+        ) from None
+
+
+def _delete_originals(
+    ledger: Ledger, settings: Settings, keys: Keys, batch: Batch, workspace: Workspace
+) -> None:
+    """Delete the files that import saw, as it saw them; anything that came or changed later
+    stays, and so does its folder."""
+    folder = _folder(ledger, settings, keys, batch)
+    if folder is None:
+        return
+    try:
+        records = workspace.read_instances()
+    except FailBatch:
+        logger.warning("batch %s: its record of files is gone; originals stay", batch.id)
+        return
+    try:
+        for record in records:
+            _delete_file(folder, record)
+        for parent, _, _ in os.walk(folder, topdown=False):
+            if not any(Path(parent).iterdir()):
+                Path(parent).rmdir()
+    except OSError as error:
+        raise RetryLater(
+            f"batch {batch.id}: its originals cannot be deleted ({error.strerror}); give "
+            "sendit the right to write the input folder, or set SENDIT_ORIGINALS=keep, "
+            "then clear cleanup"
+        ) from None
+    if folder.exists():
+        logger.warning("batch %s: its folder has files that came later; they stay", batch.id)
+
+
+def _delete_file(folder: Path, record: InstanceRecord) -> None:
+    path = folder / record.path
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return
+    if (status.st_size, status.st_mtime_ns) == (record.size, record.mtime_ns):
+        path.unlink()
+
+
+def _folder(ledger: Ledger, settings: Settings, keys: Keys, batch: Batch) -> Path | None:
+    try:
+        return locate(ledger, settings, keys, batch.id)
+    except FailBatch:
+        return None

@@ -1,0 +1,191 @@
+"""Commands and their options. Exit codes: 0 done, 1 failed (why is on standard error),
+2 wrong usage, 3 done but with files that could not be delivered."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sendit import __version__
+from sendit.errors import SenditError
+from sendit.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from sendit.ledger import Ledger
+
+FAILED = 1
+WITH_QUARANTINE = 3
+
+app = typer.Typer(
+    name="sendit",
+    help="De-identify folders of DICOM, and see what became of batches.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+recipe_app = typer.Typer(help="Work on deid recipes.", no_args_is_help=True)
+app.add_typer(recipe_app, name="recipe")
+
+
+def main() -> None:
+    """Run the command; an error that is ours is one line, without a traceback."""
+    try:
+        app()
+    except SenditError as error:
+        print(f"sendit: {error}", file=sys.stderr)
+        sys.exit(FAILED)
+
+
+def _version(show: bool) -> None:
+    if show:
+        print(f"sendit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """De-identify folders of DICOM, and see what became of batches."""
+
+
+@app.command()
+def deid(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder with one study.", exists=True, file_okay=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the results; made if absent.")],
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="A deid recipe file, or a bundled recipe's name. Default: as configured."
+        ),
+    ] = None,
+    archive: Annotated[
+        bool, typer.Option("--archive", help="Leave one .tar.gz, as a run delivers it.")
+    ] = False,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(help="Secret key. Default: SENDIT_KEY_FILE, else one kept for trials."),
+    ] = None,
+    names: Annotated[
+        bool,
+        typer.Option(
+            "--names", help="Put input file names into the manifest. They may identify a patient."
+        ),
+    ] = False,
+) -> None:
+    """De-identify one folder without Airflow, to try a recipe.
+
+    Writes manifest.json with what happened to every file. Files are known by their number,
+    in the order of their paths.
+    """
+    from sendit.cli.trial import run_trial
+
+    quarantined = run_trial(
+        folder,
+        out,
+        recipe=_recipe_name(recipe) if recipe else None,
+        archive=archive,
+        key_file=key_file,
+        names=names,
+    )
+    if quarantined:
+        raise typer.Exit(WITH_QUARANTINE)
+
+
+@recipe_app.command("check")
+def recipe_check(
+    files: Annotated[
+        list[str], typer.Argument(help="Recipe files, or bundled names; combined in order.")
+    ],
+) -> None:
+    """Explain every mistake in a recipe, with file, line and a suggestion, and its coverage of
+    the standard's table (PS3.15 Table E.1-1)."""
+    from sendit.recipe.report import check
+
+    raise typer.Exit(check([_recipe_name(name) for name in files]))
+
+
+def _recipe_name(name: str) -> str:
+    """A path as the engine wants it: absolute. A bare name stays one unless a file has it."""
+    path = Path(name)
+    return str(path.resolve()) if path.exists() or path.suffix or os.sep in name else name
+
+
+@app.command()
+def batches(
+    errors: Annotated[
+        bool, typer.Option("--errors", help="Only batches with an error, and why.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line, for scripts.")
+    ] = False,
+) -> None:
+    """Show the batches in the ledger."""
+    from sendit.cli.tables import print_batches
+
+    found = _ledger(read_settings()).all_batches(errors_only=errors)
+    if as_json:
+        for batch in found:
+            entry = asdict(batch)
+            del entry["folder_digest"]
+            print(json.dumps(entry | entry.pop("counts")))
+    else:
+        print_batches(found, errors)
+
+
+@app.command()
+def lookup(batch: Annotated[str, typer.Argument(help="Batch id, as Airflow shows it.")]) -> None:
+    """Print the folder of a batch. The answer identifies a patient: keep it to yourself."""
+    from sendit.discovery import locate
+
+    settings = read_settings()
+    print(locate(_ledger(settings), settings, settings.keys(), batch))
+
+
+@app.command()
+def requeue(batch: Annotated[str, typer.Argument(help="Batch id, as Airflow shows it.")]) -> None:
+    """Put a batch that is in ERROR back into the queue, for the next run."""
+    _ledger(read_settings()).requeue(batch)
+    print(f"batch {batch} is in the queue again")
+
+
+@app.command()
+def metrics(
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="File. Default: sendit-process-time-YYYY-MM-DD.tsv here."),
+    ] = None,
+) -> None:
+    """Export status, size and processing time of every batch as a table (TSV)."""
+    from sendit.metrics import default_name, write_metrics
+
+    path = out or Path(default_name())
+    lines = write_metrics(_ledger(read_settings()).all_batches(), path)
+    print(f"{lines} batches written to {path}")
+
+
+@app.command()
+def key(file: Annotated[Path, typer.Argument(help="New file; never overwritten.")]) -> None:
+    """Make the site's secret key (mode 0600). Keep a copy in a safe place."""
+    from sendit.keys import write_new_key
+
+    write_new_key(file)
+    print(f"key written to {file}; set SENDIT_KEY_FILE to it")
+
+
+def _ledger(settings: Settings) -> Ledger:
+    from sendit.ledger import Ledger
+
+    uri = os.environ.get("SENDIT_LEDGER_URL") or os.environ.get("AIRFLOW_CONN_SENDIT_LEDGER")
+    return Ledger(uri or settings.ledger_default_url)

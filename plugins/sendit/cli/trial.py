@@ -1,0 +1,244 @@
+"""One folder through the engine, for trying a recipe: what a run does, without Airflow."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+
+from sendit import __version__
+from sendit.batch import InstanceRecord, Outcome
+from sendit.deidentify.study import Source, StudyIdentifiers, StudyResult, deidentify_study
+from sendit.errors import FailBatch, Misconfigured
+from sendit.identifiers.local import KeyedCodes, LocalService
+from sendit.identifiers.models import first_date_time, request_of
+from sendit.intake import (
+    ACCESSION_NUMBER,
+    PATIENT_BIRTH_DATE,
+    PATIENT_ID,
+    STUDY_INSTANCE_UID,
+    Intake,
+    count_reasons,
+    import_folder,
+)
+from sendit.keys import Keys, read_keys, write_new_key
+from sendit.ledger import count_outcomes
+from sendit.prepare import PreparedRecipe, prepare
+from sendit.settings import Settings, read_settings
+
+
+def run_trial(
+    folder: Path,
+    out: Path,
+    *,
+    recipe: str | None,
+    archive: bool,
+    key_file: Path | None,
+    names: bool,
+) -> bool:
+    """De-identify a folder into ``out`` and write ``out/manifest.json``.
+
+    Returns
+    -------
+    bool
+        Whether any file was quarantined or is a duplicate.
+
+    Raises
+    ------
+    FailBatch
+        The folder holds more than one study or patient.
+    Misconfigured
+        The recipe, the key or the output folder cannot be used.
+    """
+    settings = read_settings()
+    prepared = prepare(recipe or settings.recipe)
+    keys = _keys(settings, key_file)
+    _make(out, folder)
+    screen = Console(stderr=True)
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=screen,
+        transient=True,
+    ) as progress:
+        looking = progress.add_task("reading headers", total=None)
+        intake = import_folder(
+            folder, prepared.filters, lambda done: progress.update(looking, completed=done)
+        )
+        result: StudyResult | None = None
+        if intake.accepted:
+            writing = progress.add_task("de-identifying", total=len(intake.accepted))
+            result = _deidentify(
+                folder,
+                out,
+                intake,
+                prepared,
+                keys,
+                lambda done: progress.update(writing, completed=done),
+            )
+    if result is not None and result.archive is not None and not archive:
+        _unpack(result.archive.path, out)
+    _write_manifest(out, intake, result, prepared, archive=archive, names=names)
+    _print_outcome(intake, result)
+    if intake.failure:
+        raise FailBatch(
+            f"{intake.failure}: nothing was de-identified; sort the files into one folder per study"
+        )
+    return any(
+        record.outcome in (Outcome.QUARANTINED, Outcome.DUPLICATE) for record in intake.records
+    )
+
+
+def _keys(settings: Settings, key_file: Path | None) -> Keys:
+    path = key_file or settings.key_file
+    if path is None:
+        path = settings.home_folder / "trial.key"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_new_key(path)
+            print(f"sendit: made a key for trials: {path}", file=sys.stderr)
+    return read_keys(path.expanduser())
+
+
+def _make(out: Path, folder: Path) -> None:
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise Misconfigured("--out lies within the input folder; give another folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if any(out.iterdir()):
+            raise Misconfigured("--out is not empty; give a new folder")
+    except OSError as error:
+        raise Misconfigured(f"--out cannot be made or read ({error.strerror})") from None
+
+
+def _deidentify(
+    folder: Path,
+    out: Path,
+    intake: Intake,
+    recipe: PreparedRecipe,
+    keys: Keys,
+    progress: Any,
+) -> StudyResult:
+    # Images made for trials often lack these; a run of the DAG fails such a batch instead.
+    study_uid = intake.identity.get(STUDY_INSTANCE_UID)
+    patient = intake.identity.get(PATIENT_ID) or study_uid
+    accession = intake.identity.get(ACCESSION_NUMBER) or study_uid
+    coded = (
+        LocalService("trial", keys, KeyedCodes(keys))
+        .identify(
+            request_of(
+                patient,
+                intake.identity.get(PATIENT_BIRTH_DATE),
+                accession,
+                first_date_time(intake.identity.get),
+            )
+        )
+        .coded_study()
+    )
+    accepted = intake.accepted
+    result = deidentify_study(
+        [
+            Source(record.number, folder / record.path, record.size, record.mtime_ns)
+            for record in accepted
+        ],
+        plan=recipe.plan,
+        identifiers=StudyIdentifiers(
+            patient_code=coded.patient_code,
+            study_code=coded.study_code,
+            jitter=coded.jitter,
+            entity_date=coded.entity_date,
+            item_date=coded.item_date,
+        ),
+        keys=keys,
+        archive=out / f"{coded.study_code}.tar.gz",
+        progress=progress,
+    )
+    for record in accepted:
+        record.outcome, record.reason = result.outcomes[record.number]
+    return result
+
+
+def _unpack(archive: Path, out: Path) -> None:
+    with tarfile.open(archive) as tar:
+        tar.extractall(out, filter="data")
+    archive.unlink()
+
+
+def _write_manifest(
+    out: Path,
+    intake: Intake,
+    result: StudyResult | None,
+    recipe: PreparedRecipe,
+    *,
+    archive: bool,
+    names: bool,
+) -> None:
+    written = result.archive if result else None
+    counts = count_outcomes(record.outcome for record in intake.records if record.outcome)
+    manifest: dict[str, Any] = {
+        "sendit": __version__,
+        "recipe_sha256": recipe.digest,
+        "counts": {
+            "received": counts.received,
+            "delivered": counts.delivered,
+            "filtered": counts.filtered,
+            "quarantined": counts.quarantined,
+            "duplicate": counts.duplicate,
+        },
+        "reasons": count_reasons(intake.records),
+        "actions": result.actions if result else {},
+        "archive": None
+        if not (archive and written)
+        else {
+            "name": written.path.name,
+            "size": written.size,
+            "crc32c": written.crc32c,
+            "md5": written.md5,
+            "members": written.members,
+        },
+        "files": [_file(record, result, names) for record in intake.records],
+    }
+    (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="ascii")
+
+
+def _file(record: InstanceRecord, result: StudyResult | None, names: bool) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "number": record.number,
+        "outcome": record.outcome,
+        "reason": record.reason,
+    }
+    if record.outcome is Outcome.DELIVERED and result:
+        entry["member"] = result.members[record.number]
+    if names:
+        entry["path"] = record.path
+    return entry
+
+
+def _print_outcome(intake: Intake, result: StudyResult | None) -> None:
+    console = Console()
+    counts = count_outcomes(record.outcome for record in intake.records if record.outcome)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(justify="right")
+    table.add_column()
+    for number, word in (
+        (counts.received, "received"),
+        (counts.delivered, "delivered"),
+        (counts.filtered, "filtered"),
+        (counts.quarantined, "quarantined"),
+        (counts.duplicate, "duplicate"),
+    ):
+        table.add_row(str(number), word)
+    for reason, number in sorted(count_reasons(intake.records).items()):
+        table.add_row(str(number), f"  {reason}")
+    for action, number in sorted((result.actions if result else {}).items()):
+        table.add_row(str(number), f"elements: {action}")
+    console.print(table)

@@ -1,0 +1,181 @@
+"""Which folders below the input folders are batches, and which of those are ready.
+
+A folder that is hidden, or whose name ends in ``.tmp...``, ``.part`` or ``.err``, is not ready
+or not ours. A folder is recognised by a keyed digest of its path, the same before and after
+it was set aside as ``.err``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from sendit.errors import FailBatch, Misconfigured
+from sendit.keys import Keys
+from sendit.ledger import Claim, Ledger
+from sendit.settings import Settings
+
+NOT_READY = re.compile(r"\.(tmp[^.]*|part|err)$", re.IGNORECASE)
+SET_ASIDE = ".err"
+
+
+def is_ours(name: str) -> bool:
+    """Whether a folder of this name is a batch that may be taken."""
+    return not name.startswith(".") and not NOT_READY.search(name)
+
+
+def chosen_folders(settings: Settings, subfolder: str | None) -> list[Path]:
+    """Return the input folders a run looks at.
+
+    ``subfolder`` names one: a configured input folder by its path or last name, or a folder
+    within a configured one. Nothing outside the configured folders is ever read.
+    """
+    configured = [Path(os.path.realpath(folder)) for folder in settings.input_folders]
+    if not configured:
+        raise Misconfigured(
+            "no input folders: set SENDIT_INPUT_FOLDERS to the folders that hold accession folders"
+        )
+    if not subfolder:
+        return configured
+    chosen: list[Path] = []
+    for folder in configured:
+        inside = Path(os.path.realpath(folder / subfolder))
+        if subfolder in (folder.name, str(folder)):
+            chosen.append(folder)
+        elif inside.is_relative_to(folder) and inside != folder and inside.is_dir():
+            chosen.append(inside)
+    if not chosen:
+        raise Misconfigured(
+            "the run's subfolder is neither a configured input folder nor a folder within one; "
+            "see SENDIT_INPUT_FOLDERS"
+        )
+    return chosen
+
+
+def list_folders(inputs: Sequence[Path], settle_seconds: float = 0.0) -> list[Path]:
+    """Return the folders that are ready, sorted by path within each input folder.
+
+    Parameters
+    ----------
+    inputs
+        Folders that hold accession folders.
+    settle_seconds
+        A folder in which anything changed less than this long ago is still being written.
+    """
+    ready: list[Path] = []
+    for number, parent in enumerate(inputs, start=1):
+        for folder in _subfolders(number, parent):
+            if is_ours(folder.name) and settled(folder, settle_seconds):
+                ready.append(folder)
+    return ready
+
+
+def _subfolders(number: int, parent: Path) -> list[Path]:
+    try:
+        with os.scandir(parent) as entries:
+            return sorted(
+                Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)
+            )
+    except OSError as error:
+        raise Misconfigured(
+            f"input folder {number} cannot be listed ({error.strerror}); "
+            "mount it, or mend its rights or SENDIT_INPUT_FOLDERS"
+        ) from None
+
+
+def settled(folder: Path, seconds: float) -> bool:
+    """Whether nothing in a folder changed for so many seconds.
+
+    The change time is looked at and not only the modification time, which copying tools set
+    back to the original's. What cannot be read is for import to complain about.
+    """
+    if seconds <= 0:
+        return True
+    limit = time.time() - seconds
+    for parent, _, names in os.walk(folder):
+        for path in [parent, *(os.path.join(parent, name) for name in names)]:  # noqa: PTH118
+            try:
+                status = os.lstat(path)
+            except OSError:
+                continue
+            if max(status.st_mtime, status.st_ctime) > limit:
+                return False
+    return True
+
+
+def folder_digest(keys: Keys, folder: Path) -> str:
+    """Return the keyed digest that a folder is remembered by."""
+    name = folder.name.removesuffix(SET_ASIDE)
+    return keys.digest("folder", os.fsencode(folder.with_name(name)))
+
+
+def discover(
+    ledger: Ledger,
+    settings: Settings,
+    keys: Keys,
+    claim: Claim,
+    *,
+    number: int | None,
+    subfolder: str | None,
+) -> list[str]:
+    """Put new folders in the queue and take batches from it for a run.
+
+    Batches that wait in the queue come first. If fewer wait than wanted, new folders are
+    queued: all of them when ``number`` is None, else up to that number.
+
+    Returns
+    -------
+    list of str
+        Batch ids, at most ``settings.batches_per_run``; the same again for the same run.
+    """
+    inputs = chosen_folders(settings, subfolder)
+    folders = {
+        folder_digest(keys, folder): folder
+        for folder in list_folders(inputs, settings.settle_seconds)
+    }
+    within = set(folders) if subfolder else None
+    wanted = None if number is None else number - ledger.queued(within)
+    if wanted is None or (wanted > 0 and not ledger.batches_of_run(claim.run_id)):
+        known = ledger.known(folders)
+        fresh = [
+            (digest, str(folder))
+            for digest, folder in folders.items()
+            if digest not in known or known[digest][2]
+        ]
+        ledger.enqueue(fresh[:wanted])
+    limit = settings.batches_per_run if number is None else min(number, settings.batches_per_run)
+    return ledger.claim(claim, limit, within)
+
+
+def locate(ledger: Ledger, settings: Settings, keys: Keys, batch_id: str) -> Path:
+    """Return where a batch's folder is now: under its own name, set aside as ``.err``, or,
+    when its path is no longer in the ledger, wherever the digest fits."""
+    stored = ledger.identifier(batch_id, "folder")
+    if stored is not None:
+        folder = Path(stored)
+        for candidate in (folder, folder.with_name(folder.name + SET_ASIDE)):
+            if candidate.is_dir():
+                return candidate
+    digest = ledger.batch(batch_id).folder_digest
+    for candidate in _all_folders(settings.input_folders):
+        if folder_digest(keys, candidate) == digest:
+            return candidate
+    raise FailBatch(
+        f"batch {batch_id}: its folder is no longer in the input folders; "
+        "put it back, then clear this task"
+    )
+
+
+def _all_folders(inputs: Iterable[Path]) -> Iterable[Path]:
+    """Every folder at the two levels where a batch can be: below an input folder, or below
+    a subfolder of one that a run named."""
+    for number, parent in enumerate(inputs, start=1):
+        for folder in _subfolders(number, Path(os.path.realpath(parent))):
+            yield folder
+            try:
+                yield from _subfolders(number, folder)
+            except Misconfigured:
+                continue

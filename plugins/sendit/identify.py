@@ -1,0 +1,43 @@
+"""Ask the identifier service for a batch's codes and jitter, once, and keep the answer."""
+
+from __future__ import annotations
+
+import json
+
+from sendit.errors import FailBatch
+from sendit.identifiers.models import CodedStudy, first_date_time, read_answer, read_request
+from sendit.identifiers.models import request_of as request_for
+from sendit.identifiers.service import IdentifierService
+from sendit.intake import ACCESSION_NUMBER, PATIENT_BIRTH_DATE, PATIENT_ID
+from sendit.ledger import Ledger
+
+
+def identify_batch(ledger: Ledger, batch_id: str, service: IdentifierService) -> CodedStudy:
+    """Get a batch's codes from the service and store request and answer in the ledger.
+
+    The service is asked again on every run of this step: it answers the same for the same
+    ids, and an answer of an earlier try may be of another study.
+    """
+    header = ledger.identifier(batch_id, "header")
+    if header is None:
+        raise FailBatch(f"batch {batch_id} has no header values; clear its import task")
+    values = {int(tag, 16): value for tag, value in header.items()}
+    request = request_for(
+        values.get(PATIENT_ID),
+        values.get(PATIENT_BIRTH_DATE),
+        values.get(ACCESSION_NUMBER),
+        first_date_time(values.get),
+    )
+    answer = service.identify(request)
+    ledger.put_identifier(batch_id, "request", json.loads(request.wire()))
+    ledger.put_identifier(batch_id, "answer", json.loads(answer.wire()))
+    return answer.coded_study()
+
+
+def coded_study(ledger: Ledger, batch_id: str) -> CodedStudy:
+    """Return the codes that ``identify_batch`` stored."""
+    request = ledger.identifier(batch_id, "request")
+    answer = ledger.identifier(batch_id, "answer")
+    if request is None or answer is None:
+        raise FailBatch(f"batch {batch_id} has no identifiers; clear its dasher task")
+    return read_answer(json.dumps(answer), read_request(json.dumps(request))).coded_study()

@@ -1,0 +1,261 @@
+"""Import: look at every file of a batch's folder, where it lies, and decide what goes on.
+
+Only headers are read. Every file ends as a record: still to be delivered, filtered by the
+recipe, quarantined with a reason, or a duplicate.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sendit.batch import BatchError, Counts, InstanceRecord, Outcome, Reason, Status
+from sendit.dicom.scan import Header, open_instance
+from sendit.errors import FailBatch, SkipInstance
+from sendit.identifiers.models import DATED_BY
+from sendit.ledger import Ledger, count_outcomes
+from sendit.recipe.filters import FilterPlan
+from sendit.workspace import Workspace
+
+STUDY_INSTANCE_UID = 0x0020000D
+PATIENT_ID = 0x00100020
+PATIENT_BIRTH_DATE = 0x00100030
+ACCESSION_NUMBER = 0x00080050
+
+#: What the identifier service is asked with: the first file that has a value gives it.
+ASKED_WITH = (
+    PATIENT_ID,
+    PATIENT_BIRTH_DATE,
+    ACCESSION_NUMBER,
+    STUDY_INSTANCE_UID,
+    *(tag for pair in DATED_BY for tag in pair),
+)
+
+#: More than one value of these in a folder fails the batch.
+ONE_EACH = {
+    STUDY_INSTANCE_UID: Reason.SEVERAL_STUDIES,
+    ACCESSION_NUMBER: Reason.SEVERAL_STUDIES,
+    PATIENT_ID: Reason.SEVERAL_PATIENTS,
+}
+
+
+@dataclass(slots=True)
+class Intake:
+    """What import found in a folder.
+
+    ``failure`` says why nothing of the batch may go on, or is None. ``identity`` holds real
+    values: it goes to the ledger's identifier rows only.
+    """
+
+    records: list[InstanceRecord] = field(default_factory=list)
+    identity: dict[int, str] = field(default_factory=dict)
+    failure: Reason | None = None
+
+    @property
+    def accepted(self) -> list[InstanceRecord]:
+        """The files that go on."""
+        return [record for record in self.records if record.outcome is None]
+
+    @property
+    def counts(self) -> Counts:
+        """Counts so far; a file that goes on counts as received only."""
+        counts = count_outcomes(
+            record.outcome for record in self.records if record.outcome is not None
+        )
+        counts.received = len(self.records)
+        return counts
+
+    @property
+    def bytes_in(self) -> int:
+        """Bytes of all files received."""
+        return sum(record.size for record in self.records)
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """How often each reason was given, by outcome and reason."""
+        return count_reasons(self.records)
+
+    @property
+    def errors(self) -> list[BatchError]:
+        """What is wrong with files of this batch (what a filter takes out is not)."""
+        return file_errors("import", self.records)
+
+
+def count_reasons(records: list[InstanceRecord]) -> dict[str, int]:
+    """Count records by outcome and reason, as ``"filtered: label" → 3``."""
+    return dict(
+        Counter(
+            f"{record.outcome}: {record.reason}"
+            for record in records
+            if record.outcome is not None and record.reason
+        )
+    )
+
+
+def file_errors(stage: str, records: list[InstanceRecord]) -> list[BatchError]:
+    """Gather quarantined and duplicate files by reason; at most 20 file numbers are named."""
+    numbers: dict[str, list[int]] = {}
+    for record in records:
+        if record.outcome in (Outcome.QUARANTINED, Outcome.DUPLICATE):
+            numbers.setdefault(str(record.reason), []).append(record.number)
+    return [
+        BatchError(stage=stage, reason=reason, count=len(found), files=tuple(found[:20]))
+        for reason, found in numbers.items()
+    ]
+
+
+def import_folder(
+    folder: Path, filters: FilterPlan, progress: Callable[[int], None] | None = None
+) -> Intake:
+    """Look at every file of a folder and of the folders within it.
+
+    Parameters
+    ----------
+    folder
+        The batch's folder. Read only.
+    filters
+        The recipe's filters, compiled.
+    progress
+        Called with the number of files looked at so far.
+
+    Raises
+    ------
+    FailBatch
+        The folder, or one within it, cannot be listed.
+    """
+    intake = Intake()
+    seen: dict[str, int] = {}
+    values: dict[int, set[str]] = {tag: set() for tag in ONE_EACH}
+    for number, (path, status) in enumerate(_files(folder), start=1):
+        record = InstanceRecord(
+            number=number,
+            path=str(path.relative_to(folder)),
+            size=status.st_size,
+            mtime_ns=status.st_mtime_ns,
+        )
+        intake.records.append(record)
+        try:
+            _look_at(
+                open_instance(path),
+                record,
+                intake=intake,
+                filters=filters,
+                seen=seen,
+                values=values,
+            )
+        except SkipInstance as error:
+            record.outcome, record.reason = Outcome.QUARANTINED, str(error.reason)
+        if progress:
+            progress(number)
+    for tag, reason in ONE_EACH.items():
+        if len(values[tag]) > 1:
+            intake.failure = reason
+            for record in intake.accepted:
+                record.outcome, record.reason = Outcome.QUARANTINED, reason
+            break
+    return intake
+
+
+def import_batch(
+    ledger: Ledger,
+    workspace: Workspace,
+    folder: Path,
+    filters: FilterPlan,
+    progress: Callable[[int], None] | None = None,
+) -> Status:
+    """Import a batch: look at its folder and record what was found, anew.
+
+    Returns
+    -------
+    Status
+        PROCESSING when something goes on, EMPTY when no image is left.
+
+    Raises
+    ------
+    FailBatch
+        More than one study or patient in the folder: nothing of it goes on.
+    """
+    batch_id = workspace.batch_id
+    ledger.start(batch_id)
+    workspace.make()
+    intake = import_folder(folder, filters, progress)
+    workspace.write_instances(intake.records)
+    ledger.put_identifier(
+        batch_id, "header", {f"{tag:08x}": value for tag, value in intake.identity.items()}
+    )
+    status = Status.PROCESSING if intake.accepted else Status.EMPTY
+    if intake.failure:
+        status = Status.ERROR
+    ledger.record(
+        batch_id,
+        status=status,
+        counts=intake.counts,
+        reasons=intake.reasons,
+        bytes_in=intake.bytes_in,
+        errors=intake.errors,
+        stage="import",
+    )
+    if intake.failure:
+        raise FailBatch(
+            f"batch {batch_id}: {intake.failure}; sort its files into one folder per study. "
+            f"cleanup sets the folder aside as .err: when it is mended, take .err off its name"
+        )
+    return status
+
+
+def _look_at(
+    header: Header,
+    record: InstanceRecord,
+    *,
+    intake: Intake,
+    filters: FilterPlan,
+    seen: dict[str, int],
+    values: dict[int, set[str]],
+) -> None:
+    instance_uid = header.sop_instance
+    for tag, found in values.items():
+        value = header.text(tag)
+        if value:
+            found.add(value)
+    if not (instance_uid and header.study_uid and header.series_uid):
+        raise SkipInstance(Reason.MISSING_UID)
+    if instance_uid in seen:
+        record.outcome, record.reason = Outcome.DUPLICATE, Reason.DUPLICATE_INSTANCE
+        return
+    seen[instance_uid] = record.number
+    decision = filters.decide({tag: header.text(tag) for tag in filters.tags})
+    if decision is not None:
+        record.outcome, record.reason = Outcome.FILTERED, decision.reason
+        return
+    for tag in ASKED_WITH:
+        if tag not in intake.identity:
+            value = header.text(tag)
+            if value:
+                intake.identity[tag] = value
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Every directory entry that is not a folder, in the order of its path's bytes."""
+    found: list[tuple[bytes, Path, os.stat_result]] = []
+    pending = [folder]
+    try:
+        while pending:
+            with os.scandir(pending.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(Path(entry.path))
+                    else:
+                        path = Path(entry.path)
+                        found.append(
+                            (os.fsencode(entry.path), path, entry.stat(follow_symlinks=False))
+                        )
+    except OSError as error:
+        raise FailBatch(
+            f"the batch's folder, or one within it, cannot be read ({error.strerror}); "
+            "mend its rights or put it back, then clear this task"
+        ) from None
+    for _, path, status in sorted(found, key=lambda entry: entry[0]):
+        yield path, status

@@ -1,0 +1,172 @@
+"""Tasks from folders to finished archives: discover, import, dasher, anonymize, collect.
+
+Every task first asks the ledger where its batch is, so that clearing any of them at any
+moment, before or after delivery, ends in the same result.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
+
+from sendit.batch import Status
+from sendit.tasks.guard import guarded
+from sendit.tasks.site import ledger, run_recipe, run_study, settings, working, workspace
+
+if TYPE_CHECKING:
+    from sendit.identifiers.service import IdentifierService
+    from sendit.ledger import Batch
+
+logger = logging.getLogger(__name__)
+
+NETWORK_RETRIES: dict[str, Any] = {
+    "retries": 5,
+    "retry_delay": timedelta(seconds=10),
+    "retry_exponential_backoff": 2.0,
+    "max_retry_delay": timedelta(minutes=10),
+}
+
+
+@task(
+    doc_md="Find accession folders that are ready and take up to `number` of them, as opaque ids.",
+    execution_timeout=timedelta(hours=1),
+)
+def discover() -> list[str]:
+    """Queue new folders and claim batches for this run."""
+    context = get_current_context()
+    params = context["params"]
+    with guarded():
+        from sendit import discovery
+        from sendit.ledger import Claim
+
+        study = run_study(params)
+        claimed = discovery.discover(
+            ledger(),
+            settings(),
+            settings().keys(),
+            Claim(
+                run_id=context["run_id"],
+                study=study,
+                collection=settings().collection_of(study),
+                recipe=run_recipe(params),
+            ),
+            number=None if _takes_all(context) else params["number"],
+            subfolder=params.get("subfolder"),
+        )
+        if not claimed:
+            logger.info("no batch is ready: nothing to do in this run")
+        else:
+            logger.info("%d batches taken: %s", len(claimed), ", ".join(claimed))
+        return claimed
+
+
+def _takes_all(context: Any) -> bool:
+    return bool(context["dag_run"].run_type == "scheduled" or context["params"]["number"] is None)
+
+
+@task(
+    task_id="import",
+    map_index_template="{{ task.op_kwargs.batch_id }}",
+    doc_md="Read every file's header; record what is no image, broken, a duplicate or filtered.",
+    execution_timeout=timedelta(hours=6),
+)
+def import_batch(batch_id: str) -> str:
+    """Look at every file of the batch's folder."""
+    with working(batch_id, "import") as batch:
+        from sendit import intake
+        from sendit.discovery import locate
+        from sendit.prepare import prepare
+
+        if batch.status is Status.DONE:
+            return batch_id
+        folder = locate(ledger(), settings(), settings().keys(), batch_id)
+        ledger().put_identifier(batch_id, "folder", str(folder))
+        status = intake.import_batch(
+            ledger(), workspace(batch_id), folder, prepare(batch.recipe).filters
+        )
+        found = ledger().batch(batch_id)
+        logger.info("batch %s: %s; %s", batch_id, found.counts, found.reasons)
+        if status is Status.EMPTY:
+            raise AirflowSkipException(f"batch {batch_id}: no image is left after filtering")
+        return batch_id
+
+
+@task(
+    map_index_template="{{ task.op_kwargs.batch_id }}",
+    doc_md="Ask the identifier service for the batch's coded ids and jitter.",
+    execution_timeout=timedelta(minutes=30),
+    **NETWORK_RETRIES,
+)
+def dasher(batch_id: str) -> str:
+    """Get coded identifiers."""
+    with working(batch_id, "dasher") as batch:
+        from sendit.identify import identify_batch
+
+        if batch.status is not Status.DONE:
+            identify_batch(ledger(), batch_id, _service(batch))
+        return batch_id
+
+
+def _service(batch: Batch) -> IdentifierService:
+    if settings().identifiers == "dasher":
+        from sendit.hooks.dasher import DasherHook
+
+        return DasherHook().get_service(batch.study)
+    from sendit.identifiers.local import LocalService
+
+    return LocalService(batch.study, settings().keys(), ledger())
+
+
+@task(
+    map_index_template="{{ task.op_kwargs.batch_id }}",
+    doc_md="De-identify the batch's images by the recipe, straight into one archive.",
+    execution_timeout=timedelta(hours=12),
+)
+def anonymize(batch_id: str) -> str:
+    """De-identify the batch into its archive."""
+    with working(batch_id, "anonymize") as batch:
+        from sendit.anonymize import anonymize_batch
+        from sendit.discovery import locate
+        from sendit.prepare import prepare
+
+        if batch.status is Status.DONE:
+            return batch_id
+        anonymize_batch(
+            ledger(),
+            workspace(batch_id),
+            locate(ledger(), settings(), settings().keys(), batch_id),
+            recipe=prepare(batch.recipe),
+            keys=settings().keys(),
+            bucket=settings().bucket,
+        )
+        found = ledger().batch(batch_id)
+        logger.info("batch %s: %s; %s", batch_id, found.counts, found.reasons)
+        return batch_id
+
+
+@task(
+    trigger_rule="all_done",
+    doc_md="Gather the batches that are ready and deal them over the upload lanes.",
+    execution_timeout=timedelta(minutes=10),
+    retries=3,
+)
+def collect() -> list[dict[str, Any]]:
+    """Deal this run's finished batches over at most `lanes` lanes, by stable hash.
+
+    The ledger is asked and not the tasks' states: it also knows what was delivered before
+    a task was cleared.
+    """
+    with guarded():
+        from sendit.delivery.lanes import deal
+
+        ready = [
+            batch.id
+            for batch in ledger().batches_of_run(get_current_context()["run_id"])
+            if batch.status in (Status.DONEPROCESSING, Status.DONE)
+        ]
+        logger.info("%d batches go to upload", len(ready))
+        return deal(ready, settings().lanes)
