@@ -1,0 +1,184 @@
+"""Objects in Cloud Storage: an archive is put there once, whole, and read back.
+
+Names and contents are coded by now: nothing of a patient passes here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from google.api_core import exceptions as api
+from google.cloud import storage
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+from sendit.delivery.faults import asking
+from sendit.errors import FailBatch, RetryLater
+from sendit.ledger import Delivery, Stored
+
+CONTENT_TYPE = "application/gzip"
+#: Seconds to connect, and to wait for an answer.
+TIMEOUT = (10.0, 120.0)
+#: The library's own retries end here; then it is Airflow's turn.
+RETRY = DEFAULT_RETRY.with_timeout(60.0)
+#: Archives larger than this go up in pieces of this size, held in memory one at a time.
+CHUNK_BYTES = 32 << 20
+ROLE = "roles/storage.objectUser"
+SETTING = "SENDIT_BUCKET"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object as Cloud Storage describes it. Checksums are base64; ``updated`` is ISO 8601."""
+
+    bucket: str
+    name: str
+    size: int
+    crc32c: str
+    md5: str | None
+    generation: int
+    updated: str
+    self_link: str
+    media_link: str
+
+    def holds(self, delivery: Delivery) -> bool:
+        """Whether the object's bytes are the archive's."""
+        return (self.size, self.crc32c) == (delivery.size, delivery.crc32c) and self.md5 in {
+            None,
+            delivery.md5,
+        }
+
+    @property
+    def stored(self) -> Stored:
+        """What the ledger keeps of it."""
+        return Stored(
+            generation=self.generation,
+            updated=self.updated,
+            self_link=self.self_link,
+            media_link=self.media_link,
+        )
+
+
+def deliver(
+    client: storage.Client, delivery: Delivery, archive: Path, *, replaces: int | None = None
+) -> StoredObject:
+    """Bring an archive to its place in the bucket, and read back what is there.
+
+    An object that holds these bytes already is the delivery: nothing is sent again. The
+    upload carries a precondition, so that of two that race only one writes, and nothing
+    that is already there is overwritten by accident.
+
+    Parameters
+    ----------
+    client
+        Cloud Storage.
+    delivery
+        What the ledger says of the archive: bucket, name, size, checksums.
+    archive
+        The local file.
+    replaces
+        Generation of the object that this archive is a revision of, if it is one.
+
+    Raises
+    ------
+    FailBatch
+        The local archive is gone, or another archive has its name in the bucket.
+    Misconfigured
+        No such bucket, no permission, no credentials.
+    RetryLater
+        Cloud Storage failed, or holds other bytes than were sent.
+    """
+    there = find(client, delivery.bucket, delivery.object)
+    if there is None or (there.generation == replaces and not there.holds(delivery)):
+        _upload(client, delivery, archive, 0 if there is None else there.generation)
+        there = find(client, delivery.bucket, delivery.object)
+        if there is None:
+            raise RetryLater(f"batch {delivery.batch_id}: its archive is not in the bucket")
+    if not there.holds(delivery):
+        raise FailBatch(
+            f"batch {delivery.batch_id}: another archive is in the bucket under its name "
+            f"(generation {there.generation}); it was not overwritten. If the study was "
+            "delivered before and has changed, run it as a revision"
+        )
+    return there
+
+
+def _upload(client: storage.Client, delivery: Delivery, archive: Path, generation: int) -> None:
+    """Send the archive, provided that the object's generation is the given one (0: none).
+
+    Losing a race (412) is no error here: the caller looks at what is there.
+    """
+    blob = client.bucket(delivery.bucket).blob(delivery.object, chunk_size=CHUNK_BYTES)
+    try:
+        with asking_bucket(delivery.bucket):
+            try:
+                blob.upload_from_filename(
+                    str(archive),
+                    content_type=CONTENT_TYPE,
+                    if_generation_match=generation,
+                    checksum="crc32c",
+                    timeout=TIMEOUT,
+                    retry=RETRY,
+                )
+            except api.PreconditionFailed:
+                return
+    except FileNotFoundError:
+        raise FailBatch(
+            f"batch {delivery.batch_id}: its archive is gone from the working folder; "
+            "clear the import task of this batch to make it again"
+        ) from None
+
+
+def find(client: storage.Client, bucket: str, name: str) -> StoredObject | None:
+    """Return what Cloud Storage says of an object, or None if there is none."""
+    with asking_bucket(bucket):
+        blob = client.bucket(bucket).get_blob(name, timeout=TIMEOUT, retry=RETRY)
+        if blob is None:
+            # A missing bucket answers 404 too; it must not pass for a missing object.
+            check_bucket(client, bucket)
+            return None
+        return _described(blob)
+
+
+def check_bucket(client: storage.Client, bucket: str) -> None:
+    """Raise unless the bucket exists and its objects may be listed."""
+    with asking_bucket(bucket):
+        next(iter(client.list_blobs(bucket, max_results=1, timeout=TIMEOUT, retry=RETRY)), None)
+
+
+def remove(client: storage.Client, bucket: str, name: str, generation: int | None = None) -> bool:
+    """Delete an object (of this generation only, if given); return whether it was there.
+
+    An object that has another generation by now is someone else's and stays.
+    """
+    there = find(client, bucket, name)
+    if there is None or generation not in {None, there.generation}:
+        return False
+    with asking_bucket(bucket):
+        try:
+            client.bucket(bucket).blob(name).delete(
+                if_generation_match=there.generation, timeout=TIMEOUT, retry=RETRY
+            )
+        except (api.NotFound, api.PreconditionFailed):
+            return False
+        return True
+
+
+def asking_bucket(bucket: str) -> Any:
+    """Return the context in which a bucket is asked."""
+    return asking("Cloud Storage", f"bucket {bucket}", SETTING, ROLE)
+
+
+def _described(blob: storage.Blob) -> StoredObject:
+    return StoredObject(
+        bucket=blob.bucket.name,
+        name=blob.name,
+        size=int(blob.size),
+        crc32c=str(blob.crc32c),
+        md5=blob.md5_hash,
+        generation=int(blob.generation),
+        updated=blob.updated.isoformat(),
+        self_link=str(blob.self_link),
+        media_link=str(blob.media_link),
+    )
