@@ -1,0 +1,65 @@
+"""UIDs replaced by a keyed hash.
+
+A new UID is ``2.25.`` and a UUID as a number (PS3.5 B.2). The UUID is version 8 (RFC 9562):
+the first 122 bits of an HMAC-SHA256 of the original under the site's key, so that the same
+original gives the same UID in every batch of a site, and nobody without the key can tell
+which original a UID stands for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import uuid
+from typing import Final
+
+from pydicom._uid_dict import UID_dictionary
+
+from sendit.keys import Keys
+
+PURPOSE: Final = "uid"
+LONGEST: Final = 64
+"""Characters of a UID at most (PS3.5 9.1)."""
+
+_PADDING: Final = b" \0"
+_STANDARD: Final = frozenset(uid.encode() for uid in UID_dictionary)
+
+
+class UidMap:
+    """Replaces UIDs; the same key gives the same answers.
+
+    Parameters
+    ----------
+    keys
+        The site's keys.
+    """
+
+    __slots__ = ("_key",)
+
+    def __init__(self, keys: Keys) -> None:
+        self._key = keys.derive(PURPOSE)
+
+    def uuid(self, original: bytes) -> uuid.UUID:
+        """Return the UUID that stands for an original value."""
+        digest = bytearray(hmac.digest(self._key, original, hashlib.sha256)[:16])
+        digest[6] = digest[6] & 0x0F | 0x80  # version 8
+        digest[8] = digest[8] & 0x3F | 0x80  # variant of RFC 9562
+        return uuid.UUID(bytes=bytes(digest))
+
+    def one(self, original: bytes, root: str = "2.25.") -> bytes:
+        """Return the new UID for one value without padding.
+
+        UIDs that the standard registers (SOP classes, transfer syntaxes, well-known frames
+        of reference) mean the same everywhere and stay as they are. Under a root other than
+        2.25 the number is shortened to what 64 characters hold.
+        """
+        if original in _STANDARD:
+            return original
+        prefix = root if root.endswith(".") else f"{root}."
+        number = str(self.uuid(original).int)
+        return (prefix + number[: LONGEST - len(prefix)]).encode()
+
+    def many(self, value: bytes, root: str = "2.25.") -> bytes:
+        """Return a whole UI value, each of its UIDs replaced; empty ones stay empty."""
+        parts = [part.strip(_PADDING) for part in value.split(b"\\")]
+        return b"\\".join(self.one(part, root) if part else b"" for part in parts)

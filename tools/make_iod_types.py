@@ -1,0 +1,64 @@
+"""Make ``plugins/sendit/dicom/iod_types.json`` from highdicom's copy of PS3.3.
+
+For each SOP class: which attributes of PS3.15 Table E.1-1 its IOD requires with a value
+(type 1, 1C) or at least empty (type 2, 2C). Everything else may be removed.
+
+    python tools/make_iod_types.py HIGHDICOM_PACKAGE_FOLDER TABLE_E_1_1.json
+
+highdicom 0.28.2 (MIT) carries the tables of PS3.3 as JSON; the list of attributes is
+PS3.15 2024b Table E.1-1.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+from pydicom.datadict import tag_for_keyword
+
+TARGET = Path(__file__).parents[1] / "plugins/sendit/dicom/iod_types.json"
+
+
+def main() -> None:
+    """Read the tables and write the data file."""
+    standard = Path(sys.argv[1]) / "_standard"
+    table = json.loads(Path(sys.argv[2]).read_text("utf-8"))
+    wanted = {int(row["id"], 16) for row in table if set(row["id"]) <= set("0123456789ABCDEFabcdef")}
+    modules = json.loads((standard / "module_attribute_map.json").read_text("utf-8"))
+    iods = json.loads((standard / "iod_module_map.json").read_text("utf-8"))
+    classes = json.loads((standard / "sop_class_iod_map.json").read_text("utf-8"))
+
+    types: dict[str, dict[str, list[str]]] = {}
+    for name, attributes in modules.items():
+        found: dict[str, dict[str, None]] = defaultdict(dict)
+        for attribute in attributes:
+            tag = tag_for_keyword(attribute["keyword"])
+            level = attribute["type"][0]
+            if tag not in wanted or level == "3":
+                continue
+            path: list[str] = []
+            for keyword in attribute["path"]:
+                parent = f"{tag_for_keyword(keyword) or 0:08x}"
+                if not path or path[-1] != parent:  # a content item within a content item
+                    path.append(parent)
+            found[level]["/".join([*path, f"{tag:08x}"])] = None
+        if found:
+            types[name] = {level: sorted(paths) for level, paths in sorted(found.items())}
+    data = {
+        "source": "PS3.3 as in highdicom 0.28.2 (MIT); attributes of PS3.15 2024b Table E.1-1",
+        "attributes": sorted(f"{tag:08x}" for tag in wanted),
+        "classes": classes,
+        "iods": {
+            name: [module["key"] for module in found if module["key"] in types]
+            for name, found in iods.items()
+            if name in set(classes.values())
+        },
+        "modules": types,
+    }
+    TARGET.write_text(json.dumps(data, separators=(",", ":")) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
