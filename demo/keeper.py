@@ -13,6 +13,7 @@ Requests: ``start`` (name, argv, env, cwd, log, signal, user), ``poll`` (name),
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -70,6 +71,7 @@ class Keeper:
 
     def start(
         self,
+        *,
         name: str,
         argv: list[str],
         env: dict[str, str],
@@ -80,7 +82,7 @@ class Keeper:
     ) -> dict[str, Any]:
         """Start a process in a session of its own, its output appended to ``log``."""
         with Path(log).open("ab") as output:
-            process = subprocess.Popen(  # noqa: PLW1509 (one thread, so preexec_fn is safe)
+            process = subprocess.Popen(
                 argv,
                 env=env,
                 cwd=cwd,
@@ -88,7 +90,7 @@ class Keeper:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=die_with_parent,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 (there is one thread here)
                 **({"user": user[0], "group": user[1], "extra_groups": []} if user else {}),
             )
         self.processes[name] = (process, stop_signal)
@@ -107,10 +109,8 @@ class Keeper:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
             process.kill()
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         return {"code": process.wait()}
 
     def forget(self, folder: str) -> dict[str, Any]:
@@ -129,10 +129,8 @@ class Keeper:
             time.sleep(TICK_SECONDS)
         while left := self._reap():
             for pid in left:
-                try:
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
             time.sleep(TICK_SECONDS)
         for folder in self.folders:
             shutil.rmtree(folder, ignore_errors=True)

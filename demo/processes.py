@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import random
 import signal
 import socket
@@ -64,6 +66,7 @@ class Processes:
     def __init__(self, logs: Path) -> None:
         self.logs = logs
         self.pids: dict[str, int] = {}
+        self._sessions: set[int] = set()
         self._lock = threading.Lock()
         self._keeper = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("keeper.py"))],
@@ -123,6 +126,7 @@ class Processes:
             user=user,
         )
         self.pids[name] = int(answer["pid"])
+        self._sessions.add(self.pids[name])
         return self.pids[name]
 
     def run(
@@ -190,14 +194,22 @@ class Processes:
         """Stop everything; nothing that was started lives on."""
         keeper = self._keeper
         if keeper.poll() is None:
-            try:
+            with contextlib.suppress(DemoError):
                 self._ask("close", seconds=seconds)
-            except DemoError:  # the keeper was killed, and the kernel killed its children
-                pass
         for pipe in (keeper.stdin, keeper.stdout):
             if pipe is not None:
                 pipe.close()
-        keeper.wait()
+        if keeper.wait():
+            # It was killed: the kernel killed its children, their children are left to us.
+            kill_sessions(self._sessions)
+
+
+def kill_sessions(sessions: set[int]) -> None:
+    """Kill every process of these sessions."""
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            if os.getsid(int(entry.name)) in sessions:
+                os.kill(int(entry.name), signal.SIGKILL)
 
 
 def get_json(url: str, *, token: str | None = None, seconds: float = 10.0) -> Any:
@@ -227,11 +239,11 @@ def send_json(
     return json.loads(data) if data else None
 
 
-def answers(url: str) -> bool:
-    """Whether a server answers at this address with a good status."""
+def answers(url: str, seconds: float = 2.0) -> bool:
+    """Whether a server answers at this address with a good status, in so many seconds."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(url, timeout=2.0) as answer:
+        with opener.open(url, timeout=seconds) as answer:
             return bool(answer.status < 400)
     except (OSError, urllib.error.HTTPError):
         return False

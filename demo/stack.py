@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import urllib.error
 import urllib.parse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -49,6 +49,8 @@ class Stack:
         Folder of DAG files; default: the project's.
     root
         Where to make the private run folder; default ``.demo`` in the checkout.
+    say
+        Told what is ready, while it starts.
 
     The run folder is private (mode 0700) and goes when the stack ends.
     """
@@ -61,7 +63,9 @@ class Stack:
         environment: Mapping[str, str] | None = None,
         dags: Path | None = None,
         root: Path | None = None,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self.say = say
         self.airflow_bin = PROJECT_ROOT / ".venv" / "bin"
         self.demo_bin = PROJECT_ROOT / ".venv-demo" / "bin"
         for tool, target in (
@@ -115,6 +119,11 @@ class Stack:
         """Address of the BigQuery emulator's REST API."""
         return self._address("bigquery")
 
+    def use_inputs(self, inputs: Sequence[Path]) -> None:
+        """Set the input folders, before the start."""
+        self.inputs = [Path(each).absolute() for each in inputs]
+        self.environment["SENDIT_INPUT_FOLDERS"] = os.pathsep.join(map(str, self.inputs))
+
     # -- start and stop ----------------------------------------------------------------
 
     def _airflow_environment(self) -> dict[str, str]:
@@ -126,7 +135,7 @@ class Stack:
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT_ROOT / "plugins"),
-            # More workers than cores cost memory (each is a fork of the scheduler) and gain nothing.
+            # More workers than cores cost memory, each being a fork, and gain nothing.
             "AIRFLOW__CORE__PARALLELISM": str(max(3, cores + 1)),
             "AIRFLOW__CORE__FERNET_KEY": base64.urlsafe_b64encode(os.urandom(32)).decode(),
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
@@ -174,9 +183,7 @@ class Stack:
         (airflow_home / "config").mkdir(parents=True, mode=0o700)
         (airflow_home / "passwords.json").write_text(json.dumps({USER: self.password}))
         (airflow_home / "passwords.json").chmod(0o600)
-        shutil.copy(
-            Path(__file__).with_name("airflow_local_settings.py"), airflow_home / "config"
-        )
+        shutil.copy(Path(__file__).with_name("airflow_local_settings.py"), airflow_home / "config")
         with os.fdopen(os.open(self.home / "key", os.O_WRONLY | os.O_CREAT, 0o600), "w") as key:
             key.write(secrets.token_hex(32) + "\n")
         with concurrent.futures.ThreadPoolExecutor() as pool:
@@ -218,6 +225,7 @@ class Stack:
         bucket = self.environment["SENDIT_BUCKET"]
         if bucket and not answers(f"{buckets}/{bucket}"):
             send_json("POST", f"{buckets}?project={PROJECT}", {"name": bucket})
+        self.say("Cloud Storage emulator is ready")
 
     def start_bigquery(self) -> None:
         """Start the BigQuery emulator."""
@@ -251,19 +259,31 @@ class Stack:
             "bigquery",
             lambda: answers(f"{self.bigquery_url}/bigquery/v2/projects/{PROJECT}/datasets"),
         )
+        self.say("BigQuery emulator is ready")
 
     def _start_airflow(self) -> None:
         self.postgres.start([AIRFLOW_DATABASE, LEDGER_DATABASE])
+        self.say("PostgreSQL is ready")
         self.processes.run(
             "db-migrate",
             [self.airflow_bin / "airflow", "db", "migrate"],
             env=self.environment,
             cwd=self.folder,
         )
+        self.say("Airflow's database is ready")
         for component in COMPONENTS:
             self.start_component(component)
+        self.wait_for_api()
+        self.say("Airflow is ready")
+
+    def wait_for_api(self) -> None:
+        """Wait until the API server answers, tasks' calls too.
+
+        Its first answer to a task takes some ten seconds (it builds the routes of every
+        version then), so that one is asked for here, while other parts still start.
+        """
         self.processes.wait_for(
-            "api-server", lambda: answers(f"{self.url}/api/v2/monitor/health"), seconds=90
+            "api-server", lambda: answers(f"{self.url}/execution/health", 60.0), seconds=120
         )
 
     def start_component(self, name: str) -> None:
@@ -437,8 +457,7 @@ def record(fields: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> dict[
         return cell
 
     return {
-        field["name"]: value(field, cell["v"])
-        for field, cell in zip(fields, row["f"], strict=True)
+        field["name"]: value(field, cell["v"]) for field, cell in zip(fields, row["f"], strict=True)
     }
 
 
