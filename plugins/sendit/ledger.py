@@ -472,14 +472,14 @@ class Ledger:
 
     def _scrub(self) -> None:
         """Have the database give up the deleted rows' bytes, not only the rows."""
-        statement = (
-            "VACUUM identifiers"
-            if self._engine.dialect.name == "postgresql"
-            else "PRAGMA wal_checkpoint(TRUNCATE)"
-        )
         try:
-            with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
-                db.execute(sa.text(statement))
+            if self._engine.dialect.name == "postgresql":
+                with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
+                    db.execute(sa.text("VACUUM identifiers"))
+            else:  # not in a transaction, which this engine begins by itself
+                with self._engine.connect() as db:
+                    db.rollback()
+                    db.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sa.exc.DBAPIError:
             raise RetryLater("the ledger could not be scrubbed; clear cleanup to retry") from None
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sendit.errors import RetryLater
 from sendit.ledger import Batch
+from sendit.whole_file import whole_file
 
 COLUMNS = (
     "batch_id",
@@ -33,19 +34,16 @@ def write_metrics(batches: Iterable[Batch], path: Path) -> int:
     Sizes are MiB of the files received, times seconds since the epoch; a batch that has not
     started or finished leaves those fields empty.
     """
-    part = path.with_name(path.name + ".part")
     lines = 0
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", newline="", encoding="ascii") as file:
+        with whole_file(path, mode=0o644) as file:
             writer = csv.writer(file, delimiter="\t", lineterminator="\n")
             writer.writerow(COLUMNS)
             for batch in batches:
                 writer.writerow(_line(batch))
                 lines += 1
-        part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise RetryLater(f"the metrics cannot be written ({error.strerror})") from None
     return lines
 

@@ -7,7 +7,6 @@ task killed at any moment leaves the last good state.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from sendit.batch import InstanceRecord, Outcome
 from sendit.errors import FailBatch, RetryLater
+from sendit.whole_file import whole_file
 
 
 class Workspace:
@@ -48,18 +48,10 @@ class Workspace:
 
     def write(self, name: str, value: Any) -> None:
         """Write a JSON file, whole or not at all."""
-        path = self.folder / name
-        part = path.with_suffix(".part")
         try:
-            with open(
-                part, "w", encoding="ascii", opener=lambda p, flags: os.open(p, flags, 0o600)
-            ) as file:
+            with whole_file(self.folder / name) as file:
                 json.dump(value, file)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
         except OSError as error:
-            part.unlink(missing_ok=True)
             raise _cannot_write(error) from None
 
     def read(self, name: str) -> Any:

@@ -1,0 +1,64 @@
+"""What several kinds of tests stand on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from demo.postgres import Postgres
+from demo.processes import Processes
+
+from sendit.keys import Keys
+from sendit.ledger import Ledger
+
+ROOT = Path(__file__).resolve().parents[1]
+DEMO_PACKAGES = next((ROOT / ".venv-demo" / "lib").glob("python3.*/site-packages"))
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A real PostgreSQL on 127.0.0.1."""
+    folder = tmp_path_factory.mktemp("postgres")
+    processes = Processes(folder)
+    try:
+        server = Postgres(processes, folder / "server", DEMO_PACKAGES, dict(os.environ))
+        server.start([])
+        yield server
+    finally:
+        processes.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
+    """An empty ledger, on each database that it runs on."""
+    yield from _ledgers(request, tmp_path)
+
+
+@pytest.fixture
+def embedded_ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """An empty ledger on the embedded database, for tests of what stands on it."""
+    made = Ledger(f"sqlite:///{tmp_path / 'ledger' / 'ledger.db'}")
+    yield made
+    made.close()
+
+
+def _ledgers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
+    if request.param == "sqlite":
+        uri = f"sqlite:///{tmp_path / 'ledger' / 'ledger.db'}"
+    else:
+        server: Postgres = request.getfixturevalue("postgres")
+        name = f"ledger_{os.urandom(6).hex()}"
+        server.query("postgres", f"CREATE DATABASE {name}")
+        uri = server.uri(name)
+    made = Ledger(uri)
+    made.uri = uri  # type: ignore[attr-defined]
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def keys() -> Keys:
+    """A key that is always the same."""
+    return Keys(b"0123456789abcdef" * 4)

@@ -1,0 +1,177 @@
+"""Which folders are batches, and which batches a run takes."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from sendit.batch import Status
+from sendit.discovery import (
+    chosen_folders,
+    discover,
+    folder_digest,
+    is_ours,
+    list_folders,
+    locate,
+    settled,
+)
+from sendit.errors import FailBatch, Misconfigured
+from sendit.keys import Keys
+from sendit.ledger import Claim, Ledger
+from sendit.settings import Settings
+
+CLAIM = Claim("run-1", "test", "IRB1", "default")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Settings:
+    for name in ("ACC1", "ACC2", "ACC3"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        (tmp_path / "in" / name / "image.dcm").write_bytes(b"x")
+    return Settings(input_folders=(tmp_path / "in",), settle_seconds=0, batches_per_run=2)
+
+
+def names(ledger: Ledger, batches: list[str]) -> list[str]:
+    return [Path(str(ledger.identifier(batch, "folder"))).name for batch in batches]
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("ACC1", True),
+        ("1.2.3", True),
+        ("ACC.template", True),
+        ("ACC.tmp", False),
+        ("ACC.tmp1234", False),
+        ("ACC.part", False),
+        ("ACC.err", False),
+        ("ACC.2.err", False),
+        (".hidden", False),
+        ("a\nb", True),
+    ],
+)
+def test_names(name: str, ours: bool) -> None:
+    assert is_ours(name) is ours
+
+
+def test_lists_folders_only_in_order(site: Settings, tmp_path: Path) -> None:
+    (tmp_path / "in" / "file").write_text("")
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "in" / "ACC1")
+    (tmp_path / "in" / "ACC0.part").mkdir()
+    found = list_folders(chosen_folders(site, None))
+    assert [folder.name for folder in found] == ["ACC1", "ACC2", "ACC3"]
+
+
+def test_a_folder_still_changing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    file = tmp_path / "deep" / "image.dcm"
+    file.write_bytes(b"x")
+    hour_ago = time.time() - 3600
+    for path in (file, tmp_path / "deep", tmp_path):
+        os.utime(path, (hour_ago, hour_ago))
+    # A copy with its times set back is as new as its change time.
+    assert not settled(tmp_path, 60)
+    assert settled(tmp_path, 0)
+    time.sleep(0.06)
+    assert settled(tmp_path, 0.05)
+
+
+def test_missing_input_folder_is_named_by_number(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match=r"input folder 1 cannot be listed") as caught:
+        list_folders([tmp_path / "SECRET"])
+    assert "SECRET" not in str(caught.value)
+
+
+def test_no_input_folders_is_an_error() -> None:
+    with pytest.raises(Misconfigured, match="SENDIT_INPUT_FOLDERS"):
+        chosen_folders(Settings(), None)
+
+
+def test_subfolder_is_an_input_folder_or_within_one(tmp_path: Path) -> None:
+    (tmp_path / "data" / "1_6").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    site = Settings(input_folders=(tmp_path / "data",))
+    assert chosen_folders(site, "1_6") == [tmp_path / "data" / "1_6"]
+    assert chosen_folders(site, str(tmp_path / "data" / "1_6")) == [tmp_path / "data" / "1_6"]
+    assert chosen_folders(site, "data") == [tmp_path / "data"]
+    (tmp_path / "data" / "out").symlink_to(tmp_path / "other")
+    for outside in ("../other", str(tmp_path / "other"), "..", "out", "1_7"):
+        with pytest.raises(Misconfigured, match="subfolder"):
+            chosen_folders(site, outside)
+
+
+def test_takes_up_to_number_of_new_folders(
+    embedded_ledger: Ledger, site: Settings, keys: Keys
+) -> None:
+    taken = discover(embedded_ledger, site, keys, CLAIM, number=1, subfolder=None)
+    assert names(embedded_ledger, taken) == ["ACC1"]
+    assert embedded_ledger.queued() == 0
+    again = discover(embedded_ledger, site, keys, CLAIM, number=1, subfolder=None)
+    assert again == taken
+    assert embedded_ledger.queued() == 0
+
+
+def test_takes_all_in_runs_of_a_size(embedded_ledger: Ledger, site: Settings, keys: Keys) -> None:
+    taken = discover(embedded_ledger, site, keys, CLAIM, number=None, subfolder=None)
+    assert names(embedded_ledger, taken) == ["ACC1", "ACC2"]
+    assert embedded_ledger.queued() == 1
+    claim = Claim("run-2", "test", "IRB1", "default")
+    taken = discover(embedded_ledger, site, keys, claim, number=None, subfolder=None)
+    assert names(embedded_ledger, taken) == ["ACC3"]
+
+
+def test_what_waits_in_the_queue_goes_first(
+    embedded_ledger: Ledger, site: Settings, keys: Keys, tmp_path: Path
+) -> None:
+    late = tmp_path / "in" / "ACC3"
+    embedded_ledger.enqueue([(folder_digest(keys, late), str(late))])
+    taken = discover(embedded_ledger, site, keys, CLAIM, number=1, subfolder=None)
+    assert names(embedded_ledger, taken) == ["ACC3"]
+    assert embedded_ledger.queued() == 0
+
+
+def test_known_folders_are_not_taken_again(
+    embedded_ledger: Ledger, site: Settings, keys: Keys
+) -> None:
+    for batch in discover(embedded_ledger, site, keys, CLAIM, number=2, subfolder=None):
+        embedded_ledger.record(batch, status=Status.DONE)
+        embedded_ledger.forget(batch)
+    claim = Claim("run-2", "test", "IRB1", "default")
+    taken = discover(embedded_ledger, site, keys, claim, number=None, subfolder=None)
+    assert names(embedded_ledger, taken) == ["ACC3"]
+
+
+def test_a_folder_is_found_again_by_its_digest(
+    embedded_ledger: Ledger, site: Settings, keys: Keys, tmp_path: Path
+) -> None:
+    (batch,) = discover(embedded_ledger, site, keys, CLAIM, number=1, subfolder=None)
+    folder = tmp_path / "in" / "ACC1"
+    assert locate(embedded_ledger, site, keys, batch) == folder
+    aside = folder.rename(folder.with_name("ACC1.err"))
+    assert locate(embedded_ledger, site, keys, batch) == aside
+    embedded_ledger.forget(batch, set_aside=True)
+    assert locate(embedded_ledger, site, keys, batch) == aside
+    assert folder_digest(keys, aside) == folder_digest(keys, folder)
+    aside.rename(tmp_path / "gone")
+    with pytest.raises(FailBatch, match="no longer in the input folders") as caught:
+        locate(embedded_ledger, site, keys, batch)
+    assert "ACC1" not in str(caught.value)
+
+
+def test_a_mended_folder_is_taken_again(
+    embedded_ledger: Ledger, site: Settings, keys: Keys, tmp_path: Path
+) -> None:
+    (batch,) = discover(embedded_ledger, site, keys, CLAIM, number=1, subfolder=None)
+    folder = tmp_path / "in" / "ACC1"
+    folder.rename(tmp_path / "in" / "ACC1.err")
+    embedded_ledger.record(batch, status=Status.ERROR)
+    embedded_ledger.forget(batch, set_aside=True)
+    claim = Claim("run-2", "test", "IRB1", "default")
+    taken = discover(embedded_ledger, site, keys, claim, number=1, subfolder=None)
+    assert names(embedded_ledger, taken) == ["ACC2"]
+    (tmp_path / "in" / "ACC1.err").rename(folder)
+    claim = Claim("run-3", "test", "IRB1", "default")
+    assert discover(embedded_ledger, site, keys, claim, number=1, subfolder=None) == [batch]

@@ -1,0 +1,54 @@
+"""Settings from the environment: named, checked, explained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sendit.errors import Misconfigured
+from sendit.settings import Settings, read_settings
+
+
+def test_defaults_need_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SENDIT_WORK_FOLDER", raising=False)
+    settings = Settings(home=Path("/srv/sendit"))
+    assert settings.work == Path("/srv/sendit/work")
+    assert settings.ledger_default_url == "sqlite:////srv/sendit/ledger.db"
+    assert settings.originals == "keep"
+
+
+def test_input_folders_are_a_path_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENDIT_INPUT_FOLDERS", "/data/1_6:/data/1_7")
+    assert read_settings().input_folders == (Path("/data/1_6"), Path("/data/1_7"))
+
+
+def test_settings_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "env").write_text("SENDIT_BUCKET=radiology\n")
+    monkeypatch.setenv("SENDIT_ENV_FILE", str(tmp_path / "env"))
+    assert read_settings().bucket == "radiology"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SENDIT_LANES", "11"),
+        ("SENDIT_ORIGINALS", "shred"),
+        ("SENDIT_STUDY", "../up"),
+        ("SENDIT_COLLECTION", "a/b"),
+        ("SENDIT_SETTLE_SECONDS", "-1"),
+    ],
+)
+def test_a_bad_value_names_its_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(Misconfigured, match=name):
+        read_settings()
+
+
+def test_a_study_of_its_own_never_lands_in_the_configured_collection() -> None:
+    settings = Settings(study="chest", collection="IRB41449")
+    assert settings.collection_of("chest") == "IRB41449"
+    assert settings.collection_of("knee") == "knee"
+    assert Settings(study="chest").collection_of("chest") == "chest"

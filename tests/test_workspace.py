@@ -1,0 +1,64 @@
+"""The working folder: private, whole or not at all, gone when told."""
+
+from __future__ import annotations
+
+import errno
+import stat
+from pathlib import Path
+
+import pytest
+
+from sendit.batch import InstanceRecord, Outcome, Reason
+from sendit.errors import FailBatch, RetryLater
+from sendit.workspace import Workspace
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    made = Workspace(tmp_path / "work", "b0123456789abcdef")
+    made.make()
+    return made
+
+
+def test_only_its_owner_can_look_in(workspace: Workspace) -> None:
+    workspace.write("import.json", [])
+    assert stat.S_IMODE(workspace.folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE(workspace.folder.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE((workspace.folder / "import.json").stat().st_mode) == 0o600
+
+
+def test_records_come_back_as_they_were(workspace: Workspace) -> None:
+    records = [
+        InstanceRecord(1, "a/b.dcm", 10, 5),
+        InstanceRecord(2, "caf\udce9\n", 0, 6, Outcome.QUARANTINED, Reason.EMPTY_FILE),
+    ]
+    workspace.write_instances(records)
+    assert workspace.read_instances() == records
+
+
+def test_what_is_gone_says_which_task_makes_it(workspace: Workspace) -> None:
+    with pytest.raises(FailBatch, match="clear the import task"):
+        workspace.read_instances()
+
+
+def test_a_full_disk_is_for_later_and_leaves_the_last_good_file(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace.write("result.json", {"good": True})
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/secret/path")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(RetryLater, match="No space left on device") as caught:
+        workspace.write("result.json", {"good": False})
+    assert "secret" not in str(caught.value)
+    assert workspace.read("result.json") == {"good": True}
+    assert [path.name for path in workspace.folder.iterdir()] == ["result.json"]
+
+
+def test_removing_twice_is_removing_once(workspace: Workspace) -> None:
+    workspace.write("import.json", [])
+    workspace.remove()
+    workspace.remove()
+    assert not workspace.folder.exists()
