@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import tarfile
+import zlib
 from pathlib import Path
 
 import google_crc32c
@@ -101,6 +102,17 @@ def test_a_size_past_ustar_goes_into_a_pax_header():
         with tarfile.open(fileobj=header) as tar:
             info = tar.next()
         assert (info.name, info.size) == ("big.dcm", length)
+
+
+def test_what_follows_pixels_is_inflated_without_them(tmp_path):
+    pixels = os.urandom(archive.BULK)
+    path = tmp_path / "a.tar.gz"
+    write(path, {"a": [b"head", pixels], "b": [b"next"]})
+    data = path.read_bytes()
+    marker = b"\0\0\xff\xff"
+    after = data.rindex(marker) + len(marker)
+    follows = zlib.decompressobj(-15).decompress(data[after:])
+    assert follows.lstrip(b"\0")[:100].rstrip(b"\0") == b"b"
 
 
 def test_nothing_has_the_name_before_close(tmp_path):
