@@ -25,7 +25,9 @@ def main() -> None:
     """Read the tables and write the data file."""
     standard = Path(sys.argv[1]) / "_standard"
     table = json.loads(Path(sys.argv[2]).read_text("utf-8"))
-    wanted = {int(row["id"], 16) for row in table if set(row["id"]) <= set("0123456789ABCDEFabcdef")}
+    wanted = {
+        int(row["id"], 16) for row in table if set(row["id"]) <= set("0123456789ABCDEFabcdef")
+    }
     modules = json.loads((standard / "module_attribute_map.json").read_text("utf-8"))
     iods = json.loads((standard / "iod_module_map.json").read_text("utf-8"))
     classes = json.loads((standard / "sop_class_iod_map.json").read_text("utf-8"))

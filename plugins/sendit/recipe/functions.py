@@ -22,6 +22,9 @@ Prefix = Literal["func", "deid_func"]
 Kind = Literal["integer", "boolean", "text", "uid root"]
 
 REPLACING = frozenset({Action.ADD, Action.REPLACE})
+_UIDS = frozenset({"UI"})
+_WORDS = frozenset({"LO", "LT", "SH", "ST", "UC", "UT"})
+_LONG_TEXTS = frozenset({"LO", "LT", "ST", "UC", "UT"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +39,17 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class FunctionSpec:
-    """What a recipe's author may write after ``func:`` or ``deid_func:``."""
+    """What a recipe's author may write after ``func:`` or ``deid_func:``.
+
+    ``vrs`` are the value representations that its result is valid for (None: all).
+    """
 
     name: str
     prefix: Prefix
     meaning: str
     arguments: tuple[Argument, ...] = ()
     actions: frozenset[Action] = REPLACING
+    vrs: frozenset[str] | None = None
 
 
 _DECLARED: tuple[FunctionSpec, ...] = (
@@ -56,6 +63,7 @@ _DECLARED: tuple[FunctionSpec, ...] = (
             Argument("years", "integer", "0", "years of 365 days to move by"),
         ),
         frozenset({Action.REPLACE}),
+        vrs=frozenset({"DA", "DT"}),
     ),
     FunctionSpec(
         "pydicom_uuid",
@@ -66,29 +74,35 @@ _DECLARED: tuple[FunctionSpec, ...] = (
             Argument("prefix", "uid root", "2.25.", "root of the new UID"),
             Argument("stable_remapping", "boolean", "true", "must be true: see docs/recipes.md"),
         ),
+        vrs=_UIDS,
     ),
     FunctionSpec(
         "dicom_uuid",
         "deid_func",
         "a UID under a root of your own, the same for the same original (deid's is random)",
         (Argument("org_root", "uid root", "2.25", "root of the new UID"),),
+        vrs=_UIDS,
     ),
     FunctionSpec(
         "basic_uuid",
         "deid_func",
         "a UUID as text, the same for the same original (deid's is random)",
+        vrs=_LONG_TEXTS,
     ),
     FunctionSpec(
         "suffix_uuid",
         "deid_func",
         "the attribute's keyword in lower case, a dash, and a UUID, the same for the same "
         "original (deid's is random)",
+        vrs=_LONG_TEXTS,
     ),
     # sendit's own
     FunctionSpec(
         "remap_uid",
         "func",
-        "U: each UID value becomes a keyed hash under 2.25, the same in every batch of a site",
+        "U: each UID value becomes a keyed hash under 2.25, the same in every batch of a site; "
+        "UIDs that the standard registers (SOP classes, transfer syntaxes) stay",
+        vrs=_UIDS,
     ),
     FunctionSpec(
         "dummy",
@@ -127,6 +141,7 @@ _DECLARED: tuple[FunctionSpec, ...] = (
         "X/Z/U*: a sequence of references: removed if type 3 or not in the IOD; otherwise its "
         "items stay and the UIDs in them are remapped",
         actions=frozenset({Action.REPLACE}),
+        vrs=frozenset({"SQ"}),
     ),
     FunctionSpec(
         "clean_text",
@@ -135,6 +150,7 @@ _DECLARED: tuple[FunctionSpec, ...] = (
         "dummy where the IOD asks for a value; in a sequence the items stay and every text in "
         "them that no rule names is cleaned",
         actions=frozenset({Action.REPLACE}),
+        vrs=_WORDS | {"PN", "SQ"},
     ),
     FunctionSpec(
         "cap_age",
@@ -142,22 +158,26 @@ _DECLARED: tuple[FunctionSpec, ...] = (
         "an age over 89 years becomes 090Y (HIPAA 164.514(b)(2)(i)(C)); one that cannot be "
         "read becomes empty",
         actions=frozenset({Action.REPLACE}),
+        vrs=frozenset({"AS"}),
     ),
     FunctionSpec(
         "method_text",
         "func",
         "(0012,0063): sendit's version and the recipe's digest",
+        vrs=_LONG_TEXTS,
     ),
     FunctionSpec(
         "method_codes",
         "func",
         "(0012,0064): the PS3.16 CID 7050 codes of the profile and options that the recipe "
         "fulfils, computed from its rules",
+        vrs=frozenset({"SQ"}),
     ),
     FunctionSpec(
         "dates_modified",
         "func",
         "(0028,0303): UNMODIFIED, MODIFIED or REMOVED, computed from the recipe's rules",
+        vrs=frozenset({"CS"}),
     ),
 )
 

@@ -34,7 +34,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TagSelector:
-    """One attribute, by keyword or tag; at every nesting level, and in file meta."""
+    """One attribute, by keyword or tag; at every nesting level."""
 
     tag: int
 
@@ -56,13 +56,17 @@ class Match(StrEnum):
     STARTSWITH = "startswith"
     ENDSWITH = "endswith"
     EXCEPT = "except"
-    ALLFIELDS = "allfields"
     SELECT = "select"
 
 
 @dataclass(frozen=True, slots=True)
 class PatternSelector:
-    """Attributes by a property: name pattern (a regular expression as in deid), VR, group."""
+    """Attributes by a property, at every nesting level.
+
+    ``text`` is empty for ALL (which ``allfields`` means too); ``VR:DA`` or ``GROUP:0010``
+    for SELECT; otherwise a regular expression that ignores case and is searched for in
+    the attribute's names (``sendit.recipe.attributes.names_of``).
+    """
 
     match: Match
     text: str = ""
@@ -120,11 +124,21 @@ class HeaderRule:
     position: Position
 
 
+class Joiner(StrEnum):
+    """How a test is combined with what was evaluated before it."""
+
+    AND = "and"
+    OR = "or"
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """One test of a filter: ``operator`` is contains, notcontains, equals, notequals,
-    missing, present or empty; ``text`` is a regular expression for the first four."""
+    missing, present or empty; ``text`` is a regular expression for the first two, a text
+    to be equal to for the next two, and empty for the rest. ``joiner`` combines it with the
+    tests before it on its line, from left to right; the first one's is ignored."""
 
+    joiner: Joiner
     operator: str
     tag: int
     text: str
@@ -132,17 +146,35 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
-class FilterRule:
-    """One LABEL of a ``%filter`` list.
+class FilterLine:
+    """One line of a filter rule. A line is evaluated on its own, then combined with the
+    lines before it by ``joiner``, from top to bottom; the first one's is ignored."""
 
-    ``conditions`` are the tests in the order of evaluation: pairs of a joiner
-    ("and" or "or"; the first one's is ignored) and a condition. ``coordinates`` are the
-    regions to black out as written, empty when the rule only flags.
+    joiner: Joiner
+    conditions: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A part of the image that holds burned-in text, or (``keep``) the part that does not.
+
+    ``box`` is (xmin, ymin, xmax, ymax) in pixels, as deid's; ``source`` is the tag of the
+    sequence whose items give the boxes (``from:``). Neither: the whole image.
     """
 
+    keep: bool
+    box: tuple[int, int, int, int] | None = None
+    source: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FilterRule:
+    """One LABEL of a ``%filter`` list. Without lines it is true of every image;
+    without regions it only flags."""
+
     label: str
-    conditions: tuple[tuple[str, Condition], ...]
-    coordinates: tuple[str, ...]
+    lines: tuple[FilterLine, ...]
+    regions: tuple[Region, ...]
     position: Position
 
 
@@ -168,12 +200,16 @@ class ListEntry:
 class Recipe:
     """Everything one or more recipe files say, combined in order.
 
+    ``files`` are the names of the files, in that order; ``labels`` are the recipe's own
+    notes (``%labels``), which change nothing in an image.
     ``digest`` is the SHA-256 (hex) of the combined, normalised text: equal digests,
     equal meaning.
     """
 
     header: tuple[HeaderRule, ...]
     filters: tuple[FilterList, ...]
+    labels: tuple[tuple[str, str], ...] = ()
     fields: dict[str, tuple[ListEntry, ...]] = field(default_factory=dict)
     values: dict[str, tuple[ListEntry, ...]] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
     digest: str = ""

@@ -1,0 +1,155 @@
+"""DICOM's attributes as a recipe names them: keywords, tags, names that a pattern is
+searched for in, and near misses."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from functools import cache, lru_cache
+
+from pydicom._dicom_dict import DicomDictionary, RepeatersDictionary
+from pydicom.datadict import get_entry
+from pydicom.valuerep import VR
+
+from sendit.recipe.model import (
+    FieldsSelector,
+    ListEntry,
+    Match,
+    PatternSelector,
+    Selector,
+    TagSelector,
+)
+
+VRS = frozenset(vr.value for vr in VR if len(vr.value) == 2)
+TEXT_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+DATE_VRS = frozenset({"DA", "DT"})
+
+# What deid 0.4.13 never touches (its dicom/config.json); sendit agrees on pixels and colour
+# tables only: they are what the image is made of.
+PIXEL_TAGS = frozenset({0x7FE00010, 0x7FE00008, 0x7FE00009, 0x00281201, 0x00281202, 0x00281203})
+
+
+@cache
+def _keywords() -> dict[str, int]:
+    return {entry[4].lower(): tag for tag, entry in DicomDictionary.items() if entry[4]}
+
+
+def tag_of(keyword: str) -> int | None:
+    """Return the tag of a keyword (in any case, as deid takes it), or None."""
+    return _keywords().get(keyword.lower())
+
+
+@cache
+def _repeating() -> dict[str, str]:
+    return {entry[4].lower(): mask for mask, entry in RepeatersDictionary.items() if entry[4]}
+
+
+def repeating(keyword: str) -> str | None:
+    """Return the mask (``60xx3000``) of the keyword of a repeating group, or None."""
+    return _repeating().get(keyword.lower())
+
+
+def is_known(tag: int) -> bool:
+    """Whether a tag can stand in a recipe: in the dictionary (repeating groups too) or private."""
+    if tag >> 16 & 1:
+        return True
+    try:
+        get_entry(tag)
+    except KeyError:
+        return False
+    return True
+
+
+def keyword_of(tag: int) -> str:
+    """Return the keyword of a tag, or ``(gggg,eeee)`` if it has none."""
+    try:
+        keyword = get_entry(tag)[4]
+    except KeyError:
+        keyword = ""
+    return keyword or tag_text(tag)
+
+
+def tag_text(tag: int) -> str:
+    """Return ``(gggg,eeee)`` in upper case, as the standard writes it."""
+    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+
+
+def vrs_of(tag: int) -> tuple[str, ...]:
+    """Return the value representations that the dictionary gives a tag; UN if it has none."""
+    try:
+        return tuple(get_entry(tag)[0].split(" or "))
+    except KeyError:
+        return ("UN",)
+
+
+def near(word: str) -> str:
+    """Return a hint that names the keywords closest to a misspelt one, or an empty text."""
+    known = _keywords()
+    close = difflib.get_close_matches(word.lower(), known, n=3, cutoff=0.75)
+    names = [keyword_of(known[name]) for name in close]
+    return f"did you mean {' or '.join(names)}?" if names else ""
+
+
+@lru_cache(maxsize=16384)
+def names_of(tag: int) -> tuple[str, ...]:
+    """Return the texts in which a name pattern is searched for, for a standard attribute.
+
+    As in deid: the tag with and without parentheses in lower case, the name
+    ("Patient's Name") and the keyword. An attribute inside a sequence also goes by the
+    keywords of the sequences around it, which depend on the object.
+    """
+    hexadecimal = f"{tag:08x}"
+    try:
+        entry = get_entry(tag)
+        name, keyword = entry[2], entry[4]
+    except KeyError:
+        name, keyword = "", ""
+    return (keyword.lower(), f"({hexadecimal[:4]},{hexadecimal[4:]})", hexadecimal, name, keyword)
+
+
+@lru_cache(maxsize=1024)
+def expression_of(selector: PatternSelector) -> re.Pattern[str]:
+    """Return the regular expression of a name pattern (CONTAINS, STARTSWITH, ENDSWITH, EXCEPT)."""
+    form = {Match.STARTSWITH: "^({})", Match.ENDSWITH: "({})$"}.get(selector.match, "{}")
+    return re.compile(form.format(selector.text), re.IGNORECASE)
+
+
+@lru_cache(maxsize=262144)
+def _pattern_reaches(selector: PatternSelector, tag: int) -> bool:
+    match selector.match:
+        case Match.ALL:
+            return True
+        case Match.SELECT:
+            attribute, _, text = selector.text.partition(":")
+            return text in vrs_of(tag) if attribute == "VR" else tag >> 16 == int(text, 16)
+        case _:
+            found = any(map(expression_of(selector).search, names_of(tag)))
+            return found is not (selector.match is Match.EXCEPT)
+
+
+def reaches(selector: Selector, tag: int, fields: dict[str, tuple[ListEntry, ...]]) -> bool:
+    """Whether a selector names a standard attribute at the top level of an object.
+
+    A ``%values`` selector depends on the object's values: False.
+    """
+    match selector:
+        case TagSelector():
+            return selector.tag == tag
+        case PatternSelector():
+            return _pattern_reaches(selector, tag)
+        case FieldsSelector():
+            return any(
+                reaches(entry.selector, tag, fields) for entry in fields.get(selector.name, ())
+            )
+        case _:
+            return False
+
+
+@cache
+def standard_tags() -> tuple[int, ...]:
+    """Return every attribute of the dictionary outside file meta, in order of tags; a
+    repeating group is represented by its first."""
+    repeating = (int(mask.replace("x", "0"), 16) for mask in RepeatersDictionary)
+    return tuple(
+        sorted({*DicomDictionary, *repeating} - {t for t in DicomDictionary if t < 0x80000})
+    )

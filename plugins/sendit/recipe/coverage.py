@@ -1,0 +1,190 @@
+"""How far a recipe covers PS3.15's table: what it leaves exposed, which options it fulfils.
+
+An attribute of Table E.1-1 is covered if nothing of its original value stays, or if what
+stays is what one of the standard's options lets stay. What the recipe may claim about
+itself in (0012,0064) and (0028,0303) follows from that.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sendit.recipe.attributes import vrs_of
+from sendit.recipe.effect import effect
+from sendit.recipe.model import Action, Function, HeaderRule, Recipe
+from sendit.recipe.profile import PRIVATE, Option, Row, table
+
+# PS3.16 CID 7050, De-identification Method
+BASIC_CODE = ("113100", "Basic Application Confidentiality Profile")
+OPTION_CODES: dict[Option, tuple[str, str]] = {
+    Option.GRAPHICS: ("113103", "Clean Graphics Option"),
+    Option.STRUCTURED_CONTENT: ("113104", "Clean Structured Content Option"),
+    Option.DESCRIPTORS: ("113105", "Clean Descriptors Option"),
+    Option.FULL_DATES: (
+        "113106",
+        "Retain Longitudinal Temporal Information Full Dates Option",
+    ),
+    Option.MODIFIED_DATES: (
+        "113107",
+        "Retain Longitudinal Temporal Information Modified Dates Option",
+    ),
+    Option.PATIENT: ("113108", "Retain Patient Characteristics Option"),
+    Option.DEVICE: ("113109", "Retain Device Identity Option"),
+    Option.UIDS: ("113110", "Retain UIDs Option"),
+    Option.SAFE_PRIVATE: ("113111", "Retain Safe Private Option"),
+    Option.INSTITUTION: ("113112", "Retain Institution Identity Option"),
+}
+
+_ODD_GROUPS = (0x0009, 0x0019, 0x0029, 0x0043, 0x0051, 0x2001, 0x7053, 0x7FE1)
+_CLEANING = frozenset({"clean_text", "cap_age"})
+
+
+class Outcome(StrEnum):
+    """What is left of an attribute's original value."""
+
+    GONE = "gone"
+    CLEANED = "cleaned"
+    MOVED = "moved"
+    KEPT = "kept"
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """One row of the table and what the recipe does to it.
+
+    ``by`` is the option that lets stay what stays; ``exposed`` if no option does.
+    ``rule`` is the last rule that decided (None: no rule names the attribute).
+    """
+
+    row: Row
+    outcome: Outcome
+    rule: HeaderRule | None
+    by: Option | None
+    exposed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """A recipe against the whole table."""
+
+    rows: tuple[Covered, ...]
+
+    @property
+    def exposed(self) -> tuple[Covered, ...]:
+        """The rows of which something stays that no option lets stay."""
+        return tuple(row for row in self.rows if row.exposed)
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """The options that the recipe uses, in the order of the table's columns."""
+        used = {row.by for row in self.rows}
+        return tuple(option for option in Option if option in used)
+
+    @property
+    def outcomes(self) -> dict[Outcome, int]:
+        """How many attributes end in each way."""
+        counts = Counter(row.outcome for row in self.rows)
+        return {outcome: counts[outcome] for outcome in Outcome}
+
+    @property
+    def codes(self) -> tuple[tuple[str, str], ...]:
+        """(code value, code meaning) of PS3.16 CID 7050 (scheme DCM) that hold for this
+        recipe; empty if it leaves an attribute exposed."""
+        if self.exposed:
+            return ()
+        return (BASIC_CODE, *(OPTION_CODES[option] for option in self.options))
+
+    @property
+    def dates(self) -> str:
+        """The value of Longitudinal Temporal Information Modified (0028,0303)."""
+        outcomes = {
+            row.outcome
+            for row in self.rows
+            if Option.FULL_DATES in row.row.options and _is_date(row.row)
+        }
+        if Outcome.KEPT in outcomes:
+            return "UNMODIFIED"
+        return "MODIFIED" if Outcome.MOVED in outcomes else "REMOVED"
+
+
+def outcome_of(applied: tuple[HeaderRule, ...]) -> Outcome:
+    """Return what is left of the original after the rules that take effect."""
+    if not applied or applied[-1].action is Action.KEEP:
+        return Outcome.KEPT
+    first = applied[0]
+    if first.action is Action.JITTER:
+        return Outcome.MOVED
+    if isinstance(first.value, Function):
+        if first.value.name in _CLEANING:
+            return Outcome.CLEANED
+        if first.value.name == "jitter":
+            return Outcome.MOVED
+    return Outcome.GONE
+
+
+def _is_date(row: Row) -> bool:
+    return row.number is not None and bool({"DA", "DT"} & set(vrs_of(row.number)))
+
+
+def _tags(row: Row) -> tuple[int, ...]:
+    if row.number is not None:
+        return (row.number,)
+    if row.tag == PRIVATE:
+        return tuple(group << 16 | 0x1001 for group in _ODD_GROUPS)
+    groups = (row.tag[:4].replace("XX", pair) for pair in ("00", "02", "1E"))
+    element = row.tag[4:].replace("XXXX", "3000")
+    return tuple(int(group + element, 16) for group in groups)
+
+
+def _worst(recipe: Recipe, row: Row) -> tuple[Outcome, HeaderRule | None]:
+    order = list(Outcome)
+    found = []
+    for tag in _tags(row):
+        if tag >> 16 == 0x0002:  # file meta information is written anew
+            return Outcome.GONE, None
+        applied = effect(recipe, tag)
+        found.append((outcome_of(applied), applied[-1] if applied else None))
+    return max(found, key=lambda pair: order.index(pair[0]))
+
+
+def _allowed_by(row: Row, outcome: Outcome) -> tuple[Option, ...]:
+    """Return the options that let stay what stays of a row."""
+    vrs = set(vrs_of(row.number)) if row.number is not None else set()
+    options = []
+    for option, letter in row.options.items():
+        if letter == "K":
+            fits = outcome in (Outcome.KEPT, Outcome.CLEANED)
+        elif option is Option.MODIFIED_DATES:
+            # a time of day and a time zone are right as they are when dates move by whole days
+            fits = outcome is Outcome.MOVED or (
+                outcome is Outcome.KEPT and not vrs.isdisjoint({"TM", "SH"})
+            )
+        else:
+            fits = outcome is Outcome.CLEANED
+        if fits:
+            options.append(option)
+    return tuple(options)
+
+
+def cover(recipe: Recipe) -> Coverage:
+    """Compare a recipe with PS3.15's Table E.1-1 (2024b)."""
+    return Coverage(tuple(_rows(recipe)))
+
+
+def _rows(recipe: Recipe) -> list[Covered]:
+    seen = [(row, *_worst(recipe, row)) for row in table()]
+    allowed = [_allowed_by(row, outcome) for row, outcome, _ in seen]
+    # A row that two options would allow is credited to one that is needed anyway.
+    needed = {options[0] for options in allowed if len(options) == 1}
+    rows = []
+    for (row, outcome, rule), options in zip(seen, allowed, strict=True):
+        if outcome is Outcome.GONE:
+            rows.append(Covered(row, outcome, rule, None, exposed=False))
+            continue
+        by = next((option for option in options if option in needed), next(iter(options), None))
+        if by is not None:
+            needed.add(by)
+        rows.append(Covered(row, outcome, rule, by, exposed=by is None))
+    return rows

@@ -1,0 +1,34 @@
+"""What a recipe does to one attribute: the rules that take effect, in order.
+
+deid's order, stated whole: KEEP wins over everything. The other rules act in the order in
+which they are written, except that REMOVE spares what a REPLACE or JITTER anywhere in the
+recipe names. ADD gives the attribute back after REMOVE.
+"""
+
+from __future__ import annotations
+
+from sendit.recipe.attributes import reaches
+from sendit.recipe.model import Action, HeaderRule, Recipe
+
+
+def effect(recipe: Recipe, tag: int) -> tuple[HeaderRule, ...]:
+    """Return the rules that decide a standard attribute at the top level of an object.
+
+    Empty if no rule names it (it stays). One rule, or several when each acts on what the
+    one before left, which only JITTER does. Rules on values (``values:``) depend on the
+    object and are left out.
+    """
+    rules = [rule for rule in recipe.header if reaches(rule.selector, tag, recipe.fields)]
+    applied: list[HeaderRule] = []
+    for rule in rules:
+        if rule.action is Action.KEEP:
+            return (rule,)
+    spared = any(rule.action in (Action.REPLACE, Action.JITTER) for rule in rules)
+    for rule in rules:
+        if rule.action is Action.REMOVE and spared:
+            continue
+        if rule.action is not Action.JITTER:
+            applied = [rule]
+        elif not applied or applied[-1].action not in (Action.REMOVE, Action.BLANK):
+            applied.append(rule)
+    return tuple(applied)

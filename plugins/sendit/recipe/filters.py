@@ -1,0 +1,185 @@
+"""Decides by an image's header whether it goes on: the recipe's ``%filter`` lists.
+
+Every rule of every list is a possibility that the pixels show who the patient is:
+
+1. ``blacklist``, and any list whose name is not one of these three: a hit filters the image.
+2. ``whitelist``: a hit lets it pass; the gray list is not asked.
+3. ``graylist`` (or ``greylist``): a hit filters the image, with or without regions:
+   blacking them out is not part of delivery yet.
+
+An image that no rule hits passes. deid calls a hit in any list "flagged", white ones too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from sendit.recipe.model import Condition, FilterLine, FilterRule, Joiner, Recipe, Region
+
+WHITE = frozenset({"whitelist"})
+GRAY = frozenset({"graylist", "greylist"})
+
+# YES or NO: an answer is looked for as a word, so that No is not found in UNKNOWN.
+ANSWERS = frozenset({0x00280301})
+_WORDS = re.compile(r"\w+(\|\w+)*")
+
+Values = Mapping[int, str | None]
+Test = Callable[[Values], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Why an image does not go on."""
+
+    list: str
+    label: str
+    coordinates: tuple[Region, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """The list and the rule: the recipe's words, nothing of the image."""
+        return f"{self.list}: {self.label}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    decision: Decision
+    applies: Test
+
+
+@dataclass(frozen=True, slots=True)
+class FilterPlan:
+    """A recipe's filters, compiled once and the same for every image.
+
+    ``tags`` are the attributes that ``decide`` looks at.
+    """
+
+    tags: tuple[int, ...]
+    black: tuple[_Rule, ...]
+    white: tuple[_Rule, ...]
+    gray: tuple[_Rule, ...]
+
+    def decide(self, values: Values) -> Decision | None:
+        """Return why an image is filtered, or None if it goes on.
+
+        Parameters
+        ----------
+        values
+            The text of each of ``tags`` at the top level of the object, several values
+            joined by a backslash; None (or no entry) if the attribute is absent. For a
+            sequence any text stands for "present".
+        """
+        if hit := _first(self.black, values):
+            return hit
+        if _first(self.white, values):
+            return None
+        return _first(self.gray, values)
+
+
+def _first(rules: tuple[_Rule, ...], values: Values) -> Decision | None:
+    return next((rule.decision for rule in rules if rule.applies(values)), None)
+
+
+def compile_filters(recipe: Recipe) -> FilterPlan:
+    """Compile the ``%filter`` lists of a recipe that was read by ``read_recipe``."""
+    black: list[_Rule] = []
+    white: list[_Rule] = []
+    gray: list[_Rule] = []
+    tags: set[int] = set()
+    for group in recipe.filters:
+        rules = white if group.name in WHITE else gray if group.name in GRAY else black
+        for rule in group.rules:
+            decision = Decision(group.name, rule.label, rule.regions)
+            rules.append(_Rule(decision, partial(_rule_applies, rule, _tests(rule))))
+            tags.update(c.tag for line in rule.lines for c in line.conditions)
+    return FilterPlan(tuple(sorted(tags)), tuple(black), tuple(white), tuple(gray))
+
+
+def _tests(rule: FilterRule) -> tuple[tuple[Test, ...], ...]:
+    return tuple(tuple(map(_test, line.conditions)) for line in rule.lines)
+
+
+def _rule_applies(rule: FilterRule, tests: tuple[tuple[Test, ...], ...], values: Values) -> bool:
+    """Evaluate a rule: each line from left to right, then the lines from top to bottom."""
+    if not rule.lines:
+        return True
+    result = _line_applies(rule.lines[0], tests[0], values)
+    for line, line_tests in zip(rule.lines[1:], tests[1:], strict=True):
+        if line.joiner is Joiner.OR:
+            result = result or _line_applies(line, line_tests, values)
+        else:
+            result = result and _line_applies(line, line_tests, values)
+    return result
+
+
+def _line_applies(line: FilterLine, tests: tuple[Test, ...], values: Values) -> bool:
+    result = tests[0](values)
+    for condition, test in zip(line.conditions[1:], tests[1:], strict=True):
+        result = (
+            result or test(values) if condition.joiner is Joiner.OR else result and test(values)
+        )
+    return result
+
+
+_OPPOSITES = {"notequals": "equals", "notcontains": "contains", "present": "missing"}
+
+
+def _test(condition: Condition) -> Test:
+    positive = _OPPOSITES.get(condition.operator)
+    test = _positive_test(positive or condition.operator, condition)
+    return test if positive is None else lambda values: not test(values)
+
+
+def _positive_test(operator: str, condition: Condition) -> Test:
+    match operator:
+        case "missing":
+            return partial(_missing, condition.tag)
+        case "empty":
+            return partial(_empty, condition.tag)
+        case "equals":
+            return partial(_equals, condition.tag, condition.text.strip().lower())
+        case "contains":
+            return partial(_contains, condition.tag, _search(condition))
+        case _:
+            raise ValueError("not a test of deid's language")
+
+
+def _missing(tag: int, values: Values) -> bool:
+    return values.get(tag) is None
+
+
+def _empty(tag: int, values: Values) -> bool:
+    """Whether the attribute is there without a value; an absent one is missing, not empty."""
+    text = values.get(tag)
+    return text is not None and not text.strip(" \0\\")
+
+
+def _search(condition: Condition) -> re.Pattern[str]:
+    text = condition.text
+    if condition.tag in ANSWERS and _WORDS.fullmatch(text):
+        text = rf"\b(?:{text})\b"
+    return re.compile(text, re.IGNORECASE)
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip(" \0") for part in text.split("\\")]
+
+
+def _equals(tag: int, wanted: str, values: Values) -> bool:
+    """Whether the whole value, or one of several, is the text in any case."""
+    text = values.get(tag)
+    if text is None:
+        return False
+    text = text.lower()
+    return text.strip(" \0") == wanted or wanted in _parts(text)
+
+
+def _contains(tag: int, expression: re.Pattern[str], values: Values) -> bool:
+    """Whether the expression is found in the whole value, or in one of several."""
+    text = values.get(tag)
+    if text is None:
+        return False
+    return any(expression.search(part) for part in (text.strip(" \0"), *_parts(text)))

@@ -1,0 +1,681 @@
+"""Reads deid's recipe language into typed values: grammar and names.
+
+The grammar is that of deid 0.4.13 (``deid/config/utils.py``), read strictly: what deid
+skips, warns about or ignores is a problem here. Whether the rules make sense together is
+``sendit.recipe.lint``'s question; ``read_recipe`` asks both.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+
+from sendit.recipe import attributes
+from sendit.recipe.functions import FUNCTIONS, VARIABLES, Argument, FunctionSpec
+from sendit.recipe.model import (
+    Action,
+    Condition,
+    FieldsSelector,
+    FilterLine,
+    FilterList,
+    FilterRule,
+    Function,
+    HeaderRule,
+    Joiner,
+    ListEntry,
+    Literal,
+    Match,
+    PatternSelector,
+    Position,
+    PrivateSelector,
+    Recipe,
+    Region,
+    Selector,
+    TagSelector,
+    Value,
+    ValuesSelector,
+    Variable,
+)
+from sendit.recipe.problems import Problem, RecipeError
+
+__all__ = ["Problem", "RecipeError", "bundled_names", "read_recipe", "read_text"]
+
+MAXIMUM_BYTES = 4 << 20  # a recipe is written by people; more than this is another file
+SUFFIX = ".deid"
+
+SECTIONS = ("header", "filter", "labels", "fields", "values")
+NAMED_SECTIONS = ("filter", "fields", "values")
+OPERATORS_WITH_TEXT = ("contains", "notcontains", "equals", "notequals")
+OPERATORS = (*OPERATORS_WITH_TEXT, "missing", "present", "empty")
+COORDINATES = ("coordinates", "keepcoordinates", "ctpcoordinates", "ctpkeepcoordinates")
+NEEDS_VALUE = frozenset({Action.ADD, Action.REPLACE, Action.JITTER})
+
+_COMMENT = re.compile(r'("[^"]*")|#.*')
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_TAG = re.compile(r"\(\s*([0-9A-Fa-f]{4})\s*,\s*([0-9A-Fa-f]{4})\s*\)")
+_BARE_TAG = re.compile(r"(?:0[xX])?([0-9A-Fa-f]{8})")
+_PRIVATE = re.compile(
+    r'(?P<open>\()?\s*(?P<group>[0-9A-Fa-f]{4})\s*,\s*"(?P<creator>[^"]+)"\s*,'
+    r"\s*(?P<element>[0-9A-Fa-f]{2})\s*(?(open)\))"
+)
+_FIELD_TOKEN = re.compile(r'(?:[^\s"]|"[^"]*")+')
+_EXPANDER = re.compile(r'([^:"]*):(.*)', re.DOTALL)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_REFERENCE = re.compile(r"(var|func|deid_func)\s*:\s*(.*)", re.IGNORECASE | re.DOTALL)
+_JOIN = re.compile(rf"\s*(\|\||\+)\s*(?=(?:{'|'.join(OPERATORS)})(?:\s|$))", re.IGNORECASE)
+_SPLIT_PARAMETER = re.compile(r"""\s*(\w+)\s*=\s*("[^"]*"|'[^']*'|[^;]*)\s*(?:;|$)""")
+_UID_ROOT = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))*\.?")
+
+
+@dataclass(slots=True)
+class _File:
+    """One recipe file while it is read."""
+
+    name: str
+    header: list[HeaderRule] = field(default_factory=list)
+    filters: dict[str, list[FilterRule]] = field(default_factory=dict)
+    labels: list[tuple[str, str]] = field(default_factory=list)
+    fields: dict[str, list[ListEntry]] = field(default_factory=dict)
+    values: dict[str, list[ListEntry]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    has_format: bool = False
+    has_header: bool = False
+
+
+@dataclass(slots=True)
+class _OpenRule:
+    """A LABEL whose lines are still being read."""
+
+    label: str
+    position: Position
+    lines: list[FilterLine] = field(default_factory=list)
+    regions: list[Region] = field(default_factory=list)
+
+
+class _Refused(Exception):
+    """One line cannot be read; the next one can be tried."""
+
+    def __init__(self, message: str, suggestion: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.suggestion = suggestion
+
+
+def _closest(word: str, choices: Iterable[str]) -> str:
+    found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
+    return f"did you mean {found[0]}?" if found else ""
+
+
+def _without_comment(line: str) -> str:
+    return _COMMENT.sub(lambda found: found[1] or "", line).strip()
+
+
+# Fields ---------------------------------------------------------------------------------
+
+
+def _known_tag(tag: int) -> int:
+    if not attributes.is_known(tag):
+        raise _Refused(
+            f"{attributes.tag_text(tag)} is not an attribute of DICOM",
+            "check the number, or name it with contains:",
+        )
+    return tag
+
+
+def _attribute(text: str) -> int:
+    """Return the tag of one attribute named by keyword, (gggg,eeee), ggggeeee or 0xggggeeee."""
+    if found := _TAG.fullmatch(text):
+        return _known_tag(int(found[1] + found[2], 16))
+    if found := _BARE_TAG.fullmatch(text):
+        return _known_tag(int(found[1], 16))
+    tag = attributes.tag_of(text)
+    if tag is None:
+        raise _Refused(f"{text} is not a DICOM keyword or tag", attributes.near(text))
+    return tag
+
+
+def _take_field(rest: str) -> tuple[str, str]:
+    """Split what follows an action into the field and the value's text."""
+    found = _PRIVATE.match(rest) or _TAG.match(rest) or _FIELD_TOKEN.match(rest)
+    if found is None:
+        raise _Refused("a quotation mark has no partner", 'write (gggg,"CREATOR",ee)')
+    if found.end() < len(rest) and not rest[found.end()].isspace():
+        found = _FIELD_TOKEN.match(rest)
+        if found is None or (found.end() < len(rest) and not rest[found.end()].isspace()):
+            raise _Refused("a quotation mark has no partner", 'write (gggg,"CREATOR",ee)')
+    return found[0], " ".join(rest[found.end() :].split())
+
+
+def _selector(text: str) -> Selector:
+    if text.lower() in ("all", "allfields"):
+        return PatternSelector(Match.ALL)
+    if found := _PRIVATE.fullmatch(text):
+        group = int(found["group"], 16)
+        if not group & 1:
+            raise _Refused(
+                f"{text}: a private attribute's group is odd", "an even group has no creator"
+            )
+        return PrivateSelector(group, found["creator"], int(found["element"], 16))
+    if not _TAG.fullmatch(text) and (found := _EXPANDER.fullmatch(text)):
+        return _expander(found[1], found[2])
+    if "__" in text:
+        raise _Refused(
+            f"{text} is a path into a sequence",
+            "name the attribute alone: a rule holds at every nesting level",
+        )
+    if mask := attributes.repeating(text):
+        expression = re.sub("x", "[0-9a-f]", f"^\\({mask[:4]},{mask[4:]}\\)$")
+        return PatternSelector(Match.CONTAINS, expression)
+    return TagSelector(_attribute(text))
+
+
+def _expander(word: str, text: str) -> Selector:
+    text = text.strip()
+    if word in ("fields", "values"):
+        if not text:
+            raise _Refused(f"{word}: names no list", f"write {word}:NAME")
+        return FieldsSelector(text) if word == "fields" else ValuesSelector(text)
+    kinds = {"contains": Match.CONTAINS, "startswith": Match.STARTSWITH}
+    kinds |= {"endswith": Match.ENDSWITH, "except": Match.EXCEPT, "select": Match.SELECT}
+    match = kinds.get(word.lower())
+    if match is None:
+        raise _Refused(
+            f"{word}: is not a way to name fields",
+            _closest(word.lower(), [*kinds, "fields", "values"])
+            or f"use one of {', '.join(kinds)}",
+        )
+    if not text:
+        raise _Refused(f"{word}: has no text after it", "nothing would mean everything; use ALL")
+    if match is Match.SELECT:
+        return _select(text)
+    _compiled(text)
+    return PatternSelector(match, text)
+
+
+def _select(text: str) -> PatternSelector:
+    attribute, _, wanted = (part.strip() for part in text.partition(":"))
+    if attribute.upper() == "VR":
+        if wanted.upper() not in attributes.VRS:
+            raise _Refused(f"select:VR:{wanted} is not a value representation", "for example DA")
+        return PatternSelector(Match.SELECT, f"VR:{wanted.upper()}")
+    if attribute.upper() == "GROUP":
+        if not re.fullmatch(r"(0[xX])?[0-9A-Fa-f]{1,4}", wanted):
+            raise _Refused(f"select:group:{wanted} is not a group", "four hex digits: 0010")
+        return PatternSelector(Match.SELECT, f"GROUP:{int(wanted, 16):04X}")
+    raise _Refused(f"select:{attribute} is unknown", "write select:VR:.. or select:group:....")
+
+
+def _compiled(expression: str) -> re.Pattern[str]:
+    try:
+        return re.compile(expression, re.IGNORECASE)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise _Refused(
+            f"{expression} is not a regular expression: {error}", "put \\ before ( ) [ ] + * ? ."
+        ) from None
+
+
+# Values ---------------------------------------------------------------------------------
+
+
+def _value(text: str, action: Action) -> Value:
+    found = _REFERENCE.fullmatch(text)
+    if found is None:
+        return Literal(text)
+    word, rest = found[1], found[2].strip()
+    if not text.startswith(f"{word.lower()}:"):
+        raise _Refused(f"{word} before a colon is written in lower case, without a space")
+    if not rest:
+        raise _Refused(f"{word}: names nothing", f"write {word}:NAME")
+    if word == "var":
+        return _variable(rest)
+    return _function(word, rest, action)
+
+
+def _variable(text: str) -> Variable:
+    name, _, more = text.partition(" ")
+    if more:
+        raise _Refused(
+            f"var:{name} is followed by more text", "a value is one variable or one text"
+        )
+    if name not in VARIABLES:
+        raise _Refused(
+            f"var:{name} is not given with a study's identifiers",
+            _closest(name, VARIABLES) or f"there are {', '.join(VARIABLES)}",
+        )
+    return Variable(name)
+
+
+def _function(prefix: str, text: str, action: Action) -> Function:
+    name, _, more = text.partition(" ")
+    spec = FUNCTIONS.get(name)
+    if spec is None or spec.prefix != prefix:
+        hint = (
+            f"it is written {spec.prefix}:{name}"
+            if spec
+            else _closest(name, [n for n, s in FUNCTIONS.items() if s.prefix == prefix])
+        )
+        raise _Refused(f"{prefix}:{name} is not a known function", hint)
+    if action not in spec.actions:
+        allowed = " or ".join(sorted(spec.actions))
+        raise _Refused(f"{prefix}:{name} cannot be used with {action}", f"it belongs to {allowed}")
+    return Function(name, tuple(_argument(spec, word) for word in more.split()))
+
+
+def _argument(spec: FunctionSpec, word: str) -> tuple[str, str]:
+    key, equals, value = word.partition("=")
+    known = {argument.name: argument for argument in spec.arguments}
+    if not equals or not value:
+        raise _Refused(f"{word} after {spec.prefix}:{spec.name} is not key=value")
+    if key not in known:
+        hint = _closest(key, known) or (f"there is {', '.join(known)}" if known else "it has none")
+        raise _Refused(f"{spec.prefix}:{spec.name} has no argument {key}", hint)
+    return key, _checked(known[key], value)
+
+
+def _checked(argument: Argument, value: str) -> str:
+    match argument.kind:
+        case "integer":
+            if not re.fullmatch(r"[+-]?\d{1,6}", value):
+                raise _Refused(f"{argument.name}={value} is not a whole number")
+        case "boolean":
+            if value not in ("true", "false"):
+                raise _Refused(f"{argument.name}={value} is not true or false")
+        case "uid root":
+            if not _UID_ROOT.fullmatch(value) or len(value) > 40:
+                raise _Refused(f"{argument.name}={value} is not the root of a UID", "like 1.2.3")
+        case "text":
+            pass
+    if argument.name == "stable_remapping" and value != "true":
+        raise _Refused(
+            "stable_remapping=false gives every image the same or a random UID",
+            "leave it out: equal originals must stay equal",
+        )
+    return value
+
+
+# Filters --------------------------------------------------------------------------------
+
+
+def _condition(text: str, joiner: Joiner, position: Position) -> Condition:
+    words = text.split(None, 1)
+    operator = words[0].lower() if words else ""
+    if operator not in OPERATORS:
+        raise _Refused(
+            f"{words[0] if words else 'nothing'} is not a test", _closest(operator, OPERATORS)
+        )
+    rest = words[1] if len(words) > 1 else ""
+    if not rest:
+        raise _Refused(f"{operator} needs a field", f"write {operator} FIELD")
+    name, value = _take_field(rest)
+    tag = _attribute(name)
+    if operator not in OPERATORS_WITH_TEXT:
+        if value:
+            raise _Refused(
+                f"{operator} takes a field and nothing else", "join tests with + (and) or || (or)"
+            )
+        return Condition(joiner, operator, tag, "", position)
+    if not value:
+        raise _Refused(f"{operator} needs a value", f"write {operator} {name} VALUE")
+    if operator in ("contains", "notcontains"):
+        _compiled(value)
+    return Condition(joiner, operator, tag, value, position)
+
+
+def _filter_line(text: str, position: Position) -> FilterLine:
+    joiner = Joiner.AND
+    if text.startswith("||"):
+        joiner, text = Joiner.OR, text[2:]
+    elif text.startswith("+"):
+        text = text[1:]
+    parts = _JOIN.split(text.strip())
+    joiners = [Joiner.AND, *(Joiner.OR if sign == "||" else Joiner.AND for sign in parts[1::2])]
+    conditions = tuple(
+        _condition(part.strip(), inner, position)
+        for inner, part in zip(joiners, parts[::2], strict=True)
+    )
+    return FilterLine(joiner, conditions)
+
+
+def _region(word: str, text: str) -> Region:
+    keep, ctp = "keep" in word, word.startswith("ctp")
+    if text == "all":
+        return Region(keep)
+    if text.startswith("from:"):
+        return Region(keep, source=_attribute(text.removeprefix("from:").strip()))
+    numbers = [part.strip() for part in text.split(",")]
+    if len(numbers) != 4 or not all(re.fullmatch(r"\d{1,6}", part) for part in numbers):
+        raise _Refused(
+            f"{word} {text} is not a region", "all, from:SEQUENCE, or four numbers: 0,0,512,100"
+        )
+    x0, y0, x1, y1 = map(int, numbers)
+    if ctp:  # CTP gives width and height
+        x1, y1 = x0 + x1, y0 + y1
+    if x1 <= x0 or y1 <= y0:
+        raise _Refused(f"{word} {text} is an empty region", "xmin,ymin,xmax,ymax")
+    return Region(keep, box=(x0, y0, x1, y1))
+
+
+# Lines ----------------------------------------------------------------------------------
+
+
+class _Reader:
+    """Reads one file, line by line."""
+
+    def __init__(self, name: str) -> None:
+        self.file = _File(name)
+        self.section = ""
+        self.section_name = ""
+        self.rule: _OpenRule | None = None
+
+    def read(self, text: str) -> _File:
+        lines = text.replace("\r\n", "\n").removeprefix("\ufeff").split("\n")
+        for number, raw in enumerate(lines, 1):
+            position = Position(self.file.name, number)
+            try:
+                if _CONTROL.search(raw):
+                    raise _Refused("the line holds control characters", "is this a text file?")
+                line = _without_comment(raw)
+                if line:
+                    self._line(line, position)
+                    self.file.lines.append(" ".join(line.split()))
+            except _Refused as refused:
+                self._problem(position, refused.message, refused.suggestion)
+        self._close_rule()
+        self._check_whole()
+        return self.file
+
+    def _problem(self, position: Position, message: str, suggestion: str = "") -> None:
+        self.file.problems.append(Problem(position, message, suggestion))
+
+    def _check_whole(self) -> None:
+        top = Position(self.file.name, 1)
+        if not self.file.lines and not self.file.problems:
+            self._problem(top, "the recipe is empty", "see docs/recipes.md for an example")
+        elif not self.file.has_format:
+            self._problem(top, "the recipe does not say its format", "begin with: FORMAT dicom")
+        for kind, lists in (("fields", self.file.fields), ("values", self.file.values)):
+            for name, entries in lists.items():
+                if not entries and not self.file.problems:
+                    self._problem(top, f"%{kind} {name} is empty", "add FIELD lines or drop it")
+
+    def _line(self, line: str, position: Position) -> None:
+        word = line.split(None, 1)[0]
+        if line.startswith("%"):
+            self._begin_section(line)
+        elif word.lower() == "format":
+            self._format(line)
+        elif not self.section:
+            raise _Refused(
+                f"{word} stands before any section",
+                "begin with %header, %filter, %fields or %values",
+            )
+        elif self.section == "filter":
+            self._filter(line, position)
+        elif self.section == "header":
+            self.file.header.append(self._header(line, position))
+        elif self.section == "labels":
+            self._label(line)
+        else:
+            self._entry(line, position)
+
+    def _format(self, line: str) -> None:
+        if self.file.has_format:
+            raise _Refused("FORMAT is said twice")
+        self.file.has_format = True
+        kind = line[len("format") :].strip().lower()
+        if kind != "dicom":
+            raise _Refused(f"format {kind or 'nothing'} is unknown", "write FORMAT dicom")
+
+    def _begin_section(self, line: str) -> None:
+        self._close_rule()
+        self.section = ""
+        word, _, name = line[1:].partition(" ")
+        section = word.strip().lower()
+        name = " ".join(name.split())
+        if section not in SECTIONS:
+            hint = _closest(f"%{section}", [f"%{known}" for known in SECTIONS])
+            self.section = "unknown"
+            raise _Refused(
+                f"%{section} is not a section", hint or f"there are %{', %'.join(SECTIONS)}"
+            )
+        self.section, self.section_name = section, name
+        if section not in NAMED_SECTIONS:
+            if section == "header":
+                self.file.has_header = True
+            if name:
+                raise _Refused(f"%{section} takes no name", f"write %{section} alone")
+            return
+        if not name:
+            raise _Refused(f"%{section} has no name", f"write %{section} NAME")
+        if section != "filter" and not _NAME.fullmatch(name):
+            raise _Refused(f"{name} cannot be a list's name", "letters, digits, _ . - only")
+        if section == "filter":
+            self.file.filters.setdefault(name, [])
+        else:
+            (self.file.fields if section == "fields" else self.file.values).setdefault(name, [])
+
+    def _close_rule(self) -> None:
+        rule, self.rule = self.rule, None
+        if rule is None:
+            return
+        if not rule.lines and not rule.regions:
+            self._problem(rule.position, f"LABEL {rule.label} has no test", "it can never be true")
+            return
+        self.file.filters.setdefault(self.section_name, []).append(
+            FilterRule(rule.label, tuple(rule.lines), tuple(rule.regions), rule.position)
+        )
+
+    def _filter(self, line: str, position: Position) -> None:
+        word, _, rest = line.partition(" ")
+        if word.upper() == "LABEL":
+            self._close_rule()
+            self.rule = _OpenRule(" ".join(rest.split()), position)
+            if not self.rule.label:
+                self.rule.label = f"rule on line {position.line}"
+                raise _Refused("LABEL has no text", "say what the rule finds: it is shown")
+            return
+        if self.rule is None:
+            raise _Refused(f"{word} stands before any LABEL", "begin each rule with LABEL TEXT")
+        if word.lower() in COORDINATES:
+            self.rule.regions.append(_region(word.lower(), "".join(rest.split())))
+            return
+        if word in Action.__members__:
+            raise _Refused(f"{word} belongs in %header", "begin a %header section before it")
+        self.rule.lines.append(_filter_line(line, position))
+
+    def _header(self, line: str, position: Position) -> HeaderRule:
+        word, _, rest = line.partition(" ") if " " in line else (line, "", "")
+        parts = line.split(None, 1)
+        word, rest = parts[0], parts[1] if len(parts) > 1 else ""
+        if word not in Action.__members__:
+            if word.upper() in Action.__members__:
+                raise _Refused(f"{word} is an action in the wrong case", f"write {word.upper()}")
+            raise _Refused(f"{word} is not an action", _closest(word.upper(), Action.__members__))
+        action = Action[word]
+        if not rest:
+            raise _Refused(f"{action} names no field", f"write {action} FIELD")
+        name, value = _take_field(rest)
+        selector = _selector(name)
+        if action not in NEEDS_VALUE:
+            if value:
+                hint = "conditions (func: that answers yes or no) are not supported"
+                raise _Refused(
+                    f"{action} takes a field and nothing else, not {value}",
+                    hint if action is Action.REMOVE else "put # before a remark",
+                )
+            return HeaderRule(action, selector, None, position)
+        if not value:
+            raise _Refused(f"{action} {name} has no value", f"write {action} {name} VALUE")
+        return HeaderRule(action, selector, _value(value, action), position)
+
+    def _label(self, line: str) -> None:
+        parts = line.split(None, 2)
+        if len(parts) != 3 or parts[0] != "ADD":
+            raise _Refused("a line of %labels is ADD NAME VALUE")
+        self.file.labels.append((parts[1], " ".join(parts[2].split())))
+
+    def _entry(self, line: str, position: Position) -> None:
+        if self.section == "unknown":
+            return
+        parts = line.split(None, 1)
+        word, rest = parts[0], parts[1] if len(parts) > 1 else ""
+        allowed = ("FIELD", "SPLIT") if self.section == "values" else ("FIELD",)
+        if word not in allowed:
+            hint = f"write {word.upper()}" if word.upper() in allowed else f"{' or '.join(allowed)}"
+            raise _Refused(f"{word} is not for %{self.section}", hint)
+        if not rest:
+            raise _Refused(f"{word} names no field", f"write {word} FIELD")
+        name, more = _take_field(rest)
+        selector = _selector(name)
+        if isinstance(selector, FieldsSelector | ValuesSelector):
+            raise _Refused("a list cannot be made from a list", "name the fields themselves")
+        if more and word == "FIELD":
+            raise _Refused(
+                "FIELD takes a field and nothing else", "only SPLIT takes by= and minlength="
+            )
+        split_by, minimum = _split_parameters(more) if word == "SPLIT" else (None, 1)
+        lists = self.file.fields if self.section == "fields" else self.file.values
+        lists.setdefault(self.section_name, []).append(
+            ListEntry(selector, split_by, minimum, position)
+        )
+
+
+def _split_parameters(text: str) -> tuple[str, int]:
+    split_by, minimum = " ", 1
+    while text:
+        found = _SPLIT_PARAMETER.match(text)
+        if found is None:
+            raise _Refused(f"{text} is not by=TEXT or minlength=NUMBER", 'by="^";minlength=4')
+        key, value, text = found[1], found[2].strip(), text[found.end() :]
+        if key == "by":
+            split_by = value[1:-1] if value[:1] in ("'", '"') else value
+            if not split_by:
+                raise _Refused("by= is empty", 'write by="^"')
+        elif key == "minlength":
+            if not re.fullmatch(r"\d{1,4}", value) or int(value) < 1:
+                raise _Refused(f"minlength={value} is not a whole number above 0")
+            minimum = int(value)
+        else:
+            raise _Refused(f"SPLIT has no {key}", "by= or minlength=")
+    return split_by, minimum
+
+
+# Recipes --------------------------------------------------------------------------------
+
+
+def bundled_names() -> tuple[str, ...]:
+    """Return the names of the recipes that come with sendit."""
+    folder = resources.files("sendit.recipe") / "bundled"
+    return tuple(
+        sorted(f.name.removesuffix(SUFFIX) for f in folder.iterdir() if f.name.endswith(SUFFIX))
+    )
+
+
+def _text_of(name: str) -> tuple[str, str]:
+    """Return the name to show and the text of a bundled recipe or of a file."""
+    if name in bundled_names():
+        shown = f"{name}{SUFFIX}"
+        return shown, (resources.files("sendit.recipe") / "bundled" / shown).read_text("utf-8")
+    here = Position(name or "(no name)", 1)
+    path = Path(name)
+    if not path.is_absolute():
+        hint = _closest(name, bundled_names()) or f"bundled: {', '.join(bundled_names())}"
+        raise RecipeError(
+            [Problem(here, "no bundled recipe has this name, and it is not an absolute path", hint)]
+        )
+    try:
+        if not path.is_file():
+            raise RecipeError([Problem(here, "there is no such file", "check the path")])
+        if path.stat().st_size > MAXIMUM_BYTES:
+            raise RecipeError([Problem(here, "the file is too large to be a recipe")])
+        return name, path.read_text("utf-8-sig")
+    except UnicodeDecodeError:
+        raise RecipeError(
+            [Problem(here, "the file is not UTF-8 text", "save it as UTF-8")]
+        ) from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "not a path"
+        raise RecipeError([Problem(here, f"the file cannot be read: {why}")]) from None
+
+
+def _digest(files: Sequence[_File]) -> str:
+    text = "\n".join(line for file in files for line in file.lines)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_text(*named_texts: tuple[str, str]) -> Recipe:
+    """Read recipes given as (name, text), combined in order.
+
+    Raises
+    ------
+    RecipeError
+        With every problem of grammar, names and meaning, in the order of files and lines.
+    """
+    from sendit.recipe.lint import lint  # noqa: PLC0415 - lint imports nothing from here
+
+    files = [_Reader(name).read(text) for name, text in named_texts]
+    names = tuple(file.name for file in files)
+    filters: dict[str, list[FilterRule]] = {}
+    fields: dict[str, list[ListEntry]] = {}
+    values: dict[str, list[ListEntry]] = {}
+    for file in files:
+        for name, rules in file.filters.items():
+            filters.setdefault(name, []).extend(rules)
+        for name, entries in file.fields.items():
+            fields.setdefault(name, []).extend(entries)
+        for name, entries in file.values.items():
+            values.setdefault(name, []).extend(entries)
+    recipe = Recipe(
+        header=tuple(rule for file in files for rule in file.header),
+        filters=tuple(FilterList(name, tuple(rules)) for name, rules in filters.items()),
+        labels=tuple(label for file in files for label in file.labels),
+        fields={name: tuple(entries) for name, entries in fields.items()},
+        values={name: tuple(entries) for name, entries in values.items()},
+        files=names,
+        digest=_digest(files),
+    )
+    problems = [problem for file in files for problem in file.problems]
+    for name in {name for name in names if names.count(name) > 1}:
+        problems.append(Problem(Position(name, 1), "the recipe is named twice"))
+    if not any(file.has_header for file in files) and not any(
+        problem.message == "the recipe is empty" for problem in problems
+    ):
+        problems.append(
+            Problem(
+                Position(names[0] if names else "(none)", 1),
+                "no %header section: every image would leave as it came",
+                "add %header, or combine with the bundled recipe: default",
+            )
+        )
+    problems += lint(recipe)
+    if problems:
+        order = {name: index for index, name in enumerate(names)}
+        problems.sort(key=lambda p: (order.get(p.position.file, 0), p.position.line))
+        raise RecipeError(problems)
+    return recipe
+
+
+def read_recipe(*names_or_paths: str) -> Recipe:
+    """Read, combine and check recipes.
+
+    Parameters
+    ----------
+    names_or_paths
+        Names of bundled recipes or absolute paths; later ones add to earlier ones. Header
+        rules follow one another, filter lists and field lists of one name are joined
+        (deid drops one of them).
+
+    Raises
+    ------
+    RecipeError
+        With every problem, each naming file, line and, where there is one, a way out.
+    """
+    if not names_or_paths:
+        raise RecipeError([Problem(Position("(none)", 1), "no recipe is named")])
+    return read_text(*map(_text_of, names_or_paths))

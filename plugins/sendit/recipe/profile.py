@@ -1,0 +1,85 @@
+"""PS3.15 Annex E's table of attributes and what its profile and options ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from importlib import resources
+
+EDITION = "2024b"
+PRIVATE = "private"
+
+
+class Option(StrEnum):
+    """An option of the Basic Application Level Confidentiality Profile: its column."""
+
+    SAFE_PRIVATE = "safe_private"
+    UIDS = "uids"
+    DEVICE = "device"
+    INSTITUTION = "institution"
+    PATIENT = "patient"
+    FULL_DATES = "full_dates"
+    MODIFIED_DATES = "modified_dates"
+    DESCRIPTORS = "descriptors"
+    STRUCTURED_CONTENT = "structured_content"
+    GRAPHICS = "graphics"
+
+    @property
+    def label(self) -> str:
+        """The option's name in the standard."""
+        return _TITLES[self]
+
+
+_TITLES = {
+    Option.SAFE_PRIVATE: "Retain Safe Private",
+    Option.UIDS: "Retain UIDs",
+    Option.DEVICE: "Retain Device Identity",
+    Option.INSTITUTION: "Retain Institution Identity",
+    Option.PATIENT: "Retain Patient Characteristics",
+    Option.FULL_DATES: "Retain Longitudinal Temporal Information Full Dates",
+    Option.MODIFIED_DATES: "Retain Longitudinal Temporal Information Modified Dates",
+    Option.DESCRIPTORS: "Clean Descriptors",
+    Option.STRUCTURED_CONTENT: "Clean Structured Content",
+    Option.GRAPHICS: "Clean Graphics",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of Table E.1-1.
+
+    ``tag`` is eight hex digits in upper case, with X for the digits of a repeating group,
+    or ``private``. ``basic`` and the values of ``options`` are the table's letters.
+    """
+
+    tag: str
+    name: str
+    basic: str
+    options: dict[Option, str]
+
+    @property
+    def number(self) -> int | None:
+        """The tag; None for a repeating group and for private attributes."""
+        return None if self.tag == PRIVATE or "X" in self.tag else int(self.tag, 16)
+
+
+@cache
+def table() -> tuple[Row, ...]:
+    """Return Table E.1-1 (PS3.15 2024b), in the order of the standard."""
+    text = (resources.files("sendit.recipe") / "bundled" / "ps3.15-2024b.tsv").read_text("utf-8")
+    lines = [line.split("\t") for line in text.splitlines() if not line.startswith("#")]
+    columns = lines[0]
+    rows = []
+    for line in lines[1:]:
+        cells = dict(zip(columns, line, strict=True))
+        options = {option: cells[option] for option in Option if cells[option]}
+        rows.append(
+            Row(
+                cells["tag"].upper().replace("PRIVATE", PRIVATE),
+                cells["name"],
+                cells["basic"],
+                options,
+            )
+        )
+    return tuple(rows)

@@ -1,0 +1,99 @@
+"""Explains a recipe on the terminal: every mistake, or what it covers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from sendit.recipe.attributes import keyword_of
+from sendit.recipe.coverage import Coverage, Outcome, cover
+from sendit.recipe.model import Recipe
+from sendit.recipe.parse import RecipeError, read_recipe
+from sendit.recipe.profile import EDITION
+
+_MEANING = {
+    Outcome.GONE: "removed, emptied or replaced",
+    Outcome.CLEANED: "cleaned",
+    Outcome.MOVED: "dates moved by the patient's shift",
+    Outcome.KEPT: "kept",
+}
+
+
+def check(paths: Sequence[str], console: Console | None = None) -> int:
+    """Check recipes, combined in order, and print what is wrong or what they cover.
+
+    Parameters
+    ----------
+    paths
+        Names of bundled recipes or absolute paths.
+
+    Returns
+    -------
+    int
+        0 if the recipe can be used, 1 if not.
+    """
+    console = console or Console(highlight=False)
+    try:
+        recipe = read_recipe(*paths)
+    except RecipeError as error:
+        _print_problems(error, console)
+        return 1
+    _print_recipe(recipe, console)
+    _print_coverage(cover(recipe), console)
+    return 0
+
+
+def _print_problems(error: RecipeError, console: Console) -> None:
+    for problem in error.problems:
+        console.print(
+            f"[bold]{escape(str(problem.position))}[/]: [red]{escape(problem.message)}[/]",
+            soft_wrap=True,
+        )
+        if problem.suggestion:
+            console.print(f"    {escape(problem.suggestion)}", soft_wrap=True)
+    count = len(error.problems)
+    console.print(f"\n[red]{count} {'problem' if count == 1 else 'problems'}[/]: not usable")
+
+
+def _print_recipe(recipe: Recipe, console: Console) -> None:
+    filters = ", ".join(f"{len(group.rules)} in {group.name}" for group in recipe.filters)
+    console.print(
+        f"[green]usable[/]: {len(recipe.header)} header rules; filters: {escape(filters) or 'none'}"
+    )
+    console.print(f"digest {recipe.digest}")
+
+
+def _print_coverage(coverage: Coverage, console: Console) -> None:
+    table = Table(title=f"DICOM PS3.15 {EDITION}, Table E.1-1: {len(coverage.rows)} attributes")
+    table.add_column("what happens")
+    table.add_column("attributes", justify="right")
+    table.add_column("exposed", justify="right")
+    for outcome, count in coverage.outcomes.items():
+        exposed = sum(row.outcome is outcome for row in coverage.exposed)
+        table.add_row(_MEANING[outcome], str(count), str(exposed) if exposed else "")
+    console.print(table)
+    for option in coverage.options:
+        console.print(f"  uses {option.label}")
+    if not coverage.exposed:
+        codes = ", ".join(code for code, _ in coverage.codes)
+        console.print(f"[green]Nothing is exposed[/]; (0012,0064) will hold {codes}")
+        return
+    console.print(
+        "\n[yellow]Exposed[/]: the Basic Profile asks that these go, and no option lets them stay."
+        "\nSuch an image may not say that it follows the profile: (0012,0064) stays empty."
+    )
+    listing = Table()
+    for heading in ("attribute", "name", "asked", "decided by"):
+        listing.add_column(heading)
+    for item in coverage.exposed:
+        number = item.row.number
+        listing.add_row(
+            keyword_of(number) if number is not None else item.row.tag,
+            escape(item.row.name),
+            item.row.basic,
+            escape(f"{item.rule.action} on {item.rule.position}") if item.rule else "no rule",
+        )
+    console.print(listing)

@@ -1,0 +1,159 @@
+"""Writes the bundled recipes from PS3.15's table: run it after a change, commit what it writes.
+
+    .venv/bin/python tools/generate_recipes.py [--check]
+
+``--check`` writes nothing and fails if a recipe is not what this would write.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from sendit.recipe.attributes import keyword_of, vrs_of
+from sendit.recipe.profile import EDITION, Option, Row, table
+
+HERE = Path(__file__).resolve().parent
+BUNDLED = HERE.parent / "plugins" / "sendit" / "recipe" / "bundled"
+
+BASE = frozenset({Option.MODIFIED_DATES, Option.PATIENT, Option.DESCRIPTORS})
+RECIPES: dict[str, frozenset[Option]] = {
+    "default": BASE,
+    "default-retain-uids": BASE | {Option.UIDS},
+    "default-retain-device": BASE | {Option.DEVICE},
+    "default-retain-institution": BASE | {Option.INSTITUTION},
+}
+
+CLEANABLE = {"LO", "LT", "SH", "ST", "UC", "UT", "SQ"}
+DATES = {"DA", "DT"}
+# Times of day and the time zone: a shift by whole days leaves them right as they are.
+TIMES = {"TM", "SH"}
+
+# The coded identity, in place of what the table's Z and Z/D would leave empty.
+CODED = {
+    "PatientID": "var:entity_id",
+    "PatientName": "var:entity_id",
+    "AccessionNumber": "var:item_id",
+}
+LETTERS = {
+    "Z": "func:profile_z",
+    "Z/D": "func:profile_z",
+    "D": "func:dummy",
+    "U": "func:remap_uid",
+    "X/Z": "func:profile_xz",
+    "X/D": "func:profile_xd",
+    "X/Z/D": "func:profile_xzd",
+    "X/Z/U*": "func:profile_xzu",
+}
+
+GROUPS = (
+    ("CODED", "The patient's and the study's codes"),
+    ("REMOVE", "X: removed"),
+    ("Z", "Z, Z/D: empty, or a dummy where the object's IOD asks for a value"),
+    ("D", "D: a dummy value"),
+    ("X?", "X/Z, X/D, X/Z/D: removed unless the object's IOD asks for the attribute"),
+    ("U", "U: UIDs, remapped with the site's key; the same original, the same new one"),
+    ("JITTER", "C: dates, moved by the patient's shift in whole days"),
+    ("KEEP", "K: kept; times of day (C) are right as they are when a date moves by whole days"),
+    ("AGE", "K: ages, capped at 89"),
+    ("CLEAN", "C: texts, cleaned by allow-list"),
+)
+
+
+def lines_of(row: Row, active: frozenset[Option]) -> Iterator[tuple[str, str]]:
+    """Yield (group, line) for one row of the table."""
+    if row.number is None:
+        expression = row.tag.lower()
+        if expression == "private":
+            yield "REMOVE", "REMOVE contains:^\\([0-9a-f]{3}[13579bdf],  # private attributes"
+        elif expression[:4] == "60xx" and not expression.endswith("3000"):
+            return  # the whole group goes with its data
+        else:
+            yield "REMOVE", f"REMOVE contains:^\\({expression[:2]}[0-9a-f]{{2}},  # {row.name}"
+        return
+    if row.number >> 16 == 0x0002:
+        return  # file meta information is written anew
+    name, vr = keyword_of(row.number), vrs_of(row.number)[0]
+    if name in CODED:
+        yield "CODED", f"REPLACE {name} {CODED[name]}"
+        yield "CODED", f"ADD {name} {CODED[name]}"
+        return
+    yield option_line(row, name, vr, active) or basic_line(row.basic, name, vr)
+
+
+def option_line(row: Row, name: str, vr: str, active: frozenset[Option]) -> tuple[str, str] | None:
+    """Return what the active options ask for, or None: then the Basic Profile's letter holds."""
+    asked = {option: letter for option, letter in row.options.items() if option in active}
+    if Option.MODIFIED_DATES in asked and vr in DATES:  # even a device's: intervals stay right
+        return "JITTER", f"JITTER {name} var:jitter"
+    if "K" in asked.values():
+        return ("AGE", f"REPLACE {name} func:cap_age") if vr == "AS" else ("KEEP", f"KEEP {name}")
+    if Option.MODIFIED_DATES in asked and vr in TIMES:
+        return "KEEP", f"KEEP {name}"
+    cleaned = {Option.DESCRIPTORS, Option.PATIENT, Option.DEVICE} & asked.keys()
+    if cleaned and vr in CLEANABLE:
+        return "CLEAN", f"REPLACE {name} func:clean_text"
+    return None  # what cannot be cleaned follows the Basic Profile
+
+
+def basic_line(letter: str, name: str, vr: str) -> tuple[str, str]:
+    """Return what the Basic Profile asks for."""
+    if letter == "X":
+        return "REMOVE", f"REMOVE {name}"
+    if vr == "UI":
+        return "U", f"REPLACE {name} func:remap_uid"
+    group = letter if letter in ("D", "U") else "Z" if letter.startswith("Z") else "X?"
+    return group, f"REPLACE {name} {LETTERS[letter]}"
+
+
+def recipe(name: str, active: frozenset[Option]) -> str:
+    """Return a recipe's text."""
+    lines: dict[str, list[str]] = {group: [] for group, _ in GROUPS}
+    for row in table():
+        for group, line in lines_of(row, active):
+            lines[group].append(line)
+    options = "\n".join(f"#   {option.label}" for option in Option if option in active)
+    head = f"""FORMAT dicom
+
+# {name}: PS3.15 {EDITION} Annex E, Basic Application Level Confidentiality Profile with
+{options}
+# Written by tools/generate_recipes.py from Table E.1-1; change that, not this.
+# What each function does: docs/recipes.md.
+
+"""
+    filters = (HERE / "ct-mr-filters.txt").read_text("utf-8")
+    header = "\n%header\n"
+    for group, title in GROUPS:
+        if lines[group]:
+            header += f"\n# {title}\n" + "\n".join(lines[group]) + "\n"
+    header += """
+# What was done, for whoever receives the image
+ADD PatientIdentityRemoved YES
+ADD DeidentificationMethod func:method_text
+ADD DeidentificationMethodCodeSequence func:method_codes
+ADD LongitudinalTemporalInformationModified func:dates_modified
+"""
+    return head + filters + header
+
+
+def main() -> int:
+    """Write or check every recipe."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    stale = []
+    for name, active in RECIPES.items():
+        path, text = BUNDLED / f"{name}.deid", recipe(name, active)
+        if not check:
+            path.write_text(text, "utf-8")
+        elif not path.is_file() or path.read_text("utf-8") != text:
+            stale.append(path.name)
+    if stale:
+        sys.stderr.write(f"not what tools/generate_recipes.py writes: {', '.join(stale)}\n")
+    return bool(stale)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
