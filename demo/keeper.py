@@ -119,13 +119,15 @@ class Keeper:
         return {}
 
     def close(self, seconds: float = GRACE_SECONDS) -> dict[str, Any]:
-        """Stop everything that was started and everything that came from it."""
+        """Stop everything that was started; then kill everything that came from it."""
         self.closed = True
         for process, stop_signal in self.processes.values():
             if process.poll() is None:
                 process.send_signal(stop_signal)
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and self._reap():
+        while time.monotonic() < deadline and any(
+            process.poll() is None for process, _ in self.processes.values()
+        ):
             time.sleep(TICK_SECONDS)
         while left := self._reap():
             for pid in left:

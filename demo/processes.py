@@ -198,7 +198,8 @@ class Processes:
                 self._ask("close", seconds=seconds)
         for pipe in (keeper.stdin, keeper.stdout):
             if pipe is not None:
-                pipe.close()
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
         if keeper.wait():
             # It was killed: the kernel killed its children, their children are left to us.
             kill_sessions(self._sessions)
