@@ -18,7 +18,7 @@ def whole_file(path: Path, mode: int = 0o600) -> Iterator[IO[str]]:
     """
     part = path.with_name(path.name + ".part")
     try:
-        with open(  # noqa: PTH123 - Path.open takes no opener
+        with open(
             part,
             "w",
             encoding="ascii",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -14,19 +13,20 @@ from sendit.ledger import Batch
 def print_batches(batches: Sequence[Batch], errors: bool) -> None:
     """Print one line per batch, and with ``errors`` every error below it."""
     console = Console()
+    if not console.is_terminal:  # a pipe or a file has no edge to keep within
+        console = Console(width=200)
     if not batches:
         console.print("no batch has an error" if errors else "the ledger has no batches")
         return
     table = Table(box=None, pad_edge=False)
-    for column in ("batch", "status", "queued"):
+    for column in ("batch", "status"):
         table.add_column(column, no_wrap=True)
     for column in ("received", "delivered", "filtered", "quarantined", "duplicate"):
-        table.add_column(column, justify="right", no_wrap=True)
+        table.add_column(column, justify="right", overflow="fold")
     for batch in batches:
         table.add_row(
             batch.id,
             batch.status + (" !" if batch.has_error else ""),
-            time.strftime("%Y-%m-%d %H:%M", time.localtime(batch.queued_at)),
             str(batch.counts.received),
             str(batch.counts.delivered),
             str(batch.counts.filtered),

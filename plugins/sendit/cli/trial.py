@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import tarfile
-import tempfile
 from pathlib import Path
 from typing import Any
 

@@ -1,0 +1,106 @@
+"""The command: what it prints, writes and exits with."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from sendit import __version__
+from sendit.batch import BatchError, Status
+from sendit.cli.app import app
+from sendit.ledger import Claim, Ledger
+
+run = CliRunner().invoke
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("SENDIT_LEDGER_URL", "AIRFLOW_CONN_SENDIT_LEDGER", "SENDIT_KEY_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SENDIT_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def two_batches(home: Path) -> list[str]:
+    ledger = Ledger(f"sqlite:///{home}/home/ledger.db")
+    ledger.enqueue([("a" * 64, str(home / "in" / "ACC1")), ("b" * 64, "/gone/ACC2")])
+    good, bad = ledger.claim(Claim("r", "s", "c", "d"), 2)
+    ledger.start(good)
+    ledger.record(good, status=Status.DONE, bytes_in=1024)
+    ledger.record(
+        bad, status=Status.ERROR, errors=[BatchError("import", "truncated", 2, (3, 4))], stage="x"
+    )
+    ledger.close()
+    return [good, bad]
+
+
+def test_version() -> None:
+    assert run(app, ["--version"]).output == f"sendit {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["deid"], ["batches"], ["metrics"], ["recipe", "check"], ["key"], ["requeue"]]
+)
+def test_every_command_explains_itself(command: list[str]) -> None:
+    result = run(app, [*command, "--help"])
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+def test_key_is_made_once(home: Path) -> None:
+    assert run(app, ["key", "site.key"]).exit_code == 0
+    assert stat.S_IMODE((home / "site.key").stat().st_mode) == 0o600
+    assert run(app, ["key", "site.key"]).exit_code != 0
+
+
+def test_batches_of_an_empty_ledger(home: Path) -> None:
+    assert "no batches" in run(app, ["batches"]).output
+    assert "no batch has an error" in run(app, ["batches", "--errors"]).output
+
+
+def test_batches_and_why_they_failed(two_batches: list[str]) -> None:
+    good, bad = two_batches
+    output = run(app, ["batches"]).output
+    assert good in output and bad in output and "DONE" in output
+    output = run(app, ["batches", "--errors"]).output
+    assert good not in output
+    assert "import: 2 x truncated (files 3, 4)" in output
+    assert "ACC" not in output
+
+
+def test_batches_for_scripts(two_batches: list[str]) -> None:
+    lines = run(app, ["batches", "--json"]).output.splitlines()
+    entries = [json.loads(line) for line in lines]
+    assert [entry["id"] for entry in entries] == two_batches
+    assert entries[0]["delivered"] == 0
+    assert "folder_digest" not in entries[0]
+
+
+def test_metrics_by_default_name_and_by_given_name(two_batches: list[str], home: Path) -> None:
+    assert run(app, ["metrics"]).exit_code == 0
+    assert len(list(home.glob("sendit-process-time-*.tsv"))) == 1
+    assert "2 batches" in run(app, ["metrics", "--out", "m.tsv"]).output
+    assert two_batches[0] in (home / "m.tsv").read_text()
+
+
+def test_requeue_takes_only_what_failed(two_batches: list[str]) -> None:
+    good, bad = two_batches
+    assert run(app, ["requeue", bad]).exit_code == 0
+    assert run(app, ["requeue", good]).exit_code != 0
+
+
+def test_lookup_finds_the_folder(
+    two_batches: list[str], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "in" / "ACC1").mkdir(parents=True)
+    monkeypatch.setenv("SENDIT_INPUT_FOLDERS", str(home / "in"))
+    run(app, ["key", "site.key"])
+    monkeypatch.setenv("SENDIT_KEY_FILE", str(home / "site.key"))
+    assert run(app, ["lookup", two_batches[0]]).output.strip() == str(home / "in" / "ACC1")
+    assert run(app, ["lookup", two_batches[1]]).exit_code != 0

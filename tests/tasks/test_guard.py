@@ -1,0 +1,71 @@
+"""Nothing but our own texts leaves a task."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+import warnings
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from sendit.errors import FailBatch, Misconfigured, RetryLater
+from sendit.tasks.guard import UnexpectedError, guarded
+
+pytestmark = pytest.mark.airflow
+
+
+def shown(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))
+
+
+@pytest.mark.parametrize("kind", [FailBatch, Misconfigured])
+def test_what_a_retry_cannot_help_fails_at_once(kind: type[Exception]) -> None:
+    with pytest.raises(AirflowFailException, match="fix this") as caught, guarded():
+        raise kind("fix this")
+    assert caught.value.__suppress_context__
+
+
+def test_what_may_work_later_is_retried() -> None:
+    with pytest.raises(RetryLater, match="down"), guarded():
+        raise RetryLater("down")
+
+
+def test_airflows_own_pass() -> None:
+    with pytest.raises(AirflowSkipException), guarded():
+        raise AirflowSkipException("nothing")
+
+
+def test_a_librarys_text_is_withheld_but_its_kind_and_place_are_shown() -> None:
+    def library() -> None:
+        raise ValueError("invalid value CANARY^JANE")
+
+    with pytest.raises(UnexpectedError) as caught, guarded():
+        try:
+            raise KeyError("CANARY-MRN")
+        except KeyError as error:
+            raise RuntimeError("CANARY again") from error
+    assert "CANARY" not in str(caught.value)
+    assert "RuntimeError" in str(caught.value)
+    assert "test_guard.py" in str(caught.value)
+    assert caught.value.__suppress_context__
+    with pytest.raises(UnexpectedError, match=r"ValueError.*in library"), guarded():
+        library()
+
+
+def test_an_os_error_shows_its_code_and_no_path() -> None:
+    with pytest.raises(UnexpectedError, match="Permission denied") as caught, guarded():
+        raise PermissionError(13, "Permission denied", "/data/CANARY/image.dcm")
+    assert "CANARY" not in str(caught.value)
+
+
+def test_libraries_do_not_log_or_warn_inside(caplog: pytest.LogCaptureFixture) -> None:
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        with guarded():
+            logging.getLogger("pydicom").warning("CANARY")
+            warnings.warn("CANARY", stacklevel=1)
+    assert not warned
+    assert "CANARY" not in caplog.text
+    logging.getLogger("pydicom").warning("after")
+    assert "after" in caplog.text
