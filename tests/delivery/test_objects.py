@@ -114,7 +114,7 @@ def test_a_lost_archive_fails_its_batch_and_says_what_to_clear(storage_client, m
 
 def test_a_missing_bucket_is_named_with_its_setting(storage_client, made):
     path, delivery = made()
-    with pytest.raises(Misconfigured, match="no bucket nowhere: .* SENDIT_BUCKET"):
+    with pytest.raises(Misconfigured, match=r"no bucket nowhere: .* SENDIT_BUCKET"):
         deliver(storage_client, replace(delivery, bucket="nowhere"), path)
     with pytest.raises(Misconfigured, match="no bucket nowhere"):
         check_bucket(storage_client, "nowhere")

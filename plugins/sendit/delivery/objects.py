@@ -5,9 +5,9 @@ Names and contents are coded by now: nothing of a patient passes here.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from google.api_core import exceptions as api
 from google.cloud import storage
@@ -165,7 +165,7 @@ def remove(client: storage.Client, bucket: str, name: str, generation: int | Non
         return True
 
 
-def asking_bucket(bucket: str) -> Any:
+def asking_bucket(bucket: str) -> AbstractContextManager[None]:
     """Return the context in which a bucket is asked."""
     return asking("Cloud Storage", f"bucket {bucket}", SETTING, ROLE)
 

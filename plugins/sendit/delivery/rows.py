@@ -1,0 +1,240 @@
+"""Rows: one for each delivered archive, in the table ``dicom`` of the collection's dataset.
+
+The schema below is the contract with those who query it; every row is checked against it
+before it is sent, because a load job that guesses, or ignores what it does not know, hides
+mistakes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sendit.delivery.names import TABLE, parse_object_name
+from sendit.delivery.objects import CONTENT_TYPE
+from sendit.errors import FailBatch, RetryLater
+from sendit.ledger import Delivery
+
+#: BigQuery refuses a JSON row over 100 MB; a header never comes near unless a value slipped in.
+LARGEST_ROW_BYTES = 10_000_000
+
+TABLE_DESCRIPTION = (
+    "One row for each archive of de-identified DICOM images that sendit delivered: where it is, "
+    "its checksums, and the header of its first image as delivered. All codes are pseudonyms."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the table: BigQuery's type and mode, and what it means."""
+
+    name: str
+    type: str
+    mode: str
+    description: str
+
+
+def _required(name: str, kind: str, description: str) -> Column:
+    return Column(name, kind, "REQUIRED", description)
+
+
+def _optional(name: str, kind: str, description: str) -> Column:
+    return Column(name, kind, "NULLABLE", description)
+
+
+COLUMNS = (
+    _required("storage_download", "STRING", "Link that downloads the archive (mediaLink)."),
+    _required("storage_metadataLink", "STRING", "Link to the object's metadata (selfLink)."),
+    _required("CodedAccessionNumberID", "STRING", "Coded id of the study (accession number)."),
+    _required("CodedPatientID", "STRING", "Coded id of the patient."),
+    _required("ContentType", "STRING", "Media type of the object: application/gzip, a tar inside."),
+    _optional("PatientSex", "STRING", "PatientSex (0010,0040) as delivered."),
+    _optional("PatientAge", "STRING", "PatientAge (0010,1010) as delivered, such as 042Y."),
+    _optional("Modality", "STRING", "Modality (0008,0060) as delivered, of the first image."),
+    _optional("StudyDescription", "STRING", "StudyDescription (0008,1030) as delivered."),
+    _required(
+        "DicomHeader",
+        "STRING",
+        "JSON object: header of the archive's first image as delivered, by keyword, without "
+        "bulk values. Query it with JSON_VALUE(DicomHeader, '$.Manufacturer').",
+    ),
+    _required("bucket", "STRING", "Bucket of the archive."),
+    _required("name", "STRING", "Name of the archive in its bucket; with it, the row's key."),
+    _required("size", "INTEGER", "Size of the archive in bytes."),
+    _required("crc32c", "STRING", "CRC32C of the archive's bytes, base64, big-endian."),
+    _required("md5Hash", "STRING", "MD5 of the archive's bytes, base64."),
+    _required("updated", "TIMESTAMP", "When Cloud Storage took the archive."),
+    _required("generation", "INTEGER", "Generation of the object that this row describes."),
+    _required("sendit_batch", "STRING", "Opaque id of the batch in sendit's ledger."),
+    _required("sendit_images", "INTEGER", "Number of images in the archive."),
+    _required("sendit_recipe", "STRING", "SHA-256 of the recipe that de-identified it."),
+    _required("sendit_engine", "STRING", "Version of sendit that de-identified it."),
+)
+
+_PYTHON: dict[str, type] = {"STRING": str, "INTEGER": int, "TIMESTAMP": str}
+_FROM_HEADER = ("PatientSex", "PatientAge", "Modality", "StudyDescription")
+
+
+def schema_fields() -> list[dict[str, str]]:
+    """Return the schema as BigQuery's API and the provider's operators take it."""
+    return [
+        {
+            "name": column.name,
+            "type": column.type,
+            "mode": column.mode,
+            "description": column.description,
+        }
+        for column in COLUMNS
+    ]
+
+
+def row_of(delivery: Delivery, header: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row of an archive that is in the bucket.
+
+    Parameters
+    ----------
+    delivery
+        What the ledger says of it, with the generation that was read back.
+    header
+        Keyword to value of the first image as delivered (de-identified), JSON-able.
+
+    Raises
+    ------
+    FailBatch
+        The archive is not in the bucket yet, or the row does not fit the schema.
+    """
+    name = parse_object_name(delivery.object)
+    row = {
+        "storage_download": delivery.media_link,
+        "storage_metadataLink": delivery.self_link,
+        "CodedAccessionNumberID": name.study_code,
+        "CodedPatientID": name.patient_code,
+        "ContentType": CONTENT_TYPE,
+        **{keyword: _text(header.get(keyword)) for keyword in _FROM_HEADER},
+        "DicomHeader": json.dumps(header, sort_keys=True, ensure_ascii=False, allow_nan=False),
+        "bucket": delivery.bucket,
+        "name": delivery.object,
+        "size": delivery.size,
+        "crc32c": delivery.crc32c,
+        "md5Hash": delivery.md5,
+        "updated": delivery.updated,
+        "generation": delivery.generation,
+        "sendit_batch": delivery.batch_id,
+        "sendit_images": delivery.members,
+        "sendit_recipe": delivery.recipe_digest,
+        "sendit_engine": delivery.engine,
+    }
+    try:
+        check_row(row)
+    except ValueError as error:
+        raise FailBatch(f"batch {delivery.batch_id}: its row is not valid: {error}") from None
+    return row
+
+
+def _text(value: Any) -> str | None:
+    """Return a header value as text; several values are joined as DICOM joins them."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, list | tuple):
+        return "\\".join(str(part) for part in value) or None
+    return str(value)
+
+
+def check_row(row: Mapping[str, Any]) -> None:
+    """Raise ValueError, naming the column and never the value, unless the row fits the schema."""
+    unknown = set(row) - {column.name for column in COLUMNS}
+    if unknown:
+        raise ValueError("it has columns that the table has not")
+    for column in COLUMNS:
+        if column.name not in row:
+            raise ValueError(f"{column.name} is missing")
+        value: Any = row[column.name]
+        if value is None:
+            if column.mode == "REQUIRED":
+                raise ValueError(f"{column.name} is empty")
+            continue
+        if type(value) is not _PYTHON[column.type]:
+            raise ValueError(f"{column.name} is no {column.type}")
+        if column.type == "INTEGER" and not -(2**63) <= value < 2**63:
+            raise ValueError(f"{column.name} does not fit 64 bits")
+        if column.type == "STRING" and not _is_unicode(value):
+            raise ValueError(f"{column.name} is not valid Unicode")
+        if column.type == "TIMESTAMP" and not _is_timestamp(value):
+            raise ValueError(f"{column.name} is no time with an offset")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_timestamp(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Write rows as newline-delimited JSON, whole or not at all; return how many.
+
+    Raises
+    ------
+    FailBatch
+        Two rows have one key, or one is too large: MERGE would fail for the whole lane.
+    RetryLater
+        The working folder cannot be written.
+    """
+    keys: set[tuple[str, str]] = set()
+    lines = []
+    for row in sorted(rows, key=lambda row: str(row["name"])):
+        check_row(row)
+        key = (row["bucket"], row["name"])
+        line = json.dumps(row, ensure_ascii=True).encode() + b"\n"
+        if key in keys or len(line) > LARGEST_ROW_BYTES:
+            raise FailBatch(
+                f"batch {row['sendit_batch']}: its row is "
+                + ("there twice" if key in keys else f"larger than {LARGEST_ROW_BYTES} bytes")
+            )
+        keys.add(key)
+        lines.append(line)
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with open(part, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.writelines(lines)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise RetryLater(
+            f"the lane's rows cannot be written ({error.strerror}): make room or mend "
+            "SENDIT_WORK_FOLDER; the task tries again"
+        ) from None
+    return len(lines)
+
+
+def merge_statement(dataset: str, stage: str) -> str:
+    """Return the MERGE that brings a stage table's rows into the table.
+
+    The key is the archive's place (bucket and name): run twice, the rows stay the same. A
+    row is never replaced by one of an older generation, such as a task would bring that
+    was thought dead.
+    """
+    names = [column.name for column in COLUMNS]
+    updates = ", ".join(f"{name} = new.{name}" for name in names)
+    return (
+        f"MERGE `{dataset}.{TABLE}` AS held USING `{dataset}.{stage}` AS new\n"
+        "ON held.bucket = new.bucket AND held.name = new.name\n"
+        f"WHEN MATCHED AND new.generation >= held.generation THEN UPDATE SET {updates}\n"
+        f"WHEN NOT MATCHED THEN INSERT ({', '.join(names)})\n"
+        f"VALUES ({', '.join(f'new.{name}' for name in names)})"
+    )

@@ -1,0 +1,176 @@
+"""The table in BigQuery: made if it is not there, read back, and rows taken out of it.
+
+Loading and merging is the provider's operators' work; see `sendit.tasks.upload`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from google.api_core import exceptions as api
+from google.cloud import bigquery
+
+from sendit.delivery.faults import asking
+from sendit.delivery.names import TABLE, dataset_name
+from sendit.delivery.rows import COLUMNS, TABLE_DESCRIPTION, schema_fields
+from sendit.errors import Misconfigured
+from sendit.ledger import Delivery
+
+#: Seconds for one call, and for one query.
+TIMEOUT = 60.0
+QUERY_TIMEOUT = 300.0
+COLLECTION_LABEL = "sendit-collection"
+ROLE = "roles/bigquery.dataEditor on the dataset and roles/bigquery.jobUser on the project"
+SETTING = "SENDIT_COLLECTION and the connection's project"
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRow:
+    """What the table says of an archive."""
+
+    bucket: str
+    name: str
+    generation: int
+    size: int
+    crc32c: str
+    md5: str
+    images: int
+
+    def describes(self, delivery: Delivery) -> bool:
+        """Whether the row is the one of this archive, as it lies in the bucket."""
+        return (
+            self.bucket == delivery.bucket
+            and self.name == delivery.object
+            and self.generation == delivery.generation
+            and self.size == delivery.size
+            and self.crc32c == delivery.crc32c
+            and self.md5 == delivery.md5
+            and self.images == delivery.members
+        )
+
+
+def ensure_table(client: bigquery.Client, collection: str, location: str) -> None:
+    """Make the collection's dataset and table if they are not there; add columns that lack.
+
+    Parameters
+    ----------
+    client
+        BigQuery.
+    collection
+        IRB or collection name.
+    location
+        Where a new dataset is kept.
+
+    Raises
+    ------
+    Misconfigured
+        The dataset is another collection's, or the table has columns of other types.
+    """
+    name = dataset_name(collection)
+    label = collection.lower()
+    with asking_dataset(name):
+        reference = bigquery.DatasetReference(client.project, name)
+        try:
+            dataset = client.get_dataset(reference, timeout=TIMEOUT)
+        except api.NotFound:
+            new = bigquery.Dataset(reference)
+            new.location = location
+            new.description = f"De-identified DICOM of the collection {collection}, by sendit."
+            new.labels = {COLLECTION_LABEL: label}
+            dataset = client.create_dataset(new, exists_ok=True, timeout=TIMEOUT)
+        if dataset.labels.get(COLLECTION_LABEL, label) != label:
+            raise Misconfigured(
+                f"the BigQuery dataset {name} belongs to the collection "
+                f"{dataset.labels[COLLECTION_LABEL]}, not {label}: name the collection "
+                "(SENDIT_COLLECTION, or the run's study) so that they differ in more than - and _"
+            )
+        table = bigquery.Table(reference.table(TABLE), schema=_schema())
+        table.description = TABLE_DESCRIPTION
+        held = client.create_table(table, exists_ok=True, timeout=TIMEOUT)
+        _fit(client, held, name)
+
+
+def _schema() -> list[bigquery.SchemaField]:
+    return [bigquery.SchemaField.from_api_repr(field) for field in schema_fields()]
+
+
+def _fit(client: bigquery.Client, table: bigquery.Table, dataset: str) -> None:
+    """Add the columns that an older sendit did not have; refuse a table that is not ours."""
+    types = {"INT64": "INTEGER"}
+    held = {field.name: types.get(field.field_type, field.field_type) for field in table.schema}
+    other = [c.name for c in COLUMNS if held.get(c.name, c.type) != c.type]
+    if other:
+        raise Misconfigured(
+            f"the BigQuery table {dataset}.{TABLE} has other types than sendit's in "
+            f"{', '.join(other)}: rename that table, or deliver to another collection"
+        )
+    new = [field for field in _schema() if field.name not in held]
+    if new:
+        # BigQuery adds only columns that may be empty.
+        added = [
+            bigquery.SchemaField(f.name, f.field_type, "NULLABLE", description=f.description)
+            for f in new
+        ]
+        table.schema = [*table.schema, *added]
+        client.update_table(table, ["schema"], timeout=TIMEOUT)
+
+
+def held_rows(
+    client: bigquery.Client, dataset: str, bucket: str, names: Iterable[str] | None = None
+) -> dict[str, list[HeldRow]]:
+    """Return the rows of archives by name: of these names, or of the whole bucket."""
+    wanted = None if names is None else sorted(set(names))
+    if wanted == []:
+        return {}
+    sql = (
+        "SELECT bucket, name, generation, size, crc32c, md5Hash, sendit_images "
+        f"FROM `{dataset}.{TABLE}` WHERE bucket = @bucket"
+        + ("" if wanted is None else " AND name IN UNNEST(@names)")
+    )
+    found: dict[str, list[HeldRow]] = {}
+    for row in _query(client, dataset, sql, bucket, wanted):
+        held = HeldRow(*row.values())
+        found.setdefault(held.name, []).append(held)
+    return found
+
+
+def delete_rows(client: bigquery.Client, dataset: str, bucket: str, names: Sequence[str]) -> None:
+    """Delete the rows of archives; none there is fine."""
+    if names:
+        sql = f"DELETE FROM `{dataset}.{TABLE}` WHERE bucket = @bucket AND name IN UNNEST(@names)"
+        _query(client, dataset, sql, bucket, names)
+
+
+def drop_table(client: bigquery.Client, dataset: str, table: str) -> None:
+    """Drop a stage table; gone already is fine."""
+    with asking_dataset(dataset):
+        client.delete_table(
+            bigquery.DatasetReference(client.project, dataset).table(table),
+            not_found_ok=True,
+            timeout=TIMEOUT,
+        )
+
+
+def _query(
+    client: bigquery.Client, dataset: str, sql: str, bucket: str, names: Sequence[str] | None
+) -> list[Any]:
+    parameters: list[Any] = [bigquery.ScalarQueryParameter("bucket", "STRING", bucket)]
+    if names is not None:
+        parameters.append(bigquery.ArrayQueryParameter("names", "STRING", list(names)))
+    with asking_dataset(dataset):
+        job = client.query(
+            sql,
+            job_config=bigquery.QueryJobConfig(
+                query_parameters=parameters, use_query_cache=False, labels={"sendit": "delivery"}
+            ),
+            timeout=TIMEOUT,
+        )
+        return list(job.result(timeout=QUERY_TIMEOUT))
+
+
+def asking_dataset(dataset: str) -> AbstractContextManager[None]:
+    """Return the context in which a dataset is asked."""
+    return asking("BigQuery", f"dataset {dataset}", SETTING, ROLE)

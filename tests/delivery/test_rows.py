@@ -1,0 +1,184 @@
+"""Rows: their schema, their checks, and how they are written."""
+
+from __future__ import annotations
+
+import json
+import stat
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sendit.delivery.rows import (
+    COLUMNS,
+    check_row,
+    merge_statement,
+    row_of,
+    schema_fields,
+    write_rows,
+)
+from sendit.errors import FailBatch, RetryLater
+from sendit.ledger import Delivery
+
+HEADER = {
+    "PatientSex": "F",
+    "PatientAge": "042Y",
+    "Modality": "CT",
+    "StudyDescription": "THORAX",
+    "ImageType": ["ORIGINAL", "PRIMARY"],
+}
+
+
+def delivery(**changes) -> Delivery:
+    return Delivery(
+        **{
+            "batch_id": "b0123456789abcdef",
+            "bucket": "data",
+            "object": "Collection/c/Entity/12fa/12fa_20100209_12fb.tar.gz",
+            "size": 1234,
+            "crc32c": "AAAAAA==",
+            "md5": "AAAAAAAAAAAAAAAAAAAAAA==",
+            "members": 2,
+            "recipe_digest": "0" * 64,
+            "engine": "1.0",
+            "generation": 1795352250431642,
+            "updated": "2026-11-22T12:00:00.123456+00:00",
+            "self_link": "http://x/o/a",
+            "media_link": "http://x/download/a",
+            **changes,
+        }
+    )
+
+
+def test_the_columns_are_those_of_the_design():
+    names = [column.name for column in COLUMNS]
+    for name in [
+        "storage_download",
+        "storage_metadataLink",
+        "CodedAccessionNumberID",
+        "CodedPatientID",
+        "ContentType",
+        "PatientSex",
+        "PatientAge",
+        "Modality",
+        "StudyDescription",
+        "DicomHeader",
+        "bucket",
+        "name",
+        "size",
+        "crc32c",
+        "md5Hash",
+        "updated",
+        "generation",
+    ]:
+        assert name in names
+    assert len(set(names)) == len(names)
+    assert all(column.description.endswith(".") for column in COLUMNS)
+    assert [field["name"] for field in schema_fields()] == names
+
+
+def test_a_row_says_where_the_archive_is_and_what_it_holds():
+    row = row_of(delivery(), HEADER)
+    assert row["CodedPatientID"] == "12fa"
+    assert row["CodedAccessionNumberID"] == "12fb"
+    assert row["ContentType"] == "application/gzip"
+    assert row["storage_download"] == "http://x/download/a"
+    assert row["storage_metadataLink"] == "http://x/o/a"
+    assert (row["PatientSex"], row["PatientAge"], row["Modality"]) == ("F", "042Y", "CT")
+    assert json.loads(row["DicomHeader"]) == HEADER
+    assert row["sendit_images"] == 2
+
+
+def test_what_the_header_lacks_is_null():
+    row = row_of(delivery(), {"PatientSex": "", "Modality": ["CT", "MR"]})
+    assert row["PatientSex"] is None
+    assert row["StudyDescription"] is None
+    assert row["Modality"] == "CT\\MR"
+
+
+def test_an_archive_that_is_not_in_the_bucket_has_no_row():
+    with pytest.raises(FailBatch, match="is empty"):
+        row_of(delivery(generation=None, updated=None), HEADER)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "text"),
+    [
+        ("size", "12", "size is no INTEGER"),
+        ("size", True, "size is no INTEGER"),
+        ("size", 2**63, "64 bits"),
+        ("generation", None, "generation is empty"),
+        ("updated", "yesterday", "updated is no time"),
+        ("updated", "2026-11-22T12:00:00", "updated is no time"),
+        ("PatientAge", 42, "PatientAge is no STRING"),
+        ("StudyDescription", "\ud800", "not valid Unicode"),
+        ("surprise", 1, "columns that the table has not"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_refused_by_column_and_never_quoted(column, value, text):
+    row = row_of(delivery(), HEADER) | {column: value}
+    with pytest.raises(ValueError, match=text) as raised:
+        check_row(row)
+    assert "yesterday" not in str(raised.value)
+
+
+@pytest.mark.parametrize("column", [column.name for column in COLUMNS])
+def test_a_row_has_all_columns(column):
+    row = row_of(delivery(), HEADER)
+    del row[column]
+    with pytest.raises(ValueError, match=f"{column} is missing"):
+        check_row(row)
+
+
+@given(st.text())
+def test_any_description_survives_the_file(tmp_path_factory, text):
+    path = tmp_path_factory.mktemp("rows") / "0.ndjson"
+    if any(0xD800 <= ord(c) <= 0xDFFF for c in text):
+        return
+    row = row_of(delivery(), {"StudyDescription": text})
+    assert write_rows(path, [row]) == 1
+    (line,) = path.read_bytes().splitlines()
+    assert json.loads(line) == row
+
+
+def test_rows_are_written_in_one_order_privately_and_whole(tmp_path):
+    rows = [
+        row_of(delivery(object=f"Collection/c/Entity/p/p_nodate_{n}.tar.gz"), HEADER)
+        for n in range(5)
+    ]
+    path = tmp_path / "lanes" / "run" / "0.ndjson"
+    assert write_rows(path, rows) == 5
+    first = path.read_bytes()
+    assert write_rows(path, reversed(rows)) == 5
+    assert path.read_bytes() == first
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [entry.name for entry in path.parent.iterdir()] == ["0.ndjson"]
+
+
+def test_one_archive_has_one_row(tmp_path):
+    row = row_of(delivery(), HEADER)
+    with pytest.raises(FailBatch, match="there twice"):
+        write_rows(tmp_path / "0.ndjson", [row, row])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_row_beyond_all_measure_is_refused(tmp_path):
+    row = row_of(delivery(), {"StudyDescription": "x" * 10_000_000})
+    with pytest.raises(FailBatch, match="larger than"):
+        write_rows(tmp_path / "0.ndjson", [row])
+
+
+def test_a_folder_that_cannot_be_written_is_for_later(tmp_path):
+    (tmp_path / "lanes").write_text("")
+    with pytest.raises(RetryLater, match="SENDIT_WORK_FOLDER"):
+        write_rows(tmp_path / "lanes" / "0.ndjson", [])
+
+
+def test_the_merge_names_every_column_and_keeps_the_newest_generation():
+    sql = merge_statement("c", "stage_0_0")
+    assert "`c.dicom`" in sql
+    assert "`c.stage_0_0`" in sql
+    assert "new.generation >= held.generation" in sql
+    for column in COLUMNS:
+        assert f"{column.name} = new.{column.name}" in sql
+        assert f"new.{column.name}" in sql.partition("VALUES")[2]

@@ -1,0 +1,121 @@
+"""The table in a real emulator of BigQuery."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+
+import pytest
+from google.cloud import bigquery
+from tests.delivery.test_rows import HEADER, delivery
+
+from sendit.delivery.names import dataset_name
+from sendit.delivery.rows import COLUMNS, merge_statement, row_of, schema_fields
+from sendit.delivery.table import delete_rows, drop_table, ensure_table, held_rows
+from sendit.errors import Misconfigured
+
+
+@pytest.fixture
+def collection(request) -> str:
+    """A collection of the test's own."""
+    return f"IRB-{abs(hash(request.node.name)) % 10**8}"
+
+
+def load(client, dataset, stage, deliveries):
+    body = "".join(json.dumps(row_of(each, HEADER)) + "\n" for each in deliveries)
+    client.load_table_from_file(
+        io.BytesIO(body.encode()),
+        f"{client.project}.{dataset}.{stage}",
+        job_config=bigquery.LoadJobConfig(
+            source_format="NEWLINE_DELIMITED_JSON",
+            write_disposition="WRITE_TRUNCATE",
+            schema=[bigquery.SchemaField.from_api_repr(f) for f in schema_fields()],
+        ),
+    ).result()
+
+
+def merge(client, dataset, stage):
+    client.query(merge_statement(dataset, stage)).result()
+
+
+def test_the_table_is_made_once_with_its_schema(bigquery_client, collection):
+    for _ in range(2):
+        ensure_table(bigquery_client, collection, "US")
+    dataset = bigquery_client.get_dataset(dataset_name(collection))
+    assert dataset.labels == {"sendit-collection": collection.lower()}
+    table = bigquery_client.get_table(f"{dataset.dataset_id}.dicom")
+    assert [field.name for field in table.schema] == [column.name for column in COLUMNS]
+    assert table.schema[0].description == COLUMNS[0].description
+    assert table.description.startswith("One row")
+
+
+def test_collections_that_would_share_a_dataset_are_refused(bigquery_client, collection):
+    ensure_table(bigquery_client, collection, "US")
+    with pytest.raises(Misconfigured, match="belongs to the collection"):
+        ensure_table(bigquery_client, collection.replace("-", "_"), "US")
+
+
+def test_a_table_that_is_not_ours_is_refused_and_an_older_one_grows(bigquery_client, collection):
+    name = dataset_name(collection)
+    bigquery_client.create_dataset(name)
+    bigquery_client.create_table(
+        bigquery.Table(
+            f"{bigquery_client.project}.{name}.dicom",
+            schema=[bigquery.SchemaField("bucket", "STRING"), bigquery.SchemaField("mine", "DATE")],
+        )
+    )
+    ensure_table(bigquery_client, collection, "US")
+    names = [field.name for field in bigquery_client.get_table(f"{name}.dicom").schema]
+    assert names[:2] == ["bucket", "mine"]
+    assert set(names) == {column.name for column in COLUMNS} | {"mine"}
+    bigquery_client.delete_table(f"{name}.dicom")
+    bigquery_client.create_table(
+        bigquery.Table(
+            f"{bigquery_client.project}.{name}.dicom",
+            schema=[bigquery.SchemaField("size", "STRING")],
+        )
+    )
+    with pytest.raises(Misconfigured, match="other types than sendit's in size"):
+        ensure_table(bigquery_client, collection, "US")
+
+
+def test_merging_twice_is_merging_once_and_the_newest_generation_stays(bigquery_client, collection):
+    ensure_table(bigquery_client, collection, "US")
+    dataset = dataset_name(collection)
+    one, two = delivery(), delivery(object="Collection/c/Entity/p/p_nodate_s.tar.gz")
+    load(bigquery_client, dataset, "stage_1", [one, two])
+    for _ in range(2):
+        merge(bigquery_client, dataset, "stage_1")
+    rows = held_rows(bigquery_client, dataset, "data", [one.object, two.object, "none"])
+    assert set(rows) == {one.object, two.object}
+    assert all(len(held) == 1 for held in rows.values())
+    assert rows[one.object][0].describes(one)
+    assert not rows[one.object][0].describes(two)
+
+    revised = replace(one, generation=one.generation + 1, crc32c="BBBBBB==", size=99)
+    load(bigquery_client, dataset, "stage_2", [revised])
+    for stage in ("stage_2", "stage_1"):  # the older one comes late
+        merge(bigquery_client, dataset, stage)
+    (held,) = held_rows(bigquery_client, dataset, "data", [one.object])[one.object]
+    assert held.describes(revised)
+    assert set(held_rows(bigquery_client, dataset, "data")) == {one.object, two.object}
+    assert held_rows(bigquery_client, dataset, "elsewhere") == {}
+    assert held_rows(bigquery_client, dataset, "data", []) == {}
+
+
+def test_rows_and_stages_go_and_may_be_gone(bigquery_client, collection):
+    ensure_table(bigquery_client, collection, "US")
+    dataset = dataset_name(collection)
+    load(bigquery_client, dataset, "stage_1", [delivery()])
+    merge(bigquery_client, dataset, "stage_1")
+    for _ in range(2):
+        drop_table(bigquery_client, dataset, "stage_1")
+        delete_rows(bigquery_client, dataset, "data", [delivery().object])
+    assert held_rows(bigquery_client, dataset, "data") == {}
+    assert [table.table_id for table in bigquery_client.list_tables(dataset)] == ["dicom"]
+
+
+def test_a_missing_dataset_says_which(bigquery_client):
+    with pytest.raises(Misconfigured, match="no dataset nowhere"):
+        held_rows(bigquery_client, "nowhere", "data", ["x"])
