@@ -159,8 +159,9 @@ class Keeper:
 def main() -> None:
     """Answer requests until standard input closes."""
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
-    for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
-        signal.signal(ignored, signal.SIG_IGN)  # its end is the end of standard input
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        # Its end is the end of standard input. Not SIG_IGN, which children would inherit.
+        signal.signal(number, lambda _number, _frame: None)
     keeper = Keeper()
     actions = {
         "start": keeper.start,
