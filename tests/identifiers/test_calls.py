@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+
+from sendit.errors import Misconfigured
+from sendit.identifiers.calls import Reply, Unanswered, checked_url, post
+from tests.dasher_standin import DasherStandin, Fault
+
+
+def call(dasher: DasherStandin, *, timeout: float = 5.0, until: float = 60.0) -> Reply:
+    return post(
+        f"{dasher.base}/v1/uid/test",
+        '{"identifiers": []}',
+        {"Authorization": f"Bearer {dasher.access}", "Content-Type": "application/json"},
+        what="DASHER",
+        timeout=timeout,
+        until=time.monotonic() + until,
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "checked"),
+    [
+        ("https://api.example.org/ids/", "https://api.example.org/ids"),
+        ("https://api.example.org:8443", "https://api.example.org:8443"),
+        ("http://127.0.0.1:8080/x", "http://127.0.0.1:8080/x"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+        ("http://localhost:1/", "http://localhost:1"),
+    ],
+)
+def test_urls_that_are_safe(url: str, checked: str) -> None:
+    assert checked_url(url, "it") == checked
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://api.example.org",
+        "http://127.0.0.1.example.org",
+        "http://localhost.example.org",
+        "ftp://127.0.0.1",
+        "api.example.org",
+        "https://",
+        "https:///path",
+        "https://user:secret@api.example.org",
+        "https://api.example.org?key=secret",
+        "https://api.example.org#part",
+        "https://api.example.org:port",
+        "https://[::1",
+        "",
+    ],
+)
+def test_urls_that_are_not(url: str) -> None:
+    with pytest.raises(Misconfigured, match=r"^it "):
+        checked_url(url, "it")
+
+
+def test_netrc_does_not_replace_the_token(
+    dasher: DasherStandin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login someone password secret\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    call(dasher)
+    assert dasher.calls()[0].headers["Authorization"] == f"Bearer {dasher.access}"
+
+
+def test_a_slow_server_is_not_waited_for(dasher: DasherStandin) -> None:
+    dasher.script(Fault("slow", seconds=5))
+    start = time.monotonic()
+    with pytest.raises(Unanswered, match="too long"):
+        call(dasher, timeout=0.3)
+    assert time.monotonic() - start < 2
+
+
+def test_a_server_that_drips_is_not_waited_for(dasher: DasherStandin) -> None:
+    # Each byte comes well within the timeout; the whole answer would take many times it.
+    dasher.script(Fault("drip", seconds=0.1))
+    start = time.monotonic()
+    with pytest.raises(Unanswered, match="too long"):
+        call(dasher, timeout=0.5)
+    assert time.monotonic() - start < 2
+
+
+def test_an_answer_without_end_is_not_read_to_the_end(dasher: DasherStandin) -> None:
+    dasher.script(Fault("endless"))
+    with pytest.raises(Unanswered, match="more than an answer"):
+        call(dasher)
+
+
+def test_nothing_is_sent_once_the_time_is_over(dasher: DasherStandin) -> None:
+    with pytest.raises(Unanswered, match="too long"):
+        call(dasher, until=-1)
+    assert not dasher.seen
+
+
+def test_a_server_that_is_not_there() -> None:
+    gone = DasherStandin()
+    gone.start()
+    gone.stop()
+    with pytest.raises(Unanswered, match="connection"):
+        call(gone)
+
+
+def test_a_server_without_tls_behind_https(dasher: DasherStandin) -> None:
+    with pytest.raises(Misconfigured, match="certificate"):
+        post(
+            dasher.base.replace("http:", "https:"),
+            "{}",
+            {},
+            what="DASHER",
+            timeout=5,
+            until=time.monotonic() + 5,
+        )
+
+
+@pytest.mark.parametrize("fault", ["drop", "short"])
+def test_a_connection_that_ends_early(dasher: DasherStandin, fault: str) -> None:
+    dasher.script(Fault(fault))
+    with pytest.raises(Unanswered, match="connection"):
+        call(dasher)
+
+
+def test_a_redirect_is_handed_back_unfollowed(dasher: DasherStandin) -> None:
+    elsewhere = DasherStandin()
+    elsewhere.start()
+    dasher.script(Fault("redirect", status=307, to=f"{elsewhere.base}/v1/uid/test"))
+    assert call(dasher).status == 307
+    assert not elsewhere.seen
+    elsewhere.stop()
+
+
+@pytest.mark.parametrize(
+    ("header", "low", "high"),
+    [
+        ("0", 0, 0),
+        ("120", 120, 120),
+        (format_datetime(datetime.now(UTC) + timedelta(seconds=500), usegmt=True), 400, 500),
+        (format_datetime(datetime.now(UTC) - timedelta(seconds=500), usegmt=True), 0, 0),
+        ("Wed, 21 Oct 2015 07:28:00", 0, 0),
+    ],
+)
+def test_retry_after(dasher: DasherStandin, header: str, low: float, high: float) -> None:
+    dasher.script(Fault("status", status=503, headers={"Retry-After": header}))
+    wait = call(dasher).wait
+    assert wait is not None
+    assert low <= wait <= high
+
+
+@pytest.mark.parametrize("header", ["soon", "-5", "1.5", "", "²"])
+def test_a_retry_after_that_says_nothing(dasher: DasherStandin, header: str) -> None:
+    dasher.script(Fault("status", status=503, headers={"Retry-After": header}))
+    assert call(dasher).wait is None
+
+
+def test_a_reply_does_not_show_its_content() -> None:
+    assert "1111111" not in repr(Reply(400, b"bad id 1111111"))

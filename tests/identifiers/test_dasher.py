@@ -1,0 +1,405 @@
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tenacity
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sendit.errors import FailBatch, Misconfigured, RetryLater
+from sendit.identifiers.dasher import DasherService, DasherSettings, _backoff, dasher_settings
+from sendit.identifiers.models import CodedStudy, Request, request_of
+from tests.dasher_standin import TOKEN_PATH, DasherStandin, Fault
+
+Make = Callable[..., DasherService]
+
+# What a test's request holds and no error, log or print may show.
+SECRETS = ("1111111", "2222222", "1961", "Bearer")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_shown(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, dasher: DasherStandin
+) -> Any:
+    """After each test: nothing printed, and nothing of a request or token logged."""
+    caplog.set_level(logging.DEBUG)
+    tokens = [dasher.access, dasher.refresh]
+    yield
+    out, err = capfd.readouterr()
+    assert not out
+    assert not any(word in caplog.text + err for word in (*SECRETS, *tokens))
+
+
+def fails(error: type[Exception], text: str, ask: Callable[[], object]) -> Exception:
+    with pytest.raises(error, match=text) as caught:
+        ask()
+    shown = f"{caught.value} {caught.value!r}"
+    assert not any(word in shown for word in SECRETS)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+    return caught.value
+
+
+# --- what works --------------------------------------------------------------------------------
+
+
+def test_the_documented_exchange(
+    dasher: DasherStandin, service: Make, request_body: Request
+) -> None:
+    dasher.known = {"1111111": ("12fa", 5), "2222222": ("12fb", 5)}
+    coded = service().identify(request_body).coded_study()
+    assert coded == CodedStudy("12fa", "12fb", 5, "19610801", "20100209")
+    (call,) = dasher.calls()
+    assert call.method == "POST"
+    assert call.path == "/identifiers/api/v1/uid/test"
+    assert call.headers["Content-Type"] == "application/json"
+    assert call.headers["Authorization"] == f"Bearer {dasher.access}"
+    assert call.body == request_body.wire()
+
+
+def test_the_study_is_sent_in_lower_case(
+    dasher: DasherStandin, service: Make, request_body: Request
+) -> None:
+    service("IRB-41449_Trial").identify(request_body)
+    assert dasher.calls()[0].path.endswith("/v1/uid/irb-41449_trial")
+
+
+def test_a_second_study_of_a_patient(service: Make, request_body: Request) -> None:
+    first = service().identify(request_body).coded_study()
+    second = service().identify(request_of("1111111", None, "333", None)).coded_study()
+    assert (second.patient_code, second.jitter) == (first.patient_code, first.jitter)
+    assert second.study_code != first.study_code
+    # DASHER dates what has no date by its own clock; that is not the patient's date.
+    assert (second.entity_date, second.item_date) == (None, None)
+
+
+@given(
+    patient=st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True),
+    accession=st.from_regex(r"[A-Za-z0-9_-]{1,16}", fullmatch=True),
+    made=st.datetimes(
+        min_value=datetime(1900, 1, 1),
+        max_value=datetime(2100, 12, 31),
+    ),
+)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_id_and_date_through_the_wire(
+    service: Make, patient: str, accession: str, made: datetime
+) -> None:
+    request = request_of(patient, made.strftime("%Y%m%d"), accession, made.strftime("%Y%m%d%H%M%S"))
+    coded = service().identify(request).coded_study()
+    assert coded.entity_date == coded.item_date is not None
+    assert abs(coded.jitter) <= 31
+
+
+# --- tokens ------------------------------------------------------------------------------------
+
+
+def test_an_expired_token_is_renewed_and_kept(
+    dasher: DasherStandin, service: Make, request_body: Request
+) -> None:
+    dasher.expire()
+    service().identify(request_body)
+    service().identify(request_body)
+    assert dasher.refreshes == 1
+    assert len(dasher.calls()) == 3
+
+
+def test_a_token_that_another_worker_renewed_meanwhile_is_used(
+    dasher: DasherStandin, service: Make, request_body: Request, token_file: Path
+) -> None:
+    def renewed_elsewhere(_: dict[str, Any]) -> None:
+        dasher.rotate()
+        dasher.write_tokens(token_file)
+
+    dasher.rotate()  # what the file has is refused, and by the time of the answer it is new
+    dasher.script(Fault("change", change=renewed_elsewhere))
+    service().identify(request_body)
+    assert dasher.refreshes == 0
+    assert not dasher.calls(TOKEN_PATH)
+
+
+def test_401_again_after_the_refresh(
+    dasher: DasherStandin, service: Make, request_body: Request
+) -> None:
+    dasher.script(Fault("status", status=401), Fault("status", status=401))
+    fails(
+        Misconfigured,
+        "refuses the token that it has just given",
+        lambda: service().identify(request_body),
+    )
+    assert dasher.refreshes == 1
+    assert len(dasher.calls()) == 2
+
+
+def test_a_refresh_that_fails_once_is_tried_again(
+    dasher: DasherStandin, service: Make, request_body: Request, no_pauses: None
+) -> None:
+    dasher.expire()
+    dasher.script(Fault("status", status=503), Fault("html"), where="token")
+    service().identify(request_body)
+    assert dasher.refreshes == 1
+
+
+def test_a_refresh_that_is_refused(
+    dasher: DasherStandin, service: Make, request_body: Request, no_pauses: None
+) -> None:
+    dasher.rotate()  # somebody else used the refresh token
+    fails(Misconfigured, "a new token file", lambda: service().identify(request_body))
+    assert len(dasher.calls()) == 1
+
+
+def test_a_refresh_without_the_keys(
+    dasher: DasherStandin, service: Make, request_body: Request, no_pauses: None
+) -> None:
+    dasher.expire()
+    dasher.script(Fault("text", body='{"token": "x"}'), where="token")
+    fails(Misconfigured, "without accessToken", lambda: service().identify(request_body))
+
+
+def test_no_token_file(
+    dasher: DasherStandin, request_body: Request, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("STANFORD_CLIENT_SECRETS", raising=False)
+    settings = DasherSettings(base=dasher.base)
+    fails(Misconfigured, "no tokens for DASHER", lambda: DasherService("test", settings))
+    monkeypatch.setenv("STANFORD_CLIENT_SECRETS", str(tmp_path / "none"))
+    service = DasherService("test", settings)
+    fails(Misconfigured, "cannot be read", lambda: service.identify(request_body))
+
+
+def test_the_token_file_of_the_environment(
+    dasher: DasherStandin, request_body: Request, monkeypatch: pytest.MonkeyPatch, token_file: Path
+) -> None:
+    monkeypatch.setenv("STANFORD_CLIENT_SECRETS", str(token_file))
+    DasherService("test", DasherSettings(base=dasher.base)).identify(request_body)
+
+
+# --- answers that may be better next time ------------------------------------------------------
+
+PASSING = [
+    *(Fault("status", status=code, body="1111111") for code in (408, 425, 429, 500, 502, 503, 599)),
+    *(Fault("status", status=code) for code in (201, 202)),
+    Fault("status", status=204, headers={"Content-Length": "0"}),
+    Fault("html"),
+    Fault("empty"),
+    *(Fault("text", body=text) for text in ("[]", "null", '"x"', "3", "{", "[" * 100_000)),
+    Fault("drop"),
+    Fault("short"),
+    Fault("endless"),
+    Fault("slow", seconds=1),
+    Fault("drip", seconds=0.05),
+]
+
+
+@pytest.mark.parametrize("fault", PASSING, ids=lambda f: f"{f.kind}-{f.status}-{f.body[:4]}")
+def test_a_passing_fault_is_survived(
+    dasher: DasherStandin, service: Make, request_body: Request, no_pauses: None, fault: Fault
+) -> None:
+    dasher.script(fault, fault)
+    service(timeout=0.5).identify(request_body)
+    assert len(dasher.calls()) == 3
+
+
+@pytest.mark.parametrize("fault", PASSING, ids=lambda f: f"{f.kind}-{f.status}-{f.body[:4]}")
+def test_a_fault_that_stays_is_left_to_airflow(
+    dasher: DasherStandin, service: Make, request_body: Request, no_pauses: None, fault: Fault
+) -> None:
+    dasher.script(fault, fault)
+    asked = service(timeout=0.5, attempts=2)
+    fails(RetryLater, "DASHER could not be asked", lambda: asked.identify(request_body))
+    assert len(dasher.calls()) == 2
+
+
+def test_nobody_is_there(dasher: DasherStandin, service: Make, request_body: Request) -> None:
+    asked = service(attempts=2)
+    dasher.stop()
+    fails(RetryLater, "the connection to DASHER failed", lambda: asked.identify(request_body))
+
+
+def test_the_pause_that_dasher_asks_for_is_kept(
+    dasher: DasherStandin, service: Make, request_body: Request, no_pauses: None
+) -> None:
+    dasher.script(Fault("status", status=429, headers={"Retry-After": "1"}))
+    start = time.monotonic()
+    service().identify(request_body)
+    assert 1 <= time.monotonic() - start < 3
+
+
+def test_a_pause_beyond_the_deadline_is_left_to_airflow_at_once(
+    dasher: DasherStandin, service: Make, request_body: Request, no_pauses: None
+) -> None:
+    dasher.script(Fault("status", status=429, headers={"Retry-After": "3600"}))
+    start = time.monotonic()
+    fails(RetryLater, "it answered 429", lambda: service().identify(request_body))
+    assert time.monotonic() - start < 2
+    assert len(dasher.calls()) == 1
+
+
+def test_the_deadline_ends_it(
+    dasher: DasherStandin, service: Make, request_body: Request, no_pauses: None
+) -> None:
+    dasher.script(*[Fault("slow", seconds=3)] * 20)
+    asked = service(timeout=0.4, deadline=1, attempts=20)
+    start = time.monotonic()
+    fails(RetryLater, "DASHER took too long", lambda: asked.identify(request_body))
+    assert time.monotonic() - start < 2.5
+
+
+def test_pauses_grow_and_differ() -> None:
+    def pauses(attempt: int) -> list[float]:
+        state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
+        state.attempt_number = attempt
+        return [_backoff(state) for _ in range(200)]
+
+    for attempt, most in ((1, 1), (3, 4), (6, 32), (12, 60)):
+        drawn = pauses(attempt)
+        assert 0.5 * most < max(drawn) <= most
+        assert min(drawn) < 0.5 * most
+
+
+# --- answers that a person must look at ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "text"),
+    [
+        (400, FailBatch, "refused this batch's ids"),
+        (413, FailBatch, "refused this batch's ids"),
+        (422, FailBatch, "refused this batch's ids"),
+        (403, Misconfigured, "may not use this study"),
+        (404, Misconfigured, "answered 404; check the address"),
+        (405, Misconfigured, "answered 405; check the address"),
+        (410, Misconfigured, "answered 410; check the address"),
+        (415, Misconfigured, "answered 415; check the address"),
+    ],
+)
+def test_a_refusal_is_not_repeated(
+    dasher: DasherStandin,
+    service: Make,
+    request_body: Request,
+    *,
+    status: int,
+    error: type[Exception],
+    text: str,
+) -> None:
+    dasher.script(Fault("status", status=status, body="we do not like 1111111 born 1961"))
+    fails(error, text, lambda: service().identify(request_body))
+    assert len(dasher.calls()) == 1
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(
+    dasher: DasherStandin, service: Make, request_body: Request, status: int
+) -> None:
+    elsewhere = DasherStandin()
+    elsewhere.start()
+    dasher.script(Fault("redirect", status=status, to=f"{elsewhere.base}/v1/uid/test"))
+    fails(Misconfigured, "redirects elsewhere", lambda: service().identify(request_body))
+    assert not elsewhere.seen
+    elsewhere.stop()
+
+
+def test_a_study_without_the_right(
+    dasher: DasherStandin, service: Make, request_body: Request
+) -> None:
+    dasher.forbidden_studies = {"secret"}
+    fails(Misconfigured, "SENDIT_STUDY", lambda: service("secret").identify(request_body))
+
+
+def test_an_address_that_is_wrong(
+    dasher: DasherStandin, service: Make, request_body: Request
+) -> None:
+    asked = service(base=dasher.root + "/elsewhere")
+    fails(Misconfigured, "answered 404", lambda: asked.identify(request_body))
+
+
+ITEM = ["results", 0, "items", 0]
+LIES = [
+    *(
+        Fault("remove", where=[*place, name])
+        for place in (["results", 0], ITEM)
+        for name in ("id", "id_source", "suid", "jitter", "jittered_timestamp")
+    ),
+    Fault("remove", where=["results"]),
+    Fault("remove", where=["results", 0]),
+    Fault("remove", where=["results", 0, "items"]),
+    Fault("remove", where=ITEM),
+    Fault("set", where=["results", 0, "id"], value="1111112"),
+    Fault("set", where=[*ITEM, "id"], value="2222223"),
+    Fault("set", where=[*ITEM, "id_source"], value="GE PACS"),
+    Fault("set", where=[*ITEM, "suid"], value="../../etc"),
+    Fault("set", where=[*ITEM, "suid"], value="2222222"),
+    Fault("set", where=[*ITEM, "jitter"], value=99),
+    Fault("set", where=[*ITEM, "jittered_timestamp"], value="2010-02-04T11:50:00-0800"),
+    Fault("set", where=["results"], value={"1111111": "1961"}),
+]
+
+
+@pytest.mark.parametrize("fault", LIES, ids=lambda f: f"{f.kind}-{f.where}-{f.value}")
+def test_an_answer_that_breaks_the_contract_is_not_used(
+    dasher: DasherStandin, service: Make, request_body: Request, fault: Fault
+) -> None:
+    dasher.script(fault)
+    fails(FailBatch, "breaks its contract", lambda: service().identify(request_body))
+    assert len(dasher.calls()) == 1
+
+
+# --- ids that DASHER does not take ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", ["12 34", "12.34", " 1234", "1234^X", "1234/5", "é1234", "1" * 65])
+def test_an_id_that_dasher_does_not_take_is_not_sent_and_not_changed(
+    dasher: DasherStandin, service: Make, bad: str
+) -> None:
+    for request, name in (
+        (request_of(bad, None, "2222222", None), "PatientID"),
+        (request_of("1111111", None, bad, None), "AccessionNumber"),
+    ):
+        ask = partial(service().identify, request)
+        error = fails(FailBatch, f"^{name} is not one that DASHER takes", ask)
+        assert bad not in str(error)
+    assert not dasher.seen
+
+
+# --- settings ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("study", ["", "a/b", "a b", "../x", "ä", "a?b=c"])
+def test_a_study_that_is_no_name(service: Make, study: str) -> None:
+    fails(Misconfigured, "the study's name", lambda: service(study))
+
+
+@pytest.mark.parametrize("base", ["http://api.example.org", "https://u:p@x", "x"])
+def test_an_address_that_is_not_safe(service: Make, base: str) -> None:
+    fails(Misconfigured, "the address of DASHER", lambda: service(base=base))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("timeout", 0), ("deadline", "soon"), ("attempts", 1.5), ("tokenfile", "x")]
+)
+def test_a_setting_that_is_wrong_is_named(name: str, value: Any) -> None:
+    fails(
+        Misconfigured,
+        f"the connection to DASHER: {name}: ",
+        lambda: dasher_settings(**{name: value}),
+    )
+
+
+def test_stanfords_dasher_is_the_default() -> None:
+    assert dasher_settings().base == "https://api.rit.stanford.edu/identifiers/api"
+
+
+def test_checking_names_nobody(dasher: DasherStandin, service: Make) -> None:
+    service().check()
+    assert dasher.calls()[0].body == '{"identifiers": []}'
+    dasher.script(Fault("text", body='{"results": []}'))
+    service().check()
+    dasher.script(Fault("status", status=403))
+    fails(Misconfigured, "403", service().check)

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sendit.identifiers.local import MOST_DAYS, KeyedCodes, LocalService, MemoryCodes
+from sendit.identifiers.models import Request, request_of
+from sendit.keys import Keys
+
+KEYS = Keys(b"k" * 32)
+
+
+def asked(patient: str = "MRN^1 ü", accession: str = "A/1") -> Request:
+    return request_of(patient, "19610727", accession, "20100204115000")
+
+
+class WatchedCodes(MemoryCodes):
+    """A store that remembers what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[str] = []
+
+    def patient_code(self, digest: str, code: str, jitter: int) -> tuple[str, int]:
+        self.given += [digest, code, str(jitter)]
+        return super().patient_code(digest, code, jitter)
+
+    def study_code(self, digest: str, code: str) -> str:
+        self.given += [digest, code]
+        return super().study_code(digest, code)
+
+
+def services() -> list[LocalService]:
+    return [LocalService("test", KEYS, store) for store in (MemoryCodes(), KeyedCodes(KEYS))]
+
+
+@pytest.mark.parametrize("service", services())
+def test_a_patient_keeps_code_and_jitter_from_study_to_study(service: LocalService) -> None:
+    first = service.identify(asked()).coded_study()
+    second = service.identify(asked(accession="A/2")).coded_study()
+    assert (second.patient_code, second.jitter) == (first.patient_code, first.jitter)
+    assert second.study_code != first.study_code
+    assert service.identify(asked()).coded_study() == first
+
+
+@pytest.mark.parametrize("service", services())
+def test_two_patients_share_nothing(service: LocalService) -> None:
+    first = service.identify(asked()).coded_study()
+    # The same accession number, at two patients of two hospitals.
+    second = service.identify(asked(patient="MRN^2")).coded_study()
+    assert second.patient_code != first.patient_code
+    assert second.study_code != first.study_code
+
+
+@pytest.mark.parametrize("service", services())
+def test_ids_that_differ_in_one_character_are_two(service: LocalService) -> None:
+    spellings = ["12-3", "123", " 123", "0123", "123 ", "12_3", "１23"]
+    given = {service.identify(asked(patient=text)).coded_study().patient_code for text in spellings}
+    assert len(given) == len(spellings)
+
+
+def test_dates_move_by_the_jitter() -> None:
+    coded = services()[0].identify(asked()).coded_study()
+    shift = timedelta(days=coded.jitter)
+    assert coded.entity_date == (date(1961, 7, 27) + shift).strftime("%Y%m%d")
+    assert coded.item_date == (date(2010, 2, 4) + shift).strftime("%Y%m%d")
+
+
+def test_no_date_gives_no_date() -> None:
+    coded = services()[0].identify(request_of("1", None, "2", None)).coded_study()
+    assert coded.entity_date is None
+    assert coded.item_date is None
+
+
+def test_the_store_never_sees_a_real_id() -> None:
+    store = WatchedCodes()
+    LocalService("test", KEYS, store).identify(asked("CANARY-MRN", "CANARY-ACC"))
+    assert len(store.given) == 5
+    assert not any("CANARY" in text for text in store.given)
+    other = WatchedCodes()
+    LocalService("test", Keys(b"o" * 32), other).identify(asked("CANARY-MRN", "CANARY-ACC"))
+    assert not set(store.given[::3]) & set(other.given[::3])
+
+
+def test_two_research_studies_cannot_be_joined() -> None:
+    store = MemoryCodes()
+    one = LocalService("one", KEYS, store).identify(asked()).coded_study()
+    two = LocalService("two", KEYS, store).identify(asked()).coded_study()
+    assert one.patient_code != two.patient_code
+    assert one.study_code != two.study_code
+    # As on DASHER's wire, the case of the study's name says nothing.
+    assert LocalService("ONE", KEYS, store).identify(asked()).coded_study() == one
+
+
+def test_the_key_alone_gives_the_codes() -> None:
+    one = LocalService("test", KEYS, KeyedCodes(KEYS)).identify(asked())
+    two = LocalService("test", Keys(b"k" * 32), KeyedCodes(Keys(b"k" * 32))).identify(asked())
+    other = Keys(b"o" * 32)
+    assert one == two
+    assert LocalService("test", other, KeyedCodes(other)).identify(asked()) != one
+
+
+def test_many_at_once_get_the_same() -> None:
+    service = LocalService("test", KEYS, MemoryCodes())
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda _: service.identify(asked()).wire(), range(200)))
+    assert len(set(answers)) == 1
+
+
+@given(st.text(st.characters(exclude_categories=["C"]), min_size=1).filter(str.strip))
+def test_codes_are_name_parts_and_no_date_stays(patient: str) -> None:
+    for service in services():
+        coded = service.identify(asked(patient=patient)).coded_study()
+        for code in (coded.patient_code, coded.study_code):
+            # As an AccessionNumber, the code must fit SH.
+            assert len(code) == 16
+            assert code.isalnum() and code.isascii() and code[0] in "ps"
+        assert 1 <= abs(coded.jitter) <= MOST_DAYS
+
+
+def test_every_jitter_is_drawn() -> None:
+    service = LocalService("test", KEYS, KeyedCodes(KEYS))
+    drawn = {service.identify(asked(patient=str(n))).coded_study().jitter for n in range(1500)}
+    assert drawn == {*range(-MOST_DAYS, 0), *range(1, MOST_DAYS + 1)}
+
+
+def test_the_edges_of_the_calendar_stay_dates() -> None:
+    service = LocalService("test", KEYS, MemoryCodes())
+    for number in range(50):
+        coded = service.identify(request_of(str(number), "19000101", "1", "21001231")).coded_study()
+        assert coded.entity_date and coded.entity_date[:3] in ("189", "190")
+        assert coded.item_date and coded.item_date[:3] == "210"
