@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sendit import __version__
-from sendit.batch import Status
+from sendit.batch import InstanceRecord, Status
 from sendit.deidentify.study import Source, StudyIdentifiers, StudyResult, deidentify_study
 from sendit.delivery.names import object_name
 from sendit.errors import FailBatch
+from sendit.identifiers.models import CodedStudy
 from sendit.identify import coded_study
 from sendit.intake import count_reasons, file_errors
 from sendit.keys import Keys
@@ -39,25 +40,15 @@ def anonymize_batch(
     records = workspace.read_instances()
     coded = coded_study(ledger, batch.id)
     accepted = [record for record in records if record.outcome is None]
-    result = deidentify_study(
-        [
-            Source(record.number, folder / record.path, record.size, record.mtime_ns)
-            for record in accepted
-        ],
-        plan=recipe.plan,
-        identifiers=StudyIdentifiers(
-            patient_code=coded.patient_code,
-            study_code=coded.study_code,
-            jitter=coded.jitter,
-            entity_date=coded.entity_date,
-            item_date=coded.item_date,
-        ),
+    result = deidentify_accepted(
+        accepted,
+        folder,
+        coded,
+        recipe=recipe,
         keys=keys,
         archive=workspace.archive,
         progress=progress,
     )
-    for record in accepted:
-        record.outcome, record.reason = result.outcomes[record.number]
     counts = count_outcomes(record.outcome for record in records if record.outcome)
     if counts.received != len(records) or not counts.conserved:
         raise FailBatch(
@@ -105,4 +96,37 @@ def anonymize_batch(
         )
     )
     ledger.record(batch.id, status=Status.DONEPROCESSING)
+    return result
+
+
+def deidentify_accepted(
+    accepted: Sequence[InstanceRecord],
+    folder: Path,
+    coded: CodedStudy,
+    *,
+    recipe: PreparedRecipe,
+    keys: Keys,
+    archive: Path,
+    progress: Callable[[int], None] | None = None,
+) -> StudyResult:
+    """De-identify the files that import let pass, and write each one's outcome on its record."""
+    result = deidentify_study(
+        [
+            Source(record.number, folder / record.path, record.size, record.mtime_ns)
+            for record in accepted
+        ],
+        plan=recipe.plan,
+        identifiers=StudyIdentifiers(
+            patient_code=coded.patient_code,
+            study_code=coded.study_code,
+            jitter=coded.jitter,
+            entity_date=coded.entity_date,
+            item_date=coded.item_date,
+        ),
+        keys=keys,
+        archive=archive,
+        progress=progress,
+    )
+    for record in accepted:
+        record.outcome, record.reason = result.outcomes[record.number]
     return result

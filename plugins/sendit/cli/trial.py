@@ -13,11 +13,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from sendit import __version__
+from sendit.anonymize import deidentify_accepted
 from sendit.batch import InstanceRecord, Outcome
-from sendit.deidentify.study import Source, StudyIdentifiers, StudyResult, deidentify_study
+from sendit.deidentify.study import StudyResult
 from sendit.errors import FailBatch, Misconfigured
 from sendit.identifiers.local import KeyedCodes, LocalService
-from sendit.identifiers.models import first_date_time, request_of
+from sendit.identifiers.models import CodedStudy, first_date_time, request_of
 from sendit.intake import (
     ACCESSION_NUMBER,
     PATIENT_BIRTH_DATE,
@@ -76,13 +77,15 @@ def run_trial(
         result: StudyResult | None = None
         if intake.accepted:
             writing = progress.add_task("de-identifying", total=len(intake.accepted))
-            result = _deidentify(
+            coded = _coded_study(intake, keys)
+            result = deidentify_accepted(
+                intake.accepted,
                 folder,
-                out,
-                intake,
-                prepared,
-                keys,
-                lambda done: progress.update(writing, completed=done),
+                coded,
+                recipe=prepared,
+                keys=keys,
+                archive=out / f"{coded.study_code}.tar.gz",
+                progress=lambda done: progress.update(writing, completed=done),
             )
     if result is not None and result.archive is not None and not archive:
         _unpack(result.archive.path, out)
@@ -119,51 +122,16 @@ def _make(out: Path, folder: Path) -> None:
         raise Misconfigured(f"--out cannot be made or read ({error.strerror})") from None
 
 
-def _deidentify(
-    folder: Path,
-    out: Path,
-    intake: Intake,
-    recipe: PreparedRecipe,
-    keys: Keys,
-    progress: Any,
-) -> StudyResult:
+def _coded_study(intake: Intake, keys: Keys) -> CodedStudy:
     # Images made for trials often lack these; a run of the DAG fails such a batch instead.
     study_uid = intake.identity.get(STUDY_INSTANCE_UID)
-    patient = intake.identity.get(PATIENT_ID) or study_uid
-    accession = intake.identity.get(ACCESSION_NUMBER) or study_uid
-    coded = (
-        LocalService("trial", keys, KeyedCodes(keys))
-        .identify(
-            request_of(
-                patient,
-                intake.identity.get(PATIENT_BIRTH_DATE),
-                accession,
-                first_date_time(intake.identity.get),
-            )
-        )
-        .coded_study()
+    request = request_of(
+        intake.identity.get(PATIENT_ID) or study_uid,
+        intake.identity.get(PATIENT_BIRTH_DATE),
+        intake.identity.get(ACCESSION_NUMBER) or study_uid,
+        first_date_time(intake.identity.get),
     )
-    accepted = intake.accepted
-    result = deidentify_study(
-        [
-            Source(record.number, folder / record.path, record.size, record.mtime_ns)
-            for record in accepted
-        ],
-        plan=recipe.plan,
-        identifiers=StudyIdentifiers(
-            patient_code=coded.patient_code,
-            study_code=coded.study_code,
-            jitter=coded.jitter,
-            entity_date=coded.entity_date,
-            item_date=coded.item_date,
-        ),
-        keys=keys,
-        archive=out / f"{coded.study_code}.tar.gz",
-        progress=progress,
-    )
-    for record in accepted:
-        record.outcome, record.reason = result.outcomes[record.number]
-    return result
+    return LocalService("trial", keys, KeyedCodes(keys)).identify(request).coded_study()
 
 
 def _unpack(archive: Path, out: Path) -> None:

@@ -1,0 +1,180 @@
+"""Import: every file has its outcome, and nothing but the accepted goes on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from pydicom.data import get_testdata_file
+
+from sendit.batch import Outcome, Reason, Status
+from sendit.errors import FailBatch
+from sendit.intake import PATIENT_ID, Intake, import_batch, import_folder
+from sendit.ledger import Claim, Ledger
+from sendit.recipe.filters import FilterPlan, compile_filters
+from sendit.recipe.parse import read_recipe
+from sendit.workspace import Workspace
+from tests.builder import make_dataset, to_bytes, write_study
+
+
+@pytest.fixture(scope="module")
+def filters() -> FilterPlan:
+    return compile_filters(read_recipe("default"))
+
+
+def outcomes(intake: Intake) -> dict[str, tuple[Outcome | None, str | None]]:
+    return {record.path: (record.outcome, record.reason) for record in intake.records}
+
+
+def test_a_clean_study_goes_on(tmp_path: Path, filters: FilterPlan) -> None:
+    write_study(tmp_path / "ACC1", instances=3)
+    write_study(tmp_path / "ACC1" / "nested", series=2, instances=2)
+    intake = import_folder(tmp_path / "ACC1", filters)
+    assert [record.number for record in intake.records] == [1, 2, 3, 4, 5]
+    assert all(record.outcome is None for record in intake.records)
+    assert intake.failure is None and not intake.errors
+    assert intake.identity[PATIENT_ID]
+    assert intake.bytes_in == sum(
+        path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()
+    )
+
+
+def test_each_kind_of_bad_file_has_its_reason(tmp_path: Path, filters: FilterPlan) -> None:
+    folder = tmp_path / "ACC1"
+    study = write_study(folder, instances=1)
+    good = study.files[0].read_bytes()
+    (folder / "a-empty").write_bytes(b"")
+    (folder / "b-text").write_text("Dear Dr. Smith, " * 50)
+    (folder / "c-truncated").write_bytes(good[:-100])
+    (folder / "d-link").symlink_to(study.files[0])
+    os.mkfifo(folder / "e-pipe")
+    (folder / "f-dicomdir").write_bytes(Path(str(get_testdata_file("DICOMDIR"))).read_bytes())
+    (folder / "z-copy").write_bytes(good)
+    no_uid = make_dataset(instance=9)
+    del no_uid.SOPInstanceUID
+    (folder / "g-no-uid").write_bytes(to_bytes(no_uid))
+    found = outcomes(import_folder(folder, filters))
+    assert found.pop(study.files[0].name) == (None, None)
+    assert found == {
+        "a-empty": (Outcome.QUARANTINED, Reason.EMPTY_FILE),
+        "b-text": (Outcome.QUARANTINED, Reason.NOT_DICOM),
+        "c-truncated": (Outcome.QUARANTINED, Reason.TRUNCATED),
+        "d-link": (Outcome.QUARANTINED, Reason.LINK),
+        "e-pipe": (Outcome.QUARANTINED, Reason.NOT_A_FILE),
+        "f-dicomdir": (Outcome.QUARANTINED, Reason.DICOMDIR),
+        "g-no-uid": (Outcome.QUARANTINED, Reason.MISSING_UID),
+        "z-copy": (Outcome.DUPLICATE, Reason.DUPLICATE_INSTANCE),
+    }
+
+
+def test_filtered_files_are_no_errors(tmp_path: Path, filters: FilterPlan) -> None:
+    folder = tmp_path / "ACC1"
+    write_study(folder, instances=1)
+    write_study(folder, series=2, instances=1, kind="US")
+    write_study(folder, series=3, instances=1, BurnedInAnnotation="YES")
+    intake = import_folder(folder, filters)
+    assert [record.outcome for record in intake.records] == [
+        None,
+        Outcome.FILTERED,
+        Outcome.FILTERED,
+    ]
+    assert all(record.reason for record in intake.records[1:])
+    assert not intake.errors
+    assert sum(intake.reasons.values()) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"study": 2}, Reason.SEVERAL_STUDIES),
+        ({"PatientID": "OTHER-MRN"}, Reason.SEVERAL_PATIENTS),
+        ({"AccessionNumber": "OTHER-ACC"}, Reason.SEVERAL_STUDIES),
+    ],
+)
+def test_two_studies_or_patients_stop_the_batch(
+    tmp_path: Path, filters: FilterPlan, options: dict[str, object], reason: Reason
+) -> None:
+    write_study(tmp_path, instances=2)
+    write_study(tmp_path, series=2, instances=1, **options)  # type: ignore[arg-type]
+    intake = import_folder(tmp_path, filters)
+    assert intake.failure == reason
+    assert {record.outcome for record in intake.records} == {Outcome.QUARANTINED}
+    assert intake.counts.conserved
+
+
+def test_a_filtered_file_of_another_patient_stops_the_batch_too(
+    tmp_path: Path, filters: FilterPlan
+) -> None:
+    write_study(tmp_path, instances=1)
+    write_study(tmp_path, series=2, instances=1, kind="US", PatientID="OTHER")
+    intake = import_folder(tmp_path, filters)
+    assert intake.failure == Reason.SEVERAL_PATIENTS
+    assert intake.counts.filtered == 1
+    assert intake.counts.quarantined == 1
+
+
+def test_names_that_break_things(tmp_path: Path, filters: FilterPlan) -> None:
+    folder = tmp_path / "ACC1"
+    folder.mkdir()
+    for number, name in enumerate(
+        [b"new\nline", b"quote'\"", b"not-utf8-\xe9", b"-rf", b"..x", b"a" * 255], start=1
+    ):
+        path = os.path.join(os.fsencode(folder), name)  # noqa: PTH118 - bytes
+        with open(path, "wb") as file:  # noqa: PTH123
+            file.write(to_bytes(make_dataset(instance=number)))
+    intake = import_folder(folder, filters)
+    assert len(intake.accepted) == 6
+    workspace = Workspace(tmp_path / "work", "b0123456789abcdef")
+    workspace.make()
+    workspace.write_instances(intake.records)
+    assert workspace.read_instances() == intake.records
+
+
+def test_a_folder_that_is_gone_fails_its_batch_only(tmp_path: Path, filters: FilterPlan) -> None:
+    with pytest.raises(FailBatch, match="cannot be read") as caught:
+        import_folder(tmp_path / "SECRET", filters)
+    assert "SECRET" not in str(caught.value)
+
+
+class TestBatch:
+    """What import writes down."""
+
+    @pytest.fixture
+    def batch(self, embedded_ledger: Ledger, tmp_path: Path) -> Workspace:
+        embedded_ledger.enqueue([("a" * 64, str(tmp_path / "ACC1"))])
+        (batch_id,) = embedded_ledger.claim(Claim("r", "s", "c", "default"), 1)
+        return Workspace(tmp_path / "work", batch_id)
+
+    def test_counts_errors_and_identity(
+        self, embedded_ledger: Ledger, batch: Workspace, tmp_path: Path, filters: FilterPlan
+    ) -> None:
+        write_study(tmp_path / "ACC1", instances=2)
+        (tmp_path / "ACC1" / "bad").write_bytes(b"")
+        for _ in range(2):
+            status = import_batch(embedded_ledger, batch, tmp_path / "ACC1", filters)
+            found = embedded_ledger.batch(batch.batch_id)
+            assert status is found.status is Status.PROCESSING
+            assert (found.counts.received, found.counts.quarantined) == (3, 1)
+            assert [error["reason"] for error in found.errors] == ["empty file"]
+            assert embedded_ledger.identifier(batch.batch_id, "header")["00100020"]
+
+    def test_nothing_left_is_empty(
+        self, embedded_ledger: Ledger, batch: Workspace, tmp_path: Path, filters: FilterPlan
+    ) -> None:
+        write_study(tmp_path / "ACC1", instances=2, kind="US")
+        assert import_batch(embedded_ledger, batch, tmp_path / "ACC1", filters) is Status.EMPTY
+        found = embedded_ledger.batch(batch.batch_id)
+        assert found.counts.conserved
+        assert not found.has_error
+
+    def test_two_patients_fail_it(
+        self, embedded_ledger: Ledger, batch: Workspace, tmp_path: Path, filters: FilterPlan
+    ) -> None:
+        write_study(tmp_path / "ACC1", instances=1)
+        write_study(tmp_path / "ACC1", series=2, instances=1, PatientID="OTHER")
+        with pytest.raises(FailBatch, match=r"more than one patient.*one folder per study"):
+            import_batch(embedded_ledger, batch, tmp_path / "ACC1", filters)
+        found = embedded_ledger.batch(batch.batch_id)
+        assert (found.status, found.has_error) == (Status.ERROR, True)
+        assert found.counts.conserved
