@@ -58,6 +58,7 @@ lock: $(UV)
 	$(LOCK) requirements.in -o requirements.txt
 	$(LOCK) requirements-test.in -o requirements-test.txt
 	$(LOCK) demo/requirements.in -o demo/requirements.txt
+	$(LOCK) deploy/requirements.in -o deploy/requirements.txt
 	echo 'uv==0.13.9' | $(LOCK) - -o requirements-uv.txt
 
 clean:
