@@ -9,9 +9,17 @@ from pathlib import Path
 import pytest
 from demo.postgres import Postgres
 from demo.processes import Processes
+from hypothesis import settings
 
 from sendit.keys import Keys
 from sendit.ledger import Ledger
+from tests.dasher_standin import dasher
+
+__all__ = ["dasher"]
+
+# A machine that is busy with something else is no fault of the code.
+settings.register_profile("sendit", deadline=None)
+settings.load_profile("sendit")
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO_PACKAGES = next((ROOT / ".venv-demo" / "lib").glob("python3.*/site-packages"))
