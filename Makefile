@@ -3,16 +3,18 @@
 #   make demo                     sample studies through the whole pipeline; the UI stays up
 #   make demo ONCE=1 INPUT=folder-of-accession-folders OUT=results
 #   make test                     lint, types, unit, policy and end-to-end tests
+#   make benchmark                the engine beside its floor and its peers, on one core
 #   make install                  .venv with .venv/bin/sendit
 
 PYTHON ?= python3
 VENV := .venv
 DEMO_VENV := .venv-demo
+BENCHMARK_VENV := .venv-benchmark
 UV := $(VENV)/bin/uv
 UV_INSTALL := $(UV) pip install --quiet --require-hashes --compile-bytecode
 LOCK := $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet
 
-.PHONY: install install-test install-demo demo test check unit lock clean
+.PHONY: install install-test install-demo demo test check unit benchmark lock clean
 
 install: $(VENV)/.installed
 
@@ -37,6 +39,11 @@ $(DEMO_VENV)/.installed: $(UV) demo/requirements.txt
 	$(UV_INSTALL) --python $(DEMO_VENV)/bin/python -r demo/requirements.txt
 	@touch $@
 
+$(BENCHMARK_VENV)/.installed: $(UV) benchmarks/requirements.txt
+	$(UV) venv --quiet --clear --python $(VENV)/bin/python $(BENCHMARK_VENV)
+	$(UV_INSTALL) --python $(BENCHMARK_VENV)/bin/python -r benchmarks/requirements.txt
+	@touch $@
+
 install-test: $(VENV)/.installed-test
 install-demo: $(DEMO_VENV)/.installed
 
@@ -54,12 +61,16 @@ unit: $(VENV)/.installed-test
 test: check $(DEMO_VENV)/.installed
 	$(VENV)/bin/python -m pytest
 
+benchmark: $(VENV)/.installed-test $(BENCHMARK_VENV)/.installed
+	$(VENV)/bin/python -m benchmarks.deidentify $(ARGS)
+
 lock: $(UV)
 	$(LOCK) requirements.in -o requirements.txt
 	$(LOCK) requirements-test.in -o requirements-test.txt
 	$(LOCK) demo/requirements.in -o demo/requirements.txt
+	$(LOCK) benchmarks/requirements.in -o benchmarks/requirements.txt
 	$(LOCK) deploy/requirements.in -o deploy/requirements.txt
 	echo 'uv==0.13.9' | $(LOCK) - -o requirements-uv.txt
 
 clean:
-	rm -rf $(VENV) $(DEMO_VENV) .demo build
+	rm -rf $(VENV) $(DEMO_VENV) $(BENCHMARK_VENV) .demo build

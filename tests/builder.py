@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -206,7 +207,7 @@ def plant_canaries(dataset: FileDataset, *, start: int = 1) -> list[Canary]:
     """
     planter = _Planter(dataset, start)
     planter.item(dataset, "")
-    for tag in phi_tags():
+    for tag in basic_profile():
         if tag not in dataset and tag >> 16 > 0x0002:
             planter.element(dataset, tag, "")
     planter.odd_places(dataset)
@@ -214,11 +215,16 @@ def plant_canaries(dataset: FileDataset, *, start: int = 1) -> list[Canary]:
     return planter.found
 
 
-def phi_tags() -> list[int]:
-    """Return the attributes of PS3.15's Table E.1-1 that have one tag, in order."""
+@cache
+def basic_profile() -> dict[int, str]:
+    """Return the Basic Profile's action for each attribute of Table E.1-1 that has one tag."""
     lines = (Path(__file__).parent / "data" / "ps3.15-basic-profile.txt").read_text().splitlines()
-    names = [line.split()[0] for line in lines if not line.startswith("#")]
-    return [int(name, 16) for name in names if set(name) <= set("0123456789ABCDEFabcdef")]
+    pairs = (line.split() for line in lines if not line.startswith("#"))
+    return {
+        int(name, 16): action
+        for name, action in pairs
+        if set(name) <= set("0123456789ABCDEFabcdef")
+    }
 
 
 # What has to be the same in every file of a study, or says what the file is.
@@ -268,7 +274,7 @@ class _Planter:
 
     def item(self, item: Dataset, where: str) -> None:
         """Plant in the elements that an item has."""
-        known = set(phi_tags())
+        known = basic_profile()
         for element in list(item):
             path = f"{where}{element.tag:08X}"
             if element.tag in _IDENTITY and not where:
