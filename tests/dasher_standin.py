@@ -47,12 +47,17 @@ _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 class Fault:
     """One thing that goes wrong, once.
 
-    ``kind``: ``status`` (with ``status``, ``headers``, ``body``), ``html``, ``empty``, ``text``
-    (``body`` with 200), ``redirect`` (``to``), ``slow`` (``seconds``, then a right answer),
-    ``drip`` (a right answer, one byte each ``seconds``), ``drop`` (the connection is closed),
-    ``short`` (closed in mid-answer), ``endless`` (an answer without end), ``change`` (a right
-    answer with ``change`` done to it; in-process only), ``set`` (a right answer with ``value``
-    at ``where``, a list of keys) and ``remove`` (one without what is at ``where``).
+    ``kind`` is one of
+
+    - ``status``: ``status``, ``headers`` and ``body``;
+    - ``html``, ``empty``, ``text`` (``body``): with 200;
+    - ``redirect``: ``status``, to ``to``;
+    - ``slow``: a right answer after ``seconds``; ``stall``: none after ``seconds``;
+    - ``drip``: a right answer, one byte each ``seconds``;
+    - ``drop``: the connection is closed; ``short``: closed in mid-answer;
+    - ``endless``: an answer without end;
+    - ``set``: a right answer with ``value`` at ``where`` (a list of keys); ``remove``: one
+      without what is there; ``change``: one that ``change`` was called with (in-process only).
     """
 
     kind: str
@@ -304,6 +309,10 @@ def _handler(service: DasherStandin) -> type[BaseHTTPRequestHandler]:
         def _slow(self, fault: Fault, answer: Callable[[], tuple[int, Any]]) -> None:
             time.sleep(fault.seconds)
             self._json(*answer())
+
+        def _stall(self, fault: Fault, _: object) -> None:
+            time.sleep(fault.seconds)
+            self.close_connection = True
 
         def _drip(self, fault: Fault, answer: Callable[[], tuple[int, Any]]) -> None:
             body = json.dumps(answer()[1]).encode()

@@ -71,6 +71,15 @@ def test_netrc_does_not_replace_the_token(
     assert dasher.calls()[0].headers["Authorization"] == f"Bearer {dasher.access}"
 
 
+def test_a_proxy_is_not_asked_for_this_machine(
+    dasher: DasherStandin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "elsewhere.example.org")
+    assert call(dasher).status == 400
+
+
 def test_a_slow_server_is_not_waited_for(dasher: DasherStandin) -> None:
     dasher.script(Fault("slow", seconds=5))
     start = time.monotonic()

@@ -403,3 +403,15 @@ def test_checking_names_nobody(dasher: DasherStandin, service: Make) -> None:
     service().check()
     dasher.script(Fault("status", status=403))
     fails(Misconfigured, "403", service().check)
+
+
+def test_the_documentation_lists_the_settings() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "dasher.md").read_text()
+    rows = [line.split("|") for line in page.splitlines() if line.startswith("| ")]
+    documented = {row[1].strip(): row[2].strip().strip("`") for row in rows}
+    for name, field in DasherSettings.model_fields.items():
+        shown = documented["Address (`host`)" if name == "base" else f"`{name}`"]
+        if isinstance(field.default, float | int):
+            assert float(shown) == field.default
+        else:
+            assert shown == (field.default or "what `STANFORD_CLIENT_SECRETS` names")

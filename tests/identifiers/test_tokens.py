@@ -166,6 +166,29 @@ def test_the_old_pair_is_not_given_away_where_the_new_one_cannot_be_kept(
     assert TokenFile(token_file).access_token() == dasher.access
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+def test_a_file_renewed_by_root_stays_its_owners(dasher: DasherStandin, token_file: Path) -> None:
+    os.chown(token_file, 12345, 54321)
+    TokenFile(token_file).renew(dasher.access, until=soon())
+    assert (token_file.stat().st_uid, token_file.stat().st_gid) == (12345, 54321)
+    assert mode(token_file) == 0o600
+
+
+def test_a_worker_that_is_killed_while_it_renews_leaves_no_lock(
+    dasher: DasherStandin, token_file: Path
+) -> None:
+    context = multiprocessing.get_context("spawn")
+    dasher.script(Fault("stall", seconds=60), where="token")
+    worker = context.Process(target=renew_in_a_process, args=(token_file, dasher.access))
+    worker.start()
+    give_up = soon()
+    while not dasher.calls(TOKEN_PATH) and time.monotonic() < give_up:
+        time.sleep(0.02)
+    worker.kill()
+    worker.join()
+    assert TokenFile(token_file).renew(dasher.access, until=soon(10)) == (dasher.access, True)
+
+
 def test_a_folder_that_is_gone(dasher: DasherStandin, token_file: Path, tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match="cannot be written"):
         TokenFile(tmp_path / "gone" / "tokens.json").renew(dasher.access, until=soon())

@@ -107,6 +107,7 @@ def post(
                 data=body.encode(),
                 headers={**headers, "Accept-Encoding": "identity"},
                 auth=_as_given,
+                proxies=_past_proxies(url),
                 timeout=seconds,
                 allow_redirects=False,
                 stream=True,
@@ -143,6 +144,12 @@ def _read(response: requests.Response, what: str, until: float) -> bytes:
 def _as_given(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Leave the Authorization header alone: without this, ``.netrc`` would replace it."""
     return request
+
+
+def _past_proxies(url: str) -> dict[str, str]:
+    """Keep a proxy that is set for the outside world out of calls within this machine."""
+    host = urlsplit(url).hostname or ""
+    return {"no_proxy": host} if _is_loopback(host) else {}
 
 
 def _seconds(retry_after: str | None) -> float | None:
