@@ -28,6 +28,10 @@ DATE_VRS = frozenset({"DA", "DT"})
 # tables only: they are what the image is made of.
 PIXEL_TAGS = frozenset({0x7FE00010, 0x7FE00008, 0x7FE00009, 0x00281201, 0x00281202, 0x00281203})
 
+# What a pattern never means; a rule may still name each of these alone. Without
+# SpecificCharacterSet, text that stays could not be read.
+UNREACHED = PIXEL_TAGS | {0x00080005}
+
 
 @cache
 def _keywords() -> dict[str, int]:
@@ -50,8 +54,9 @@ def repeating(keyword: str) -> str | None:
 
 
 def is_known(tag: int) -> bool:
-    """Whether a tag can stand in a recipe: in the dictionary (repeating groups too) or private."""
-    if tag >> 16 & 1:
+    """Whether a tag can stand in a recipe: in the dictionary (repeating groups and group
+    lengths too) or private."""
+    if tag >> 16 & 1 or tag & 0xFFFF == 0:
         return True
     try:
         get_entry(tag)
@@ -116,6 +121,8 @@ def expression_of(selector: PatternSelector) -> re.Pattern[str]:
 
 @lru_cache(maxsize=262144)
 def _pattern_reaches(selector: PatternSelector, tag: int) -> bool:
+    if tag in UNREACHED:
+        return False
     match selector.match:
         case Match.ALL:
             return True

@@ -183,7 +183,9 @@ def _rows(recipe: Recipe) -> list[Covered]:
         if outcome is Outcome.GONE:
             rows.append(Covered(row, outcome, rule, None, exposed=False))
             continue
-        by = next((option for option in options if option in needed), next(iter(options), None))
+        # the last of several: a time of day beside moved dates belongs to Modified Dates
+        by = next((option for option in reversed(options) if option in needed), None)
+        by = by or next(iter(options), None)
         if by is not None:
             needed.add(by)
         rows.append(Covered(row, outcome, rule, by, exposed=by is None))

@@ -129,12 +129,15 @@ def _known_tag(tag: int) -> int:
 
 
 def _attribute(text: str) -> int:
-    """Return the tag of one attribute named by keyword, (gggg,eeee), ggggeeee or 0xggggeeee."""
+    """Return the tag of one attribute named by keyword, (gggg,eeee), ggggeeee or 0xggggeeee;
+    of a repeating group its first."""
     if found := _TAG.fullmatch(text):
         return _known_tag(int(found[1] + found[2], 16))
     if found := _BARE_TAG.fullmatch(text):
         return _known_tag(int(found[1], 16))
     tag = attributes.tag_of(text)
+    if tag is None and (mask := attributes.repeating(text)):
+        tag = int(mask.replace("x", "0"), 16)
     if tag is None:
         raise _Refused(f"{text} is not a DICOM keyword or tag", attributes.near(text))
     return tag

@@ -1,0 +1,165 @@
+"""A recipe against PS3.15's table; the bundled recipes against the generator."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sendit.recipe.attributes import keyword_of
+from sendit.recipe.coverage import Coverage, Outcome, cover
+from sendit.recipe.effect import effect
+from sendit.recipe.model import Action, Function
+from sendit.recipe.parse import bundled_names, read_recipe, read_text
+from sendit.recipe.profile import Option, table
+from tests.recipe.test_parse import HEAD
+
+ROOT = Path(__file__).resolve().parents[2]
+CANARIES = ROOT / "tests" / "data" / "ps3.15-basic-profile.txt"
+
+
+def of(lines: str) -> Coverage:
+    return cover(read_text(("mine.deid", HEAD + lines)))
+
+
+def row(coverage: Coverage, name: str) -> tuple[Outcome, Option | None, bool]:
+    found = next(r for r in coverage.rows if r.row.name == name)
+    return found.outcome, found.by, found.exposed
+
+
+def test_the_table_is_the_tests_own_copy() -> None:
+    ours = {r.tag: r.basic for r in table() if r.number is not None}
+    lines = [line.split() for line in CANARIES.read_text().splitlines() if line[:1].isalnum()]
+    theirs = {tag.upper(): letter for tag, letter in lines if "x" not in tag.lower()}
+    assert ours == {tag: letter for tag, letter in theirs.items() if len(tag) == 8}
+    assert len(table()) == 621
+
+
+@pytest.mark.parametrize("name", bundled_names())
+def test_bundled_recipes_leave_nothing_exposed(name: str) -> None:
+    assert cover(read_recipe(name)).exposed == ()
+
+
+def test_the_default_recipe_uses_the_three_options() -> None:
+    coverage = cover(read_recipe("default"))
+    assert set(coverage.options) == {Option.PATIENT, Option.MODIFIED_DATES, Option.DESCRIPTORS}
+    assert {code for code, _ in coverage.codes} == {"113100", "113105", "113107", "113108"}
+    assert coverage.dates == "MODIFIED"
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "kept"),
+    [
+        ("default-retain-uids", Option.UIDS, "SOPInstanceUID"),
+        ("default-retain-device", Option.DEVICE, "DeviceSerialNumber"),
+        ("default-retain-institution", Option.INSTITUTION, "InstitutionName"),
+    ],
+)
+def test_variants_add_their_option(name: str, option: Option, kept: str) -> None:
+    recipe = read_recipe(name)
+    coverage = cover(recipe)
+    assert option in coverage.options
+    found = next(
+        r for r in coverage.rows if r.row.number is not None and keyword_of(r.row.number) == kept
+    )
+    assert (found.outcome, found.by) == (Outcome.KEPT, option)
+    assert coverage.dates == "MODIFIED"
+
+
+def test_in_the_default_recipe_every_row_follows_its_letter() -> None:
+    recipe = read_recipe("default")
+    functions = {"D": "dummy", "X/Z": "profile_xz", "X/D": "profile_xd", "X/Z/D": "profile_xzd"}
+    for r in table():
+        if (
+            r.number is None
+            or r.number >> 16 == 2
+            or set(r.options)
+            & set(Option)
+            - {
+                Option.UIDS,
+                Option.DEVICE,
+                Option.INSTITUTION,
+                Option.FULL_DATES,
+                Option.STRUCTURED_CONTENT,
+                Option.GRAPHICS,
+            }
+        ):
+            continue
+        (rule,) = effect(recipe, r.number)
+        if r.basic == "X":
+            assert rule.action is Action.REMOVE, r
+        elif r.basic == "U":
+            assert rule.value == Function("remap_uid"), r
+        elif r.basic in functions and rule.value != Function("remap_uid"):
+            assert rule.value == Function(functions[r.basic]), r
+
+
+def test_the_bundled_recipes_are_what_the_generator_writes() -> None:
+    subprocess.run(
+        [sys.executable, ROOT / "tools" / "generate_recipes.py", "--check"], check=True, cwd=ROOT
+    )
+
+
+def test_a_row_that_nothing_names_is_exposed() -> None:
+    coverage = of("REMOVE PatientID")
+    assert row(coverage, "Patient ID") == (Outcome.GONE, None, False)
+    assert row(coverage, "Patient's Name") == (Outcome.KEPT, None, True)
+    assert coverage.codes == ()
+    assert row(coverage, "Media Storage SOP Instance UID") == (Outcome.GONE, None, False)
+
+
+def test_groups_that_repeat_and_private_attributes_need_all_of_them() -> None:
+    assert row(of("REMOVE PatientID"), "Private Attributes")[2]
+    assert row(of("REMOVE (6000,3000)"), "Overlay Data")[2]
+    assert not row(of("REMOVE OverlayData"), "Overlay Data")[2]
+    assert not row(of("REMOVE ALL\nKEEP select:VR:UI"), "Private Attributes")[2]
+    assert not row(of("REMOVE contains:^\\([0-9a-f]{3}[13579bdf],"), "Private Attributes")[2]
+
+
+@pytest.mark.parametrize(
+    ("lines", "name", "expected"),
+    [
+        ("JITTER StudyDate 3", "Study Date", (Outcome.MOVED, Option.MODIFIED_DATES, False)),
+        (
+            "REPLACE StudyDate deid_func:jitter days=3",
+            "Study Date",
+            (Outcome.MOVED, Option.MODIFIED_DATES, False),
+        ),
+        ("KEEP StudyDate", "Study Date", (Outcome.KEPT, Option.FULL_DATES, False)),
+        (
+            "JITTER select:VR:DA 3\nREMOVE select:VR:DT\nKEEP StudyTime",
+            "Study Time",
+            (Outcome.KEPT, Option.MODIFIED_DATES, False),
+        ),
+        (
+            "REPLACE StudyDescription func:clean_text",
+            "Study Description",
+            (Outcome.CLEANED, Option.DESCRIPTORS, False),
+        ),
+        ("REPLACE StudyDescription x", "Study Description", (Outcome.GONE, None, False)),
+        (
+            "REMOVE startswith:StudyDes\nKEEP StudyDescription",
+            "Study Description",
+            (Outcome.KEPT, None, True),
+        ),
+        ("REPLACE PatientName func:clean_text", "Patient's Name", (Outcome.CLEANED, None, True)),
+    ],
+)
+def test_what_stays_needs_an_option(
+    lines: str, name: str, expected: tuple[Outcome, Option | None, bool]
+) -> None:
+    assert row(of(lines), name) == expected
+
+
+@pytest.mark.parametrize(
+    ("lines", "dates"),
+    [
+        ("REMOVE select:VR:DA\nREMOVE select:VR:DT", "REMOVED"),
+        ("JITTER select:VR:DA var:jitter\nREMOVE select:VR:DT", "MODIFIED"),
+        ("JITTER select:VR:DA var:jitter", "UNMODIFIED"),  # DT stays as it is
+    ],
+)
+def test_dates_modified(lines: str, dates: str) -> None:
+    assert of(lines).dates == dates

@@ -1,0 +1,301 @@
+"""Filters decide as the recipe says, and never on luck."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pydicom
+import pytest
+from pydicom.data import get_testdata_file
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+
+from sendit.recipe.filters import Decision, FilterPlan, compile_filters
+from sendit.recipe.parse import read_recipe, read_text
+
+
+def plan(filters: str) -> FilterPlan:
+    return compile_filters(read_text(("f", f"FORMAT dicom\n{filters}\n%header\nREMOVE PatientID")))
+
+
+def values(**elements: str) -> dict[int, str | None]:
+    return {tag_for_keyword(keyword) or 0: value for keyword, value in elements.items()}
+
+
+def hits(lines: str, **elements: str) -> bool:
+    return plan(f"%filter blacklist\nLABEL x\n{lines}").decide(values(**elements)) is not None
+
+
+@pytest.mark.parametrize(
+    ("line", "elements", "expected"),
+    [
+        ("contains ManufacturerModelName light", {"ManufacturerModelName": "LightSpeed"}, True),
+        ("contains ManufacturerModelName ^speed", {"ManufacturerModelName": "LightSpeed"}, False),
+        ("contains Modality CT|MR", {"Modality": "MR"}, True),
+        ("contains ImageType ^SECONDARY$", {"ImageType": "DERIVED\\SECONDARY"}, True),
+        ("contains ImageType DERIVED.*AXIAL", {"ImageType": "DERIVED\\PRIMARY\\AXIAL"}, True),
+        ("contains Modality CT", {}, False),
+        ("notcontains Modality CT", {}, True),
+        ("notcontains Modality CT", {"Modality": "CT"}, False),
+        ("equals Modality ct", {"Modality": "CT "}, True),
+        ("equals Modality C", {"Modality": "CT"}, False),
+        ("equals ImageType primary", {"ImageType": "DERIVED\\PRIMARY"}, True),
+        ("equals Rows 512", {"Rows": "512"}, True),
+        ("equals Modality CT", {}, False),
+        ("notequals Modality CT", {}, True),
+        ("missing Manufacturer", {}, True),
+        ("missing Manufacturer", {"Manufacturer": ""}, False),
+        ("empty Manufacturer", {}, False),
+        ("empty Manufacturer", {"Manufacturer": " "}, True),
+        ("empty Rows", {"Rows": "0"}, False),
+        ("present Manufacturer", {"Manufacturer": ""}, True),
+        ("present Manufacturer", {}, False),
+    ],
+)
+def test_tests(line: str, elements: Mapping[str, str], expected: bool) -> None:
+    assert hits(line, **elements) is expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("NO", True), ("no ", True), ("UNKNOWN", False), ("NONE", False), ("", False)],
+)
+def test_no_is_not_found_in_unknown(value: str, expected: bool) -> None:
+    assert hits("contains BurnedInAnnotation No", BurnedInAnnotation=value) is expected
+    assert hits("notcontains BurnedInAnnotation No", BurnedInAnnotation=value) is not expected
+
+
+def test_an_expression_about_burned_in_annotation_stays_one() -> None:
+    assert hits("contains BurnedInAnnotation .", BurnedInAnnotation="UNKNOWN")
+    assert hits("contains BurnedInAnnotation YES|PARTIAL", BurnedInAnnotation="YES - ALL")
+
+
+def test_or_at_the_start_of_a_line_is_or() -> None:
+    # deid evaluates it as AND, so its "Burned In Annotation" rule practically never fires
+    lines = "contains ImageType SAVE\n+ contains Modality CT\n|| contains BurnedInAnnotation YES"
+    assert hits(lines, BurnedInAnnotation="YES")
+    assert hits(lines, ImageType="SAVE", Modality="CT")
+    assert not hits(lines, ImageType="SAVE", Modality="US")
+
+
+def test_lines_without_a_joiner_are_all_asked() -> None:
+    lines = "contains ImageType Secondary\ncontains Modality OT"
+    assert hits(lines, ImageType="SECONDARY", Modality="OT")
+    assert not hits(lines, ImageType="SECONDARY", Modality="CT")
+
+
+def test_a_line_is_evaluated_before_it_is_joined() -> None:
+    lines = "contains Modality CT\n+ contains ImageType LOCAL || contains SeriesDescription Scout"
+    assert not hits(lines, Modality="MR", SeriesDescription="Scout")
+    assert hits(lines, Modality="CT", SeriesDescription="Scout")
+
+
+def test_within_a_line_from_left_to_right() -> None:
+    lines = "present Rows || present Columns + present Modality"
+    assert not hits(lines, Rows="1")
+    assert hits(lines, Columns="1", Modality="CT")
+
+
+def test_values_belong_to_their_own_test() -> None:
+    # deid gives the second test of this line the first one's missing value
+    assert hits("missing Manufacturer || contains Modality CT", Manufacturer="x", Modality="CT")
+    assert not hits("missing Manufacturer || contains Modality CT", Manufacturer="x", Modality="M")
+
+
+LISTS = """
+%filter whitelist
+LABEL known
+contains ManufacturerModelName Known
+%filter graylist
+LABEL gray
+contains Modality CT
+coordinates 0,0,10,10
+%filter blacklist
+LABEL black
+contains ImageType SAVE
+%filter sites
+LABEL ours
+contains InstitutionName Ours
+"""
+
+
+@pytest.mark.parametrize(
+    ("elements", "reason"),
+    [
+        ({}, None),
+        ({"ManufacturerModelName": "Known"}, None),
+        ({"Modality": "CT"}, "graylist: gray"),
+        ({"Modality": "CT", "ManufacturerModelName": "Known"}, None),
+        ({"ImageType": "SAVE"}, "blacklist: black"),
+        ({"ImageType": "SAVE", "ManufacturerModelName": "Known"}, "blacklist: black"),
+        ({"InstitutionName": "Ours", "ManufacturerModelName": "Known"}, "sites: ours"),
+    ],
+)
+def test_black_wins_over_white_and_white_over_gray(
+    elements: Mapping[str, str], reason: str | None
+) -> None:
+    decision = plan(LISTS).decide(values(**elements))
+    assert (decision and decision.reason) == reason
+
+
+def test_a_rule_of_regions_alone_is_true_of_every_image() -> None:
+    assert plan("%filter graylist\nLABEL all of it\ncoordinates all").decide({}) is not None
+
+
+def test_a_plan_serves_any_number_of_images() -> None:
+    # deid caches the first image's boxes in the recipe
+    made = plan(
+        "%filter graylist\nLABEL us\npresent Rows\nkeepcoordinates from:ReferencedImageSequence"
+    )
+    first, second = made.decide(values(Rows="1")), made.decide(values(Rows="2"))
+    assert first == second
+    assert isinstance(first, Decision)
+    assert first.coordinates[0].source == 0x00081140
+
+
+def test_no_filters_let_everything_pass() -> None:
+    assert plan("").decide({}) is None
+    assert plan("").tags == ()
+
+
+# The default recipe -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def default() -> FilterPlan:
+    return compile_filters(read_recipe("default"))
+
+
+def header(data: Dataset, tags: tuple[int, ...]) -> dict[int, str | None]:
+    found: dict[int, str | None] = {}
+    for tag in tags:
+        if tag not in data:
+            found[tag] = None
+            continue
+        value = data[tag].value
+        several = isinstance(value, MultiValue)
+        found[tag] = "\\".join(map(str, value)) if several else "" if value is None else str(value)
+    return found
+
+
+def reason(made: FilterPlan, data: Dataset) -> str | None:
+    decision = made.decide(header(data, made.tags))
+    return decision and decision.reason
+
+
+def plain(**elements: str) -> Dataset:
+    data = Dataset()
+    data.Modality = "CT"
+    data.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+    data.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    data.PhotometricInterpretation = "MONOCHROME2"
+    data.SamplesPerPixel = 1
+    for keyword, value in elements.items():
+        setattr(data, keyword, value)
+    return data
+
+
+MR = {"Modality": "MR", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.4"}
+
+
+@pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small.dcm", "emri_small.dcm"])
+def test_real_images_pass(default: FilterPlan, name: str) -> None:
+    data = pydicom.dcmread(str(get_testdata_file(name)), stop_before_pixels=True)
+    assert reason(default, data) is None
+
+
+@pytest.mark.parametrize(
+    ("manufacturer", "model"),
+    [
+        ("GE MEDICAL SYSTEMS", "LightSpeed VCT"),
+        ("GE MEDICAL SYSTEMS", "Revolution CT"),
+        ("SIEMENS", "SOMATOM Definition AS+"),
+        ("SIEMENS", "Sensation 64"),
+        ("SIEMENS", "Skyra"),
+        ("Philips", "Ingenia"),
+        ("TOSHIBA", "Aquilion ONE"),
+        ("Canon Medical Systems", "Vantage"),
+    ],
+)
+@pytest.mark.parametrize("kind", [{}, MR])
+@pytest.mark.parametrize("annotation", [{}, {"BurnedInAnnotation": "NO"}])
+def test_any_makers_plain_image_passes(
+    default: FilterPlan,
+    manufacturer: str,
+    model: str,
+    kind: dict[str, str],
+    annotation: dict[str, str],
+) -> None:
+    data = plain(Manufacturer=manufacturer, ManufacturerModelName=model, **kind, **annotation)
+    assert reason(default, data) is None
+
+
+@pytest.mark.parametrize(
+    ("elements", "label"),
+    [
+        ({"Modality": "US"}, "Modality US"),
+        ({"Modality": "SR"}, "Modality SR"),
+        ({"Modality": "CR"}, "Modality CR"),
+        ({"Modality": "DOC"}, "Modality DOC"),
+        ({"Modality": "OT"}, "Modality OT"),
+        ({"Modality": "OCT"}, "other than CT and MR"),
+        ({"Modality": ""}, "other than CT and MR"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, "Secondary capture"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7.4"}, "Secondary capture"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.104.1"}, "other than a CT or MR image"),
+        ({"SOPClassUID": "1.3.12.2.1107.5.9.1", "Modality": "MR"}, "other than a CT or MR"),
+        ({"BurnedInAnnotation": "YES"}, "Burned in"),
+        ({"BurnedInAnnotation": "UNKNOWN"}, "Burned in"),
+        ({"BurnedInAnnotation": ""}, "Burned in"),
+        ({"RecognizableVisualFeatures": "YES"}, "Recognizable"),
+        ({"ImageType": ""}, "No image type"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]}, "Screen save"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "OTHER", "CT_SOM5 PROT"]}, "Screen save"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "DOSE_INFO"]}, "Screen save"),
+        ({"SeriesDescription": "Dose Report"}, "series description"),
+        ({"SeriesDescription": "Patient Protocol"}, "series description"),
+        ({"PhotometricInterpretation": "RGB"}, "Colour"),
+        ({"SamplesPerPixel": 3}, "Colour"),
+        ({"SecondaryCaptureDeviceManufacturer": "Acme"}, "Captured"),
+        (
+            {
+                "ManufacturerModelName": "LightSpeed VCT",
+                "ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"],
+            },
+            "graylist: LightSpeed VCT localizer",
+        ),
+        ({"Manufacturer": "GE", "CommentsOnRadiationDose": "Total DLP"}, "GE dose report"),
+    ],
+)
+def test_what_may_show_a_patient_is_filtered(
+    default: FilterPlan, elements: dict[str, str], label: str
+) -> None:
+    assert label in (reason(default, plain(**elements)) or "")
+
+
+def test_an_object_without_a_modality_or_an_image_type_is_filtered(default: FilterPlan) -> None:
+    for keyword, label in (("Modality", "other than"), ("ImageType", "No image type")):
+        data = plain()
+        delattr(data, keyword)
+        assert label in (reason(default, data) or "")
+
+
+def test_every_real_ultrasound_image_is_filtered(default: FilterPlan) -> None:
+    # deid's own rules let 14 of these files go, one showing a hospital's name
+    import data_store
+    import deid_data
+
+    folders = [Path(pydicom.__file__).parent / "data" / "test_files"]
+    folders += [Path(module.__path__[0]) for module in (data_store, deid_data)]
+    seen = 0
+    for path in sorted(p for folder in folders for p in folder.rglob("*") if p.is_file()):
+        try:
+            data = pydicom.dcmread(path, stop_before_pixels=True)
+        except (pydicom.errors.InvalidDicomError, OSError, EOFError, ValueError):
+            continue
+        if data.get("Modality") not in ("CT", "MR"):
+            assert reason(default, data), path.name
+            seen += 1
+    assert seen > 50

@@ -1,0 +1,151 @@
+"""Rules that would fail open, contradict one another, or write what is not valid."""
+
+from __future__ import annotations
+
+import pytest
+
+from sendit.recipe.parse import RecipeError, read_text
+from tests.recipe.test_parse import HEAD
+
+
+def problems(*files: str) -> list[str]:
+    """Return the problems of recipes that consist of header lines."""
+    named = [(f"{index}.deid", HEAD + text) for index, text in enumerate(files, 1)]
+    try:
+        read_text(*named)
+    except RecipeError as error:
+        return [str(problem) for problem in error.problems]
+    return []
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        # lists
+        ("REMOVE fields:people", "there is no %fields people"),
+        ("REMOVE values:people\n%values peple\nFIELD PatientName", "did you mean values:peple?"),
+        ("REMOVE PatientID\n%fields people\nFIELD PatientName", "used by no rule"),
+        ("REMOVE fields:p\n%fields p\nFIELD contains:Nowhere", "fits no attribute"),
+        # what is named
+        ("REMOVE contains:Nowhere", "fits no attribute"),
+        ("ADD contains:Name x", "ADD needs one attribute"),
+        ('ADD (0033,"MITRA",1E) x', "ADD needs one attribute"),
+        ("ADD (0033,101E) x", "without its creator"),
+        ("KEEP MediaStorageSOPInstanceUID", "written anew"),
+        ("ADD SourceApplicationEntityTitle X", "written anew"),
+        ("BLANK PixelData", "destroy the image"),
+        ("BLANK (0010,0000)", "computed"),
+        # values
+        ("REPLACE StudyDate yesterday", "no valid value for StudyDate (DA)"),
+        ("REPLACE StudyDate var:entity_id", "no valid value for StudyDate"),
+        ("REPLACE PatientSex func:remap_uid", "no valid value for PatientSex"),
+        ("REPLACE StudyInstanceUID deid_func:basic_uuid", "no valid value"),
+        ("REPLACE Rows many", "no valid value for Rows (US)"),
+        ("REPLACE PatientID " + "x" * 65, "no valid value for PatientID"),
+        ("REPLACE RequestAttributesSequence none", "no valid value"),
+        ("REPLACE contains:UID func:remap_uid", "select:VR:UI"),
+        ("REPLACE contains:Patient ANON", "more narrowly"),
+        # dates
+        ("JITTER StudyDate soon", "whole number of days"),
+        ("JITTER StudyDate var:entity_id", "whole number of days"),
+        ("JITTER StudyDate func:dummy", "belongs to"),
+        ("JITTER StudyDate 99999", "more than a century"),
+        ("JITTER StudyTime var:jitter", "write KEEP"),
+        ("JITTER PatientName var:jitter", "PatientName is none (PN)"),
+        ("JITTER contains:Study var:jitter", "select:VR:DA"),
+        ("JITTER endswith:Date var:jitter\nJITTER StudyDate var:jitter", "is jittered on line 3"),
+        ("JITTER endswith:Date 5\nJITTER startswith:Study(Date) 5", "is jittered on line 3"),
+        (
+            "REPLACE PatientBirthDate var:entity_timestamp\nJITTER endswith:Date var:jitter",
+            "is set by REPLACE on line 3",
+        ),
+        ("ADD StudyDate var:item_timestamp\nJITTER StudyDate var:jitter", "is set by ADD"),
+        # contradictions
+        ("KEEP PatientID\nREMOVE PatientID", "contradicts KEEP on line 3"),
+        ("REMOVE PatientID\nKEEP (0010,0020)", "contradicts REMOVE on line 3"),
+        ("KEEP PatientID\nADD PatientID var:entity_id", "contradicts KEEP"),
+        ("REMOVE PatientID\nBLANK PatientID", "contradicts REMOVE"),
+        ("ADD PatientID a\nADD PatientID b", "contradicts ADD"),
+        ("KEEP contains:Patient\nREMOVE PatientName", "undone by KEEP on line 3"),
+        ("REMOVE PatientName\nKEEP ALL", "undone by KEEP on line 4"),
+        ("KEEP fields:f\nBLANK PatientID\n%fields f\nFIELD startswith:Patient", "undone by KEEP"),
+        # what must not go
+        ("REMOVE SOPInstanceUID", "every object needs"),
+        ("REMOVE ALL", "write KEEP SOPClassUID"),
+        ("BLANK endswith:UID", "every object needs"),
+        ("REPLACE select:VR:UI deid_func:pydicom_uuid", "another kind"),
+        ("REPLACE SOPInstanceUID 1.2.3", "the same in every object"),
+    ],
+)
+def test_one_mistake(lines: str, expected: str) -> None:
+    assert any(expected in found for found in problems(lines)), problems(lines)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "JITTER endswith:Date var:jitter",
+        "JITTER startswith:Treatment(Date|Time)$ var:jitter",  # a TM is left as it is
+        "JITTER select:VR:DT var:jitter\nJITTER select:VR:DA -5",
+        "JITTER endswith:Date 5\nREPLACE PatientBirthDate var:entity_timestamp",
+        "REMOVE endswith:Date\nJITTER StudyDate var:jitter",
+        "REMOVE PatientID\nADD PatientID var:entity_id",
+        "REPLACE PatientID var:entity_id\nADD PatientID var:entity_id",
+        "REMOVE PatientID\nREMOVE PatientID",
+        "REMOVE startswith:Patient\nKEEP PatientSex",
+        "REMOVE ALL\nKEEP SOPClassUID\nREPLACE SOPInstanceUID func:remap_uid\n"
+        "REPLACE StudyInstanceUID func:remap_uid\nREPLACE SeriesInstanceUID func:remap_uid",
+        "REPLACE select:VR:UI func:remap_uid",
+        "REPLACE select:VR:DA 19000101",
+        "REPLACE ImageType DERIVED\\SECONDARY",
+        "REPLACE PixelSpacing 0.5\\0.5",
+        "REPLACE SelectorFDValue 1.5",
+        "REMOVE MediaStorageSOPInstanceUID",
+        "REMOVE PixelData",
+        "REMOVE contains:^\\([0-9a-f]{3}[13579bdf],",
+        r'REMOVE contains:0033,"MITRA",1E',
+    ],
+)
+def test_good_rules(lines: str) -> None:
+    assert problems(lines) == []
+
+
+def test_a_later_recipe_may_override_an_earlier_one() -> None:
+    assert problems("REMOVE PatientSex\nADD PatientID a", "KEEP PatientSex\nADD PatientID b") == []
+    assert problems("REMOVE PatientSex", "REPLACE PatientSex O") == []
+
+
+def test_but_not_when_the_earlier_one_keeps_it() -> None:
+    # KEEP wins over everything: the later REMOVE would do nothing
+    assert "2.deid:3" in problems("KEEP PatientSex", "REMOVE PatientSex")[0]
+    assert "2.deid:3" in problems("KEEP startswith:Patient", "REMOVE PatientSex")[0]
+
+
+def test_a_later_keep_by_pattern_is_an_override_too() -> None:
+    assert problems("REMOVE PatientSex", "KEEP contains:PatientSex") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("blacklst", "did you mean blacklist?"),
+        ("Blacklist", "write %filter blacklist"),
+        ("whitelists", "did you mean whitelist?"),
+    ],
+)
+def test_a_misspelt_filter_list(name: str, expected: str) -> None:
+    text = f"REMOVE PatientID\n%filter {name}\nLABEL a\npresent Modality"
+    assert any(expected in found for found in problems(text))
+
+
+def test_deids_own_default_recipe_does_not_pass() -> None:
+    from pathlib import Path
+
+    import deid
+
+    text = (Path(deid.__file__).parent / "data" / "deid.dicom").read_text()
+    with pytest.raises(RecipeError) as caught:
+        read_text(("deid.dicom", text))
+    found = "\n".join(map(str, caught.value.problems))
+    for misspelt in ("Manfacturer", "PatientsName", "jitter is not"):
+        assert misspelt in found

@@ -1,0 +1,362 @@
+"""deid's grammar, read strictly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sendit.errors import Misconfigured
+from sendit.recipe.model import (
+    Action,
+    FieldsSelector,
+    Function,
+    HeaderRule,
+    Joiner,
+    Literal,
+    Match,
+    PatternSelector,
+    PrivateSelector,
+    Recipe,
+    Region,
+    TagSelector,
+    ValuesSelector,
+    Variable,
+)
+from sendit.recipe.parse import RecipeError, bundled_names, read_recipe, read_text
+
+HEAD = "FORMAT dicom\n%header\n"
+
+
+def read(text: str) -> Recipe:
+    return read_text(("mine.deid", text))
+
+
+def rule(line: str, more: str = "") -> HeaderRule:
+    return read(f"{HEAD}{line}\n{more}").header[0]
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(RecipeError) as caught:
+        read(text)
+    return [str(problem) for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["PatientID", "patientid", "(0010,0020)", "(0010, 0020)", "( 0010 ,0020 )", "00100020"],
+)
+def test_an_attribute_goes_by_keyword_or_tag(name: str) -> None:
+    assert rule(f"REMOVE {name}").selector == TagSelector(0x00100020)
+
+
+@pytest.mark.parametrize(
+    ("line", "selector"),
+    [
+        ("REMOVE ALL\nKEEP select:VR:UI", PatternSelector(Match.ALL)),
+        ("REMOVE allfields\nKEEP select:VR:UI", PatternSelector(Match.ALL)),
+        ("REMOVE contains:Physician", PatternSelector(Match.CONTAINS, "Physician")),
+        ("REMOVE startswith:Patient", PatternSelector(Match.STARTSWITH, "Patient")),
+        ("REMOVE EndsWith:Date", PatternSelector(Match.ENDSWITH, "Date")),
+        ("BLANK except:UID|Class", PatternSelector(Match.EXCEPT, "UID|Class")),
+        ("REMOVE select:vr:pn", PatternSelector(Match.SELECT, "VR:PN")),
+        ("REMOVE select:group:0x10", PatternSelector(Match.SELECT, "GROUP:0010")),
+        (
+            'KEEP (0033,"MITRA OBJECT UTF8 #1: x",1e)',
+            PrivateSelector(0x33, "MITRA OBJECT UTF8 #1: x", 0x1E),
+        ),
+        ('KEEP 0033,"MITRA",1E', PrivateSelector(0x33, "MITRA", 0x1E)),
+        ("REMOVE OverlayData", PatternSelector(Match.CONTAINS, r"^\(60[0-9a-f][0-9a-f],3000\)$")),
+    ],
+)
+def test_ways_to_name_fields(line: str, selector: object) -> None:
+    assert rule(line).selector == selector
+
+
+def test_lists_of_fields_and_values() -> None:
+    recipe = read(
+        f"{HEAD}REMOVE fields:people\nREPLACE values:names var:entity_id\n"
+        "%fields people\nFIELD contains:Physician\nFIELD PatientName\n"
+        '%values names\nFIELD PatientID\nSPLIT PatientName by="^";minlength=4\n'
+    )
+    assert [r.selector for r in recipe.header] == [
+        FieldsSelector("people"),
+        ValuesSelector("names"),
+    ]
+    assert [e.selector for e in recipe.fields["people"]][1] == TagSelector(0x00100010)
+    entry = recipe.values["names"][1]
+    assert (entry.split_by, entry.minimum_length) == ("^", 4)
+    assert recipe.values["names"][0].split_by is None
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("YES", Literal("YES")),
+        ("a  b", Literal("a b")),
+        ("var:entity_id", Variable("entity_id")),
+        ("func:dummy", Function("dummy")),
+    ],
+)
+def test_values(text: str, value: object) -> None:
+    assert rule(f"REPLACE PatientComments {text}").value == value
+
+
+def test_a_built_in_function_takes_arguments() -> None:
+    line = "REPLACE StudyInstanceUID deid_func:dicom_uuid org_root=1.2.3"
+    assert rule(line).value == Function("dicom_uuid", (("org_root", "1.2.3"),))
+
+
+@pytest.mark.parametrize(
+    ("line", "action", "value"),
+    [
+        ("REMOVE PatientID # gone", Action.REMOVE, None),
+        ("REMOVE PatientID#gone", Action.REMOVE, None),
+        ("KEEP PatientID # var:nothing", Action.KEEP, None),
+        ("REPLACE PatientID var:entity_id # code", Action.REPLACE, Variable("entity_id")),
+        ("JITTER StudyDate var:jitter#days", Action.JITTER, Variable("jitter")),
+    ],
+)
+def test_a_comment_is_a_comment(line: str, action: Action, value: object) -> None:
+    read_rule = rule(line)
+    assert (read_rule.action, read_rule.value) == (action, value)
+
+
+def test_a_comment_may_follow_a_filter_a_section_and_a_label() -> None:
+    recipe = read(
+        "FORMAT dicom # ours\n%filter blacklist # no\n# all\nLABEL Burned in # said CTP\n"
+        "  contains BurnedInAnnotation YES # really\n  coordinates 0,0,10,10 # top\n"
+        "%header # now\nREMOVE PatientID\n"
+    )
+    found = recipe.filters[0].rules[0]
+    assert found.label == "Burned in"
+    assert found.lines[0].conditions[0].text == "YES"
+    assert found.regions == (Region(keep=False, box=(0, 0, 10, 10)),)
+
+
+def test_filters_keep_their_lines() -> None:
+    recipe = read(
+        "FORMAT dicom\n%filter graylist\nLABEL One\n"
+        "missing Manufacturer || empty (0008,0070)\n"
+        "+ contains ImageType DERIVED+SECONDARY+SCREEN SAVE\n"
+        "|| equals 0x00280010 512 + notcontains Modality CT|MR\n"
+        "ctpcoordinates 10,20,30,40\nkeepcoordinates from:SequenceOfUltrasoundRegions\n"
+        "coordinates all\n%header\nREMOVE PatientID\n"
+    )
+    found = recipe.filters[0].rules[0]
+    assert [
+        (line.joiner, [(c.joiner, c.operator, c.tag, c.text) for c in line.conditions])
+        for line in found.lines
+    ] == [
+        (
+            Joiner.AND,
+            [
+                (Joiner.AND, "missing", 0x00080070, ""),
+                (Joiner.OR, "empty", 0x00080070, ""),
+            ],
+        ),
+        (Joiner.AND, [(Joiner.AND, "contains", 0x00080008, "DERIVED+SECONDARY+SCREEN SAVE")]),
+        (
+            Joiner.OR,
+            [
+                (Joiner.AND, "equals", 0x00280010, "512"),
+                (Joiner.AND, "notcontains", 0x00080060, "CT|MR"),
+            ],
+        ),
+    ]
+    assert found.regions == (
+        Region(keep=False, box=(10, 20, 40, 60)),
+        Region(keep=True, source=0x00186011),
+        Region(keep=False),
+    )
+
+
+def test_recipes_are_combined_in_order_and_nothing_is_dropped() -> None:
+    one = (
+        "FORMAT dicom\n%filter blacklist\nLABEL a\npresent Modality\n%fields f\nFIELD PatientID\n"
+        "%header\nREMOVE fields:f\n"
+    )
+    two = (
+        "FORMAT dicom\n%filter blacklist\nLABEL b\npresent Modality\n%fields f\nFIELD StudyID\n"
+        "%labels\nADD site here and there\n%header\nBLANK StudyID\n"
+    )
+    recipe = read_text(("one", one), ("two", two))
+    assert [r.action for r in recipe.header] == [Action.REMOVE, Action.BLANK]
+    assert [r.label for r in recipe.filters[0].rules] == ["a", "b"]
+    assert len(recipe.fields["f"]) == 2
+    assert recipe.labels == (("site", "here and there"),)
+    assert recipe.files == ("one", "two")
+    assert recipe.digest != read_text(("two", two), ("one", one)).digest
+
+
+def test_the_digest_is_of_what_is_said() -> None:
+    plain = read(f"{HEAD}REMOVE PatientID\n")
+    spaced = read(f"# ours\r\n{HEAD}\r\n  REMOVE   PatientID   # gone\r\n")
+    assert plain.digest == spaced.digest
+    assert plain.digest != read(f"{HEAD}BLANK PatientID\n").digest
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("remove PatientID", "write REMOVE"),
+        ("REMVE PatientID", "did you mean REMOVE?"),
+        ("REMOVE PatientsName", "did you mean"),
+        ("REMOVE", "names no field"),
+        ("REMOVE (0010,9999)", "not an attribute of DICOM"),
+        ("REMOVE PatientID yes", "nothing else"),
+        ("REMOVE ALL func:is_private", "conditions"),
+        ("KEEP PatientID maybe", "nothing else"),
+        ("ADD PatientID", "has no value"),
+        ("REPLACE PatientID var:", "names nothing"),
+        ("REPLACE PatientID var:entity", "did you mean entity_id?"),
+        ("REPLACE PatientID var:entity_id more", "followed by more text"),
+        ("REPLACE PatientID var: entity_id", None),
+        ("REPLACE PatientID Var:entity_id", "lower case"),
+        ("REPLACE PatientID func:remap", "not a known function"),
+        ("REPLACE StudyInstanceUID func:pydicom_uuid", "deid_func:pydicom_uuid"),
+        ("REPLACE StudyInstanceUID deid_func:pydicom_uuid prefix", "not key=value"),
+        ("REPLACE StudyInstanceUID deid_func:pydicom_uuid prefx=1.2.", "did you mean prefix?"),
+        ("REPLACE StudyInstanceUID deid_func:pydicom_uuid prefix=a.b", "root of a UID"),
+        (
+            "REPLACE StudyInstanceUID deid_func:pydicom_uuid stable_remapping=false",
+            "same or a random UID",
+        ),
+        ("REPLACE StudyDate deid_func:jitter days=soon", "whole number"),
+        ("ADD StudyDate deid_func:jitter days=3", "belongs to REPLACE"),
+        ("REMOVE contians:Name", "did you mean contains?"),
+        ("REMOVE contains:", "no text"),
+        ("REMOVE contains:(", "not a regular expression"),
+        ("REMOVE select:VR:ZZ", "not a value representation"),
+        ("REMOVE select:group:xyz", "not a group"),
+        ("REMOVE select:name:x", "unknown"),
+        ("REMOVE RequestAttributesSequence__AccessionNumber", "every nesting level"),
+        ('KEEP (0033,"MITRA,1E)', "no partner"),
+        ('KEEP (0032,"MITRA",1E)', "odd"),
+        ("REMOVE \x00PatientID", "control characters"),
+    ],
+)
+def test_what_deid_would_skip_is_an_error_with_its_line(line: str, expected: str | None) -> None:
+    if expected is None:
+        assert rule(line).value == Variable("entity_id")
+        return
+    found = problems(f"{HEAD}REMOVE StudyID\n{line}\n")
+    assert len(found) == 1
+    assert found[0].startswith("mine.deid:4: ")
+    assert expected in found[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "mine.deid:1: the recipe is empty"),
+        ("# nothing\n\n", "mine.deid:1: the recipe is empty"),
+        ("%header\nREMOVE PatientID\n", "begin with: FORMAT dicom"),
+        ("FORMAT nifti\n%header\nREMOVE PatientID\n", "mine.deid:1: format nifti"),
+        ("FORMAT dicom\nREMOVE PatientID\n", "mine.deid:2: REMOVE stands before any section"),
+        ("FORMAT dicom\n%haeder\nREMOVE PatientID\n", "did you mean %header?"),
+        ("FORMAT dicom\n%header x\nREMOVE PatientID\n", "takes no name"),
+        ("FORMAT dicom\n%filter\n%header\nREMOVE PatientID\n", "%filter has no name"),
+        ("FORMAT dicom\n%filter blacklist\nLABEL x\npresent Modality\n", "no %header section"),
+        (f"{HEAD}REMOVE PatientID\n%fields a\nSPLIT PatientID\n", "SPLIT is not for %fields"),
+        (f"{HEAD}REMOVE PatientID\n%fields a\nfield PatientID\n", "write FIELD"),
+        (f"{HEAD}REMOVE fields:a\n%fields a\n", "%fields a is empty"),
+        (f"{HEAD}REMOVE PatientID\n%values a\nSPLIT PatientID min=3\n", "SPLIT has no min"),
+        (f"{HEAD}REMOVE PatientID\n%values a\nSPLIT PatientID minlength=0\n", "above 0"),
+        (f"{HEAD}REMOVE PatientID\n%labels\nREMOVE x\n", "ADD NAME VALUE"),
+    ],
+)
+def test_sections(text: str, expected: str) -> None:
+    assert any(expected in found for found in problems(text))
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("contains Modality CT", "before any LABEL"),
+        ("LABEL\ncontains Modality CT", "LABEL has no text"),
+        ("LABEL x", "has no test"),
+        ("LABEL x\nconatins Modality CT", "did you mean contains?"),
+        ("LABEL x\ncontains Manfacturer ADAC", "did you mean Manufacturer"),
+        ("LABEL x\ncontains Modality", "needs a value"),
+        ("LABEL x\ncontains", "needs a field"),
+        ("LABEL x\nmissing Modality CT", "nothing else"),
+        ("LABEL x\ncontains Modality (", "not a regular expression"),
+        ("LABEL x\n&& contains Modality CT", "not a test"),
+        ("LABEL x\ncoordinates 1,2,3", "not a region"),
+        ("LABEL x\ncoordinates 5,5,5,9", "empty region"),
+        ("LABEL x\nkeepcoordinates from:Nowhere", "not a DICOM keyword"),
+        ("LABEL x\npresent Modality\nREMOVE PatientID", "belongs in %header"),
+    ],
+)
+def test_filter_mistakes(lines: str, expected: str) -> None:
+    found = problems(f"FORMAT dicom\n%filter blacklist\n{lines}\n%header\nREMOVE PatientID\n")
+    assert any(expected in text for text in found)
+
+
+def test_every_problem_is_told_at_once_in_order() -> None:
+    found = problems(f"{HEAD}remove PatientID\nREMOVE Patient\nADD StudyID\nREMOVE StudyID x\n")
+    assert [text.split(" ")[0] for text in found] == [f"mine.deid:{n}:" for n in (3, 4, 5, 6)]
+
+
+def test_the_error_is_for_a_person_to_mend() -> None:
+    with pytest.raises(Misconfigured, match=r"2 problems; no image was read\n  mine.deid:3: "):
+        read(f"{HEAD}remove PatientID\nREMOVE Patient\n")
+
+
+@pytest.mark.parametrize("name", bundled_names())
+def test_bundled_recipes_are_good(name: str) -> None:
+    assert read_recipe(name).header
+
+
+@pytest.mark.parametrize("name", ["nowhere", "./mine.deid", "", "../default", "default.deid"])
+def test_only_bundled_names_and_absolute_paths(name: str) -> None:
+    with pytest.raises(RecipeError, match="not an absolute path"):
+        read_recipe(name)
+
+
+def test_a_folder_of_the_name_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # deid reads ./dicom instead of its own recipe of that name
+    (tmp_path / "default").mkdir()
+    (tmp_path / "default" / "deid.x").write_text("FORMAT dicom\n%header\nKEEP PatientID\n")
+    here = read_recipe("default").digest
+    monkeypatch.chdir(tmp_path)
+    assert read_recipe("default").digest == here
+
+
+def test_paths(tmp_path: Path) -> None:
+    path = tmp_path / "mine.deid"
+    path.write_bytes(b"\xef\xbb\xbf" + f"{HEAD}REMOVE PatientID\n".encode())
+    assert len(read_recipe(str(path)).header) == 1
+    combined = read_recipe("default", str(path.rename(tmp_path / "x")))
+    assert combined.header[-1].position.file == str(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "no such file"),
+        (b"\xff\xfeF\0", "not UTF-8"),
+        (b"#" * (5 << 20), "too large"),
+        (b"", "empty"),
+    ],
+)
+def test_bad_files(tmp_path: Path, content: bytes | None, expected: str) -> None:
+    path = tmp_path / "mine.deid"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(RecipeError, match=expected):
+        read_recipe(str(path))
+    with pytest.raises(RecipeError, match=r"no such file|cannot be read"):
+        read_recipe(str(path) + "\0")
+    with pytest.raises(RecipeError, match="no such file"):
+        read_recipe(str(tmp_path))
+
+
+def test_one_recipe_twice_is_a_mistake() -> None:
+    with pytest.raises(RecipeError, match="named twice"):
+        read_recipe("default", "default")
+    with pytest.raises(RecipeError, match="no recipe is named"):
+        read_recipe()
