@@ -14,8 +14,9 @@ from hypothesis import settings
 from sendit.keys import Keys
 from sendit.ledger import Ledger
 from tests.dasher_standin import dasher
+from tests.emulators import bigquery_client, bucket, emulators, storage_client
 
-__all__ = ["dasher"]
+__all__ = ["bigquery_client", "bucket", "dasher", "emulators", "storage_client"]
 
 # A machine that is busy with something else is no fault of the code.
 settings.register_profile("sendit", deadline=None)

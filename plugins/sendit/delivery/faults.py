@@ -67,7 +67,7 @@ def asking(service: str, thing: str, setting: str, role: str) -> Iterator[None]:
             f"{service} has no {thing}: create it, or correct {setting}, then clear the task"
         ) from None
     except api.GoogleAPICallError as error:
-        raise RetryLater(f"{service} answered {error.code or 'an error'} for {thing}") from None
+        raise RetryLater(f"{service} answered {_code(error)} for {thing}") from None
     except (storage.DataCorruption, storage.InvalidResponse):
         raise RetryLater(f"{service}: the transfer to {thing} was spoiled on the way") from None
     except (
@@ -78,3 +78,11 @@ def asking(service: str, thing: str, setting: str, role: str) -> Iterator[None]:
         TimeoutError,
     ) as error:
         raise RetryLater(f"{service} does not answer ({type(error).__name__}); {thing}") from None
+
+
+def _code(error: api.GoogleAPICallError) -> str:
+    """Return an answer's code and its reason word; its text may quote a row."""
+    code = str(int(error.code)) if error.code else "an error"
+    reasons = {str(each.get("reason")) for each in error.errors if isinstance(each, dict)}
+    words = sorted(reason for reason in reasons if reason.isalpha())
+    return f"{code} ({', '.join(words)})" if words else code

@@ -153,12 +153,12 @@ def check_row(row: Mapping[str, Any]) -> None:
     for column in COLUMNS:
         if column.name not in row:
             raise ValueError(f"{column.name} is missing")
-        value: Any = row[column.name]
+        value = row[column.name]
         if value is None:
             if column.mode == "REQUIRED":
                 raise ValueError(f"{column.name} is empty")
             continue
-        if type(value) is not _PYTHON[column.type]:
+        if not _has_type(value, column):
             raise ValueError(f"{column.name} is no {column.type}")
         if column.type == "INTEGER" and not -(2**63) <= value < 2**63:
             raise ValueError(f"{column.name} does not fit 64 bits")
@@ -166,6 +166,10 @@ def check_row(row: Mapping[str, Any]) -> None:
             raise ValueError(f"{column.name} is not valid Unicode")
         if column.type == "TIMESTAMP" and not _is_timestamp(value):
             raise ValueError(f"{column.name} is no time with an offset")
+
+
+def _has_type(value: Any, column: Column) -> bool:
+    return type(value) is _PYTHON[column.type]  # a bool is no INTEGER
 
 
 def _is_unicode(text: str) -> bool:

@@ -1,0 +1,204 @@
+"""One lane's work: archives into the bucket, their rows into a file, and the proof at the end.
+
+Between the two stand the provider's operators (stage, load, merge; see `sendit.tasks.upload`).
+The ledger is asked at every step what is still to do, so that each step may run again at any
+moment: what is delivered already is left alone, what another run took over is not touched.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.cloud import bigquery, storage
+
+from sendit.batch import Status
+from sendit.delivery import objects, table
+from sendit.delivery.lanes import Lane
+from sendit.delivery.names import Stage, dataset_name
+from sendit.delivery.rows import row_of, write_rows
+from sendit.errors import FailBatch, RetryLater, SenditError
+from sendit.ledger import Batch, Delivery, Ledger
+from sendit.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+#: Stages of the ledger's errors that delivery may take back: its own, and the report's, which
+#: marks what a killed task left behind.
+OWN_FAILURES = ("upload task", "run task")
+
+#: What went wrong, by batch.
+Failures = dict[str, SenditError]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A batch whose archive is ready and which is not DONE yet."""
+
+    batch: Batch
+    delivery: Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class LaneWork:
+    """What a lane of a run works with.
+
+    Parameters
+    ----------
+    ledger
+        The ledger.
+    root
+        The working folder, shared by all workers.
+    run_id
+        Airflow's run.
+    lane
+        The lane's number and its batches' ids.
+    """
+
+    ledger: Ledger
+    root: Path
+    run_id: str
+    lane: Lane
+
+    @property
+    def stage(self) -> Stage:
+        """Names of what the lane puts down on its way."""
+        return Stage.of(self.run_id, self.lane["lane"])
+
+    @property
+    def rows_file(self) -> Path:
+        """The lane's rows, as a file."""
+        return self.root / self.stage.file
+
+    def waiting(self) -> list[Waiting]:
+        """Return this run's batches of the lane that have an archive and are not DONE."""
+        found = []
+        for batch_id in self.lane["batches"]:
+            batch = self.ledger.batch(batch_id)
+            delivery = self.ledger.delivery(batch_id)
+            if batch.run_id == self.run_id and delivery is not None and _is_ready(batch):
+                found.append(Waiting(batch, delivery))
+        return found
+
+    def stored(self) -> list[Waiting]:
+        """Return those of ``waiting`` whose archive is in the bucket."""
+        return [each for each in self.waiting() if each.delivery.generation is not None]
+
+
+def _is_ready(batch: Batch) -> bool:
+    if batch.status is Status.ERROR:
+        failed = {error["stage"] for error in batch.errors if error["stage"].endswith(" task")}
+        return failed <= set(OWN_FAILURES)
+    return batch.status is Status.DONEPROCESSING
+
+
+def deliver_archives(work: LaneWork, client: storage.Client) -> Failures:
+    """Bring every archive of the lane into the bucket, and write down where it is.
+
+    One that cannot be delivered stops no other.
+
+    Returns
+    -------
+    Failures
+        By batch: `FailBatch`, or `RetryLater` when another try may succeed.
+
+    Raises
+    ------
+    Misconfigured
+        Nothing can be delivered: bucket, permission or credentials.
+    """
+    failures: Failures = {}
+    for each in work.waiting():
+        batch_id = each.batch.id
+        try:
+            there = objects.deliver(client, each.delivery, Workspace(work.root, batch_id).archive)
+        except (FailBatch, RetryLater) as error:
+            logger.warning("batch %s: %s", batch_id, error)
+            failures[batch_id] = error
+            continue
+        work.ledger.put_stored(batch_id, there.stored)
+        logger.info("batch %s: its archive is in the bucket, %d bytes", batch_id, there.size)
+    return failures
+
+
+def write_lane(work: LaneWork) -> Failures:
+    """Write the rows of the archives that are in the bucket into the lane's file.
+
+    A batch whose row cannot be made fails and stops no other.
+    """
+    failures: Failures = {}
+    rows = []
+    for each in work.stored():
+        try:
+            header = Workspace(work.root, each.batch.id).read("result.json")["header"]
+            rows.append(row_of(each.delivery, header))
+        except FailBatch as error:
+            logger.warning("batch %s: %s", each.batch.id, error)
+            failures[each.batch.id] = error
+    write_rows(work.rows_file, rows)
+    logger.info("lane %d: %d rows", work.lane["lane"], len(rows))
+    return failures
+
+
+def confirm(
+    work: LaneWork, storage_client: storage.Client, bigquery_client: bigquery.Client
+) -> Failures:
+    """Read object and row of every batch back, and call those DONE where both agree.
+
+    Returns
+    -------
+    Failures
+        The batches that are not delivered, and why.
+    """
+    failures: Failures = {}
+    waiting = work.waiting()
+    rows: dict[str, dict[str, list[table.HeldRow]]] = {}
+    for each in waiting:
+        batch_id, delivery = each.batch.id, each.delivery
+        if delivery.generation is None:
+            failures[batch_id] = FailBatch(_why(each.batch) or "its archive is not in the bucket")
+            continue
+        dataset = dataset_name(each.batch.collection)
+        if dataset not in rows:
+            names = [other.delivery.object for other in waiting]
+            rows[dataset] = table.held_rows(bigquery_client, dataset, delivery.bucket, names)
+        held = rows[dataset].get(delivery.object, [])
+        there = objects.find(storage_client, delivery.bucket, delivery.object)
+        if there is None or there.generation != delivery.generation or not there.holds(delivery):
+            failures[batch_id] = FailBatch("its object in the bucket is not the one delivered")
+        elif len(held) != 1 or not held[0].describes(delivery):
+            failures[batch_id] = FailBatch(
+                _why(each.batch) or f"{len(held)} rows in BigQuery describe its archive, not 1"
+            )
+        else:
+            work.ledger.put_rows(batch_id, 1)
+            for stage in OWN_FAILURES:
+                work.ledger.record(batch_id, errors=[], stage=stage)
+            work.ledger.record(batch_id, status=Status.DONE)
+            logger.info("batch %s: delivered", batch_id)
+    return failures
+
+
+def _why(batch: Batch) -> str | None:
+    reasons = [error["reason"] for error in batch.errors if error["stage"] in OWN_FAILURES]
+    return reasons[-1] if reasons else None
+
+
+def drop_stage(
+    work: LaneWork, storage_client: storage.Client, bigquery_client: bigquery.Client
+) -> None:
+    """Remove the lane's file, object and table; gone already is fine."""
+    for bucket, collection in sorted(_places(work)):
+        table.drop_table(bigquery_client, dataset_name(collection), work.stage.table)
+        objects.remove(storage_client, bucket, work.stage.object)
+    work.rows_file.unlink(missing_ok=True)
+
+
+def _places(work: LaneWork) -> set[tuple[str, str]]:
+    places = set()
+    for batch_id in work.lane["batches"]:
+        batch, delivery = work.ledger.batch(batch_id), work.ledger.delivery(batch_id)
+        if delivery is not None and batch.run_id == work.run_id:
+            places.add((delivery.bucket, batch.collection))
+    return places

@@ -1,0 +1,130 @@
+"""The provider's Google operators, imported when their task runs and not before.
+
+Importing them costs 1.5 CPU seconds, which every task of the DAG would pay, and every parse
+of its file, if they stood at its top (docs/decisions/0003-google-operators.md). The operator
+that runs, and that Airflow's UI names, is the provider's own, unmodified.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowNotFoundException
+
+from sendit.errors import Misconfigured
+from sendit.tasks.guard import guarded
+from sendit.tasks.site import ledger, settings
+
+if TYPE_CHECKING:
+    from google.cloud import bigquery, storage
+
+    from sendit.delivery.lanes import Lane
+    from sendit.delivery.upload import LaneWork
+
+logger = logging.getLogger(__name__)
+
+
+class GoogleOperator(BaseOperator):
+    """Runs one of the provider's operators for a lane that has something to do.
+
+    Parameters
+    ----------
+    operator
+        Import path of the provider's operator.
+    lane
+        The lane: its number and its batches' opaque ids.
+    arguments
+        Makes the operator's arguments, when the task runs.
+    """
+
+    template_fields = ("lane",)
+
+    def __init__(
+        self,
+        *,
+        operator: str,
+        lane: Any,
+        arguments: Callable[[LaneWork], dict[str, Any]],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.operator = operator
+        self.lane = lane
+        self.arguments = arguments
+        self.custom_operator_name = operator.rpartition(".")[2]
+        self._running: BaseOperator | None = None
+
+    def execute(self, context: Any) -> None:
+        """Build the provider's operator and run it; a lane that is done needs nothing."""
+        with guarded():
+            work = lane_work(self.lane, context["run_id"])
+            if not work.stored():
+                logger.info("lane %d: nothing to do", work.lane["lane"])
+                return
+            arguments = self.arguments(work)
+            with asking_google():
+                self._running = _load(self.operator)(task_id=self.task_id, **arguments)
+                self._running.execute(context)
+
+    def on_kill(self) -> None:
+        """Hand on to the provider's operator, which cancels its job."""
+        if self._running is not None:
+            self._running.on_kill()
+
+
+def _load(path: str) -> Any:
+    from importlib import import_module
+
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(module), name)
+
+
+def lane_work(lane: Lane, run_id: str) -> LaneWork:
+    """Return what a lane of a run works with."""
+    from sendit.delivery.upload import LaneWork
+
+    return LaneWork(ledger(), settings().work, run_id, lane)
+
+
+def asking_google() -> AbstractContextManager[None]:
+    """Return the context in which the provider's operators and hooks are called."""
+    from sendit.delivery.faults import asking
+
+    return asking(
+        "Google Cloud",
+        f"bucket {settings().bucket} or the collection's dataset",
+        "SENDIT_BUCKET or SENDIT_COLLECTION",
+        "roles/storage.objectUser, roles/bigquery.dataEditor and roles/bigquery.jobUser",
+    )
+
+
+def storage_client() -> storage.Client:
+    """Return the Cloud Storage client of the provider's hook."""
+    from airflow.providers.google.cloud.hooks.gcs import GCSHook
+
+    with _connected(), asking_google():
+        return GCSHook().get_conn()
+
+
+def bigquery_client() -> bigquery.Client:
+    """Return the BigQuery client of the provider's hook."""
+    from airflow.providers.google.cloud.hooks.bigquery import BigQueryHook
+
+    with _connected(), asking_google():
+        hook = BigQueryHook(use_legacy_sql=False)
+        return hook.get_client(project_id=hook.project_id)
+
+
+@contextmanager
+def _connected() -> Iterator[None]:
+    try:
+        yield
+    except AirflowNotFoundException:
+        raise Misconfigured(
+            "Airflow has no connection google_cloud_default: make one of type Google Cloud, "
+            "with the project and a service account, then clear the task"
+        ) from None

@@ -1,0 +1,228 @@
+"""The task group `upload`, one instance a lane: archives, then their rows, then the proof.
+
+    archives ─► stage ─► load ─► merge ─► confirm
+
+`archives` puts the lane's archives into the bucket and their rows into a file; the provider's
+operators bring the file to BigQuery: `stage` (LocalFilesystemToGCSOperator), `load`
+(GCSToBigQueryOperator, WRITE_TRUNCATE into a table of the lane's own) and `merge`
+(BigQueryInsertJobOperator). `confirm` reads both back. Every step asks the ledger what is
+still to do, so each may be cleared alone, or with what follows, any number of times.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import get_current_context, task, task_group
+from airflow.sdk.exceptions import AirflowFailException
+
+from sendit.errors import FailBatch, RetryLater, SenditError
+from sendit.tasks.google import GoogleOperator, bigquery_client, lane_work, storage_client
+from sendit.tasks.guard import guarded
+from sendit.tasks.site import fail_batch, settings
+
+if TYPE_CHECKING:
+    from sendit.delivery.lanes import Lane
+    from sendit.delivery.upload import Failures, LaneWork
+
+logger = logging.getLogger(__name__)
+
+NETWORK: dict[str, Any] = {
+    "retries": 5,
+    "retry_delay": timedelta(seconds=10),
+    "retry_exponential_backoff": 2.0,
+    "max_retry_delay": timedelta(minutes=10),
+}
+_PROVIDER = "airflow.providers.google.cloud"
+STAGE = f"{_PROVIDER}.transfers.local_to_gcs.LocalFilesystemToGCSOperator"
+LOAD = f"{_PROVIDER}.transfers.gcs_to_bigquery.GCSToBigQueryOperator"
+MERGE = f"{_PROVIDER}.operators.bigquery.BigQueryInsertJobOperator"
+
+
+@task(
+    map_index_template="lane {{ task.op_kwargs.lane.lane }}",
+    doc_md="Upload the lane's archives to Cloud Storage, read back checksum and location, and "
+    "write their rows to a file. An archive that cannot be delivered stops no other.",
+    execution_timeout=timedelta(hours=12),
+    **NETWORK,
+)
+def archives(lane: Lane) -> None:
+    """Deliver the lane's archives."""
+    context = get_current_context()
+    with guarded():
+        from sendit.delivery.objects import check_bucket
+        from sendit.delivery.table import ensure_table
+        from sendit.delivery.upload import deliver_archives, write_lane
+
+        work = lane_work(lane, context["run_id"])
+        waiting = work.waiting()
+        if not waiting:
+            logger.info("lane %d: nothing to do", lane["lane"])
+            return
+        with _recorded(work, context):
+            # Before the first archive goes up: what its row needs must be there too.
+            client = storage_client()
+            for bucket in sorted({each.delivery.bucket for each in waiting}):
+                check_bucket(client, bucket)
+            for collection in sorted({each.batch.collection for each in waiting}):
+                ensure_table(bigquery_client(), collection, settings().location)
+            failures = deliver_archives(work, client) | write_lane(work)
+        later = [error for error in failures.values() if isinstance(error, RetryLater)]
+        if later and not _is_last_try(context):
+            raise RetryLater(f"{len(later)} of {len(waiting)} archives: {later[0]}")
+        _record(failures)
+
+
+def stage_arguments(work: LaneWork) -> dict[str, Any]:
+    """Return LocalFilesystemToGCSOperator's arguments: the lane's rows into the bucket."""
+    if not work.rows_file.exists():
+        raise FailBatch(
+            f"lane {work.lane['lane']}: its file of rows is gone from the working folder; "
+            "clear the archives task of this lane, with what follows"
+        )
+    return {
+        "src": str(work.rows_file),
+        "dst": work.stage.object,
+        "bucket": _bucket(work),
+        "mime_type": "application/x-ndjson",
+    }
+
+
+def load_arguments(work: LaneWork) -> dict[str, Any]:
+    """Return GCSToBigQueryOperator's arguments: the object into the lane's own table."""
+    from sendit.delivery.rows import schema_fields
+
+    return {
+        "bucket": _bucket(work),
+        "source_objects": [work.stage.object],
+        "destination_project_dataset_table": f"{_dataset(work)}.{work.stage.table}",
+        "schema_fields": schema_fields(),
+        "source_format": "NEWLINE_DELIMITED_JSON",
+        "autodetect": False,
+        "write_disposition": "WRITE_TRUNCATE",
+        "job_id": f"sendit_load_{work.stage.run}_{work.stage.lane}",
+        "result_timeout": 600.0,
+    }
+
+
+def merge_arguments(work: LaneWork) -> dict[str, Any]:
+    """Return BigQueryInsertJobOperator's arguments: MERGE on the archive's place.
+
+    Not durable: a second try submits the MERGE again, which changes nothing, whereas a job
+    remembered from before the task was cleared would have merged an older stage table.
+    """
+    from sendit.delivery.rows import merge_statement
+
+    return {
+        "configuration": {
+            "query": {
+                "query": merge_statement(_dataset(work), work.stage.table),
+                "useLegacySql": False,
+            }
+        },
+        "job_id": f"sendit_merge_{work.stage.run}_{work.stage.lane}",
+        "durable": False,
+        "result_timeout": 600.0,
+    }
+
+
+def _bucket(work: LaneWork) -> str:
+    return work.stored()[0].delivery.bucket
+
+
+def _dataset(work: LaneWork) -> str:
+    from sendit.delivery.names import dataset_name
+
+    return dataset_name(work.stored()[0].batch.collection)
+
+
+@task(
+    trigger_rule="all_done",
+    map_index_template="lane {{ task.op_kwargs.lane.lane }}",
+    doc_md="Read every archive and row of the lane back; those that agree are DONE. Fails, with "
+    "the batches' ids, if any was not delivered.",
+    execution_timeout=timedelta(hours=1),
+    **NETWORK,
+)
+def confirm(lane: Lane) -> None:
+    """Prove the lane's deliveries, and remove what it put down on its way."""
+    context = get_current_context()
+    with guarded():
+        from sendit.delivery.upload import confirm as confirm_lane
+        from sendit.delivery.upload import drop_stage
+
+        work = lane_work(lane, context["run_id"])
+        with _recorded(work, context):
+            storage, bigquery = storage_client(), bigquery_client()
+            failures = confirm_lane(work, storage, bigquery)
+            _record(failures)
+            drop_stage(work, storage, bigquery)
+        if failures:
+            raise AirflowFailException(
+                f"{len(failures)} of {len(lane['batches'])} batches of lane {lane['lane']} were "
+                "not delivered: "
+                + "; ".join(f"{batch_id}: {error}" for batch_id, error in failures.items())
+                + ". Mend it, then clear this lane's archives task with what follows"
+            )
+
+
+@contextmanager
+def _recorded(work: LaneWork, context: Any) -> Iterator[None]:
+    """Write what stops the whole lane to all its waiting batches, unless a retry follows."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, RetryLater) or _is_last_try(context):
+            reason = f"{type(error).__name__} in sendit; see the task's log"
+            for each in work.waiting():
+                text = str(error) if isinstance(error, SenditError) else reason
+                fail_batch(each.batch.id, "upload", text)
+        raise
+
+
+def _record(failures: Failures) -> None:
+    for batch_id, error in failures.items():
+        fail_batch(batch_id, "upload", str(error))
+
+
+def _is_last_try(context: Any) -> bool:
+    return bool(context["ti"].try_number > context["ti"].max_tries)
+
+
+@task_group(group_id="upload")
+def upload(lane: Any) -> None:
+    """Wire one lane."""
+    steps = {"lane": lane, "execution_timeout": timedelta(hours=1), **NETWORK}
+    label = "lane {{ task.lane.lane }}"
+    (
+        archives(lane)
+        >> GoogleOperator(
+            task_id="stage",
+            operator=STAGE,
+            arguments=stage_arguments,
+            map_index_template=label,
+            doc_md="Put the lane's file of rows into the bucket.",
+            **steps,
+        )
+        >> GoogleOperator(
+            task_id="load",
+            operator=LOAD,
+            arguments=load_arguments,
+            map_index_template=label,
+            doc_md="Load the rows into a table of the lane's own.",
+            **steps,
+        )
+        >> GoogleOperator(
+            task_id="merge",
+            operator=MERGE,
+            arguments=merge_arguments,
+            map_index_template=label,
+            doc_md="Merge the rows into the table `dicom`, one for each archive.",
+            **steps,
+        )
+        >> confirm(lane)
+    )

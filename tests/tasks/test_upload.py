@@ -1,0 +1,358 @@
+"""The upload task group against real emulators, with the provider's own operators.
+
+Tasks run here one by one, as a worker would run them, in whatever order a person clears them;
+`test_upload_dag.py` runs the mapped group through Airflow.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+
+from sendit.archive import Archive
+from sendit.batch import Counts, Status
+from sendit.delivery.lanes import Lane
+from sendit.delivery.names import Stage, object_name
+from sendit.delivery.table import held_rows
+from sendit.delivery.upload import OWN_FAILURES
+from sendit.errors import Misconfigured, RetryLater
+from sendit.ledger import Claim, Delivery, Ledger
+from sendit.settings import Settings
+from sendit.tasks import google, site, upload
+from sendit.workspace import Workspace
+from tests.emulators import PROJECT
+
+pytestmark = pytest.mark.airflow
+
+RUN = "manual__2026-11-22T12:00:00+00:00"
+HEADER = {"Modality": "CT", "PatientSex": "F", "PatientAge": "042Y", "StudyDescription": "THORAX"}
+
+
+@dataclass
+class Site:
+    """A ledger, a working folder and two emulators, and the tasks of one lane."""
+
+    ledger: Ledger
+    settings: Settings
+    storage: Any
+    bigquery: Any
+    collection: str
+    tries: tuple[int, int] = (1, 5)
+    pushed: dict[str, Any] | None = None
+
+    def batch(self, number: int, content: bytes = b"image", *, patient: str = "p") -> str:
+        """Make a batch as anonymize leaves it, and return its id."""
+        self.ledger.enqueue([(f"{number:064d}", "/nowhere")])
+        claim = Claim(RUN, "study", self.collection, "default")
+        # A run that has claimed gets the same batches again: take this one by another run first.
+        (batch_id,) = self.ledger.claim(replace(claim, run_id=f"{RUN}-{number}"), 1)
+        self.claim(batch_id, RUN)
+        self.archive(batch_id, number, content, patient)
+        return batch_id
+
+    def claim(self, batch_id: str, run_id: str) -> None:
+        """Give a batch to a run."""
+        from sendit.ledger import batches
+
+        with self.ledger._begin() as db:
+            db.execute(batches.update().where(batches.c.id == batch_id).values(run_id=run_id))
+
+    def archive(self, batch_id: str, number: int, content: bytes, patient: str = "p") -> None:
+        """Write a batch's archive and header."""
+        workspace = Workspace(self.settings.work, batch_id)
+        workspace.make()
+        with Archive(workspace.archive) as archive:
+            archive.add("s_1_1.dcm", content)
+            info = archive.close()
+        workspace.write("result.json", {"header": HEADER, "outcomes": {}})
+        self.ledger.put_archive(
+            Delivery(
+                batch_id,
+                self.settings.bucket,
+                object_name(self.collection, patient, "20100209", f"s{number}"),
+                info.size,
+                info.crc32c,
+                info.md5,
+                info.members,
+                "0" * 64,
+                "1",
+            )
+        )
+        self.ledger.record(
+            batch_id, status=Status.DONEPROCESSING, counts=Counts(received=1, delivered=1)
+        )
+
+    def context(self, run_id: str = RUN) -> dict[str, Any]:
+        ti = SimpleNamespace(
+            try_number=self.tries[0],
+            max_tries=self.tries[1],
+            xcom_push=lambda key, value: self.pushed.update({key: value}),
+        )
+        return {"run_id": run_id, "ti": ti, "dag_run": None, "task_instance": ti}
+
+    def run(self, step: str, lane: Lane, run_id: str = RUN) -> None:
+        """Run one task of a lane."""
+        if step in ("archives", "confirm"):
+            getattr(upload, step).function(lane)
+            return
+        operator, arguments = {
+            "stage": (upload.STAGE, upload.stage_arguments),
+            "load": (upload.LOAD, upload.load_arguments),
+            "merge": (upload.MERGE, upload.merge_arguments),
+        }[step]
+        google.GoogleOperator(
+            task_id=step, operator=operator, lane=lane, arguments=arguments
+        ).execute(self.context(run_id))
+
+    def run_all(self, lane: Lane) -> None:
+        """Run the lane from its start to its end."""
+        for step in ("archives", "stage", "load", "merge", "confirm"):
+            self.run(step, lane)
+
+    def delivered(self) -> dict[str, tuple[int, list[int]]]:
+        """Return name to the object's generation, and the generations of its rows."""
+        objects = {
+            blob.name: blob.generation for blob in self.storage.list_blobs(self.settings.bucket)
+        }
+        rows = held_rows(self.bigquery, self.collection, self.settings.bucket)
+        return {
+            name: (objects.get(name), [row.generation for row in rows.get(name, [])])
+            for name in objects.keys() | rows.keys()
+        }
+
+    def tables(self) -> list[str]:
+        return [table.table_id for table in self.bigquery.list_tables(self.collection)]
+
+    def agrees(self, batch_id: str) -> bool:
+        """Whether object, row and ledger say the same of a batch that is DONE."""
+        delivery = self.ledger.delivery(batch_id)
+        assert delivery is not None
+        return (
+            self.ledger.batch(batch_id).status is Status.DONE
+            and self.delivered()[delivery.object] == (delivery.generation, [delivery.generation])
+            and delivery.rows == 1
+        )
+
+
+@pytest.fixture
+def here(  # noqa: PLR0917
+    embedded_ledger, tmp_path, emulators, storage_client, bigquery_client, bucket, monkeypatch
+) -> Site:
+    settings = Settings(home=tmp_path / "home", bucket=bucket, work_folder=tmp_path / "work")
+    made = Site(
+        embedded_ledger,
+        settings,
+        storage_client,
+        bigquery_client,
+        f"c{bucket.replace('-', '')}",
+        pushed={},
+    )
+    for module in (google, upload, site):
+        monkeypatch.setattr(module, "settings", lambda: settings)
+    for module in (google, site):
+        monkeypatch.setattr(module, "ledger", lambda: embedded_ledger)
+    monkeypatch.setattr(upload, "get_current_context", made.context)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulators.storage)
+    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", emulators.bigquery)
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT",
+        json.dumps(
+            {
+                "conn_type": "google_cloud_platform",
+                "extra": {"is_anonymous": True, "project": PROJECT},
+            }
+        ),
+    )
+    return made
+
+
+def lane_with(*batch_ids: str) -> Lane:
+    return Lane(lane=3, batches=list(batch_ids))
+
+
+def test_a_lane_is_delivered_and_leaves_nothing_on_its_way(here):
+    ids = [here.batch(number) for number in range(3)]
+    here.run_all(lane_with(*ids))
+    assert all(here.agrees(batch_id) for batch_id in ids)
+    assert len(here.delivered()) == 3
+    assert here.tables() == ["dicom"]
+    assert not (here.settings.work / Stage.of(RUN, 3).file).exists()
+    assert not here.ledger.batch(ids[0]).has_error
+
+
+def test_the_provider_s_operators_ran(here):
+    here.run_all(lane_with(here.batch(1)))
+    assert here.pushed["bigquery_table"]["table_id"]
+
+
+@pytest.mark.parametrize("step", ["archives", "stage", "load", "merge", "confirm"])
+def test_any_task_cleared_alone_after_the_end_changes_nothing(here, step):
+    batch_id = here.batch(1)
+    lane = lane_with(batch_id)
+    here.run_all(lane)
+    Workspace(here.settings.work, batch_id).remove()  # as cleanup does
+    before = here.delivered(), here.ledger.delivery(batch_id)
+    here.run(step, lane)
+    assert (here.delivered(), here.ledger.delivery(batch_id)) == before
+    assert here.agrees(batch_id)
+    assert here.tables() == ["dicom"]
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 4])
+def test_a_lane_that_stopped_anywhere_is_finished_by_clearing_its_start(here, stop):
+    ids = [here.batch(number) for number in range(2)]
+    lane = lane_with(*ids)
+    for step in ("archives", "stage", "load", "merge")[:stop]:
+        here.run(step, lane)
+    here.run_all(lane)
+    assert all(here.agrees(batch_id) for batch_id in ids)
+    assert here.tables() == ["dicom"]
+
+
+@pytest.mark.parametrize("step", ["archives", "stage", "load", "merge"])
+def test_every_step_may_run_twice(here, step):
+    batch_id = here.batch(1)
+    for each in ("archives", "stage", "load", "merge", "confirm"):
+        here.run(each, lane_with(batch_id))
+        if each == step:
+            here.run(each, lane_with(batch_id))
+    assert here.agrees(batch_id)
+
+
+def test_one_archive_that_cannot_go_stops_no_other_and_fails_the_lane(here):
+    good, bad = here.batch(1), here.batch(2)
+    here.storage.bucket(here.settings.bucket).blob(
+        here.ledger.delivery(bad).object
+    ).upload_from_string(b"something else")
+    lane = lane_with(good, bad)
+    for step in ("archives", "stage", "load", "merge"):
+        here.run(step, lane)
+    with pytest.raises(AirflowFailException, match=f"1 of 2 .*{bad}: .*another archive") as raised:
+        here.run("confirm", lane)
+    assert good not in str(raised.value)
+    assert here.agrees(good)
+    batch = here.ledger.batch(bad)
+    assert batch.status is Status.ERROR
+    assert batch.errors[0]["stage"] == "upload task"
+    assert here.tables() == ["dicom"]
+
+    # Mended, and the lane's archives cleared with what follows.
+    here.storage.bucket(here.settings.bucket).delete_blob(here.ledger.delivery(bad).object)
+    here.run_all(lane)
+    assert here.agrees(bad)
+    assert here.agrees(good)
+    assert not here.ledger.batch(bad).has_error
+
+
+def test_a_store_that_is_away_is_tried_again_and_then_named(here, monkeypatch):
+    from sendit.delivery import objects
+
+    lost, good = here.batch(1), here.batch(2)
+    real = objects.deliver
+
+    def deliver(client, delivery, archive):
+        if delivery.batch_id == lost:
+            raise RetryLater("Cloud Storage answered 503 for bucket x")
+        return real(client, delivery, archive)
+
+    monkeypatch.setattr(objects, "deliver", deliver)
+    lane = lane_with(lost, good)
+    with pytest.raises(RetryLater, match=r"1 of 2 archives: .*503"):
+        here.run("archives", lane)
+    assert here.ledger.batch(lost).status is Status.DONEPROCESSING
+    here.tries = (6, 5)
+    for step in ("archives", "stage", "load", "merge"):
+        here.run(step, lane)
+    with pytest.raises(AirflowFailException, match=f"{lost}: .*503"):
+        here.run("confirm", lane)
+    assert here.agrees(good)
+    assert here.ledger.batch(lost).status is Status.ERROR
+
+
+def test_a_missing_bucket_stops_the_lane_before_anything_goes_up(here):
+    batch_id = here.batch(1)
+    here.storage.bucket(here.settings.bucket).delete()
+    with pytest.raises(AirflowFailException, match="SENDIT_BUCKET"):
+        here.run("archives", lane_with(batch_id))
+    assert here.ledger.batch(batch_id).status is Status.ERROR
+    with pytest.raises(AirflowFailException, match="SENDIT_BUCKET"):
+        here.run("confirm", lane_with(batch_id))
+
+
+def test_no_connection_is_named(here, monkeypatch):
+    monkeypatch.delenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT")
+    with pytest.raises(Misconfigured, match="no connection google_cloud_default"):
+        google.storage_client()
+
+
+def test_batches_that_are_not_this_run_s_or_not_ready_are_left_alone(here):
+    taken, processing, failed, gone = (here.batch(number) for number in range(4))
+    here.claim(taken, "another run")
+    here.ledger.record(processing, status=Status.PROCESSING)
+    site.fail_batch(failed, "anonymize", "no image could be de-identified")
+    here.ledger.record(gone, status=Status.EMPTY)
+    lane = lane_with(taken, processing, failed, gone)
+    before = [here.ledger.batch(batch_id) for batch_id in lane["batches"]]
+    here.run_all(lane)
+    assert [here.ledger.batch(batch_id) for batch_id in lane["batches"]] == before
+    assert not list(here.storage.list_blobs(here.settings.bucket))
+
+
+def test_what_the_report_marked_after_a_kill_is_delivered_when_cleared(here):
+    batch_id = here.batch(1)
+    site.fail_batch(batch_id, "run", "the run ended while it was DONEPROCESSING")
+    here.run_all(lane_with(batch_id))
+    assert here.agrees(batch_id)
+    assert not here.ledger.batch(batch_id).has_error
+
+
+def test_what_import_found_stays_on_a_batch_that_is_done(here):
+    from sendit.batch import BatchError
+
+    batch_id = here.batch(1)
+    here.ledger.record(batch_id, errors=[BatchError("import", "truncated")], stage="import")
+    here.run_all(lane_with(batch_id))
+    assert here.agrees(batch_id)
+    assert here.ledger.batch(batch_id).has_error
+
+
+def test_an_object_that_went_away_is_not_called_delivered(here):
+    batch_id = here.batch(1)
+    lane = lane_with(batch_id)
+    for step in ("archives", "stage", "load", "merge"):
+        here.run(step, lane)
+    here.storage.bucket(here.settings.bucket).delete_blob(here.ledger.delivery(batch_id).object)
+    with pytest.raises(AirflowFailException, match="not the one delivered"):
+        here.run("confirm", lane)
+    assert here.ledger.batch(batch_id).status is Status.ERROR
+    here.run_all(lane)
+    assert here.agrees(batch_id)
+
+
+def test_the_failures_that_delivery_takes_back_are_spelled_as_the_tasks_spell_them():
+    assert {site.failure_stage("upload"), site.failure_stage("run")} == set(OWN_FAILURES)
+
+
+def test_rendered_fields_and_labels_are_opaque(here):
+    assert google.GoogleOperator.template_fields == ("lane",)
+
+
+def test_a_lost_rows_file_says_what_to_clear(here):
+    lane = lane_with(here.batch(1))
+    here.run("archives", lane)
+    here.settings.work.joinpath(Stage.of(RUN, 3).file).unlink()
+    with pytest.raises(AirflowFailException, match="clear the archives task"):
+        here.run("stage", lane)
+
+
+def test_the_archive_is_read_from_the_working_folder_only(here):
+    batch_id = here.batch(1)
+    Path(Workspace(here.settings.work, batch_id).archive).unlink()
+    here.run("archives", lane_with(batch_id))
+    assert "clear the import task" in here.ledger.batch(batch_id).errors[0]["reason"]
