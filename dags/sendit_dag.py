@@ -16,10 +16,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from airflow.sdk import Param, dag, task_group
-from sendit.tasks.upload import upload
 
 from sendit.settings import read_settings
 from sendit.tasks import finish, process
+from sendit.tasks.upload import upload
 
 AT_ONCE = read_settings().batches_at_once
 
@@ -85,16 +85,8 @@ def sendit() -> None:
         process.anonymize.override(max_active_tis_per_dagrun=AT_ONCE)(batch_id=coded)
 
     lanes = process.collect()
-    next_run = finish.more_waiting()
-
     process_batch.expand(batch_id=process.discover()) >> lanes
-    (
-        upload.expand(lane=lanes)
-        >> finish.cleanup()
-        >> next_run
-        >> finish.follow_on(next_run)
-        >> finish.report()
-    )
+    upload.expand(lane=lanes) >> finish.cleanup() >> finish.follow_on() >> finish.report()
 
 
 sendit()

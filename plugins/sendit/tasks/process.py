@@ -15,7 +15,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from sendit.batch import Status
 from sendit.tasks.guard import guarded
-from sendit.tasks.site import ledger, run_recipe, run_study, settings, working, workspace
+from sendit.tasks.site import ledger, run_recipe, run_study, settings, takes_all, working, workspace
 
 if TYPE_CHECKING:
     from sendit.identifiers.service import IdentifierService
@@ -54,7 +54,7 @@ def discover() -> list[str]:
                 collection=settings().collection_of(study),
                 recipe=run_recipe(params),
             ),
-            number=None if _takes_all(context) else params["number"],
+            number=None if takes_all(context) else params["number"],
             subfolder=params.get("subfolder"),
         )
         if not claimed:
@@ -62,10 +62,6 @@ def discover() -> list[str]:
         else:
             logger.info("%d batches taken: %s", len(claimed), ", ".join(claimed))
         return claimed
-
-
-def _takes_all(context: Any) -> bool:
-    return bool(context["dag_run"].run_type == "scheduled" or context["params"]["number"] is None)
 
 
 @task(

@@ -102,3 +102,8 @@ def run_study(params: dict[str, Any]) -> str:
 def run_recipe(params: dict[str, Any]) -> str:
     """Return the recipe of a run: its param, or the site's."""
     return str(params.get("recipe") or settings().recipe)
+
+
+def takes_all(context: Any) -> bool:
+    """Whether a run takes every batch there is: a scheduled one, or one with no number."""
+    return bool(context["dag_run"].run_type == "scheduled" or context["params"]["number"] is None)

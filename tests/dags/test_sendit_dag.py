@@ -1,0 +1,117 @@
+"""Policy for the DAG: it imports, it is shaped as documented, it explains itself, it is cheap."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+
+pytestmark = pytest.mark.airflow
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def bag() -> DagBag:
+    return DagBag(str(ROOT / "dags"))
+
+
+@pytest.fixture(scope="module")
+def dag(bag: DagBag) -> Any:
+    return bag.dags["sendit"]
+
+
+def test_no_import_errors(bag: DagBag) -> None:
+    assert not bag.import_errors
+    assert set(bag.dags) == {"sendit"}
+
+
+def test_shape(dag: Any) -> None:
+    edges = {task.task_id: set(task.downstream_task_ids) for task in dag.tasks}
+    assert edges["discover"] == {"process.import"}
+    assert edges["process.import"] == {"process.dasher"}
+    assert edges["process.dasher"] == {"process.anonymize"}
+    assert edges["process.anonymize"] == {"collect"}
+    assert edges["cleanup"] == {"follow_on"}
+    assert edges["follow_on"] == {"report"}
+    assert edges["report"] == set()
+    assert {task.task_id for task in dag.leaves} == {"report"}
+
+
+def test_runs_daily_one_at_a_time_and_waits_to_be_switched_on(dag: Any) -> None:
+    assert dag.timetable.expression == "0 0 * * *"
+    assert dag.max_active_runs == 1
+    assert dag.is_paused_upon_creation is True
+    assert dag.catchup is False
+
+
+def test_params_explain_themselves(dag: Any) -> None:
+    assert set(dag.params) == {"number", "subfolder", "study", "recipe"}
+    assert dag.params["number"] == 1
+    for name in dag.params:
+        param = dag.params.get_param(name)
+        assert param.schema["title"]
+        assert param.description.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("number", 0), ("number", "5"), ("study", "../x"), ("subfolder", 7)]
+)
+def test_params_are_validated(dag: Any, name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        dag.params.get_param(name).resolve(value)
+
+
+def test_every_task_has_owner_doc_timeout_and_retries_where_the_network_is(dag: Any) -> None:
+    assert dag.doc_md
+    for task in dag.tasks:
+        assert task.owner == "research-it", task.task_id
+        assert task.doc_md, task.task_id
+        assert task.execution_timeout is not None, task.task_id
+    for name in ("process.dasher", *[t for t in dag.task_ids if t.startswith("upload.")]):
+        task = dag.get_task(name)
+        assert task.retries >= 3, name
+        assert task.retry_exponential_backoff, name
+
+
+def test_collectors_run_whatever_became_of_a_batch(dag: Any) -> None:
+    for name in ("collect", "cleanup", "follow_on", "report"):
+        assert dag.get_task(name).trigger_rule == "all_done", name
+
+
+def test_parse_is_cheap() -> None:
+    """Every task instance parses this file: it may cost 2 CPU seconds beside Airflow's own."""
+    code = (
+        "import resource, runpy, airflow.sdk\n"
+        "from airflow.sdk import dag, task, task_group, Param\n"
+        "def cpu():\n"
+        "    usage = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "    return usage.ru_utime + usage.ru_stime\n"
+        "before = cpu()\n"
+        f"runpy.run_path({str(ROOT / 'dags' / 'sendit_dag.py')!r})\n"
+        "print(cpu() - before)\n"
+        "import sys\n"
+        "heavy = {'pydicom', 'numpy', 'pandas', 'google.cloud.storage', 'deid', 'sendit.ledger'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "plugins")},
+    ).stdout.split("\n")
+    assert float(output[-3]) < 2.0, output
+    assert output[-2] == "[]"
+
+
+def test_airflow_runs_no_module_of_the_package_by_its_bare_name() -> None:
+    ignore = (ROOT / "plugins" / ".airflowignore").read_text().splitlines()
+    assert [line for line in ignore if line and not line.startswith("#")] == ["*.py", "!plugin.py"]
+    for file in (ROOT / "plugins").rglob("plugin.py"):
+        assert "class " not in file.read_text()
