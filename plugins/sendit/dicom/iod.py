@@ -25,7 +25,7 @@ class Need(IntEnum):
 @cache
 def _data() -> dict[str, Any]:
     found = json.loads((resources.files("sendit.dicom") / DATA).read_text("utf-8"))
-    assert isinstance(found, dict)  # noqa: S101 - our own file
+    assert isinstance(found, dict)
     return found
 
 

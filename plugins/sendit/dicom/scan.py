@@ -562,8 +562,11 @@ def value_text(tag: int, vr: str, raw: bytes, encoding: Encoding, character_set:
     """Return one value as text; see :meth:`Header.text`."""
     if vr == "UN":
         vr = vr_of(tag)
-    if vr in _NUMBERS or vr == "AT":
-        return _numbers_text(vr, raw, "<" if encoding.little else ">")
+    numbers = number_values(vr, raw, encoding)
+    if numbers is not None:
+        return "\\".join(map(str, numbers))
+    if vr == "AT":
+        return _tags_text(raw, "<" if encoding.little else ">")
     if vr[0] == "O" or vr in ("SQ", "UN"):
         return ""
     if vr in ("LT", "ST", "UT"):  # one value, and leading blanks belong to it
@@ -573,13 +576,20 @@ def value_text(tag: int, vr: str, raw: bytes, encoding: Encoding, character_set:
     return "\\".join(part.strip(" \0") for part in text.split("\\"))
 
 
-def _numbers_text(vr: str, raw: bytes, order: str) -> str:
-    form = _NUMBERS.get(vr, "HH")  # AT is a pair
+def number_values(vr: str, raw: bytes, encoding: Encoding) -> list[int | float] | None:
+    """Return the numbers of a binary VR; None for every other VR, AT too."""
+    form = _NUMBERS.get(vr)
+    if form is None:
+        return None
     size = struct.calcsize("=" + form)
-    values = struct.iter_unpack(order + form, raw[: len(raw) // size * size])
-    if vr == "AT":
-        return "\\".join(f"({group:04X},{element:04X})" for group, element in values)
-    return "\\".join(str(value) for (value,) in values)
+    whole = raw[: len(raw) // size * size]
+    order = "<" if encoding.little else ">"
+    return [value for (value,) in struct.iter_unpack(order + form, whole)]
+
+
+def _tags_text(raw: bytes, order: str) -> str:
+    pairs = struct.iter_unpack(order + "HH", raw[: len(raw) // 4 * 4])
+    return "\\".join(f"({group:04X},{element:04X})" for group, element in pairs)
 
 
 def _file_meta(data: Buffer, position: int) -> tuple[dict[int, bytes], int]:

@@ -1,0 +1,252 @@
+"""What the functions of ``sendit.recipe.functions`` do with one element.
+
+A function is given a :class:`Subject` and answers with the new value as bytes (unpadded),
+with the items of a new sequence, or with what is to happen instead: :data:`GONE` (the
+element goes) or :class:`Inside` (the items of a sequence stay, and what no rule names in
+them goes through a function).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Final
+
+from sendit import __version__
+from sendit.deidentify import jitter
+from sendit.deidentify.plan import Level, Plan
+from sendit.deidentify.uids import UidMap
+from sendit.deidentify.values import NewElement
+from sendit.dicom import charset
+from sendit.dicom.iod import Need, need_of
+from sendit.dicom.scan import Encoding, value_text
+from sendit.recipe.attributes import keyword_of
+from sendit.recipe.functions import FUNCTIONS
+from sendit.recipe.model import Function
+
+OLDEST_SHOWN: Final = 89
+"""Years of age above which HIPAA's Safe Harbor asks for one group (164.514(b)(2)(i)(C))."""
+
+CAPPED_AGE: Final = b"090Y"
+DUMMY_TEXT: Final = b"DEIDENTIFIED"
+
+_PER_YEAR: Final = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0}
+_AGE: Final = re.compile(r"(\d{1,3})([DWMY])", re.ASCII)
+_DUMMIES: Final[dict[str, bytes]] = {
+    "AE": b"SENDIT",
+    "AS": b"000Y",
+    "AT": bytes(4),
+    "CS": b"OTHER",
+    "DA": b"19000101",
+    "DS": b"0",
+    "DT": b"19000101000000",
+    "FD": bytes(8),
+    "FL": bytes(4),
+    "IS": b"0",
+    "SL": bytes(4),
+    "SS": bytes(2),
+    "SV": bytes(8),
+    "TM": b"000000",
+    "UL": bytes(4),
+    "UR": b"about:blank",
+    "US": bytes(2),
+    "US or SS": bytes(2),
+    "UV": bytes(8),
+}
+
+
+class Gone:
+    """The element goes."""
+
+
+GONE: Final = Gone()
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """A sequence's items stay; what no rule names in them goes through ``function``."""
+
+    function: Function
+
+
+Answer = bytes | Gone | Inside | tuple[tuple[NewElement, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What is the same for a whole study."""
+
+    plan: Plan
+    uids: UidMap
+    days: int
+    variables: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One element as a function sees it. ``vr`` is SQ for everything that has items."""
+
+    tag: int
+    vr: str
+    value: bytes
+    level: Level
+    encoding: Encoding
+    character_set: bytes
+    sop_class: str
+    site: Site
+
+    def with_value(self, value: bytes | tuple[tuple[NewElement, ...], ...]) -> Subject:
+        """Return the element as an earlier rule has left it (new items read as empty)."""
+        return replace(self, value=value if isinstance(value, bytes) else b"")
+
+    @property
+    def need(self) -> Need:
+        """How much the object's IOD needs this attribute."""
+        return need_of(self.sop_class, self.level.tags, self.tag)
+
+    @property
+    def text(self) -> str:
+        """The value as text (several values joined by a backslash)."""
+        return value_text(self.tag, self.vr, self.value, self.encoding, self.character_set)
+
+
+Implementation = Callable[[Subject, Mapping[str, str]], Answer]
+
+
+def call(function: Function, subject: Subject) -> Answer:
+    """Apply a function to an element."""
+    return _FUNCTIONS[function.name](subject, _arguments(function))
+
+
+@cache
+def _arguments(function: Function) -> Mapping[str, str]:
+    defaults = {argument.name: argument.default for argument in FUNCTIONS[function.name].arguments}
+    return defaults | dict(function.arguments)
+
+
+# PS3.15's letters -----------------------------------------------------------------------
+
+
+def _remap_uid(subject: Subject, _: Mapping[str, str]) -> Answer:
+    if subject.vr == "SQ":
+        return Inside(Function("remap_uid"))
+    return subject.site.uids.many(subject.value) if subject.vr == "UI" else subject.value
+
+
+def _dummy(subject: Subject, _: Mapping[str, str]) -> Answer:
+    vr = subject.vr
+    if vr == "SQ":
+        return Inside(Function("dummy"))
+    if vr == "UI":
+        return subject.site.uids.many(subject.value) or subject.site.uids.one(b"")
+    if vr[0] == "O" or vr == "UN":
+        return bytes(len(subject.value))
+    return _DUMMIES.get(vr, DUMMY_TEXT)
+
+
+def _empty_or_dummy(subject: Subject, _: Mapping[str, str]) -> Answer:
+    return _dummy(subject, _) if subject.need == Need.VALUE else b""
+
+
+def _gone_or_empty_or_dummy(subject: Subject, _: Mapping[str, str]) -> Answer:
+    return GONE if subject.need == Need.NONE else _empty_or_dummy(subject, _)
+
+
+def _gone_or_dummy(subject: Subject, _: Mapping[str, str]) -> Answer:
+    return GONE if subject.need == Need.NONE else _dummy(subject, _)
+
+
+def _gone_or_remapped(subject: Subject, _: Mapping[str, str]) -> Answer:
+    return GONE if subject.need == Need.NONE else Inside(Function("remap_uid"))
+
+
+def _clean_text(subject: Subject, _: Mapping[str, str]) -> Answer:
+    from sendit.deidentify.words import clean  # noqa: PLC0415 - only recipes that clean
+
+    if subject.vr == "SQ":
+        return Inside(Function("clean_text"))
+    if subject.vr not in charset.TEXT_VRS:
+        return subject.value
+    if subject.vr != "PN" and (cleaned := clean(subject.text)):
+        return cleaned.encode("ascii")
+    return _empty_or_dummy(subject, _) if subject.value.strip(b" \0") else b""
+
+
+def _cap_age(subject: Subject, _: Mapping[str, str]) -> Answer:
+    text = subject.text
+    found = _AGE.fullmatch(text.strip().upper())
+    if found is None:
+        return b""
+    years = int(found[1]) / _PER_YEAR[found[2]]
+    return CAPPED_AGE if years >= OLDEST_SHOWN + 1 else f"{int(found[1]):03d}{found[2]}".encode()
+
+
+# What was done --------------------------------------------------------------------------
+
+
+def _method_text(subject: Subject, _: Mapping[str, str]) -> Answer:
+    return f"sendit {__version__} recipe {subject.site.plan.recipe.digest[:16]}".encode()
+
+
+def _method_codes(subject: Subject, _: Mapping[str, str]) -> Answer:
+    return tuple(
+        (
+            NewElement(0x00080100, "SH", value),
+            NewElement(0x00080102, "SH", "DCM"),
+            NewElement(0x00080104, "LO", meaning),
+        )
+        for value, meaning in subject.site.plan.coverage.codes
+    )
+
+
+def _dates_modified(subject: Subject, _: Mapping[str, str]) -> Answer:
+    return subject.site.plan.coverage.dates.encode()
+
+
+# deid's built-ins -----------------------------------------------------------------------
+
+
+def _deid_jitter(subject: Subject, arguments: Mapping[str, str]) -> Answer:
+    days = int(arguments["days"]) + 365 * int(arguments["years"])
+    moved = jitter.shift(subject.vr, subject.text, days)
+    return GONE if moved is None else moved.encode("ascii")
+
+
+def _pydicom_uuid(subject: Subject, arguments: Mapping[str, str]) -> Answer:
+    return subject.site.uids.many(subject.value, arguments["prefix"])
+
+
+def _dicom_uuid(subject: Subject, arguments: Mapping[str, str]) -> Answer:
+    return subject.site.uids.many(subject.value, arguments["org_root"])
+
+
+def _basic_uuid(subject: Subject, _: Mapping[str, str]) -> Answer:
+    return str(subject.site.uids.uuid(subject.value.strip(b" \0"))).encode()
+
+
+def _suffix_uuid(subject: Subject, _: Mapping[str, str]) -> Answer:
+    identifier = subject.site.uids.uuid(subject.value.strip(b" \0"))
+    return f"{keyword_of(subject.tag).lower()}-{identifier}".encode()
+
+
+_FUNCTIONS: Final[dict[str, Implementation]] = {
+    "basic_uuid": _basic_uuid,
+    "cap_age": _cap_age,
+    "clean_text": _clean_text,
+    "dates_modified": _dates_modified,
+    "dicom_uuid": _dicom_uuid,
+    "dummy": _dummy,
+    "jitter": _deid_jitter,
+    "method_codes": _method_codes,
+    "method_text": _method_text,
+    "profile_xd": _gone_or_dummy,
+    "profile_xz": _gone_or_empty_or_dummy,
+    "profile_xzd": _gone_or_empty_or_dummy,
+    "profile_xzu": _gone_or_remapped,
+    "profile_z": _empty_or_dummy,
+    "pydicom_uuid": _pydicom_uuid,
+    "remap_uid": _remap_uid,
+    "suffix_uuid": _suffix_uuid,
+}

@@ -1,0 +1,509 @@
+"""A recipe compiled: which steps an element goes through, looked up by where it is.
+
+The order of actions is deid's (``deid/dicom/parser.py``): KEEP wins over everything. The
+other rules act in the order in which they are written, except that REMOVE spares what a
+REPLACE or JITTER anywhere in the recipe names (by name, not through a ``values:`` list).
+ADD acts at the top level only and gives an attribute back after REMOVE. Names, tags and
+patterns match at every nesting level; a pattern is also searched for in the keywords of the
+sequences around an attribute, joined by two underscores, as in deid.
+
+On purpose unlike deid:
+
+- Private attributes go unless a KEEP names them (any way of naming), or a rule names them
+  alone (by tag, private creator or ``%fields`` list). A private creator stays while
+  anything of its block does.
+- Attributes that are not in the dictionary go under the same condition.
+- A sequence that is kept is kept with what is in it, but rules that name an attribute still
+  act inside; only ALL and ``except:`` name nothing in particular and stop there.
+- Patterns do not reach pixel data and colour tables (deid's list is longer), and not
+  SpecificCharacterSet, without which text that stays could not be read.
+- An attribute that is a sequence by the dictionary, but does not read as one, goes unless
+  kept.
+
+What no recipe can keep (the safety floor): the preamble, file meta (written anew), trailing
+bytes and DataSetTrailingPadding, group lengths, terms in SpecificCharacterSet that are no
+character sets, bits of pixel samples above those stored.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property, lru_cache
+from typing import Final
+
+from pydicom.datadict import get_private_entry
+
+from sendit.deidentify.values import one_vr
+from sendit.dicom.scan import CHARACTER_SET, PUBLIC_VR, vr_of
+from sendit.errors import Misconfigured
+from sendit.recipe.attributes import PIXEL_TAGS, expression_of, names_of, tag_text
+from sendit.recipe.coverage import Coverage, cover
+from sendit.recipe.functions import FUNCTIONS, VARIABLES
+from sendit.recipe.model import (
+    Action,
+    FieldsSelector,
+    Function,
+    HeaderRule,
+    ListEntry,
+    Literal,
+    Match,
+    PatternSelector,
+    PrivateSelector,
+    Recipe,
+    Selector,
+    TagSelector,
+    Value,
+    ValuesSelector,
+    Variable,
+)
+
+TRAILING_PADDING: Final = 0xFFFCFFFC
+MOST_LEVELS: Final = 20_000
+"""Places (sequence paths) remembered before the plan forgets them and starts again."""
+
+_UNREACHED: Final = PIXEL_TAGS | {CHARACTER_SET}
+
+
+class Kind(StrEnum):
+    """What happens to an element, as counted and shown."""
+
+    KEPT = "kept"
+    REMOVED = "removed"
+    PRIVATE = "removed, private"
+    UNKNOWN = "removed, not in the dictionary"
+    OPAQUE = "removed, unreadable sequence"
+    PADDING = "removed, padding or group length"
+    UNMOVABLE = "removed, date that cannot be moved"
+    UNMOVABLE_BLANKED = "blanked, date that cannot be moved"
+    BLANKED = "blanked"
+    REPLACED = "replaced"
+    CLEANED = "cleaned"
+    JITTERED = "date moved"
+    ADDED = "added"
+    MASKED = "bits above the stored ones cleared"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One rule as it acts on one attribute.
+
+    ``values`` is the name of the ``%values`` list that the element's value must hold
+    something of; None if the rule acts on any value.
+    """
+
+    action: Action
+    value: Value | None
+    values: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What is done with an attribute at one place: ``steps`` in order, none to keep it.
+
+    ``removed`` says that it goes whatever its value, and why.
+    """
+
+    steps: tuple[Step, ...] = ()
+    removed: Kind | None = None
+    kept: bool = False
+
+
+PASS: Final = Program()
+KEEP: Final = Program(kept=True)
+CHECK_CHARACTER_SET: Final = Program(steps=(Step(Action.BLANK, None, ""),))
+
+
+class Level:
+    """One place where data sets are: the top, or the items of one sequence path.
+
+    Attributes
+    ----------
+    tags
+        Tags of the sequences around it, outermost first.
+    inherited
+        Function for elements that no rule names (in a sequence that is made a dummy or
+        cleaned); None elsewhere.
+    programs
+        What is known already, by (tag, VR); filled by :meth:`program`.
+    """
+
+    __slots__ = (
+        "_children",
+        "_kept",
+        "_plan",
+        "_prefix",
+        "_private",
+        "inherited",
+        "programs",
+        "tags",
+    )
+
+    def __init__(
+        self,
+        plan: Plan,
+        tags: tuple[int, ...] = (),
+        prefix: str = "",
+        *,
+        kept: bool = False,
+        inherited: Function | None = None,
+    ) -> None:
+        self._plan = plan
+        self._prefix = prefix
+        self._kept = kept
+        self._children: dict[tuple[int, str, bool, Function | None], Level] = {}
+        self._private: dict[tuple[int, str, str], Program] = {}
+        self.tags = tags
+        self.inherited = inherited
+        self.programs: dict[tuple[int, str], Program] = {}
+
+    @property
+    def top(self) -> bool:
+        """Whether this is the data set itself."""
+        return not self.tags
+
+    def program(self, tag: int, vr: str) -> Program:
+        """Return what happens to a standard attribute with a VR (SQ for what has items)."""
+        key = (tag, vr)
+        found = self.programs.get(key)
+        if found is None:
+            found = self.programs[key] = self._plan.decide(self, tag, vr, None)
+        return found
+
+    def private_program(self, tag: int, vr: str, creator: str) -> Program:
+        """Return what happens to a private attribute (``creator`` is empty if it has none)."""
+        key = (tag, vr, creator)
+        found = self._private.get(key)
+        if found is None:
+            if len(self._private) > MOST_LEVELS:
+                self._private.clear()
+            found = self._private[key] = self._plan.decide(self, tag, vr, creator)
+        return found
+
+    def child(
+        self, tag: int, creator: str, *, kept: bool, inherited: Function | None = None
+    ) -> Level:
+        """Return the place inside a sequence of this place."""
+        kept = kept or self._kept
+        key = (tag, creator, kept, inherited)
+        found = self._children.get(key)
+        if found is None:
+            keyword = names_of(tag)[0] if not tag >> 16 & 1 else ""
+            found = Level(
+                self._plan,
+                (*self.tags, tag),
+                f"{self._prefix}{keyword}__",
+                kept=kept,
+                inherited=inherited,
+            )
+            if self._plan.remember():
+                self._children[key] = found
+        return found
+
+    def names(self, tag: int, creator: str | None) -> tuple[str, ...]:
+        """Return the texts that a pattern is searched for in."""
+        first, *rest = names_of(tag) if creator is None else _private_names(tag, creator)
+        return (self._prefix + first, *rest)
+
+    @property
+    def kept(self) -> bool:
+        """Whether a sequence around this place is kept."""
+        return self._kept
+
+
+@lru_cache(maxsize=16384)
+def _private_names(tag: int, creator: str) -> tuple[str, ...]:
+    """Return a private attribute's names as deid searches them (its ``name_contains``)."""
+    group, element = tag >> 16, tag & 0xFFFF
+    if 0x10 <= element <= 0xFF:
+        name = "Private Creator"
+    else:
+        try:
+            name = f"[{get_private_entry(tag, creator)[2]}]"
+        except KeyError:
+            name = "Private tag data"
+    tagged = f"{group:04x},{element:04x}"
+    texts = ("", f"({tagged})", tagged.replace(",", ""), name, "")
+    if not creator:
+        return texts
+    by_creator = f'{group:04X},"{creator}",{element & 0xFF:02X}'
+    return (*texts, by_creator, f"({by_creator})")
+
+
+class Plan:
+    """A recipe, ready to be applied; shared by all studies of a process.
+
+    Attributes
+    ----------
+    recipe
+        What it was compiled from.
+    top
+        Where top-level elements are looked up.
+    added
+        Tags that ADD rules name, in the order of tags.
+    values
+        Names of the ``%values`` lists in use; their values differ from object to object.
+    private
+        Whether any private attribute may stay.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self._rules = tuple(rule for rule in recipe.header if not _is_file_meta(rule))
+        self._exact: dict[int, list[int]] = {}
+        self._others: list[int] = []
+        for index, rule in enumerate(self._rules):
+            if isinstance(rule.selector, TagSelector):
+                self._exact.setdefault(rule.selector.tag, []).append(index)
+            else:
+                self._others.append(index)
+        self.added = tuple(
+            sorted(
+                {
+                    rule.selector.tag
+                    for rule in self._rules
+                    if rule.action is Action.ADD and isinstance(rule.selector, TagSelector)
+                }
+            )
+        )
+        self.values = tuple(
+            sorted(
+                {
+                    rule.selector.name
+                    for rule in self._rules
+                    if isinstance(rule.selector, ValuesSelector)
+                }
+            )
+        )
+        self.private = any(map(self._may_keep_private, self._rules))
+        self._levels = 0
+        self.top = Level(self)
+
+    @cached_property
+    def coverage(self) -> Coverage:
+        """The recipe against PS3.15's table: what it may claim about itself in the object."""
+        return cover(self.recipe)
+
+    def renew(self) -> None:
+        """Forget the places seen, if they have become too many; called between files."""
+        if self._levels >= MOST_LEVELS:
+            self._levels = 0
+            self.top = Level(self)
+
+    def remember(self) -> bool:
+        """Count one more place; False if there are too many to remember it."""
+        self._levels += 1
+        return self._levels <= MOST_LEVELS
+
+    def _may_keep_private(self, rule: HeaderRule) -> bool:
+        if rule.action is Action.KEEP:
+            match rule.selector:
+                case TagSelector(tag):
+                    return bool(tag >> 16 & 1)
+                case PatternSelector(Match.SELECT, text) if text.startswith("GROUP:"):
+                    return bool(int(text[6:], 16) & 1)
+                case _:
+                    return True
+        return _names_alone(rule.selector, self.recipe.fields, private=True)
+
+    def decide(self, level: Level, tag: int, vr: str, creator: str | None) -> Program:
+        """Work out what happens to an attribute at a place; see the module's docstring."""
+        matched = [
+            rule
+            for rule in self._candidates(tag)
+            if self.names(rule.selector, level, tag, vr, creator)
+        ]
+        floor = self._floor(tag, vr, creator, matched)
+        if floor is not None:
+            return floor
+        steps = _steps(matched, top=level.top)
+        if tag == CHARACTER_SET and not steps:
+            return CHECK_CHARACTER_SET
+        if not steps and level.inherited is not None and not level.kept:
+            steps = (Step(Action.REPLACE, level.inherited),)
+        if not steps:
+            return PASS
+        if all(step.values is None for step in steps) and steps[-1].action is Action.REMOVE:
+            return Program(removed=Kind.REMOVED)
+        return Program(steps)
+
+    def _candidates(self, tag: int) -> list[HeaderRule]:
+        return [self._rules[i] for i in sorted([*self._exact.get(tag, ()), *self._others])]
+
+    def _floor(
+        self, tag: int, vr: str, creator: str | None, matched: list[HeaderRule]
+    ) -> Program | None:
+        """Return what is settled before any rule acts: padding, KEEP, and the unknown."""
+        if tag & 0xFFFF == 0 or tag == TRAILING_PADDING:
+            return Program(removed=Kind.PADDING)
+        if any(rule.action is Action.KEEP for rule in matched):
+            return KEEP
+        alone = any(
+            _names_alone(rule.selector, self.recipe.fields, private=creator is not None)
+            for rule in matched
+            if rule.action is not Action.REMOVE
+        )
+        if alone:
+            return None
+        known = PUBLIC_VR.get(tag) or vr_of(tag)
+        removed = None
+        if creator is not None:
+            removed = Kind.PRIVATE
+        elif known == "UN":
+            removed = Kind.UNKNOWN
+        elif known == "SQ" and vr != "SQ":
+            removed = Kind.OPAQUE
+        return None if removed is None else Program(removed=removed)
+
+    def names(
+        self, selector: Selector, level: Level, tag: int, vr: str, creator: str | None
+    ) -> bool:
+        """Whether a selector names an attribute at a place."""
+        match selector:
+            case TagSelector():
+                return selector.tag == tag
+            case PrivateSelector(group, name, element):
+                return (
+                    creator == name
+                    and tag >> 16 == group
+                    and tag & 0xFFFF > 0xFF
+                    and tag & 0xFF == element
+                )
+            case ValuesSelector():
+                return tag not in _UNREACHED
+            case FieldsSelector(name):
+                return any(
+                    self.names(entry.selector, level, tag, vr, creator)
+                    for entry in self.recipe.fields.get(name, ())
+                )
+            case PatternSelector(match, text):
+                return tag not in _UNREACHED and _pattern(
+                    selector, match, text, level, tag, vr, creator
+                )
+
+
+def _pattern(  # noqa: PLR0917 what the caller has taken apart
+    selector: PatternSelector,
+    match: Match,
+    text: str,
+    level: Level,
+    tag: int,
+    vr: str,
+    creator: str | None,
+) -> bool:
+    if match is Match.SELECT:
+        kind, _, wanted = text.partition(":")
+        if kind == "GROUP":
+            return tag >> 16 == int(wanted, 16)
+        return wanted in (vr_of(tag) if vr == "UN" else vr).split(" or ")
+    if match in (Match.ALL, Match.EXCEPT) and level.kept:
+        return False
+    if match is Match.ALL:
+        return True
+    found = any(map(expression_of(selector).search, level.names(tag, creator)))
+    return found is not (match is Match.EXCEPT)
+
+
+def _names_alone(
+    selector: Selector, fields: dict[str, tuple[ListEntry, ...]], *, private: bool
+) -> bool:
+    """Whether a selector names attributes one by one, rather than by a property."""
+    match selector:
+        case TagSelector(tag):
+            return not private or bool(tag >> 16 & 1)
+        case PrivateSelector():
+            return True
+        case FieldsSelector(name):
+            return any(
+                _names_alone(entry.selector, fields, private=private)
+                for entry in fields.get(name, ())
+            )
+        case _:
+            return False
+
+
+def _steps(matched: Iterable[HeaderRule], *, top: bool) -> tuple[Step, ...]:
+    rules = [rule for rule in matched if top or rule.action is not Action.ADD]
+    spared = any(
+        rule.action in (Action.REPLACE, Action.JITTER)
+        and not isinstance(rule.selector, ValuesSelector)
+        for rule in rules
+    )
+    return tuple(
+        Step(
+            rule.action,
+            rule.value,
+            rule.selector.name if isinstance(rule.selector, ValuesSelector) else None,
+        )
+        for rule in rules
+        if not (rule.action is Action.REMOVE and spared)
+    )
+
+
+def _is_file_meta(rule: HeaderRule) -> bool:
+    return isinstance(rule.selector, TagSelector) and rule.selector.tag >> 16 == 2
+
+
+def compile_plan(recipe: Recipe) -> Plan:
+    """Compile a recipe.
+
+    Parameters
+    ----------
+    recipe
+        As ``sendit.recipe.parse.read_recipe`` gives it.
+
+    Raises
+    ------
+    Misconfigured
+        A rule cannot be carried out: an unknown variable or function, a JITTER without a
+        number of days, a value that does not fit its attribute. Lint finds these with a
+        suggestion; this is the last look, so that a recipe made otherwise fails too.
+    """
+    for rule in recipe.header:
+        problem = _problem(rule)
+        if problem:
+            raise Misconfigured(f"recipe, {rule.position}: {problem}")
+    return Plan(recipe)
+
+
+def _problem(rule: HeaderRule) -> str | None:
+    checks: dict[Action, Callable[[HeaderRule], str | None]] = {
+        Action.ADD: _value_problem,
+        Action.REPLACE: _value_problem,
+        Action.JITTER: _jitter_problem,
+    }
+    check = checks.get(rule.action)
+    return check(rule) if check else None
+
+
+def _value_problem(rule: HeaderRule) -> str | None:
+    value, selector = rule.value, rule.selector
+    if rule.action is Action.ADD and not (
+        isinstance(selector, TagSelector) and vr_of(selector.tag) != "UN"
+    ):
+        return "ADD needs one attribute of the standard"
+    if isinstance(selector, TagSelector) and selector.tag == CHARACTER_SET:
+        return "the character set of text that stays cannot be changed"
+    problem: str | None = None
+    match value:
+        case None:
+            problem = f"{rule.action} has no value"
+        case Variable(name) if name not in VARIABLES:
+            problem = f"there is no variable {name}"
+        case Function(name) if name not in FUNCTIONS:
+            problem = f"there is no function {name}"
+        case Literal() | Variable() if isinstance(selector, TagSelector):
+            if one_vr(vr_of(selector.tag)) in ("SQ", "AT"):
+                problem = f"{tag_text(selector.tag)} cannot hold a text"
+    return problem
+
+
+def _jitter_problem(rule: HeaderRule) -> str | None:
+    match rule.value:
+        case Variable("jitter"):
+            return None
+        case Literal(text) if re.fullmatch(r"[+-]?\d{1,6}", text):
+            return None
+    return "JITTER needs a whole number of days"

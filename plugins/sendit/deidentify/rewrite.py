@@ -1,0 +1,603 @@
+"""A plan applied to the bytes of one file.
+
+Elements that stay are copied in runs, as they are in the file; only what a rule changes is
+read and written anew, in the file's own encoding and character set. What was worked out for
+one element is remembered for the study, by its place and its bytes: files of a series differ
+in few of them.
+
+Unlike deid, a ``values:`` rule is literal text, compared without case; it looks into each
+element of a sequence, not at the sequence's printed form. JITTER of a date that cannot be
+moved takes the date away (or empties it where the object's IOD needs the attribute); an
+attribute whose VR can hold no date is left alone by JITTER, as in deid.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from operator import lt
+from typing import Final
+
+from pydicom.charset import python_encoding
+
+from sendit.deidentify import functions, jitter
+from sendit.deidentify.functions import GONE, Gone, Inside, Site, Subject
+from sendit.deidentify.plan import CHECK_CHARACTER_SET, KEEP, PASS, Kind, Level, Plan, Program, Step
+from sendit.deidentify.values import (
+    SEQUENCE_TAIL,
+    NewElement,
+    Part,
+    build_items,
+    head,
+    item,
+    one_vr,
+    pack,
+)
+from sendit.deidentify.values import element as element_bytes
+from sendit.dicom import charset
+from sendit.dicom.iod import Need, need_of
+from sendit.dicom.scan import (
+    CHARACTER_SET,
+    LONG_VRS,
+    PIXEL_TAGS,
+    UNDEFINED,
+    Buffer,
+    Element,
+    Encoding,
+    Header,
+    Item,
+    value_text,
+    vr_of,
+)
+from sendit.recipe.model import Action, Function, ListEntry, Literal, Value, Variable
+
+REMEMBERED_BYTES: Final = 16 << 20
+"""Bytes of elements remembered for a study before all are forgotten."""
+
+LARGEST_REMEMBERED: Final = 1 << 16
+COPIED: Final = 1 << 20
+"""Runs of more bytes than this are passed on as views of the file."""
+
+_TEXT_DATES: Final = frozenset(("DA", "DT", "TM", "LO", "LT", "PN", "SH", "ST", "UC", "UT"))
+_MAYBE_DATES: Final = frozenset(("AE", "CS", "DS", "IS"))
+_ENTRY_BYTES: Final = 250  # an entry's own size in memory, about
+_UNDEFINED_BYTES: Final = b"\xff\xff\xff\xff"
+
+
+class _Same:
+    """The element's bytes stay as they are."""
+
+
+_SAME: Final = _Same()
+_Result = bytes | _Same | None  # None: the element goes
+_Entry = tuple[_Result, tuple[tuple[str, int], ...]]
+_Current = bytes | _Same | Gone | Inside | tuple[tuple[NewElement, ...], ...]
+
+
+_Gathered = tuple[tuple[str, frozenset[str]], ...]
+
+
+class Scope:
+    """What an element's result depends on beside its place and its bytes.
+
+    ``gathered`` are the values of each ``%values`` list in this object, in lower case.
+    ``memo`` is what was worked out in this scope, by place and bytes.
+    """
+
+    __slots__ = ("_others", "character_set", "encoding", "gathered", "memo", "sop_class")
+
+    def __init__(
+        self,
+        encoding: Encoding,
+        character_set: bytes,
+        sop_class: str,
+        gathered: _Gathered = (),
+    ) -> None:
+        self.encoding = encoding
+        self.character_set = character_set
+        self.sop_class = sop_class
+        self.gathered = gathered
+        self.memo: dict[Level, dict[bytes, _Entry]] = {}
+        self._others: dict[tuple[Encoding, bytes], Scope] = {}
+
+    def of_item(self, encoding: Encoding, elements: Sequence[Element], data: Buffer) -> Scope:
+        """Return the scope of an item, which may have its own encoding and character set."""
+        character_set = self.character_set
+        for tag, _, _, value, end, _ in elements:
+            if tag == CHARACTER_SET:
+                character_set = bytes(data[value:end]).strip(b" \0")
+            if tag >= CHARACTER_SET:
+                break
+        if encoding == self.encoding and character_set == self.character_set:
+            return self
+        key = (encoding, character_set)
+        found = self._others.get(key)
+        if found is None:
+            found = Scope(encoding, character_set, self.sop_class, self.gathered)
+            found._others = self._others
+            self._others[key] = found
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A file's new data set: parts before the pixel data, the pixel data's element (None if
+    there is none or it goes), parts behind it."""
+
+    scope: Scope
+    before: list[Part]
+    pixels: Element | None
+    after: list[Part]
+
+
+class Rewriter:
+    """Applies a plan to the files of one study.
+
+    Parameters
+    ----------
+    plan
+        The compiled recipe.
+    site
+        The study's identifiers, jitter and UID map.
+
+    Attributes
+    ----------
+    counts
+        Elements by what happened to them (:class:`~sendit.deidentify.plan.Kind`).
+    """
+
+    def __init__(self, plan: Plan, site: Site) -> None:
+        self._plan = plan
+        self._site = site
+        self._scopes: dict[tuple[object, ...], Scope] = {}
+        self._remembered = 0
+        self.counts: Counter[str] = Counter()
+
+    def file(self, header: Header) -> Output:
+        """Return a file's new data set."""
+        self._plan.renew()
+        if self._remembered > REMEMBERED_BYTES:
+            self._scopes.clear()
+            self._remembered = 0
+        data, level = header.data, self._plan.top
+        scope = self._scope(header)
+        elements = _ordered(header.elements)
+        at = next((i for i, found in enumerate(elements) if found[0] in PIXEL_TAGS), len(elements))
+        before, pixels, after = elements[:at], elements[at : at + 1], elements[at + 1 :]
+        last = pixels[0][0] if pixels else UNDEFINED
+        early = [tag for tag in self._plan.added if tag < last]
+        late = [tag for tag in self._plan.added if tag > last]
+        first = self._dataset(level, before, data, scope, self.counts, early)
+        second = self._dataset(level, after, data, scope, self.counts, late)
+        return Output(
+            scope,
+            _whole(data, before) if first is None else first,
+            pixels[0] if pixels and self._keeps_pixels(pixels[0]) else None,
+            _whole(data, after) if second is None else second,
+        )
+
+    def _scope(self, header: Header) -> Scope:
+        key = (
+            header.encoding,
+            header.character_set,
+            header.sop_class,
+            self._gather(header),
+        )
+        found = self._scopes.get(key)
+        if found is None:
+            found = self._scopes[key] = Scope(*key)
+        return found
+
+    def _keeps_pixels(self, element: Element) -> bool:
+        program = self._plan.top.program(element[0], element[1])
+        kept = program.removed is None and not program.steps
+        self.counts[Kind.KEPT if kept else Kind.REMOVED] += 1
+        return kept
+
+    def value_after(self, header: Header, scope: Scope, tag: int) -> bytes | None:
+        """Return what a top-level element's value has become, without padding; None if gone."""
+        element = header.element(tag) or (_absent(tag) if tag in self._plan.added else None)
+        if element is None:
+            return None
+        program = self._plan.top.program(tag, "SQ" if element[5] is not None else element[1])
+        if program.removed is not None:
+            return None
+        result: _Result = _SAME
+        if program.steps:
+            result, _ = self._entry(program, self._plan.top, element, header.data, scope, "")
+        if isinstance(result, _Same):
+            return (header.raw(tag) or b"").strip(b" \0")
+        if result is None:
+            return None
+        long = scope.encoding.explicit and result[4:6].decode("latin-1") in LONG_VRS
+        return result[12 if long else 8 :].strip(b" \0")
+
+    # Data sets --------------------------------------------------------------------------
+
+    def _dataset(  # noqa: PLR0912, PLR0917 one loop: calls would cost more than the work
+        self,
+        level: Level,
+        elements: Sequence[Element],
+        data: Buffer,
+        scope: Scope,
+        counts: Counter[str],
+        added: Sequence[int] = (),
+    ) -> list[Part] | None:
+        """Return the parts of a data set's new bytes, or None if it stays as it is."""
+        ordered = _ordered(elements)
+        changed = ordered is not elements
+        elements = _with_added(ordered, added) if added else ordered
+        programs = level.programs
+        private: dict[int, _Entry] | None = None
+        parts: list[Part] = []
+        run = run_end = elements[0][2] if elements else 0
+        kept = 0
+        for element in elements:
+            tag, vr, start, _, end, items = element
+            if tag & 0x10000:
+                if private is None:
+                    private = self._private(level, elements, data, scope)
+                result, happened = private[start]
+            else:
+                if items is not None:
+                    vr = "SQ"
+                program = programs.get((tag, vr)) or level.program(tag, vr)
+                if items is None and (program is PASS or program is KEEP):
+                    kept += 1
+                    if run_end != start:
+                        _flush(parts, data, run, run_end)
+                        run = start
+                    run_end = end
+                    continue
+                if program.removed is not None:
+                    counts[program.removed] += 1
+                    changed = True
+                    continue
+                result, happened = self._entry(program, level, element, data, scope, "")
+            for kind, number in happened:
+                counts[kind] += number
+            if isinstance(result, _Same):
+                if run_end != start:
+                    _flush(parts, data, run, run_end)
+                    run = start
+                run_end = end
+                continue
+            changed = True
+            if result is not None:
+                _flush(parts, data, run, run_end)
+                parts.append(result)
+                run = run_end = end
+        if kept:
+            counts[Kind.KEPT] += kept
+        if not changed:
+            return None
+        _flush(parts, data, run, run_end)
+        return parts
+
+    def _private(
+        self, level: Level, elements: Sequence[Element], data: Buffer, scope: Scope
+    ) -> dict[int, _Entry]:
+        """Return the result of each private element of a data set, by its offset."""
+        found: dict[int, _Entry] = {}
+        gone: _Entry = (None, ((Kind.PRIVATE, 1),))
+        if not self._plan.private:
+            return {element[2]: gone for element in elements if element[0] & 0x10000}
+        creators: dict[int, str] = {}
+        used: set[int] = set()
+        for element in elements:
+            tag, vr, start, value, end, items = element
+            if not tag & 0x10000:
+                continue
+            if 0x10 <= tag & 0xFFFF <= 0xFF:
+                text = charset.decode(bytes(data[value:end]), scope.character_set)
+                creators[tag & 0xFFFF0000 | (tag & 0xFF) << 8] = text.strip(" \0")
+                continue
+            block = tag & 0xFFFFFF00
+            creator = creators.get(block, "")
+            program = level.private_program(tag, "SQ" if items is not None else vr, creator)
+            if program.removed is not None:
+                found[start] = (None, ((program.removed, 1),))
+                continue
+            found[start] = self._entry(program, level, element, data, scope, creator)
+            if found[start][0] is not None:
+                used.add(block)
+        for element in elements:
+            tag, vr, start = element[:3]
+            if tag & 0x10000 and start not in found:
+                block = tag & 0xFFFF0000 | (tag & 0xFF) << 8
+                program = level.private_program(tag, vr, creators[block])
+                stays = block in used or program is KEEP
+                found[start] = (_SAME, ((Kind.KEPT, 1),)) if stays else gone
+        return found
+
+    # Elements ---------------------------------------------------------------------------
+
+    def _entry(  # noqa: PLR0917 positional: called for each element that a rule names
+        self,
+        program: Program,
+        level: Level,
+        element: Element,
+        data: Buffer,
+        scope: Scope,
+        creator: str,
+    ) -> _Entry:
+        """Return what becomes of one element, from memory if it was seen in this study."""
+        start, end = element[2], element[4]
+        if end - start > LARGEST_REMEMBERED:
+            return self._work_out(program, level, element, data, scope, creator)
+        raw = bytes(data[start:end]) if start >= 0 else element[0].to_bytes(4)
+        if creator:
+            raw += creator.encode("utf-8", "replace")
+        memo = scope.memo.get(level)
+        if memo is None:
+            memo = scope.memo[level] = {}
+        entry = memo.get(raw)
+        if entry is None:
+            entry = memo[raw] = self._work_out(program, level, element, data, scope, creator)
+            size = len(entry[0]) if isinstance(entry[0], bytes) else 0
+            self._remembered += _ENTRY_BYTES + len(raw) + size
+        return entry
+
+    def _work_out(  # noqa: PLR0917 as _entry
+        self,
+        program: Program,
+        level: Level,
+        element: Element,
+        data: Buffer,
+        scope: Scope,
+        creator: str,
+    ) -> _Entry:
+        tag, written_vr, start, value, end, items = element
+        if program is CHECK_CHARACTER_SET:
+            known = _known_character_set(bytes(data[value:end]))
+            return (_SAME, ((Kind.KEPT, 1),)) if known else (None, ((Kind.REMOVED, 1),))
+        vr = written_vr
+        if items is not None:
+            vr = "SQ"
+        elif vr == "UN":
+            vr = one_vr(vr_of(tag))
+        raw = bytes(data[value:end]) if items is None and start >= 0 and program.steps else b""
+        here = Subject(
+            tag, vr, raw, level, scope.encoding, scope.character_set, scope.sop_class, self._site
+        )
+        current: _Current = GONE if start < 0 else _SAME
+        kind = Kind.KEPT
+        for step in program.steps:
+            current, kind = self._step(step, here, current, kind, scope)
+        return self._finish(current, kind, program, here, element, data, scope, creator)
+
+    def _finish(  # noqa: PLR0917 as _entry
+        self,
+        current: _Current,
+        kind: Kind,
+        program: Program,
+        here: Subject,
+        element: Element,
+        data: Buffer,
+        scope: Scope,
+        creator: str,
+    ) -> _Entry:
+        tag, written_vr, items = element[0], element[1], element[5]
+        if isinstance(current, _Same | Inside) and items is not None:
+            counts: Counter[str] = Counter({kind: 1})
+            child = here.level.child(
+                tag,
+                creator,
+                kept=program is KEEP,
+                inherited=current.function if isinstance(current, Inside) else None,
+            )
+            result = self._sequence(child, element, items, data, scope, counts)
+            return result, tuple(counts.items())
+        if isinstance(current, Inside):  # a sequence by the dictionary, without items
+            current = b""
+        happened = ((str(kind), 1),)
+        if isinstance(current, _Same):
+            return _SAME, happened
+        if isinstance(current, Gone):
+            return None, happened
+        if isinstance(current, tuple):
+            built = build_items(current, scope.encoding, scope.character_set)
+            return element_bytes(tag, "SQ", built, scope.encoding), happened
+        vr = here.vr if written_vr == "UN" else written_vr
+        value = b"" if vr == "SQ" else current
+        return element_bytes(tag, vr, value, scope.encoding), happened
+
+    def _step(
+        self, step: Step, here: Subject, current: _Current, kind: Kind, scope: Scope
+    ) -> tuple[_Current, Kind]:
+        """Apply one rule to what the rules before it have left."""
+        if current is GONE and step.action is not Action.ADD:
+            return current, kind
+        now = here if isinstance(current, _Same | Gone | Inside) else here.with_value(current)
+        if step.values is not None and not _holds(now, scope, step.values):
+            return current, kind
+        match step.action:
+            case Action.REMOVE:
+                return GONE, Kind.REMOVED
+            case Action.BLANK:
+                return b"", Kind.BLANKED
+            case Action.JITTER:
+                return self._jitter(step.value, now, current, kind)
+            case _:
+                return self._set(step, now)
+
+    def _set(self, step: Step, now: Subject) -> tuple[_Current, Kind]:
+        kind = Kind.ADDED if step.action is Action.ADD else Kind.REPLACED
+        if isinstance(step.value, Function):
+            answer = functions.call(step.value, now)
+            if answer is GONE:
+                return GONE, Kind.REMOVED
+            if answer == b"":
+                return b"", Kind.BLANKED
+            return answer, Kind.CLEANED if step.value.name == "clean_text" else kind
+        text = self._text(step.value)
+        packed = pack(one_vr(now.vr), text, now.encoding, now.character_set)
+        return (packed, kind) if packed else (b"", Kind.BLANKED)
+
+    def _text(self, value: Value | None) -> str:
+        match value:
+            case Literal(text):
+                return text
+            case Variable(name):
+                return self._site.variables[name]
+            case _:
+                raise AssertionError("compile_plan refuses rules without a value")
+
+    def _jitter(
+        self, value: Value | None, now: Subject, current: _Current, kind: Kind
+    ) -> tuple[_Current, Kind]:
+        maybe = now.vr in _MAYBE_DATES
+        if not (maybe or now.vr in _TEXT_DATES) or not now.value.strip(b" \0"):
+            return current, kind
+        moved = jitter.shift(now.vr, now.text, int(self._text(value)))
+        if moved is not None:
+            return moved.encode("ascii"), Kind.JITTERED
+        if maybe:
+            return current, kind
+        if need_of(now.sop_class, now.level.tags, now.tag) is Need.NONE:
+            return GONE, Kind.UNMOVABLE
+        return b"", Kind.UNMOVABLE_BLANKED
+
+    # Sequences --------------------------------------------------------------------------
+
+    def _sequence(  # noqa: PLR0917 as _entry
+        self,
+        level: Level,
+        element: Element,
+        items: Sequence[Item],
+        data: Buffer,
+        scope: Scope,
+        counts: Counter[str],
+    ) -> _Result:
+        """Return a sequence with its items rewritten, its lengths written as they were."""
+        parts: list[bytes] = []
+        changed = False
+        for encoding, elements in items:
+            inner = scope.of_item(encoding, elements, data)
+            content = self._dataset(level, elements, data, inner, counts)
+            if content is None:
+                content = _whole(data, elements)
+            else:
+                changed = True
+            start = elements[0][2] if elements else 0
+            undefined = start > 0 and data[start - 4 : start] == _UNDEFINED_BYTES
+            parts.append(item(b"".join(content), encoding, undefined=undefined))
+        if not changed:
+            return _SAME
+        tag, vr, _, value, _, _ = element
+        joined = b"".join(parts)
+        little = items[0][0].little
+        if data[value - 4 : value] == _UNDEFINED_BYTES:
+            return head(tag, vr, UNDEFINED, scope.encoding) + joined + SEQUENCE_TAIL[little]
+        return head(tag, vr, len(joined), scope.encoding) + joined
+
+    # Values lists -----------------------------------------------------------------------
+
+    def _gather(self, header: Header) -> tuple[tuple[str, frozenset[str]], ...]:
+        """Return the values of each ``%values`` list that the plan uses."""
+        if not self._plan.values:
+            return ()
+        found: dict[str, set[str]] = {name: set() for name in self._plan.values}
+        scope = Scope(header.encoding, header.character_set, header.sop_class)
+        for level, element, creator, inner in _walk(
+            self._plan.top, header.elements, header.data, scope
+        ):
+            for name, gathered in found.items():
+                for entry in self._plan.recipe.values.get(name, ()):
+                    vr = "SQ" if element[5] is not None else element[1]
+                    if self._plan.names(entry.selector, level, element[0], vr, creator):
+                        gathered.update(_values_of(entry, element, header.data, inner))
+        return tuple((name, frozenset(values)) for name, values in sorted(found.items()))
+
+
+def _walk(
+    level: Level, elements: Sequence[Element], data: Buffer, scope: Scope
+) -> Iterator[tuple[Level, Element, str | None, Scope]]:
+    """Give each element of all levels with its place, private creator and scope."""
+    creators: dict[int, str] = {}
+    for element in _ordered(elements):
+        tag, _, _, value, end, items = element
+        creator: str | None = None
+        if tag & 0x10000:
+            if 0x10 <= tag & 0xFFFF <= 0xFF:
+                text = charset.decode(bytes(data[value:end]), scope.character_set)
+                creators[tag & 0xFFFF0000 | (tag & 0xFF) << 8] = text.strip(" \0")
+            creator = creators.get(tag & 0xFFFFFF00, "")
+        yield level, element, creator, scope
+        if items:
+            child = level.child(tag, creator or "", kept=False)
+            for encoding, nested in items:
+                yield from _walk(child, nested, data, scope.of_item(encoding, nested, data))
+
+
+def _values_of(entry: ListEntry, element: Element, data: Buffer, scope: Scope) -> set[str]:
+    tag, vr, _, value, end, items = element
+    if items is not None or tag in PIXEL_TAGS:
+        return set()
+    text = value_text(tag, vr, bytes(data[value:end]), scope.encoding, scope.character_set)
+    values = text.split("\\")
+    if entry.split_by is not None:
+        values = [part for whole in values for part in whole.split(entry.split_by)]
+    return {part.lower() for part in values if part and len(part) >= entry.minimum_length}
+
+
+def _holds(subject: Subject, scope: Scope, name: str) -> bool:
+    """Whether an element's value holds one of the values that a list has gathered."""
+    if subject.vr == "SQ":
+        return False
+    gathered = dict(scope.gathered)[name]
+    if subject.vr[0] == "O" or subject.vr == "UN":
+        folded = subject.value.lower()
+        return any(value.encode("utf-8") in folded for value in gathered)
+    text = subject.text.lower()
+    return any(value in text for value in gathered)
+
+
+def _absent(tag: int) -> Element:
+    """Return the place of an element that ADD makes."""
+    return tag, one_vr(vr_of(tag)), -1, -1, -1, None
+
+
+def _with_added(elements: Sequence[Element], added: Sequence[int]) -> Sequence[Element]:
+    there = {element[0] for element in elements}
+    missing = [_absent(tag) for tag in added if tag not in there]
+    if not missing:
+        return elements
+    merged = list(elements)
+    for element in missing:
+        insort(merged, element)
+    return merged
+
+
+def _ordered(elements: Sequence[Element]) -> Sequence[Element]:
+    """Return elements in the order of tags, the last one where a tag is there twice."""
+    tags = [element[0] for element in elements]
+    if all(map(lt, tags, islice(tags, 1, None))):
+        return elements
+    by_tag = {element[0]: element for element in elements}
+    return [by_tag[tag] for tag in sorted(by_tag)]
+
+
+def _whole(data: Buffer, elements: Sequence[Element]) -> list[Part]:
+    """Return the bytes of elements that follow one another."""
+    parts: list[Part] = []
+    if elements:
+        _flush(parts, data, elements[0][2], elements[-1][4])
+    return parts
+
+
+def _flush(parts: list[Part], data: Buffer, start: int, end: int) -> None:
+    if start >= end:
+        return
+    if end - start > COPIED:
+        parts.append(memoryview(data)[start:end])
+    else:
+        parts.append(bytes(data[start:end]))
+
+
+def _known_character_set(value: bytes) -> bool:
+    terms: Mapping[str, str] = python_encoding
+    return all(part.strip(b" \0").decode("latin-1") in terms for part in value.split(b"\\"))

@@ -1,0 +1,304 @@
+"""A study de-identified: its files in, one archive out, in one pass.
+
+Each file is read once, its data set rewritten, and the new header and the pixel bytes as
+they were go straight into the archive. Nothing is written anywhere else, and no more than
+one file is held in memory (files over 64 MB are mapped, not read).
+
+Every source ends with exactly one outcome. A file about which anything is in doubt is
+quarantined with its reason; one that merely surprises the engine, too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from isal import isal_zlib
+from pydicom.datadict import keyword_for_tag
+
+from sendit import __version__
+from sendit.archive import Archive, ArchiveInfo
+from sendit.batch import Outcome, Reason
+from sendit.deidentify.functions import Site
+from sendit.deidentify.plan import Kind, Plan
+from sendit.deidentify.rewrite import Output, Rewriter
+from sendit.deidentify.spare_bits import pixel_value
+from sendit.deidentify.uids import UidMap
+from sendit.deidentify.values import Part, element, padded
+from sendit.dicom.scan import (
+    EXPLICIT_LITTLE,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    SOP_CLASS,
+    SOP_INSTANCE,
+    Buffer,
+    Element,
+    Encoding,
+    Header,
+    number_values,
+    read_file,
+    read_header,
+    value_text,
+)
+from sendit.errors import SenditError, SkipInstance
+from sendit.keys import Keys
+
+IMPLEMENTATION_CLASS_UID: Final = "2.25.166481188625391283051614673262761221380"
+"""Of sendit: a UUID of its own as a UID (PS3.7 D.3.3.2)."""
+
+IMPLEMENTATION_VERSION: Final = f"SENDIT_{__version__}"[:16]
+
+SERIES_NUMBER: Final = 0x00200011
+INSTANCE_NUMBER: Final = 0x00200013
+_NUMBER: Final = re.compile(rb"\s*[+]?0*(\d{1,10})\s*")
+_PREAMBLE: Final = bytes(128) + b"DICM"
+_RAW_DEFLATE: Final = -15
+_DEFLATE_LEVEL: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StudyIdentifiers:
+    """What the identifier service gave for a study.
+
+    ``jitter`` is in whole days; dates are ``yyyymmdd`` and jittered already.
+    """
+
+    patient_code: str
+    study_code: str
+    jitter: int
+    entity_date: str | None
+    item_date: str | None
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What a recipe's variables stand for (``sendit.recipe.functions.VARIABLES``)."""
+        return {
+            "entity_id": self.patient_code,
+            "item_id": self.study_code,
+            "entity_timestamp": self.entity_date or "",
+            "item_timestamp": self.item_date or "",
+            "jitter": str(self.jitter),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file as import saw it: its number in the batch, where it is, and how it was."""
+
+    number: int
+    path: Path
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class StudyResult:
+    """What became of a study.
+
+    Attributes
+    ----------
+    outcomes
+        By number of the source: delivered, quarantined or duplicate, and the reason.
+    archive
+        None if nothing was delivered; there is no file then.
+    actions
+        Elements by what happened to them, over all delivered files.
+    header
+        The first delivered instance's attributes as delivered, by keyword: text, numbers,
+        lists of them, lists of items; no bulk values.
+    """
+
+    outcomes: dict[int, tuple[Outcome, str | None]]
+    archive: ArchiveInfo | None
+    actions: dict[str, int]
+    header: dict[str, Any]
+
+
+def deidentify_study(
+    sources: Sequence[Source],
+    *,
+    plan: Plan,
+    identifiers: StudyIdentifiers,
+    keys: Keys,
+    archive: Path,
+    progress: Callable[[int], None] | None = None,
+) -> StudyResult:
+    """De-identify the files of one study into one archive.
+
+    Parameters
+    ----------
+    sources
+        The files, in the order in which they go into the archive.
+    plan
+        The compiled recipe.
+    identifiers
+        Codes, dates and jitter of this study.
+    keys
+        The site's keys, for the UIDs.
+    archive
+        Where the ``.tar.gz`` goes; it is there only once it is whole.
+    progress
+        Called with the number of files done after each.
+
+    Raises
+    ------
+    RetryLater
+        The working disk is full or fails; nothing is left behind.
+    """
+    study = _Study(plan, identifiers, keys)
+    outcomes: dict[int, tuple[Outcome, str | None]] = {}
+    with Archive(archive) as writer:
+        for done, source in enumerate(sources, 1):
+            outcomes[source.number] = study.add(source, writer)
+            if progress is not None:
+                progress(done)
+        delivered = any(outcome is Outcome.DELIVERED for outcome, _ in outcomes.values())
+        info = writer.close() if delivered else None
+    return StudyResult(outcomes, info, study.actions, study.header)
+
+
+class _Study:
+    def __init__(self, plan: Plan, identifiers: StudyIdentifiers, keys: Keys) -> None:
+        self._code = identifiers.study_code
+        self._uids = UidMap(keys)
+        site = Site(plan, self._uids, identifiers.jitter, identifiers.variables)
+        self._rewriter = Rewriter(plan, site)
+        self._seen: set[str] = set()
+        self._names: set[str] = set()
+        self.header: dict[str, Any] = {}
+
+    @property
+    def actions(self) -> dict[str, int]:
+        return {str(kind): self._rewriter.counts[kind] for kind in Kind}
+
+    def add(self, source: Source, writer: Archive) -> tuple[Outcome, str | None]:
+        """De-identify one file and write it; say what became of it."""
+        counts = self._rewriter.counts.copy()
+        try:
+            header = _open(source)
+            original = header.sop_instance
+            if not original:
+                raise SkipInstance(Reason.MISSING_UID)
+            if original in self._seen:
+                return Outcome.DUPLICATE, Reason.DUPLICATE_INSTANCE
+            name, parts = self._convert(header)
+        except SkipInstance as skipped:
+            self._rewriter.counts = counts
+            return Outcome.QUARANTINED, skipped.reason
+        except SenditError:
+            raise
+        except Exception:  # noqa: BLE001 an object that the engine cannot cope with is not delivered
+            self._rewriter.counts = counts
+            return Outcome.QUARANTINED, Reason.NOT_CLEANABLE
+        writer.add(name, *parts)
+        self._seen.add(original)
+        self._names.add(name)
+        return Outcome.DELIVERED, None
+
+    def _convert(self, header: Header) -> tuple[str, list[Part]]:
+        """Return a file's name in the archive and its new bytes."""
+        output = self._rewriter.file(header)
+        pixels = self._pixels(header, output.pixels)
+        meta = self._meta(header, output)
+        parts: list[Part] = [*output.before, *pixels, *output.after]
+        if header.deflated:
+            parts = [_deflate(parts)]
+        if not self.header:
+            self.header = _searchable(meta, output, header)
+        return self._name(header, output), [_PREAMBLE, meta, *parts]
+
+    def _pixels(self, header: Header, found: Element | None) -> list[Part]:
+        if found is None:
+            return []
+        _, _, start, value, end, _ = found
+        cleared = pixel_value(header, found)
+        if cleared is None:
+            return [memoryview(header.data)[start:end]]
+        self._rewriter.counts[Kind.MASKED] += 1
+        return [bytes(header.data[start:value]), *cleared]
+
+    def _meta(self, header: Header, output: Output) -> bytes:
+        """Return file meta (PS3.10 7.1), all of it written anew."""
+        sop_class = self._rewriter.value_after(header, output.scope, SOP_CLASS)
+        instance = self._rewriter.value_after(header, output.scope, SOP_INSTANCE)
+        if not instance:
+            instance = self._uids.one(header.sop_instance.encode())
+        if not sop_class:
+            sop_class = header.sop_class.encode()
+        return _file_meta(sop_class, instance, header.transfer_syntax)
+
+    def _name(self, header: Header, output: Output) -> str:
+        numbers = []
+        for tag in (SERIES_NUMBER, INSTANCE_NUMBER):
+            value = self._rewriter.value_after(header, output.scope, tag) or b""
+            found = _NUMBER.fullmatch(value)
+            numbers.append(found[1].decode() if found else "0")
+        stem = f"{self._code}_{'_'.join(numbers)}"
+        name, again = f"{stem}.dcm", 1
+        while name in self._names:
+            again += 1
+            name = f"{stem}_{again}.dcm"
+        return name
+
+
+def _open(source: Source) -> Header:
+    data, found = read_file(source.path)
+    if (found.st_size, found.st_mtime_ns) != (source.size, source.mtime_ns):
+        raise SkipInstance(Reason.CHANGED)
+    return read_header(data)
+
+
+def _file_meta(sop_class: bytes, instance: bytes, transfer_syntax: str) -> bytes:
+    rest = b"".join(
+        element(0x00020000 | number, vr, value, EXPLICIT_LITTLE)
+        for number, vr, value in (
+            (0x0001, "OB", b"\x00\x01"),
+            (0x0002, "UI", sop_class),
+            (0x0003, "UI", instance),
+            (0x0010, "UI", transfer_syntax.encode()),
+            (0x0012, "UI", IMPLEMENTATION_CLASS_UID.encode()),
+            (0x0013, "SH", IMPLEMENTATION_VERSION.encode()),
+        )
+    )
+    return element(0x00020000, "UL", len(rest).to_bytes(4, "little"), EXPLICIT_LITTLE) + rest
+
+
+def _deflate(parts: Sequence[Part]) -> bytes:
+    """Return a data set deflated (PS3.5 A.5), padded to even length."""
+    deflater = isal_zlib.compressobj(_DEFLATE_LEVEL, isal_zlib.DEFLATED, _RAW_DEFLATE)
+    packed = b"".join([*map(deflater.compress, parts), deflater.flush()])
+    return padded(packed, "OB")
+
+
+def _searchable(meta: bytes, output: Output, header: Header) -> dict[str, Any]:
+    """Return the attributes of a finished object, read back from its new bytes."""
+    if header.deflated:
+        meta = _file_meta(b"", b"", EXPLICIT_VR_LITTLE_ENDIAN)
+    done = read_header(b"".join([_PREAMBLE, meta, *output.before]))
+    return _attributes(done.elements, done.data, done.encoding, done.character_set)
+
+
+def _attributes(
+    elements: Sequence[Element], data: Buffer, encoding: Encoding, character_set: bytes
+) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for tag, vr, _, start, end, items in elements:
+        keyword = "" if tag >> 16 & 1 else keyword_for_tag(tag)
+        if not keyword:
+            continue
+        if items is not None:
+            found[keyword] = [
+                _attributes(nested, data, inner, character_set) for inner, nested in items
+            ]
+        elif vr[0] != "O" and vr != "UN":
+            raw = bytes(data[start:end])
+            numbers = number_values(vr, raw, encoding)
+            if numbers is not None:
+                found[keyword] = numbers[0] if len(numbers) == 1 else numbers
+                continue
+            text = value_text(tag, vr, raw, encoding, character_set)
+            single = "\\" not in text or vr in ("LT", "ST", "UT")
+            found[keyword] = text if single else text.split("\\")
+    return found

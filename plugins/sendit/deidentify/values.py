@@ -1,0 +1,132 @@
+"""Elements and values as bytes: text packed for a VR, headers in front of values.
+
+Layouts are those of PS3.5 chapter 7; text is padded to even length as PS3.5 6.2 says.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from sendit.dicom import charset
+from sendit.dicom.scan import LONG_VRS, SHORT_VRS, UNDEFINED, Encoding
+
+Part = bytes | bytearray | memoryview
+
+ITEM_HEAD: Final = {True: b"\xfe\xff\x00\xe0", False: b"\xff\xfe\xe0\x00"}
+ITEM_TAIL: Final = {
+    True: b"\xfe\xff\x0d\xe0\x00\x00\x00\x00",
+    False: b"\xff\xfe\xe0\x0d\x00\x00\x00\x00",
+}
+SEQUENCE_TAIL: Final = {
+    True: b"\xfe\xff\xdd\xe0\x00\x00\x00\x00",
+    False: b"\xff\xfe\xe0\xdd\x00\x00\x00\x00",
+}
+
+_FORMS: Final = {
+    "US": "H",
+    "SS": "h",
+    "UL": "L",
+    "SL": "l",
+    "UV": "Q",
+    "SV": "q",
+    "FL": "f",
+    "FD": "d",
+}
+_ISO_DATE: Final = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)(?:T.*)?", re.ASCII)
+_CHOICES: Final = {"US or SS": "US", "OB or OW": "OW", "US or OW": "OW", "US or SS or OW": "OW"}
+
+
+@dataclass(frozen=True, slots=True)
+class NewElement:
+    """An element made by sendit: ``value`` is text, or items for a sequence."""
+
+    tag: int
+    vr: str
+    value: str | tuple[tuple[NewElement, ...], ...]
+
+
+def one_vr(vr: str) -> str:
+    """Return the VR to write where the dictionary leaves a choice."""
+    return _CHOICES.get(vr, vr)
+
+
+@lru_cache(maxsize=65536)
+def head(tag: int, vr: str, length: int, encoding: Encoding) -> bytes:
+    """Return an element's tag, VR and length; a short VR with a long value becomes UN."""
+    order = "<" if encoding.little else ">"
+    group, element = tag >> 16, tag & 0xFFFF
+    if not encoding.explicit:
+        return struct.pack(order + "HHL", group, element, length)
+    if vr in SHORT_VRS and length <= 0xFFFF:
+        return struct.pack(order + "HH2sH", group, element, vr.encode(), length)
+    written = vr if vr in LONG_VRS else "UN"
+    return struct.pack(order + "HH2sHL", group, element, written.encode(), 0, length)
+
+
+def padded(value: bytes, vr: str) -> bytes:
+    """Return a value of even length."""
+    if len(value) & 1 == 0:
+        return value
+    return value + (b"\0" if vr == "UI" or vr[0] == "O" or vr == "UN" else b" ")
+
+
+def element(tag: int, vr: str, value: bytes, encoding: Encoding) -> bytes:
+    """Return a whole element of defined length."""
+    value = padded(value, vr)
+    return head(tag, vr, len(value), encoding) + value
+
+
+def pack(vr: str, text: str, encoding: Encoding, character_set: bytes) -> bytes | None:
+    """Return text as the value of a VR, without padding.
+
+    Dates may be given as timestamps (``2010-02-09T11:50:00-0800``): a DA takes the date.
+    None if the VR cannot hold the text.
+    """
+    form = _FORMS.get(vr)
+    try:
+        if form is not None:
+            number = float if form in "fd" else int
+            order = "<" if encoding.little else ">"
+            parts = [number(part) for part in text.split("\\")] if text else []
+            return struct.pack(f"{order}{len(parts)}{form}", *parts)
+        if vr in ("AT", "SQ"):
+            return None if text else b""
+        if vr[0] == "O" or vr == "UN":
+            return text.encode("utf-8")
+        if vr == "DA" and (found := _ISO_DATE.fullmatch(text)):
+            text = "".join(found.groups())
+    except (ValueError, OverflowError, struct.error):
+        return None
+    return charset.encode(text, character_set if vr in charset.TEXT_VRS else b"")
+
+
+def build(new: NewElement, encoding: Encoding, character_set: bytes) -> bytes:
+    """Return an element of sendit's own as bytes."""
+    if isinstance(new.value, str):
+        return element(
+            new.tag, new.vr, pack(new.vr, new.value, encoding, character_set) or b"", encoding
+        )
+    return element(new.tag, "SQ", build_items(new.value, encoding, character_set), encoding)
+
+
+def build_items(
+    items: tuple[tuple[NewElement, ...], ...], encoding: Encoding, character_set: bytes
+) -> bytes:
+    """Return items of defined length as the value of a sequence."""
+    parts: list[bytes] = []
+    for members in items:
+        content = b"".join(build(member, encoding, character_set) for member in members)
+        parts.append(item(content, encoding))
+    return b"".join(parts)
+
+
+def item(content: bytes, encoding: Encoding, *, undefined: bool = False) -> bytes:
+    """Return one item of a sequence around its elements."""
+    length = UNDEFINED if undefined else len(content)
+    order = "<L" if encoding.little else ">L"
+    start = ITEM_HEAD[encoding.little] + struct.pack(order, length)
+    return start + content + (ITEM_TAIL[encoding.little] if undefined else b"")
