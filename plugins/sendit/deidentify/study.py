@@ -108,12 +108,15 @@ class StudyResult:
     header
         The first delivered instance's attributes as delivered, by keyword: text, numbers,
         lists of them, lists of items; no bulk values.
+    members
+        By number of the source: a delivered file's name in the archive.
     """
 
     outcomes: dict[int, tuple[Outcome, str | None]]
     archive: ArchiveInfo | None
     actions: dict[str, int]
     header: dict[str, Any]
+    members: dict[int, str]
 
 
 def deidentify_study(
@@ -156,7 +159,7 @@ def deidentify_study(
                 progress(done)
         delivered = any(outcome is Outcome.DELIVERED for outcome, _ in outcomes.values())
         info = writer.close() if delivered else None
-    return StudyResult(outcomes, info, study.actions, study.header)
+    return StudyResult(outcomes, info, study.actions, study.header, study.members)
 
 
 class _Study:
@@ -168,6 +171,7 @@ class _Study:
         self._seen: set[str] = set()
         self._names: set[str] = set()
         self.header: dict[str, Any] = {}
+        self.members: dict[int, str] = {}
 
     @property
     def actions(self) -> dict[str, int]:
@@ -195,6 +199,7 @@ class _Study:
         writer.add(name, *parts)
         self._seen.add(original)
         self._names.add(name)
+        self.members[source.number] = name
         return Outcome.DELIVERED, None
 
     def _convert(self, header: Header) -> tuple[str, list[Part]]:
