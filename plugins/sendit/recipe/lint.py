@@ -283,9 +283,16 @@ def _contradictions(recipe: Recipe) -> Iterator[Problem]:
     for rule in recipe.header:
         if isinstance(rule.selector, TagSelector):
             explicit[rule.selector.tag].append(rule)
+    keeps = [
+        rule
+        for rule in recipe.header
+        if rule.action is Action.KEEP and not isinstance(rule.selector, TagSelector)
+    ]
     for tag, rules in explicit.items():
         yield from _same_attribute(tag, rules)
-        yield from _kept_by_pattern(tag, rules, recipe, order)
+        for keep in keeps:
+            if reaches(keep.selector, tag, recipe.fields):
+                yield from _kept_by_pattern(tag, rules, keep, order)
     yield from _moved_twice(recipe)
 
 
@@ -323,23 +330,19 @@ def _contradict(earlier: HeaderRule, later: HeaderRule, *, same_file: bool) -> b
 
 
 def _kept_by_pattern(
-    tag: int, rules: list[HeaderRule], recipe: Recipe, order: dict[str, int]
+    tag: int, rules: list[HeaderRule], keep: HeaderRule, order: dict[str, int]
 ) -> Iterator[Problem]:
-    for keep in recipe.header:
-        if keep.action is not Action.KEEP or isinstance(keep.selector, TagSelector):
-            continue
-        if not reaches(keep.selector, tag, recipe.fields):
-            continue
-        for rule in rules:
-            if rule.action is not Action.KEEP and order[rule.position.file] >= order.get(
-                keep.position.file, 0
-            ):
-                yield Problem(
-                    rule.position,
-                    f"{rule.action} of {keyword_of(tag)} is undone by "
-                    f"KEEP on line {keep.position.line}",
-                    "KEEP wins over every other action: name its fields more narrowly",
-                )
+    for rule in rules:
+        if (
+            rule.action is not Action.KEEP
+            and order[rule.position.file] >= order[keep.position.file]
+        ):
+            yield Problem(
+                rule.position,
+                f"{rule.action} of {keyword_of(tag)} is undone by "
+                f"KEEP on line {keep.position.line}",
+                "KEEP wins over every other action: name its fields more narrowly",
+            )
 
 
 def _moved_twice(recipe: Recipe) -> Iterator[Problem]:

@@ -1,0 +1,110 @@
+"""Whatever is written: it is refused with its line, or it has one defined meaning."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sendit.deidentify.plan import compile_plan
+from sendit.recipe.attributes import standard_tags
+from sendit.recipe.coverage import cover
+from sendit.recipe.effect import effect
+from sendit.recipe.filters import Decision, compile_filters
+from sendit.recipe.model import Action, Recipe
+from sendit.recipe.parse import RecipeError, read_text
+from tests.recipe import strategies
+
+CALM = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+
+
+def read(text: str) -> Recipe | None:
+    try:
+        return read_text(("r", text))
+    except RecipeError as error:
+        assert error.problems
+        for problem in error.problems:
+            assert problem.position.file == "r"
+            assert 1 <= problem.position.line <= text.count("\n") + 1
+            assert problem.message
+        return None
+
+
+@CALM
+@given(st.text(max_size=400))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    read(text)
+
+
+@CALM
+@given(st.lists(st.text(alphabet='%#:|+()", ADEMORVabcdefint_01', max_size=30), max_size=8))
+def test_text_that_looks_like_a_recipe_is_read_or_refused(lines: list[str]) -> None:
+    read("FORMAT dicom\n%header\n" + "\n".join(lines))
+
+
+@CALM
+@given(st.one_of(strategies.recipes, strategies.good_recipes), st.data())
+def test_an_accepted_recipe_has_a_defined_plan(text: str, data: st.DataObject) -> None:
+    recipe = read(text)
+    if recipe is None:
+        return
+    compile_plan(recipe)
+    for tag in data.draw(st.lists(st.sampled_from(standard_tags()), max_size=20)):
+        applied = effect(recipe, tag)
+        assert all(rule.action is Action.JITTER for rule in applied[1:])
+    coverage = cover(recipe)
+    assert len(coverage.rows) == 621
+    assert bool(coverage.codes) is not bool(coverage.exposed)
+    plan = compile_filters(recipe)
+    values = data.draw(
+        st.dictionaries(
+            st.sampled_from(plan.tags or (0x00100010,)),
+            st.one_of(st.none(), st.text(max_size=8), st.sampled_from(("CT", "NO", "A\\B"))),
+        )
+    )
+    decision = plan.decide(values)
+    assert decision is None or isinstance(decision, Decision)
+    assert plan.decide(values) == decision
+
+
+@CALM
+@given(strategies.good_recipes)
+def test_comments_and_blank_lines_change_nothing(text: str) -> None:
+    recipe = read(text)
+    commented = read("\n".join(f"\n  {line}\t# PatientID" for line in text.split("\n")))
+    assert (recipe is None) is (commented is None)
+    if recipe is not None and commented is not None:
+        assert recipe.digest == commented.digest
+
+
+@CALM
+@given(strategies.good_recipes, strategies.good_recipes)
+def test_combined_recipes_hold_all_rules_of_both(one: str, two: str) -> None:
+    first, second = read(one), read(two)
+    if first is None or second is None:
+        return
+    try:
+        both = read_text(("a", one), ("b", two))
+    except RecipeError:
+        return  # they contradict one another
+    assert len(both.header) == len(first.header) + len(second.header)
+    count = sum(len(group.rules) for group in (*first.filters, *second.filters))
+    assert sum(len(group.rules) for group in both.filters) == count
+
+
+@CALM
+@given(
+    strategies.good_filters,
+    st.dictionaries(st.sampled_from((0x00080060, 0x00100010, 0x00280010)), st.text(max_size=5)),
+)
+def test_the_default_recipe_lets_nothing_through_that_it_filters_alone(
+    filters: str, values: dict[int, str | None]
+) -> None:
+    """Adding a recipe of any kind never opens what the default's blacklist closes."""
+    text = f"FORMAT dicom\n{filters}\n%header\nREMOVE PatientID\n"
+    if read(text) is None:
+        return
+    black = "FORMAT dicom\n%filter blacklist\nLABEL x\nnotequals Modality CT\n%header\n"
+    closed = compile_filters(read_text(("d", black + "REMOVE StudyID\n")))
+    both = compile_filters(read_text(("d", black + "REMOVE StudyID\n"), ("r", text)))
+    if closed.decide(values):
+        assert both.decide(values)
