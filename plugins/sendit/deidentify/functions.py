@@ -57,6 +57,30 @@ _DUMMIES: Final[dict[str, bytes]] = {
 }
 
 
+# What a structured report is built of (PS3.3 C.17.3): terms that the standard defines say
+# nothing about anyone, and without them the report falls apart.
+_STRUCTURE: Final[dict[int, frozenset[str]]] = {
+    0x0040A010: frozenset(
+        (
+            *("CONTAINS", "HAS ACQ CONTEXT", "HAS CONCEPT MOD", "HAS OBS CONTEXT"),
+            *("HAS PROPERTIES", "INFERRED FROM", "SELECTED FROM"),
+        )
+    ),
+    0x0040A040: frozenset(
+        (
+            *("CODE", "COMPOSITE", "CONTAINER", "DATE", "DATETIME", "IMAGE", "NUM", "PNAME"),
+            *("SCOORD", "SCOORD3D", "TABLE", "TCOORD", "TEXT", "TIME", "UIDREF", "WAVEFORM"),
+        )
+    ),
+    0x0040A050: frozenset(("CONTINUOUS", "SEPARATE")),
+    0x0040A130: frozenset(("BEGIN", "END", "MULTIPOINT", "MULTISEGMENT", "POINT", "SEGMENT")),
+    0x00700023: frozenset(
+        ("CIRCLE", "ELLIPSE", "ELLIPSOID", "MULTIPOINT", "POINT", "POLYGON", "POLYLINE")
+    ),
+}
+_REFERENCED_ITEM: Final = 0x0040DB73
+
+
 class Gone:
     """The element goes."""
 
@@ -143,6 +167,8 @@ def _dummy(subject: Subject, _: Mapping[str, str]) -> Answer:
         return subject.site.uids.many(subject.value) or subject.site.uids.one(b"")
     if vr[0] == "O" or vr == "UN":
         return bytes(len(subject.value))
+    if subject.tag == _REFERENCED_ITEM or subject.text in _STRUCTURE.get(subject.tag, ()):
+        return subject.value
     return _DUMMIES.get(vr, DUMMY_TEXT)
 
 

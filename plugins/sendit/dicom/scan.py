@@ -103,7 +103,6 @@ IMPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2"
 EXPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
 DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1.99"
 EXPLICIT_VR_BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
-_DICOM_SYNTAX: Final = "1.2.840.10008.1.2."
 # Pixels behind a link to another server (JPIP), MIME and XML, and real-time video: there
 # is no self-contained file to clean.
 _NO_SYNTAX: Final = (
@@ -429,7 +428,8 @@ class Header:
     meta
         File meta: tag to value as bytes (group 0002 only; empty if there is none).
     transfer_syntax
-        Its UID; guessed from the first element, as pydicom does, if file meta has none.
+        The UID of the one that the elements are written in; the first element decides, as
+        in pydicom, if file meta has none or says otherwise.
     size
         Size of the file in bytes.
     trailing
@@ -629,23 +629,24 @@ def _guess(data: Buffer, position: int) -> tuple[str, Encoding]:
     return EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_LITTLE
 
 
-def _encoding_of(syntax: str, data: Buffer, position: int) -> Encoding:
-    """Return how a transfer syntax writes elements, corrected where the file says otherwise."""
-    if syntax == IMPLICIT_VR_LITTLE_ENDIAN:
-        encoding = IMPLICIT_LITTLE
-    elif syntax == EXPLICIT_VR_BIG_ENDIAN:
-        return EXPLICIT_BIG
-    elif syntax.startswith(_DICOM_SYNTAX) and not syntax.startswith(_NO_SYNTAX):
-        encoding = EXPLICIT_LITTLE
-    else:
+def _encoding_of(syntax: str, data: Buffer, position: int) -> tuple[str, Encoding]:
+    """Return the transfer syntax that the elements are written in, and how it writes them.
+
+    As pydicom does, the first element decides when it contradicts file meta.
+    """
+    if syntax == EXPLICIT_VR_BIG_ENDIAN:
+        return syntax, EXPLICIT_BIG
+    if not syntax.startswith(IMPLICIT_VR_LITTLE_ENDIAN) or syntax.startswith(_NO_SYNTAX):
         raise SkipInstance(Reason.UNSUPPORTED)
-    if syntax != DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN and position + 8 <= len(data):
-        vr = _HEAD[True].unpack_from(data, position)[2]
-        # pydicom reads by what it finds when the first element contradicts the syntax
-        found = EXPLICIT_LITTLE if vr in _VR_OF_BYTES else IMPLICIT_LITTLE
-        if found != encoding:
-            return found
-    return encoding
+    if syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN or position + 8 > len(data):
+        return syntax, EXPLICIT_LITTLE
+    vr = _HEAD[True].unpack_from(data, position)[2]
+    if vr in _VR_OF_BYTES:
+        implied = syntax == IMPLICIT_VR_LITTLE_ENDIAN
+        return EXPLICIT_VR_LITTLE_ENDIAN if implied else syntax, EXPLICIT_LITTLE
+    if syntax not in (IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN):
+        raise SkipInstance(Reason.MALFORMED)  # compressed pixels need explicit VRs
+    return IMPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_LITTLE
 
 
 def _inflate(data: Buffer, position: int) -> bytes:
@@ -703,10 +704,7 @@ def _scan(data: Buffer, position: int, size: int) -> Header:
     if meta.get(0x00020002, b"").strip(b" \0") == _DIRECTORY_CLASS.encode():
         raise SkipInstance(Reason.DICOMDIR)
     syntax = meta.get(0x00020010, b"").strip(b" \0").decode("latin-1")
-    if syntax:
-        encoding = _encoding_of(syntax, data, position)
-    else:
-        syntax, encoding = _guess(data, position)
+    syntax, encoding = _encoding_of(syntax, data, position) if syntax else _guess(data, position)
     if syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
         data, position = _inflate(data, position), 0
     walk = _Walk(data)
