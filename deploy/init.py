@@ -1,0 +1,156 @@
+"""The init step of docker-compose.yaml: runs before anything else, and again at every start.
+
+Doing it twice is doing it once. It makes the two database roles and their databases, migrates
+Airflow's, makes the first user of the UI, and checks what a site has set, so that a mistake stops
+the start with a sentence in place of the first night's run.
+
+A password in a database URL with other signs than letters and digits is percent-encoded there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import psycopg2
+from psycopg2 import sql
+from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, encrypt_password
+from sqlalchemy.engine import URL, make_url
+
+from sendit.errors import Misconfigured
+from sendit.settings import Settings, read_settings
+
+SECRETS = Path(os.environ.get("SECRETS_FOLDER", "/run/secrets"))
+ADMIN = "admin"
+LEDGER = "sendit_ledger"
+GOOGLE = "google_cloud_default"
+DASHER = "sendit_dasher"
+
+
+def stop(problem: str) -> NoReturn:
+    """End the init step, and so the start, with a sentence."""
+    sys.exit(f"sendit cannot start: {problem}")
+
+
+def secret(name: str) -> str:
+    """Return the text of a secret file."""
+    try:
+        text = (SECRETS / name).read_text().strip()
+    except OSError as error:
+        stop(f"secrets/{name} cannot be read ({error.strerror}); RUN_AS_UID must own it")
+    if not text:
+        stop(f"secrets/{name} is empty")
+    return text
+
+
+def make_role_and_database(role: URL, superuser_password: str) -> None:
+    """Make a role with its password, and a database that it owns and no other role enters.
+
+    The password is hashed here: the server's log never sees it. An existing role takes the
+    password of the secret file, so that changing the file changes the password.
+    """
+    if not (role.username and role.password and role.database):
+        stop("a database URL in secrets/ lacks its user, password or database")
+    try:
+        connection = psycopg2.connect(
+            host=role.host,
+            port=role.port or 5432,
+            user="postgres",
+            password=superuser_password,
+            dbname="postgres",
+            connect_timeout=10,
+        )
+    except psycopg2.OperationalError:
+        stop(
+            "PostgreSQL does not answer, or does not take secrets/postgres_password: it keeps the "
+            "password that the file had at its very first start"
+        )
+    connection.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
+    name, database = sql.Identifier(role.username), sql.Identifier(role.database)
+    hashed = encrypt_password(str(role.password), role.username, connection, "scram-sha-256")
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role.username,))
+            verb = sql.SQL("ALTER" if cursor.fetchone() else "CREATE")
+            cursor.execute(
+                sql.SQL("{} ROLE {} LOGIN NOSUPERUSER PASSWORD {}").format(
+                    verb, name, sql.Literal(hashed)
+                )
+            )
+            cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (role.database,))
+            if not cursor.fetchone():
+                cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(database, name))
+            cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
+    finally:
+        connection.close()
+
+
+def connections(needed: tuple[str, ...]) -> dict[str, str]:
+    """Return the connections of secrets/connections.yaml as URIs, read as Airflow reads them."""
+    from airflow.secrets.local_filesystem import load_connections_dict  # noqa: PLC0415 - seconds
+
+    try:
+        found = load_connections_dict(str(SECRETS / "connections.yaml"))
+    except Exception as error:  # noqa: BLE001 - Airflow's own text may quote the file, which is secret
+        stop(f"secrets/connections.yaml is not what Airflow reads ({type(error).__name__})")
+    for name in needed:
+        if name not in found:
+            stop(f"secrets/connections.yaml has no connection {name}")
+    key = found[GOOGLE].extra_dejson.get("key_path")
+    if key:
+        try:
+            json.loads(secret(Path(key).name))["client_email"]
+        except (ValueError, KeyError, TypeError):
+            stop(
+                "secrets/google_key.json is not a service account's key; put one there, or take "
+                "key_path out of connections.yaml if the machine has an identity of its own"
+            )
+    return {name: connection.get_uri() for name, connection in found.items()}
+
+
+def make_first_user(password: str) -> None:
+    """Make the user ``admin`` if there is no user yet."""
+    from airflow.providers.fab.auth_manager.cli_commands.utils import (  # noqa: PLC0415 - seconds
+        get_application_builder,
+    )
+
+    with get_application_builder() as builder:
+        manager = builder.sm
+        if manager.count_users():
+            return
+        role = manager.find_role("Admin")
+        if not manager.add_user(ADMIN, "First", "User", "admin@localhost", role, password):
+            stop("the first user could not be made")
+        print(f"made the user {ADMIN}; its password is in secrets/admin_password")  # noqa: T201
+
+
+def check_settings() -> Settings:
+    """Read sendit's settings and key as a task would."""
+    try:
+        settings = read_settings()
+        settings.keys()
+    except Misconfigured as problem:
+        stop(str(problem))
+    return settings
+
+
+def main() -> None:
+    """Run every step, cheapest first."""
+    settings = check_settings()
+    needed = (LEDGER, GOOGLE, DASHER) if settings.identifiers == "dasher" else (LEDGER, GOOGLE)
+    ledger = make_url(connections(needed)[LEDGER])
+    superuser_password = secret("postgres_password")
+    for role in (make_url(secret("metadata_url")), ledger):
+        make_role_and_database(role, superuser_password)
+    airflow = Path(sys.executable).with_name("airflow")
+    if subprocess.run([airflow, "db", "migrate"], check=False).returncode:
+        stop("Airflow's database could not be migrated; why is above")
+    make_first_user(secret("admin_password"))
+
+
+if __name__ == "__main__":
+    main()

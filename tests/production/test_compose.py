@@ -1,0 +1,238 @@
+"""docker-compose.yaml: valid, tight, and agreeing with the package, Airflow and deploy/."""
+
+from __future__ import annotations
+
+import configparser
+import re
+from functools import cache
+from typing import Any
+
+import pytest
+import yaml
+from compose_spec import PyCompose
+
+from sendit.settings import Settings
+from tests.production.compose_file import COMPOSE, REQUIRED, ROOT, VARIABLE, Unset, load
+
+SERVICES: dict[str, dict[str, Any]] = load()["services"]
+AIRFLOW = ("init", "api-server", "scheduler", "dag-processor", "triggerer", "worker")
+ONE_SHOT = ("init",)
+CONFIG = ROOT / "deploy" / "airflow.cfg"
+
+
+def secrets_of(service: str) -> set[str]:
+    return set(SERVICES[service].get("secrets", []))
+
+
+def variables() -> list[tuple[str, str]]:
+    return [
+        (match["name"], match["mark"] or "")
+        for match in VARIABLE.finditer(COMPOSE.read_text())
+        if match["name"]
+    ]
+
+
+def passed_through() -> set[str]:
+    """Settings that are passed on as they are, if they are set at all."""
+    return {name for name, value in SERVICES["worker"]["environment"].items() if value is None}
+
+
+def test_it_is_a_valid_compose_file() -> None:
+    PyCompose.from_yaml(yaml.safe_dump(load()))
+
+
+def test_every_process_of_a_production_airflow_is_there() -> None:
+    assert set(SERVICES) == {*AIRFLOW, "postgres", "redis", "nginx"}
+
+
+@pytest.mark.parametrize("name", sorted(REQUIRED))
+def test_what_has_no_default_must_be_set(name: str) -> None:
+    with pytest.raises(Unset, match=name):
+        load({key: value for key, value in REQUIRED.items() if key != name})
+
+
+def test_only_harmless_variables_have_defaults() -> None:
+    with_default = {name for name, mark in variables() if mark.endswith("-")}
+    assert with_default == {
+        "WORKER_CONCURRENCY",
+        "DASHER_ON_HOST",
+        "LISTEN",
+        "HTTPS_PORT",
+        "HTTP_PORT",
+    }
+
+
+def test_the_env_template_has_every_variable_and_no_other() -> None:
+    template = (ROOT / "deploy" / ".env.example").read_text()
+    offered = set(re.findall(r"^#?([A-Z_]+)=", template, re.MULTILINE))
+    assert offered == {name for name, _ in variables()} | passed_through()
+
+
+@pytest.mark.parametrize("service", sorted(SERVICES))
+def test_every_service_is_confined(service: str) -> None:
+    found = SERVICES[service]
+    assert found["read_only"] is True
+    assert found["cap_drop"] == ["ALL"]
+    assert found["security_opt"] == ["no-new-privileges:true"]
+    assert found["restart"] == ("no" if service in ONE_SHOT else "unless-stopped")
+    assert "memory" in found["deploy"]["resources"]["limits"]
+    # PostgreSQL's own image starts as root to own its folder, and then leaves it.
+    assert service == "postgres" or found["user"] == "12345:0"
+    assert "privileged" not in found
+
+
+@pytest.mark.parametrize("service", sorted(SERVICES))
+def test_every_service_has_a_health_check(service: str) -> None:
+    check = SERVICES[service]["healthcheck"]
+    if service in ONE_SHOT:
+        assert check == {"disable": True}
+    else:
+        assert check["test"][0] == "CMD"
+        assert {"interval", "timeout", "retries", "start_period"} <= set(check)
+
+
+def test_services_wait_for_what_they_need() -> None:
+    for service, found in SERVICES.items():
+        for needed, how in found.get("depends_on", {}).items():
+            expected = "service_completed_successfully" if needed in ONE_SHOT else "service_healthy"
+            assert how == {"condition": expected}, (service, needed)
+    for service in set(AIRFLOW) - set(ONE_SHOT):
+        assert "init" in SERVICES[service]["depends_on"]
+
+
+def test_only_nginx_publishes_a_port_and_only_over_its_own_network() -> None:
+    assert [name for name, found in SERVICES.items() if "ports" in found] == ["nginx"]
+    networks = load()["networks"]
+    open_ones = {name for name, options in networks.items() if not options.get("internal")}
+    assert open_ones == {"public", "outside"}
+    assert [n for n, found in SERVICES.items() if "public" in found["networks"]] == ["nginx"]
+    assert {n for n, found in SERVICES.items() if "outside" in found["networks"]} == {
+        "worker",
+        "triggerer",
+    }
+
+
+def test_only_workers_see_patients() -> None:
+    def mounts(service: str) -> set[str]:
+        volumes = SERVICES[service].get("volumes", [])
+        return {v["target"] if isinstance(v, dict) else v.split(":")[1] for v in volumes}
+
+    for service in SERVICES:
+        touched = mounts(service) & {"/data", "/var/lib/sendit", "/var/lib/dasher"}
+        assert bool(touched) == (service == "worker"), service
+    assert {"sendit_key"} & secrets_of("worker")
+    assert [s for s in SERVICES if "sendit_key" in secrets_of(s)] == ["init", "worker"]
+
+
+def test_workers_know_neither_metadata_database_nor_signing_key() -> None:
+    assert not secrets_of("worker") & {"metadata_url", "jwt_secret", "postgres_password"}
+    environment = SERVICES["worker"]["environment"]
+    assert not [name for name in environment if name.startswith("AIRFLOW__DATABASE__")]
+
+
+def test_secrets_are_files_that_are_used() -> None:
+    declared = load()["secrets"]
+    used = set().union(*(secrets_of(service) for service in SERVICES))
+    assert used == set(declared)
+    for name, options in declared.items():
+        assert options == {"file": f"./secrets/{name}"}
+
+
+def test_a_secret_that_a_service_reads_is_given_to_it() -> None:
+    for service, found in SERVICES.items():
+        text = " ".join(str(value) for value in (found.get("environment") or {}).values())
+        named = set(re.findall(r"secret\.sh (\S+)|/run/secrets/([\w.]+)", text))
+        for name in {either for pair in named for either in pair if either}:
+            if name == "sendit_key" and service not in ("init", "worker"):
+                continue  # a path that the others are told and never open
+            assert name in secrets_of(service), (service, name)
+
+
+def test_images_are_pinned() -> None:
+    for service, found in SERVICES.items():
+        tag = found["image"].rpartition(":")[2]
+        assert re.fullmatch(r"\d+\.\d+(\.\d+)?(-bookworm)?", tag), service
+
+
+def test_settings_named_are_settings_of_sendit() -> None:
+    fields = {f"SENDIT_{name.upper()}" for name in Settings.model_fields}
+    for service in AIRFLOW:
+        named = {n for n in SERVICES[service]["environment"] if n.startswith("SENDIT_")}
+        # The working folder follows from the home folder.
+        assert named == fields - {"SENDIT_WORK_FOLDER"}, service
+
+
+def test_optional_settings_have_no_second_default_here() -> None:
+    required = {"SENDIT_HOME", "SENDIT_INPUT_FOLDERS", "SENDIT_KEY_FILE", "SENDIT_BUCKET"}
+    settings = {n for n in SERVICES["worker"]["environment"] if n.startswith("SENDIT_")}
+    assert passed_through() == settings - required
+
+
+def test_files_that_commands_name_are_in_deploy() -> None:
+    for service in AIRFLOW:
+        found = SERVICES[service]
+        words = [
+            *found["command"],
+            *found["healthcheck"].get("test", []),
+            *" ".join(str(value) for value in found["environment"].values()).split(),
+        ]
+        for word in words:
+            if match := re.fullmatch(r"/opt/airflow/([\w.]+\.(?:py|sh))", word):
+                assert (ROOT / "deploy" / match[1]).is_file(), word
+    for name, options in load()["configs"].items():
+        assert (ROOT / options["file"]).is_file(), name
+
+
+@pytest.mark.airflow
+class TestAgainstTheInstalledAirflow:
+    @pytest.mark.parametrize("service", sorted(set(AIRFLOW) - set(ONE_SHOT)))
+    def test_its_command_exists(self, service: str) -> None:
+        from airflow.cli.cli_parser import get_parser
+
+        program, *arguments = SERVICES[service]["command"]
+        assert program == "airflow"
+        assert callable(get_parser().parse_args(arguments).func)
+
+    def test_its_variables_exist(self) -> None:
+        for service in AIRFLOW:
+            for name in SERVICES[service]["environment"]:
+                if match := re.fullmatch(r"AIRFLOW__(.+?)__(.+?)(_CMD)?", name):
+                    section, option = match[1].lower(), match[2].lower()
+                    assert known(section, option), name
+                    assert bool(match[3]) == sensitive(section, option), name
+
+    def test_its_configuration_exists(self) -> None:
+        parser = configparser.ConfigParser()
+        parser.read(CONFIG)
+        for section in parser.sections():
+            for option in parser.options(section):
+                assert known(section, option), (section, option)
+                assert not sensitive(section, option), (section, option)
+
+
+@cache
+def described() -> dict[str, Any]:
+    """Every option that the installed Airflow and its providers describe."""
+    from airflow.configuration import retrieve_configuration_description
+    from airflow.providers_manager import ProvidersManager
+
+    found: dict[str, Any] = retrieve_configuration_description(include_providers=False)
+    for _, more in ProvidersManager().provider_configs:
+        found.update(more)
+    return found
+
+
+def known(section: str, option: str) -> bool:
+    """Whether Airflow or a provider knows an option. FAB is in the production image only."""
+    if section == "fab" and section not in described():
+        return True
+    return option in described().get(section, {}).get("options", {})
+
+
+def sensitive(section: str, option: str) -> bool:
+    """Whether an option is a secret, which Airflow reads by a command."""
+    from airflow.configuration import conf
+
+    if (section, option) == ("workers", "secrets_backend_kwargs"):
+        return False  # the name of the file with the connections
+    return (section, option) in conf.sensitive_config_values

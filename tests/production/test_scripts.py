@@ -1,0 +1,207 @@
+"""deploy/*.sh: what a site gets before its first start, and how secrets reach Redis."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sendit.keys import read_keys
+from sendit.ledger import ledger_url
+from tests.production.compose_file import REQUIRED, ROOT, load
+
+NOBODY = 65534
+ADDRESS = "https://sendit.example.org"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A checkout, as far as prepare.sh is concerned, that an ordinary account owns."""
+    shutil.copytree(ROOT / "deploy", tmp_path / "site" / "deploy")
+    (tmp_path / "site" / "incoming").mkdir()
+    if os.getuid() == 0:
+        for folder in (tmp_path, *tmp_path.parents):
+            if folder.owner() == "root" and folder.is_relative_to(tmp_path.parents[2]):
+                folder.chmod(0o755)
+        for path in (tmp_path / "site", *(tmp_path / "site").rglob("*")):
+            os.chown(path, NOBODY, NOBODY)
+    return tmp_path / "site"
+
+
+def prepare(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    ordinary = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.getuid() == 0 else {}
+    return subprocess.run(
+        ["sh", site / "deploy" / "prepare.sh", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": os.environ["PATH"], "HOME": str(site)},
+        **ordinary,  # type: ignore[call-overload]
+    )
+
+
+@pytest.fixture
+def prepared(site: Path) -> Path:
+    result = prepare(site, ADDRESS, str(site / "incoming"), "archives")
+    assert result.returncode == 0, result.stderr
+    return site
+
+
+def settings_of(site: Path) -> dict[str, str]:
+    lines = (site / ".env").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def test_it_makes_every_secret_that_compose_names(prepared: Path) -> None:
+    for name, options in load()["secrets"].items():
+        assert (prepared / options["file"]).stat().st_size > 0, name
+
+
+def test_nobody_else_can_read_them(prepared: Path) -> None:
+    for path in (prepared / "secrets").rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path.name
+    assert stat.S_IMODE((prepared / "secrets").stat().st_mode) == 0o700
+
+
+def test_it_fills_in_what_compose_insists_on(prepared: Path) -> None:
+    found = settings_of(prepared)
+    assert set(found) == set(REQUIRED)
+    assert found["UI_URL"] == ADDRESS
+    assert found["SENDIT_BUCKET"] == "archives"
+    assert found["RUN_AS_UID"] == str((prepared / "secrets").stat().st_uid)
+    load(found)
+
+
+def test_the_keys_are_keys(prepared: Path) -> None:
+    secrets = prepared / "secrets"
+    read_keys(secrets / "sendit_key")
+    assert len(base64.urlsafe_b64decode((secrets / "fernet_key").read_text())) == 32
+    connections = yaml.safe_load((secrets / "connections.yaml").read_text())
+    ledger = ledger_url(connections["sendit_ledger"])
+    assert len(ledger.password or "") == 48
+    passwords = {
+        (secrets / name).read_text().strip()
+        for name in ("postgres_password", "admin_password", "api_secret_key", "jwt_secret")
+    }
+    assert len(passwords) == 4
+
+
+def test_the_certificate_is_for_the_address(prepared: Path) -> None:
+    text = subprocess.run(
+        ["openssl", "x509", "-noout", "-ext", "subjectAltName", "-in", "secrets/tls.crt"],
+        cwd=prepared,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "DNS:sendit.example.org" in text
+
+
+def test_a_second_time_changes_nothing(prepared: Path) -> None:
+    files = [path for path in prepared.rglob("*") if path.is_file()]
+    before = {path: path.read_bytes() for path in files}
+    result = prepare(prepared, "https://other.example.org", str(prepared / "incoming"), "other")
+    assert result.returncode == 0
+    assert {path: path.read_bytes() for path in files} == before
+
+
+@pytest.mark.parametrize(
+    ("address", "folder", "says"),
+    [
+        ("http://sendit.example.org", "incoming", "https"),
+        (ADDRESS, "absent", "input folder"),
+    ],
+)
+def test_a_wrong_argument_is_said_and_nothing_is_made(
+    site: Path, address: str, folder: str, says: str
+) -> None:
+    result = prepare(site, address, str(site / folder), "archives")
+    assert result.returncode == 2
+    assert says in result.stderr
+    assert not (site / "secrets").exists()
+
+
+def test_a_secret_reaches_airflow_without_its_line_end(tmp_path: Path) -> None:
+    (tmp_path / "metadata_url").write_text("postgresql://a:b@c/d\n")
+    printed = subprocess.run(
+        ["sh", ROOT / "deploy" / "secret.sh", "metadata_url"],
+        env={"PATH": os.environ["PATH"], "SECRETS_FOLDER": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert printed == "postgresql://a:b@c/d"
+
+
+def test_a_missing_secret_is_an_error(tmp_path: Path) -> None:
+    result = subprocess.run(
+        ["sh", ROOT / "deploy" / "secret.sh", "absent"],
+        env={"PATH": os.environ["PATH"], "SECRETS_FOLDER": str(tmp_path)},
+        capture_output=True,
+        check=False,
+    )
+    assert result.returncode != 0
+    assert not result.stdout
+
+
+@pytest.mark.skipif(not shutil.which("redis-server"), reason="redis-server is not installed")
+class TestRedis:
+    PASSWORD = "0123456789abcdef"
+
+    @pytest.fixture
+    def environment(self, tmp_path: Path) -> Iterator[dict[str, str]]:
+        (tmp_path / "broker_url").write_text(f"redis://:{self.PASSWORD}@redis:6379/0\n")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        environment = {
+            "PATH": os.environ["PATH"],
+            "SECRETS_FOLDER": str(tmp_path),
+            "PORT": str(port),
+        }
+        with subprocess.Popen(
+            ["sh", ROOT / "deploy" / "redis.sh", "serve"],
+            env=environment,
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+        ) as server:
+            for _ in range(100):
+                if self.ping(environment) == 0:
+                    break
+                time.sleep(0.1)
+            yield environment | {"PID": str(server.pid)}
+            server.terminate()
+
+    @staticmethod
+    def ping(environment: dict[str, str]) -> int:
+        return subprocess.run(
+            ["sh", ROOT / "deploy" / "redis.sh", "ping"],
+            env=environment,
+            check=False,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ).returncode
+
+    def test_its_health_check_is_true(self, environment: dict[str, str]) -> None:
+        assert self.ping(environment) == 0
+
+    def test_it_wants_the_password(self, environment: dict[str, str], tmp_path: Path) -> None:
+        (tmp_path / "broker_url").write_text("redis://:wrong@redis:6379/0\n")
+        assert self.ping(environment) != 0
+
+    def test_the_password_is_in_no_list_of_processes(self, environment: dict[str, str]) -> None:
+        process = Path("/proc") / environment["PID"]
+        if not process.exists():
+            pytest.skip("no /proc here")
+        assert b"redis-server" in (process / "cmdline").read_bytes()
+        assert self.PASSWORD.encode() not in (process / "cmdline").read_bytes()
+        assert self.PASSWORD.encode() not in (process / "environ").read_bytes()
