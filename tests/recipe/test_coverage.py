@@ -163,3 +163,25 @@ def test_what_stays_needs_an_option(
 )
 def test_dates_modified(lines: str, dates: str) -> None:
     assert of(lines).dates == dates
+
+
+@pytest.mark.parametrize(
+    ("keep", "exposed", "covered"),
+    [
+        ("KEEP RequestAttributesSequence__AccessionNumber", "Accession Number", "Patient ID"),
+        ("KEEP contains:RequestAttributesSequence", "Patient ID", None),
+        ("KEEP contains:sequence__patient(id|name)$", "Patient ID", "Accession Number"),
+        ("KEEP fields:f\n%fields f\nFIELD startswith:Request.*__StudyID", "Study ID", "Patient ID"),
+        ("KEEP contains:PatientSex", None, "Patient ID"),
+    ],
+)
+def test_what_is_kept_inside_a_sequence_counts(
+    keep: str, exposed: str | None, covered: str | None
+) -> None:
+    uids = "".join(
+        f"REPLACE {name}InstanceUID func:remap_uid\n" for name in ("Study", "Series", "SOP")
+    )
+    coverage = of(f"REMOVE ALL\nKEEP SOPClassUID\n{uids}{keep}\n")
+    names = {r.row.name for r in coverage.exposed}
+    assert exposed is None or exposed in names
+    assert covered is None or covered not in names

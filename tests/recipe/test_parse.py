@@ -66,6 +66,10 @@ def test_an_attribute_goes_by_keyword_or_tag(name: str) -> None:
             PrivateSelector(0x33, "MITRA OBJECT UTF8 #1: x", 0x1E),
         ),
         ('KEEP 0033,"MITRA",1E', PrivateSelector(0x33, "MITRA", 0x1E)),
+        (
+            "REMOVE RequestAttributesSequence__AccessionNumber",
+            PatternSelector(Match.CONTAINS, "^requestattributessequence__accessionnumber$"),
+        ),
         ("REMOVE OverlayData", PatternSelector(Match.CONTAINS, r"^\(60[0-9a-f][0-9a-f],3000\)$")),
     ],
 )
@@ -230,7 +234,9 @@ def test_the_digest_is_of_what_is_said() -> None:
         ("REMOVE select:VR:ZZ", "not a value representation"),
         ("REMOVE select:group:xyz", "not a group"),
         ("REMOVE select:name:x", "unknown"),
-        ("REMOVE RequestAttributesSequence__AccessionNumber", "every nesting level"),
+        ("REMOVE RequestAttributesSequence__0__AccessionNumber", "without item numbers"),
+        ("REMOVE AccessionNumber__PatientID", "not the keyword of a sequence"),
+        ("REMOVE RequestAttributesSequence__AcessionNumber", "did you mean AccessionNumber or"),
         ('KEEP (0033,"MITRA,1E)', "no partner"),
         ('KEEP (0032,"MITRA",1E)', "odd"),
         ("REMOVE \x00PatientID", "control characters"),

@@ -7,13 +7,23 @@ itself in (0012,0064) and (0028,0303) follows from that.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 
-from sendit.recipe.attributes import vrs_of
+from sendit.recipe.attributes import expression_of, names_of, standard_tags, vrs_of
 from sendit.recipe.effect import effect
-from sendit.recipe.model import Action, Function, HeaderRule, Recipe
+from sendit.recipe.model import (
+    Action,
+    FieldsSelector,
+    Function,
+    HeaderRule,
+    Match,
+    PatternSelector,
+    Recipe,
+)
 from sendit.recipe.profile import PRIVATE, Option, Row, table
 
 # PS3.16 CID 7050, De-identification Method
@@ -38,6 +48,8 @@ OPTION_CODES: dict[Option, tuple[str, str]] = {
 }
 
 _ODD_GROUPS = (0x0009, 0x0019, 0x0029, 0x0043, 0x0051, 0x2001, 0x7053, 0x7FE1)
+_PLAIN = re.compile(r"[A-Za-z0-9|]+")
+_PATH = re.compile(r"\^(?:[a-z0-9]+__)+([a-z0-9]+)\$")
 _CLEANING = frozenset({"clean_text", "cap_age"})
 
 
@@ -138,9 +150,65 @@ def _tags(row: Row) -> tuple[int, ...]:
     return tuple(int(group + element, 16) for group in groups)
 
 
-def _worst(recipe: Recipe, row: Row) -> tuple[Outcome, HeaderRule | None]:
+def _keeps_inside(recipe: Recipe) -> tuple[tuple[HeaderRule, PatternSelector], ...]:
+    """Return the KEEP rules whose name patterns may mean attributes inside a sequence only.
+
+    An attribute inside a sequence also goes by the keywords around it, so a pattern may keep
+    there what it does not reach at the top level.
+    """
+    found: list[tuple[HeaderRule, PatternSelector]] = []
+    for rule in recipe.header:
+        if rule.action is not Action.KEEP:
+            continue
+        selectors = [rule.selector]
+        if isinstance(rule.selector, FieldsSelector):
+            selectors = [e.selector for e in recipe.fields.get(rule.selector.name, ())]
+        found += [
+            (rule, selector)
+            for selector in selectors
+            if isinstance(selector, PatternSelector)
+            and selector.match not in (Match.ALL, Match.SELECT, Match.EXCEPT)
+        ]
+    return tuple(found)
+
+
+@cache
+def _sequences() -> tuple[str, ...]:
+    return tuple(names_of(tag)[0] for tag in standard_tags() if vrs_of(tag) == ("SQ",))
+
+
+@cache
+def _keeps_within(selector: PatternSelector) -> bool:
+    """Whether a pattern is found in a sequence's own keyword: then it means all within it."""
+    search = expression_of(selector).search
+    return any(search(f"{sequence}__") for sequence in _sequences())
+
+
+@cache
+def _reaches_inside(selector: PatternSelector, keyword: str) -> bool:
+    """Whether a pattern reaches a keyword (lower case) inside some sequence, on top of what
+    it reaches outside."""
+    if _keeps_within(selector):
+        return True
+    if _PLAIN.fullmatch(selector.text):
+        return False  # cannot span the underscores between two keywords
+    path = _PATH.fullmatch(selector.text)
+    if path:
+        return path[1] == keyword
+    search = expression_of(selector).search
+    return any(search(f"{sequence}__{keyword}") for sequence in _sequences())
+
+
+def _worst(
+    recipe: Recipe, row: Row, inside: tuple[tuple[HeaderRule, PatternSelector], ...]
+) -> tuple[Outcome, HeaderRule | None]:
     order = list(Outcome)
     found = []
+    if row.number is not None:
+        keyword = names_of(row.number)[0]
+        for rule, selector in inside:
+            if _reaches_inside(selector, keyword):
+                return Outcome.KEPT, rule
     for tag in _tags(row):
         if tag >> 16 == 0x0002:  # file meta information is written anew
             return Outcome.GONE, None
@@ -174,7 +242,8 @@ def cover(recipe: Recipe) -> Coverage:
 
 
 def _rows(recipe: Recipe) -> list[Covered]:
-    seen = [(row, *_worst(recipe, row)) for row in table()]
+    inside = _keeps_inside(recipe)
+    seen = [(row, *_worst(recipe, row, inside)) for row in table()]
     allowed = [_allowed_by(row, outcome) for row, outcome, _ in seen]
     # A row that two options would allow is credited to one that is needed anyway.
     needed = {options[0] for options in allowed if len(options) == 1}

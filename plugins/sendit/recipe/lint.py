@@ -38,6 +38,7 @@ from sendit.recipe.problems import Problem
 # Without these an object is not a DICOM instance that anything could file or open.
 REQUIRED = (0x00080016, 0x00080018, 0x0020000D, 0x0020000E)
 SOP_CLASS = 0x00080016
+CHARACTER_SET = 0x00080005
 MAXIMUM_DAYS = 36500
 _NUMBER_VRS = {"IS", "US", "SS", "UL", "SL", "UV", "SV", "DS", "FL", "FD"}
 _BINARY_VRS = {"OB", "OD", "OF", "OL", "OV", "OW", "UN", "AT"}
@@ -104,8 +105,8 @@ def _lists(recipe: Recipe) -> Iterator[Problem]:
                 )
     for entries in (*recipe.fields.values(), *recipe.values.values()):
         for entry in entries:
-            if isinstance(entry.selector, PatternSelector) and not any(
-                reaches(entry.selector, tag, {}) for tag in standard_tags()
+            if isinstance(entry.selector, PatternSelector) and not _matches_something(
+                entry.selector
             ):
                 yield _nothing_matches(entry.position)
 
@@ -128,6 +129,12 @@ def _actions(recipe: Recipe) -> Iterator[Problem]:
                 "ADD needs one attribute of the standard",
                 "name it by keyword or (gggg,eeee); REPLACE changes what is there",
             )
+        elif rule.action is Action.KEEP and isinstance(selector, ValuesSelector):
+            yield Problem(
+                rule.position,
+                "KEEP by value would keep whatever happens to hold it",
+                "name the attributes to keep",
+            )
         elif isinstance(selector, TagSelector):
             yield from _tag_rule(rule, selector.tag)
         elif isinstance(selector, PatternSelector) and not _matches_something(selector):
@@ -137,8 +144,8 @@ def _actions(recipe: Recipe) -> Iterator[Problem]:
 @cache
 def _matches_something(selector: PatternSelector) -> bool:
     """Whether a pattern reaches a standard attribute or could reach a private one."""
-    if any(reaches(selector, tag, {}) for tag in standard_tags()):
-        return True
+    if "__" in selector.text or any(reaches(selector, tag, {}) for tag in standard_tags()):
+        return True  # with two underscores it is about what is inside a sequence
     if selector.match.value == "select":
         group = selector.text.removeprefix("GROUP:")
         return group == selector.text or bool(int(group, 16) & 1)
@@ -163,6 +170,12 @@ def _tag_rule(rule: HeaderRule, tag: int) -> Iterator[Problem]:
             "ADD of a private attribute: nobody could read it without its creator",
             "use a standard attribute, for example DeidentificationMethod",
         )
+    elif tag == CHARACTER_SET and rule.action is not Action.KEEP:
+        yield Problem(
+            rule.position,
+            f"{rule.action} of SpecificCharacterSet: texts that stay could not be read",
+            "drop the line: the engine sees to it that it holds nothing else",
+        )
     elif tag in attributes.PIXEL_TAGS and rule.action not in (Action.KEEP, Action.REMOVE):
         yield Problem(
             rule.position, f"{rule.action} of {keyword_of(tag)} would destroy the image", ""
@@ -177,7 +190,13 @@ def _values(recipe: Recipe) -> Iterator[Problem]:
         if rule.action not in (Action.ADD, Action.REPLACE) or rule.value is None:
             continue
         if isinstance(rule.selector, PrivateSelector | ValuesSelector):
-            continue  # their VR is known when the object is read: see docs/recipes.md
+            if isinstance(rule.value, Function) and FUNCTIONS[rule.value.name].vrs is not None:
+                yield Problem(
+                    rule.position,
+                    f"{_shown(rule.value)} is for {_vrs(rule.value)}, and this may be anything",
+                    "use func:dummy, or a text",
+                )
+            continue  # a text or variable that does not fit the value found makes it empty
         unfit = [tag for tag in _targets(rule, recipe) if not _fits(rule.value, tag)]
         unfit = [tag for tag in unfit if not tag >> 16 & 1 and tag not in attributes.PIXEL_TAGS]
         if unfit:
@@ -187,6 +206,10 @@ def _values(recipe: Recipe) -> Iterator[Problem]:
                 f"({', '.join(vrs_of(unfit[0]))})",
                 "" if isinstance(rule.selector, TagSelector) else _narrower(rule.value),
             )
+
+
+def _vrs(value: Function) -> str:
+    return ", ".join(sorted(FUNCTIONS[value.name].vrs or ()))
 
 
 def _narrower(value: Value) -> str:

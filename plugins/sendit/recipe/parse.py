@@ -168,14 +168,26 @@ def _selector(text: str) -> Selector:
     if not _TAG.fullmatch(text) and (found := _EXPANDER.fullmatch(text)):
         return _expander(found[1], found[2])
     if "__" in text:
-        raise _Refused(
-            f"{text} is a path into a sequence",
-            "name the attribute alone: a rule holds at every nesting level",
-        )
+        return _path(text)
     if mask := attributes.repeating(text):
         expression = re.sub("x", "[0-9a-f]", f"^\\({mask[:4]},{mask[4:]}\\)$")
         return PatternSelector(Match.CONTAINS, expression)
     return TagSelector(_attribute(text))
+
+
+def _path(text: str) -> PatternSelector:
+    """Return the pattern of one attribute within named sequences: ``Sequence__Keyword``."""
+    *sequences, last = text.split("__")
+    for name in sequences:
+        tag = attributes.tag_of(name)
+        if tag is None or attributes.vrs_of(tag) != ("SQ",):
+            raise _Refused(
+                f"{name or 'nothing'} in {text} is not the keyword of a sequence",
+                attributes.near(name) or "a path is made of keywords, without item numbers",
+            )
+    if attributes.tag_of(last) is None:
+        raise _Refused(f"{last or 'nothing'} in {text} is not a keyword", attributes.near(last))
+    return PatternSelector(Match.CONTAINS, f"^{text.lower()}$")
 
 
 def _expander(word: str, text: str) -> Selector:
