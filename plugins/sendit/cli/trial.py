@@ -207,5 +207,6 @@ def _print_outcome(intake: Intake, result: StudyResult | None) -> None:
     for reason, number in sorted(count_reasons(intake.records).items()):
         table.add_row(str(number), f"  {reason}")
     for action, number in sorted((result.actions if result else {}).items()):
-        table.add_row(str(number), f"elements: {action}")
+        if number:
+            table.add_row(str(number), f"elements: {action}")
     console.print(table)

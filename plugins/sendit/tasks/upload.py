@@ -199,7 +199,7 @@ def upload(lane: Any) -> None:
     steps = {"lane": lane, "execution_timeout": timedelta(hours=1), **NETWORK}
     label = "lane {{ task.lane.lane }}"
     (
-        archives(lane)
+        archives(lane=lane)
         >> GoogleOperator(
             task_id="stage",
             operator=STAGE,
@@ -224,5 +224,5 @@ def upload(lane: Any) -> None:
             doc_md="Merge the rows into the table `dicom`, one for each archive.",
             **steps,
         )
-        >> confirm(lane)
+        >> confirm(lane=lane)
     )
