@@ -8,6 +8,7 @@ import shutil
 import socket
 import stat
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,17 +25,19 @@ ADDRESS = "https://sendit.example.org"
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Path:
-    """A checkout, as far as prepare.sh is concerned, that an ordinary account owns."""
-    shutil.copytree(ROOT / "deploy", tmp_path / "site" / "deploy")
-    (tmp_path / "site" / "incoming").mkdir()
-    if os.getuid() == 0:
-        for folder in (tmp_path, *tmp_path.parents):
-            if folder.owner() == "root" and folder.is_relative_to(tmp_path.parents[2]):
-                folder.chmod(0o755)
-        for path in (tmp_path / "site", *(tmp_path / "site").rglob("*")):
-            os.chown(path, NOBODY, NOBODY)
-    return tmp_path / "site"
+def site() -> Iterator[Path]:
+    """A checkout, as far as prepare.sh is concerned, that an ordinary account owns.
+
+    Not below ``tmp_path``, whose parents are shut to other accounts.
+    """
+    with tempfile.TemporaryDirectory(prefix="sendit-site-") as folder:
+        site = Path(folder)
+        shutil.copytree(ROOT / "deploy", site / "deploy")
+        (site / "incoming").mkdir()
+        if os.getuid() == 0:
+            for path in (site, *site.rglob("*")):
+                os.chown(path, NOBODY, NOBODY)
+        yield site
 
 
 def prepare(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
