@@ -85,6 +85,8 @@ class Kind(StrEnum):
     ADDED = "added"
     MASKED = "bits above the stored ones cleared"
 
+    __hash__ = str.__hash__  # Enum's own is written in Python, and these are counted by
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

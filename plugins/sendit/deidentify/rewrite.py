@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from operator import lt
+from operator import itemgetter, lt
 from typing import Final
 
 from pydicom.charset import python_encoding
@@ -103,6 +103,13 @@ class Scope:
         self.memo: dict[Level, dict[bytes, _Entry]] = {}
         self._others: dict[tuple[Encoding, bytes], Scope] = {}
 
+    def memo_of(self, level: Level) -> dict[bytes, _Entry]:
+        """Return what was worked out in this scope at a place."""
+        found = self.memo.get(level)
+        if found is None:
+            found = self.memo[level] = {}
+        return found
+
     def of_item(self, encoding: Encoding, elements: Sequence[Element], data: Buffer) -> Scope:
         """Return the scope of an item, which may have its own encoding and character set."""
         character_set = self.character_set
@@ -165,7 +172,7 @@ class Rewriter:
         data, level = header.data, self._plan.top
         scope = self._scope(header)
         elements = _ordered(header.elements)
-        at = next((i for i, found in enumerate(elements) if found[0] in PIXEL_TAGS), len(elements))
+        at = _place_of_pixels(elements)
         before, pixels, after = elements[:at], elements[at : at + 1], elements[at + 1 :]
         last = pixels[0][0] if pixels else UNDEFINED
         early = [tag for tag in self._plan.added if tag < last]
@@ -217,7 +224,7 @@ class Rewriter:
 
     # Data sets --------------------------------------------------------------------------
 
-    def _dataset(  # noqa: PLR0912, PLR0917 one loop: calls would cost more than the work
+    def _dataset(  # noqa: PLR0912, PLR0915, PLR0917 one loop: calls would cost more than work
         self,
         level: Level,
         elements: Sequence[Element],
@@ -230,21 +237,26 @@ class Rewriter:
         ordered = _ordered(elements)
         changed = ordered is not elements
         elements = _with_added(ordered, added) if added else ordered
-        programs = level.programs
+        program_of = level.programs.get
+        known = scope.memo_of(level).get
         private: dict[int, _Entry] | None = None
+        private_stays = self._plan.private
         parts: list[Part] = []
         run = run_end = elements[0][2] if elements else 0
-        kept = 0
+        kept = dropped = 0
         for element in elements:
             tag, vr, start, _, end, items = element
             if tag & 0x10000:
+                if not private_stays:
+                    dropped += 1
+                    continue
                 if private is None:
                     private = self._private(level, elements, data, scope)
                 result, happened = private[start]
             else:
                 if items is not None:
                     vr = "SQ"
-                program = programs.get((tag, vr)) or level.program(tag, vr)
+                program = program_of((tag, vr)) or level.program(tag, vr)
                 if items is None and (program is PASS or program is KEEP):
                     kept += 1
                     if run_end != start:
@@ -256,22 +268,31 @@ class Rewriter:
                     counts[program.removed] += 1
                     changed = True
                     continue
-                result, happened = self._entry(program, level, element, data, scope, "")
+                entry = (
+                    known(data[start:end] or _absent_key(tag))
+                    if end - start <= LARGEST_REMEMBERED
+                    else None
+                )
+                result, happened = entry or self._entry(program, level, element, data, scope, "")
             for kind, number in happened:
                 counts[kind] += number
-            if isinstance(result, _Same):
+            if type(result) is bytes:
+                changed = True
+                _flush(parts, data, run, run_end)
+                parts.append(result)
+                run = run_end = end
+            elif result is None:
+                changed = True
+            else:
                 if run_end != start:
                     _flush(parts, data, run, run_end)
                     run = start
                 run_end = end
-                continue
-            changed = True
-            if result is not None:
-                _flush(parts, data, run, run_end)
-                parts.append(result)
-                run = run_end = end
         if kept:
             counts[Kind.KEPT] += kept
+        if dropped:
+            counts[Kind.PRIVATE] += dropped
+            changed = True
         if not changed:
             return None
         _flush(parts, data, run, run_end)
@@ -283,8 +304,6 @@ class Rewriter:
         """Return the result of each private element of a data set, by its offset."""
         found: dict[int, _Entry] = {}
         gone: _Entry = (None, ((Kind.PRIVATE, 1),))
-        if not self._plan.private:
-            return {element[2]: gone for element in elements if element[0] & 0x10000}
         creators: dict[int, str] = {}
         used: set[int] = set()
         for element in elements:
@@ -328,12 +347,10 @@ class Rewriter:
         start, end = element[2], element[4]
         if end - start > LARGEST_REMEMBERED:
             return self._work_out(program, level, element, data, scope, creator)
-        raw = bytes(data[start:end]) if start >= 0 else element[0].to_bytes(4)
+        raw = data[start:end] if start >= 0 else _absent_key(element[0])
         if creator:
             raw += creator.encode("utf-8", "replace")
-        memo = scope.memo.get(level)
-        if memo is None:
-            memo = scope.memo[level] = {}
+        memo = scope.memo_of(level)
         entry = memo.get(raw)
         if entry is None:
             entry = memo[raw] = self._work_out(program, level, element, data, scope, creator)
@@ -556,13 +573,26 @@ def _holds(subject: Subject, scope: Scope, name: str) -> bool:
     return any(value in text for value in gathered)
 
 
+def _place_of_pixels(elements: Sequence[Element]) -> int:
+    """Return the index of the pixel data's element, or behind the last one; it is near the end."""
+    for index in range(len(elements) - 1, -1, -1):
+        if elements[index][0] in PIXEL_TAGS:
+            return index
+    return len(elements)
+
+
 def _absent(tag: int) -> Element:
     """Return the place of an element that ADD makes."""
     return tag, one_vr(vr_of(tag)), -1, -1, -1, None
 
 
+def _absent_key(tag: int) -> bytes:
+    """Return what an absent element is remembered by; shorter than any element's bytes."""
+    return tag.to_bytes(4)
+
+
 def _with_added(elements: Sequence[Element], added: Sequence[int]) -> Sequence[Element]:
-    there = {element[0] for element in elements}
+    there = set(map(itemgetter(0), elements))
     missing = [_absent(tag) for tag in added if tag not in there]
     if not missing:
         return elements
@@ -574,7 +604,7 @@ def _with_added(elements: Sequence[Element], added: Sequence[int]) -> Sequence[E
 
 def _ordered(elements: Sequence[Element]) -> Sequence[Element]:
     """Return elements in the order of tags, the last one where a tag is there twice."""
-    tags = [element[0] for element in elements]
+    tags = list(map(itemgetter(0), elements))
     if all(map(lt, tags, islice(tags, 1, None))):
         return elements
     by_tag = {element[0]: element for element in elements}
@@ -592,10 +622,7 @@ def _whole(data: Buffer, elements: Sequence[Element]) -> list[Part]:
 def _flush(parts: list[Part], data: Buffer, start: int, end: int) -> None:
     if start >= end:
         return
-    if end - start > COPIED:
-        parts.append(memoryview(data)[start:end])
-    else:
-        parts.append(bytes(data[start:end]))
+    parts.append(data[start:end] if end - start <= COPIED else memoryview(data)[start:end])
 
 
 def _known_character_set(value: bytes) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -256,18 +257,28 @@ def _open(source: Source) -> Header:
 
 
 def _file_meta(sop_class: bytes, instance: bytes, transfer_syntax: str) -> bytes:
-    rest = b"".join(
+    start, end = _fixed_meta(sop_class, transfer_syntax)
+    middle = element(0x00020003, "UI", instance, EXPLICIT_LITTLE)
+    length = len(start) + len(middle) + len(end)
+    return element(0x00020000, "UL", length.to_bytes(4, "little"), EXPLICIT_LITTLE) + (
+        start + middle + end
+    )
+
+
+@lru_cache(maxsize=64)
+def _fixed_meta(sop_class: bytes, transfer_syntax: str) -> tuple[bytes, bytes]:
+    """Return what stands before and behind the instance's UID."""
+    parts = [
         element(0x00020000 | number, vr, value, EXPLICIT_LITTLE)
         for number, vr, value in (
             (0x0001, "OB", b"\x00\x01"),
             (0x0002, "UI", sop_class),
-            (0x0003, "UI", instance),
             (0x0010, "UI", transfer_syntax.encode()),
             (0x0012, "UI", IMPLEMENTATION_CLASS_UID.encode()),
             (0x0013, "SH", IMPLEMENTATION_VERSION.encode()),
         )
-    )
-    return element(0x00020000, "UL", len(rest).to_bytes(4, "little"), EXPLICIT_LITTLE) + rest
+    ]
+    return b"".join(parts[:2]), b"".join(parts[2:])
 
 
 def _deflate(parts: Sequence[Part]) -> bytes:

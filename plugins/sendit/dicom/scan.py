@@ -35,7 +35,7 @@ from sendit.batch import Reason
 from sendit.dicom import charset
 from sendit.errors import SkipInstance
 
-Buffer = bytes | bytearray | memoryview | mmap.mmap
+Buffer = bytes | mmap.mmap
 
 DEEPEST: Final = 64
 """Levels of nested sequences before a file counts as malformed."""
@@ -68,10 +68,10 @@ _LONG = ("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT",
 SHORT_VRS: Final = frozenset(_SHORT)
 LONG_VRS: Final = frozenset(_LONG)
 BINARY_VRS: Final = frozenset(("OB", "OD", "OF", "OL", "OV", "OW"))
-_VR_OF_BYTES: Final[dict[bytes, tuple[str, bool]]] = {
-    **{vr.encode(): (vr, False) for vr in _SHORT},
-    **{vr.encode(): (vr, True) for vr in _LONG},
-}
+_MAYBE_ITEMS: Final = frozenset(("SQ", "UN"))
+_SHORT_OF_BYTES: Final[dict[bytes, str]] = {vr.encode(): vr for vr in _SHORT}
+_LONG_OF_BYTES: Final[dict[bytes, str]] = {vr.encode(): vr for vr in _LONG}
+_VR_OF_BYTES: Final[dict[bytes, str]] = _SHORT_OF_BYTES | _LONG_OF_BYTES
 
 PUBLIC_VR: Final[dict[int, str]] = {tag: entry[0] for tag, entry in DicomDictionary.items()}
 """VR of each attribute in the dictionary; a choice reads like ``"US or SS"``."""
@@ -186,41 +186,39 @@ class _Walk:
         data = self.data
         head = _HEAD[encoding.little].unpack_from
         long_length = _LENGTH[encoding.little].unpack_from
-        vrs = _VR_OF_BYTES
+        short, long = _SHORT_OF_BYTES.get, _LONG_OF_BYTES.get
         append = found.append
+        before = len(found)
         last = end - 8
-        counted = 0
         while position <= last:
             group, element, vr_bytes, length = head(data, position)
-            known = vrs.get(vr_bytes)
-            if known is None:
-                # A delimiter of an item, or not an element at all: the caller knows which.
-                if not nested or group == 0xFFFE:
-                    break
-                raise SkipInstance(Reason.MALFORMED)
-            vr, is_long = known
-            start = position
+            vr = short(vr_bytes)
             items = None
-            if is_long:
+            if vr is not None:
+                value = position + 8
+                after = value + length
+            else:
+                vr = long(vr_bytes)
+                if vr is None:
+                    # A delimiter of an item, or not an element at all: the caller knows which.
+                    if not nested or group == 0xFFFE:
+                        break
+                    raise SkipInstance(Reason.MALFORMED)
                 if position > end - 12:
                     break
                 (length,) = long_length(data, position + 8)
                 value = position + 12
-                if length == UNDEFINED or vr in ("SQ", "UN"):
-                    position, items = self._long(vr, value, length, end, encoding, depth)
+                if length == UNDEFINED or vr in _MAYBE_ITEMS:
+                    after, items = self._long(vr, value, length, end, encoding, depth)
                 else:
-                    position = value + length
-            else:
-                value = position + 8
-                position = value + length
-            if position > end:
+                    after = value + length
+            if after > end:
                 if not nested:
-                    position = start
                     break
-                raise self._overrun(position)
-            append((group << 16 | element, vr, start, value, position, items))
-            counted += 1
-        self._spend(counted)
+                raise self._overrun(after)
+            append((group << 16 | element, vr, position, value, after, items))
+            position = after
+        self._spend(len(found) - before)
         return position
 
     def implicit(
@@ -236,31 +234,29 @@ class _Walk:
         """Append implicit VR elements; VRs are the dictionary's."""
         data = self.data
         head = _TAG_LENGTH[encoding.little].unpack_from
-        public = PUBLIC_VR
+        public = PUBLIC_VR.get
         append = found.append
+        before = len(found)
         last = end - 8
-        counted = 0
         while position <= last:
             group, element, length = head(data, position)
             if group == 0xFFFE:
                 break
             tag = group << 16 | element
-            vr = public.get(tag) or vr_of(tag)
-            start = position
+            vr = public(tag) or vr_of(tag)
             value = position + 8
             items = None
-            if length == UNDEFINED or vr in ("SQ", "UN"):
-                position, items = self._long(vr, value, length, end, encoding, depth)
+            if length == UNDEFINED or vr in _MAYBE_ITEMS:
+                after, items = self._long(vr, value, length, end, encoding, depth)
             else:
-                position = value + length
-            if position > end:
+                after = value + length
+            if after > end:
                 if not nested:
-                    position = start
                     break
-                raise self._overrun(position)
-            append((tag, vr, start, value, position, items))
-            counted += 1
-        self._spend(counted)
+                raise self._overrun(after)
+            append((tag, vr, position, value, after, items))
+            position = after
+        self._spend(len(found) - before)
         return position
 
     def _long(  # noqa: PLR0917 positional, because this is called for each long element
@@ -605,7 +601,7 @@ def _file_meta(data: Buffer, position: int) -> tuple[dict[int, bytes], int]:
         value = position + 8
         if known is None:
             (length,) = _LENGTH[True].unpack_from(data, position + 4)  # implicit VR
-        elif known[1]:
+        elif known in LONG_VRS:
             if position + 12 > end:
                 raise SkipInstance(Reason.TRUNCATED)
             (length,) = _LENGTH[True].unpack_from(data, position + 8)
