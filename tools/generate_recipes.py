@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sendit.recipe.attributes import keyword_of, vrs_of
-from sendit.recipe.profile import EDITION, Option, Row, table
+from sendit.recipe.profile import EDITION, Option, Row, safe_private, table
 
 HERE = Path(__file__).resolve().parent
 BUNDLED = HERE.parent / "plugins" / "sendit" / "recipe" / "bundled"
@@ -24,6 +24,7 @@ RECIPES: dict[str, frozenset[Option]] = {
     "default-retain-uids": BASE | {Option.UIDS},
     "default-retain-device": BASE | {Option.DEVICE},
     "default-retain-institution": BASE | {Option.INSTITUTION},
+    "default-retain-safe-private": BASE | {Option.SAFE_PRIVATE},
 }
 
 CLEANABLE = {"LO", "LT", "SH", "ST", "UC", "UT", "SQ"}
@@ -57,6 +58,7 @@ GROUPS = (
     ("U", "U: UIDs, remapped with the site's key; the same original, the same new one"),
     ("JITTER", "C: dates, moved by the patient's shift in whole days"),
     ("KEEP", "K: kept; times of day (C) are right as they are when a date moves by whole days"),
+    ("SAFE", "C: private attributes that are known to hold a number that says nothing of a person"),
     ("AGE", "K: ages, capped at 89"),
     ("CLEAN", "C: texts, cleaned by allow-list"),
 )
@@ -68,6 +70,10 @@ def lines_of(row: Row, active: frozenset[Option]) -> Iterator[tuple[str, str]]:
         expression = row.tag.lower()
         if expression == "private":
             yield "REMOVE", "REMOVE contains:^\\([0-9a-f]{3}[13579bdf],  # private attributes"
+            if Option.SAFE_PRIVATE in active:
+                for safe in safe_private():
+                    name = f'({safe.group:04X},"{safe.creator}",{safe.element:02X})'
+                    yield "SAFE", f"KEEP {name}  # {safe.meaning}"
         elif expression[:4] == "60xx" and not expression.endswith("3000"):
             return  # the whole group goes with its data
         else:

@@ -68,6 +68,12 @@ def test_variants_add_their_option(name: str, option: Option, kept: str) -> None
     assert coverage.dates == "MODIFIED"
 
 
+def test_the_variant_for_safe_private_attributes() -> None:
+    coverage = cover(read_recipe("default-retain-safe-private"))
+    assert Option.SAFE_PRIVATE in coverage.options
+    assert ("113111", "Retain Safe Private Option") in coverage.codes
+
+
 def test_in_the_default_recipe_every_row_follows_its_letter() -> None:
     recipe = read_recipe("default")
     functions = {"D": "dummy", "X/Z": "profile_xz", "X/D": "profile_xd", "X/Z/D": "profile_xzd"}
@@ -110,12 +116,31 @@ def test_a_row_that_nothing_names_is_exposed() -> None:
     assert row(coverage, "Media Storage SOP Instance UID") == (Outcome.GONE, None, False)
 
 
-def test_groups_that_repeat_and_private_attributes_need_all_of_them() -> None:
-    assert row(of("REMOVE PatientID"), "Private Attributes")[2]
+def test_groups_that_repeat_need_all_of_them() -> None:
     assert row(of("REMOVE (6000,3000)"), "Overlay Data")[2]
     assert not row(of("REMOVE OverlayData"), "Overlay Data")[2]
-    assert not row(of("REMOVE ALL\nKEEP select:VR:UI"), "Private Attributes")[2]
-    assert not row(of("REMOVE contains:^\\([0-9a-f]{3}[13579bdf],"), "Private Attributes")[2]
+
+
+@pytest.mark.parametrize(
+    ("lines", "outcome", "exposed"),
+    [
+        ("REMOVE PatientID", Outcome.GONE, False),  # they go unless kept
+        ('KEEP (0019,"GEMS_ACQU_01",23)', Outcome.CLEANED, False),
+        ('KEEP (0019,"GEMS_ACQU_01",22)', Outcome.KEPT, True),
+        ("KEEP (0019,1023)", Outcome.KEPT, True),
+        ("KEEP select:group:0019", Outcome.KEPT, True),
+        ("KEEP select:group:0018", Outcome.GONE, False),
+        ("KEEP select:VR:DS", Outcome.KEPT, True),
+        ('KEEP contains:0019,"GEMS_ACQU_01",2', Outcome.KEPT, True),
+        ("KEEP contains:private", Outcome.KEPT, True),
+        ("KEEP contains:^patientsex$", Outcome.GONE, False),
+        ("KEEP fields:f\n%fields f\nFIELD (0019,1023)", Outcome.KEPT, True),
+        ('JITTER (0019,"GEMS_ACQU_01",23) 4', Outcome.MOVED, True),
+    ],
+)
+def test_private_attributes(lines: str, outcome: Outcome, exposed: bool) -> None:
+    found = row(of(lines), "Private Attributes")
+    assert (found[0], found[2]) == (outcome, exposed)
 
 
 @pytest.mark.parametrize(

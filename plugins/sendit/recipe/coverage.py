@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 
+from pydicom._private_dict import private_dictionaries
+
 from sendit.recipe.attributes import expression_of, names_of, standard_tags, vrs_of
 from sendit.recipe.effect import effect
 from sendit.recipe.model import (
@@ -22,9 +24,12 @@ from sendit.recipe.model import (
     HeaderRule,
     Match,
     PatternSelector,
+    PrivateSelector,
     Recipe,
+    Selector,
+    TagSelector,
 )
-from sendit.recipe.profile import PRIVATE, Option, Row, table
+from sendit.recipe.profile import PRIVATE, Option, Row, safe_private, table
 
 # PS3.16 CID 7050, De-identification Method
 BASIC_CODE = ("113100", "Basic Application Confidentiality Profile")
@@ -47,7 +52,6 @@ OPTION_CODES: dict[Option, tuple[str, str]] = {
     Option.INSTITUTION: ("113112", "Retain Institution Identity Option"),
 }
 
-_ODD_GROUPS = (0x0009, 0x0019, 0x0029, 0x0043, 0x0051, 0x2001, 0x7053, 0x7FE1)
 _PLAIN = re.compile(r"[A-Za-z0-9|]+")
 _PATH = re.compile(r"\^(?:[a-z0-9]+__)+([a-z0-9]+)\$")
 _CLEANING = frozenset({"clean_text", "cap_age"})
@@ -143,8 +147,6 @@ def _is_date(row: Row) -> bool:
 def _tags(row: Row) -> tuple[int, ...]:
     if row.number is not None:
         return (row.number,)
-    if row.tag == PRIVATE:
-        return tuple(group << 16 | 0x1001 for group in _ODD_GROUPS)
     groups = (row.tag[:4].replace("XX", pair) for pair in ("00", "02", "1E"))
     element = row.tag[4:].replace("XXXX", "3000")
     return tuple(int(group + element, 16) for group in groups)
@@ -160,7 +162,7 @@ def _keeps_inside(recipe: Recipe) -> tuple[tuple[HeaderRule, PatternSelector], .
     for rule in recipe.header:
         if rule.action is not Action.KEEP:
             continue
-        selectors = [rule.selector]
+        selectors: list[Selector] = [rule.selector]
         if isinstance(rule.selector, FieldsSelector):
             selectors = [e.selector for e in recipe.fields.get(rule.selector.name, ())]
         found += [
@@ -199,11 +201,73 @@ def _reaches_inside(selector: PatternSelector, keyword: str) -> bool:
     return any(search(f"{sequence}__{keyword}") for sequence in _sequences())
 
 
+def _private(recipe: Recipe) -> tuple[Outcome, HeaderRule | None]:
+    """Return what may stay of private attributes: they go unless a rule keeps or moves them."""
+    worst: tuple[Outcome, HeaderRule | None] = (Outcome.GONE, None)
+    order = list(Outcome)
+    for rule in recipe.header:
+        if rule.action not in (Action.KEEP, Action.JITTER):
+            continue
+        selectors: list[Selector] = [rule.selector]
+        if isinstance(rule.selector, FieldsSelector):
+            selectors = [e.selector for e in recipe.fields.get(rule.selector.name, ())]
+        for selector in selectors:
+            if rule.action is Action.JITTER:
+                outcome = Outcome.MOVED if _is_private(selector) else Outcome.GONE
+            else:
+                outcome = _kept_private(selector)
+            worst = max(worst, (outcome, rule), key=lambda pair: order.index(pair[0]))
+    return worst
+
+
+def _is_private(selector: Selector) -> bool:
+    return isinstance(selector, PrivateSelector) or (
+        isinstance(selector, TagSelector) and bool(selector.tag >> 16 & 1)
+    )
+
+
+def _kept_private(selector: Selector) -> Outcome:
+    match selector:
+        case PrivateSelector(group, creator, element):
+            safe = {(s.group, s.creator, s.element) for s in safe_private()}
+            return Outcome.CLEANED if (group, creator, element) in safe else Outcome.KEPT
+        case PatternSelector():
+            return Outcome.KEPT if _may_mean_private(selector) else Outcome.GONE
+        case _:
+            return Outcome.KEPT if _is_private(selector) else Outcome.GONE
+
+
+@cache
+def _may_mean_private(selector: PatternSelector) -> bool:
+    if selector.match is Match.SELECT:
+        kind, _, text = selector.text.partition(":")
+        return kind == "VR" or bool(int(text, 16) & 1)
+    if selector.match in (Match.ALL, Match.EXCEPT):
+        return True
+    search = expression_of(selector).search
+    return any(search(name) for name in _private_names())
+
+
+@cache
+def _private_names() -> tuple[str, ...]:
+    """Return the names that known private attributes go by, as patterns see them."""
+    names = ["Private Creator", "Private tag data"]
+    for creator, attributes in private_dictionaries.items():
+        for masked, entry in attributes.items():
+            tag = masked.replace("xx", "10").replace("x", "0")
+            group, element = tag[:4], tag[6:]
+            names += [tag, f"({tag[:4]},{tag[4:]})", f"[{entry[2]}]"]
+            names.append(f'({group.upper()},"{creator}",{element.upper()})')
+    return tuple(names)
+
+
 def _worst(
     recipe: Recipe, row: Row, inside: tuple[tuple[HeaderRule, PatternSelector], ...]
 ) -> tuple[Outcome, HeaderRule | None]:
     order = list(Outcome)
     found = []
+    if row.tag == PRIVATE:
+        return _private(recipe)
     if row.number is not None:
         keyword = names_of(row.number)[0]
         for rule, selector in inside:

@@ -83,3 +83,24 @@ def table() -> tuple[Row, ...]:
             )
         )
     return tuple(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class SafePrivate:
+    """One private attribute that says nothing about a person: (gggg,"CREATOR",ee)."""
+
+    group: int
+    creator: str
+    element: int
+    meaning: str
+
+
+@cache
+def safe_private() -> tuple[SafePrivate, ...]:
+    """Return the private attributes that Retain Safe Private keeps, by group and creator."""
+    text = (resources.files("sendit.recipe") / "bundled" / "safe-private.tsv").read_text("utf-8")
+    lines = [line.split("\t") for line in text.splitlines() if not line.startswith("#")]
+    return tuple(
+        SafePrivate(int(group, 16), creator, int(element, 16), meaning)
+        for group, creator, element, meaning in lines[1:]
+    )
