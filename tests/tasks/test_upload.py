@@ -1,7 +1,7 @@
 """The upload task group against real emulators, with the provider's own operators.
 
 Tasks run here one by one, as a worker would run them, in whatever order a person clears them;
-`test_upload_dag.py` runs the mapped group through Airflow.
+the end-to-end tests run the mapped group through Airflow.
 """
 
 from __future__ import annotations

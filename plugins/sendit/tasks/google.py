@@ -1,8 +1,8 @@
 """The provider's Google operators, imported when their task runs and not before.
 
-Importing them costs 1.5 CPU seconds, which every task of the DAG would pay, and every parse
-of its file, if they stood at its top (docs/decisions/0003-google-operators.md). The operator
-that runs, and that Airflow's UI names, is the provider's own, unmodified.
+Importing them costs two CPU seconds, which every task of the DAG would pay, and every parse of
+its file, if they stood at its top (docs/decisions/google-operators-when-their-task-runs.md).
+The operator that runs, and that Airflow's UI names, is the provider's own, unmodified.
 """
 
 from __future__ import annotations
