@@ -53,6 +53,7 @@ UNDEFINED: Final = 0xFFFFFFFF
 ITEM: Final = 0xFFFEE000
 ITEM_END: Final = 0xFFFEE00D
 SEQUENCE_END: Final = 0xFFFEE0DD
+DIRECTORY_RECORDS: Final = 0x00041220
 CHARACTER_SET: Final = 0x00080005
 SOP_CLASS: Final = 0x00080016
 SOP_INSTANCE: Final = 0x00080018
@@ -707,9 +708,10 @@ def _scan(data: Buffer, position: int, size: int) -> Header:
     elements, after = walk.dataset(position, encoding)
     if not elements:
         raise SkipInstance(Reason.MALFORMED)
-    if any(element[0] >> 16 == 4 for element in elements):
+    tags = [element[0] for element in elements]
+    if DIRECTORY_RECORDS in tags:
         raise SkipInstance(Reason.DICOMDIR)
-    if any(element[0] >> 16 <= 2 for element in elements):
+    if min(tags) < 0x00030000:
         raise SkipInstance(Reason.MALFORMED)
     return Header(
         data=data,
