@@ -10,7 +10,7 @@ import pytest
 
 from sendit.recipe.attributes import keyword_of
 from sendit.recipe.coverage import Coverage, Outcome, cover
-from sendit.recipe.effect import effect
+from sendit.recipe.effect import Effects
 from sendit.recipe.model import Action, Function
 from sendit.recipe.parse import bundled_names, read_recipe, read_text
 from sendit.recipe.profile import Option, table
@@ -76,6 +76,7 @@ def test_the_variant_for_safe_private_attributes() -> None:
 
 def test_in_the_default_recipe_every_row_follows_its_letter() -> None:
     recipe = read_recipe("default")
+    effects = Effects(recipe)
     functions = {"D": "dummy", "X/Z": "profile_xz", "X/D": "profile_xd", "X/Z/D": "profile_xzd"}
     for r in table():
         if (
@@ -93,7 +94,7 @@ def test_in_the_default_recipe_every_row_follows_its_letter() -> None:
             }
         ):
             continue
-        (rule,) = effect(recipe, r.number)
+        (rule,) = effects.of(r.number)
         if r.basic == "X":
             assert rule.action is Action.REMOVE, r
         elif r.basic == "U":

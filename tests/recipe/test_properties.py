@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sendit.deidentify.plan import compile_plan
 from sendit.recipe.attributes import standard_tags
 from sendit.recipe.coverage import cover
-from sendit.recipe.effect import effect
+from sendit.recipe.effect import Effects
 from sendit.recipe.filters import Decision, compile_filters
 from sendit.recipe.model import Action, Recipe
 from sendit.recipe.parse import RecipeError, read_text
@@ -49,7 +49,7 @@ def test_an_accepted_recipe_has_a_defined_plan(text: str, data: st.DataObject) -
         return
     compile_plan(recipe)
     for tag in data.draw(st.lists(st.sampled_from(standard_tags()), max_size=20)):
-        applied = effect(recipe, tag)
+        applied = Effects(recipe).of(tag)
         assert all(rule.action is Action.JITTER for rule in applied[1:])
     coverage = cover(recipe)
     assert len(coverage.rows) == 621

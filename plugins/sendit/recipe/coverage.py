@@ -16,7 +16,7 @@ from functools import cache
 from pydicom._private_dict import private_dictionaries
 
 from sendit.recipe.attributes import expression_of, names_of, standard_tags, vrs_of
-from sendit.recipe.effect import effect
+from sendit.recipe.effect import Effects
 from sendit.recipe.model import (
     Action,
     FieldsSelector,
@@ -262,7 +262,10 @@ def _private_names() -> tuple[str, ...]:
 
 
 def _worst(
-    recipe: Recipe, row: Row, inside: tuple[tuple[HeaderRule, PatternSelector], ...]
+    recipe: Recipe,
+    effects: Effects,
+    row: Row,
+    inside: tuple[tuple[HeaderRule, PatternSelector], ...],
 ) -> tuple[Outcome, HeaderRule | None]:
     order = list(Outcome)
     found = []
@@ -276,7 +279,7 @@ def _worst(
     for tag in _tags(row):
         if tag >> 16 == 0x0002:  # file meta information is written anew
             return Outcome.GONE, None
-        applied = effect(recipe, tag)
+        applied = effects.of(tag)
         found.append((outcome_of(applied), applied[-1] if applied else None))
     return max(found, key=lambda pair: order.index(pair[0]))
 
@@ -306,8 +309,8 @@ def cover(recipe: Recipe) -> Coverage:
 
 
 def _rows(recipe: Recipe) -> list[Covered]:
-    inside = _keeps_inside(recipe)
-    seen = [(row, *_worst(recipe, row, inside)) for row in table()]
+    inside, effects = _keeps_inside(recipe), Effects(recipe)
+    seen = [(row, *_worst(recipe, effects, row, inside)) for row in table()]
     allowed = [_allowed_by(row, outcome) for row, outcome, _ in seen]
     # A row that two options would allow is credited to one that is needed anyway.
     needed = {options[0] for options in allowed if len(options) == 1}

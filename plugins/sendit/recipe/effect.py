@@ -8,27 +8,42 @@ recipe names. ADD gives the attribute back after REMOVE.
 from __future__ import annotations
 
 from sendit.recipe.attributes import reaches
-from sendit.recipe.model import Action, HeaderRule, Recipe
+from sendit.recipe.model import Action, HeaderRule, Recipe, TagSelector
 
 
-def effect(recipe: Recipe, tag: int) -> tuple[HeaderRule, ...]:
-    """Return the rules that decide a standard attribute at the top level of an object.
+class Effects:
+    """A recipe's header rules, looked up by the attribute that they name."""
 
-    Empty if no rule names it (it stays). One rule, or several when each acts on what the
-    one before left, which only JITTER does. Rules on values (``values:``) depend on the
-    object and are left out.
-    """
-    rules = [rule for rule in recipe.header if reaches(rule.selector, tag, recipe.fields)]
-    applied: list[HeaderRule] = []
-    for rule in rules:
-        if rule.action is Action.KEEP:
-            return (rule,)
-    spared = any(rule.action in (Action.REPLACE, Action.JITTER) for rule in rules)
-    for rule in rules:
-        if rule.action is Action.REMOVE and spared:
-            continue
-        if rule.action is not Action.JITTER:
-            applied = [rule]
-        elif not applied or applied[-1].action not in (Action.REMOVE, Action.BLANK):
-            applied.append(rule)
-    return tuple(applied)
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._alone: dict[int, list[int]] = {}
+        self._others: list[int] = []
+        for index, rule in enumerate(recipe.header):
+            if isinstance(rule.selector, TagSelector):
+                self._alone.setdefault(rule.selector.tag, []).append(index)
+            else:
+                self._others.append(index)
+
+    def of(self, tag: int) -> tuple[HeaderRule, ...]:
+        """Return the rules that decide a standard attribute at the top level of an object.
+
+        Empty if no rule names it (it stays). One rule, or several when each acts on what the
+        one before left, which only JITTER does. Rules on values (``values:``) depend on the
+        object and are left out.
+        """
+        header, fields = self._recipe.header, self._recipe.fields
+        found = [i for i in self._others if reaches(header[i].selector, tag, fields)]
+        rules = [header[i] for i in sorted([*found, *self._alone.get(tag, ())])]
+        for rule in rules:
+            if rule.action is Action.KEEP:
+                return (rule,)
+        spared = any(rule.action in (Action.REPLACE, Action.JITTER) for rule in rules)
+        applied: list[HeaderRule] = []
+        for rule in rules:
+            if rule.action is Action.REMOVE and spared:
+                continue
+            if rule.action is not Action.JITTER:
+                applied = [rule]
+            elif not applied or applied[-1].action not in (Action.REMOVE, Action.BLANK):
+                applied.append(rule)
+        return tuple(applied)

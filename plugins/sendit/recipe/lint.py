@@ -16,7 +16,7 @@ from itertools import pairwise
 
 from sendit.recipe import attributes
 from sendit.recipe.attributes import keyword_of, reaches, standard_tags, vrs_of
-from sendit.recipe.effect import effect
+from sendit.recipe.effect import Effects
 from sendit.recipe.functions import FUNCTIONS
 from sendit.recipe.model import (
     Action,
@@ -55,13 +55,15 @@ _LIST_NAMES = ("whitelist", "graylist", "greylist", "blacklist")
 
 def lint(recipe: Recipe) -> list[Problem]:
     """Return everything that is wrong with a recipe's rules, taken together."""
+    effects = Effects(recipe)
     return [
         *_lists(recipe),
         *_actions(recipe),
         *_values(recipe),
         *_jitter(recipe),
         *_contradictions(recipe),
-        *_required(recipe),
+        *_moved_twice(recipe, effects),
+        *_required(effects),
         *_filters(recipe),
     ]
 
@@ -316,7 +318,6 @@ def _contradictions(recipe: Recipe) -> Iterator[Problem]:
         for keep in keeps:
             if reaches(keep.selector, tag, recipe.fields):
                 yield from _kept_by_pattern(tag, rules, keep, order)
-    yield from _moved_twice(recipe)
 
 
 def _same_attribute(tag: int, rules: list[HeaderRule]) -> Iterator[Problem]:
@@ -368,14 +369,14 @@ def _kept_by_pattern(
             )
 
 
-def _moved_twice(recipe: Recipe) -> Iterator[Problem]:
+def _moved_twice(recipe: Recipe, effects: Effects) -> Iterator[Problem]:
     """Find attributes whose date would be moved more than once, or moved after it was set."""
     found: dict[tuple[HeaderRule, HeaderRule], list[int]] = defaultdict(list)
     if all(rule.action is not Action.JITTER for rule in recipe.header):
         return
     for tag in standard_tags():
         if not attributes.DATE_VRS.isdisjoint(vrs_of(tag)):
-            for pair in pairwise(effect(recipe, tag)):
+            for pair in pairwise(effects.of(tag)):
                 found[pair].append(tag)
     for (earlier, later), tags in found.items():
         what = "is jittered" if earlier.action is Action.JITTER else f"is set by {earlier.action}"
@@ -389,9 +390,9 @@ def _moved_twice(recipe: Recipe) -> Iterator[Problem]:
 # What must not go -----------------------------------------------------------------------
 
 
-def _required(recipe: Recipe) -> Iterator[Problem]:
+def _required(effects: Effects) -> Iterator[Problem]:
     for tag in REQUIRED:
-        applied = effect(recipe, tag)
+        applied = effects.of(tag)
         if not applied:
             continue
         rule = applied[-1]
