@@ -47,7 +47,7 @@ class DasherHook(BaseHook):
             A value is not what it should be; the text names the field.
         """
         # som is imported where it is used: the API server and the DAG processor load hooks too.
-        from sendit.identifiers.dasher import dasher_settings  # noqa: PLC0415
+        from sendit.identifiers.dasher import dasher_settings
 
         try:
             connection = self.get_connection(self.dasher_conn_id)
@@ -64,7 +64,7 @@ class DasherHook(BaseHook):
 
     def get_service(self, study: str) -> DasherService:
         """Return the service that codes ids for a research study."""
-        from sendit.identifiers.dasher import DasherService  # noqa: PLC0415
+        from sendit.identifiers.dasher import DasherService
 
         return DasherService(study, self.get_settings())
 
@@ -74,7 +74,7 @@ class DasherHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """See that DASHER answers and takes the token; nobody's identifiers are sent."""
-        from sendit.identifiers.dasher import DasherService  # noqa: PLC0415
+        from sendit.identifiers.dasher import DasherService
 
         try:
             settings = self.get_settings()
