@@ -30,6 +30,8 @@ def main() -> int:
     signal.signal(signal.SIGHUP, interrupt)
     started = time.monotonic()
     console = Console(soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 110
     try:
         return run(options, console, started)
     except KeyboardInterrupt:

@@ -72,19 +72,20 @@ def say(console: Console, started: float, text: str) -> None:
 
 def batch_table(batches: list[dict[str, Any]], stages: dict[str, str]) -> Table:
     """Return a table of the batches, with the stage that is at work on each."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("batch")
-    table.add_column("status")
+    table = Table(box=None, pad_edge=False, padding=(0, 1))
+    table.add_column("batch", no_wrap=True)
+    table.add_column("status", no_wrap=True)
     for name in COUNTS:
-        table.add_column(name, justify="right")
-    table.add_column("")
+        table.add_column(name, justify="right", no_wrap=True)
+    if stages:
+        table.add_column("")
     for batch in batches:
         style = STATUS_STYLE.get(batch["status"], "cyan")
         table.add_row(
             batch["id"],
             Text(batch["status"], style=style),
             *(str(batch[name]) for name in COUNTS),
-            Text(stages.get(batch["id"], ""), style="dim"),
+            *([Text(stages.get(batch["id"], ""), style="dim")] if stages else []),
         )
     return table
 
@@ -95,17 +96,17 @@ def print_outcome(console: Console, progress: Progress) -> None:
     table = batch_table(progress.batches, {})
     if len(progress.batches) > 1:
         table.add_section()
-        table.add_row("all", "", *(str(total[name]) for name in COUNTS), "")
+        table.add_row("all", "", *(str(total[name]) for name in COUNTS))
     console.print()
     console.print(table)
     console.print()
     for batch in progress.batches:
         why = [f"{count} × {reason}" for reason, count in sorted(batch["reasons"].items())]
-        told = set(batch["reasons"])
         why += [
             f"{error['stage']}: {error['reason']}"
             for error in batch["errors"]
-            if error["reason"] not in told
+            # What is wrong with files is counted among the reasons already.
+            if not any(reason.endswith(f": {error['reason']}") for reason in batch["reasons"])
         ]
         for line in why:
             console.print(f"  {batch['id']}  {line}", highlight=False, soft_wrap=True)

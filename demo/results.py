@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from demo.processes import DemoError
-from demo.stack import AIRFLOW_DATABASE, Stack
+from demo.stack import AIRFLOW_DATABASE, BUCKET, Stack
 
 DELIVERED_TABLE = "dicom"  # the one table of a collection; stages have other names
 STAGE_PREFIX = "Stage/"  # rows on their way to BigQuery
@@ -48,14 +48,13 @@ def save_objects(stack: Stack, folder: Path) -> None:
     """Write every object of the bucket to a file of its name."""
     folder.mkdir(parents=True, exist_ok=True)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    bucket = stack.environment["SENDIT_BUCKET"]
     for each in stack.objects():
         target = (folder / each["name"]).resolve()
         if not target.is_relative_to(folder.resolve()):
             raise DemoError("an object's name leaves the folder")
         target.parent.mkdir(parents=True, exist_ok=True)
         quoted = urllib.parse.quote(each["name"], safe="")
-        url = f"{stack.storage_url}/storage/v1/b/{bucket}/o/{quoted}?alt=media"
+        url = f"{stack.storage_url}/storage/v1/b/{BUCKET}/o/{quoted}?alt=media"
         with opener.open(url, timeout=300) as answer, target.open("wb") as file:
             shutil.copyfileobj(answer, file, 1 << 20)
 

@@ -49,7 +49,14 @@ SAMPLES = (
     ),
     Sample("7000005", "CT with one file cut short", "DONE", delivered=2, quarantined=1),
     Sample("7000006", "ultrasound only", "EMPTY", delivered=0, filtered=3),
-    Sample("7000007", "two patients in one folder", "ERROR", delivered=0),
+    Sample(
+        "7000007",
+        "two patients in one folder",
+        "ERROR",
+        delivered=0,
+        filtered=1,
+        quarantined=2,
+    ),
 )
 
 

@@ -42,7 +42,7 @@ class Stack:
     inputs
         Folders that hold accession folders.
     settings
-        More settings (``SENDIT_...``), or others than the demo's own.
+        More settings (``SENDIT_...``); `configure` changes them while it runs.
     environment
         More environment variables for Airflow's processes.
     dags
@@ -84,7 +84,7 @@ class Stack:
             made.mkdir(mode=0o700)
         self.inputs = [Path(each).absolute() for each in inputs]
         self.dags = dags or PROJECT_ROOT / "dags"
-        self.settings = dict(settings or {})
+        self.settings = {"SENDIT_BUCKET": BUCKET} | dict(settings or {})
         self.extra_environment = dict(environment or {})
         self.password = secrets.token_urlsafe(9)
         self.processes = Processes(self.logs)
@@ -124,6 +124,14 @@ class Stack:
         self.inputs = [Path(each).absolute() for each in inputs]
         self.environment["SENDIT_INPUT_FOLDERS"] = os.pathsep.join(map(str, self.inputs))
 
+    def configure(self, **settings: str) -> None:
+        """Set these settings and no others, for the tasks that start from now on."""
+        self.settings = {"SENDIT_BUCKET": BUCKET} | settings
+        lines = [f"{name}='{value}'\n" for name, value in self.settings.items()]
+        part = self.home / "settings.part"
+        part.write_text("".join(lines))
+        part.replace(self.home / "settings")
+
     # -- start and stop ----------------------------------------------------------------
 
     def _airflow_environment(self) -> dict[str, str]:
@@ -144,6 +152,8 @@ class Stack:
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": self.postgres.uri(
                 AIRFLOW_DATABASE, "postgresql+psycopg2"
             ),
+            # The start itself sees to the order.
+            "AIRFLOW__DATABASE__CHECK_MIGRATIONS": "False",
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__PORT": str(self._ports["api-server"].number),
             "AIRFLOW__API__BASE_URL": self.url,
@@ -154,6 +164,8 @@ class Stack:
             "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(
                 self.logs / "dag-processor"
             ),
+            # Only what is triggered runs: not the daily run that is due when a DAG is unpaused.
+            "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.3",
             # Stalls of five seconds were seen with few worker slots.
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
@@ -169,13 +181,13 @@ class Stack:
             "AIRFLOW_CONN_SENDIT_LEDGER": self.postgres.uri(LEDGER_DATABASE),
             "STORAGE_EMULATOR_HOST": self.storage_url,
             "BIGQUERY_EMULATOR_HOST": self.bigquery_url,
+            "SENDIT_ENV_FILE": str(self.home / "settings"),
             "SENDIT_HOME": str(self.home),
             "SENDIT_WORK_FOLDER": str(self.home / "work"),
             "SENDIT_KEY_FILE": str(self.home / "key"),
             "SENDIT_INPUT_FOLDERS": os.pathsep.join(map(str, self.inputs)),
-            "SENDIT_BUCKET": BUCKET,
         }
-        return environment | self.settings | self.extra_environment
+        return environment | self.extra_environment
 
     def start(self) -> None:
         """Start all of it, in parallel where it can be; a failure names the part that failed."""
@@ -184,6 +196,7 @@ class Stack:
         (airflow_home / "passwords.json").write_text(json.dumps({USER: self.password}))
         (airflow_home / "passwords.json").chmod(0o600)
         shutil.copy(Path(__file__).with_name("airflow_local_settings.py"), airflow_home / "config")
+        self.configure(**self.settings)
         with os.fdopen(os.open(self.home / "key", os.O_WRONLY | os.O_CREAT, 0o600), "w") as key:
             key.write(secrets.token_hex(32) + "\n")
         with concurrent.futures.ThreadPoolExecutor() as pool:
@@ -222,9 +235,8 @@ class Stack:
         )
         buckets = f"{self.storage_url}/storage/v1/b"
         self.processes.wait_for("storage", lambda: answers(buckets), seconds=30)
-        bucket = self.environment["SENDIT_BUCKET"]
-        if bucket and not answers(f"{buckets}/{bucket}"):
-            send_json("POST", f"{buckets}?project={PROJECT}", {"name": bucket})
+        if not answers(f"{buckets}/{BUCKET}"):
+            send_json("POST", f"{buckets}?project={PROJECT}", {"name": BUCKET})
         self.say("Cloud Storage emulator is ready")
 
     def start_bigquery(self) -> None:
@@ -264,15 +276,17 @@ class Stack:
     def _start_airflow(self) -> None:
         self.postgres.start([AIRFLOW_DATABASE, LEDGER_DATABASE])
         self.say("PostgreSQL is ready")
+        # Most of a start is imports; airflow_local_settings.py says who waits for the migration.
+        for component in COMPONENTS:
+            self.start_component(component)
         self.processes.run(
             "db-migrate",
             [self.airflow_bin / "airflow", "db", "migrate"],
             env=self.environment,
             cwd=self.folder,
         )
+        (self.folder / "airflow" / "migrated").touch()
         self.say("Airflow's database is ready")
-        for component in COMPONENTS:
-            self.start_component(component)
         self.wait_for_api()
         self.say("Airflow is ready")
 
@@ -393,11 +407,10 @@ class Stack:
 
     def objects(self) -> list[dict[str, Any]]:
         """Return the bucket's objects as the emulator describes them."""
-        bucket = self.environment["SENDIT_BUCKET"]
         found: list[dict[str, Any]] = []
         token = ""
         while True:
-            page = get_json(f"{self.storage_url}/storage/v1/b/{bucket}/o?pageToken={token}")
+            page = get_json(f"{self.storage_url}/storage/v1/b/{BUCKET}/o?pageToken={token}")
             found += page.get("items", [])
             token = urllib.parse.quote(page.get("nextPageToken", ""))
             if not token:

@@ -12,7 +12,7 @@ from demo.stack import Stack
 
 FINAL_RUN = frozenset({"success", "failed"})
 ENDED_TASK = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
-POLL_SECONDS = 1.0
+POLL_SECONDS = 2.0
 
 BATCHES = (
     "SELECT id, status, has_error, errors, reasons, received, delivered, filtered,"
