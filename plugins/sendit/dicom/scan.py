@@ -104,13 +104,11 @@ IMPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2"
 EXPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
 DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1.99"
 EXPLICIT_VR_BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
+_DICOM_SYNTAX: Final = f"{IMPLICIT_VR_LITTLE_ENDIAN}."
 # Pixels behind a link to another server (JPIP), MIME and XML, and real-time video: there
 # is no self-contained file to clean.
-_NO_SYNTAX: Final = (
-    *("1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95"),
-    *("1.2.840.10008.1.2.4.204", "1.2.840.10008.1.2.4.205"),
-    *("1.2.840.10008.1.2.6.", "1.2.840.10008.1.2.7."),
-)
+_LINKS: Final = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (94, 95, 204, 205))
+_NO_FILES: Final = ("1.2.840.10008.1.2.6.", "1.2.840.10008.1.2.7.")
 _DIRECTORY_CLASS: Final = "1.2.840.10008.1.3.10"
 
 _HEAD = {True: struct.Struct("<HH2sH"), False: struct.Struct(">HH2sH")}
@@ -359,7 +357,7 @@ class _Walk:
     def dataset(self, position: int, encoding: Encoding) -> tuple[list[Element], int]:
         """Return the top-level elements and the offset where they end.
 
-        Bytes behind that are trailing: fewer than eight or all zero, or, once pixel data
+        Bytes behind that are trailing if they are eight or more zeros, or, once pixel data
         was seen, whatever does not read as an element of the dictionary in its order.
         """
         found: list[Element] = []
@@ -376,7 +374,7 @@ class _Walk:
     def _judge_trailing(self, found: list[Element], position: int, encoding: Encoding) -> None:
         """Raise unless what is left is no part of the data set."""
         left = self.end - position
-        if _all_zero(self.data, position):
+        if left >= 8 and _all_zero(self.data, position):
             return
         pixels = any(element[0] in PIXEL_TAGS for element in reversed(found))
         if left >= 8:
@@ -633,7 +631,8 @@ def _encoding_of(syntax: str, data: Buffer, position: int) -> tuple[str, Encodin
     """
     if syntax == EXPLICIT_VR_BIG_ENDIAN:
         return syntax, EXPLICIT_BIG
-    if not syntax.startswith(IMPLICIT_VR_LITTLE_ENDIAN) or syntax.startswith(_NO_SYNTAX):
+    known = syntax == IMPLICIT_VR_LITTLE_ENDIAN or syntax.startswith(_DICOM_SYNTAX)
+    if not known or syntax in _LINKS or syntax.startswith(_NO_FILES):
         raise SkipInstance(Reason.UNSUPPORTED)
     if syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN or position + 8 > len(data):
         return syntax, EXPLICIT_LITTLE

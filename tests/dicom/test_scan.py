@@ -1,0 +1,402 @@
+"""The scanner finds what pydicom finds, and refuses the rest with a reason."""
+
+from __future__ import annotations
+
+import os
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import pydicom
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+)
+
+from sendit.batch import Reason
+from sendit.dicom import scan
+from sendit.dicom.scan import open_instance, read_header, walk_elements
+from sendit.errors import SkipInstance
+from tests.builder import Kind, make_dataset, to_bytes
+from tests.real import real_files
+
+SYNTAXES = [
+    ImplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    DeflatedExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+]
+KINDS: list[Kind] = ["CT", "ENHANCED", "SR", "US"]
+
+# Not one of these can be delivered; pydicom reads most of them without a word.
+REFUSED = {
+    "MR_truncated.dcm": Reason.TRUNCATED,
+    "rtplan_truncated.dcm": Reason.TRUNCATED,
+    "emri_small_jpeg_2k_lossless_too_short.dcm": Reason.TRUNCATED,
+    "meta_missing_tsyntax.dcm": Reason.MALFORMED,
+    "nested_priv_SQ.dcm": Reason.MALFORMED,
+    "SC_rgb_jpeg.dcm": Reason.MALFORMED,
+    "no_meta.dcm": Reason.NOT_DICOM,
+    "README": Reason.NOT_DICOM,
+}
+# pydicom does not look into private sequences of defined length in implicit VR, and keeps
+# one of two elements with one tag.
+SEEN_FURTHER = frozenset(("priv_SQ.dcm", "winter.dcm"))
+
+
+def reason_of(data: bytes) -> str | None:
+    try:
+        read_header(data)
+    except SkipInstance as skipped:
+        return skipped.reason
+    return None
+
+
+def read(path: Path) -> FileDataset:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pydicom.dcmread(path, force=True)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_real_files_have_the_elements_that_pydicom_finds() -> None:
+    compared = 0
+    for path in real_files():
+        if path.name in REFUSED or path.name.startswith("DICOMDIR"):
+            continue
+        header = open_instance(path)
+        if path.name in SEEN_FURTHER:
+            continue
+        expected = sorted(int(element.tag) for element in read(path).iterall())
+        assert sorted(e[0] for e in walk_elements(header.elements)) == expected, path.name
+        compared += 1
+    assert compared > 200
+
+
+def test_real_files_that_cannot_be_trusted_are_refused() -> None:
+    seen = set()
+    for path in real_files():
+        wanted = Reason.DICOMDIR if path.name.startswith("DICOMDIR") else REFUSED.get(path.name)
+        if wanted is None:
+            continue
+        with pytest.raises(SkipInstance) as refused:
+            open_instance(path)
+        assert refused.value.reason == wanted, path.name
+        seen.add(path.name)
+    assert seen >= set(REFUSED)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_every_transfer_syntax_gives_the_same_values(kind: Kind, syntax: str) -> None:
+    dataset = make_dataset(kind=kind, transfer_syntax=syntax)
+    header = read_header(to_bytes(dataset))
+    assert header.transfer_syntax == syntax
+    assert header.sop_class == dataset.SOPClassUID
+    assert header.sop_instance == dataset.SOPInstanceUID
+    assert header.study_uid == dataset.StudyInstanceUID
+    assert header.series_uid == dataset.SeriesInstanceUID
+    assert header.trailing == 0
+    assert [e[0] for e in header.elements] == [int(e.tag) for e in dataset]
+    for element in dataset:
+        if element.VR in ("SQ", "OB", "OW", "UN", "OB or OW") or element.tag.is_private:
+            continue
+        value = element.value
+        if element.VM > 1:
+            wanted = "\\".join(str(part) for part in value)
+        else:
+            wanted = "" if value is None else str(value)
+        assert header.text(int(element.tag)) == wanted, element.keyword
+
+
+def test_text_is_decoded_with_the_character_set_of_the_file() -> None:
+    latin = make_dataset(SpecificCharacterSet="ISO_IR 100", PatientName="Müller^Jürgen")
+    japanese = make_dataset(
+        SpecificCharacterSet=["", "ISO 2022 IR 87"], PatientName="Yamada^Tarou=山田^太郎"
+    )
+    utf8 = make_dataset(SpecificCharacterSet="ISO_IR 192", PatientName="Ὀδυσσεύς")
+    assert read_header(to_bytes(latin)).text(0x00100010) == "Müller^Jürgen"
+    assert read_header(to_bytes(japanese)).text(0x00100010) == "Yamada^Tarou=山田^太郎"
+    assert read_header(to_bytes(utf8)).text(0x00100010) == "Ὀδυσσεύς"
+
+
+def test_absent_and_empty_differ() -> None:
+    header = read_header(to_bytes(make_dataset(PatientComments=None, PatientID="")))
+    assert header.text(0x00104000) is None
+    assert header.text(0x00100020) == ""
+
+
+# What is refused, and why ---------------------------------------------------------------
+
+
+def test_reasons() -> None:
+    good = to_bytes(make_dataset())
+    assert reason_of(b"") == Reason.EMPTY_FILE
+    assert reason_of(b"a text file about John Doe" * 20) == Reason.NOT_DICOM
+    assert reason_of(bytes(128) + b"DICM") == Reason.TRUNCATED
+    assert reason_of(good[:200]) == Reason.TRUNCATED
+    assert reason_of(good[:-1]) == Reason.TRUNCATED
+    assert reason_of(good) is None
+
+
+def test_a_file_cut_anywhere_is_never_taken_for_whole() -> None:
+    for syntax in SYNTAXES:
+        dataset = make_dataset(kind="ENHANCED", frames=2, rows=4, columns=4, transfer_syntax=syntax)
+        data = to_bytes(dataset)
+        header = read_header(data)
+        boundaries = {e[2] for e in header.elements} if not header.deflated else set()
+        for cut in range(0, len(data), 3):
+            reason = reason_of(data[:cut])
+            if cut in boundaries:
+                continue  # whole elements before it: nothing tells that others were to follow
+            assert reason is not None, (syntax.name, cut, len(data))
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    [
+        "1.2.840.113619.5.2",  # GE's own
+        "1.2.840.10008.1.20",  # Papyrus
+        "1.2.840.10008.1.2.4.94",  # JPIP
+        "1.2.840.10008.1.2.7.1",  # SMPTE ST 2110
+        "DOE^JANE",
+    ],
+)
+def test_unknown_transfer_syntaxes_are_refused(syntax: str) -> None:
+    dataset = make_dataset()
+    assert dataset.file_meta is not None
+    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
+    old = _element(0x00020010, b"UI", b"1.2.840.10008.1.2.1\0")
+    value = syntax.encode()
+    new = _element(0x00020010, b"UI", value + b"\0" * (len(value) & 1))
+    data = to_bytes(dataset)
+    assert old in data
+    assert reason_of(data.replace(old, new, 1)) == Reason.UNSUPPORTED
+
+
+def _element(tag: int, vr: bytes, value: bytes) -> bytes:
+    group, element = tag >> 16, tag & 0xFFFF
+    if vr in (b"OB", b"OW", b"SQ", b"UN", b"UT"):
+        return struct.pack("<HH2sHL", group, element, vr, 0, len(value)) + value
+    return struct.pack("<HH2sH", group, element, vr, len(value)) + value
+
+
+def _file(*elements: bytes) -> bytes:
+    syntax = _element(0x00020010, b"UI", b"1.2.840.10008.1.2.1\0")
+    uid = _element(0x00080018, b"UI", b"1.2.3.4.")
+    return bytes(128) + b"DICM" + syntax + uid + b"".join(elements)
+
+
+def test_lengths_that_lie() -> None:
+    long = _file(struct.pack("<HH2sH", 0x10, 0x20, b"LO", 60000), b"x")
+    assert reason_of(long) == Reason.TRUNCATED
+    huge = _file(struct.pack("<HH2sHL", 0x7FE0, 0x10, b"OW", 0, 0xFFFFFFFE), b"x")
+    assert reason_of(huge) == Reason.TRUNCATED
+    inner = _element(0x00080050, b"SH", b"AB")
+    over = inner[:6] + struct.pack("<H", 50) + inner[8:]
+    item = struct.pack("<HHL", 0xFFFE, 0xE000, len(over)) + over
+    over_the_item = _file(_element(0x00081110, b"SQ", item), _element(0x00100020, b"LO", b"x" * 80))
+    assert reason_of(over_the_item) == Reason.MALFORMED
+    undefined = _file(struct.pack("<HH2sHL", 0x10, 0x20, b"UT", 0, 0xFFFFFFFF), b"x" * 20)
+    assert reason_of(undefined) == Reason.MALFORMED
+    unknown_vr = _file(struct.pack("<HH2sH", 0x10, 0x20, b"QQ", 2), b"xx")
+    assert reason_of(unknown_vr) == Reason.MALFORMED
+
+
+def _nested(depth: int) -> bytes:
+    content = _element(0x00080050, b"SH", b"AB")
+    for _ in range(depth):
+        item = struct.pack("<HHL", 0xFFFE, 0xE000, len(content)) + content
+        content = _element(0x00081110, b"SQ", item)
+    return _file(content)
+
+
+def test_nesting_is_bounded() -> None:
+    assert reason_of(_nested(scan.DEEPEST)) is None
+    assert reason_of(_nested(scan.DEEPEST + 1)) == Reason.MALFORMED
+    assert reason_of(_nested(5000)) == Reason.MALFORMED
+
+
+def test_sequences_hidden_in_unknown_values_do_not_multiply_the_work() -> None:
+    content = _element(0x00080050, b"SH", b"AB") + b"\xff"  # broken at the innermost
+    for _ in range(60):
+        item = struct.pack("<HHL", 0xFFFE, 0xE000, len(content)) + content
+        content = struct.pack("<HHL", 0x0009, 0x1010, len(item)) + item
+    assert reason_of(_file(_element(0x00091010, b"UN", content))) is None
+
+
+def test_elements_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = to_bytes(make_dataset(kind="ENHANCED", frames=20))
+    assert reason_of(data) is None
+    monkeypatch.setattr(scan, "MOST_ELEMENTS", 200)
+    assert reason_of(data) == Reason.MALFORMED
+
+
+def test_inflating_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    head = _file().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99", 1)
+    head = head.replace(struct.pack("<H", 20) + b"1.2", struct.pack("<H", 22) + b"1.2", 1)
+    head = head[: head.index(b"1.99") + 4]
+    packer = zlib.compressobj(wbits=-15)
+    bomb = packer.compress(_element(0x7FE00010, b"OW", bytes(1 << 22))) + packer.flush()
+    assert reason_of(head + bomb) is None
+    monkeypatch.setattr(scan, "MOST_INFLATED", 1 << 20)
+    assert reason_of(head + bomb) == Reason.MALFORMED
+    assert reason_of(head + bomb[: len(bomb) // 2]) in (Reason.TRUNCATED, Reason.MALFORMED)
+    assert reason_of(head + b"\xff" * 100) == Reason.MALFORMED
+
+
+# What is tolerated ----------------------------------------------------------------------
+
+
+def test_sequences_coded_as_unknown_are_walked() -> None:
+    inner = struct.pack("<HHL", 0x0010, 0x0010, 8) + b"DOE^JANE"  # implicit VR, PS3.5 6.2.2
+    item = struct.pack("<HHL", 0xFFFE, 0xE000, len(inner)) + inner
+    defined = _element(0x00081110, b"UN", item)
+    end = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+    undefined = struct.pack("<HH2sHL", 0x0009, 0x1010, b"UN", 0, 0xFFFFFFFF) + item + end
+    for element in (defined, undefined):
+        header = read_header(_file(element))
+        found = [e[0] for e in walk_elements(header.elements)]
+        assert found[-1] == 0x00100010
+
+
+def test_items_in_implicit_vr_inside_an_explicit_data_set() -> None:
+    inner = struct.pack("<HHL", 0x0010, 0x0010, 8) + b"DOE^JANE"
+    item = struct.pack("<HHL", 0xFFFE, 0xE000, len(inner)) + inner
+    header = read_header(_file(_element(0x00081110, b"SQ", item)))
+    items = header.elements[-1][5]
+    assert items is not None
+    assert items[0][0] == scan.IMPLICIT_LITTLE
+    assert items[0][1][0][0] == 0x00100010
+
+
+def test_elements_behind_the_pixels_and_trailing_bytes() -> None:
+    padding = _element(0xFFFCFFFC, b"OB", bytes(64))
+    data = to_bytes(make_dataset(), trailing=padding)
+    header = read_header(data)
+    assert header.elements[-1][0] == 0xFFFCFFFC
+    assert header.trailing == 0
+    for junk in (b"\0" * 700, b"x", b"DOE^JANE 19500101"):
+        assert read_header(to_bytes(make_dataset(), trailing=junk)).trailing == len(junk)
+    cut = to_bytes(make_dataset(), trailing=padding[:-10])
+    assert reason_of(cut) == Reason.TRUNCATED
+
+
+def test_without_preamble_or_file_meta() -> None:
+    data = to_bytes(make_dataset())
+    for bare in (data[132:], data[data.index(struct.pack("<HH2s", 8, 5, b"CS")) :]):
+        header = read_header(bare)
+        assert header.sop_instance == make_dataset().SOPInstanceUID
+        assert header.transfer_syntax == ExplicitVRLittleEndian
+    no_class = make_dataset(SOPClassUID=None)
+    bare = to_bytes(no_class)
+    assert reason_of(bare[bare.index(struct.pack("<HH2s", 8, 5, b"CS")) :]) == Reason.NOT_DICOM
+
+
+def test_private_sequences_of_defined_length_in_implicit_vr() -> None:
+    dataset = make_dataset(transfer_syntax=ImplicitVRLittleEndian, private=False)
+    inner = Dataset()
+    inner.PatientName = "DOE^JANE"
+    block = dataset.private_block(0x0099, "SENDIT TEST", create=True)
+    block.add_new(0x01, "SQ", Sequence([inner]))
+    found = [e[0] for e in walk_elements(read_header(to_bytes(dataset)).elements)]
+    assert found.count(0x00100010) == 2
+
+
+# Files ----------------------------------------------------------------------------------
+
+
+def test_only_regular_files_are_opened(tmp_path: Path) -> None:
+    file = tmp_path / "a.dcm"
+    file.write_bytes(to_bytes(make_dataset()))
+    (tmp_path / "link").symlink_to(file)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "empty").touch()
+    os.mkfifo(tmp_path / "pipe")
+    wanted = {
+        "link": Reason.LINK,
+        "folder": Reason.NOT_A_FILE,
+        "pipe": Reason.NOT_A_FILE,
+        "empty": Reason.EMPTY_FILE,
+        "missing": Reason.UNREADABLE,
+    }
+    for name, reason in wanted.items():
+        with pytest.raises(SkipInstance) as refused:
+            open_instance(tmp_path / name)
+        assert refused.value.reason == reason, name
+    with open_instance(file) as header:
+        assert header.size == file.stat().st_size
+
+
+def test_large_files_are_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan, "READ_WHOLE", 1000)
+    file = tmp_path / "a.dcm"
+    file.write_bytes(to_bytes(make_dataset()))
+    with open_instance(file) as header:
+        assert not isinstance(header.data, bytes)
+        assert header.text(0x00100020) == make_dataset().PatientID
+
+
+# Anything at all ------------------------------------------------------------------------
+
+SEEDS = [
+    to_bytes(make_dataset(kind=kind, transfer_syntax=syntax, rows=4, columns=4))
+    for kind in KINDS
+    for syntax in SYNTAXES
+]
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    data = bytearray(draw(st.sampled_from(SEEDS)))
+    for _ in range(draw(st.integers(1, 6))):
+        at = draw(st.integers(0, len(data) - 1))
+        change = draw(st.sampled_from(("set", "length", "cut", "insert", "double")))
+        if change == "set":
+            data[at] = draw(st.integers(0, 255))
+        elif change == "length":
+            data[at : at + 4] = struct.pack(
+                "<L", draw(st.sampled_from([0, 1, 7, 8, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF]))
+            )
+        elif change == "cut":
+            del data[at : at + draw(st.integers(1, 64))]
+        elif change == "insert":
+            data[at:at] = draw(st.binary(min_size=1, max_size=16))
+        else:
+            data[at:at] = data[at : at + draw(st.integers(1, 256))]
+        if not data:
+            return b""
+    return bytes(data)
+
+
+@given(mutated())
+@settings(max_examples=400)
+def test_no_bytes_do_more_than_be_refused(data: bytes) -> None:
+    try:
+        header = read_header(data)
+    except SkipInstance as skipped:
+        assert skipped.reason in set(Reason)
+        return
+    for element in walk_elements(header.elements):
+        assert 0 <= element[2] < element[3] <= element[4] <= len(header.data)
+    for element in header.elements:
+        header.text(element[0])
+
+
+@given(st.binary(max_size=400), st.sampled_from([ImplicitVRLittleEndian, ExplicitVRLittleEndian]))
+@settings(max_examples=200)
+def test_no_data_set_does_more_than_be_refused(data: bytes, syntax: str) -> None:
+    uid = str(syntax).encode()
+    meta = _element(0x00020010, b"UI", uid + b"\0" * (len(uid) & 1))
+    reason = reason_of(bytes(128) + b"DICM" + meta + data)
+    assert reason is None or reason in set(Reason)

@@ -1,0 +1,35 @@
+"""The real DICOM files that the test packages ship, in the order of their paths."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+PACKAGES = ("pydicom.data", "data_store.data", "deid_data.data")
+NOT_IMAGES = frozenset(
+    (
+        *(".bz2", ".csv", ".dump", ".gz", ".icc", ".json", ".md", ".npy"),
+        *(".pickle", ".py", ".pyc", ".txt", ".typed", ".zip"),
+    )
+)
+
+
+def _folder(package: str) -> Path:
+    top, _, rest = package.partition(".")
+    found = import_module(top).__file__
+    assert found is not None
+    return Path(found).parent / rest.replace(".", "/")
+
+
+@cache
+def real_files() -> tuple[Path, ...]:
+    """Return the paths of about 260 files: every transfer syntax, many broken in some way."""
+    files = [
+        path
+        for package in PACKAGES
+        for path in sorted(_folder(package).rglob("*"))
+        if path.is_file() and path.suffix not in NOT_IMAGES
+    ]
+    assert len(files) > 200
+    return tuple(files)
