@@ -22,13 +22,12 @@ from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, encrypt_password
 from sqlalchemy.engine import URL, make_url
 
 from sendit.errors import Misconfigured
-from sendit.settings import Settings, read_settings
+from sendit.settings import read_settings
 
 SECRETS = Path(os.environ.get("SECRETS_FOLDER", "/run/secrets"))
 ADMIN = "admin"
 LEDGER = "sendit_ledger"
 GOOGLE = "google_cloud_default"
-DASHER = "sendit_dasher"
 
 
 def stop(problem: str) -> NoReturn:
@@ -89,7 +88,7 @@ def make_role_and_database(role: URL, superuser_password: str) -> None:
         connection.close()
 
 
-def connections(needed: tuple[str, ...]) -> dict[str, str]:
+def connections() -> dict[str, str]:
     """Return the connections of secrets/connections.yaml as URIs, read as Airflow reads them."""
     from airflow.secrets.local_filesystem import load_connections_dict  # noqa: PLC0415 - seconds
 
@@ -97,7 +96,7 @@ def connections(needed: tuple[str, ...]) -> dict[str, str]:
         found = load_connections_dict(str(SECRETS / "connections.yaml"))
     except Exception as error:  # noqa: BLE001 - Airflow's own text may quote the file, which is secret
         stop(f"secrets/connections.yaml is not what Airflow reads ({type(error).__name__})")
-    for name in needed:
+    for name in (LEDGER, GOOGLE):
         if name not in found:
             stop(f"secrets/connections.yaml has no connection {name}")
     key = found[GOOGLE].extra_dejson.get("key_path")
@@ -128,21 +127,18 @@ def make_first_user(password: str) -> None:
         print(f"made the user {ADMIN}; its password is in secrets/admin_password")  # noqa: T201
 
 
-def check_settings() -> Settings:
+def check_settings() -> None:
     """Read sendit's settings and key as a task would."""
     try:
-        settings = read_settings()
-        settings.keys()
+        read_settings().keys()
     except Misconfigured as problem:
         stop(str(problem))
-    return settings
 
 
 def main() -> None:
     """Run every step, cheapest first."""
-    settings = check_settings()
-    needed = (LEDGER, GOOGLE, DASHER) if settings.identifiers == "dasher" else (LEDGER, GOOGLE)
-    ledger = make_url(connections(needed)[LEDGER])
+    check_settings()
+    ledger = make_url(connections()[LEDGER])
     superuser_password = secret("postgres_password")
     for role in (make_url(secret("metadata_url")), ledger):
         make_role_and_database(role, superuser_password)

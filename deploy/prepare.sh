@@ -86,7 +86,7 @@ cat <<'END'
 
 Next:
   1. Put the service account's key into secrets/google_key.json and its project into
-     secrets/connections.yaml; with DASHER, its address and token file too.
+     secrets/connections.yaml; DASHER's token file, if you use it, is secrets/dasher/tokens.json.
   2. Read .env.
   3. docker compose up --detach --build
   4. Sign in as admin with the password in secrets/admin_password, and change it there.

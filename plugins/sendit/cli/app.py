@@ -188,4 +188,9 @@ def _ledger(settings: Settings) -> Ledger:
     from sendit.ledger import Ledger
 
     uri = os.environ.get("SENDIT_LEDGER_URL") or os.environ.get("AIRFLOW_CONN_SENDIT_LEDGER")
+    if not uri and os.environ.get("AIRFLOW__WORKERS__SECRETS_BACKEND"):
+        # The site keeps its connections where only Airflow looks, which takes seconds.
+        from sendit.tasks.site import ledger
+
+        return ledger()
     return Ledger(uri or settings.ledger_default_url)
