@@ -1,0 +1,80 @@
+"""The engine on one object, for tests."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterable
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pydicom
+from pydicom.dataset import FileDataset
+
+from sendit.deidentify.plan import Plan, compile_plan
+from sendit.deidentify.study import Source, StudyIdentifiers, StudyResult, deidentify_study
+from sendit.keys import Keys
+from sendit.recipe.parse import read_text
+from tests.builder import to_bytes
+
+KEYS = Keys(b"0123456789abcdef" * 4)
+IDENTIFIERS = StudyIdentifiers(
+    patient_code="IR1-00001",
+    study_code="IR1A00001",
+    jitter=-17,
+    entity_date="19500315",
+    item_date="20160401",
+)
+UIDS = """
+KEEP SOPClassUID
+KEEP SOPInstanceUID
+KEEP StudyInstanceUID
+KEEP SeriesInstanceUID
+"""
+
+
+def plan_of(rules: str, *, sections: str = "", uids: bool = True) -> Plan:
+    """Compile the lines of a ``%header``; the UIDs that every object needs are kept."""
+    text = f"FORMAT dicom\n{sections}\n%header\n{UIDS if uids else ''}{rules}\n"
+    return compile_plan(read_text(("test.deid", text)))
+
+
+def run(
+    files: Iterable[bytes], plan: Plan, identifiers: StudyIdentifiers = IDENTIFIERS
+) -> tuple[StudyResult, dict[str, bytes]]:
+    """De-identify files as one study; return what happened and the archive's members."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        sources = []
+        for number, data in enumerate(files, 1):
+            path = folder / f"{number:05}"
+            path.write_bytes(data)
+            found = path.stat()
+            sources.append(Source(number, path, found.st_size, found.st_mtime_ns))
+        archive = folder / "out.tar.gz"
+        result = deidentify_study(
+            sources, plan=plan, identifiers=identifiers, keys=KEYS, archive=archive
+        )
+        if result.archive is None:
+            assert not archive.exists()
+            return result, {}
+        with tarfile.open(archive) as tar:
+            members = {
+                member.name: opened.read()
+                for member in tar
+                if (opened := tar.extractfile(member)) is not None
+            }
+        return result, members
+
+
+def one(data: bytes | FileDataset, plan: Plan) -> bytes:
+    """Return one object's new bytes; it must be delivered."""
+    whole = to_bytes(data) if isinstance(data, FileDataset) else data
+    result, members = run([whole], plan)
+    assert list(members), result.outcomes
+    return next(iter(members.values()))
+
+
+def opened(data: bytes | FileDataset, plan: Plan) -> FileDataset:
+    """Return one object as pydicom reads it after de-identification."""
+    return pydicom.dcmread(BytesIO(one(data, plan)))

@@ -1,0 +1,305 @@
+"""What a recipe's rules do to an object: deid's order of actions, and where sendit differs."""
+
+from __future__ import annotations
+
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+from sendit.deidentify.plan import Kind, compile_plan
+from sendit.errors import Misconfigured
+from sendit.recipe.model import (
+    Action,
+    Function,
+    HeaderRule,
+    Literal,
+    Position,
+    Recipe,
+    Selector,
+    TagSelector,
+    Value,
+    Variable,
+)
+from tests.builder import make_dataset
+from tests.deidentify.engine import IDENTIFIERS, opened, plan_of, run, to_bytes
+
+
+def rule(action: Action, selector: Selector, value: Value | None) -> Recipe:
+    position = Position("test.deid", 3)
+    return Recipe(header=(HeaderRule(action, selector, value, position),), filters=())
+
+
+NAME = TagSelector(0x00100010)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        rule(Action.REPLACE, NAME, Variable("nobody_gives_this")),
+        rule(Action.REPLACE, NAME, Function("nobody_wrote_this")),
+        rule(Action.REPLACE, NAME, None),
+        rule(Action.JITTER, TagSelector(0x00080020), None),
+        rule(Action.JITTER, TagSelector(0x00080020), Variable("entity_id")),
+        rule(Action.JITTER, TagSelector(0x00080020), Literal("soon")),
+        rule(Action.ADD, TagSelector(0x00091001), Literal("x")),
+        rule(Action.REPLACE, TagSelector(0x00081110), Literal("x")),
+        rule(Action.REPLACE, TagSelector(0x00080005), Literal("ISO_IR 192")),
+    ],
+)
+def test_a_rule_that_cannot_be_carried_out_is_an_error_before_the_first_file(
+    recipe: Recipe,
+) -> None:
+    with pytest.raises(Misconfigured, match=r"test\.deid:3"):
+        compile_plan(recipe)
+
+
+def test_each_action() -> None:
+    plan = plan_of("""
+        REMOVE PatientComments
+        BLANK PatientName
+        REPLACE PatientID var:entity_id
+        REPLACE AccessionNumber fixed text
+        JITTER StudyDate var:jitter
+        JITTER SeriesDate 3
+        ADD PatientIdentityRemoved YES
+    """)
+    before = make_dataset(StudyDate="20200118", SeriesDate="20200118")
+    ds = opened(before, plan)
+    assert "PatientComments" not in ds
+    assert ds["PatientName"].is_empty
+    assert ds.PatientID == IDENTIFIERS.patient_code
+    assert ds.AccessionNumber == "fixed text"
+    assert ds.StudyDate == "20200101"
+    assert ds.SeriesDate == "20200121"
+    assert ds.PatientIdentityRemoved == "YES"
+    assert before.Modality == ds.Modality
+
+
+def test_a_field_that_no_rule_names_is_kept() -> None:
+    before = make_dataset(private=False)
+    ds = opened(before, plan_of("REMOVE PatientName"))
+    assert [int(e.tag) for e in before if e.keyword != "PatientName"] == [int(e.tag) for e in ds]
+
+
+def test_keep_wins_over_everything() -> None:
+    before = make_dataset()
+    ds = opened(before, plan_of("KEEP PatientName\nREMOVE contains:Patient\nBLANK ALL"))
+    assert ds.PatientName == before.PatientName
+    assert "PatientID" not in ds
+
+
+def test_remove_spares_what_a_replace_or_jitter_names() -> None:
+    plan = plan_of("REMOVE ALL\nREPLACE PatientID var:entity_id\nJITTER StudyDate 1")
+    ds = opened(make_dataset(StudyDate="20200118"), plan)
+    assert ds.PatientID == IDENTIFIERS.patient_code
+    assert ds.StudyDate == "20200119"
+    assert "Modality" not in ds
+
+
+def test_the_others_act_in_the_order_in_which_they_are_written() -> None:
+    blanked = opened(make_dataset(), plan_of("REPLACE PatientID x\nBLANK contains:PatientID"))
+    assert blanked["PatientID"].is_empty
+    replaced = opened(make_dataset(), plan_of("BLANK contains:PatientID\nREPLACE PatientID x"))
+    assert replaced.PatientID == "x"
+    added = opened(make_dataset(), plan_of("REMOVE contains:PatientID\nADD PatientID x"))
+    assert added.PatientID == "x"
+    gone = opened(make_dataset(), plan_of("ADD PatientID x\nREMOVE contains:PatientID"))
+    assert "PatientID" not in gone
+    emptied = opened(make_dataset(PatientID=None), plan_of("ADD PatientID x\nBLANK ALL"))
+    assert emptied["PatientID"].is_empty
+
+
+def test_replace_touches_only_what_is_there_and_add_the_top_level_only() -> None:
+    inner = Dataset()
+    inner.PatientID = "inner"
+    before = make_dataset(PatientComments=None, ReferencedStudySequence=Sequence([inner]))
+    ds = opened(before, plan_of("REPLACE PatientComments x\nADD PatientID outer"))
+    assert "PatientComments" not in ds
+    assert ds.PatientID == "outer"
+    assert ds.ReferencedStudySequence[0].PatientID == "inner"
+
+
+def nested() -> Sequence:
+    deepest, inner = Dataset(), Dataset()
+    deepest.PatientName = "DOE^DEEP"
+    deepest.StudyDate = "20200118"
+    inner.PatientName = "DOE^INNER"
+    inner.InstitutionName = "General"
+    inner.RequestAttributesSequence = Sequence([deepest, Dataset()])
+    return Sequence([inner])
+
+
+def test_rules_hold_at_every_nesting_level() -> None:
+    plan = plan_of("REPLACE PatientName var:entity_id\nJITTER StudyDate 1")
+    ds = opened(make_dataset(ReferencedStudySequence=nested()), plan)
+    item = ds.ReferencedStudySequence[0]
+    assert item.PatientName == IDENTIFIERS.patient_code
+    assert item.InstitutionName == "General"
+    assert item.RequestAttributesSequence[0].PatientName == IDENTIFIERS.patient_code
+    assert item.RequestAttributesSequence[0].StudyDate == "20200119"
+    assert len(item.RequestAttributesSequence) == 2
+
+
+def test_a_kept_sequence_keeps_what_is_in_it_but_for_what_rules_name() -> None:
+    plan = plan_of("KEEP ReferencedStudySequence\nREMOVE ALL\nREPLACE PatientName x")
+    ds = opened(make_dataset(ReferencedStudySequence=nested()), plan)
+    item = ds.ReferencedStudySequence[0]
+    assert item.PatientName == "x"
+    assert item.InstitutionName == "General"
+    assert item.RequestAttributesSequence[0].StudyDate == "20200118"
+    assert "InstitutionName" not in ds
+
+
+@pytest.mark.parametrize(
+    ("rules", "gone", "stays"),
+    [
+        ("REMOVE contains:Patient.*Age", ["PatientAge"], ["PatientID", "PatientName"]),
+        ("REMOVE startswith:Patient's", ["PatientName", "PatientSex"], ["StudyDate"]),
+        ("REMOVE endswith:Date", ["StudyDate", "PatientBirthDate"], ["PatientID", "StudyTime"]),
+        ("REMOVE endswith:date", ["StudyDate"], ["PatientID"]),
+        ("REMOVE select:VR:DA", ["StudyDate", "PatientBirthDate"], ["StudyTime"]),
+        ("REMOVE select:group:0010", ["PatientID", "PatientName"], ["StudyDate"]),
+        ("REMOVE except:Patient|UID|Date|Study|Series", ["Modality"], ["PatientID", "StudyDate"]),
+        ("REMOVE (0010,0020)", ["PatientID"], ["PatientName"]),
+        ("REMOVE contains:\\(0010,00[12]0\\)", ["PatientID", "PatientName"], ["PatientSex"]),
+    ],
+)
+def test_patterns(rules: str, gone: list[str], stays: list[str]) -> None:
+    ds = opened(make_dataset(), plan_of(rules))
+    assert [name for name in gone if name in ds] == []
+    assert [name for name in stays if name not in ds] == []
+
+
+def test_a_pattern_is_searched_in_the_path_too() -> None:
+    plan = plan_of("BLANK ReferencedStudySequence__InstitutionName")
+    ds = opened(make_dataset(ReferencedStudySequence=nested(), InstitutionName="A"), plan)
+    assert ds.InstitutionName == "A"
+    assert ds.ReferencedStudySequence[0]["InstitutionName"].is_empty
+    inside = plan_of("KEEP contains:ReferencedStudySequence\nREMOVE ALL")
+    ds = opened(make_dataset(ReferencedStudySequence=nested()), inside)
+    assert ds.ReferencedStudySequence[0].PatientName == "DOE^INNER"
+
+
+def test_lists_of_fields_and_values() -> None:
+    sections = """
+        %fields names
+        FIELD PatientName
+        FIELD endswith:PhysicianName
+        %values known
+        FIELD PatientID
+        SPLIT PatientName by="^";minlength=4
+    """
+    inner = Dataset()
+    inner.CodeMeaning = "operated on janette"
+    before = make_dataset(
+        PatientName="DOE^JANETTE^X",
+        PatientID="MR(N.77",
+        PatientComments="mr(n.77 came",
+        StudyDescription="for X and DOE",
+        RequestedProcedureDescription="Janette came",
+        AdmittingDiagnosesDescription="healthy",
+        ReferringPhysicianName="X",
+        ProcedureCodeSequence=Sequence([inner]),
+    )
+    plan = plan_of("REMOVE fields:names\nREMOVE values:known", sections=sections)
+    ds = opened(before, plan)
+    for name in ("PatientName", "ReferringPhysicianName", "PatientComments", "PatientID"):
+        assert name not in ds, name
+    assert "RequestedProcedureDescription" not in ds
+    assert "CodeMeaning" not in ds.ProcedureCodeSequence[0]
+    assert ds.StudyDescription == "for X and DOE"
+    assert ds.AdmittingDiagnosesDescription == "healthy"
+
+
+def test_values_are_of_the_object_itself() -> None:
+    sections = "%values known\nFIELD PatientID\n"
+    plan = plan_of("BLANK values:known", sections=sections)
+    files = [
+        to_bytes(make_dataset(instance=1, PatientID="AAA", PatientComments="AAA BBB")),
+        to_bytes(make_dataset(instance=2, PatientID="CCC", PatientComments="AAA BBB")),
+    ]
+    _, members = run(files, plan)
+    from io import BytesIO
+
+    import pydicom
+
+    first, second = (pydicom.dcmread(BytesIO(data)) for data in members.values())
+    assert first["PatientComments"].is_empty
+    assert second.PatientComments == "AAA BBB"
+
+
+# Private and unknown --------------------------------------------------------------------
+
+
+def with_private() -> Dataset:
+    ds = make_dataset(private=False)
+    block = ds.private_block(0x0019, "ACME 1.0", create=True)
+    block.add_new(0x01, "LO", "SAFE")
+    block.add_new(0x02, "LO", "DOE^JANE")
+    other = ds.private_block(0x0019, "OTHER", create=True)
+    other.add_new(0x01, "LO", "OTHER VALUE")
+    return ds
+
+
+def test_private_attributes_go() -> None:
+    result, members = run([to_bytes(with_private())], plan_of("BLANK PatientName"))
+    assert result.actions[Kind.PRIVATE] == 5
+    assert b"ACME" not in next(iter(members.values()))
+
+
+@pytest.mark.parametrize(
+    "keep",
+    [
+        'KEEP (0019,"ACME 1.0",01)',
+        "KEEP (0019,1001)",
+        'KEEP contains:0019,"ACME 1\\.0",01',
+        "KEEP contains:\\(0019,1001\\)",
+    ],
+)
+def test_private_attributes_that_are_kept_keep_their_creator(keep: str) -> None:
+    ds = opened(with_private(), plan_of(f"{keep}\nREMOVE ALL"))
+    assert [(int(e.tag), e.value) for e in ds if e.tag.is_private] == [
+        (0x00190010, "ACME 1.0"),
+        (0x00191001, "SAFE"),
+    ]
+
+
+def test_a_private_attribute_is_named_by_its_creator_wherever_its_block_is() -> None:
+    ds = make_dataset(private=False)
+    for creator in ("FIRST", "ACME 1.0"):
+        ds.private_block(0x0019, creator, create=True).add_new(0x01, "LO", creator)
+    out = opened(ds, plan_of('REPLACE (0019,"ACME 1.0",01) new'))
+    assert [(int(e.tag), e.value) for e in out if e.tag.is_private] == [
+        (0x00190011, "ACME 1.0"),
+        (0x00191101, "new"),
+    ]
+
+
+def test_attributes_that_are_not_in_the_dictionary_go_unless_named() -> None:
+    ds = make_dataset()
+    ds.add_new(0x00100FFE, "LO", "DOE^JANE")
+    assert 0x00100FFE not in opened(ds, plan_of("BLANK PatientName"))
+    assert opened(ds, plan_of("KEEP contains:00100ffe"))[0x00100FFE].value == "DOE^JANE"
+
+
+def test_what_no_recipe_can_keep() -> None:
+    ds = make_dataset()
+    ds.preamble = b"DOE^JANE".ljust(128, b"\0")
+    assert ds.file_meta is not None
+    ds.file_meta.SourceApplicationEntityTitle = "DOE^JANE"
+    ds.add_new(0xFFFCFFFC, "OB", b"DOE^JANE")
+    ds.SpecificCharacterSet = "ISO_IR 100"
+    data = to_bytes(ds, trailing=b"DOE^JANE")
+    data = data.replace(b"ISO_IR 100", b"DOE^JANE  ", 1)
+    from tests.deidentify.engine import one
+
+    assert b"DOE^JANE" not in one(data, plan_of("KEEP PatientName\nKEEP Modality"))
+    kept = one(to_bytes(ds, trailing=b"DOE^JANE"), plan_of("KEEP ALL", uids=False))
+    assert b"DOE^JANE" not in kept
+
+
+def test_pixels_and_colour_tables_are_out_of_reach_of_patterns() -> None:
+    before = make_dataset()
+    ds = opened(before, plan_of("REMOVE ALL"))
+    assert ds.PixelData == before.PixelData
+    assert "PixelData" not in opened(before, plan_of("REMOVE PixelData"))
