@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -69,6 +71,23 @@ def test_the_study_is_sent_in_lower_case(
 ) -> None:
     service("IRB-41449_Trial").identify(request_body)
     assert dasher.calls()[0].path.endswith("/v1/uid/irb-41449_trial")
+
+
+def test_som_prints_nothing(dasher: DasherStandin, token_file: Path) -> None:
+    """In a process of its own: som holds on to the streams that it finds when it is imported."""
+    program = f"""
+from sendit.identifiers.dasher import DasherService, DasherSettings
+from sendit.identifiers.models import request_of
+settings = DasherSettings(base={dasher.base!r}, token_file={str(token_file)!r})
+DasherService("test", settings).identify(request_of("1111111", None, "2222222", None))
+from som.logger import bot
+assert bot.history == []
+"""
+    dasher.expire()
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_a_second_study_of_a_patient(service: Make, request_body: Request) -> None:

@@ -317,6 +317,13 @@ def test_a_stored_request_with_an_impossible_date_is_damaged(stamp: str) -> None
         read_request(content)
 
 
+@pytest.mark.parametrize("bad", ["", "  ", "11\n11", "\x7f"])
+def test_a_stored_request_with_an_impossible_id_is_damaged(bad: str) -> None:
+    content = json.dumps(REQUEST).replace('"2222222"', json.dumps(bad))
+    with pytest.raises(FailBatch, match="stored request"):
+        read_request(content)
+
+
 def test_models_show_nothing_of_themselves() -> None:
     request = documented()
     answer = read_answer(json.dumps(ANSWER), request)
