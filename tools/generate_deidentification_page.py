@@ -29,6 +29,7 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 WORDS = {
     "removed": "removed",
     "emptied": "emptied, or a dummy value where the object's IOD asks for a value",
+    "blank": "emptied",
     "dummy": "replaced by a dummy value",
     "removed or dummy": "removed; a dummy value where the object's IOD asks for the attribute",
     "removed or emptied": "removed; emptied or a dummy value where the object's IOD asks for it",
@@ -68,6 +69,8 @@ def word_of(rule: HeaderRule) -> str:
     match rule.action, rule.value:
         case Action.REMOVE, _:
             return "removed"
+        case Action.BLANK, _:
+            return "blank"
         case Action.KEEP, _:
             return "kept"
         case Action.JITTER, _:

@@ -38,6 +38,8 @@ CODED = {
     "PatientName": "var:entity_id",
     "AccessionNumber": "var:item_id",
 }
+# X in the table, but type 2C in the Patient module: emptied, so that the object stays valid.
+EMPTIED = {"ResponsiblePerson", "ResponsibleOrganization"}
 LETTERS = {
     "Z": "func:profile_z",
     "Z/D": "func:profile_z",
@@ -52,6 +54,7 @@ LETTERS = {
 GROUPS = (
     ("CODED", "The patient's and the study's codes"),
     ("REMOVE", "X: removed"),
+    ("EMPTIED", "X in the table, but type 2C in the Patient module: emptied"),
     ("Z", "Z, Z/D: empty, or a dummy where the object's IOD asks for a value"),
     ("D", "D: a dummy value"),
     ("X?", "X/Z, X/D, X/Z/D: removed unless the object's IOD asks for the attribute"),
@@ -106,6 +109,8 @@ def option_line(row: Row, name: str, vr: str, active: frozenset[Option]) -> tupl
 
 def basic_line(letter: str, name: str, vr: str) -> tuple[str, str]:
     """Return what the Basic Profile asks for."""
+    if name in EMPTIED:
+        return "EMPTIED", f"BLANK {name}"
     if letter == "X":
         return "REMOVE", f"REMOVE {name}"
     if vr == "UI":

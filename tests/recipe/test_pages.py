@@ -116,6 +116,8 @@ def test_the_engine_does_what_the_page_says(  # noqa: PLR0917
         case "dummy":
             assert after not in (None, "") or vr == "SQ"
             assert after != before
+        case "blank":
+            assert after == ""
         case "cleaned" | "emptied":
             assert after is not None
             assert after != before
