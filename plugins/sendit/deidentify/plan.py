@@ -315,7 +315,8 @@ class Plan:
         matched = [
             rule
             for rule in self._candidates(tag)
-            if self.names(rule.selector, level, tag, vr, creator)
+            if not (level.kept and _is_sweeping(rule))
+            and self.names(rule.selector, level, tag, vr, creator)
         ]
         floor = self._floor(tag, vr, creator, matched)
         if floor is not None:
@@ -400,8 +401,6 @@ def _pattern(  # noqa: PLR0917 what the caller has taken apart
         if kind == "GROUP":
             return tag >> 16 == int(wanted, 16)
         return wanted in (vr_of(tag) if vr == "UN" else vr).split(" or ")
-    if match in (Match.ALL, Match.EXCEPT) and level.kept:
-        return False
     if match is Match.ALL:
         return True
     found = any(map(expression_of(selector).search, level.names(tag, creator)))
@@ -441,6 +440,16 @@ def _steps(matched: Iterable[HeaderRule], *, top: bool) -> tuple[Step, ...]:
         )
         for rule in rules
         if not (rule.action is Action.REMOVE and spared)
+    )
+
+
+def _is_sweeping(rule: HeaderRule) -> bool:
+    """Whether a rule names nothing in particular, so that it stops at a sequence that is kept."""
+    selector = rule.selector
+    return (
+        rule.action is not Action.KEEP
+        and isinstance(selector, PatternSelector)
+        and selector.match in (Match.ALL, Match.EXCEPT)
     )
 
 

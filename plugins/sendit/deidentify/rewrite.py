@@ -293,7 +293,7 @@ class Rewriter:
         if dropped:
             counts[Kind.PRIVATE] += dropped
             changed = True
-        if not changed:
+        if not changed and not parts:  # one run, from the first element to the last
             return None
         _flush(parts, data, run, run_end)
         return parts

@@ -1,0 +1,311 @@
+"""Bytes that no rule names stay; what changes is written in the file's own way."""
+
+from __future__ import annotations
+
+import warnings
+from io import BytesIO
+
+import pydicom
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+)
+
+from sendit.deidentify.plan import TRAILING_PADDING, Kind
+from sendit.deidentify.values import element as element_bytes
+from sendit.dicom.scan import open_instance, read_header
+from sendit.errors import SkipInstance
+from tests.builder import Kind as ObjectKind
+from tests.builder import make_dataset, to_bytes
+from tests.deidentify.engine import IDENTIFIERS, one, opened, plan_of, run
+from tests.real import real_files
+
+SYNTAXES = [
+    ImplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    DeflatedExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+]
+KEEP_ALL = plan_of("KEEP ALL", uids=False)
+
+
+def elements(ds: Dataset) -> list[tuple[int, object]]:
+    """Return tags and values; sequences as lists of the same."""
+    found: list[tuple[int, object]] = []
+    for element in ds:
+        if element.tag.element == 0 or element.tag == TRAILING_PADDING:
+            continue
+        value = [elements(item) for item in element.value] if element.VR == "SQ" else element.value
+        found.append((int(element.tag), value))
+    return found
+
+
+def read(data: bytes) -> FileDataset:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pydicom.dcmread(BytesIO(data), force=True)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_plan_that_keeps_all_changes_no_element_of_any_real_file() -> None:
+    compared = masked = 0
+    for path in real_files():
+        data = path.read_bytes()
+        try:
+            header = open_instance(path)
+        except SkipInstance:
+            continue
+        if not header.sop_instance or path.name == "winter.dcm":  # has an element twice
+            continue
+        result, members = run([data], KEEP_ALL)
+        new = next(iter(members.values()))
+        wanted, found = elements(read(data)), elements(read(new))
+        if result.actions[Kind.MASKED]:
+            wanted = [pair for pair in wanted if pair[0] != 0x7FE00010]
+            found = [pair for pair in found if pair[0] != 0x7FE00010]
+            masked += 1
+        # a UN value is decoded by pydicom where it can be; compare as text then
+        assert repr(found) == repr(wanted), path.name
+        assert read(new).file_meta.MediaStorageSOPInstanceUID == header.sop_instance
+        compared += 1
+    assert compared > 200
+    assert masked <= 2
+
+
+@pytest.mark.parametrize("kind", ["CT", "ENHANCED", "SR", "PDF"])
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_every_transfer_syntax_is_rewritten_in_itself(kind: ObjectKind, syntax: str) -> None:
+    before = make_dataset(kind=kind, transfer_syntax=syntax)
+    plan = plan_of(
+        """
+        REPLACE PatientName var:entity_id
+        BLANK PatientID
+        REMOVE PatientComments
+        JITTER select:VR:DA var:jitter
+        ADD PatientIdentityRemoved YES
+        ADD Rows 77
+        ADD DeidentificationMethodCodeSequence func:method_codes
+        REPLACE select:VR:UI func:remap_uid
+    """.replace("ADD Rows 77", "REPLACE Rows 77"),
+        uids=False,
+    )
+    ds = opened(before, plan)
+    assert ds.file_meta.TransferSyntaxUID == syntax
+    assert ds.PatientName == IDENTIFIERS.patient_code
+    assert ds["PatientID"].is_empty
+    assert ds.PatientIdentityRemoved == "YES"
+    if "Rows" in before:
+        assert ds.Rows == 77
+        assert ds.PixelData == before.PixelData
+    assert ds.SOPClassUID == before.SOPClassUID
+    assert ds.SOPInstanceUID.startswith("2.25.")
+    assert ds.file_meta.MediaStorageSOPInstanceUID == ds.SOPInstanceUID
+    changed = {"PatientName", "PatientID", "PatientComments", "Rows", "PatientIdentityRemoved"}
+    for element in before:
+        if element.VR in ("DA", "UI", "SQ") or element.keyword in changed or element.tag.is_private:
+            continue
+        assert ds[element.tag].value == element.value, element.keyword
+
+
+def test_lengths_stay_as_they_were_written() -> None:
+    inner = Dataset()
+    inner.PatientName = "DOE^JANE"
+    for undefined in (True, False):
+        ds = make_dataset(ReferencedStudySequence=Sequence([inner, Dataset()]))
+        ds["ReferencedStudySequence"].is_undefined_length = undefined
+        ds.ReferencedStudySequence[0].is_undefined_length_sequence_item = undefined
+        new = read(one(ds, plan_of("REPLACE PatientName x")))
+        sequence = new["ReferencedStudySequence"]
+        assert sequence.is_undefined_length is undefined
+        assert sequence.value[0].is_undefined_length_sequence_item is undefined
+        assert sequence.value[0].PatientName == "x"
+
+
+def test_elements_out_of_order_are_sorted() -> None:
+    ds = make_dataset()
+    data = to_bytes(ds)
+    header = read_header(data)
+    name, identifier = header.element(0x00100010), header.element(0x00100020)
+    assert name is not None
+    assert identifier is not None
+    swapped = (
+        data[: name[2]]
+        + data[identifier[2] : identifier[4]]
+        + data[name[4] : identifier[2]]
+        + data[name[2] : name[4]]
+        + data[identifier[4] :]
+    )
+    assert one(swapped, KEEP_ALL) == one(data, KEEP_ALL)
+
+
+def test_the_last_of_two_elements_with_one_tag_counts() -> None:
+    data = to_bytes(make_dataset(PatientID="SECOND"))
+    header = read_header(data)
+    found = header.element(0x00100020)
+    assert found is not None
+    first = data[found[2] : found[4]].replace(b"SECOND", b"FIRST ")
+    twice = data[: found[2]] + first + data[found[2] :]
+    new = one(twice, plan_of("BLANK PatientName"))
+    assert b"FIRST" not in new
+    assert read(new).PatientID == "SECOND"
+
+
+# Character sets -------------------------------------------------------------------------
+
+
+def test_text_is_written_in_the_files_character_set() -> None:
+    plan = plan_of("REPLACE PatientComments Ärztin Ω")
+    assert (
+        opened(make_dataset(SpecificCharacterSet="ISO_IR 192", PatientComments="x"), plan)[
+            "PatientComments"
+        ].value
+        == "Ärztin Ω"
+    )
+    latin = make_dataset(SpecificCharacterSet="ISO_IR 100", PatientComments="x")
+    assert opened(latin, plan).PatientComments == "Ärztin ?"
+    ascii_only = make_dataset(SpecificCharacterSet=None, PatientComments="x")
+    assert opened(ascii_only, plan).PatientComments == "?rztin ?"
+
+
+def test_an_item_may_have_a_character_set_of_its_own() -> None:
+    inner = Dataset()
+    inner.SpecificCharacterSet = "ISO_IR 192"
+    inner.PatientComments = "x"
+    ds = make_dataset(
+        SpecificCharacterSet="ISO_IR 100",
+        PatientComments="x",
+        ReferencedStudySequence=Sequence([inner]),
+    )
+    new = one(ds, plan_of("REPLACE PatientComments Ω"))
+    assert "Ω".encode() in new
+    assert read(new).PatientComments == "?"
+
+
+def test_values_lists_find_names_in_every_character_set() -> None:
+    plan = plan_of("REMOVE values:known", sections="%values known\nFIELD PatientName\n")
+    for terms, name in (
+        ("ISO_IR 100", "Müller"),
+        ("ISO_IR 192", "Ὀδυσσεύς"),
+        ("GB18030", "王小东"),
+        (["", "ISO 2022 IR 87"], "山田"),
+        ("ISO_IR 144", "Люкceмбypг"),
+    ):
+        ds = make_dataset(
+            SpecificCharacterSet=terms, PatientName=name, PatientComments=f"saw {name} today"
+        )
+        new = opened(ds, plan)
+        assert "PatientComments" not in new, terms
+
+
+# Sequences coded as UN ------------------------------------------------------------------
+
+
+def with_unknown(data: bytes, value: bytes) -> bytes:
+    """Put ReferencedFrameOfReferenceSequence in, coded as UN (pydicom would not write it)."""
+    header = read_header(data)
+    at = next(e[2] for e in header.elements if e[0] > 0x30060010)
+    return data[:at] + element_bytes(0x30060010, "UN", value, header.encoding) + data[at:]
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_sequences_coded_as_unknown_are_cleaned_too(syntax: str) -> None:
+    import struct
+
+    inner = struct.pack("<HHL", 0x0010, 0x0010, 8) + b"DOE^JANE"
+    inner += struct.pack("<HHL", 0x0008, 0x0080, 8) + b"GENERAL "
+    inner = inner[16:] + inner[:16]
+    item = struct.pack("<HHL", 0xFFFE, 0xE000, len(inner)) + inner
+    data = with_unknown(to_bytes(make_dataset(transfer_syntax=syntax)), item)
+    assert b"DOE^JANE" in data
+    new = one(data, plan_of("REPLACE PatientName x"))
+    assert b"DOE^JANE" not in new
+    assert b"GENERAL" in new
+
+
+def test_a_sequence_that_cannot_be_read_goes() -> None:
+    data = with_unknown(to_bytes(make_dataset()), b"\xfe\xff\x00\xe0\x40\0\0\0DOE^JANE")
+    result, members = run([data], plan_of("BLANK PatientName"))
+    assert result.actions[Kind.OPAQUE] == 1
+    assert b"DOE^JANE" not in next(iter(members.values()))
+
+
+# Intervals ------------------------------------------------------------------------------
+
+DATE_KEYWORDS = ["StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "PatientBirthDate"]
+
+
+@given(
+    st.lists(st.dates(), min_size=5, max_size=5),
+    st.integers(-3650, 3650),
+    st.sampled_from(SYNTAXES),
+)
+@settings(max_examples=40)
+def test_intervals_between_dates_stay_the_same(dates: list[object], days: int, syntax: str) -> None:
+    from datetime import timedelta
+
+    ds = make_dataset(transfer_syntax=syntax, rows=2, columns=2)
+    inner = Dataset()
+    for keyword, day in zip(DATE_KEYWORDS, dates, strict=True):
+        text = f"{day.year:04}{day.month:02}{day.day:02}"  # type: ignore[attr-defined]
+        setattr(ds, keyword, text)
+        setattr(inner, keyword, text)
+    inner.AcquisitionDateTime = f"{ds.StudyDate}103000.5+0100"
+    ds.ReferencedStudySequence = Sequence([inner])
+    new = opened(ds, plan_of(f"JITTER select:VR:DA {days}\nJITTER select:VR:DT {days}"))
+    for where in (new, new.ReferencedStudySequence[0]):
+        for keyword, day in zip(DATE_KEYWORDS, dates, strict=True):
+            try:
+                moved = day + timedelta(days)  # type: ignore[operator]
+            except OverflowError:
+                assert not where.get(keyword)
+                continue
+            assert where[keyword].value == f"{moved.year:04}{moved.month:02}{moved.day:02}"
+            if keyword == "StudyDate":
+                text = new.ReferencedStudySequence[0].AcquisitionDateTime
+                assert text == f"{where[keyword].value}103000.5+0100"
+
+
+def test_a_date_that_cannot_be_moved_goes_and_is_counted() -> None:
+    plan = plan_of("JITTER select:VR:DA 5\nJITTER select:VR:DT 5")
+    ds = make_dataset()
+    data = to_bytes(ds)
+    for keyword, element in (("StudyDate", 0x00080020), ("AcquisitionDate", 0x00080022)):
+        found = read_header(data).element(element)
+        assert found is not None, keyword
+        data = data[: found[3]] + b"2020    " + data[found[4] :]
+    result, members = run([data], plan)
+    new = read(next(iter(members.values())))
+    assert new["StudyDate"].is_empty  # type 2 in a CT image
+    assert "AcquisitionDate" not in new  # type 3
+    assert result.actions[Kind.UNMOVABLE] == 1
+    assert result.actions[Kind.UNMOVABLE_BLANKED] == 1
+
+
+# Linear time ----------------------------------------------------------------------------
+
+
+def test_frames_take_linear_time_and_share_what_was_worked_out() -> None:
+    import time
+
+    plan = plan_of("REMOVE PatientName\nJITTER endswith:DateTime 3")
+
+    def seconds(frames: int) -> float:
+        data = to_bytes(make_dataset(kind="ENHANCED", frames=frames, rows=2, columns=2))
+        best = 1e9
+        for _ in range(3):
+            start = time.process_time()
+            run([data], plan)
+            best = min(best, time.process_time() - start)
+        return best
+
+    few, many = seconds(100), seconds(1600)
+    assert many < 16 * few * 2.5 + 0.05
