@@ -139,6 +139,8 @@ class Stack:
         home = self.folder / "airflow"
         environment = clean_environment() | {
             "AIRFLOW_HOME": str(home),
+            # This checkout's code, also where the environment was made for another.
+            "PYTHONPATH": str(PROJECT_ROOT / "plugins"),
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),

@@ -1,0 +1,101 @@
+"""One site for all end-to-end tests of a session."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from demo.processes import Port, get_json, listens, send_json
+from demo.stack import PROJECT_ROOT, Stack, clean_environment
+
+from tests.dasher_standin import BASE
+from tests.e2e.site import Site
+
+DASHER_TOKENS = "dasher-tokens.json"
+
+
+@dataclass
+class RemoteDasher:
+    """The DASHER stand-in in a process of its own."""
+
+    url: str
+
+    def seen(self) -> list[dict[str, Any]]:
+        """Return the calls that came in."""
+        return list(get_json(f"{self.url}/control/seen"))
+
+    def script(self, *faults: dict[str, Any], where: str = "uid") -> None:
+        """Let the next calls go wrong, one fault each."""
+        send_json("POST", f"{self.url}/control/faults", {"where": where, "faults": list(faults)})
+
+    def expire(self) -> None:
+        """End the access token."""
+        send_json("POST", f"{self.url}/control/expire", {})
+
+
+@pytest.fixture(scope="session")
+def dasher_port() -> Port:
+    return Port()
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory, dasher_port: Port) -> Iterator[Site]:
+    """The whole stack, started once; one input folder with a subfolder for each test."""
+    folder = tmp_path_factory.mktemp("site")
+    inputs = folder / "inputs"
+    inputs.mkdir()
+    stack = Stack(
+        [inputs],
+        root=folder,
+        environment={
+            "AIRFLOW_CONN_SENDIT_DASHER": json.dumps(
+                {
+                    "conn_type": "dasher",
+                    "host": f"http://127.0.0.1:{dasher_port.number}{BASE}",
+                    "extra": {"token_file": str(folder / DASHER_TOKENS), "timeout": 5},
+                }
+            )
+        },
+    )
+    with stack:
+        stack.wait_for_dag()
+        yield Site(stack, inputs)
+
+
+@pytest.fixture(scope="session")
+def remote_dasher(site: Site, dasher_port: Port) -> RemoteDasher:
+    """A DASHER that the site's connection points at."""
+    stack = site.stack
+    port = dasher_port.release()
+    stack.processes.start(
+        "dasher",
+        [
+            sys.executable,
+            *("-m", "tests.dasher_standin", "--port", str(port)),
+            *("--secrets", site.inputs.parent / DASHER_TOKENS),
+        ],
+        env=clean_environment(),
+        cwd=PROJECT_ROOT,
+    )
+    stack.processes.wait_for("dasher", lambda: listens(port), seconds=30)
+    return RemoteDasher(f"http://127.0.0.1:{port}")
+
+
+@pytest.fixture
+def configured(site: Site) -> Iterator[Site]:
+    """The site, for tests that change its settings: the usual ones are back afterwards."""
+    yield site
+    site.stack.configure()
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """A folder for results."""
+    made = tmp_path / "out"
+    made.mkdir()
+    return made

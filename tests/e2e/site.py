@@ -1,0 +1,162 @@
+"""A whole site for end-to-end tests: the demo's stack, runs on given folders, and what they did."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.parse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from demo.stack import LEDGER_DATABASE, Stack
+
+RUN_SECONDS = 240.0
+FINAL = {"success", "failed"}
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """What is delivered, as comparable values: objects, rows, ledger."""
+
+    objects: dict[str, tuple[str, str]]
+    rows: list[tuple[Any, ...]]
+    deliveries: list[tuple[Any, ...]]
+
+
+class Site:
+    """Runs the DAG on folders and looks at what came of it.
+
+    ``inputs`` is the one configured input folder; each test has a subfolder of its own in it.
+    """
+
+    def __init__(self, stack: Stack, inputs: Path) -> None:
+        self.stack = stack
+        self.inputs = inputs
+
+    # -- runs --------------------------------------------------------------------------------
+
+    def trigger(self, subfolder: str, **conf: object) -> str:
+        """Start a run on a subfolder of the input folder."""
+        (self.inputs / subfolder).mkdir(exist_ok=True)
+        return self.stack.trigger({"number": None, "subfolder": subfolder} | conf)
+
+    def run(self, subfolder: str, **conf: object) -> str:
+        """Start a run, wait for its end, return its id."""
+        run_id = self.trigger(subfolder, **conf)
+        self.wait(run_id)
+        return run_id
+
+    def wait(self, run_id: str) -> str:
+        """Wait for a run's end and return its state."""
+        deadline = time.monotonic() + RUN_SECONDS
+        while (state := self.state(run_id)) not in FINAL:
+            self.stack.check()
+            assert time.monotonic() < deadline, self.explain(run_id)
+            time.sleep(0.5)
+        return state
+
+    def explain(self, run_id: str) -> str:
+        """Return the states of a run's tasks, and the log of those that went wrong."""
+        lines = []
+        for (name, index), state in self.task_states(run_id).items():
+            lines.append(f"{name}[{index}] {state}")
+            if state in {"failed", "up_for_retry"}:
+                lines += self.log(run_id, name, index).splitlines()[-15:]
+        return "\n".join(lines)
+
+    def state(self, run_id: str) -> str:
+        """Return a run's state."""
+        quoted = urllib.parse.quote(run_id, safe="")
+        return str(self.stack.api("GET", f"/dags/sendit/dagRuns/{quoted}")["state"])
+
+    def task_states(self, run_id: str) -> dict[tuple[str, int], str | None]:
+        """Return the states of a run's task instances by task id and map index."""
+        return {
+            (each["task_id"], each["map_index"]): each["state"]
+            for each in self.stack.task_instances(run_id)
+        }
+
+    def wait_for_task(self, run_id: str, task_id: str, state: str) -> None:
+        """Wait until an instance of a task is in a state."""
+        deadline = time.monotonic() + RUN_SECONDS
+        while not any(
+            name == task_id and found == state
+            for (name, _), found in self.task_states(run_id).items()
+        ):
+            assert time.monotonic() < deadline, self.explain(run_id)
+            time.sleep(0.1)
+
+    def clear(
+        self, run_id: str, task_id: str, map_index: int | None = None, *, downstream: bool = True
+    ) -> None:
+        """Clear task instances, as the UI does."""
+        self.stack.api(
+            "POST",
+            "/dags/sendit/clearTaskInstances",
+            {
+                "dry_run": False,
+                "dag_run_id": run_id,
+                "task_ids": [task_id if map_index is None else [task_id, map_index]],
+                "include_downstream": downstream,
+                "only_failed": False,
+                "reset_dag_runs": True,
+            },
+        )
+
+    def log(self, run_id: str, task_id: str, map_index: int = -1) -> str:
+        """Return a task instance's last log, as the UI shows it."""
+        quoted = urllib.parse.quote(run_id, safe="")
+        tries = [
+            each["try_number"]
+            for each in self.stack.task_instances(run_id)
+            if (each["task_id"], each["map_index"]) == (task_id, map_index)
+        ]
+        found = self.stack.api(
+            "GET",
+            f"/dags/sendit/dagRuns/{quoted}/taskInstances/{task_id}/logs/{tries[0] or 1}"
+            f"?map_index={map_index}&full_content=true",
+        )
+        return "\n".join(json.dumps(line) for line in found["content"])
+
+    # -- what came of them -------------------------------------------------------------------
+
+    def batches(self, run_id: str) -> list[dict[str, Any]]:
+        """Return the ledger's batches of a run."""
+        return self.stack.ledger(
+            f"SELECT * FROM batches WHERE run_id = '{run_id}' ORDER BY queued_at, id"
+        )
+
+    def deliveries(self, run_id: str) -> list[dict[str, Any]]:
+        """Return the ledger's deliveries of a run's batches."""
+        return self.stack.ledger(
+            "SELECT d.* FROM deliveries d JOIN batches b ON b.id = d.batch_id"
+            f" WHERE b.run_id = '{run_id}' ORDER BY d.batch_id"
+        )
+
+    def delivered(self, run_id: str) -> Delivered:
+        """Return what of a run is in bucket, table and ledger."""
+        deliveries = self.deliveries(run_id)
+        names = {each["object"] for each in deliveries}
+        return Delivered(
+            objects={
+                each["name"]: (each["crc32c"], each["size"])
+                for each in self.stack.objects()
+                if each["name"] in names
+            },
+            rows=sorted(
+                tuple(sorted((key, str(value)) for key, value in row.items()))
+                for table, rows in self.stack.tables().items()
+                if table.endswith(".dicom")
+                for row in rows
+                if row["name"] in names
+            ),
+            deliveries=[
+                (each["batch_id"], each["object"], each["crc32c"], each["size"], each["rows"])
+                for each in deliveries
+            ],
+        )
+
+    def ledger_dump(self, file: Path) -> None:
+        """Write a dump of the ledger."""
+        self.stack.postgres.dump(LEDGER_DATABASE, file)
