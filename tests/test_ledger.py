@@ -11,12 +11,23 @@ import sqlalchemy as sa
 
 from sendit.batch import BatchError, Counts, Outcome, Status
 from sendit.errors import FailBatch, Misconfigured, RetryLater
-from sendit.ledger import Claim, Delivery, Ledger, Stored, count_outcomes, ledger_url
+from sendit.ledger import Claim, Delivery, Event, Ledger, Stored, count_outcomes, ledger_url
 
 CLAIM = Claim(run_id="run-1", study="test", collection="IRB1", recipe="default")
 OTHER = dataclasses.replace(CLAIM, run_id="run-2")
 FOLDERS = [(f"{number:064x}", f"/input/ACC{number}") for number in range(5)]
-ARCHIVE = Delivery("", "bucket", "Collection/a.tar.gz", 10, "AAAAAA==", "md5", 3, "r" * 64, "2.0.0")
+ARCHIVE = Delivery(
+    batch_id="",
+    bucket="bucket",
+    object="Collection/a.tar.gz",
+    size=10,
+    crc32c="AAAAAA==",
+    md5="md5",
+    members=3,
+    recipe_digest="r" * 64,
+    engine="2.0.0",
+    archive_of="c/p/s",
+)
 
 
 def one_batch(ledger: Ledger) -> str:
@@ -126,7 +137,7 @@ def test_a_folder_set_aside_is_queued_again_under_its_batch(ledger: Ledger) -> N
 
 def test_only_a_batch_in_error_is_requeued(ledger: Ledger) -> None:
     batch_id = one_batch(ledger)
-    with pytest.raises(FailBatch, match="not in ERROR"):
+    with pytest.raises(FailBatch, match="neither in ERROR nor withdrawn"):
         ledger.requeue(batch_id)
     ledger.record(batch_id, status=Status.ERROR)
     ledger.requeue(batch_id)
@@ -137,8 +148,9 @@ def test_the_same_archive_again_keeps_what_the_store_answered(ledger: Ledger) ->
     batch_id = one_batch(ledger)
     archive = dataclasses.replace(ARCHIVE, batch_id=batch_id)
     ledger.put_archive(archive)
-    ledger.put_stored(batch_id, Stored(7, "2026-01-01T00:00:00Z", "self", "media"))
-    ledger.put_rows(batch_id, 1)
+    ledger.put_stored(archive, Stored(7, "2026-01-01T00:00:00Z", "self", "media"))
+    ledger.put_done(batch_id, 1)
+    assert ledger.batch(batch_id).status is Status.DONE
     ledger.put_archive(archive)
     held = ledger.delivery(batch_id)
     assert held is not None
@@ -147,6 +159,10 @@ def test_the_same_archive_again_keeps_what_the_store_answered(ledger: Ledger) ->
     held = ledger.delivery(batch_id)
     assert held is not None
     assert (held.generation, held.rows, held.rows_at) == (None, None, None)
+    ledger.put_stored(archive, Stored(8, "2026-01-01T00:00:00Z", "self", "media"))
+    held = ledger.delivery(batch_id)
+    assert held is not None
+    assert held.generation is None  # the archive that was stored is not the one held
 
 
 def test_two_batches_never_share_an_object(ledger: Ledger) -> None:
@@ -156,6 +172,40 @@ def test_two_batches_never_share_an_object(ledger: Ledger) -> None:
     with pytest.raises(FailBatch, match="two folders hold one study"):
         ledger.put_archive(dataclasses.replace(ARCHIVE, batch_id=second))
     assert ledger.delivery(second) is None
+
+
+def test_the_history_outlives_what_it_tells_of(ledger: Ledger) -> None:
+    ledger.enqueue(FOLDERS[:2])
+    first, second = ledger.claim(CLAIM, 2)
+    archive = dataclasses.replace(ARCHIVE, batch_id=first)
+    ledger.put_archive(archive)
+    ledger.put_stored(archive, Stored(7, "2026-01-01T00:00:00Z", "self", "media"))
+    ledger.put_done(first, 1)
+    for _ in range(2):
+        ledger.supersede(first, second)
+        ledger.put_withdrawn(first, "asked for")
+    ledger.put_same(second, first)
+    ledger.start(first)
+    events = [(entry.event, entry.generation, entry.note) for entry in ledger.history(first)]
+    assert events == [
+        (Event.DELIVERED, 7, None),
+        (Event.SUPERSEDED, 7, second),
+        (Event.WITHDRAWN, 7, "asked for"),
+    ]
+    assert [entry.note for entry in ledger.history(second)] == [first]
+    assert ledger.batch(second).same_as == first
+
+
+def test_beginning_anew_forgets_an_archive_that_never_left(ledger: Ledger) -> None:
+    batch_id = one_batch(ledger)
+    archive = dataclasses.replace(ARCHIVE, batch_id=batch_id)
+    ledger.put_archive(archive)
+    ledger.start(batch_id)
+    assert ledger.delivery(batch_id) is None
+    ledger.put_archive(archive)
+    ledger.put_stored(archive, Stored(7, "2026-01-01T00:00:00Z", "self", "media"))
+    ledger.start(batch_id)
+    assert ledger.delivery(batch_id) is not None
 
 
 def test_codes_are_kept_and_the_first_wins(ledger: Ledger) -> None:

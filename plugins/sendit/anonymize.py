@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sendit import __version__
-from sendit.batch import InstanceRecord, Status
+from sendit.batch import InstanceRecord
+from sendit.crashpoint import reach
 from sendit.deidentify.study import Source, StudyIdentifiers, StudyResult, deidentify_study
-from sendit.delivery.names import object_name
+from sendit.delivery.names import archive_of, object_name
+from sendit.delivery.revisions import accept
 from sendit.errors import FailBatch
 from sendit.identifiers.models import CodedStudy
 from sendit.identify import coded_study
@@ -34,7 +36,8 @@ def anonymize_batch(
     Raises
     ------
     FailBatch
-        No file could be delivered, or the sum of outcomes is not what was received.
+        No file could be delivered, the sum of outcomes is not what was received, or the study
+        was delivered before with other content and the run does not revise.
     """
     batch = ledger.batch(workspace.batch_id)
     records = workspace.read_instances()
@@ -49,6 +52,7 @@ def anonymize_batch(
         archive=workspace.archive,
         progress=progress,
     )
+    reach("anonymize: archive made")
     counts = count_outcomes(record.outcome for record in records if record.outcome)
     if counts.received != len(records) or not counts.conserved:
         raise FailBatch(
@@ -63,6 +67,7 @@ def anonymize_batch(
         errors=file_errors("anonymize", accepted),
         stage="anonymize",
     )
+    reach("anonymize: counts recorded")
     if result.archive is None or counts.delivered == 0:
         raise FailBatch(
             f"batch {batch.id}: none of {len(accepted)} files could be de-identified; "
@@ -80,22 +85,25 @@ def anonymize_batch(
             "outcomes": {str(record.number): [record.outcome, record.reason] for record in records},
         },
     )
-    ledger.put_archive(
+    reach("anonymize: result written")
+    name = object_name(batch.collection, coded.patient_code, coded.item_date, coded.study_code)
+    accept(
+        ledger,
         Delivery(
             batch_id=batch.id,
             bucket=bucket,
-            object=object_name(
-                batch.collection, coded.patient_code, coded.item_date, coded.study_code
-            ),
+            object=name,
+            archive_of=archive_of(name),
+            content=result.content,
             size=result.archive.size,
             crc32c=result.archive.crc32c,
             md5=result.archive.md5,
             members=result.archive.members,
             recipe_digest=recipe.digest,
             engine=__version__,
-        )
+        ),
     )
-    ledger.record(batch.id, status=Status.DONEPROCESSING)
+    reach("anonymize: accepted")
     return result
 
 

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from sendit.batch import InstanceRecord, Status
+from sendit.crashpoint import reach
 from sendit.discovery import SET_ASIDE, locate
 from sendit.errors import FailBatch, RetryLater
 from sendit.keys import Keys
@@ -50,7 +51,9 @@ def clean_batch(ledger: Ledger, settings: Settings, keys: Keys, batch_id: str) -
     elif batch.status is Status.DONE and settings.originals == "delete":
         _delete_originals(ledger, settings, keys, batch, workspace)
     workspace.remove()
+    reach("cleanup: working folder removed")
     ledger.forget(batch_id, set_aside=bad_files)
+    reach("cleanup: forgotten")
     logger.info("batch %s: cleaned up%s", batch_id, ", folder set aside" if bad_files else "")
     return True
 
@@ -67,6 +70,7 @@ def _set_aside(ledger: Ledger, settings: Settings, keys: Keys, batch: Batch) -> 
                 f"and {SET_ASIDE} exists; move that one away, then clear cleanup"
             )
         folder.rename(target)
+        reach("cleanup: set aside")
     except OSError as error:
         raise RetryLater(
             f"batch {batch.id}: its folder cannot be renamed to {SET_ASIDE} "
@@ -94,6 +98,7 @@ def _delete_originals(
         for parent, _, _ in os.walk(folder, topdown=False):
             if not any(Path(parent).iterdir()):
                 Path(parent).rmdir()
+                reach("cleanup: originals deleted")
     except OSError as error:
         raise RetryLater(
             f"batch {batch.id}: its originals cannot be deleted ({error.strerror}); give "

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from sendit.crashpoint import reach
 from sendit.errors import FailBatch, Misconfigured
 from sendit.keys import Keys
 from sendit.ledger import Claim, Ledger
@@ -146,8 +147,11 @@ def discover(
             if digest not in known or known[digest][2]
         ]
         ledger.enqueue(fresh[:wanted])
+        reach("discover: queued")
     limit = settings.batches_per_run if number is None else min(number, settings.batches_per_run)
-    return ledger.claim(claim, limit, within)
+    claimed = ledger.claim(claim, limit, within)
+    reach("discover: claimed")
+    return claimed
 
 
 def locate(ledger: Ledger, settings: Settings, keys: Keys, batch_id: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from sendit.crashpoint import reach
 from sendit.errors import FailBatch
 from sendit.identifiers.models import CodedStudy, first_date_time, read_answer, read_request
 from sendit.identifiers.models import request_of as request_for
@@ -29,8 +30,11 @@ def identify_batch(ledger: Ledger, batch_id: str, service: IdentifierService) ->
         first_date_time(values.get),
     )
     answer = service.identify(request)
+    reach("dasher: answered")
     ledger.put_identifier(batch_id, "request", json.loads(request.wire()))
+    reach("dasher: request stored")
     ledger.put_identifier(batch_id, "answer", json.loads(answer.wire()))
+    reach("dasher: answer stored")
     return answer.coded_study()
 
 

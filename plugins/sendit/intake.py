@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sendit.batch import BatchError, Counts, InstanceRecord, Outcome, Reason, Status
+from sendit.crashpoint import reach
 from sendit.dicom.scan import Header, open_instance
 from sendit.errors import FailBatch, SkipInstance
 from sendit.identifiers.models import DATED_BY
@@ -180,12 +181,15 @@ def import_batch(
     """
     batch_id = workspace.batch_id
     ledger.start(batch_id)
+    reach("import: started")
     workspace.make()
     intake = import_folder(folder, filters, progress)
     workspace.write_instances(intake.records)
+    reach("import: instances written")
     ledger.put_identifier(
         batch_id, "header", {f"{tag:08x}": value for tag, value in intake.identity.items()}
     )
+    reach("import: header stored")
     status = Status.PROCESSING if intake.accepted else Status.EMPTY
     if intake.failure:
         status = Status.ERROR
@@ -198,6 +202,7 @@ def import_batch(
         errors=intake.errors,
         stage="import",
     )
+    reach("import: recorded")
     if intake.failure:
         raise FailBatch(
             f"batch {batch_id}: {intake.failure}; sort its files into one folder per study. "

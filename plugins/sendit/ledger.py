@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sendit.batch import BatchError, Counts, Outcome, Status, new_batch_id
 from sendit.errors import FailBatch, Misconfigured, RetryLater
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 LOCK_WAIT_SECONDS = 60
 _SCHEMA_LOCK = 0x5E4D17  # any number that is ours: one process makes the tables
 
@@ -42,6 +43,8 @@ batches = sa.Table(
     sa.Column("study", sa.String(64)),
     sa.Column("collection", sa.String(64)),
     sa.Column("recipe", sa.Text),
+    sa.Column("revise", sa.Boolean, nullable=False, default=False),
+    sa.Column("same_as", sa.String(17)),
     sa.Column("has_error", sa.Boolean, nullable=False, default=False),
     sa.Column("set_aside", sa.Boolean, nullable=False, default=False),
     sa.Column("errors", sa.JSON, nullable=False, default=list),
@@ -73,6 +76,12 @@ deliveries = sa.Table(
     sa.Column("batch_id", sa.String(17), sa.ForeignKey("batches.id"), primary_key=True),
     sa.Column("bucket", sa.String(222), nullable=False),
     sa.Column("object", sa.Text, nullable=False),
+    sa.Column("archive_of", sa.String(200), nullable=False, index=True),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("replaces", sa.String(17)),
+    sa.Column("replaced_object", sa.Text),
+    sa.Column("replaced_generation", sa.BigInteger),
+    sa.Column("content", sa.String(64), nullable=False),
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("crc32c", sa.String(16), nullable=False),
     sa.Column("md5", sa.String(32), nullable=False),
@@ -86,7 +95,25 @@ deliveries = sa.Table(
     sa.Column("uploaded_at", sa.Float),
     sa.Column("rows", sa.Integer),
     sa.Column("rows_at", sa.Float),
-    sa.UniqueConstraint("bucket", "object", name="one_archive_per_name"),
+    sa.Column("superseded_by", sa.String(17)),
+    sa.Column("withdrawn_at", sa.Float),
+    sa.UniqueConstraint("bucket", "archive_of", "revision", name="one_archive_per_study"),
+)
+
+history = sa.Table(
+    "history",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("batch_id", sa.String(17), sa.ForeignKey("batches.id"), nullable=False, index=True),
+    sa.Column("event", sa.String(16), nullable=False),
+    sa.Column("archive_of", sa.String(200)),
+    sa.Column("object", sa.Text),
+    sa.Column("revision", sa.Integer),
+    sa.Column("generation", sa.BigInteger),
+    sa.Column("crc32c", sa.String(16)),
+    sa.Column("recipe_digest", sa.String(64)),
+    sa.Column("note", sa.Text),
 )
 
 patient_codes = sa.Table(
@@ -118,6 +145,8 @@ class Batch:
     study: str
     collection: str
     recipe: str
+    revise: bool
+    same_as: str | None
     has_error: bool
     set_aside: bool
     errors: list[dict[str, Any]]
@@ -133,7 +162,12 @@ class Batch:
 
 @dataclass(slots=True)
 class Delivery:
-    """One archive: where it goes, what its bytes are, and what the store answered."""
+    """One archive: where it goes, what its bytes are, and what the store answered.
+
+    ``archive_of`` names the study (collection, patient's and study's code), ``content`` is the
+    keyed digest of what came in, ``revision`` counts the study's archives from 1, ``replaces``
+    is the batch whose archive this one is to replace, and ``replaced_...`` the object.
+    """
 
     batch_id: str
     bucket: str
@@ -144,6 +178,12 @@ class Delivery:
     members: int
     recipe_digest: str
     engine: str
+    archive_of: str = ""
+    content: str = ""
+    revision: int = 1
+    replaces: str | None = None
+    replaced_object: str | None = None
+    replaced_generation: int | None = None
     generation: int | None = None
     updated: str | None = None
     self_link: str | None = None
@@ -151,6 +191,8 @@ class Delivery:
     uploaded_at: float | None = None
     rows: int | None = None
     rows_at: float | None = None
+    superseded_by: str | None = None
+    withdrawn_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +203,33 @@ class Claim:
     study: str
     collection: str
     recipe: str
+    revise: bool = False
+
+
+class Event(StrEnum):
+    """What the history of deliveries tells."""
+
+    DELIVERED = "delivered"
+    RECOGNISED = "recognised"
+    SUPERSEDED = "superseded"
+    RETRACTED = "retracted"
+    WITHDRAWN = "withdrawn"
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One thing that happened to a batch's delivery."""
+
+    at: float
+    batch_id: str
+    event: Event
+    archive_of: str | None
+    object: str | None
+    revision: int | None
+    generation: int | None
+    crc32c: str | None
+    recipe_digest: str | None
+    note: str | None
 
 
 @dataclass(slots=True)
@@ -285,6 +354,7 @@ class Ledger:
                         id=batch_id,
                         folder_digest=digest,
                         status=Status.QUEUE,
+                        revise=False,
                         has_error=False,
                         set_aside=False,
                         errors=[],
@@ -347,19 +417,26 @@ class Ledger:
                         study=claim.study,
                         collection=claim.collection,
                         recipe=claim.recipe,
+                        revise=claim.revise,
+                        same_as=None,
                         status=Status.NEW,
                     )
                 )
             return taken
 
     def requeue(self, batch_id: str) -> None:
-        """Put a batch in ERROR back into the queue; any other status is refused."""
+        """Put a batch that is in ERROR, or was withdrawn, back into the queue."""
         with self._begin() as db:
             row = db.execute(
                 sa.select(batches.c.status).where(batches.c.id == batch_id).with_for_update()
             ).first()
-            if row is None or row.status != Status.ERROR:
-                raise FailBatch(f"batch {batch_id} is not in ERROR: nothing to queue again")
+            withdrawn = db.execute(
+                sa.select(deliveries.c.withdrawn_at).where(deliveries.c.batch_id == batch_id)
+            ).scalar()
+            if row is None or (row.status != Status.ERROR and withdrawn is None):
+                raise FailBatch(
+                    f"batch {batch_id} is neither in ERROR nor withdrawn: nothing to queue again"
+                )
             _requeue(db, batch_id)
 
     # --- one batch -----------------------------------------------------------------------
@@ -388,8 +465,14 @@ class Ledger:
         return [_batch(row) for row in rows]
 
     def start(self, batch_id: str) -> None:
-        """Begin a batch anew: PROCESSING, earlier counts and errors forgotten."""
+        """Begin a batch anew: PROCESSING, earlier counts, errors and an archive that never came
+        into the bucket forgotten."""
         with self._begin() as db:
+            db.execute(
+                deliveries.delete()
+                .where(deliveries.c.batch_id == batch_id)
+                .where(deliveries.c.generation.is_(None))
+            )
             db.execute(
                 batches.update()
                 .where(batches.c.id == batch_id)
@@ -487,28 +570,33 @@ class Ledger:
 
     def put_archive(self, delivery: Delivery) -> None:
         """Write down an archive that is ready; what an earlier archive was answered is dropped
-        only when the bytes or the name are others."""
+        only when the bytes or the name are others.
+
+        Whether it may be delivered at all was judged before (`sendit.delivery.revisions`); of
+        two batches that were judged at the same time, one is refused here.
+        """
         with self._begin() as db:
             held = db.execute(
                 sa.select(deliveries).where(deliveries.c.batch_id == delivery.batch_id)
             ).first()
-            if held and (held.crc32c, held.size, held.bucket, held.object) == (
-                delivery.crc32c,
-                delivery.size,
-                delivery.bucket,
-                delivery.object,
-            ):
+            if held and (
+                held.crc32c, held.size, held.bucket, held.object, held.revision, held.withdrawn_at
+            ) == (
+                delivery.crc32c, delivery.size, delivery.bucket, delivery.object,
+                delivery.revision, None,
+            ):  # fmt: skip
                 return
             other = db.execute(
                 sa.select(deliveries.c.batch_id)
                 .where(deliveries.c.bucket == delivery.bucket)
-                .where(deliveries.c.object == delivery.object)
+                .where(deliveries.c.archive_of == delivery.archive_of)
+                .where(deliveries.c.revision == delivery.revision)
                 .where(deliveries.c.batch_id != delivery.batch_id)
             ).scalar()
             if other is not None:
                 raise FailBatch(
-                    f"batch {other} already delivers an archive of the same name: two folders "
-                    "hold one study; compare them and keep one"
+                    f"batch {other} delivers an archive of the same study: two folders hold one "
+                    "study; wait for that batch, compare the folders, and keep one"
                 )
             values = asdict(delivery)
             db.execute(
@@ -517,23 +605,124 @@ class Ledger:
                 .on_conflict_do_update(index_elements=["batch_id"], set_=values)
             )
 
+    def drop_archive(self, batch_id: str) -> None:
+        """Forget an archive that never came into the bucket."""
+        with self._begin() as db:
+            db.execute(
+                deliveries.delete()
+                .where(deliveries.c.batch_id == batch_id)
+                .where(deliveries.c.generation.is_(None))
+            )
+
     def delivery(self, batch_id: str) -> Delivery | None:
         """Return a batch's archive, or None before there is one."""
+        found = self._deliveries(deliveries.c.batch_id == batch_id)
+        return found[0] if found else None
+
+    def deliveries_of(self, bucket: str, archive_of: str) -> list[Delivery]:
+        """Return all archives of a study, the latest revision first."""
+        return self._deliveries(
+            (deliveries.c.bucket == bucket) & (deliveries.c.archive_of == archive_of)
+        )
+
+    def _deliveries(self, where: sa.ColumnElement[bool]) -> list[Delivery]:
         with self._begin() as db:
-            row = db.execute(sa.select(deliveries).where(deliveries.c.batch_id == batch_id)).first()
-        return None if row is None else Delivery(**row._mapping)
+            rows = db.execute(
+                sa.select(deliveries).where(where).order_by(deliveries.c.revision.desc())
+            ).all()
+        return [Delivery(**row._mapping) for row in rows]
 
-    def put_stored(self, batch_id: str, stored: Stored) -> None:
-        """Write down where Cloud Storage has the archive."""
-        self._update_delivery(batch_id, asdict(stored))
+    def put_stored(self, delivery: Delivery, stored: Stored) -> None:
+        """Write down where Cloud Storage has the archive.
 
-    def put_rows(self, batch_id: str, rows: int) -> None:
-        """Write down that BigQuery holds the archive's rows."""
-        self._update_delivery(batch_id, {"rows": rows, "rows_at": time.time()})
-
-    def _update_delivery(self, batch_id: str, values: dict[str, Any]) -> None:
+        An archive that was made anew meanwhile, with other bytes, is not the one stored.
+        """
         with self._begin() as db:
-            db.execute(deliveries.update().where(deliveries.c.batch_id == batch_id).values(values))
+            db.execute(
+                deliveries.update()
+                .where(deliveries.c.batch_id == delivery.batch_id)
+                .where(deliveries.c.crc32c == delivery.crc32c)
+                .where(deliveries.c.size == delivery.size)
+                .where(deliveries.c.withdrawn_at.is_(None))
+                .values(asdict(stored))
+            )
+
+    def put_done(self, batch_id: str, rows: int) -> None:
+        """Write down that object and rows of a batch are proven: it is DONE."""
+        with self._begin() as db:
+            db.execute(
+                deliveries.update()
+                .where(deliveries.c.batch_id == batch_id)
+                .values(rows=rows, rows_at=time.time())
+            )
+            db.execute(
+                batches.update()
+                .where(batches.c.id == batch_id)
+                .values(status=Status.DONE, finished_at=time.time())
+            )
+            _tell(db, batch_id, Event.DELIVERED)
+
+    def put_same(self, batch_id: str, other: str) -> None:
+        """Write down that a batch holds what another one delivered: it is DONE without an
+        archive of its own."""
+        with self._begin() as db:
+            db.execute(deliveries.delete().where(deliveries.c.batch_id == batch_id))
+            db.execute(
+                batches.update()
+                .where(batches.c.id == batch_id)
+                .values(status=Status.DONE, same_as=other, finished_at=time.time())
+            )
+            _tell(db, batch_id, Event.RECOGNISED, note=other)
+
+    def supersede(self, batch_id: str, by: str) -> None:
+        """Write down that a batch's archive was replaced by another's."""
+        with self._begin() as db:
+            changed = db.execute(
+                deliveries.update()
+                .where(deliveries.c.batch_id == batch_id)
+                .where(deliveries.c.superseded_by.is_(None))
+                .values(superseded_by=by)
+            ).rowcount
+            if changed:
+                _tell(db, batch_id, Event.SUPERSEDED, note=by)
+
+    def put_retracted(self, batch_id: str) -> None:
+        """Write down that an archive without rows was taken out of the bucket again."""
+        with self._begin() as db:
+            _tell(db, batch_id, Event.RETRACTED)
+            db.execute(
+                deliveries.update()
+                .where(deliveries.c.batch_id == batch_id)
+                .values(
+                    generation=None, updated=None, self_link=None, media_link=None,
+                    uploaded_at=None, rows=None, rows_at=None,
+                )
+            )  # fmt: skip
+
+    def put_withdrawn(self, batch_id: str, reason: str) -> None:
+        """Write down that a delivery was withdrawn; what it was stays to be read."""
+        with self._begin() as db:
+            changed = db.execute(
+                deliveries.update()
+                .where(deliveries.c.batch_id == batch_id)
+                .where(deliveries.c.withdrawn_at.is_(None))
+                .values(withdrawn_at=time.time())
+            ).rowcount
+            if changed:
+                _tell(db, batch_id, Event.WITHDRAWN, note=reason)
+
+    def history(self, batch_id: str) -> list[HistoryEntry]:
+        """Return what happened to a batch's deliveries, oldest first."""
+        with self._begin() as db:
+            rows = db.execute(
+                sa.select(history).where(history.c.batch_id == batch_id).order_by(history.c.id)
+            ).all()
+        entries = []
+        for row in rows:
+            values = dict(row._mapping)
+            del values["id"]
+            entries.append(HistoryEntry(**values | {"event": Event(values["event"])}))
+        return entries
 
     # --- codes of the local identifier service ----------------------------------------------
 
@@ -583,6 +772,22 @@ def _put_identifier(db: sa.Connection, batch_id: str, kind: str, value: Any) -> 
         _insert(db, identifiers)
         .values(batch_id=batch_id, kind=kind, value=value)
         .on_conflict_do_update(index_elements=["batch_id", "kind"], set_={"value": value})
+    )
+
+
+def _tell(db: sa.Connection, batch_id: str, event: Event, note: str | None = None) -> None:
+    """Add to the history, with the delivery as it is now."""
+    row = db.execute(sa.select(deliveries).where(deliveries.c.batch_id == batch_id)).first()
+    held = {} if row is None else dict(row._mapping)
+    names = ("archive_of", "object", "revision", "generation", "crc32c", "recipe_digest")
+    db.execute(
+        history.insert().values(
+            at=time.time(),
+            batch_id=batch_id,
+            event=event,
+            note=note,
+            **{name: held.get(name) for name in names},
+        )
     )
 
 

@@ -123,8 +123,9 @@ def test_a_missing_bucket_is_named_with_its_setting(storage_client, made):
 def test_a_file_that_is_not_the_ledger_s_archive_is_not_taken_for_it(storage_client, made):
     path, delivery = made(b"one")
     path.write_bytes(b"something else")
-    with pytest.raises(FailBatch, match="another archive"):
+    with pytest.raises(FailBatch, match="clear the anonymize task"):
         deliver(storage_client, delivery, path)
+    assert find(storage_client, delivery.bucket, delivery.object) is None
 
 
 def test_only_the_generation_that_is_named_is_removed(storage_client, made):

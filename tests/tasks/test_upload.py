@@ -18,7 +18,8 @@ from airflow.sdk.exceptions import AirflowFailException
 from sendit.archive import Archive
 from sendit.batch import Counts, Status
 from sendit.delivery.lanes import Lane
-from sendit.delivery.names import Stage, object_name
+from sendit.delivery.names import Stage, archive_of, object_name
+from sendit.delivery.revisions import accept
 from sendit.delivery.table import held_rows
 from sendit.delivery.upload import OWN_FAILURES
 from sendit.errors import Misconfigured, RetryLater
@@ -46,14 +47,15 @@ class Site:
     tries: tuple[int, int] = (1, 5)
     pushed: dict[str, Any] | None = None
 
-    def batch(self, number: int, content: bytes = b"image", *, patient: str = "p") -> str:
+    def batch(self, number: int, content: bytes = b"image", *, archived: bool = True) -> str:
         """Make a batch as anonymize leaves it, and return its id."""
         self.ledger.enqueue([(f"{number:064d}", "/nowhere")])
         claim = Claim(RUN, "study", self.collection, "default")
         # A run that has claimed gets the same batches again: take this one by another run first.
         (batch_id,) = self.ledger.claim(replace(claim, run_id=f"{RUN}-{number}"), 1)
         self.claim(batch_id, RUN)
-        self.archive(batch_id, number, content, patient)
+        if archived:
+            self.archive(batch_id, number, content)
         return batch_id
 
     def claim(self, batch_id: str, run_id: str) -> None:
@@ -63,7 +65,14 @@ class Site:
         with self.ledger._begin() as db:
             db.execute(batches.update().where(batches.c.id == batch_id).values(run_id=run_id))
 
-    def archive(self, batch_id: str, number: int, content: bytes, patient: str = "p") -> None:
+    def archive(
+        self,
+        batch_id: str,
+        number: int,
+        content: bytes,
+        *,
+        day: str | None = "20100209",
+    ) -> None:
         """Write a batch's archive and header."""
         workspace = Workspace(self.settings.work, batch_id)
         workspace.make()
@@ -71,21 +80,23 @@ class Site:
             archive.add("s_1_1.dcm", content)
             info = archive.close()
         workspace.write("result.json", {"header": HEADER, "outcomes": {}})
-        self.ledger.put_archive(
+        name = object_name(self.collection, "p", day, f"s{number}")
+        self.ledger.record(batch_id, counts=Counts(received=1, delivered=1))
+        accept(
+            self.ledger,
             Delivery(
-                batch_id,
-                self.settings.bucket,
-                object_name(self.collection, patient, "20100209", f"s{number}"),
-                info.size,
-                info.crc32c,
-                info.md5,
-                info.members,
-                "0" * 64,
-                "1",
-            )
-        )
-        self.ledger.record(
-            batch_id, status=Status.DONEPROCESSING, counts=Counts(received=1, delivered=1)
+                batch_id=batch_id,
+                bucket=self.settings.bucket,
+                object=name,
+                archive_of=archive_of(name),
+                content=f"{hash(content)}",
+                size=info.size,
+                crc32c=info.crc32c,
+                md5=info.md5,
+                members=info.members,
+                recipe_digest="0" * 64,
+                engine="1",
+            ),
         )
 
     def context(self, run_id: str = RUN) -> dict[str, Any]:
@@ -256,10 +267,10 @@ def test_a_store_that_is_away_is_tried_again_and_then_named(here, monkeypatch):
     lost, good = here.batch(1), here.batch(2)
     real = objects.deliver
 
-    def deliver(client, delivery, archive):
+    def deliver(client, delivery, archive, **options):
         if delivery.batch_id == lost:
             raise RetryLater("Cloud Storage answered 503 for bucket x")
-        return real(client, delivery, archive)
+        return real(client, delivery, archive, **options)
 
     monkeypatch.setattr(objects, "deliver", deliver)
     lane = lane_with(lost, good)
@@ -356,3 +367,60 @@ def test_the_archive_is_read_from_the_working_folder_only(here):
     Path(Workspace(here.settings.work, batch_id).archive).unlink()
     here.run("archives", lane_with(batch_id))
     assert "clear the import task" in here.ledger.batch(batch_id).errors[0]["reason"]
+
+
+def revise(here: Site, batch_id: str) -> None:
+    from sendit.ledger import batches
+
+    with here.ledger._begin() as db:
+        db.execute(batches.update().where(batches.c.id == batch_id).values(revise=True))
+
+
+@pytest.mark.parametrize("day", ["20100209", "20100210"])
+@pytest.mark.parametrize("stop", [0, 1, 2, 3, 4])
+def test_a_revision_replaces_object_and_row(here, day, stop):
+    first = here.batch(1)
+    here.run_all(lane_with(first))
+    before = here.ledger.delivery(first)
+    second = here.batch(2, archived=False)
+    revise(here, second)
+    here.archive(second, 1, b"another image", day=day)
+    for step in ("archives", "stage", "load", "merge")[:stop]:
+        here.run(step, lane_with(second))
+    here.run_all(lane_with(second))
+    assert here.agrees(second)
+    assert len(here.delivered()) == 1
+    held = here.ledger.delivery(second)
+    assert held.revision == 2
+    assert held.generation != before.generation
+    assert here.ledger.delivery(first).superseded_by == second
+    assert [entry.event for entry in here.ledger.history(first)] == ["delivered", "superseded"]
+
+
+def test_what_does_not_agree_is_taken_back_row_first(here):
+    batch_id = here.batch(1)
+    lane = lane_with(batch_id)
+    here.run("archives", lane)
+    with pytest.raises(AirflowFailException, match="0 rows in BigQuery"):
+        here.run("confirm", lane)
+    assert here.delivered() == {}
+    assert here.ledger.delivery(batch_id).generation is None
+    assert here.ledger.batch(batch_id).status is Status.ERROR
+    here.run_all(lane)
+    assert here.agrees(batch_id)
+    assert [entry.event for entry in here.ledger.history(batch_id)] == ["retracted", "delivered"]
+
+
+def test_two_rows_are_never_left(here):
+    batch_id = here.batch(1)
+    lane = lane_with(batch_id)
+    for step in ("archives", "stage", "load", "merge"):
+        here.run(step, lane)
+    here.bigquery.query(
+        f"INSERT INTO `{here.collection}.dicom` SELECT * FROM `{here.collection}.dicom`"
+    ).result()
+    with pytest.raises(AirflowFailException, match="2 rows in BigQuery"):
+        here.run("confirm", lane)
+    assert here.delivered() == {}
+    here.run_all(lane)
+    assert here.agrees(batch_id)

@@ -111,6 +111,9 @@ class StudyResult:
         lists of them, lists of items; no bulk values.
     members
         By number of the source: a delivered file's name in the archive.
+    content
+        Keyed digest of what was delivered, as it came in: the same instances with the same
+        bytes give the same one, whatever their files are called, whatever recipe or engine.
     """
 
     outcomes: dict[int, tuple[Outcome, str | None]]
@@ -118,6 +121,7 @@ class StudyResult:
     actions: dict[str, int]
     header: dict[str, Any]
     members: dict[int, str]
+    content: str
 
 
 def deidentify_study(
@@ -160,7 +164,9 @@ def deidentify_study(
                 progress(done)
         delivered = any(outcome is Outcome.DELIVERED for outcome, _ in outcomes.values())
         info = writer.close() if delivered else None
-    return StudyResult(outcomes, info, study.actions, study.header, study.members)
+    return StudyResult(
+        outcomes, info, study.actions, study.header, study.members, study.content(keys)
+    )
 
 
 class _Study:
@@ -173,6 +179,11 @@ class _Study:
         self._names: set[str] = set()
         self.header: dict[str, Any] = {}
         self.members: dict[int, str] = {}
+        self._content: list[str] = []
+
+    def content(self, keys: Keys) -> str:
+        """Return the keyed digest of the delivered files as they came in."""
+        return keys.digest("content", "\n".join(sorted(self._content)))
 
     @property
     def actions(self) -> dict[str, int]:
@@ -201,6 +212,7 @@ class _Study:
         self._seen.add(original)
         self._names.add(name)
         self.members[source.number] = name
+        self._content.append(f"{original} {_checksums(header.data)}")
         return Outcome.DELIVERED, None
 
     def _convert(self, header: Header) -> tuple[str, list[Part]]:
@@ -247,6 +259,11 @@ class _Study:
             again += 1
             name = f"{stem}_{again}.dcm"
         return name
+
+
+def _checksums(data: Buffer) -> str:
+    """Return size and checksums of a file: against accidents, at 7 GB/s (SHA-256: 0.9)."""
+    return f"{len(data)} {isal_zlib.crc32(data)} {isal_zlib.adler32(data)}"
 
 
 def _open(source: Source) -> Header:

@@ -87,6 +87,13 @@ def parse_object_name(name: str) -> ObjectName:
     )
 
 
+def archive_of(name: str) -> str:
+    """Return which study an archive's name is of, whatever its date: two archives of one
+    study must not lie side by side."""
+    parts = parse_object_name(name)
+    return f"{parts.collection}/{parts.patient_code}/{parts.study_code}"
+
+
 def dataset_name(collection: str) -> str:
     """Return the BigQuery dataset of a collection: its name, with ``_`` for ``-``.
 

@@ -5,10 +5,13 @@ Names and contents are coded by now: nothing of a patient passes here.
 
 from __future__ import annotations
 
+import base64
+import contextlib
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+import google_crc32c
 from google.api_core import exceptions as api
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
@@ -90,7 +93,10 @@ def deliver(
         Cloud Storage failed, or holds other bytes than were sent.
     """
     there = find(client, delivery.bucket, delivery.object)
-    if there is None or (there.generation == replaces and not there.holds(delivery)):
+    if there is not None and there.holds(delivery):
+        return there
+    _check_archive(delivery, archive)
+    if there is None or there.generation == replaces:
         _upload(client, delivery, archive, 0 if there is None else there.generation)
         there = find(client, delivery.bucket, delivery.object)
         if there is None:
@@ -104,30 +110,45 @@ def deliver(
     return there
 
 
+def _check_archive(delivery: Delivery, archive: Path) -> None:
+    """Raise unless the local file is the archive that the ledger describes."""
+    checksum = google_crc32c.Checksum()
+    try:
+        with archive.open("rb") as file:
+            for _ in checksum.consume(file, CHUNK_BYTES):
+                pass
+            size = file.tell()
+    except FileNotFoundError:
+        raise FailBatch(
+            f"batch {delivery.batch_id}: its archive is gone from the working folder; "
+            "clear the import task of this batch to make it again"
+        ) from None
+    except OSError as error:
+        raise RetryLater(
+            f"batch {delivery.batch_id}: its archive cannot be read ({error.strerror})"
+        ) from None
+    if (size, base64.b64encode(checksum.digest()).decode()) != (delivery.size, delivery.crc32c):
+        raise FailBatch(
+            f"batch {delivery.batch_id}: the archive in the working folder is not the one that "
+            "anonymize recorded; clear the anonymize task of this batch to make it again"
+        )
+
+
 def _upload(client: storage.Client, delivery: Delivery, archive: Path, generation: int) -> None:
     """Send the archive, provided that the object's generation is the given one (0: none).
 
     Losing a race (412) is no error here: the caller looks at what is there.
     """
     blob = client.bucket(delivery.bucket).blob(delivery.object, chunk_size=CHUNK_BYTES)
-    try:
-        with asking_bucket(delivery.bucket):
-            try:
-                blob.upload_from_filename(
-                    str(archive),
-                    content_type=CONTENT_TYPE,
-                    if_generation_match=generation,
-                    checksum="crc32c",
-                    timeout=TIMEOUT,
-                    retry=RETRY,
-                )
-            except api.PreconditionFailed:
-                return
-    except FileNotFoundError:
-        raise FailBatch(
-            f"batch {delivery.batch_id}: its archive is gone from the working folder; "
-            "clear the import task of this batch to make it again"
-        ) from None
+    with asking_bucket(delivery.bucket), contextlib.suppress(api.PreconditionFailed):
+        blob.upload_from_filename(
+            str(archive),
+            content_type=CONTENT_TYPE,
+            if_generation_match=generation,
+            checksum="crc32c",
+            timeout=TIMEOUT,
+            retry=RETRY,
+        )
 
 
 def find(client: storage.Client, bucket: str, name: str) -> StoredObject | None:

@@ -8,12 +8,13 @@ moment: what is delivered already is left alone, what another run took over is n
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from google.cloud import bigquery, storage
 
 from sendit.batch import Status
+from sendit.crashpoint import reach
 from sendit.delivery import objects, table
 from sendit.delivery.lanes import Lane
 from sendit.delivery.names import Stage, dataset_name
@@ -77,7 +78,7 @@ class LaneWork:
         for batch_id in self.lane["batches"]:
             batch = self.ledger.batch(batch_id)
             delivery = self.ledger.delivery(batch_id)
-            if batch.run_id == self.run_id and delivery is not None and _is_ready(batch):
+            if batch.run_id == self.run_id and delivery is not None and _is_ready(batch, delivery):
                 found.append(Waiting(batch, delivery))
         return found
 
@@ -86,7 +87,9 @@ class LaneWork:
         return [each for each in self.waiting() if each.delivery.generation is not None]
 
 
-def _is_ready(batch: Batch) -> bool:
+def _is_ready(batch: Batch, delivery: Delivery) -> bool:
+    if delivery.members != batch.counts.delivered or not batch.counts.conserved:
+        return False  # the batch is being processed anew, and this is the archive of before
     if batch.status is Status.ERROR:
         failed = {error["stage"] for error in batch.errors if error["stage"].endswith(" task")}
         return failed <= set(OWN_FAILURES)
@@ -111,13 +114,24 @@ def deliver_archives(work: LaneWork, client: storage.Client) -> Failures:
     failures: Failures = {}
     for each in work.waiting():
         batch_id = each.batch.id
+        delivery = each.delivery
         try:
-            there = objects.deliver(client, each.delivery, Workspace(work.root, batch_id).archive)
+            there = objects.deliver(
+                client,
+                delivery,
+                Workspace(work.root, batch_id).archive,
+                replaces=delivery.replaced_generation,
+            )
         except (FailBatch, RetryLater) as error:
             logger.warning("batch %s: %s", batch_id, error)
             failures[batch_id] = error
             continue
-        work.ledger.put_stored(batch_id, there.stored)
+        reach("archives: uploaded")
+        work.ledger.put_stored(delivery, there.stored)
+        reach("archives: stored")
+        if delivery.replaces is not None and delivery.replaced_object == delivery.object:
+            work.ledger.supersede(delivery.replaces, batch_id)
+            reach("archives: superseded")
         logger.info("batch %s: its archive is in the bucket, %d bytes", batch_id, there.size)
     return failures
 
@@ -137,6 +151,7 @@ def write_lane(work: LaneWork) -> Failures:
             logger.warning("batch %s: %s", each.batch.id, error)
             failures[each.batch.id] = error
     write_rows(work.rows_file, rows)
+    reach("archives: rows written")
     logger.info("lane %d: %d rows", work.lane["lane"], len(rows))
     return failures
 
@@ -145,6 +160,8 @@ def confirm(
     work: LaneWork, storage_client: storage.Client, bigquery_client: bigquery.Client
 ) -> Failures:
     """Read object and row of every batch back, and call those DONE where both agree.
+
+    What does not agree is taken back, row first: a batch is delivered whole or not at all.
 
     Returns
     -------
@@ -166,18 +183,60 @@ def confirm(
         held = rows[dataset].get(delivery.object, [])
         there = objects.find(storage_client, delivery.bucket, delivery.object)
         if there is None or there.generation != delivery.generation or not there.holds(delivery):
-            failures[batch_id] = FailBatch("its object in the bucket is not the one delivered")
+            problem = "its object in the bucket is not the one delivered"
         elif len(held) != 1 or not held[0].describes(delivery):
-            failures[batch_id] = FailBatch(
-                _why(each.batch) or f"{len(held)} rows in BigQuery describe its archive, not 1"
-            )
+            problem = f"{len(held)} rows in BigQuery describe its archive, not 1"
         else:
-            work.ledger.put_rows(batch_id, 1)
+            _remove_replaced(work.ledger, delivery, dataset, storage_client, bigquery_client)
             for stage in OWN_FAILURES:
                 work.ledger.record(batch_id, errors=[], stage=stage)
-            work.ledger.record(batch_id, status=Status.DONE)
+                reach("confirm: errors taken back")
+            work.ledger.put_done(batch_id, 1)
+            reach("confirm: done")
             logger.info("batch %s: delivered", batch_id)
+            continue
+        failures[batch_id] = FailBatch(_why(each.batch) or problem)
+        take_back(delivery, dataset, storage_client, bigquery_client)
+        work.ledger.put_retracted(batch_id)
+        reach("confirm: retracted")
     return failures
+
+
+def take_back(
+    delivery: Delivery,
+    dataset: str,
+    storage_client: storage.Client,
+    bigquery_client: bigquery.Client,
+) -> None:
+    """Take a delivery's row out of the table, then its object out of the bucket.
+
+    In this order there is never a row without its object; gone already is fine.
+    """
+    table.delete_rows(bigquery_client, dataset, delivery.bucket, [delivery.object])
+    reach("take back: row deleted")
+    objects.remove(storage_client, delivery.bucket, delivery.object, delivery.generation)
+    reach("take back: object deleted")
+
+
+def _remove_replaced(
+    ledger: Ledger,
+    delivery: Delivery,
+    dataset: str,
+    storage_client: storage.Client,
+    bigquery_client: bigquery.Client,
+) -> None:
+    """Remove the archive that this one replaces, if it has another name (its date changed)."""
+    if delivery.replaced_object in {None, delivery.object}:
+        return
+    old = replace(
+        delivery,
+        object=str(delivery.replaced_object),
+        generation=delivery.replaced_generation,
+    )
+    take_back(old, dataset, storage_client, bigquery_client)
+    if delivery.replaces is not None:
+        ledger.supersede(delivery.replaces, delivery.batch_id)
+        reach("confirm: superseded")
 
 
 def _why(batch: Batch) -> str | None:
@@ -191,7 +250,9 @@ def drop_stage(
     """Remove the lane's file, object and table; gone already is fine."""
     for bucket, collection in sorted(_places(work)):
         table.drop_table(bigquery_client, dataset_name(collection), work.stage.table)
+        reach("confirm: stage table dropped")
         objects.remove(storage_client, bucket, work.stage.object)
+        reach("confirm: stage object removed")
     work.rows_file.unlink(missing_ok=True)
 
 

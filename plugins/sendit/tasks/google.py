@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowNotFoundException
 
+from sendit.crashpoint import reach
 from sendit.errors import Misconfigured
 from sendit.tasks.guard import guarded
 from sendit.tasks.site import ledger, settings
@@ -69,6 +70,7 @@ class GoogleOperator(BaseOperator):
             with asking_google():
                 self._running = _load(self.operator)(task_id=self.task_id, **arguments)
                 self._running.execute(context)
+            reach(f"{self.task_id.rpartition('.')[2]}: ran")
 
     def on_kill(self) -> None:
         """Hand on to the provider's operator, which cancels its job."""

@@ -14,6 +14,7 @@ from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from sendit.batch import Status
+from sendit.crashpoint import reach
 from sendit.tasks.guard import guarded
 from sendit.tasks.site import ledger, run_recipe, run_study, settings, takes_all, working, workspace
 
@@ -81,6 +82,7 @@ def import_batch(batch_id: str) -> str:
             return batch_id
         folder = locate(ledger(), settings(), settings().keys(), batch_id)
         ledger().put_identifier(batch_id, "folder", str(folder))
+        reach("import: folder remembered")
         status = intake.import_batch(
             ledger(), workspace(batch_id), folder, prepare(batch.recipe).filters
         )

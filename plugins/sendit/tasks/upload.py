@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import get_current_context, task, task_group
 from airflow.sdk.exceptions import AirflowFailException
 
+from sendit.crashpoint import reach
 from sendit.errors import FailBatch, RetryLater, SenditError
 from sendit.tasks.google import GoogleOperator, bigquery_client, lane_work, storage_client
 from sendit.tasks.guard import guarded
@@ -70,6 +71,7 @@ def archives(lane: Lane) -> None:
                 check_bucket(client, bucket)
             for collection in sorted({each.batch.collection for each in waiting}):
                 ensure_table(bigquery_client(), collection, settings().location)
+            reach("archives: table ready")
             failures = deliver_archives(work, client) | write_lane(work)
         later = [error for error in failures.values() if isinstance(error, RetryLater)]
         if later and not _is_last_try(context):
