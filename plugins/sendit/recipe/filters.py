@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from sendit.recipe.model import Condition, FilterLine, FilterRule, Joiner, Recipe, Region
@@ -25,6 +25,9 @@ GRAY = frozenset({"graylist", "greylist"})
 # YES or NO: an answer is looked for as a word, so that No is not found in UNKNOWN.
 ANSWERS = frozenset({0x00280301})
 _WORDS = re.compile(r"\w+(\|\w+)*")
+
+MOST_SEEN = 256
+"""Combinations of values whose decision is remembered."""
 
 Values = Mapping[int, str | None]
 Test = Callable[[Values], bool]
@@ -61,6 +64,9 @@ class FilterPlan:
     black: tuple[_Rule, ...]
     white: tuple[_Rule, ...]
     gray: tuple[_Rule, ...]
+    _seen: dict[tuple[str | None, ...], Decision | None] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def decide(self, values: Values) -> Decision | None:
         """Return why an image is filtered, or None if it goes on.
@@ -72,6 +78,14 @@ class FilterPlan:
             joined by a backslash; None (or no entry) if the attribute is absent. For a
             sequence any text stands for "present".
         """
+        key = tuple(values.get(tag) for tag in self.tags)
+        if key not in self._seen:  # the images of a series differ in nothing that is asked
+            if len(self._seen) >= MOST_SEEN:
+                self._seen.clear()
+            self._seen[key] = self._decide(values)
+        return self._seen[key]
+
+    def _decide(self, values: Values) -> Decision | None:
         if hit := _first(self.black, values):
             return hit
         if _first(self.white, values):
@@ -182,4 +196,6 @@ def _contains(tag: int, expression: re.Pattern[str], values: Values) -> bool:
     text = values.get(tag)
     if text is None:
         return False
-    return any(expression.search(part) for part in (text.strip(" \0"), *_parts(text)))
+    if expression.search(text.strip(" \0")):
+        return True
+    return "\\" in text and any(map(expression.search, _parts(text)))
