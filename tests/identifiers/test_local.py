@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import date, timedelta
 
 import pytest
@@ -8,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sendit.identifiers.local import MOST_DAYS, KeyedCodes, LocalService, MemoryCodes
-from sendit.identifiers.models import Request, request_of
+from sendit.identifiers.models import CodedStudy, Request, request_of
 from sendit.keys import Keys
+from sendit.ledger import Ledger
 
 KEYS = Keys(b"k" * 32)
 
@@ -109,6 +111,25 @@ def test_many_at_once_get_the_same() -> None:
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda _: service.identify(asked()).wire(), range(200)))
     assert len(set(answers)) == 1
+
+
+def identify_in_a_process(uri: str, accessions: list[str]) -> list[CodedStudy]:
+    store = Ledger(uri)
+    service = LocalService("test", KEYS, store)
+    given = [service.identify(asked(accession=text)).coded_study() for text in accessions]
+    store.close()
+    return given
+
+
+def test_workers_with_one_ledger_give_a_patient_one_code_and_jitter(ledger: Ledger) -> None:
+    accessions = [f"A/{number}" for number in range(20)]
+    orders = [accessions, accessions[::-1]]
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as workers:
+        given = list(workers.map(identify_in_a_process, [ledger.uri] * 2, orders))  # type: ignore[attr-defined]
+    coded = {study for studies in given for study in studies}
+    assert len({(study.patient_code, study.jitter) for study in coded}) == 1
+    # Every worker got the same code for the same study: as many codes as studies.
+    assert len(coded) == len({study.study_code for study in coded}) == len(accessions)
 
 
 @given(st.text(st.characters(exclude_categories=["C"]), min_size=1).filter(str.strip))
