@@ -79,11 +79,14 @@ class FilterPlan:
             sequence any text stands for "present".
         """
         key = tuple(values.get(tag) for tag in self.tags)
-        if key not in self._seen:  # the images of a series differ in nothing that is asked
-            if len(self._seen) >= MOST_SEEN:
-                self._seen.clear()
-            self._seen[key] = self._decide(values)
-        return self._seen[key]
+        try:  # the images of a series differ in nothing that is asked
+            return self._seen[key]
+        except KeyError:
+            decision = self._decide(values)
+        if len(self._seen) >= MOST_SEEN:
+            self._seen.clear()
+        self._seen[key] = decision
+        return decision
 
     def _decide(self, values: Values) -> Decision | None:
         if hit := _first(self.black, values):
