@@ -25,6 +25,7 @@ from sendit.errors import Misconfigured
 from sendit.settings import read_settings
 
 SECRETS = Path(os.environ.get("SECRETS_FOLDER", "/run/secrets"))
+SUPERUSER = "postgres"
 ADMIN = "admin"
 LEDGER = "sendit_ledger"
 GOOGLE = "google_cloud_default"
@@ -58,7 +59,7 @@ def make_role_and_database(role: URL, superuser_password: str) -> None:
         connection = psycopg2.connect(
             host=role.host,
             port=role.port or 5432,
-            user="postgres",
+            user=SUPERUSER,
             password=superuser_password,
             dbname="postgres",
             connect_timeout=10,

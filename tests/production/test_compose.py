@@ -148,6 +148,12 @@ def test_a_secret_that_a_service_reads_is_given_to_it() -> None:
             assert name in secrets_of(service), (service, name)
 
 
+def test_postgresql_s_log_quotes_no_statement() -> None:
+    command = SERVICES["postgres"]["command"]
+    assert "log_min_error_statement=panic" in command
+    assert "log_error_verbosity=terse" in command
+
+
 def test_images_are_pinned() -> None:
     for service, found in SERVICES.items():
         tag = found["image"].rpartition(":")[2]

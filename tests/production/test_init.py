@@ -1,0 +1,147 @@
+"""deploy/init.py: roles and databases on a real PostgreSQL, and what it says of a mistake."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+from types import ModuleType
+
+import psycopg2
+import pytest
+from demo.postgres import Postgres
+from sqlalchemy.engine import URL, make_url
+
+from sendit.keys import write_new_key
+from tests.production.compose_file import ROOT
+
+
+@pytest.fixture
+def init(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script as a module, with a folder of secrets of its own."""
+    monkeypatch.setenv("SECRETS_FOLDER", str(tmp_path))
+    spec = importlib.util.spec_from_file_location("init", ROOT / "deploy" / "init.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def role(postgres: Postgres) -> URL:
+    """A role and database that are not there yet, with a password that wants quoting."""
+    name = f"role_{os.urandom(4).hex()}"
+    server = make_url(postgres.uri("postgres"))
+    return server.set(username=name, password='it\'s \\ a "pass"', database=f"{name}_db")
+
+
+def can_enter(role: URL, **changed: str) -> bool:
+    url = role.set(**changed)  # type: ignore[arg-type]
+    try:
+        psycopg2.connect(
+            host=url.host,
+            port=url.port,
+            user=url.username,
+            password=url.password,
+            dbname=url.database,
+        ).close()
+    except psycopg2.OperationalError:
+        return False
+    return True
+
+
+@pytest.fixture
+def superuser(init: ModuleType, postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The superuser's password; its name is another one here."""
+    server = make_url(postgres.uri("postgres"))
+    monkeypatch.setattr(init, "SUPERUSER", server.username)
+    return str(server.password)
+
+
+class TestRoles:
+    def test_a_role_enters_its_own_database_only(
+        self, init: ModuleType, role: URL, superuser: str
+    ) -> None:
+        other = role.set(username=f"{role.username}_b", database=f"{role.database}_b")
+        for each in (role, other):
+            init.make_role_and_database(each, superuser)
+        assert can_enter(role)
+        assert can_enter(other)
+        assert not can_enter(role, database=str(other.database))
+
+    def test_twice_is_once_and_the_file_s_password_wins(
+        self, init: ModuleType, role: URL, superuser: str
+    ) -> None:
+        init.make_role_and_database(role, superuser)
+        init.make_role_and_database(role, superuser)
+        changed = role.set(password="another")
+        init.make_role_and_database(changed, superuser)
+        assert can_enter(changed)
+
+    def test_a_server_that_is_not_there_is_said(self, init: ModuleType, role: URL) -> None:
+        with pytest.raises(SystemExit, match="PostgreSQL does not answer"):
+            init.make_role_and_database(role.set(host="127.0.0.1", port=1), "x")
+
+
+class TestSettings:
+    def test_no_key_is_said(self, init: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("SENDIT_KEY_FILE", raising=False)
+        with pytest.raises(SystemExit, match="SENDIT_KEY_FILE"):
+            init.check_settings()
+
+    def test_a_good_site_passes(
+        self, init: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        write_new_key(tmp_path / "key")
+        monkeypatch.setenv("SENDIT_KEY_FILE", str(tmp_path / "key"))
+        init.check_settings()
+
+    @pytest.mark.parametrize(
+        ("text", "says"), [(None, "cannot be read"), ("\n", "is empty")], ids=["absent", "empty"]
+    )
+    def test_a_secret_that_is_missing_is_said(
+        self, init: ModuleType, tmp_path: Path, text: str | None, says: str
+    ) -> None:
+        if text is not None:
+            (tmp_path / "metadata_url").write_text(text)
+        with pytest.raises(SystemExit, match=f"secrets/metadata_url {says}"):
+            init.secret("metadata_url")
+
+
+@pytest.mark.airflow
+class TestConnections:
+    TEMPLATE = (ROOT / "deploy" / "connections.yaml.example").read_text()
+
+    def test_the_template_is_what_airflow_reads(self, init: ModuleType, tmp_path: Path) -> None:
+        (tmp_path / "connections.yaml").write_text(self.TEMPLATE.replace("LEDGER_PASSWORD", "p"))
+        (tmp_path / "google_key.json").write_text(json.dumps({"client_email": "a@b"}))
+        found = init.connections()
+        ledger = make_url(found["sendit_ledger"])
+        assert (ledger.username, ledger.password, ledger.host) == ("sendit", "p", "postgres")
+        assert ledger.database == "ledger"
+
+    def test_the_placeholder_for_google_s_key_is_said(
+        self, init: ModuleType, tmp_path: Path
+    ) -> None:
+        (tmp_path / "connections.yaml").write_text(self.TEMPLATE)
+        (tmp_path / "google_key.json").write_text("{}\n")
+        with pytest.raises(SystemExit, match=r"google_key\.json is not a service account's key"):
+            init.connections()
+
+    @pytest.mark.parametrize(
+        ("text", "says"),
+        [
+            ("sendit_ledger: postgresql://u:hunter2@h/d\n", "no connection google_cloud_default"),
+            ("sendit_ledger: {nonsense: hunter2}\n", "not what Airflow reads"),
+            ("[hunter2", "not what Airflow reads"),
+        ],
+    )
+    def test_a_mistake_is_said_and_the_file_not_quoted(
+        self, init: ModuleType, tmp_path: Path, text: str, says: str
+    ) -> None:
+        (tmp_path / "connections.yaml").write_text(text)
+        with pytest.raises(SystemExit, match=says) as stopped:
+            init.connections()
+        assert "hunter2" not in str(stopped.value)
