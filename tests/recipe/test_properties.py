@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -39,6 +41,20 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 @given(st.lists(st.text(alphabet='%#:|+()", ADEMORVabcdefint_01', max_size=30), max_size=8))
 def test_text_that_looks_like_a_recipe_is_read_or_refused(lines: list[str]) -> None:
     read("FORMAT dicom\n%header\n" + "\n".join(lines))
+
+
+@CALM
+@given(
+    st.sampled_from(("contains", "startswith", "endswith", "except")),
+    st.text(alphabet="()[]{}|?*+^$.\\abdiP<=!:-,0123", min_size=1, max_size=12),
+)
+def test_any_expression_is_used_or_refused(expander: str, text: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # possible nested set
+        recipe = read(f"FORMAT dicom\n%header\nKEEP {expander}:{text}\n")
+        if recipe is not None:
+            compile_plan(recipe)
+            cover(recipe)
 
 
 @CALM

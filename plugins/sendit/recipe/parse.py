@@ -209,8 +209,13 @@ def _expander(word: str, text: str) -> Selector:
         raise _Refused(f"{word}: has no text after it", "nothing would mean everything; use ALL")
     if match is Match.SELECT:
         return _select(text)
+    selector = PatternSelector(match, text)
     _compiled(text)
-    return PatternSelector(match, text)
+    try:
+        attributes.expression_of(selector)  # what is right alone may not be after ^( or before )$
+    except (re.error, OverflowError, RecursionError) as error:
+        raise _Refused(f"{word}:{text} is not a regular expression: {error}") from None
+    return selector
 
 
 def _select(text: str) -> PatternSelector:
