@@ -1,0 +1,589 @@
+"""Read a finished archive again, with none of the code that wrote it.
+
+Gzip, tar and DICOM are taken apart here from the bytes on disk alone. A member comes in
+parts: its head (everything up to the pixel data), its pixels in pieces, its tail (everything
+behind). Native pixel samples, whose number the head itself says, are inflated in one member
+of :data:`SAMPLED` only: the archive's writer lets the next header be found without them
+(:data:`~sendit.archive.BULK`), and the length of the whole, which gzip keeps, says that no
+header was passed over. What cannot be passed over is inflated.
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
+from pathlib import Path
+from typing import Final
+
+from isal import isal_zlib
+from pydicom._dicom_dict import DicomDictionary
+
+from sendit.deidentify.search import Search, literal
+
+SAMPLED: Final = 16
+"""One member in so many has its native pixels inflated as well."""
+
+MOST_SAMPLED: Final = 64 << 20
+"""Bytes of pixels that are inflated for a sample at most."""
+
+PIECE: Final = 1 << 18
+WINDOW: Final = 1 << 26
+DEEPEST: Final = 80
+MOST_HEAD: Final = 1 << 30
+
+_Broken: Final[type[Exception]] = isal_zlib.error  # type: ignore[assignment] # its stub says so
+_BLOCK: Final = 512
+_GZIP: Final = b"\x1f\x8b\x08\x00" + bytes(4)
+_FLUSHED: Final = b"\0\0\xff\xff"
+_UNDEFINED: Final = 0xFFFFFFFF
+_PIXELS: Final = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
+_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_SHORT_VRS: Final = {
+    vr.encode(): vr
+    for vr in (
+        *("AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO"),
+        *("LT", "PN", "SH", "SL", "SS", "ST", "TM", "UI", "UL", "US"),
+    )
+}
+_LONG_VRS: Final = {
+    vr.encode(): vr
+    for vr in ("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV")
+}
+_OPEN: Final = frozenset(("UN", "OB", "OW"))
+_STRUCTS: Final = {
+    big: tuple(struct.Struct(order + form).unpack_from for form in ("HH2sH", "L", "HHL"))
+    for big, order in ((False, "<"), (True, ">"))
+}
+_VR: Final = re.compile(rb"[A-Z]{2}")
+_DEFLATED: Final = b"1.2.840.10008.1.2.1.99"
+_BIG: Final = b"1.2.840.10008.1.2.2"
+_IMPLICIT: Final = b"1.2.840.10008.1.2"
+_NATIVE: Final = frozenset((_IMPLICIT, b"1.2.840.10008.1.2.1", _BIG))
+_SIZES: Final = {
+    0x00280002: "samples",
+    0x00280008: "frames",
+    0x00280010: "rows",
+    0x00280011: "columns",
+    0x00280100: "bits",
+}
+
+
+class Unreadable(Exception):
+    """The archive is not what it should be; the text says what, and holds no values."""
+
+
+class _Short(Exception):
+    """More bytes are needed to go on."""
+
+
+# An element that is no sequence: tag, VR, where its value starts and ends in the part's data,
+# and the tags of the sequences around it. A plain tuple, because there are so many.
+Place = tuple[int, str, int, int, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A member up to its pixel data.
+
+    Attributes
+    ----------
+    number
+        The member's, from 1.
+    name
+        The member's.
+    data
+        Its first bytes, ``meta`` included; of a deflated object, the data set as inflated.
+    meta
+        Preamble, prefix and file meta as bytes.
+    meta_elements
+        What is in ``meta``.
+    elements
+        What is in ``data`` beside it.
+    sequences
+        Tags of all sequences in ``data``.
+    """
+
+    number: int
+    name: str
+    data: bytes
+    meta: bytes
+    meta_elements: list[Place]
+    elements: list[Place]
+    sequences: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """A piece of a member's pixel data; pieces overlap, so that nothing falls between two."""
+
+    number: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """What stands in a member behind its pixel data: nothing, most of the time."""
+
+    number: int
+    data: bytes
+    elements: list[Place]
+    sequences: list[int]
+
+
+@dataclass(slots=True)
+class Totals:
+    """How much was read again, in bytes as inflated; ``passed`` were not inflated."""
+
+    members: int = 0
+    inflated: int = 0
+    passed: int = 0
+
+
+OVERLAP: Final = 256
+
+
+def reread(path: Path, totals: Totals, *, thorough: bool = False) -> Iterator[Head | Pixels | Tail]:
+    """Yield the parts of every member.
+
+    Parameters
+    ----------
+    path
+        A ``.tar.gz`` of DICOM files.
+    totals
+        Filled while reading.
+    thorough
+        Inflate all pixels.
+
+    Raises
+    ------
+    Unreadable
+        Not a whole archive of DICOM files.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        if size < 18:
+            raise Unreadable("the archive is cut short")
+        with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
+            stream = _Stream(data, size, totals)
+            try:
+                yield from _members(stream, totals, thorough=thorough)
+                stream.finish()
+            finally:
+                stream.close()
+
+
+class _Stream:
+    """The archive as inflated, from one end to the other."""
+
+    def __init__(self, data: mmap.mmap, size: int, totals: Totals) -> None:
+        if data[:8] != _GZIP:
+            raise Unreadable("the archive is not gzip")
+        self._data = data
+        self._end = size - 8
+        self._next = 10
+        self._inflate = isal_zlib.decompressobj(-15)
+        self._totals = totals
+        self._flushes = _flushes(data, self._end)
+        self._flushed = next(self._flushes)
+        self.buffer = bytearray()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._flushes = iter(())
+
+    def more(self) -> None:
+        """Inflate the next piece: up to the next flush, but no more than it takes."""
+        if self._next >= self._end:
+            raise Unreadable("the archive is cut short")
+        while self._flushed <= self._next:
+            self._flushed = next(self._flushes)
+        stop = min(self._flushed, self._next + (PIECE >> 1))
+        try:
+            got = self._inflate.decompress(self._data[self._next : stop])
+        except _Broken:
+            raise Unreadable("the archive does not inflate") from None
+        self._next = stop
+        self._totals.inflated += len(got)
+        self.buffer += got
+
+    def need(self, count: int) -> None:
+        """Have at least so many bytes in the buffer."""
+        while len(self.buffer) < count:
+            self.more()
+
+    def take(self, count: int) -> bytes:
+        """Return the next bytes and forget them."""
+        self.need(count)
+        taken = bytes(memoryview(self.buffer)[:count])
+        del self.buffer[:count]
+        return taken
+
+    def passed(self, count: int, follows: int) -> bool:
+        """Go past so many bytes without inflating them, if what follows is found then.
+
+        ``follows`` bytes behind them, zeros to the next block, and a tar header or the end of
+        the archive must be there; else nothing changes and the answer is False.
+        """
+        if self.buffer or self._next != self._flushed:
+            return False
+        tried = []
+        for position in self._flushes:
+            tried.append(position)
+            if position == self._end:
+                self._flushes = chain(tried, self._flushes)
+                return False
+            inflate = isal_zlib.decompressobj(-15)
+            try:
+                got = inflate.decompress(self._data[position : position + _BLOCK * 8])
+            except _Broken:
+                continue
+            block = got[follows : follows + _BLOCK]
+            if _is_header(block) and (any(block) or inflate.eof):
+                break
+        self._inflate = isal_zlib.decompressobj(-15)
+        self._next = self._flushed = position
+        self._totals.passed += count
+        return True
+
+    def finish(self) -> None:
+        """Check that the stream ends here and was as long as gzip says."""
+        if any(self.buffer):
+            raise Unreadable("something follows the last member")
+        while self._next < self._end:
+            self.more()
+            if any(self.buffer):
+                raise Unreadable("something follows the last member")
+        if not self._inflate.eof:
+            raise Unreadable("the archive is cut short")
+        length = struct.unpack("<L", self._data[self._end + 4 : self._end + 8])[0]
+        if (self._totals.inflated + self._totals.passed) & 0xFFFFFFFF != length:
+            raise Unreadable("the archive is not as long as it says")
+
+
+def _flushes(data: mmap.mmap, end: int) -> Iterator[int]:
+    """Yield where a flush may have ended, in order, and then the end for ever."""
+    finder = Search([literal(_FLUSHED)], [False])
+    window = memoryview(data)
+    try:
+        for start in range(10, end, WINDOW):
+            stop = min(start + WINDOW + len(_FLUSHED) - 1, end)
+            for hit in finder.hits(window[start:stop]):
+                yield start + hit.end
+    finally:
+        window.release()
+    while True:
+        yield end
+
+
+def _is_header(block: bytes) -> bool:
+    if len(block) < _BLOCK:
+        return False
+    if not any(block):
+        return True
+    return block[257:262] == b"ustar" and _checksum(block) == _octal(block[148:156])
+
+
+def _checksum(block: bytes) -> int:
+    return sum(block[:148]) + 8 * 0x20 + sum(block[156:])
+
+
+def _octal(field: bytes) -> int:
+    try:
+        return int(field.rstrip(b"\0 ") or b"0", 8)
+    except ValueError:
+        raise Unreadable("a tar header cannot be read") from None
+
+
+def _members(stream: _Stream, totals: Totals, *, thorough: bool) -> Iterator[Head | Pixels | Tail]:
+    extended: dict[bytes, bytes] = {}
+    while True:
+        block = stream.take(_BLOCK)
+        if not any(block):
+            if any(stream.take(_BLOCK)):
+                raise Unreadable("the archive ends in the middle")
+            return
+        if not _is_header(block):
+            raise Unreadable("a tar header cannot be read")
+        size = _octal(block[124:136])
+        if block[156:157] == b"x":
+            extended = _records(stream.take(size + -size % _BLOCK)[:size])
+            continue
+        if block[156:157] != b"0":
+            raise Unreadable("a member is not a plain file")
+        size = int(extended.get(b"size", size))
+        name = extended.get(b"path", block[:100].rstrip(b"\0")).decode("utf-8", "replace")
+        extended = {}
+        totals.members += 1
+        sample = thorough or (totals.members % SAMPLED == 1 and size <= MOST_SAMPLED)
+        yield from _member(stream, totals.members, name, size, sample=sample)
+        if any(stream.take(-size % _BLOCK)):
+            raise Unreadable("a member is not followed by zeros")
+
+
+def _records(data: bytes) -> dict[bytes, bytes]:
+    found = {}
+    while data:
+        length, _, rest = data.partition(b" ")
+        key, _, value = rest[: int(length) - len(length) - 1].partition(b"=")
+        found[key] = value[:-1]
+        data = data[int(length) :]
+    return found
+
+
+def _member(
+    stream: _Stream, number: int, name: str, size: int, *, sample: bool
+) -> Iterator[Head | Pixels | Tail]:
+    walk = None
+    while walk is None:
+        available = min(size, len(stream.buffer))
+        try:
+            walk = _Walk(bytes(memoryview(stream.buffer)[:available]), whole=available == size)
+        except _Short:
+            if available == size:
+                raise Unreadable(f"member {number} ends in the middle") from None
+            if available > MOST_HEAD:
+                raise Unreadable(f"the header of member {number} has no end") from None
+            stream.more()
+    yield Head(
+        number, name, walk.data, walk.meta, walk.meta_elements, walk.elements, walk.sequences
+    )
+    del stream.buffer[: walk.taken]
+    left = size - walk.taken
+    if walk.pixels is None:
+        return
+    if walk.pixels == _UNDEFINED:
+        for piece, taken in _fragments(stream, number, left, big=walk.big):
+            left -= taken
+            yield piece
+    else:
+        if walk.pixels > left:
+            raise Unreadable(f"the pixels of member {number} end in the middle")
+        left -= walk.pixels
+        native = walk.native == walk.pixels
+        follows = left + -size % _BLOCK
+        if sample or not native or left > _BLOCK or not stream.passed(walk.pixels, follows):
+            yield from _pieces(stream, number, walk.pixels)
+    tail = _Walk.tail(stream.take(left), walk)
+    yield Tail(number, tail.data, tail.elements, tail.sequences)
+
+
+def _pieces(stream: _Stream, number: int, count: int) -> Iterator[Pixels]:
+    before = b""
+    while count:
+        stream.need(1)
+        got = stream.take(min(count, len(stream.buffer), PIECE))
+        count -= len(got)
+        yield Pixels(number, before + got)
+        before = got[-OVERLAP:]
+
+
+def _fragments(
+    stream: _Stream, number: int, left: int, *, big: bool
+) -> Iterator[tuple[Pixels, int]]:
+    head = struct.Struct(">HHL" if big else "<HHL")
+    while True:
+        if left < 8:
+            raise Unreadable(f"the pixels of member {number} end in the middle")
+        raw = stream.take(8)
+        group, element, length = head.unpack(raw)
+        left -= 8
+        yield Pixels(number, raw), 8
+        tag = group << 16 | element
+        if tag == _SEQUENCE_END:
+            return
+        if tag != _ITEM or length > left:
+            raise Unreadable(f"the pixels of member {number} cannot be read")
+        left -= length
+        before = 0
+        for piece in _pieces(stream, number, length):
+            yield piece, len(piece.data) - before
+            before = min(OVERLAP, len(piece.data) - before)
+
+
+class _Walk:
+    """The elements of a member's head, or of its tail."""
+
+    def __init__(self, data: bytes, *, whole: bool) -> None:
+        self.elements: list[Place] = []
+        self.sequences: list[int] = []
+        self.pixels: int | None = None
+        self.data = data
+        self._whole = whole
+        self._sizes = {"samples": 1, "frames": 1}
+        if len(data) < 132:
+            raise _Short
+        if data[128:132] != b"DICM":
+            raise Unreadable("a member is not a DICOM file")
+        self.big, self._explicit = False, True
+        position = self._meta()
+        self.meta = data[:position]
+        self.meta_elements, self.elements = self.elements, []
+        syntax = self._syntax
+        self.big, self._explicit = syntax == _BIG, syntax != _IMPLICIT
+        self._native = syntax in _NATIVE
+        if syntax == _DEFLATED:
+            if not whole:
+                raise _Short
+            self.data = self._inflated(data[position:])
+            self.taken = len(data)
+            self._dataset(0, len(self.data), (), self._explicit, top=True)
+            self.pixels = None
+            return
+        self.taken = self._dataset(position, len(data), (), self._explicit, top=True)
+        self.data = data[: self.taken]
+
+    @classmethod
+    def tail(cls, data: bytes, walk: _Walk) -> _Walk:
+        """Return the elements behind the pixels of a member whose head is known."""
+        made = cls.__new__(cls)
+        made.elements, made.sequences, made.pixels = [], [], None
+        made.data, made.meta, made._whole, made._sizes = data, b"", True, {}
+        made.big, made._explicit = walk.big, walk._explicit
+        try:
+            made._dataset(0, len(data), (), made._explicit, top=False)
+        except _Short:
+            raise Unreadable("something that is no element follows the pixels") from None
+        return made
+
+    @property
+    def native(self) -> int | None:
+        """How many bytes the samples take, by the head; None if they are compressed."""
+        sizes = self._sizes
+        if not self._native or not {"rows", "columns", "bits"} <= sizes.keys():
+            return None
+        bits = sizes["samples"] * sizes["frames"] * sizes["rows"] * sizes["columns"] * sizes["bits"]
+        count = (bits + 7) // 8
+        return count + count % 2
+
+    @staticmethod
+    def _inflated(data: bytes) -> bytes:
+        inflate = isal_zlib.decompressobj(-15)
+        try:
+            got = inflate.decompress(data, MOST_HEAD)
+        except _Broken:
+            raise Unreadable("a deflated member does not inflate") from None
+        if not inflate.eof:
+            raise Unreadable("a deflated member has no end")
+        return got
+
+    def _meta(self) -> int:
+        position, self._syntax = 132, b""
+        data = self.data
+        if data[132:140] != b"\x02\0\0\0UL\x04\0":
+            raise Unreadable("a member has no file meta")
+        end = 144 + int.from_bytes(data[140:144], "little")
+        if end > len(data):
+            raise _Short
+        position = self._dataset(position, end, (), True, top=False)
+        for tag, _, start, stop, _ in self.elements:
+            if tag >> 16 != 2:
+                raise Unreadable("file meta of a member cannot be read")
+            if tag == 0x00020010:
+                self._syntax = data[start:stop].rstrip(b" \0")
+        if position + 2 > len(data) and not self._whole:
+            raise _Short
+        return position
+
+    def _dataset(  # noqa: PLR0912 one loop, because it runs for every element
+        self, position: int, end: int, path: tuple[int, ...], explicit: bool, *, top: bool
+    ) -> int:
+        """Walk elements up to ``end``, the end of an item, or the pixels; return where."""
+        if len(path) > DEEPEST:
+            raise Unreadable("sequences in a member are nested too deep")
+        data, add = self.data, self.elements.append
+        short, long, plain = _STRUCTS[self.big]
+        # Called for each element of each delivered file: nothing is looked up twice.
+        while position < end:
+            try:
+                if explicit:
+                    group, element, raw_vr, length = short(data, position)
+                    start = position + 8
+                else:
+                    group, element, length = plain(data, position)
+                    start, raw_vr = position + 8, b""
+            except struct.error:
+                raise _Short from None
+            tag = group << 16 | element
+            if not explicit:
+                vr = _vr(tag)
+            elif raw_vr in _SHORT_VRS:
+                vr = _SHORT_VRS[raw_vr]
+            elif raw_vr in _LONG_VRS:
+                vr = _LONG_VRS[raw_vr]
+                if start + 4 > len(data):
+                    raise _Short
+                length = long(data, start)[0]
+                start += 4
+            elif tag == _ITEM_END:
+                vr = ""
+            else:
+                raise Unreadable("an element of a member has no VR")
+            if tag == _ITEM_END and path:
+                return start
+            if group == 0x7FE0 and top and tag in _PIXELS:
+                self.pixels = length
+                return start
+            if vr == "SQ" or (length == _UNDEFINED and vr in _OPEN):
+                self.sequences.append(tag)
+                position = self._items(start, length, (*path, tag), explicit and vr != "UN")
+                continue
+            position = start + length
+            if position > end:
+                raise _Short
+            add((tag, vr, start, position, path))
+            if group == 0x0028 and top and tag in _SIZES and length:
+                self._size(tag, vr, data[start:position])
+        if top and not self._whole:
+            raise _Short
+        return position
+
+    def _items(self, position: int, length: int, path: tuple[int, ...], explicit: bool) -> int:
+        data, plain = self.data, _STRUCTS[self.big][2]
+        end = len(data) if length == _UNDEFINED else position + length
+        if end > len(data):
+            raise _Short
+        while position < end:
+            try:
+                group, element, size = plain(data, position)
+            except struct.error:
+                raise _Short from None
+            tag, start = group << 16 | element, position + 8
+            if tag == _SEQUENCE_END:
+                return start
+            if tag != _ITEM:
+                raise Unreadable("a sequence of a member cannot be read")
+            stop = end if size == _UNDEFINED else start + size
+            if stop > end:
+                raise _Short
+            inside = explicit and (
+                start == stop
+                or _VR.fullmatch(data[start + 4 : start + 6]) is not None
+                or data[start : start + 2] in {b"\xfe\xff", b"\xff\xfe"}
+            )
+            position = self._dataset(start, stop, path, inside, top=False)
+        if length == _UNDEFINED:
+            raise _Short
+        return position
+
+    def _size(self, tag: int, vr: str, raw: bytes) -> None:
+        if vr == "US":
+            self._sizes[_SIZES[tag]] = int.from_bytes(raw[:2], "big" if self.big else "little")
+        else:
+            text = raw.strip(b" \0")
+            self._sizes[_SIZES[tag]] = int(text) if text.isdigit() else 0
+
+
+@lru_cache(maxsize=4096)
+def _vr(tag: int) -> str:
+    """Return an attribute's VR by the dictionary: what implicit VR leaves out."""
+    entry = DicomDictionary.get(tag)
+    if entry is not None:
+        return entry[0][:2]
+    if tag >> 16 & 1:
+        return "LO" if 0x10 <= tag & 0xFFFF <= 0xFF else "UN"
+    return "UN"
