@@ -155,6 +155,16 @@ def test_private_attributes(lines: str, outcome: Outcome, exposed: bool) -> None
             "Study Date",
             (Outcome.MOVED, Option.MODIFIED_DATES, False),
         ),
+        (
+            "ADD StudyDate var:item_timestamp",
+            "Study Date",
+            (Outcome.MOVED, Option.MODIFIED_DATES, False),
+        ),
+        (
+            "REPLACE PatientBirthDate var:entity_timestamp",
+            "Patient's Birth Date",
+            (Outcome.MOVED, None, True),  # Z: no option lets a birth date stay, moved or not
+        ),
         ("KEEP StudyDate", "Study Date", (Outcome.KEPT, Option.FULL_DATES, False)),
         (
             "JITTER select:VR:DA 3\nREMOVE select:VR:DT\nKEEP StudyTime",

@@ -55,6 +55,8 @@ def problems(*files: str) -> list[str]:
         ("JITTER StudyDate var:entity_id", "whole number of days"),
         ("JITTER StudyDate func:dummy", "belongs to"),
         ("JITTER StudyDate 99999", "more than a century"),
+        ("JITTER StudyDate -0", "would stay"),
+        ("REPLACE StudyDate deid_func:jitter days=-365 years=1", "would stay"),
         ("JITTER StudyTime var:jitter", "write KEEP"),
         ("JITTER PatientName var:jitter", "PatientName is none (PN)"),
         ("JITTER contains:Study var:jitter", "select:VR:DA"),

@@ -28,6 +28,7 @@ from sendit.recipe.model import (
     Recipe,
     Selector,
     TagSelector,
+    Variable,
 )
 from sendit.recipe.profile import PRIVATE, Option, Row, safe_private, table
 
@@ -54,6 +55,7 @@ OPTION_CODES: dict[Option, tuple[str, str]] = {
 
 _PLAIN = re.compile(r"[A-Za-z0-9|]+")
 _PATH = re.compile(r"\^(?:[a-z0-9]+__)+([a-z0-9]+)\$")
+_MOVED_DATES = frozenset({"entity_timestamp", "item_timestamp"})
 _CLEANING = frozenset({"clean_text", "cap_age"})
 
 
@@ -131,6 +133,8 @@ def outcome_of(applied: tuple[HeaderRule, ...]) -> Outcome:
         return Outcome.KEPT
     first = applied[0]
     if first.action is Action.JITTER:
+        return Outcome.MOVED
+    if isinstance(first.value, Variable) and first.value.name in _MOVED_DATES:
         return Outcome.MOVED
     if isinstance(first.value, Function):
         if first.value.name in _CLEANING:

@@ -266,12 +266,18 @@ def _is_valid(vr: str, text: str) -> bool:
 
 def _jitter(recipe: Recipe) -> Iterator[Problem]:
     for rule in recipe.header:
+        if isinstance(rule.value, Function) and rule.value.name == "jitter":
+            given = dict(rule.value.arguments)
+            if int(given.get("days", 1)) + 365 * int(given.get("years", 0)) == 0:
+                yield _not_moved(rule)
         if rule.action is not Action.JITTER:
             continue
         match rule.value:
             case Literal(text) if re.fullmatch(r"[+-]?\d{1,6}", text):
                 if abs(int(text)) > MAXIMUM_DAYS:
                     yield Problem(rule.position, f"JITTER by {text} days is more than a century")
+                elif int(text) == 0:
+                    yield _not_moved(rule)
             case Variable("jitter"):
                 pass
             case _:
@@ -297,6 +303,10 @@ def _jitter(recipe: Recipe) -> Iterator[Problem]:
                 if time
                 else "write for example select:VR:DA",
             )
+
+
+def _not_moved(rule: HeaderRule) -> Problem:
+    return Problem(rule.position, "the date would stay what it was", "write KEEP if that is meant")
 
 
 # Rules that contradict one another ------------------------------------------------------
