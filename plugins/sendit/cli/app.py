@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -189,8 +190,10 @@ def _ledger(settings: Settings) -> Ledger:
 
     uri = os.environ.get("SENDIT_LEDGER_URL") or os.environ.get("AIRFLOW_CONN_SENDIT_LEDGER")
     if not uri and os.environ.get("AIRFLOW__WORKERS__SECRETS_BACKEND"):
-        # The site keeps its connections where only Airflow looks, which takes seconds.
-        from sendit.tasks.site import ledger
+        # The site keeps its connections where only Airflow looks, which takes seconds. Airflow
+        # logs to standard output, which is ours.
+        with redirect_stdout(sys.stderr):
+            from sendit.tasks.site import ledger
 
-        return ledger()
+            return ledger()
     return Ledger(uri or settings.ledger_default_url)
