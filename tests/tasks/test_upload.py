@@ -166,7 +166,7 @@ def here(  # noqa: PLR0917
     )
     for module in (google, upload, site):
         monkeypatch.setattr(module, "settings", lambda: settings)
-    for module in (google, site):
+    for module in (google, upload, site):
         monkeypatch.setattr(module, "ledger", lambda: embedded_ledger)
     monkeypatch.setattr(upload, "get_current_context", made.context)
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulators.storage)
@@ -424,3 +424,135 @@ def test_two_rows_are_never_left(here):
     assert here.delivered() == {}
     here.run_all(lane)
     assert here.agrees(batch_id)
+
+
+def verdict(here: Site, run_id: str | None = None):
+    from sendit.delivery.verify import verify_collection, verify_run
+
+    where = (here.storage, here.bigquery, here.settings.bucket, here.collection)
+    return verify_run(*where, run_id) if run_id else verify_collection(*where)
+
+
+def withdraw(here: Site, batch_id: str) -> None:
+    from sendit.delivery.withdraw import withdraw as take_away
+
+    take_away(here.ledger, here.storage, here.bigquery, batch_id, "the committee asked for it")
+
+
+def write_manifest(here: Site) -> None:
+    upload.manifest.function()
+
+
+@pytest.fixture
+def delivered(here):
+    """Two batches that are delivered, and the manifest written."""
+    ids = [here.batch(number) for number in range(2)]
+    here.run_all(lane_with(*ids))
+    write_manifest(here)
+    return ids
+
+
+def test_what_was_delivered_is_verified(here, delivered):
+    for found in (verdict(here), verdict(here, RUN)):
+        assert found.differences == []
+        assert (found.manifests, found.archives) == (1, 2)
+
+
+def test_the_manifest_is_the_same_whenever_it_is_written(here, delivered):
+    before = here.delivered()
+    write_manifest(here)
+    assert here.delivered() == before
+    (name,) = (n for n in before if "Manifest" in n)
+    text = here.storage.bucket(here.settings.bucket).blob(name).download_as_text()
+    manifest = json.loads(text)
+    assert manifest["totals"] == {
+        "received": 2, "delivered": 2, "filtered": 0, "quarantined": 0, "duplicate": 0,
+    }  # fmt: skip
+    assert {entry["batch"] for entry in manifest["batches"]} == set(delivered)
+    assert all(entry["archive"]["state"] == "delivered" for entry in manifest["batches"])
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        ("object gone", "no object"),
+        ("object other", "another object"),
+        ("row gone", "0 rows, not 1"),
+        ("row twice", "2 rows, not 1"),
+        ("row other", "its row describes another object"),
+        ("object too many", "an object that no manifest tells of"),
+        ("row too many", "1 rows that no manifest tells of"),
+    ],
+)
+def test_every_difference_is_found(here, delivered, harm, said):
+    name = here.ledger.delivery(delivered[0]).object
+    bucket = here.storage.bucket(here.settings.bucket)
+    table = f"`{here.collection}.dicom`"
+    extra = f"Collection/{here.collection}/Entity/x/x_nodate_y.tar.gz"
+    if harm == "object gone":
+        bucket.delete_blob(name)
+    elif harm == "object other":
+        bucket.blob(name).upload_from_string(b"other")
+    elif harm == "object too many":
+        bucket.blob(extra).upload_from_string(b"other")
+    else:
+        here.bigquery.query(
+            {
+                "row gone": f"DELETE FROM {table} WHERE name = '{name}'",
+                "row twice": f"INSERT INTO {table} SELECT * FROM {table} WHERE name = '{name}'",
+                "row other": f"UPDATE {table} SET size = 1 WHERE name = '{name}'",
+                "row too many": f"INSERT INTO {table} SELECT * REPLACE ('{extra}' AS name) "
+                f"FROM {table} WHERE name = '{name}'",
+            }[harm]
+        ).result()
+    where = extra if "too many" in harm else name
+    (found,) = verdict(here).differences
+    assert found.where == where
+    assert found.what.startswith(said)
+    assert verdict(here, RUN).agrees == ("too many" in harm)
+
+
+def test_a_withdrawn_batch_is_gone_and_remembered(here, delivered):
+    for _ in range(2):
+        withdraw(here, delivered[0])
+    name = here.ledger.delivery(delivered[0]).object
+    assert name not in here.delivered()
+    assert here.agrees(delivered[1])
+    assert verdict(here).differences == []
+    last = here.ledger.history(delivered[0])[-1]
+    assert (last.event, last.note) == ("withdrawn", "the committee asked for it")
+    assert here.ledger.delivery(delivered[0]).withdrawn_at is not None
+
+    # Queued again, it is delivered as the next revision.
+    here.ledger.requeue(delivered[0])
+    here.claim(delivered[0], RUN)
+    here.ledger.start(delivered[0])
+    here.archive(delivered[0], 0, b"under another recipe")
+    here.run_all(lane_with(delivered[0]))
+    write_manifest(here)
+    assert here.agrees(delivered[0])
+    assert here.ledger.delivery(delivered[0]).revision == 2
+    assert verdict(here).differences == []
+
+
+def test_what_cannot_be_withdrawn_says_why(here, delivered):
+    from sendit.errors import FailBatch
+
+    new = here.batch(7)
+    with pytest.raises(FailBatch, match="delivered nothing"):
+        withdraw(here, new)
+    here.ledger.put_same(new, delivered[0])
+    with pytest.raises(FailBatch, match=f"batch {delivered[0]} delivered: withdraw that one"):
+        withdraw(here, new)
+    here.ledger.supersede(delivered[0], delivered[1])
+    with pytest.raises(FailBatch, match=f"replaced by batch {delivered[1]}"):
+        withdraw(here, delivered[0])
+
+
+def test_a_run_without_a_manifest_says_so(here):
+    from sendit.errors import FailBatch
+
+    write_manifest(here)
+    with pytest.raises(FailBatch, match="no manifest"):
+        verdict(here, RUN)
+    assert verdict(here).agrees

@@ -162,6 +162,52 @@ def find(client: storage.Client, bucket: str, name: str) -> StoredObject | None:
         return _described(blob)
 
 
+def put(client: storage.Client, bucket: str, name: str, content: bytes, content_type: str) -> None:
+    """Write a small object, unless it holds this content already.
+
+    Raises
+    ------
+    RetryLater
+        Someone else wrote it at the same time.
+    """
+    there = find(client, bucket, name)
+    checksum = google_crc32c.Checksum(content).digest()
+    if there is not None and there.crc32c == base64.b64encode(checksum).decode():
+        return
+    with asking_bucket(bucket):
+        client.bucket(bucket).blob(name).upload_from_string(
+            content,
+            content_type=content_type,
+            if_generation_match=0 if there is None else there.generation,
+            checksum="crc32c",
+            timeout=TIMEOUT,
+            retry=RETRY,
+        )
+
+
+def get(client: storage.Client, bucket: str, name: str) -> bytes:
+    """Return a small object's content."""
+    with asking_bucket(bucket):
+        content: bytes = (
+            client.bucket(bucket).blob(name).download_as_bytes(timeout=TIMEOUT, retry=RETRY)
+        )
+        return content
+
+
+def find_all(client: storage.Client, bucket: str, prefix: str) -> dict[str, StoredObject]:
+    """Return all objects whose name begins so, by name."""
+    with asking_bucket(bucket):
+        blobs = client.list_blobs(bucket, prefix=prefix, timeout=TIMEOUT, retry=RETRY)
+        return {blob.name: _described(blob) for blob in blobs}
+
+
+def names(client: storage.Client, bucket: str, prefix: str) -> list[str]:
+    """Return the names of all objects that begin so, sorted."""
+    with asking_bucket(bucket):
+        blobs = client.list_blobs(bucket, prefix=prefix, timeout=TIMEOUT, retry=RETRY)
+        return sorted(blob.name for blob in blobs)
+
+
 def check_bucket(client: storage.Client, bucket: str) -> None:
     """Raise unless the bucket exists and its objects may be listed."""
     with asking_bucket(bucket):

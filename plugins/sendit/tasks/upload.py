@@ -24,7 +24,7 @@ from sendit.crashpoint import reach
 from sendit.errors import FailBatch, RetryLater, SenditError
 from sendit.tasks.google import GoogleOperator, bigquery_client, lane_work, storage_client
 from sendit.tasks.guard import guarded
-from sendit.tasks.site import fail_batch, settings
+from sendit.tasks.site import fail_batch, ledger, settings
 
 if TYPE_CHECKING:
     from sendit.delivery.lanes import Lane
@@ -184,6 +184,26 @@ def _recorded(work: LaneWork, context: Any) -> Iterator[None]:
                 text = str(error) if isinstance(error, SenditError) else reason
                 fail_batch(each.batch.id, "upload", text)
         raise
+
+
+@task(
+    trigger_rule="all_done",
+    doc_md="Write the run's manifest into the bucket: archives, checksums and counts, for "
+    "`sendit verify`.",
+    execution_timeout=timedelta(minutes=30),
+    **NETWORK,
+)
+def manifest() -> None:
+    """Write the record of this run's deliveries."""
+    run_id = get_current_context()["run_id"]
+    with guarded():
+        if not ledger().batches_of_run(run_id):
+            logger.info("no batch in this run: no manifest")
+            return
+        from sendit.delivery.manifest import write_manifest
+
+        name = write_manifest(ledger(), storage_client(), settings().bucket, run_id)
+        logger.info("manifest: %s", name)
 
 
 def _record(failures: Failures) -> None:

@@ -1,0 +1,121 @@
+"""The record of a run, in the bucket: what was received, what was delivered, and where it is.
+
+A data steward can hold it against bucket and table without asking sendit's ledger
+(`sendit.delivery.verify`). It names coded and opaque ids, checksums and counts only. The same
+ledger gives the same bytes, so writing it again changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import Any
+
+from google.cloud import storage
+
+from sendit import __version__
+from sendit.batch import Counts
+from sendit.crashpoint import reach
+from sendit.delivery import objects
+from sendit.ledger import Batch, Delivery, Ledger
+
+VERSION = 1
+CONTENT_TYPE = "application/json"
+
+
+def manifest_name(collection: str, run_id: str) -> str:
+    """Return the name of a run's manifest in the bucket."""
+    digest = hashlib.sha256(run_id.encode()).hexdigest()[:16]
+    return f"{manifest_folder(collection)}{digest}.json"
+
+
+def manifest_folder(collection: str) -> str:
+    """Return what the names of a collection's manifests begin with."""
+    return f"Collection/{collection}/Manifest/"
+
+
+def manifest_of(ledger: Ledger, run_id: str) -> dict[str, Any] | None:
+    """Return the manifest of a run, or None if the run took no batch.
+
+    ``batches`` tells of each batch its status, counts, reasons and archive; ``totals`` sums
+    the counts. An archive's ``state`` is "delivered", "superseded" (by the batch named) or
+    "withdrawn"; a batch that was recognised names, as ``same_as``, the one that has it.
+    """
+    batches = ledger.batches_of_run(run_id)
+    if not batches:
+        return None
+    totals = {name: sum(getattr(b.counts, name) for b in batches) for name in asdict(Counts())}
+    return {
+        "manifest": VERSION,
+        "run": run_id,
+        "collection": batches[0].collection,
+        "sendit": __version__,
+        "totals": totals,
+        "batches": [_entry(batch, ledger.delivery(batch.id)) for batch in batches],
+    }
+
+
+def _entry(batch: Batch, delivery: Delivery | None) -> dict[str, Any]:
+    return {
+        "batch": batch.id,
+        "status": batch.status.value,
+        **asdict(batch.counts),
+        "reasons": batch.reasons,
+        "same_as": batch.same_as,
+        "archive": None if delivery is None else _archive(delivery),
+    }
+
+
+def _archive(delivery: Delivery) -> dict[str, Any] | None:
+    if delivery.rows_at is None:
+        return None
+    state = "delivered"
+    if delivery.withdrawn_at is not None:
+        state = "withdrawn"
+    elif delivery.superseded_by is not None:
+        state = "superseded"
+    return {
+        "state": state,
+        "superseded_by": delivery.superseded_by,
+        "bucket": delivery.bucket,
+        "name": delivery.object,
+        "generation": delivery.generation,
+        "size": delivery.size,
+        "crc32c": delivery.crc32c,
+        "md5": delivery.md5,
+        "images": delivery.members,
+        "revision": delivery.revision,
+        "recipe": delivery.recipe_digest,
+        "engine": delivery.engine,
+    }
+
+
+def write_manifest(ledger: Ledger, client: storage.Client, bucket: str, run_id: str) -> str | None:
+    """Write a run's manifest into the bucket, and those of the runs that it changed.
+
+    Returns
+    -------
+    str or None
+        The manifest's name; None if the run took no batch.
+    """
+    manifest = manifest_of(ledger, run_id)
+    if manifest is None:
+        return None
+    for batch in ledger.batches_of_run(run_id):
+        delivery = ledger.delivery(batch.id)
+        if delivery is not None and delivery.replaces is not None:
+            other = ledger.batch(delivery.replaces).run_id
+            if other is not None and other != run_id:
+                _put(client, bucket, manifest_of(ledger, other))
+    return _put(client, bucket, manifest)
+
+
+def _put(client: storage.Client, bucket: str, manifest: dict[str, Any] | None) -> str | None:
+    if manifest is None:
+        return None
+    name = manifest_name(manifest["collection"], manifest["run"])
+    text = json.dumps(manifest, indent=1, sort_keys=True).encode() + b"\n"
+    objects.put(client, bucket, name, text, CONTENT_TYPE)
+    reach("manifest: written")
+    return name

@@ -1,0 +1,178 @@
+"""Verify: hold the manifests against bucket and table, and say every difference.
+
+The ledger is not asked: this is what someone who does not trust it can do. What is written
+here of an archive, its row and its object must be the same in all three places.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.cloud import bigquery, storage
+
+from sendit.delivery import objects, table
+from sendit.delivery.manifest import VERSION, manifest_folder, manifest_name
+from sendit.delivery.names import dataset_name
+from sendit.errors import FailBatch
+from sendit.ledger import Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Something that is not as a manifest says. ``where`` is an object's name or a batch's id."""
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What was looked at, and what was found."""
+
+    manifests: int = 0
+    archives: int = 0
+    differences: list[Difference] = field(default_factory=list)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether everything is as the manifests say."""
+        return not self.differences
+
+
+def verify_run(
+    storage_client: storage.Client,
+    bigquery_client: bigquery.Client,
+    bucket: str,
+    collection: str,
+    run_id: str,
+) -> Verdict:
+    """Verify what one run delivered.
+
+    Raises
+    ------
+    FailBatch
+        The run has no manifest in the bucket.
+    """
+    name = manifest_name(collection, run_id)
+    if objects.find(storage_client, bucket, name) is None:
+        raise FailBatch(f"no manifest of that run is in bucket {bucket} (looked for {name})")
+    verdict = Verdict()
+    expected = _expected([_read(storage_client, bucket, name)], verdict)
+    found = {
+        name: there
+        for name in expected
+        if (there := objects.find(storage_client, bucket, name)) is not None
+    }
+    rows = (
+        table.held_rows(bigquery_client, dataset_name(collection), bucket, expected)
+        if expected
+        else {}
+    )
+    _compare(expected, found, rows, verdict)
+    return verdict
+
+
+def verify_collection(
+    storage_client: storage.Client,
+    bigquery_client: bigquery.Client,
+    bucket: str,
+    collection: str,
+) -> Verdict:
+    """Verify everything of a collection, also what no manifest tells of.
+
+    While a run is delivering, its archives differ until it has written its manifest.
+    """
+    verdict = Verdict()
+    names = objects.names(storage_client, bucket, manifest_folder(collection))
+    expected = _expected([_read(storage_client, bucket, name) for name in names], verdict)
+    found = objects.find_all(storage_client, bucket, f"Collection/{collection}/Entity/")
+    rows = {}
+    if names or found:
+        rows = table.held_rows(bigquery_client, dataset_name(collection), bucket)
+    _compare(expected, found, rows, verdict)
+    return verdict
+
+
+def _read(client: storage.Client, bucket: str, name: str) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads(objects.get(client, bucket, name))
+        if manifest["manifest"] == VERSION:
+            return manifest
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise FailBatch(f"{name} in bucket {bucket} is not a manifest of this version of sendit")
+
+
+def _expected(manifests: list[dict[str, Any]], verdict: Verdict) -> dict[str, Delivery]:
+    """Return the archives that should be there, by name; check the sums on the way."""
+    expected: dict[str, Delivery] = {}
+    for manifest in manifests:
+        verdict.manifests += 1
+        for entry in manifest["batches"]:
+            kinds = ("delivered", "filtered", "quarantined", "duplicate")
+            if entry["received"] != sum(entry[kind] for kind in kinds):
+                verdict.differences.append(
+                    Difference(entry["batch"], "received is not the sum of its outcomes")
+                )
+            archive = entry["archive"]
+            if archive is None or archive["state"] != "delivered":
+                if archive is None and entry["status"] == "DONE" and not entry["same_as"]:
+                    verdict.differences.append(Difference(entry["batch"], "DONE without archive"))
+                continue
+            delivery = _delivery(entry["batch"], archive)
+            if archive["images"] != entry["delivered"]:
+                verdict.differences.append(
+                    Difference(delivery.object, "images in the archive are not those delivered")
+                )
+            if delivery.object in expected:
+                verdict.differences.append(
+                    Difference(delivery.object, "two batches say that they delivered it")
+                )
+            expected[delivery.object] = delivery
+    verdict.archives = len(expected)
+    return expected
+
+
+def _delivery(batch_id: str, archive: dict[str, Any]) -> Delivery:
+    return Delivery(
+        batch_id=batch_id,
+        bucket=archive["bucket"],
+        object=archive["name"],
+        size=archive["size"],
+        crc32c=archive["crc32c"],
+        md5=archive["md5"],
+        members=archive["images"],
+        recipe_digest=archive["recipe"],
+        engine=archive["engine"],
+        revision=archive["revision"],
+        generation=archive["generation"],
+    )
+
+
+def _compare(
+    expected: dict[str, Delivery],
+    found: dict[str, objects.StoredObject],
+    rows: dict[str, list[table.HeldRow]],
+    verdict: Verdict,
+) -> None:
+    for name in sorted(expected.keys() | found.keys() | rows.keys()):
+        delivery, there, held = expected.get(name), found.get(name), rows.get(name, [])
+        problems = []
+        if delivery is None:
+            problems += ["an object that no manifest tells of"] if there else []
+            problems += [f"{len(held)} rows that no manifest tells of"] if held else []
+        else:
+            if there is None:
+                problems.append("no object")
+            elif there.generation != delivery.generation or not there.holds(delivery):
+                problems.append("another object: size, checksum or generation differ")
+            if len(held) != 1:
+                problems.append(f"{len(held)} rows, not 1")
+            elif not held[0].describes(delivery):
+                problems.append("its row describes another object")
+        verdict.differences += [Difference(name, problem) for problem in problems]

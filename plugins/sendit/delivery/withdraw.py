@@ -1,0 +1,70 @@
+"""Withdraw: a delivered batch is recalled, and the ledger keeps that it happened."""
+
+from __future__ import annotations
+
+import logging
+
+from google.cloud import bigquery, storage
+
+from sendit.batch import Status
+from sendit.crashpoint import reach
+from sendit.delivery.manifest import write_manifest
+from sendit.delivery.names import dataset_name
+from sendit.delivery.upload import take_back
+from sendit.errors import FailBatch
+from sendit.ledger import Ledger
+
+logger = logging.getLogger(__name__)
+
+
+def withdraw(
+    ledger: Ledger,
+    storage_client: storage.Client,
+    bigquery_client: bigquery.Client,
+    batch_id: str,
+    reason: str,
+) -> None:
+    """Take a delivered batch's row and object away, and write down why.
+
+    The batch can be queued again afterwards (`Ledger.requeue`), for another recipe, say; its
+    archive is then the study's next revision. Doing it twice is doing it once; after a stop
+    in between, do it again.
+
+    Parameters
+    ----------
+    ledger
+        The ledger.
+    storage_client, bigquery_client
+        Where it was delivered.
+    batch_id
+        Opaque id.
+    reason
+        Why, for the ledger's history. It is kept, so it must say nothing of a patient.
+
+    Raises
+    ------
+    FailBatch
+        There is nothing to withdraw; the text says what there is.
+    """
+    batch, delivery = ledger.batch(batch_id), ledger.delivery(batch_id)
+    if batch.same_as is not None:
+        raise FailBatch(
+            f"batch {batch_id} was recognised as what batch {batch.same_as} delivered: "
+            "withdraw that one"
+        )
+    if delivery is None or delivery.generation is None:
+        raise FailBatch(f"batch {batch_id} is {batch.status}: it has delivered nothing")
+    if delivery.superseded_by is not None:
+        raise FailBatch(
+            f"batch {batch_id} was replaced by batch {delivery.superseded_by}: withdraw that one"
+        )
+    if batch.status not in (Status.DONE, Status.ERROR):
+        raise FailBatch(f"batch {batch_id} is {batch.status}: wait until its run is finished")
+    if delivery.withdrawn_at is None:
+        dataset = dataset_name(batch.collection)
+        take_back(delivery, dataset, storage_client, bigquery_client)
+        ledger.put_withdrawn(batch_id, reason)
+        reach("withdraw: written down")
+    if batch.run_id is not None:
+        write_manifest(ledger, storage_client, delivery.bucket, batch.run_id)
+    logger.info("batch %s: withdrawn", batch_id)

@@ -1,0 +1,62 @@
+"""Crash points: each is registered, is in the code once, and kills once when armed."""
+
+from __future__ import annotations
+
+import ast
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sendit.crashpoint import POINTS, VARIABLE, arm, reach
+
+PACKAGE = Path(__file__).parents[1] / "plugins" / "sendit"
+#: Reached through a name made from the task's.
+STEPS = ("stage: ran", "load: ran", "merge: ran")
+
+
+def points_in_the_code() -> list[str]:
+    found = []
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if (
+                isinstance(node, ast.Call)
+                and getattr(node.func, "id", "") == "reach"
+                and isinstance(node.args[0], ast.Constant)
+            ):
+                found.append(node.args[0].value)
+    return found
+
+
+def test_every_point_is_in_the_code_once():
+    assert sorted([*points_in_the_code(), *STEPS]) == sorted(POINTS)
+
+
+def test_nothing_happens_unless_the_harness_says_so(monkeypatch, tmp_path):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    reach(POINTS[0])
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    reach(POINTS[0])
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_an_armed_point_kills_once(point, tmp_path):
+    arm(tmp_path, point)
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from sendit.crashpoint import reach; reach(sys.argv[1]); print('past')",
+        point,
+    ]
+    environment = {VARIABLE: str(tmp_path), "PYTHONPATH": str(PACKAGE.parent)}
+    first = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (first.returncode, first.stdout) == (-signal.SIGKILL, "")
+    second = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (second.returncode, second.stdout) == (0, "past\n")
+
+
+def test_a_point_that_does_not_exist_cannot_be_armed(tmp_path):
+    with pytest.raises(ValueError, match="no such"):
+        arm(tmp_path, "nowhere")
