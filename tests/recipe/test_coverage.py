@@ -111,6 +111,12 @@ def test_the_bundled_recipes_are_what_the_generator_writes() -> None:
     )
 
 
+def test_add_does_not_cover_what_is_inside_sequences() -> None:
+    assert row(of("ADD PatientID var:entity_id"), "Patient ID") == (Outcome.KEPT, None, True)
+    both = "REPLACE PatientID var:entity_id\nADD PatientID var:entity_id"
+    assert row(of(both), "Patient ID") == (Outcome.GONE, None, False)
+
+
 def test_a_row_that_nothing_names_is_exposed() -> None:
     coverage = of("REMOVE PatientID")
     assert row(coverage, "Patient ID") == (Outcome.GONE, None, False)
@@ -156,7 +162,7 @@ def test_private_attributes(lines: str, outcome: Outcome, exposed: bool) -> None
             (Outcome.MOVED, Option.MODIFIED_DATES, False),
         ),
         (
-            "ADD StudyDate var:item_timestamp",
+            "REPLACE StudyDate var:item_timestamp",
             "Study Date",
             (Outcome.MOVED, Option.MODIFIED_DATES, False),
         ),

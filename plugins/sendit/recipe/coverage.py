@@ -283,8 +283,8 @@ def _worst(
     for tag in _tags(row):
         if tag >> 16 == 0x0002:  # file meta information is written anew
             return Outcome.GONE, None
-        applied = effects.of(tag)
-        found.append((outcome_of(applied), applied[-1] if applied else None))
+        for applied in (effects.of(tag), effects.of(tag, nested=True)):
+            found.append((outcome_of(applied), applied[-1] if applied else None))
     return max(found, key=lambda pair: order.index(pair[0]))
 
 

@@ -24,8 +24,9 @@ class Effects:
             else:
                 self._others.append(index)
 
-    def of(self, tag: int) -> tuple[HeaderRule, ...]:
-        """Return the rules that decide a standard attribute at the top level of an object.
+    def of(self, tag: int, *, nested: bool = False) -> tuple[HeaderRule, ...]:
+        """Return the rules that decide a standard attribute at the top level of an object, or
+        (``nested``) inside a sequence, where ADD does nothing.
 
         Empty if no rule names it (it stays). One rule, or several when each acts on what the
         one before left, which only JITTER does. Rules on values (``values:``) depend on the
@@ -40,7 +41,7 @@ class Effects:
         spared = any(rule.action in (Action.REPLACE, Action.JITTER) for rule in rules)
         applied: list[HeaderRule] = []
         for rule in rules:
-            if rule.action is Action.REMOVE and spared:
+            if (rule.action is Action.REMOVE and spared) or (nested and rule.action is Action.ADD):
                 continue
             if rule.action is not Action.JITTER:
                 applied = [rule]
