@@ -217,6 +217,9 @@ def test_dates_modified(lines: str, dates: str) -> None:
         ("KEEP contains:sequence__patient(id|name)$", "Patient ID", "Accession Number"),
         ("KEEP fields:f\n%fields f\nFIELD startswith:Request.*__StudyID", "Study ID", "Patient ID"),
         ("KEEP contains:PatientSex", None, "Patient ID"),
+        # ALL stops at a sequence that is kept; a rule that names an attribute does not
+        ("KEEP ReferencedStudySequence", "Patient ID", None),
+        ("KEEP ReferencedStudySequence\nREMOVE startswith:Patient", "Study ID", "Patient ID"),
     ],
 )
 def test_what_is_kept_inside_a_sequence_counts(

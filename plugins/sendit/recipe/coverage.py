@@ -270,6 +270,8 @@ def _worst(
     effects: Effects,
     row: Row,
     inside: tuple[tuple[HeaderRule, PatternSelector], ...],
+    *,
+    in_kept: bool,
 ) -> tuple[Outcome, HeaderRule | None]:
     order = list(Outcome)
     found = []
@@ -283,7 +285,8 @@ def _worst(
     for tag in _tags(row):
         if tag >> 16 == 0x0002:  # file meta information is written anew
             return Outcome.GONE, None
-        for applied in (effects.of(tag), effects.of(tag, nested=True)):
+        within = effects.of(tag, nested=True, in_kept=in_kept)
+        for applied in (effects.of(tag), within):
             found.append((outcome_of(applied), applied[-1] if applied else None))
     return max(found, key=lambda pair: order.index(pair[0]))
 
@@ -314,7 +317,8 @@ def cover(recipe: Recipe) -> Coverage:
 
 def _rows(recipe: Recipe) -> list[Covered]:
     inside, effects = _keeps_inside(recipe), Effects(recipe)
-    seen = [(row, *_worst(recipe, effects, row, inside)) for row in table()]
+    in_kept = effects.keeps_a_sequence()
+    seen = [(row, *_worst(recipe, effects, row, inside, in_kept=in_kept)) for row in table()]
     allowed = [_allowed_by(row, outcome) for row, outcome, _ in seen]
     # A row that two options would allow is credited to one that is needed anyway.
     needed = {options[0] for options in allowed if len(options) == 1}

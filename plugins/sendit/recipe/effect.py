@@ -7,8 +7,15 @@ recipe names. ADD gives the attribute back after REMOVE.
 
 from __future__ import annotations
 
-from sendit.recipe.attributes import reaches
-from sendit.recipe.model import Action, HeaderRule, Recipe, TagSelector
+from sendit.recipe.attributes import reaches, standard_tags, vrs_of
+from sendit.recipe.model import (
+    Action,
+    HeaderRule,
+    Match,
+    PatternSelector,
+    Recipe,
+    TagSelector,
+)
 
 
 class Effects:
@@ -24,27 +31,57 @@ class Effects:
             else:
                 self._others.append(index)
 
-    def of(self, tag: int, *, nested: bool = False) -> tuple[HeaderRule, ...]:
-        """Return the rules that decide a standard attribute at the top level of an object, or
-        (``nested``) inside a sequence, where ADD does nothing.
+    def of(
+        self, tag: int, *, nested: bool = False, in_kept: bool = False
+    ) -> tuple[HeaderRule, ...]:
+        """Return the rules that decide a standard attribute at the top level of an object.
 
         Empty if no rule names it (it stays). One rule, or several when each acts on what the
         one before left, which only JITTER does. Rules on values (``values:``) depend on the
         object and are left out.
+
+        Parameters
+        ----------
+        tag
+            The attribute.
+        nested
+            Inside a sequence instead, where ADD does nothing.
+        in_kept
+            Inside a sequence that is kept, where ALL and ``except:`` name nothing.
         """
         header, fields = self._recipe.header, self._recipe.fields
         found = [i for i in self._others if reaches(header[i].selector, tag, fields)]
         rules = [header[i] for i in sorted([*found, *self._alone.get(tag, ())])]
+        if nested:
+            rules = [rule for rule in rules if rule.action is not Action.ADD]
+        if in_kept:
+            rules = [rule for rule in rules if not _is_everything(rule)]
         for rule in rules:
             if rule.action is Action.KEEP:
                 return (rule,)
         spared = any(rule.action in (Action.REPLACE, Action.JITTER) for rule in rules)
         applied: list[HeaderRule] = []
         for rule in rules:
-            if (rule.action is Action.REMOVE and spared) or (nested and rule.action is Action.ADD):
+            if rule.action is Action.REMOVE and spared:
                 continue
             if rule.action is not Action.JITTER:
                 applied = [rule]
             elif not applied or applied[-1].action not in (Action.REMOVE, Action.BLANK):
                 applied.append(rule)
         return tuple(applied)
+
+    def keeps_a_sequence(self) -> bool:
+        """Whether a KEEP reaches any sequence of the standard."""
+        return any(rule.action is Action.KEEP for rule in self._recipe.header) and any(
+            rule.action is Action.KEEP
+            for tag in standard_tags()
+            if vrs_of(tag) == ("SQ",)
+            for rule in self.of(tag)
+        )
+
+
+def _is_everything(rule: HeaderRule) -> bool:
+    return isinstance(rule.selector, PatternSelector) and rule.selector.match in (
+        Match.ALL,
+        Match.EXCEPT,
+    )
