@@ -1,0 +1,197 @@
+"""What each function of the recipe language makes of a value."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+from sendit.deidentify import functions
+from sendit.deidentify.plan import compile_plan
+from sendit.dicom.iod import Need, need_of
+from sendit.recipe.functions import FUNCTIONS
+from sendit.recipe.parse import read_recipe
+from tests.builder import make_dataset
+from tests.deidentify.engine import opened, plan_of
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+
+
+def test_every_declared_function_is_there_and_no_other() -> None:
+    assert set(functions._FUNCTIONS) == set(FUNCTIONS)
+
+
+def test_iod_types() -> None:
+    assert need_of(CT, (), 0x0020000D) is Need.VALUE  # StudyInstanceUID
+    assert need_of(CT, (), 0x00100010) is Need.EMPTY  # PatientName
+    assert need_of(CT, (), 0x00080080) is Need.NONE  # InstitutionName
+    assert need_of(CT, (0x00081140,), 0x00081155) is Need.VALUE  # in a reference
+    assert need_of(CT, (0x00081140,), 0x00100010) is Need.NONE  # not in the IOD there
+    assert need_of("1.2.3", (), 0x00080080) is Need.VALUE  # who knows what it needs
+    assert need_of(CT, (), 0x00180050) is Need.VALUE  # outside Table E.1-1
+    deep = (0x0040A730, 0x0040A730, 0x0040A730)
+    report = "1.2.840.10008.5.1.4.1.1.88.33"
+    assert need_of(report, deep, 0x0040A123) is need_of(report, deep[:1], 0x0040A123)
+
+
+def test_profile_letters_follow_the_iod() -> None:
+    rules = "\n".join(
+        f"REPLACE {keyword} func:{name}"
+        for keyword, name in (
+            ("PatientName", "profile_z"),
+            ("InstitutionName", "profile_xz"),
+            ("StudyID", "profile_xz"),
+            ("ContentDate", "profile_xd"),
+            ("AcquisitionDate", "profile_xd"),
+            ("StudyDate", "profile_xzd"),
+            ("SeriesDate", "profile_xzd"),
+            ("FrameOfReferenceUID", "profile_z"),
+        )
+    )
+    before = make_dataset(StudyID="77", ContentDate="20200101", AcquisitionDate="20200101")
+    ds = opened(before, plan_of(rules))
+    assert ds["PatientName"].is_empty  # type 2
+    assert "InstitutionName" not in ds  # type 3
+    assert ds["StudyID"].is_empty  # type 2
+    assert "AcquisitionDate" not in ds  # type 3
+    assert ds["StudyDate"].is_empty  # type 2
+    assert "SeriesDate" not in ds  # type 3
+    assert ds.FrameOfReferenceUID.startswith("2.25.")  # type 1
+    assert ds.FrameOfReferenceUID != before.FrameOfReferenceUID
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("PatientName", "DEIDENTIFIED"),
+        ("PatientBirthDate", "19000101"),
+        ("PatientBirthTime", "000000"),
+        ("AcquisitionDateTime", "19000101000000"),
+        ("PatientSex", "OTHER"),
+        ("StationName", "DEIDENTIFIED"),
+        ("PatientWeight", 0),
+        ("Rows", 0),
+        ("PatientAge", "000Y"),
+    ],
+)
+def test_dummies_fit_their_vr(keyword: str, value: object) -> None:
+    before = make_dataset(
+        PatientBirthDate="19501213",
+        PatientBirthTime="1213",
+        AcquisitionDateTime="20200101101010",
+        PatientSex="F",
+        PatientWeight="77",
+        PatientAge="069Y",
+    )
+    assert opened(before, plan_of(f"REPLACE {keyword} func:dummy"))[keyword].value == value
+
+
+def test_inside_a_dummy_sequence_rules_come_first() -> None:
+    code, item = Dataset(), Dataset()
+    code.CodeMeaning = "Jane's own code"
+    item.PatientName = "DOE^JANE"
+    item.InstitutionName = "General"
+    item.PersonIdentificationCodeSequence = Sequence([code])
+    ds = opened(
+        make_dataset(ReferencedStudySequence=Sequence([item, Dataset()])),
+        plan_of("REPLACE ReferencedStudySequence func:dummy\nREMOVE InstitutionName"),
+    )
+    assert len(ds.ReferencedStudySequence) == 2
+    new = ds.ReferencedStudySequence[0]
+    assert new.PatientName == "DEIDENTIFIED"
+    assert "InstitutionName" not in new
+    assert new.PersonIdentificationCodeSequence[0].CodeMeaning == "DEIDENTIFIED"
+
+
+def test_a_report_stays_a_report_when_its_content_becomes_dummies() -> None:
+    before = make_dataset(kind="SR")
+    ds = opened(before, plan_of("REPLACE ContentSequence func:dummy"))
+
+    def structure(item: Dataset) -> list[object]:
+        return [
+            (child.get("RelationshipType"), child.get("ValueType"), structure(child))
+            for child in item.get("ContentSequence", [])
+        ]
+
+    assert structure(ds) == structure(before)
+    assert structure(ds)
+    assert "PersonName" not in str(ds) or "DOE" not in str(ds)
+
+
+@pytest.mark.parametrize(
+    ("age", "capped"),
+    [
+        ("089Y", "089Y"),
+        ("090Y", "090Y"),
+        ("091Y", "090Y"),
+        ("113Y", "090Y"),
+        ("999M", "999M"),
+        ("012W", "012W"),
+        ("45Y", "045Y"),
+        ("45y", "045Y"),
+        ("ninety", ""),
+        ("0107", ""),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_ages_over_89_are_one(age: str, capped: str) -> None:
+    ds = opened(make_dataset(PatientAge=age), plan_of("REPLACE PatientAge func:cap_age"))
+    assert (ds.PatientAge or "") == capped
+
+
+def test_cleaned_text_keeps_words_of_radiology_and_each_value() -> None:
+    item = Dataset()
+    item.CodeMeaning = "Jane's chest"
+    item.CodeValue = "T-D3000"
+    ds = opened(
+        make_dataset(
+            StudyDescription="CT CHEST for Jane Doe",
+            SeriesDescription="Doe^Jane",
+            ProcedureCodeSequence=Sequence([item]),
+        ),
+        plan_of("""
+            REPLACE StudyDescription func:clean_text
+            REPLACE SeriesDescription func:clean_text
+            REPLACE ProcedureCodeSequence func:clean_text
+        """),
+    )
+    assert ds.StudyDescription == "CT CHEST for"
+    assert not ds.SeriesDescription
+    assert ds.ProcedureCodeSequence[0].CodeMeaning == "chest"
+
+
+def test_deids_own_functions_are_keyed_and_stable() -> None:
+    rules = """
+        REPLACE SOPInstanceUID deid_func:pydicom_uuid prefix=1.2.826.0.1.
+        REPLACE SeriesInstanceUID deid_func:dicom_uuid org_root=1.2.3
+        REPLACE PatientID deid_func:suffix_uuid
+        REPLACE PatientComments deid_func:basic_uuid
+        REPLACE StudyDate deid_func:jitter days=3 years=1
+        KEEP SOPClassUID
+        KEEP StudyInstanceUID
+    """
+    before = make_dataset(StudyDate="20200101", PatientComments="7")
+    ds = opened(before, plan_of(rules, uids=False))
+    assert ds.SOPInstanceUID.startswith("1.2.826.0.1.")
+    assert len(ds.SOPInstanceUID) <= 64
+    assert ds.SeriesInstanceUID.startswith("1.2.3.")
+    assert re.fullmatch(r"patientid-[0-9a-f-]{36}", ds.PatientID)
+    assert re.fullmatch(r"[0-9a-f-]{36}", ds.PatientComments)
+    assert ds.StudyDate == "20210103"
+    again = opened(before, plan_of(rules, uids=False))
+    assert [e.value for e in again] == [e.value for e in ds]
+
+
+def test_what_was_done_is_said_in_the_object() -> None:
+    ds = opened(make_dataset(), compile_plan(read_recipe("default")))
+    assert ds.PatientIdentityRemoved == "YES"
+    assert ds.DeidentificationMethod.startswith("sendit ")
+    assert ds.LongitudinalTemporalInformationModified == "MODIFIED"
+    codes = [item.CodeValue for item in ds.DeidentificationMethodCodeSequence]
+    assert codes[0] == "113100"
+    assert "113107" in codes
+    assert {item.CodingSchemeDesignator for item in ds.DeidentificationMethodCodeSequence} == {
+        "DCM"
+    }

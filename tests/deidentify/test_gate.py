@@ -1,0 +1,409 @@
+import base64
+import io
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pydicom
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+)
+
+from sendit.archive import BULK, Archive, ArchiveInfo
+from sendit.deidentify import reread
+from sendit.deidentify.gate import RealValues, gate
+from sendit.deidentify.plan import Plan, compile_plan
+from sendit.deidentify.study import Source, StudyIdentifiers, deidentify_study
+from sendit.dicom.scan import read_header
+from sendit.errors import FailBatch
+from sendit.keys import Keys
+from sendit.recipe.parse import read_recipe, read_text
+from tests.builder import make_dataset, to_bytes
+
+KEYS = Keys(b"a key for the tests of the gate!")
+IDENTIFIERS = StudyIdentifiers("IR1-0001", "IR1A0001", -17, "19480720", "20160304")
+SYNTAXES = [
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    DeflatedExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+]
+# What the made patient is called, and when she was scanned.
+SECRETS = (
+    *("musterfrau", "nne0001", "mrn77", "acc88", "1.2.826", "19480807"),
+    *("20160321", "21.03.2016", "harbour"),
+)
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return compile_plan(read_recipe("default"))
+
+
+def received(count: int = 2, **options: object) -> list[bytes]:
+    return [to_bytes(make_dataset(1, 1, 1, number, **options)) for number in range(1, count + 1)]
+
+
+def real_values(originals: list[bytes], plan: Plan) -> RealValues:
+    real = RealValues(plan)
+    for original in originals:
+        real.see(read_header(original))
+    return real
+
+
+def delivered(originals: list[bytes], plan: Plan, folder: Path) -> dict[str, bytes]:
+    """De-identify as the pipeline does; return the members."""
+    sources = []
+    for number, original in enumerate(originals, 1):
+        path = folder / f"{number}"
+        path.write_bytes(original)
+        sources.append(Source(number, path, len(original), path.stat().st_mtime_ns))
+    result = deidentify_study(
+        sources, plan=plan, identifiers=IDENTIFIERS, keys=KEYS, archive=folder / "clean.tar.gz"
+    )
+    assert result.archive is not None, result.outcomes
+    return members_of(result.archive.path)
+
+
+def members_of(path: Path) -> dict[str, bytes]:
+    import tarfile
+
+    with tarfile.open(path) as tar:
+        return {info.name: tar.extractfile(info).read() for info in tar}
+
+
+def pack(members: dict[str, bytes], path: Path) -> ArchiveInfo:
+    with Archive(path) as writer:
+        for name, data in members.items():
+            writer.add(name, data)
+        return writer.close()
+
+
+def changed(data: bytes, change: Callable[[FileDataset], None]) -> bytes:
+    dataset = pydicom.dcmread(io.BytesIO(data))
+    change(dataset)
+    out = io.BytesIO()
+    dataset.save_as(out, enforce_file_format=False)
+    return out.getvalue()
+
+
+def caught(info: ArchiveInfo, real: RealValues, plan: Plan) -> str:
+    """Return the gate's words; the archive must be gone, and no secret in them."""
+    with pytest.raises(FailBatch) as failed:
+        gate(info, real, plan, IDENTIFIERS)
+    text = str(failed.value)
+    assert not info.path.exists()
+    assert not any(secret in text.lower() for secret in SECRETS)
+    return text
+
+
+def set_to(keyword: str, value: object) -> Callable[[FileDataset], None]:
+    return lambda dataset: setattr(dataset, keyword, value)
+
+
+def add(tag: int, vr: str, value: object) -> Callable[[FileDataset], None]:
+    return lambda dataset: dataset.add_new(tag, vr, value)
+
+
+def nested(dataset: FileDataset) -> None:
+    item = Dataset()
+    item.ReferencedSOPClassUID = dataset.SOPClassUID
+    item.ReferencedSOPInstanceUID = make_dataset().SOPInstanceUID
+    outer = Dataset()
+    outer.SourceImageSequence = [item]
+    dataset.SourceImageSequence = [outer]
+
+
+LEAKS = {
+    "family name in a description": (
+        set_to("StudyDescription", "CT thorax MUSTERFRAU0001"),
+        "(0008,1030)",
+    ),
+    "name backwards in what the recipe keeps": (
+        set_to("Manufacturer", "Änne0001 Musterfrau0001"),
+        "(0008,0070)",
+    ),
+    "a physician in what the recipe keeps": (
+        set_to("Manufacturer", "HAUSARZT, Heinz"),
+        "(0008,0070)",
+    ),
+    "the patient's name": (set_to("PatientName", "Musterfrau0001^Änne0001"), "(0010,0010)"),
+    "patient's number in text": (
+        set_to("ProtocolName", "thorax (MRN77000001)"),
+        "(0018,1030)",
+    ),
+    "accession number": (set_to("AccessionNumber", "ACC880001001"), "(0008,0050)"),
+    "SOP instance UID": (
+        lambda dataset: setattr(dataset, "SOPInstanceUID", make_dataset().SOPInstanceUID),
+        "(0008,0018)",
+    ),
+    "UID in a nested sequence": (nested, "(0008,1155)"),
+    "study date": (set_to("StudyDate", "20160321"), "(0008,0020)"),
+    "birth date": (set_to("PatientBirthDate", "19480807"), "(0010,0030)"),
+    "date with its time": (set_to("AcquisitionDateTime", "20160321101101"), "(0008,002A)"),
+    "a German date": (set_to("ImageComments", "seen on 21.03.2016."), "(0020,4000)"),
+    "an American date": (set_to("ImageComments", "seen 3/21/2016"), "(0020,4000)"),
+    "a date in words": (set_to("ImageComments", "born August 7, 1948"), "(0010,0030)"),
+    "the address": (set_to("PatientAddress", "1 Harbour Road"), "(0010,1040)"),
+    "a private element": (add(0x00191010, "LO", "anything"), "(0019,1010)"),
+    "something removed": (set_to("MedicalAlerts", "none"), "(0010,2000)"),
+    "something removed, nested": (
+        lambda dataset: setattr(
+            dataset, "SourceImageSequence", [_with(Dataset(), "MedicalAlerts", "none")]
+        ),
+        "(0010,2000)",
+    ),
+    "behind the pixels": (add(0xFFFCFFFC, "OB", b"padding!"), "(FFFC,FFFC)"),
+    "source of the file": (
+        lambda dataset: setattr(dataset.file_meta, "SourceApplicationEntityTitle", "CTNORTH1"),
+        "(0002,0016)",
+    ),
+    "the preamble": (
+        lambda dataset: setattr(dataset, "preamble", b"II*\0" + bytes(124)),
+        "the preamble",
+    ),
+}
+LEAKS["a date in words"] = (LEAKS["a date in words"][0], "(0020,4000)")
+
+
+def _with(item: Dataset, keyword: str, value: object) -> Dataset:
+    setattr(item, keyword, value)
+    return item
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+@pytest.mark.parametrize("kind", ["CT", "MR", "ENHANCED"])
+def test_what_the_engine_made_passes(kind, syntax, plan, tmp_path):
+    originals = received(3, kind=kind, transfer_syntax=syntax)
+    members = delivered(originals, plan, tmp_path)
+    info = pack(members, tmp_path / "a.tar.gz")
+    report = gate(info, real_values(originals, plan), plan, IDENTIFIERS, thorough=True)
+    assert report.members == 3
+    assert report.passed == 0
+    assert report.values > 20
+    assert info.path.exists()
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+@pytest.mark.parametrize("leak", LEAKS)
+def test_a_leak_deletes_the_archive(leak, syntax, plan, tmp_path):
+    originals = received(transfer_syntax=syntax)
+    members = delivered(originals, plan, tmp_path)
+    change, place = LEAKS[leak]
+    last = list(members)[-1]
+    members[last] = changed(members[last], change)
+    info = pack(members, tmp_path / "a.tar.gz")
+    text = caught(info, real_values(originals, plan), plan)
+    assert place in text
+    assert "member 2" in text
+
+
+def test_a_name_in_a_member_s_name(plan, tmp_path):
+    originals = received()
+    members = delivered(originals, plan, tmp_path)
+    members["Musterfrau0001.dcm"] = members.popitem()[1]
+    text = caught(pack(members, tmp_path / "a.tar.gz"), real_values(originals, plan), plan)
+    assert "the member's name" in text
+
+
+def test_a_name_inside_a_jpeg(plan, tmp_path):
+    originals = received(transfer_syntax=JPEGBaseline8Bit)
+    members = delivered(originals, plan, tmp_path)
+    name = next(iter(members))
+    frame = b"\xff\xd8\xff\xfe\x00\x20Pat: musterfrau0001\0" + bytes(200_000) + b"\xff\xd9"
+    members[name] = changed(members[name], set_to("PixelData", encapsulate([frame])))
+    text = caught(pack(members, tmp_path / "a.tar.gz"), real_values(originals, plan), plan)
+    assert "the pixel data" in text
+
+
+def test_a_uid_between_two_pieces_of_pixels(plan, tmp_path):
+    originals = received(transfer_syntax=JPEGBaseline8Bit)
+    members = delivered(originals, plan, tmp_path)
+    uid = str(make_dataset().StudyInstanceUID).encode()
+    name = next(iter(members))
+    for offset in (reread.PIECE - 10, 2 * reread.PIECE - 30):
+        frame = (b"\xff" * offset + uid).ljust(3 * reread.PIECE, b"\xff")
+        members[name] = changed(members[name], set_to("PixelData", encapsulate([frame])))
+        info = pack(members, tmp_path / "a.tar.gz")
+        assert "a real UID" in caught(info, real_values(originals, plan), plan)
+
+
+@pytest.mark.parametrize(
+    ("character_set", "name", "shown"),
+    [
+        ("ISO_IR 192", "Ωmega^Παῦλος", "Παῦλος Ωmega"),
+        ("ISO_IR 144", "Люкceмбypг^Иван", "ИВАН ЛЮКCEМБYPГ"),
+        (
+            ["", "ISO 2022 IR 87"],
+            "Yamada^Tarou=山田^太郎=やまだ^たろう",
+            "山田^太郎",
+        ),
+        ("GB18030", "Wang^XiaoDong=王^小东", "王 小东"),
+        ("ISO_IR 100", "Buc^Jérôme", "BUC JÉRÔME"),
+        ("ISO_IR 100", "Li^Marie", "Marie LI"),
+    ],
+)
+def test_names_in_every_character_set(character_set, name, shown, plan, tmp_path):
+    originals = received(SpecificCharacterSet=character_set, PatientName=name)
+    members = delivered(originals, plan, tmp_path)
+    last = list(members)[-1]
+    members[last] = changed(members[last], set_to("Manufacturer", shown))
+    info = pack(members, tmp_path / "a.tar.gz")
+    assert "a real name in (0008,0070)" in caught(info, real_values(originals, plan), plan)
+
+
+HARMLESS = {
+    "named like anatomy": {"PatientName": "Chest^Head"},
+    "named like the scanner": {"PatientName": "Testworks^Anna"},
+    "a number of one digit": {"PatientID": "1", "StudyID": "2", "AccessionNumber": "3"},
+    "scanned again five days later": {"SeriesDate": "20160304", "ContentDate": "20160304"},
+    "de-identified before": {
+        "PatientName": "ANONYMOUS",
+        "PatientID": "ANON",
+        "PatientBirthDate": "19000101",
+    },
+    "nothing known": {"PatientName": "", "PatientID": "", "PatientBirthDate": ""},
+    "a date that is none": {"PatientBirthDate": "19481399", "StudyDate": "2016"},
+    "no name but a title": {"PatientName": "^^^Dr."},
+}
+
+
+@pytest.mark.parametrize("case", HARMLESS)
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
+def test_what_is_no_leak_passes(case, plan, tmp_path):
+    originals = received(**HARMLESS[case])
+    members = delivered(originals, plan, tmp_path)
+    info = pack(members, tmp_path / "a.tar.gz")
+    gate(info, real_values(originals, plan), plan, IDENTIFIERS, thorough=True)
+
+
+def test_what_a_recipe_keeps_is_no_secret(tmp_path):
+    rules = "FORMAT dicom\n%header\nKEEP PatientID\nKEEP StudyDate\nREMOVE PatientName\n"
+    plan = compile_plan(read_text(("own.deid", rules)))
+    originals = received()
+    members = delivered(originals, plan, tmp_path)
+    gate(pack(members, tmp_path / "a.tar.gz"), real_values(originals, plan), plan, IDENTIFIERS)
+
+
+def test_what_a_recipe_forgets_is_caught(tmp_path):
+    """It takes the UID away in one place and leaves it in another."""
+    rules = "FORMAT dicom\n%header\nREPLACE SOPInstanceUID func:remap_uid\n"
+    plan = compile_plan(read_text(("own.deid", rules)))
+    originals = received()
+    originals = [
+        changed(data, set_to("InstanceCreatorUID", make_dataset().SOPInstanceUID))
+        for data in originals
+    ]
+    with pytest.raises(FailBatch, match=r"a real UID in \(0008,0014\)"):
+        delivered(originals, plan, tmp_path)
+    assert not list(tmp_path.glob("*.tar.gz*"))
+
+
+def test_native_pixels_are_passed_over_but_for_a_sample(plan, tmp_path):
+    originals = received(2 * reread.SAMPLED + 1, rows=256, columns=256)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    sources = []
+    for number, original in enumerate(originals, 1):
+        path = folder / f"{number}"
+        path.write_bytes(original)
+        sources.append(Source(number, path, len(original), path.stat().st_mtime_ns))
+    result = deidentify_study(
+        sources, plan=plan, identifiers=IDENTIFIERS, keys=KEYS, archive=tmp_path / "a.tar.gz"
+    )
+    report = gate(result.archive, real_values(originals, plan), plan, IDENTIFIERS)
+    pixels = 256 * 256 * 2
+    assert pixels > BULK
+    assert report.passed == (len(originals) - 3) * pixels
+    thorough = gate(result.archive, real_values(originals, plan), plan, IDENTIFIERS, thorough=True)
+    assert thorough.passed == 0
+    assert thorough.inflated == report.inflated + report.passed
+
+
+def test_a_leak_behind_pixels_that_are_passed_over(plan, tmp_path):
+    """The tail of a member is read though its pixels are not."""
+    originals = received(2, rows=256, columns=256)
+    members = delivered(originals, plan, tmp_path)
+    secret = b"\xfc\xff\xfc\xffOB\0\0\x08\0\0\0mrn77000"
+    path = tmp_path / "a.tar.gz"
+    with Archive(path) as writer:
+        for name, data in members.items():
+            start = len(data) - 256 * 256 * 2
+            writer.add(name, data[:start], memoryview(data)[start:], secret)
+        info = writer.close()
+    assert "(FFFC,FFFC)" in caught(info, real_values(originals, plan), plan)
+
+
+def test_an_archive_that_is_not_the_one_written(plan, tmp_path):
+    originals = received()
+    members = delivered(originals, plan, tmp_path)
+    info = pack(members, tmp_path / "a.tar.gz")
+    wrong = replace(info, crc32c=base64.b64encode(bytes(4)).decode())
+    assert "not the one" in caught(wrong, real_values(originals, plan), plan)
+    info = pack(members, tmp_path / "a.tar.gz")
+    assert "not the one" in caught(replace(info, members=3), real_values(originals, plan), plan)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_a_damaged_archive_never_passes(data, plan, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("damaged")
+    originals = received(2, rows=192, columns=192)
+    whole = _written(originals, plan, folder)
+    raw = bytearray(whole.path.read_bytes())
+    if data.draw(st.booleans()):
+        del raw[data.draw(st.integers(0, len(raw) - 1)) :]
+    else:
+        at = data.draw(st.integers(0, len(raw) - 1))
+        raw[at] ^= data.draw(st.integers(1, 255))
+    whole.path.write_bytes(raw)
+    caught(whole, real_values(originals, plan), plan)
+
+
+def _written(originals: list[bytes], plan: Plan, folder: Path) -> ArchiveInfo:
+    return pack(delivered(originals, plan, folder), folder / "a.tar.gz")
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    members=st.lists(
+        st.tuples(st.sampled_from(["CT", "SR", "US"]), st.sampled_from([8, 200])),
+        min_size=1,
+        max_size=20,
+    )
+)
+def test_the_parts_are_the_members(members, tmp_path_factory):
+    """Heads, pixels and tails put together are what tarfile reads."""
+    path = tmp_path_factory.mktemp("parts") / "a.tar.gz"
+    files = [
+        to_bytes(make_dataset(instance=number, kind=kind, rows=side, columns=side))
+        for number, (kind, side) in enumerate(members)
+    ]
+    with Archive(path) as writer:
+        for number, data in enumerate(files):
+            cut = len(data) * (number % 3) // 3
+            writer.add(f"{number}.dcm", data[:cut], data[cut:])
+        writer.close()
+    totals = reread.Totals()
+    read: dict[int, bytes] = {}
+    for part in reread.reread(path, totals, thorough=True):
+        if isinstance(part, reread.Pixels):
+            continue
+        read[part.number] = read.get(part.number, b"") + part.data
+    assert totals.members == len(files)
+    for number, data in enumerate(files, 1):
+        head = read[number]
+        assert data.startswith(head)
+        assert len(head) > 1000
+    assert totals.inflated == len(zlib.decompress(path.read_bytes(), 31))

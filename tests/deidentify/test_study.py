@@ -1,0 +1,312 @@
+"""Files in, one archive out: every file accounted for, the same bytes every time."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+import subprocess
+import sys
+from io import BytesIO
+from pathlib import Path
+from unittest.mock import patch
+
+import pydicom
+import pytest
+
+from sendit.batch import Outcome, Reason
+from sendit.deidentify.plan import compile_plan
+from sendit.deidentify.study import (
+    IMPLEMENTATION_CLASS_UID,
+    Source,
+    StudyIdentifiers,
+    deidentify_study,
+)
+from sendit.errors import RetryLater
+from sendit.recipe.parse import read_recipe
+from tests.builder import make_dataset, to_bytes, write_study
+from tests.deidentify.engine import IDENTIFIERS, KEYS, one, plan_of, run
+
+ROOT = Path(__file__).parents[2]
+DEFAULT = compile_plan(read_recipe("default"))
+
+
+def source(number: int, path: Path) -> Source:
+    found = path.stat()
+    return Source(number, path, found.st_size, found.st_mtime_ns)
+
+
+def test_every_file_has_one_outcome(tmp_path: Path) -> None:
+    good = to_bytes(make_dataset(instance=1))
+    other = to_bytes(make_dataset(instance=2))
+    files = [
+        good,
+        b"",
+        b"not an image",
+        good[:-20],
+        other,
+        good,
+        to_bytes(make_dataset(SOPInstanceUID=None)),
+    ]
+    result, members = run(files, DEFAULT)
+    assert result.outcomes == {
+        1: (Outcome.DELIVERED, None),
+        2: (Outcome.QUARANTINED, Reason.EMPTY_FILE),
+        3: (Outcome.QUARANTINED, Reason.NOT_DICOM),
+        4: (Outcome.QUARANTINED, Reason.TRUNCATED),
+        5: (Outcome.DELIVERED, None),
+        6: (Outcome.DUPLICATE, Reason.DUPLICATE_INSTANCE),
+        7: (Outcome.QUARANTINED, Reason.MISSING_UID),
+    }
+    assert result.archive is not None
+    assert result.archive.members == len(members) == 2
+
+
+def test_only_what_was_delivered_is_counted() -> None:
+    good = to_bytes(make_dataset())
+    alone, _ = run([good], DEFAULT)
+    with_others, _ = run([good, good[:-20], b"x", good], DEFAULT)
+    assert alone.actions == with_others.actions
+    assert sum(alone.actions.values()) > 100
+
+
+def test_nothing_delivered_leaves_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    file.write_bytes(b"not an image")
+    result = deidentify_study(
+        [source(1, file)],
+        plan=DEFAULT,
+        identifiers=IDENTIFIERS,
+        keys=KEYS,
+        archive=tmp_path / "out.tar.gz",
+    )
+    assert result.archive is None
+    assert result.header == {}
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_file_that_changed_since_import_is_quarantined(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "in", instances=3)
+    sources = [source(number, path) for number, path in enumerate(study.files, 1)]
+    os.utime(study.files[1], ns=(1, 1))
+    study.files[2].unlink()
+    result = deidentify_study(
+        sources,
+        plan=DEFAULT,
+        identifiers=IDENTIFIERS,
+        keys=KEYS,
+        archive=tmp_path / "out.tar.gz",
+    )
+    assert result.outcomes[1][0] is Outcome.DELIVERED
+    assert result.outcomes[2] == (Outcome.QUARANTINED, Reason.CHANGED)
+    assert result.outcomes[3] == (Outcome.QUARANTINED, Reason.UNREADABLE)
+
+
+def test_a_surprise_in_the_engine_delivers_nothing_of_the_file() -> None:
+    files = [to_bytes(make_dataset(instance=number)) for number in (1, 2)]
+    with patch("sendit.deidentify.functions._FUNCTIONS", {}):
+        result, members = run(files, compile_plan(read_recipe("default")))
+    assert set(result.outcomes.values()) == {(Outcome.QUARANTINED, Reason.NOT_CLEANABLE)}
+    assert members == {}
+
+
+def test_names_of_members() -> None:
+    files = [
+        to_bytes(make_dataset(series=3, instance=7)),
+        to_bytes(make_dataset(series=3, instance=8, InstanceNumber=7)),
+        to_bytes(make_dataset(series=4, instance=9, InstanceNumber=None)),
+        to_bytes(make_dataset(series=4, instance=10, InstanceNumber="")),
+    ]
+    _, members = run(files, DEFAULT)
+    code = IDENTIFIERS.study_code
+    assert list(members) == [
+        f"{code}_3_7.dcm",
+        f"{code}_3_7_2.dcm",
+        f"{code}_4_0.dcm",
+        f"{code}_4_0_2.dcm",
+    ]
+
+
+def test_a_name_holds_nothing_but_numbers() -> None:
+    data = to_bytes(make_dataset(InstanceNumber=12345678))
+    data = data.replace(b"12345678", b"DOE^JANE", 1)
+    _, members = run([data], DEFAULT)
+    assert list(members) == [f"{IDENTIFIERS.study_code}_1_0.dcm"]
+
+
+def test_the_same_input_gives_the_same_bytes_in_every_process(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "in", instances=4, canaries=True)
+    program = """
+import sys
+from pathlib import Path
+from tests.deidentify.test_study import *
+files = sorted(Path(sys.argv[1]).iterdir())
+result = deidentify_study([source(n, p) for n, p in enumerate(files, 1)], plan=DEFAULT,
+    identifiers=IDENTIFIERS, keys=KEYS, archive=Path(sys.argv[2]))
+print(result.archive.md5)
+"""
+    digests = []
+    for seed in ("0", "1"):
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(study.folder), str(tmp_path / f"{seed}.tar.gz")],
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"},
+        )
+        digests.append(done.stdout.strip())
+    assert digests[0] == digests[1]
+    first, second = ((tmp_path / f"{seed}.tar.gz").read_bytes() for seed in ("0", "1"))
+    assert first == second
+
+
+def test_a_study_gives_the_same_files_whatever_came_before_in_the_process() -> None:
+    ct = [to_bytes(make_dataset(instance=number)) for number in (1, 2, 3)]
+    mr = [to_bytes(make_dataset(kind="MR", study=2, instance=number)) for number in (1, 2)]
+    plan = compile_plan(read_recipe("default"))
+    _, fresh = run(ct, plan)
+    run(mr, plan)
+    _, again = run(ct, plan)
+    assert fresh == again
+    _, mixed = run([ct[0], mr[0], ct[1], mr[1], ct[2]], plan)
+    assert {mixed[name] for name in fresh if name in mixed} <= set(mixed.values())
+    assert set(fresh.values()) <= set(mixed.values())
+
+
+def test_file_meta_is_written_anew() -> None:
+    before = make_dataset()
+    assert before.file_meta is not None
+    before.file_meta.SourceApplicationEntityTitle = "DOE^JANE"
+    before.file_meta.PrivateInformationCreatorUID = "1.2.3"
+    before.file_meta.PrivateInformation = b"DOE^JANE"
+    before.preamble = b"DOE^JANE" * 16
+    data = one(before, DEFAULT)
+    assert data[:132] == bytes(128) + b"DICM"
+    ds = pydicom.dcmread(BytesIO(data))
+    assert [e.tag.element for e in ds.file_meta] == [0, 1, 2, 3, 0x10, 0x12, 0x13]
+    assert ds.file_meta.MediaStorageSOPInstanceUID == ds.SOPInstanceUID != before.SOPInstanceUID
+    assert ds.file_meta.MediaStorageSOPClassUID == before.SOPClassUID
+    assert ds.file_meta.ImplementationClassUID == IMPLEMENTATION_CLASS_UID
+    length = ds.file_meta.FileMetaInformationGroupLength
+    assert data[144 + length : 148 + length] == struct.pack("<HH", 8, 5)
+
+
+def test_input_without_file_meta_becomes_a_proper_file() -> None:
+    data = to_bytes(make_dataset())
+    bare = data[data.index(struct.pack("<HH2s", 8, 5, b"CS")) :]
+    assert one(bare, DEFAULT) == one(data, DEFAULT)
+
+
+def test_the_header_is_read_back_from_what_is_delivered() -> None:
+    result, members = run([to_bytes(make_dataset()), to_bytes(make_dataset(instance=2))], DEFAULT)
+    ds = pydicom.dcmread(BytesIO(next(iter(members.values()))))
+    header = result.header
+    assert header["PatientID"] == ds.PatientID == IDENTIFIERS.patient_code
+    assert header["SOPInstanceUID"] == ds.SOPInstanceUID
+    assert header["Rows"] == ds.Rows
+    assert header["ImageType"] == list(ds.ImageType)
+    assert header["DeidentificationMethodCodeSequence"][0]["CodeValue"] == "113100"
+    assert "PixelData" not in header
+    assert not any(name.startswith("Private") for name in header)
+
+
+def test_identifiers_that_are_not_known_leave_no_date() -> None:
+    nothing = StudyIdentifiers("P1", "S1", 0, None, None)
+    plan = plan_of("REPLACE PatientBirthDate var:entity_timestamp")
+    _, members = run([to_bytes(make_dataset(PatientBirthDate="19500101"))], plan, nothing)
+    ds = pydicom.dcmread(BytesIO(next(iter(members.values()))))
+    assert ds["PatientBirthDate"].is_empty
+
+
+def test_a_timestamp_becomes_a_date() -> None:
+    from dataclasses import replace
+
+    stamped = replace(IDENTIFIERS, item_date="2010-02-09T11:50:00-0800")
+    plan = plan_of("REPLACE StudyDate var:item_timestamp")
+    _, members = run([to_bytes(make_dataset())], plan, stamped)
+    assert pydicom.dcmread(BytesIO(next(iter(members.values())))).StudyDate == "20100209"
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "in", instances=2)
+    sources = [source(number, path) for number, path in enumerate(study.files, 1)]
+    out = tmp_path / "out"
+    out.mkdir()
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with patch("os.write", side_effect=full), pytest.raises(RetryLater) as raised:
+        deidentify_study(
+            sources,
+            plan=DEFAULT,
+            identifiers=IDENTIFIERS,
+            keys=KEYS,
+            archive=out / "secret-name.tar.gz",
+        )
+    assert "secret-name" not in str(raised.value)
+    assert list(out.iterdir()) == []
+
+
+def test_memory_is_flat(tmp_path: Path) -> None:
+    """2,000 files take no more memory than 200; forked, because a peak never goes down."""
+    program = """
+import resource, sys
+from tests.deidentify.test_study import *
+from tests.builder import make_dataset, to_bytes
+from sendit.deidentify.study import _Study
+from sendit.dicom.scan import read_header
+study = _Study(DEFAULT, IDENTIFIERS, KEYS)
+data = to_bytes(make_dataset(rows=8, columns=8, instance=1000))
+old = b".1.1.1.1000"
+assert old in data
+for number in range(int(sys.argv[1])):
+    new = b".1.1.1." + str(1000 + number).encode()
+    study._convert(read_header(data.replace(old, new).replace(b"1012", b"%04d" % (number % 2400))))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    peaks = [
+        int(
+            subprocess.run(
+                [sys.executable, "-c", program, count],
+                check=True,
+                capture_output=True,
+                text=True,
+                cwd=ROOT,
+                env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"},
+            ).stdout
+        )
+        for count in ("200", "2000")
+    ]
+    assert peaks[1] - peaks[0] < 24 << 10  # kB; what is remembered is bounded
+
+
+def test_a_study_larger_than_memory_passes(tmp_path: Path) -> None:
+    """One file of 700 MB (sparse) under a limit of 512 MB of memory: mapped, not read."""
+    dataset = make_dataset(rows=4, columns=4)
+    data = bytearray(to_bytes(dataset))
+    size = 700 << 20
+    length = data.rindex(struct.pack("<L", 32))
+    data[length : length + 4] = struct.pack("<L", size)
+    file = tmp_path / "large"
+    with file.open("wb") as handle:
+        handle.write(data[: length + 4])
+        handle.truncate(length + 4 + size)
+    program = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_DATA, (512 << 20, 512 << 20))
+from unittest.mock import patch
+from pathlib import Path
+from tests.deidentify.test_study import *
+with patch("sendit.deidentify.study.gate"):
+    result = deidentify_study([source(1, Path(sys.argv[1]))], plan=DEFAULT,
+        identifiers=IDENTIFIERS, keys=KEYS, archive=Path(sys.argv[2]))
+print(result.outcomes, result.archive.members)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(file), str(tmp_path / "out.tar.gz")],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"},
+    )
+    assert "delivered" in done.stdout
