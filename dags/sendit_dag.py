@@ -19,7 +19,7 @@ from airflow.sdk import Param, dag, task_group
 
 from sendit.settings import read_settings
 from sendit.tasks import finish, process
-from sendit.tasks.upload import upload
+from sendit.tasks.upload import manifest, upload
 
 AT_ONCE = read_settings().batches_at_once
 
@@ -71,6 +71,13 @@ AT_ONCE = read_settings().batches_at_once
             description="A bundled recipe's name or the absolute path of a deid recipe. Empty: "
             "as configured.",
         ),
+        "revise": Param(
+            False,
+            type="boolean",
+            title="Replace earlier archives",
+            description="Replace archives of studies that were delivered before with other "
+            "content or by another recipe. Off: such a batch fails.",
+        ),
     },
 )
 def sendit() -> None:
@@ -86,7 +93,13 @@ def sendit() -> None:
 
     lanes = process.collect()
     process_batch.expand(batch_id=process.discover()) >> lanes
-    upload.expand(lane=lanes) >> finish.cleanup() >> finish.follow_on() >> finish.report()
+    (
+        upload.expand(lane=lanes)
+        >> manifest()
+        >> finish.cleanup()
+        >> finish.follow_on()
+        >> finish.report()
+    )
 
 
 sendit()

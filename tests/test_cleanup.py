@@ -129,6 +129,10 @@ def test_a_folder_with_a_bad_file_keeps_all_and_is_set_aside(
     case.records[0].outcome, case.records[0].reason = Outcome.QUARANTINED, Reason.TRUNCATED
     case.workspace.write_instances(case.records)
     case.finish(status, [BatchError("import", Reason.TRUNCATED, 1, (1,))])
+    if status is Status.ERROR:
+        embedded_ledger.record(
+            case.batch, errors=[BatchError("import task", "more")], stage="import task"
+        )
     assert case.clean()
     aside = case.folder.with_name("ACC1.err")
     assert sorted(path.name for path in aside.rglob("*.dcm")) == ["a.dcm", "b.dcm"]
@@ -150,6 +154,16 @@ def test_a_batch_that_failed_elsewhere_keeps_everything(case: Case) -> None:
     assert case.workspace.folder.exists()
     assert not case.identifiers_are_gone
     assert case.folder.exists()
+
+
+def test_so_does_one_with_a_bad_file_whose_upload_failed(case: Case) -> None:
+    case.finish(Status.ERROR, [BatchError("import", Reason.TRUNCATED, 1, (1,))])
+    case.ledger.record(
+        case.batch, errors=[BatchError("upload task", "no bucket")], stage="upload task"
+    )
+    assert not case.clean()
+    assert case.workspace.folder.exists()
+    assert not case.identifiers_are_gone
 
 
 def test_a_batch_under_way_is_left_alone(case: Case) -> None:

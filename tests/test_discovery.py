@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -14,11 +15,13 @@ from sendit.discovery import (
     discover,
     folder_digest,
     is_ours,
+    list_files,
     list_folders,
+    listing_digest,
     locate,
     settled,
 )
-from sendit.errors import FailBatch, Misconfigured
+from sendit.errors import FailBatch, Misconfigured, RetryLater
 from sendit.keys import Keys
 from sendit.ledger import Claim, Ledger
 from sendit.settings import Settings
@@ -31,11 +34,22 @@ def site(tmp_path: Path) -> Settings:
     for name in ("ACC1", "ACC2", "ACC3"):
         (tmp_path / "in" / name).mkdir(parents=True)
         (tmp_path / "in" / name / "image.dcm").write_bytes(b"x")
-    return Settings(input_folders=(tmp_path / "in",), settle_seconds=0, batches_per_run=2)
+    return Settings(
+        home=tmp_path / "home",
+        input_folders=(tmp_path / "in",),
+        settle_seconds=0,
+        batches_per_run=2,
+    )
 
 
 def names(ledger: Ledger, batches: list[str]) -> list[str]:
     return [Path(str(ledger.identifier(batch, "folder"))).name for batch in batches]
+
+
+def finish(ledger: Ledger, keys: Keys, batch: str) -> None:
+    folder = Path(str(ledger.identifier(batch, "folder")))
+    ledger.record(batch, status=Status.DONE, listing=listing_digest(keys, list_files(folder)))
+    ledger.forget(batch)
 
 
 @pytest.mark.parametrize(
@@ -137,8 +151,7 @@ def test_known_folders_are_not_taken_again(
     embedded_ledger: Ledger, site: Settings, keys: Keys
 ) -> None:
     for batch in discover(embedded_ledger, site, keys, CLAIM, number=2, subfolder=None):
-        embedded_ledger.record(batch, status=Status.DONE)
-        embedded_ledger.forget(batch)
+        finish(embedded_ledger, keys, batch)
     claim = Claim("run-2", "test", "IRB1", "default")
     taken = discover(embedded_ledger, site, keys, claim, number=None, subfolder=None)
     assert names(embedded_ledger, taken) == ["ACC3"]
@@ -175,3 +188,50 @@ def test_a_mended_folder_is_taken_again(
     (tmp_path / "in" / "ACC1.err").rename(folder)
     claim = Claim("run-3", "test", "IRB1", "default")
     assert discover(embedded_ledger, site, keys, claim, number=1, subfolder=None) == [batch]
+
+
+def test_a_delivered_folder_with_other_files_comes_again(
+    embedded_ledger: Ledger, site: Settings, keys: Keys, tmp_path: Path
+) -> None:
+    (first,) = discover(embedded_ledger, site, keys, CLAIM, number=1, subfolder=None)
+    finish(embedded_ledger, keys, first)
+    (tmp_path / "in" / "ACC1" / "late.dcm").write_bytes(b"x")
+    claim = Claim("run-2", "test", "IRB1", "default")
+    (second,) = discover(embedded_ledger, site, keys, claim, number=1, subfolder=None)
+    assert names(embedded_ledger, [second]) == ["ACC1"]
+    assert second != first
+
+
+def test_a_folder_whose_originals_were_deleted_comes_again(
+    embedded_ledger: Ledger, site: Settings, keys: Keys
+) -> None:
+    deleting = site.model_copy(update={"originals": "delete"})
+    (first,) = discover(embedded_ledger, deleting, keys, CLAIM, number=1, subfolder=None)
+    finish(embedded_ledger, keys, first)
+    claim = Claim("run-2", "test", "IRB1", "default")
+    again = discover(embedded_ledger, deleting, keys, claim, number=1, subfolder=None)
+    assert names(embedded_ledger, again) == ["ACC1"]
+
+
+def test_only_as_many_as_fit_the_disk(
+    embedded_ledger: Ledger,
+    site: Settings,
+    keys: Keys,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "in" / "ACC1" / "image.dcm").write_bytes(bytes(400_000))
+    (tmp_path / "in" / "ACC2" / "image.dcm").write_bytes(bytes(400_000))
+    usage = shutil.disk_usage("/")
+    site = site.model_copy(update={"home": tmp_path / "home", "disk_margin_mb": 1})
+    free = 1024 * 1024 + 600_000
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=free))
+    taken = discover(embedded_ledger, site, keys, CLAIM, number=None, subfolder=None)
+    assert names(embedded_ledger, taken) == ["ACC1"]
+    assert embedded_ledger.queued() == 2
+    free = 1024 * 1024 + 1000
+    claim = Claim("run-2", "test", "IRB1", "default")
+    with pytest.raises(RetryLater, match="does not fit the working disk") as caught:
+        discover(embedded_ledger, site, keys, claim, number=None, subfolder=None)
+    assert "ACC" not in str(caught.value)
+    assert embedded_ledger.queued() == 2

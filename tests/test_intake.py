@@ -11,6 +11,7 @@ from pydicom.data import get_testdata_file
 from sendit.batch import Outcome, Reason, Status
 from sendit.errors import FailBatch
 from sendit.intake import PATIENT_ID, Intake, import_batch, import_folder
+from sendit.keys import Keys
 from sendit.ledger import Claim, Ledger
 from sendit.recipe.filters import FilterPlan, compile_filters
 from sendit.recipe.parse import read_recipe
@@ -147,12 +148,17 @@ class TestBatch:
         return Workspace(tmp_path / "work", batch_id)
 
     def test_counts_errors_and_identity(
-        self, embedded_ledger: Ledger, batch: Workspace, tmp_path: Path, filters: FilterPlan
+        self,
+        embedded_ledger: Ledger,
+        batch: Workspace,
+        tmp_path: Path,
+        filters: FilterPlan,
+        keys: Keys,
     ) -> None:
         write_study(tmp_path / "ACC1", instances=2)
         (tmp_path / "ACC1" / "bad").write_bytes(b"")
         for _ in range(2):
-            status = import_batch(embedded_ledger, batch, tmp_path / "ACC1", filters)
+            status = import_batch(embedded_ledger, batch, tmp_path / "ACC1", filters, keys)
             found = embedded_ledger.batch(batch.batch_id)
             assert status is found.status is Status.PROCESSING
             assert (found.counts.received, found.counts.quarantined) == (3, 1)
@@ -160,21 +166,47 @@ class TestBatch:
             assert embedded_ledger.identifier(batch.batch_id, "header")["00100020"]
 
     def test_nothing_left_is_empty(
-        self, embedded_ledger: Ledger, batch: Workspace, tmp_path: Path, filters: FilterPlan
+        self,
+        embedded_ledger: Ledger,
+        batch: Workspace,
+        tmp_path: Path,
+        filters: FilterPlan,
+        keys: Keys,
     ) -> None:
         write_study(tmp_path / "ACC1", instances=2, kind="US")
-        assert import_batch(embedded_ledger, batch, tmp_path / "ACC1", filters) is Status.EMPTY
+        assert (
+            import_batch(embedded_ledger, batch, tmp_path / "ACC1", filters, keys) is Status.EMPTY
+        )
         found = embedded_ledger.batch(batch.batch_id)
         assert found.counts.conserved
         assert not found.has_error
 
     def test_two_patients_fail_it(
-        self, embedded_ledger: Ledger, batch: Workspace, tmp_path: Path, filters: FilterPlan
+        self,
+        embedded_ledger: Ledger,
+        batch: Workspace,
+        tmp_path: Path,
+        filters: FilterPlan,
+        keys: Keys,
     ) -> None:
         write_study(tmp_path / "ACC1", instances=1)
         write_study(tmp_path / "ACC1", series=2, instances=1, PatientID="OTHER")
         with pytest.raises(FailBatch, match=r"more than one patient.*one folder per study"):
-            import_batch(embedded_ledger, batch, tmp_path / "ACC1", filters)
+            import_batch(embedded_ledger, batch, tmp_path / "ACC1", filters, keys)
         found = embedded_ledger.batch(batch.batch_id)
         assert (found.status, found.has_error) == (Status.ERROR, True)
         assert found.counts.conserved
+
+    def test_a_folder_that_cannot_be_read_is_an_error_of_import(
+        self,
+        embedded_ledger: Ledger,
+        batch: Workspace,
+        tmp_path: Path,
+        filters: FilterPlan,
+        keys: Keys,
+    ) -> None:
+        with pytest.raises(FailBatch, match="cannot be read"):
+            import_batch(embedded_ledger, batch, tmp_path / "gone", filters, keys)
+        found = embedded_ledger.batch(batch.batch_id)
+        assert found.status is Status.ERROR
+        assert [error["stage"] for error in found.errors] == ["import"]

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from sendit.batch import BatchError, Counts, Outcome, Status
 from sendit.errors import FailBatch, Misconfigured, RetryLater
-from sendit.ledger import Claim, Delivery, Event, Ledger, Stored, count_outcomes, ledger_url
+from sendit.ledger import Claim, Delivery, Event, Known, Ledger, Stored, count_outcomes, ledger_url
 
 CLAIM = Claim(run_id="run-1", study="test", collection="IRB1", recipe="default")
 OTHER = dataclasses.replace(CLAIM, run_id="run-2")
@@ -74,7 +74,9 @@ def test_two_runs_that_claim_at_once_share_nothing(ledger: Ledger) -> None:
 
 def test_claims_only_within_the_chosen_folder(ledger: Ledger) -> None:
     ledger.enqueue(FOLDERS)
-    assert len(ledger.claim(CLAIM, 5, within={FOLDERS[3][0]})) == 1
+    (waiting,) = ledger.waiting({FOLDERS[3][0]})
+    assert waiting[1] == FOLDERS[3][1]
+    assert ledger.claim(CLAIM, 5, among=[waiting[0]]) == [waiting[0]]
 
 
 def test_batch_starts_anew_and_forgets_what_an_earlier_try_found(ledger: Ledger) -> None:
@@ -128,11 +130,26 @@ def test_a_folder_set_aside_is_queued_again_under_its_batch(ledger: Ledger) -> N
     batch_id = one_batch(ledger)
     ledger.record(batch_id, status=Status.ERROR)
     ledger.forget(batch_id, set_aside=True)
-    assert ledger.known([FOLDERS[0][0]]) == {FOLDERS[0][0]: (batch_id, Status.ERROR, True)}
+    assert ledger.known([FOLDERS[0][0]]) == {
+        FOLDERS[0][0]: Known(batch_id, Status.ERROR, set_aside=True, cleaned=True, listing=None)
+    }
     assert ledger.enqueue(FOLDERS[:1]) == 1
     assert ledger.claim(OTHER, 1) == [batch_id]
     assert ledger.batch(batch_id).run_id == "run-2"
     assert not ledger.batch(batch_id).set_aside
+
+
+def test_a_delivered_folder_that_comes_again_is_a_batch_of_its_own(ledger: Ledger) -> None:
+    first = one_batch(ledger)
+    assert ledger.enqueue(FOLDERS[:1]) == 0
+    ledger.record(first, status=Status.DONE)
+    ledger.forget(first)
+    assert ledger.enqueue(FOLDERS[:1]) == 1
+    assert ledger.enqueue(FOLDERS[:1]) == 0
+    (second,) = ledger.claim(OTHER, 5)
+    assert second != first
+    assert ledger.batch(first).status is Status.DONE
+    assert ledger.batch(second).folder_digest == FOLDERS[0][0]
 
 
 def test_only_a_batch_in_error_is_requeued(ledger: Ledger) -> None:

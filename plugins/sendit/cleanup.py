@@ -23,13 +23,16 @@ logger = logging.getLogger(__name__)
 #: Stages whose errors are about the folder's files: only a person can mend those.
 FOLDER_STAGES = frozenset({"import", "anonymize"})
 
+#: What a batch's errors hold when import itself failed it, because of its folder.
+STOPPED_BY_IMPORT = frozenset({"import", "import task"})
+
 
 def clean_batch(ledger: Ledger, settings: Settings, keys: Keys, batch_id: str) -> bool:
     """Clean up after one batch.
 
     A batch that is DONE or EMPTY loses its working files and stored identifiers, and its
     originals as configured. A folder with a file that could not be delivered keeps all its
-    files and is renamed to ``.err``. A batch in ERROR for another reason (a service that was
+    files and is renamed to ``.err``. A batch in ERROR that import did not stop (a service was
     down) keeps everything, so that its tasks can be cleared.
 
     Returns
@@ -38,11 +41,12 @@ def clean_batch(ledger: Ledger, settings: Settings, keys: Keys, batch_id: str) -
         Whether something was done; False for a batch that was clean or must stay.
     """
     batch = ledger.batch(batch_id)
-    bad_files = any(error["stage"] in FOLDER_STAGES for error in batch.errors)
+    stages = {error["stage"] for error in batch.errors}
+    bad_files = not stages.isdisjoint(FOLDER_STAGES)
     if batch.cleaned_at is not None:
         return False
     if batch.status not in (Status.DONE, Status.EMPTY) and not (
-        batch.status is Status.ERROR and bad_files
+        batch.status is Status.ERROR and stages >= STOPPED_BY_IMPORT
     ):
         return False
     workspace = Workspace(settings.work, batch_id)

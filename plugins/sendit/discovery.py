@@ -13,10 +13,12 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from sendit.batch import Status
 from sendit.crashpoint import reach
-from sendit.errors import FailBatch, Misconfigured
+from sendit.disk import MEBIBYTE, Room
+from sendit.errors import FailBatch, Misconfigured, RetryLater
 from sendit.keys import Keys
-from sendit.ledger import Claim, Ledger
+from sendit.ledger import Claim, Known, Ledger
 from sendit.settings import Settings
 
 NOT_READY = re.compile(r"\.(tmp[^.]*|part|err)$", re.IGNORECASE)
@@ -107,6 +109,35 @@ def settled(folder: Path, seconds: float) -> bool:
     return True
 
 
+def list_files(folder: Path) -> list[tuple[str, int, int]]:
+    """Return path within the folder, size and modification time (ns) of everything that is no
+    folder, in the order of the paths' bytes.
+
+    Raises
+    ------
+    OSError
+        The folder, or one within it, cannot be listed.
+    """
+    found: list[tuple[bytes, str, int, int]] = []
+    pending = [folder]
+    while pending:
+        with os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(Path(entry.path))
+                    continue
+                status = entry.stat(follow_symlinks=False)
+                path = os.path.relpath(entry.path, folder)
+                found.append((os.fsencode(path), path, status.st_size, status.st_mtime_ns))
+    return [entry[1:] for entry in sorted(found)]
+
+
+def listing_digest(keys: Keys, files: Iterable[tuple[str, int, int]]) -> str:
+    """Return the keyed digest of a folder's files as ``list_files`` names them."""
+    text = "".join(f"{path}\0{size}\0{changed}\0" for path, size, changed in files)
+    return keys.digest("listing", text)
+
+
 def folder_digest(keys: Keys, folder: Path) -> str:
     """Return the keyed digest that a folder is remembered by."""
     name = folder.name.removesuffix(SET_ASIDE)
@@ -125,13 +156,17 @@ def discover(
     """Put new folders in the queue and take batches from it for a run.
 
     Batches that wait in the queue come first. If fewer wait than wanted, new folders are
-    queued: all of them when ``number`` is None, else up to that number.
+    queued: all of them when ``number`` is None, else up to that number. Only as many are taken
+    as fit the working disk; the others wait.
 
     Returns
     -------
     list of str
         Batch ids, at most ``settings.batches_per_run``; the same again for the same run.
     """
+    already = ledger.batches_of_run(claim.run_id)
+    if already:
+        return [batch.id for batch in already]
     inputs = chosen_folders(settings, subfolder)
     folders = {
         folder_digest(keys, folder): folder
@@ -139,19 +174,62 @@ def discover(
     }
     within = set(folders) if subfolder else None
     wanted = None if number is None else number - ledger.queued(within)
-    if wanted is None or (wanted > 0 and not ledger.batches_of_run(claim.run_id)):
+    if wanted is None or wanted > 0:
         known = ledger.known(folders)
         fresh = [
             (digest, str(folder))
             for digest, folder in folders.items()
-            if digest not in known or known[digest][2]
+            if digest not in known or _came_again(known[digest], folder, settings, keys)
         ]
         ledger.enqueue(fresh[:wanted])
         reach("discover: queued")
     limit = settings.batches_per_run if number is None else min(number, settings.batches_per_run)
-    claimed = ledger.claim(claim, limit, within)
+    fitting = _fitting(ledger.waiting(within), limit, settings)
+    claimed = ledger.claim(claim, limit, fitting)
     reach("discover: claimed")
     return claimed
+
+
+def _came_again(known: Known, folder: Path, settings: Settings, keys: Keys) -> bool:
+    """Whether a known folder is to be taken again: it was set aside and has its name back, or
+    is there although its originals were deleted, or holds other files than import found."""
+    if known.set_aside:
+        return True
+    if not known.cleaned or known.status not in (Status.DONE, Status.EMPTY):
+        return False
+    if known.status is Status.DONE and settings.originals == "delete":
+        return True
+    try:
+        return known.listing != listing_digest(keys, list_files(folder))
+    except OSError:  # not to be read now: when it can be again, it is looked at again
+        return False
+
+
+def _fitting(
+    waiting: Sequence[tuple[str, str | None]], limit: int, settings: Settings
+) -> list[str]:
+    """Return those of the waiting batches, oldest first, whose archives fit the disk together.
+
+    Raises
+    ------
+    RetryLater
+        Batches wait, and the first of them does not even fit alone.
+    """
+    if not waiting:
+        return []
+    room = Room(settings.work, settings.disk_margin_mb * MEBIBYTE)
+    fitting: list[str] = []
+    for batch_id, folder in waiting:
+        if len(fitting) == limit or not (folder is None or room.take(Path(folder))):
+            break
+        fitting.append(batch_id)
+    if not fitting:
+        raise RetryLater(
+            f"batch {waiting[0][0]} does not fit the working disk, of which "
+            f"{max(0, room.free) // MEBIBYTE} MiB may be used (SENDIT_DISK_MARGIN_MB stay free): "
+            "make room or move SENDIT_WORK_FOLDER, then clear this task; nothing was started"
+        )
+    return fitting
 
 
 def locate(ledger: Ledger, settings: Settings, keys: Keys, batch_id: str) -> Path:

@@ -6,17 +6,18 @@ recipe, quarantined with a reason, or a duplicate.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sendit.batch import BatchError, Counts, InstanceRecord, Outcome, Reason, Status
 from sendit.crashpoint import reach
 from sendit.dicom.scan import Header, open_instance
+from sendit.discovery import list_files, listing_digest
 from sendit.errors import FailBatch, SkipInstance
 from sendit.identifiers.models import DATED_BY
+from sendit.keys import Keys
 from sendit.ledger import Ledger, count_outcomes
 from sendit.recipe.filters import FilterPlan
 from sendit.workspace import Workspace
@@ -130,17 +131,12 @@ def import_folder(
     intake = Intake()
     seen: dict[str, int] = {}
     values: dict[int, set[str]] = {tag: set() for tag in ONE_EACH}
-    for number, (path, status) in enumerate(_files(folder), start=1):
-        record = InstanceRecord(
-            number=number,
-            path=str(path.relative_to(folder)),
-            size=status.st_size,
-            mtime_ns=status.st_mtime_ns,
-        )
+    for number, (path, size, mtime_ns) in enumerate(_files(folder), start=1):
+        record = InstanceRecord(number=number, path=path, size=size, mtime_ns=mtime_ns)
         intake.records.append(record)
         try:
             _look_at(
-                open_instance(path),
+                open_instance(folder / path),
                 record,
                 intake=intake,
                 filters=filters,
@@ -165,6 +161,8 @@ def import_batch(
     workspace: Workspace,
     folder: Path,
     filters: FilterPlan,
+    keys: Keys,
+    *,
     progress: Callable[[int], None] | None = None,
 ) -> Status:
     """Import a batch: look at its folder and record what was found, anew.
@@ -177,13 +175,19 @@ def import_batch(
     Raises
     ------
     FailBatch
-        More than one study or patient in the folder: nothing of it goes on.
+        The folder cannot be read, or holds more than one study or patient: nothing of it
+        goes on.
     """
     batch_id = workspace.batch_id
     ledger.start(batch_id)
     reach("import: started")
     workspace.make()
-    intake = import_folder(folder, filters, progress)
+    try:
+        intake = import_folder(folder, filters, progress)
+    except FailBatch:
+        unreadable = BatchError("import", "the folder, or one within it, cannot be read")
+        ledger.record(batch_id, status=Status.ERROR, errors=[unreadable], stage="import")
+        raise
     workspace.write_instances(intake.records)
     reach("import: instances written")
     ledger.put_identifier(
@@ -199,6 +203,9 @@ def import_batch(
         counts=intake.counts,
         reasons=intake.reasons,
         bytes_in=intake.bytes_in,
+        listing=listing_digest(
+            keys, ((record.path, record.size, record.mtime_ns) for record in intake.records)
+        ),
         errors=intake.errors,
         stage="import",
     )
@@ -242,25 +249,11 @@ def _look_at(
                 intake.identity[tag] = value
 
 
-def _files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Every directory entry that is not a folder, in the order of its path's bytes."""
-    found: list[tuple[bytes, Path, os.stat_result]] = []
-    pending = [folder]
+def _files(folder: Path) -> list[tuple[str, int, int]]:
     try:
-        while pending:
-            with os.scandir(pending.pop()) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append(Path(entry.path))
-                    else:
-                        path = Path(entry.path)
-                        found.append(
-                            (os.fsencode(entry.path), path, entry.stat(follow_symlinks=False))
-                        )
+        return list_files(folder)
     except OSError as error:
         raise FailBatch(
             f"the batch's folder, or one within it, cannot be read ({error.strerror}); "
             "mend its rights or put it back, then clear this task"
         ) from None
-    for _, path, status in sorted(found, key=lambda entry: entry[0]):
-        yield path, status

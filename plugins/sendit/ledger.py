@@ -21,7 +21,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sendit.batch import BatchError, Counts, Outcome, Status, new_batch_id
 from sendit.errors import FailBatch, Misconfigured, RetryLater
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 LOCK_WAIT_SECONDS = 60
 _SCHEMA_LOCK = 0x5E4D17  # any number that is ours: one process makes the tables
 
@@ -56,6 +56,7 @@ batches = sa.Table(
     sa.Column("quarantined", sa.Integer, nullable=False, default=0),
     sa.Column("duplicate", sa.Integer, nullable=False, default=0),
     sa.Column("bytes_in", sa.BigInteger, nullable=False, default=0),
+    sa.Column("listing", sa.String(64)),
     sa.Column("queued_at", sa.Float, nullable=False),
     sa.Column("started_at", sa.Float),
     sa.Column("finished_at", sa.Float),
@@ -154,6 +155,7 @@ class Batch:
     actions: dict[str, int]
     counts: Counts
     bytes_in: int
+    listing: str | None
     queued_at: float
     started_at: float | None
     finished_at: float | None
@@ -193,6 +195,17 @@ class Delivery:
     rows_at: float | None = None
     superseded_by: str | None = None
     withdrawn_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a folder: its batch, and the digest of what import found in it."""
+
+    batch_id: str
+    status: Status
+    set_aside: bool
+    cleaned: bool
+    listing: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,10 +334,10 @@ class Ledger:
 
     # --- discovery -----------------------------------------------------------------------
 
-    def known(self, digests: Iterable[str]) -> dict[str, tuple[str, Status, bool]]:
-        """Return digest → (batch id, status, set aside) of those folders that are known."""
+    def known(self, digests: Iterable[str]) -> dict[str, Known]:
+        """Return what is known of those folders that have a batch, by digest."""
         wanted = list(digests)
-        found: dict[str, tuple[str, Status, bool]] = {}
+        found: dict[str, Known] = {}
         with self._begin() as db:
             for start in range(0, len(wanted), 500):
                 rows = db.execute(
@@ -333,50 +346,53 @@ class Ledger:
                         batches.c.id,
                         batches.c.status,
                         batches.c.set_aside,
+                        batches.c.cleaned_at,
+                        batches.c.listing,
                     ).where(batches.c.folder_digest.in_(wanted[start : start + 500]))
                 )
                 for row in rows:
-                    found[row.folder_digest] = (row.id, Status(row.status), row.set_aside)
+                    found[row.folder_digest] = Known(
+                        row.id,
+                        Status(row.status),
+                        row.set_aside,
+                        row.cleaned_at is not None,
+                        row.listing,
+                    )
         return found
 
     def enqueue(self, folders: Iterable[tuple[str, str]]) -> int:
-        """Put new folders, as (digest, path), in the queue; return how many were new.
+        """Put folders, as (digest, path), in the queue; return how many came to it.
 
-        A folder that was set aside as ``.err`` and has its name back is queued again.
+        A folder that is known comes again: under its own batch if that came to nothing (ERROR,
+        EMPTY), as a new batch if that was delivered (DONE), so that what was delivered stays
+        told apart from what comes now. One that is under way is left alone.
         """
-        new = 0
+        came = 0
         with self._begin() as db:
             for digest, path in folders:
-                batch_id = new_batch_id()
-                added = db.execute(
-                    _insert(db, batches)
-                    .values(
-                        id=batch_id,
-                        folder_digest=digest,
-                        status=Status.QUEUE,
-                        revise=False,
-                        has_error=False,
-                        set_aside=False,
-                        errors=[],
-                        reasons={},
-                        actions={},
-                        queued_at=time.time(),
-                    )
-                    .on_conflict_do_nothing(index_elements=["folder_digest"])
-                ).rowcount
-                if not added:
-                    row = db.execute(
-                        sa.select(batches.c.id)
-                        .where(batches.c.folder_digest == digest)
-                        .where(batches.c.set_aside)
-                    ).first()
-                    if row is None:
-                        continue
-                    batch_id = row.id
+                held = db.execute(
+                    sa.select(batches.c.id, batches.c.status)
+                    .where(batches.c.folder_digest == digest)
+                    .with_for_update()
+                ).first()
+                if held is not None and held.status not in FINAL:
+                    continue
+                if held is not None and held.status != Status.DONE:
+                    batch_id = held.id
                     _requeue(db, batch_id)
+                else:
+                    if held is not None:
+                        db.execute(
+                            batches.update()
+                            .where(batches.c.id == held.id)
+                            .values(folder_digest=f"before {held.id}", set_aside=False)
+                        )
+                    batch_id = new_batch_id()
+                    if not _new_batch(db, batch_id, digest):
+                        continue
                 _put_identifier(db, batch_id, "folder", path)
-                new += 1
-        return new
+                came += 1
+        return came
 
     def queued(self, within: set[str] | None = None) -> int:
         """Return how many batches wait in the queue (of the folder digests ``within``)."""
@@ -386,28 +402,47 @@ class Ledger:
             )
             return sum(1 for row in rows if within is None or row.folder_digest in within)
 
-    def claim(self, claim: Claim, limit: int, within: set[str] | None = None) -> list[str]:
-        """Take up to ``limit`` queued batches for a run, oldest first; return their ids.
+    def waiting(self, within: set[str] | None = None) -> list[tuple[str, str | None]]:
+        """Return the batches in the queue, oldest first, as (id, path of the folder); of the
+        folder digests ``within``."""
+        with self._begin() as db:
+            rows = db.execute(
+                sa.select(batches.c.id, batches.c.folder_digest, identifiers.c.value)
+                .outerjoin(
+                    identifiers,
+                    (identifiers.c.batch_id == batches.c.id) & (identifiers.c.kind == "folder"),
+                )
+                .where(batches.c.status == Status.QUEUE)
+                .order_by(batches.c.queued_at, batches.c.id)
+            ).all()
+        return [
+            (row.id, row.value) for row in rows if within is None or row.folder_digest in within
+        ]
 
-        A run that has claimed before gets the same batches again and no others, so that a
-        cleared discover ends in the same run.
+    def claim(self, claim: Claim, limit: int, among: Iterable[str] | None = None) -> list[str]:
+        """Take up to ``limit`` queued batches (``among`` those) for a run, oldest first.
+
+        Returns
+        -------
+        list of str
+            Batch ids. A run that has claimed before gets the same batches again and no
+            others, so that a cleared discover ends in the same run.
         """
+        allowed = None if among is None else set(among)
         with self._begin() as db:
             mine = sa.select(batches.c.id).where(batches.c.run_id == claim.run_id)
             again = [row.id for row in db.execute(mine.order_by(batches.c.queued_at, batches.c.id))]
             if again:
                 return again
             waiting = (
-                sa.select(batches.c.id, batches.c.folder_digest)
+                sa.select(batches.c.id)
                 .where(batches.c.status == Status.QUEUE)
                 .order_by(batches.c.queued_at, batches.c.id)
                 .with_for_update(skip_locked=True)
             )
-            taken = [
-                row.id
-                for row in db.execute(waiting)
-                if within is None or row.folder_digest in within
-            ][:limit]
+            taken = [row.id for row in db.execute(waiting) if allowed is None or row.id in allowed][
+                :limit
+            ]
             for batch_id in taken:
                 db.execute(
                     batches.update()
@@ -498,6 +533,7 @@ class Ledger:
         reasons: dict[str, int] | None = None,
         actions: dict[str, int] | None = None,
         bytes_in: int | None = None,
+        listing: str | None = None,
         errors: Sequence[BatchError] | None = None,
         stage: str | None = None,
     ) -> None:
@@ -512,7 +548,12 @@ class Ledger:
                 values["finished_at"] = time.time()
         if counts is not None:
             values |= asdict(counts)
-        for name, value in (("reasons", reasons), ("actions", actions), ("bytes_in", bytes_in)):
+        for name, value in (
+            ("reasons", reasons),
+            ("actions", actions),
+            ("bytes_in", bytes_in),
+            ("listing", listing),
+        ):
             if value is not None:
                 values[name] = value
         with self._begin() as db:
@@ -789,6 +830,27 @@ def _tell(db: sa.Connection, batch_id: str, event: Event, note: str | None = Non
             **{name: held.get(name) for name in names},
         )
     )
+
+
+def _new_batch(db: sa.Connection, batch_id: str, digest: str) -> bool:
+    """Queue a new batch; False if another discover has just done so for the same folder."""
+    added = db.execute(
+        _insert(db, batches)
+        .values(
+            id=batch_id,
+            folder_digest=digest,
+            status=Status.QUEUE,
+            revise=False,
+            has_error=False,
+            set_aside=False,
+            errors=[],
+            reasons={},
+            actions={},
+            queued_at=time.time(),
+        )
+        .on_conflict_do_nothing(index_elements=["folder_digest"])
+    )
+    return bool(added.rowcount)
 
 
 def _requeue(db: sa.Connection, batch_id: str) -> None:

@@ -66,6 +66,11 @@ class Settings(BaseSettings):
         ge=0,
         description="A folder changed less than this many seconds ago is left for later.",
     )
+    disk_margin_mb: int = Field(
+        default=512,
+        ge=0,
+        description="MiB of the working disk that a run leaves free; batches that do not fit wait.",
+    )
     lanes: int = Field(default=10, ge=1, le=10, description="Upload lanes at most.")
     batches_at_once: int = Field(
         default=16, ge=1, le=256, description="Batches processed at the same time, per run."

@@ -37,6 +37,7 @@ def test_shape(dag: Any) -> None:
     assert edges["process.import"] == {"process.dasher"}
     assert edges["process.dasher"] == {"process.anonymize"}
     assert edges["process.anonymize"] == {"collect"}
+    assert edges["manifest"] == {"cleanup"}
     assert edges["cleanup"] == {"follow_on"}
     assert edges["follow_on"] == {"report"}
     assert edges["report"] == set()
@@ -51,7 +52,7 @@ def test_runs_daily_one_at_a_time_and_waits_to_be_switched_on(dag: Any) -> None:
 
 
 def test_params_explain_themselves(dag: Any) -> None:
-    assert set(dag.params) == {"number", "subfolder", "study", "recipe"}
+    assert set(dag.params) == {"number", "subfolder", "study", "recipe", "revise"}
     assert dag.params["number"] == 1
     for name in dag.params:
         param = dag.params.get_param(name)
@@ -60,7 +61,8 @@ def test_params_explain_themselves(dag: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("number", 0), ("number", "5"), ("study", "../x"), ("subfolder", 7)]
+    ("name", "value"),
+    [("number", 0), ("number", "5"), ("study", "../x"), ("subfolder", 7), ("revise", 1)],
 )
 def test_params_are_validated(dag: Any, name: str, value: object) -> None:
     with pytest.raises(ValueError, match=r"."):
@@ -80,7 +82,7 @@ def test_every_task_has_owner_doc_timeout_and_retries_where_the_network_is(dag: 
 
 
 def test_collectors_run_whatever_became_of_a_batch(dag: Any) -> None:
-    for name in ("collect", "cleanup", "follow_on", "report"):
+    for name in ("collect", "manifest", "cleanup", "follow_on", "report"):
         assert dag.get_task(name).trigger_rule == "all_done", name
 
 

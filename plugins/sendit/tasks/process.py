@@ -19,6 +19,7 @@ from sendit.tasks.guard import guarded
 from sendit.tasks.site import ledger, run_recipe, run_study, settings, takes_all, working, workspace
 
 if TYPE_CHECKING:
+    from sendit.delivery.lanes import Lane
     from sendit.identifiers.service import IdentifierService
     from sendit.ledger import Batch
 
@@ -54,6 +55,7 @@ def discover() -> list[str]:
                 study=study,
                 collection=settings().collection_of(study),
                 recipe=run_recipe(params),
+                revise=bool(params.get("revise")),
             ),
             number=None if takes_all(context) else params["number"],
             subfolder=params.get("subfolder"),
@@ -84,7 +86,11 @@ def import_batch(batch_id: str) -> str:
         ledger().put_identifier(batch_id, "folder", str(folder))
         reach("import: folder remembered")
         status = intake.import_batch(
-            ledger(), workspace(batch_id), folder, prepare(batch.recipe).filters
+            ledger(),
+            workspace(batch_id),
+            folder,
+            prepare(batch.recipe).filters,
+            settings().keys(),
         )
         found = ledger().batch(batch_id)
         logger.info("batch %s: %s; %s", batch_id, found.counts, found.reasons)
@@ -152,7 +158,7 @@ def anonymize(batch_id: str) -> str:
     execution_timeout=timedelta(minutes=10),
     retries=3,
 )
-def collect() -> list[dict[str, Any]]:
+def collect() -> list[Lane]:
     """Deal this run's finished batches over at most `lanes` lanes, by stable hash.
 
     The ledger is asked and not the tasks' states: it also knows what was delivered before
