@@ -2,7 +2,8 @@
 
 Each file is read once, its data set rewritten, and the new header and the pixel bytes as
 they were go straight into the archive. Nothing is written anywhere else, and no more than
-one file is held in memory (files over 64 MB are mapped, not read).
+one file is held in memory (files over 64 MB are mapped, not read). The finished archive then
+passes the gate (:mod:`sendit.deidentify.gate`), or is deleted.
 
 Every source ends with exactly one outcome. A file about which anything is in doubt is
 quarantined with its reason; one that merely surprises the engine, too.
@@ -24,6 +25,7 @@ from sendit import __version__
 from sendit.archive import Archive, ArchiveInfo
 from sendit.batch import Outcome, Reason
 from sendit.deidentify.functions import Site
+from sendit.deidentify.gate import GateReport, RealValues, gate
 from sendit.deidentify.plan import Kind, Plan
 from sendit.deidentify.rewrite import Output, Rewriter
 from sendit.deidentify.spare_bits import pixel_value
@@ -114,6 +116,8 @@ class StudyResult:
     content
         Keyed digest of what was delivered, as it came in: the same instances with the same
         bytes give the same one, whatever their files are called, whatever recipe or engine.
+    passed
+        What the gate looked at; None if nothing was delivered.
     """
 
     outcomes: dict[int, tuple[Outcome, str | None]]
@@ -122,6 +126,7 @@ class StudyResult:
     header: dict[str, Any]
     members: dict[int, str]
     content: str
+    passed: GateReport | None = None
 
 
 def deidentify_study(
@@ -154,6 +159,8 @@ def deidentify_study(
     ------
     RetryLater
         The working disk is full or fails; nothing is left behind.
+    FailBatch
+        The gate found something real in the finished archive, which is deleted.
     """
     study = _Study(plan, identifiers, keys)
     outcomes: dict[int, tuple[Outcome, str | None]] = {}
@@ -164,8 +171,13 @@ def deidentify_study(
                 progress(done)
         delivered = any(outcome is Outcome.DELIVERED for outcome, _ in outcomes.values())
         info = writer.close() if delivered else None
+    passed = None
+    if info is not None:
+        for name in {source.path.parent.name for source in sources}:
+            study.real.add_identifier(name)  # an accession number, as folders are named
+        passed = gate(info, study.real, plan, identifiers)
     return StudyResult(
-        outcomes, info, study.actions, study.header, study.members, study.content(keys)
+        outcomes, info, study.actions, study.header, study.members, study.content(keys), passed
     )
 
 
@@ -177,6 +189,7 @@ class _Study:
         self._rewriter = Rewriter(plan, site)
         self._seen: set[str] = set()
         self._names: set[str] = set()
+        self.real = RealValues(plan)
         self.header: dict[str, Any] = {}
         self.members: dict[int, str] = {}
         self._content: list[str] = []
@@ -194,6 +207,7 @@ class _Study:
         counts = self._rewriter.counts.copy()
         try:
             header = _open(source)
+            self.real.see(header)
             original = header.sop_instance
             if not original:
                 raise SkipInstance(Reason.MISSING_UID)
@@ -233,7 +247,8 @@ class _Study:
         _, _, start, value, end, _ = found
         cleared = pixel_value(header, found)
         if cleared is None:
-            return [memoryview(header.data)[start:end]]
+            # The value as a part of its own: the archive lets the gate pass over such parts.
+            return [bytes(header.data[start:value]), memoryview(header.data)[value:end]]
         self._rewriter.counts[Kind.MASKED] += 1
         return [bytes(header.data[start:value]), *cleared]
 
