@@ -247,7 +247,7 @@ DATE_KEYWORDS = ["StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "P
 
 @given(
     st.lists(st.dates(), min_size=5, max_size=5),
-    st.integers(-3650, 3650),
+    st.integers(-3650, 3650).filter(bool),
     st.sampled_from(SYNTAXES),
 )
 @settings(max_examples=25)
