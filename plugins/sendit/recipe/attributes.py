@@ -160,3 +160,17 @@ def standard_tags() -> tuple[int, ...]:
     return tuple(
         sorted({*DicomDictionary, *repeating} - {t for t in DicomDictionary if t < 0x80000})
     )
+
+
+@cache
+def sequence_names() -> tuple[str, ...]:
+    """Return the keywords of all sequences in lower case, as they stand before ``__``."""
+    return tuple(names_of(tag)[0] for tag in standard_tags() if vrs_of(tag) == ("SQ",))
+
+
+@lru_cache(maxsize=1024)
+def finds_a_sequence(selector: PatternSelector) -> bool:
+    """Whether a name pattern is found in some sequence's keyword, and so in the name of
+    everything inside it."""
+    search = expression_of(selector).search
+    return any(search(f"{name}__") for name in sequence_names())

@@ -15,7 +15,13 @@ from functools import cache
 
 from pydicom._private_dict import private_dictionaries
 
-from sendit.recipe.attributes import expression_of, names_of, standard_tags, vrs_of
+from sendit.recipe.attributes import (
+    expression_of,
+    finds_a_sequence,
+    names_of,
+    sequence_names,
+    vrs_of,
+)
 from sendit.recipe.effect import Effects
 from sendit.recipe.model import (
     Action,
@@ -179,22 +185,10 @@ def _keeps_inside(recipe: Recipe) -> tuple[tuple[HeaderRule, PatternSelector], .
 
 
 @cache
-def _sequences() -> tuple[str, ...]:
-    return tuple(names_of(tag)[0] for tag in standard_tags() if vrs_of(tag) == ("SQ",))
-
-
-@cache
-def _keeps_within(selector: PatternSelector) -> bool:
-    """Whether a pattern is found in a sequence's own keyword: then it means all within it."""
-    search = expression_of(selector).search
-    return any(search(f"{sequence}__") for sequence in _sequences())
-
-
-@cache
 def _reaches_inside(selector: PatternSelector, keyword: str) -> bool:
     """Whether a pattern reaches a keyword (lower case) inside some sequence, on top of what
     it reaches outside."""
-    if _keeps_within(selector):
+    if finds_a_sequence(selector):
         return True
     if _PLAIN.fullmatch(selector.text):
         return False  # cannot span the underscores between two keywords
@@ -202,7 +196,7 @@ def _reaches_inside(selector: PatternSelector, keyword: str) -> bool:
     if path:
         return path[1] == keyword
     search = expression_of(selector).search
-    return any(search(f"{sequence}__{keyword}") for sequence in _sequences())
+    return any(search(f"{sequence}__{keyword}") for sequence in sequence_names())
 
 
 def _private(recipe: Recipe) -> tuple[Outcome, HeaderRule | None]:

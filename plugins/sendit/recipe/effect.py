@@ -7,7 +7,7 @@ recipe names. ADD gives the attribute back after REMOVE.
 
 from __future__ import annotations
 
-from sendit.recipe.attributes import reaches, standard_tags, vrs_of
+from sendit.recipe.attributes import finds_a_sequence, reaches, standard_tags, vrs_of
 from sendit.recipe.model import (
     Action,
     HeaderRule,
@@ -53,7 +53,7 @@ class Effects:
         found = [i for i in self._others if reaches(header[i].selector, tag, fields)]
         rules = [header[i] for i in sorted([*found, *self._alone.get(tag, ())])]
         if nested:
-            rules = [rule for rule in rules if rule.action is not Action.ADD]
+            rules = [rule for rule in rules if not _stops_at_sequences(rule)]
         if in_kept:
             rules = [rule for rule in rules if not _is_everything(rule)]
         for rule in rules:
@@ -78,6 +78,19 @@ class Effects:
             if vrs_of(tag) == ("SQ",)
             for rule in self.of(tag)
         )
+
+
+def _stops_at_sequences(rule: HeaderRule) -> bool:
+    """Whether a rule may do nothing inside some sequence: ADD, and ``except:`` with an
+    expression that is found in the sequence's own name."""
+    if rule.action is Action.ADD:
+        return True
+    return (
+        rule.action is not Action.KEEP
+        and isinstance(rule.selector, PatternSelector)
+        and rule.selector.match is Match.EXCEPT
+        and finds_a_sequence(rule.selector)
+    )
 
 
 def _is_everything(rule: HeaderRule) -> bool:
