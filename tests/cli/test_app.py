@@ -45,7 +45,19 @@ def test_version() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["deid"], ["batches"], ["metrics"], ["recipe", "check"], ["key"], ["requeue"]]
+    "command",
+    [
+        [],
+        ["deid"],
+        ["batches"],
+        ["metrics"],
+        ["recipe", "check"],
+        ["key"],
+        ["requeue"],
+        ["history"],
+        ["withdraw"],
+        ["verify"],
+    ],
 )
 def test_every_command_explains_itself(command: list[str]) -> None:
     result = run(app, [*command, "--help"])
@@ -93,6 +105,10 @@ def test_requeue_takes_only_what_failed(two_batches: list[str]) -> None:
     good, bad = two_batches
     assert run(app, ["requeue", bad]).exit_code == 0
     assert run(app, ["requeue", good]).exit_code != 0
+
+
+def test_history_of_what_was_never_delivered(two_batches: list[str]) -> None:
+    assert "nothing of this batch" in run(app, ["history", two_batches[0]]).output
 
 
 def test_lookup_finds_the_folder(

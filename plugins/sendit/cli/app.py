@@ -18,6 +18,8 @@ from sendit.errors import SenditError
 from sendit.settings import Settings, read_settings
 
 if TYPE_CHECKING:
+    from google.cloud import bigquery, storage
+
     from sendit.ledger import Ledger
 
 FAILED = 1
@@ -162,6 +164,62 @@ def requeue(batch: Annotated[str, typer.Argument(help="Batch id, as Airflow show
 
 
 @app.command()
+def history(batch: Annotated[str, typer.Argument(help="Batch id, as Airflow shows it.")]) -> None:
+    """Show what happened to a batch's deliveries: delivered, replaced, withdrawn."""
+    from sendit.cli.tables import print_history
+
+    print_history(_ledger(read_settings()).history(batch))
+
+
+@app.command()
+def withdraw(
+    batch: Annotated[str, typer.Argument(help="Batch id, as Airflow shows it.")],
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why. It is kept: nothing of a patient in it.")
+    ],
+) -> None:
+    """Recall a delivered batch: its object and rows go, the ledger keeps that it happened."""
+    from sendit.delivery.withdraw import withdraw as recall
+
+    storage, bigquery = _google()
+    recall(_ledger(read_settings()), storage, bigquery, batch, reason)
+    print(f"batch {batch} is withdrawn; to deliver it anew: sendit requeue {batch}")
+
+
+@app.command()
+def verify(
+    run: Annotated[
+        str | None, typer.Argument(help="Run id, as Airflow shows it. Default: all runs.")
+    ] = None,
+    collection: Annotated[
+        str | None, typer.Option(help="Collection to look in. Default: the configured one.")
+    ] = None,
+) -> None:
+    """Read bucket and table again and report every difference from the runs' manifests.
+
+    The ledger is not asked. Exits with 1 if anything differs.
+    """
+    from sendit.delivery.verify import verify_collection, verify_run
+
+    settings = read_settings()
+    place = collection or settings.collection_of(settings.study)
+    storage, bigquery = _google()
+    verdict = (
+        verify_run(storage, bigquery, settings.bucket, place, run)
+        if run
+        else verify_collection(storage, bigquery, settings.bucket, place)
+    )
+    for difference in verdict.differences:
+        print(difference)
+    print(
+        f"{verdict.manifests} manifests, {verdict.archives} archives, "
+        f"{len(verdict.differences)} differences"
+    )
+    if not verdict.agrees:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
 def metrics(
     out: Annotated[
         Path | None,
@@ -197,3 +255,11 @@ def _ledger(settings: Settings) -> Ledger:
 
             return ledger()
     return Ledger(uri or settings.ledger_default_url)
+
+
+def _google() -> tuple[storage.Client, bigquery.Client]:
+    """The clients of Airflow's connection google_cloud_default."""
+    with redirect_stdout(sys.stderr):
+        from sendit.tasks.google import bigquery_client, storage_client
+
+        return storage_client(), bigquery_client()

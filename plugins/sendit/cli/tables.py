@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 
-from sendit.ledger import Batch
+from sendit.ledger import Batch, HistoryEntry
 
 
 def print_batches(batches: Sequence[Batch], errors: bool) -> None:
     """Print one line per batch, and with ``errors`` every error below it."""
-    console = Console()
-    if not console.is_terminal:  # a pipe or a file has no edge to keep within
-        console = Console(width=200)
+    console = _console()
     if not batches:
         console.print("no batch has an error" if errors else "the ledger has no batches")
         return
@@ -45,3 +44,30 @@ def print_batches(batches: Sequence[Batch], errors: bool) -> None:
                     highlight=False,
                     markup=False,
                 )
+
+
+def print_history(entries: Sequence[HistoryEntry]) -> None:
+    """Print one line per event, oldest first."""
+    console = _console()
+    if not entries:
+        console.print("nothing of this batch was delivered")
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("when", "event", "revision", "generation", "object", "note"):
+        table.add_column(column, overflow="fold")
+    for entry in entries:
+        table.add_row(
+            time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.at)),
+            entry.event,
+            str(entry.revision or ""),
+            str(entry.generation or ""),
+            entry.object or "",
+            entry.note or "",
+        )
+    console.print(table)
+
+
+def _console() -> Console:
+    console = Console()
+    # A pipe or a file has no edge to keep within.
+    return console if console.is_terminal else Console(width=200)
