@@ -21,7 +21,8 @@ from psycopg2 import sql
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, encrypt_password
 from sqlalchemy.engine import URL, make_url
 
-from sendit.errors import Misconfigured
+from sendit.errors import Misconfigured, SenditError
+from sendit.ledger import Ledger
 from sendit.settings import read_settings
 
 SECRETS = Path(os.environ.get("SECRETS_FOLDER", "/run/secrets"))
@@ -136,13 +137,25 @@ def check_settings() -> None:
         stop(str(problem))
 
 
+def check_ledger(uri: str) -> None:
+    """Make the ledger's tables; one that another version of sendit made is said here."""
+    ledger = Ledger(uri)
+    try:
+        ledger.queued()
+    except SenditError as problem:
+        stop(str(problem))
+    finally:
+        ledger.close()
+
+
 def main() -> None:
     """Run every step, cheapest first."""
     check_settings()
-    ledger = make_url(connections()[LEDGER])
+    ledger = connections()[LEDGER]
     superuser_password = secret("postgres_password")
-    for role in (make_url(secret("metadata_url")), ledger):
-        make_role_and_database(role, superuser_password)
+    for uri in (secret("metadata_url"), ledger):
+        make_role_and_database(make_url(uri), superuser_password)
+    check_ledger(ledger)
     airflow = Path(sys.executable).with_name("airflow")
     if subprocess.run([airflow, "db", "migrate"], check=False).returncode:
         stop("Airflow's database could not be migrated; why is above")

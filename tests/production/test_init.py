@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import sqlite3
 from pathlib import Path
 from types import ModuleType
 
@@ -108,6 +109,22 @@ class TestSettings:
             (tmp_path / "metadata_url").write_text(text)
         with pytest.raises(SystemExit, match=f"secrets/metadata_url {says}"):
             init.secret("metadata_url")
+
+
+class TestLedger:
+    def test_a_new_one_is_made(self, init: ModuleType, postgres: Postgres) -> None:
+        name = f"ledger_{os.urandom(4).hex()}"
+        postgres.query("postgres", f"CREATE DATABASE {name}")
+        init.check_ledger(postgres.uri(name))
+        init.check_ledger(postgres.uri(name))
+
+    def test_one_of_another_version_is_said(self, init: ModuleType, tmp_path: Path) -> None:
+        uri = f"sqlite:///{tmp_path / 'ledger.db'}"
+        init.check_ledger(uri)
+        with sqlite3.connect(tmp_path / "ledger.db") as database:
+            database.execute("UPDATE schema_info SET version = 0")
+        with pytest.raises(SystemExit, match="the ledger has schema 0"):
+            init.check_ledger(uri)
 
 
 @pytest.mark.airflow
