@@ -4,6 +4,7 @@
 #   make demo ONCE=1 INPUT=folder-of-accession-folders OUT=results
 #   make test                     lint, types, unit, policy and end-to-end tests
 #   make benchmark                the engine beside its floor and its peers, on one core
+#   make chaos ROUNDS=200 SEED=7  the pipeline, broken once a round; the promise checked
 #   make install                  .venv with .venv/bin/sendit
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ UV := $(VENV)/bin/uv
 UV_INSTALL := $(UV) pip install --quiet --require-hashes --compile-bytecode
 LOCK := $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet
 
-.PHONY: install install-test install-demo demo test check unit benchmark lock clean
+.PHONY: install install-test install-demo demo chaos test check unit benchmark lock clean
 
 install: $(VENV)/.installed
 
@@ -49,6 +50,9 @@ install-demo: $(DEMO_VENV)/.installed
 
 demo: $(VENV)/.installed $(DEMO_VENV)/.installed
 	@$(DEMO_VENV)/bin/python -m demo $(if $(ONCE),--once) $(if $(INPUT),--input '$(INPUT)') $(if $(OUT),--out '$(OUT)')
+
+chaos: $(VENV)/.installed-test $(DEMO_VENV)/.installed
+	@PYTHONPATH=. $(VENV)/bin/python -m chaos --rounds $(or $(ROUNDS),20) --seed $(or $(SEED),7) $(if $(FIRST),--first $(FIRST))
 
 check: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check .

@@ -87,6 +87,13 @@ class Postgres:
             cwd=self.folder,
             user=self.user,
         )
+        self.launch()
+        self.processes.wait_for(self.name, self.ready, seconds=30)
+        for database in databases:
+            self.query("postgres", f'CREATE DATABASE "{database}"')
+
+    def launch(self) -> None:
+        """Start the server on its data, the first time or again."""
         options = [
             "listen_addresses=127.0.0.1",
             f"port={self.port.number}",
@@ -100,7 +107,7 @@ class Postgres:
             self.name,
             [
                 self.home / "bin" / "postgres",
-                *("-D", data),
+                *("-D", self.folder / "data"),
                 *(word for option in options for word in ("-c", option)),
             ],
             env=self.environment,
@@ -109,9 +116,6 @@ class Postgres:
             stop_signal=signal.SIGINT,
             user=self.user,
         )
-        self.processes.wait_for(self.name, self._ready, seconds=30)
-        for database in databases:
-            self.query("postgres", f'CREATE DATABASE "{database}"')
 
     def _prepare_for_root(self) -> None:
         """Choose an unprivileged user, and a place and binaries that it can reach."""
@@ -159,7 +163,8 @@ class Postgres:
             "PGCONNECT_TIMEOUT": "5",
         }
 
-    def _ready(self) -> bool:
+    def ready(self) -> bool:
+        """Whether it answers."""
         answer = subprocess.run(
             [self.home / "bin" / "psql", "-AtXqc", "SELECT 1"],
             env=self._client("postgres"),

@@ -55,6 +55,9 @@ class Stack:
     The run folder is private (mode 0700) and goes when the stack ends.
     """
 
+    #: How long the BigQuery emulator keeps its tables: as long as it runs.
+    bigquery_keeps: Sequence[str] = ("--ephemeral",)
+
     def __init__(
         self,
         inputs: Sequence[Path],
@@ -252,7 +255,7 @@ class Stack:
             [
                 self.demo_bin / "python",
                 Path(__file__).with_name("bigquery_server.py"),
-                *("start", "--ephemeral", "--project", PROJECT),
+                *("start", *self.bigquery_keeps, "--project", PROJECT),
                 *("--rest-host", "127.0.0.1", "--rest-port", str(rest)),
                 *("--grpc-host", "127.0.0.1", "--grpc-port", str(grpc)),
                 *("--log-level", "warning"),

@@ -1,0 +1,221 @@
+"""``make chaos ROUNDS=200 SEED=7``: rounds of the real DAG, one seeded fault each."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from demo.processes import DemoError
+from demo.stack import PROJECT_ROOT
+from tests.builder import make_dataset, plant_canaries, to_bytes
+
+from chaos import faults
+from chaos.faults import Fault
+from chaos.promise import Promise
+from chaos.site import ChaosSite
+
+BATCHES = 2
+IMAGES = 2
+#: Longest that a run may take to its end, tasks' retries included.
+RUN_SECONDS = 240.0
+#: How often what failed is cleared, as a person would, before the round is lost.
+CLEARS = 4
+#: Rounds between two looks into the whole of Airflow's database.
+WHOLE_DATABASE = 10
+#: With a canary in one of these, an image is filtered.
+FILTERED_BY = (
+    "DateOfSecondaryCapture",
+    "SecondaryCaptureDeviceManufacturer",
+    "SecondaryCaptureDeviceManufacturerModelName",
+    "SecondaryCaptureDeviceSoftwareVersions",
+    "BurnedInAnnotation",
+    "RecognizableVisualFeatures",
+)
+#: Characteristics of a patient that the recipe keeps as they are.
+KEPT = (
+    "TimezoneOffsetFromUTC",
+    "PatientSex",
+    "EthnicGroup",
+    "SmokingStatus",
+    "PatientSexNeutered",
+)
+
+
+@dataclass
+class Round:
+    """One round and how it went."""
+
+    number: int
+    fault: Fault
+    again: bool
+    clears: int = 0
+    seconds: float = 0.0
+    broken: tuple[str, ...] = ()
+
+    def line(self, seed: int) -> str:
+        """Return the round in one line."""
+        result = "ok" if not self.broken else "BROKEN: " + "; ".join(self.broken[:5])
+        return (
+            f"round {self.number:3}  seed {seed}-{self.number}  {self.fault}, {self.fault.when}"
+            f"{'; a study comes again' if self.again else ''}  "
+            f"{self.clears} clears  {self.seconds:.0f} s  {result}"
+        )
+
+
+class Harness:
+    """Runs rounds on one site.
+
+    Parameters
+    ----------
+    site
+        A site that is up.
+    seed
+        What all choices follow from.
+    """
+
+    def __init__(self, site: ChaosSite, seed: int) -> None:
+        self.site = site
+        self.seed = seed
+        self.promise = Promise(site)
+
+    def round(self, number: int, fault: Fault | None = None) -> Round:
+        """Do one round: a run with a fault, recovery, and the promise checked."""
+        rng = random.Random(f"{self.seed}-{number}")
+        fault = fault or faults.choose(rng)
+        done = Round(number, fault, again=number > 1 and rng.random() < 0.15)
+        started = time.monotonic()
+        folder = self._inputs(done)
+        before = digest(folder)
+        faults.prepare(self.site, fault)
+        try:
+            run_id = self.site.trigger({"number": None, "subfolder": folder.name})
+            faults.do(self.site, fault, time.monotonic(), rng)
+            done.clears += self._recover(run_id)
+            if faults.after(self.site, fault, run_id, rng):
+                done.clears += self._recover(run_id)
+            broken = self.promise.broken(whole_database=number % WHOLE_DATABASE == 0)
+            broken += [f"a server ended: {name}" for name in self.site.stopped()]
+        except DemoError as error:
+            broken = [str(error)]
+        finally:
+            for proxy in self.site.proxies.values():
+                proxy.mend()
+        if digest(folder) != before:
+            broken.append("the input was touched")
+        done.broken = tuple(broken)
+        done.seconds = time.monotonic() - started
+        return done
+
+    def _recover(self, run_id: str) -> int:
+        """Wait for the run's end; clear what failed until nothing does."""
+        for clears in range(CLEARS + 1):
+            if self.site.wait_for_run(run_id, RUN_SECONDS) == "success":
+                return clears
+            if clears < CLEARS:
+                self.site.clear_failed(run_id)
+        raise DemoError(f"the run {run_id} still fails after {CLEARS} clears")
+
+    def _inputs(self, done: Round) -> Path:
+        folder = self.site.inputs[0] / f"round{done.number:04}"
+        for index in range(BATCHES):
+            write_study(folder / f"Kanarienfolder{index}", done.number * 10 + index)
+        if done.again:
+            # The first round's first study comes again, under other names.
+            write_study(folder / "Kanarienfolder9", 10, first_name=7)
+        return folder
+
+
+def write_study(folder: Path, patient: int, *, first_name: int = 1) -> None:
+    """Write a small CT study full of canaries."""
+    folder.mkdir(parents=True)
+    for instance in range(1, IMAGES + 1):
+        dataset = make_dataset(patient, 1, 1, instance)
+        plant_canaries(dataset, start=1 + 1000 * (patient % 900) + 400 * (instance % 2))
+        for keyword in (*FILTERED_BY, *KEPT):
+            if keyword in dataset:
+                del dataset[keyword]
+        # One accession number and one patient for the folder.
+        dataset.AccessionNumber = f"Kanarie{patient:06}Q"[:16]
+        dataset.PatientID = f"Kanarie{patient:06}Q"
+        dataset.StudyInstanceUID = f"1.2.826.0.1.3680043.8.498.987.1{patient:06}"
+        dataset.SOPInstanceUID = f"{dataset.StudyInstanceUID}.{instance}"
+        name = f"Kanariendatei{first_name + instance}.dcm"
+        (folder / name).write_bytes(to_bytes(dataset))
+
+
+def digest(folder: Path) -> str:
+    """Return a digest of a folder's names and bytes."""
+    found = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        found.update(str(path.relative_to(folder)).encode())
+        if path.is_file():
+            found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+@contextmanager
+def running_site(folder: Path) -> Iterator[ChaosSite]:
+    """Start a site, and stop it afterwards."""
+    site = ChaosSite(folder)
+    try:
+        site.start()
+        site.wait_for_dag()
+        yield site
+    finally:
+        site.close()
+
+
+def run(rounds: int, seed: int, *, first: int, say: Callable[[str], None], keep: Path) -> int:
+    """Run rounds until one is broken; return how many were not."""
+    root = PROJECT_ROOT / ".demo"
+    root.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="chaos-", dir=root))
+    try:
+        with running_site(folder) as site:
+            harness = Harness(site, seed)
+            for number in range(first, first + rounds):
+                done = harness.round(number)
+                say(done.line(seed))
+                if done.broken:
+                    shutil.rmtree(keep, ignore_errors=True)
+                    shutil.copytree(site.logs, keep, symlinks=True)
+                    say(f"logs are in {keep}")
+                    return number - first
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return rounds
+
+
+def main() -> int:
+    """Read the command line and run."""
+    parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--first", type=int, default=1, help="number of the first round")
+    parser.add_argument("--keep", type=Path, default=PROJECT_ROOT / ".demo" / "chaos-logs")
+    options = parser.parse_args()
+    print(f"chaos: {options.rounds} rounds, seed {options.seed}", flush=True)
+    started = time.monotonic()
+    passed = run(
+        options.rounds,
+        options.seed,
+        first=options.first,
+        say=lambda text: print(text, flush=True),
+        keep=options.keep,
+    )
+    minutes = (time.monotonic() - started) / 60
+    print(f"{passed} of {options.rounds} rounds passed, {minutes:.0f} minutes", flush=True)
+    return 0 if passed == options.rounds else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

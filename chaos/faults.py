@@ -1,0 +1,126 @@
+"""What goes wrong in a round: chosen by the seed, done at a moment, and mended."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+from chaos.proxy import BREAKS
+from chaos.site import ChaosSite
+from sendit.crashpoint import POINTS, arm
+
+#: Points that an ordinary round does not pass: revisions, withdrawals, deleted originals.
+ELSEWHERE = {
+    "archives: superseded",
+    "confirm: superseded",
+    "confirm: retracted",
+    "take back: row deleted",
+    "take back: object deleted",
+    "withdraw: written down",
+    "cleanup: set aside",
+    "cleanup: originals deleted",
+}
+CRASHES = tuple(point for point in POINTS if point not in ELSEWHERE)
+KILLED = (
+    *("scheduler", "scheduler with its workers", "api-server", "dag-processor", "triggerer"),
+    *("postgresql", "storage", "bigquery", "task", "all tasks"),
+)
+STOPPED = ("scheduler", "api-server", "postgresql", "storage", "bigquery")
+KINDS = {"crash": 5, "kill": 5, "stop": 2, "break": 4, "clear": 4}
+#: A run of two batches takes about this long.
+RUN_SECONDS = 25.0
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault: what, to whom, when (seconds after the run was triggered), for how long."""
+
+    kind: str
+    target: str
+    moment: float = 0.0
+    seconds: float = 0.0
+    how: str = ""
+    calls: int = 0
+
+    def __str__(self) -> str:
+        text = f"{self.kind} {self.target}"
+        if self.how:
+            text += f" ({self.how}, {self.calls} calls)"
+        if self.kind in {"kill", "stop"}:
+            text += f" for {self.seconds:.1f} s"
+        return text
+
+    @property
+    def when(self) -> str:
+        """The moment, as text."""
+        if self.kind == "crash":
+            return "when reached"
+        return "after the run" if self.kind == "clear" else f"after {self.moment:.1f} s"
+
+
+def choose(rng: random.Random) -> Fault:
+    """Choose a round's fault."""
+    kind = rng.choices(list(KINDS), weights=list(KINDS.values()))[0]
+    moment = rng.uniform(0.5, RUN_SECONDS)
+    if kind == "crash":
+        return Fault(kind, rng.choice(CRASHES))
+    if kind == "kill":
+        return Fault(kind, rng.choice(KILLED), moment, rng.uniform(0.2, 6.0))
+    if kind == "stop":
+        return Fault(kind, rng.choice(STOPPED), moment, rng.uniform(1.0, 25.0))
+    if kind == "break":
+        target, how = rng.choice(("storage", "bigquery")), rng.choice(list(BREAKS))
+        return Fault(kind, target, moment, how=how, calls=rng.choice((1, 1, 2, 5, 20)))
+    target = "one task, with what follows" if rng.random() < 0.6 else "one task alone"
+    return Fault(kind, target)
+
+
+def do(site: ChaosSite, fault: Fault, run_started: float, rng: random.Random) -> None:
+    """Do what is to be done while the run goes on, and mend it."""
+    if fault.kind in {"crash", "clear"}:
+        return
+    time.sleep(max(0.0, run_started + fault.moment - time.monotonic()))
+    if fault.kind == "break":
+        site.proxies[fault.target].break_next(fault.how, fault.calls)
+    elif fault.kind == "stop":
+        site.signal_server(fault.target, signal.SIGSTOP)
+        try:
+            time.sleep(fault.seconds)
+        finally:
+            site.signal_server(fault.target, signal.SIGCONT)
+    elif fault.target in {"task", "all tasks"}:
+        pids = site.task_pids()
+        rng.shuffle(pids)
+        for pid in pids[: None if fault.target == "all tasks" else 1]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    else:
+        name = fault.target.removesuffix(" with its workers")
+        alone = fault.target == "scheduler"
+        site.kill_server(name, with_children=not alone)
+        time.sleep(fault.seconds)
+        site.restart(name)
+
+
+def prepare(site: ChaosSite, fault: Fault) -> None:
+    """Do what is to be done before the run starts."""
+    if fault.kind == "crash":
+        arm(site.armed, fault.target)
+
+
+def after(site: ChaosSite, fault: Fault, run_id: str, rng: random.Random) -> bool:
+    """Do what is to be done after the run's end; return whether there was something."""
+    if fault.kind != "clear":
+        return False
+    instances = sorted(
+        (each["task_id"], each["map_index"])
+        for each in site.task_instances(run_id)
+        if each["state"] not in {"removed", None}
+    )
+    name, index = rng.choice(instances)
+    site.clear(run_id, name, index, downstream=fault.target.endswith("follows"))
+    return True

@@ -1,0 +1,212 @@
+"""The demo's stack, made to be broken: servers that keep their data, and proxies before them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+import urllib.error
+import urllib.parse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from demo.keeper import descendants
+from demo.postgres import Postgres
+from demo.processes import DemoError, listens
+from demo.stack import DAG_ID, PROJECT_ROOT, Stack
+
+from chaos.proxy import Proxy
+
+FINAL_RUN = {"success", "failed"}
+#: What a person would clear.
+FAILED_TASK = {"failed", "upstream_failed"}
+TASK_PROCESS = "airflow task"
+
+#: Airflow notices sooner than it would in production.
+IMPATIENT = {
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
+    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "10",
+    "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "2",
+    "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "60",
+    "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "10",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "2",
+}
+
+
+class ChaosSite(Stack):
+    """A stack whose every process can be killed, stopped and started again.
+
+    Parameters
+    ----------
+    folder
+        Where the run folder goes.
+    """
+
+    bigquery_keeps = ()
+
+    def __init__(self, folder: Path) -> None:
+        inputs, self.armed = folder / "inputs", folder / "armed"
+        for made in (inputs, self.armed):
+            made.mkdir(parents=True)
+        self.proxies = {"storage": Proxy(), "bigquery": Proxy()}
+        super().__init__(
+            [inputs],
+            dags=PROJECT_ROOT / "chaos" / "dags",
+            root=folder,
+            environment=IMPATIENT
+            | {
+                "STORAGE_EMULATOR_HOST": self.proxies["storage"].url,
+                "BIGQUERY_EMULATOR_HOST": self.proxies["bigquery"].url,
+                "SENDIT_CRASH_AT": str(self.armed),
+                "SENDIT_LANES": "2",
+            },
+        )
+        self.bigquery_keeps = ("--persistent", "--data-dir", str(self.folder / "tables"))
+        self.proxies["storage"].target = self.storage_url
+        self.proxies["bigquery"].target = self.bigquery_url
+
+    # -- processes ---------------------------------------------------------------------
+
+    def pids(self, name: str) -> list[int]:
+        """Return a server's process, then those below it."""
+        pid = self.processes.pids[name]
+        return [pid, *descendants(pid)]
+
+    def kill_server(self, name: str, *, with_children: bool) -> None:
+        """Kill a server; its children, unless told otherwise, live on as orphans."""
+        pids = self.pids(name)
+        for pid in pids if with_children else pids[:1]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._wait(lambda: self.processes.poll(name) is not None, 10, f"{name} is dead")
+
+    def signal_server(self, name: str, number: int) -> None:
+        """Send a signal to a server and all below it."""
+        for pid in self.pids(name):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def restart(self, name: str) -> None:
+        """Start a server that was killed, and wait until it answers."""
+        if name == Postgres.name:
+            self._restart_postgres()
+        elif name == "storage":
+            self.start_storage()
+        elif name == "bigquery":
+            self.start_bigquery()
+        else:
+            self.start_component(name)
+            if name == "api-server":
+                self.wait_for_api()
+
+    def _restart_postgres(self) -> None:
+        postgres = self.postgres
+        # Its children notice that it is gone and leave; until then its port is taken.
+        self._wait(lambda: not listens(postgres.port.number), 30, "the database's port is free")
+        deadline = time.monotonic() + 30
+        while True:
+            postgres.launch()
+            try:
+                self.processes.wait_for(postgres.name, postgres.ready, seconds=30)
+                return
+            except DemoError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+
+    def task_pids(self) -> list[int]:
+        """Return the processes that run a task's code now."""
+        found = []
+        for pid in descendants(self.processes.pids["scheduler"]):
+            with contextlib.suppress(OSError):
+                line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+                if line.startswith(TASK_PROCESS):
+                    found.append(pid)
+        return found
+
+    def _wait(self, ready: Callable[[], bool], seconds: float, what: str) -> None:
+        deadline = time.monotonic() + seconds
+        while not ready():
+            if time.monotonic() > deadline:
+                raise DemoError(f"waited {seconds:g} s in vain until {what}")
+            time.sleep(0.1)
+
+    # -- runs --------------------------------------------------------------------------
+
+    def patient_api(self, method: str, path: str, body: object = None) -> Any:
+        """Call Airflow's API, which may be down for a while."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                return self.api(method, path, body)
+            except (OSError, urllib.error.URLError) as error:
+                final = isinstance(error, urllib.error.HTTPError) and error.code < 500
+                if final or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+
+    def run_state(self, run_id: str) -> str:
+        """Return a run's state."""
+        quoted = urllib.parse.quote(run_id, safe="")
+        return str(self.patient_api("GET", f"/dags/{DAG_ID}/dagRuns/{quoted}")["state"])
+
+    def wait_for_run(self, run_id: str, seconds: float) -> str:
+        """Wait for a run's end and return its state; too long is an error."""
+        self._wait(
+            lambda: self.run_state(run_id) in FINAL_RUN, seconds, f"the run {run_id} has ended"
+        )
+        return self.run_state(run_id)
+
+    def clear(self, run_id: str, task_id: str, map_index: int, *, downstream: bool) -> None:
+        """Clear a task instance, as the UI does."""
+        self.patient_api(
+            "POST",
+            f"/dags/{DAG_ID}/clearTaskInstances",
+            {
+                "dry_run": False,
+                "dag_run_id": run_id,
+                "task_ids": [task_id if map_index < 0 else [task_id, map_index]],
+                "include_downstream": downstream,
+                "only_failed": False,
+                "reset_dag_runs": True,
+            },
+        )
+
+    def clear_failed(self, run_id: str) -> list[str]:
+        """Clear what failed, each with what follows, as the errors' texts ask for."""
+        states = {
+            (each["task_id"], each["map_index"]): each["state"]
+            for each in self.task_instances(run_id)
+        }
+        first = [
+            (name, index)
+            for (name, index), state in states.items()
+            if state in FAILED_TASK and name != "report"
+        ]
+        wanted = set()
+        for name, index in first:
+            if name.startswith("upload."):
+                wanted.add(("upload.archives", index))
+            elif states[name, index] == "failed":
+                wanted.add((name, index))
+        if not wanted:
+            wanted.add(("report", -1))
+        for name, index in sorted(wanted):
+            self.clear(run_id, name, index, downstream=True)
+        return [f"{name}[{index}]" for name, index in sorted(wanted)]
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """Names of all servers that may be broken."""
+        return (
+            *("scheduler", "api-server", "dag-processor", "triggerer"),
+            *(Postgres.name, "storage", "bigquery"),
+        )
+
+    def stopped(self) -> list[str]:
+        """Return the servers that have ended."""
+        return [name for name in self.servers if self.processes.poll(name) is not None]

@@ -1,0 +1,32 @@
+"""The faults that a seed chooses."""
+
+from __future__ import annotations
+
+import random
+
+from chaos.faults import CRASHES, ELSEWHERE, KILLED, STOPPED, choose
+from chaos.proxy import BREAKS
+
+from sendit.crashpoint import POINTS
+
+
+def chosen(seed: int, rounds: int) -> list[str]:
+    return [
+        f"{(fault := choose(random.Random(f'{seed}-{number}')))}, {fault.when}"
+        for number in range(1, rounds + 1)
+    ]
+
+
+def test_a_seed_always_chooses_the_same():
+    assert chosen(7, 50) == chosen(7, 50)
+    assert chosen(7, 50) != chosen(8, 50)
+
+
+def test_rounds_reach_every_kind_of_fault():
+    text = "\n".join(chosen(7, 2000))
+    for name in (*CRASHES, *BREAKS, *KILLED, *STOPPED, "with what follows", "alone"):
+        assert name in text
+
+
+def test_points_that_are_left_out_exist():
+    assert set(POINTS) >= ELSEWHERE

@@ -1,0 +1,26 @@
+"""A handful of the fault harness's rounds (`make chaos` runs as many as one likes)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from chaos.__main__ import Harness, running_site
+from chaos.faults import Fault
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+FAULTS = [
+    Fault("crash", "archives: uploaded"),
+    Fault("crash", "merge: ran"),
+    Fault("break", "bigquery", moment=8.0, how="cut after", calls=3),
+    Fault("clear", "one task, with what follows"),
+]
+
+
+def test_the_promise_holds_in_a_handful_of_rounds(tmp_path: Path) -> None:
+    with running_site(tmp_path) as site:
+        harness = Harness(site, seed=7)
+        for number, fault in enumerate(FAULTS, start=1):
+            done = harness.round(number, fault)
+            assert not done.broken, done.line(7)
