@@ -394,6 +394,7 @@ class _Planter:
 
 def _file_meta(transfer_syntax: str) -> FileMetaDataset:
     meta = FileMetaDataset()
+    meta.FileMetaInformationGroupLength = 0  # pydicom puts in what it is
     meta.FileMetaInformationVersion = b"\0\1"
     meta.TransferSyntaxUID = UID(transfer_syntax)
     meta.ImplementationClassUID = uid(1)

@@ -27,6 +27,7 @@ Native pixel samples are numbers, not text: they are searched in a sample of the
 
 from __future__ import annotations
 
+import base64
 import re
 import unicodedata
 import warnings
@@ -38,8 +39,10 @@ from datetime import date, timedelta
 from enum import Enum
 from functools import cache, lru_cache
 from itertools import pairwise, permutations
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import google_crc32c
 from pydicom.charset import convert_encodings, decode_bytes
 
 from sendit.archive import ArchiveInfo
@@ -147,6 +150,7 @@ class RealValues:
         self.uids: set[bytes] = set()
         self.dates: set[str] = set()
         self.kept_dates: set[str] = set()
+        self.kept: set[str] = set()
         self.character_sets: set[bytes] = set()
 
     def see(self, header: Header) -> None:
@@ -171,8 +175,7 @@ class RealValues:
 
     def _note(self, tag: int, vr: str, raw: bytes, character_set: bytes) -> None:
         if not self._changes(tag, vr):
-            if vr in {"DA", "DT"}:
-                self.kept_dates.update(_dates_in(raw))
+            self._keep(tag, vr, raw, character_set)
             return
         if vr == "PN":
             for name in raw.split(b"\\"):
@@ -191,6 +194,13 @@ class RealValues:
             for value in text.split("\\") if vr in {"LO", "SH"} else [text]:
                 self.identifiers.add(value.strip(" \0"))
                 self.exact.setdefault(tag, set()).add(_plain(value))
+
+    def _keep(self, tag: int, vr: str, raw: bytes, character_set: bytes) -> None:
+        """Note what is delivered on purpose; a date even if no rule names it."""
+        if vr in {"DA", "DT"}:
+            self.kept_dates.update(_dates_in(raw))
+        elif Action.KEEP in self._actions.get(tag, ()) or self._plan.top.program(tag, vr).kept:
+            self.kept.update(_plain(text) for text in _decode(raw, character_set).split("\\"))
 
     def _changes(self, tag: int, vr: str) -> bool:
         """Whether the recipe does something to an attribute: by its text, or by the plan."""
@@ -253,8 +263,8 @@ def gate(
     try:
         for part in reread(archive.path, totals, thorough=thorough):
             check.part(part)
-        if totals.members != archive.members:
-            trouble = "the archive has not as many members as were written"
+        if totals.members != archive.members or _crc32c(archive.path) != archive.crc32c:
+            trouble = "the archive on the disk is not the one that was written"
     except Unreadable as unreadable:
         trouble = str(unreadable)
     except OSError:
@@ -263,6 +273,14 @@ def gate(
         archive.path.unlink(missing_ok=True)
         raise FailBatch(_explain(trouble, check.findings))
     return GateReport(totals.members, totals.inflated, totals.passed, check.values)
+
+
+def _crc32c(path: Path) -> str:
+    checksum = 0
+    with path.open("rb") as file:
+        while data := file.read(_READ):
+            checksum = google_crc32c.extend(checksum, data)
+    return base64.b64encode(checksum.to_bytes(4, "big")).decode()
 
 
 def _explain(trouble: str, findings: Sequence[Finding]) -> str:
@@ -307,10 +325,10 @@ class _Check:
     # What to look for -------------------------------------------------------------------
 
     def _gather(self, real: RealValues, days: int) -> None:
-        allowed = _literals(self._plan) | PLACEHOLDERS
+        allowed = _literals(self._plan) | PLACEHOLDERS | real.kept
         for tag, values in real.exact.items():
             self._exact[tag] = {value for value in values - allowed if _tells(value)}
-        for uid in sorted(real.uids):
+        for uid in sorted(real.uids - {text.encode() for text in real.kept}):
             self._add(_Needle("a real UID", uid, Around.UID))
         for raw, character_set, patient in sorted(real.names):
             text = _decode(raw, character_set)
@@ -345,10 +363,10 @@ class _Check:
 
         parts = [part for part in _words_of(text) if part not in allowed]
         for first, second in permutations(parts, 2):
-            if len(first) + len(second) < LEAST_RAW or first == second:
+            if _weight(first) + _weight(second) < LEAST_RAW or first == second:
                 continue
             self._pairs.add((first, second))
-            if patient and max(len(first), len(second)) < LEAST_RAW_WORD:
+            if patient and max(_weight(first), _weight(second)) < LEAST_RAW_WORD:
                 for one, two in _forms((first, second), character_sets):
                     for between in _BETWEEN:
                         both = one + between + two
@@ -356,10 +374,10 @@ class _Check:
         if not patient:
             return
         for part in parts:
-            if len(part) < LEAST_WORD or part.isdigit() or is_allowed(part):
+            if _weight(part) < LEAST_WORD or part.isdigit() or is_allowed(part):
                 continue
             self._words[part] = "a part of the patient's name"
-            if len(part) >= LEAST_RAW_WORD:
+            if _weight(part) >= LEAST_RAW_WORD:
                 for (form,) in _forms((part,), character_sets):
                     self._add(
                         _Needle(
@@ -535,6 +553,7 @@ class _Needle:
     in_pixels: bool = True
 
 
+_READ: Final = 1 << 20
 _TIME: Final = re.compile(rb"(?:[01]\d|2[0-3])[0-5]\d[0-6]\d")
 _REMEMBERED: Final = 1 << 12
 _MOST_REMEMBERED: Final = 1 << 18
@@ -681,6 +700,11 @@ def _plain(text: str) -> str:
 
 def _words_of(text: str) -> list[str]:
     return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def _weight(word: str) -> int:
+    """Return how much a word tells, in Latin letters: a Chinese character tells three."""
+    return len(word.encode())
 
 
 def _tells(plain: str) -> bool:

@@ -431,8 +431,7 @@ class _Walk:
                 raise _Short
             self.data = self._inflated(data[position:])
             self.taken = len(data)
-            self._dataset(0, len(self.data), (), self._explicit, top=True)
-            self.pixels = None
+            self._dataset(0, len(self.data), (), self._explicit, top=False)
             return
         self.taken = self._dataset(position, len(data), (), self._explicit, top=True)
         self.data = data[: self.taken]
