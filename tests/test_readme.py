@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import os
 import re
@@ -90,6 +91,21 @@ def test_commands_named_exist_with_the_options_named() -> None:
             options = {option for p in known[name].params for option in p.opts}
             named = {word for word in words if word.startswith("--")}
             assert named <= options, (document.name, snippet)
+
+
+def test_every_param_of_a_run_is_explained() -> None:
+    source = (ROOT / "dags" / "sendit_dag.py").read_text()
+    params = {
+        str(key.value)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.keyword)
+        and node.arg == "params"
+        and isinstance(node.value, ast.Dict)
+        for key in node.value.keys
+        if isinstance(key, ast.Constant)
+    }
+    rows = section("Run it for real").split("| param |")[1]
+    assert set(re.findall(r"^\| `(\w+)` \|", rows, re.MULTILINE)) == params
 
 
 def test_every_status_is_explained() -> None:
