@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from isal import isal_zlib
-from pydicom.datadict import keyword_for_tag
+from pydicom._dicom_dict import DicomDictionary
 
 from sendit import __version__
 from sendit.archive import Archive, ArchiveInfo
@@ -53,8 +53,15 @@ IMPLEMENTATION_CLASS_UID: Final = "2.25.166481188625391283051614673262761221380"
 
 IMPLEMENTATION_VERSION: Final = f"SENDIT_{__version__}"[:16]
 
+LONGEST_SEARCHABLE: Final = 1 << 16
+"""Bytes of an element above which it is no metadata to search by."""
+
+MOST_ITEMS: Final = 100
+"""Items above which a sequence is a table (a frame each, a contour each), not metadata."""
+
 SERIES_NUMBER: Final = 0x00200011
 INSTANCE_NUMBER: Final = 0x00200013
+_KEYWORDS: Final = {tag: entry[4] for tag, entry in DicomDictionary.items()}
 _NUMBER: Final = re.compile(rb"\s*[+]?0*(\d{1,10})\s*")
 _PREAMBLE: Final = bytes(128) + b"DICM"
 _RAW_DEFLATE: Final = -15
@@ -110,7 +117,7 @@ class StudyResult:
         Elements by what happened to them, over all delivered files.
     header
         The first delivered instance's attributes as delivered, by keyword: text, numbers,
-        lists of them, lists of items; no bulk values.
+        lists of them, lists of items; no bytes, no long texts, no sequences of many items.
     members
         By number of the source: a delivered file's name in the archive.
     content
@@ -333,20 +340,28 @@ def _attributes(
 ) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for tag, vr, _, start, end, items in elements:
-        keyword = "" if tag >> 16 & 1 else keyword_for_tag(tag)
-        if not keyword:
+        keyword = _KEYWORDS.get(tag)
+        if not keyword or end - start > LONGEST_SEARCHABLE:
             continue
-        if items is not None:
+        if items is None:
+            value = _searchable_value(tag, vr, data[start:end], encoding, character_set)
+            if value is not None:
+                found[keyword] = value
+        elif len(items) <= MOST_ITEMS:
             found[keyword] = [
                 _attributes(nested, data, inner, character_set) for inner, nested in items
             ]
-        elif vr[0] != "O" and vr != "UN":
-            raw = bytes(data[start:end])
-            numbers = number_values(vr, raw, encoding)
-            if numbers is not None:
-                found[keyword] = numbers[0] if len(numbers) == 1 else numbers
-                continue
-            text = value_text(tag, vr, raw, encoding, character_set)
-            single = "\\" not in text or vr in ("LT", "ST", "UT")
-            found[keyword] = text if single else text.split("\\")
     return found
+
+
+def _searchable_value(
+    tag: int, vr: str, raw: bytes, encoding: Encoding, character_set: bytes
+) -> Any:
+    """Return a value as text, a number, or a list of them; None for bytes."""
+    if vr[0] == "O" or vr == "UN":
+        return None
+    numbers = number_values(vr, raw, encoding)
+    if numbers is not None:
+        return numbers[0] if len(numbers) == 1 else numbers
+    text = value_text(tag, vr, raw, encoding, character_set)
+    return text if "\\" not in text or vr in ("LT", "ST", "UT") else text.split("\\")
