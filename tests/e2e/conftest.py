@@ -39,8 +39,11 @@ class RemoteDasher:
 
 
 @pytest.fixture(scope="session")
-def dasher_port() -> Port:
-    return Port()
+def dasher_port() -> Iterator[Port]:
+    """A port for DASHER, known before it starts: the site's connection names it."""
+    port = Port()
+    yield port
+    port.release()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,82 @@
+"""Clearing task instances, as a person does in the UI, ends in the same delivered result."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.builder import write_study
+from tests.e2e.site import Delivered, Site
+
+pytestmark = pytest.mark.e2e
+
+SUBFOLDER = "again"
+
+
+@pytest.fixture(scope="module")
+def run_id(site: Site) -> str:
+    folder = site.inputs / SUBFOLDER
+    write_study(folder / "A1", patient=11, study=1)
+    write_study(folder / "A2", patient=12, study=1, kind="MR")
+    run_id = site.run(SUBFOLDER)
+    assert site.state(run_id) == "success", site.explain(run_id)
+    return run_id
+
+
+@pytest.fixture(scope="module")
+def delivered(site: Site, run_id: str) -> Delivered:
+    found = site.delivered(run_id)
+    assert len(found.objects) == len(found.rows) == len(found.deliveries) == 2
+    return found
+
+
+@pytest.mark.parametrize(
+    "cleared",
+    [
+        ("process.dasher", 1, True),
+        ("process.anonymize", 0, False),
+        ("upload.archives", 0, True),
+        ("upload.load", None, False),
+        ("discover", None, True),
+    ],
+    ids=lambda cleared: f"{cleared[0]}[{cleared[1]}]{' and on' if cleared[2] else ''}",
+)
+def test_clearing_after_delivery_changes_nothing(
+    site: Site,
+    run_id: str,
+    delivered: Delivered,
+    cleared: tuple[str, int | None, bool],
+) -> None:
+    task_id, map_index, downstream = cleared
+    site.clear(run_id, task_id, map_index, downstream=downstream)
+    assert site.wait(run_id) == "success", site.explain(run_id)
+    assert site.delivered(run_id) == delivered
+    assert {batch["status"] for batch in site.batches(run_id)} == {"DONE"}
+
+
+def test_clearing_while_it_uploads_ends_in_one_archive_and_one_row(site: Site) -> None:
+    folder = site.inputs / "meanwhile"
+    write_study(folder / "A1", patient=13, study=1)
+    run_id = site.trigger("meanwhile")
+    site.wait_for_task(run_id, "upload.archives", "running")
+    site.clear(run_id, "process.dasher", 0)
+    assert site.wait(run_id) == "success", site.explain(run_id)
+    found = site.delivered(run_id)
+    assert len(found.objects) == len(found.rows) == len(found.deliveries) == 1
+
+
+def test_no_batch_is_a_success_that_says_so(site: Site) -> None:
+    run_id = site.run("nothing")
+    assert site.state(run_id) == "success", site.explain(run_id)
+    assert "no batch is ready: nothing to do in this run" in site.log(run_id, "discover")
+    assert site.batches(run_id) == []
+
+
+def test_a_number_takes_that_many_and_the_rest_wait(site: Site) -> None:
+    folder = site.inputs / "some"
+    write_study(folder / "A1", patient=14, instances=1)
+    write_study(folder / "A2", patient=15, instances=1)
+    first = site.run("some", number=1)
+    assert len(site.batches(first)) == 1
+    second = site.run("some", number=1)
+    assert len(site.batches(second)) == 1
+    assert site.delivered(first).objects.keys().isdisjoint(site.delivered(second).objects)

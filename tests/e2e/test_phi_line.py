@@ -1,0 +1,164 @@
+"""The PHI line: canaries in every element, file name and folder name, searched for everywhere.
+
+Three folders: one that is delivered, one whose files are all refused (so that the error paths
+see the values too), and one that fails at the identifier service, which refuses its ids.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from demo import results
+from tests.builder import Canary, make_dataset, plant_canaries, to_bytes
+from tests.e2e.site import Site
+
+pytestmark = pytest.mark.e2e
+
+SUBFOLDER = "canaries"
+#: Names of folders and files; the accession number, too, is a canary.
+NAMES = ("Kanarienfolder", "Kanariendatei")
+#: With a canary in one of these, an image is filtered.
+FILTERED_BY = (
+    "DateOfSecondaryCapture",
+    "SecondaryCaptureDeviceManufacturer",
+    "SecondaryCaptureDeviceManufacturerModelName",
+    "SecondaryCaptureDeviceSoftwareVersions",
+    "BurnedInAnnotation",
+    "RecognizableVisualFeatures",
+)
+#: What the bundled recipe keeps as it is: PS3.15's Retain Patient Characteristics Option, and the
+#: time zone, without which moved dates and times could not be compared.
+KEPT = {
+    0x00080201: "TimezoneOffsetFromUTC",
+    0x00100040: "PatientSex",
+    0x00101020: "PatientSize",
+    0x00101030: "PatientWeight",
+    0x00102160: "EthnicGroup",
+    0x001021A0: "SmokingStatus",
+    0x00102203: "PatientSexNeutered",
+}
+#: Whatever the VR or the character set makes of a canary's text.
+WORD = re.compile(rb"kan(?:a|\xe4|\xc3\xa4|\\u00e4|\\xe4|%C3%A4)rie\d{6}q|zwilling\d{6}q", re.I)
+UID = re.compile(rb"\.987\.1\d{6}\b")
+
+
+def plant(folder: Path, *, patient: int, images: int, passing: bool) -> list[Canary]:
+    """Write images full of canaries into a folder that is named like one."""
+    folder.mkdir(parents=True)
+    found: list[Canary] = []
+    for instance in range(1, images + 1):
+        dataset = make_dataset(patient, 1, 1, instance)
+        planted = plant_canaries(dataset, start=1 + 1000 * patient + 400 * instance)
+        for keyword in KEPT.values():
+            if keyword in dataset:
+                del dataset[keyword]
+        found += [each for each in planted if each.tag not in KEPT]
+        for keyword in FILTERED_BY if passing else ():
+            if keyword in dataset:
+                del dataset[keyword]
+        (folder / f"{NAMES[1]}{patient}{instance:04}.dcm").write_bytes(to_bytes(dataset))
+    return found
+
+
+class Searcher:
+    """Knows what must not be found."""
+
+    def __init__(self, canaries: list[Canary]) -> None:
+        # Dates, times and numbers stand alone: within a longer number they are chance.
+        # Times of day stay (PS3.15: Retain Longitudinal Temporal Information Modified Dates);
+        # the days that they are of are moved.
+        words = {each.text for each in canaries if len(each.text) >= 8 and each.vr != "TM"}
+        words = {word for word in words if not WORD.search(word.encode("latin-1", "replace"))}
+        alone = "|".join(sorted(map(re.escape, words)))
+        self.alone = re.compile(rb"(?<![\w.])(?:%s)(?![\w.])" % alone.encode())
+        self.name = re.compile("|".join(NAMES).encode(), re.I)
+
+    def hits(self, data: bytes) -> set[str]:
+        """Return what was found."""
+        return {
+            match.decode("latin-1")
+            for pattern in (WORD, UID, self.alone, self.name)
+            for match in pattern.findall(data)
+        }
+
+
+class Searched:
+    """The run, everything that it left, and what was planted."""
+
+    def __init__(self, site: Site, out: Path) -> None:
+        folder = site.inputs / SUBFOLDER
+        planted = plant(folder / f"{NAMES[0]}1", patient=1, images=2, passing=True)
+        planted += plant(folder / f"{NAMES[0]}2", patient=2, images=2, passing=False)
+        planted += plant(folder / f"{NAMES[0]}3", patient=3, images=1, passing=True)
+        # Cut inside its header: an error that a library words.
+        broken = folder / f"{NAMES[0]}3" / f"{NAMES[1]}9.dcm"
+        whole = next(broken.parent.iterdir()).read_bytes()
+        broken.write_bytes(whole[: len(whole) // 3])
+        (broken.parent / f"{NAMES[1]}.txt").write_text("Kanarie000001Q\n")
+        self.searcher = Searcher(planted)
+        self.planted = planted
+        self.run_id = site.run(SUBFOLDER)
+        self.batches = site.batches(self.run_id)
+        self.site = site
+        self.out = out
+        results.collect(site.stack, out)
+        site.ledger_dump(out / "ledger.sql")
+
+    def places(self) -> Iterator[tuple[str, bytes]]:
+        """Everything that is outside the input folders."""
+        for path in sorted(self.out.rglob("*")):
+            if path.is_file():
+                name = str(path.relative_to(self.out))
+                yield f"name of {name}", name.encode()
+                data = path.read_bytes()
+                yield name, data
+                if name.endswith(".gz"):
+                    yield f"{name}, inflated", gzip.decompress(data)
+        stack = self.site.stack
+        yield "object metadata", json.dumps(stack.objects(), ensure_ascii=False).encode()
+        yield "all tables", json.dumps(stack.tables(), ensure_ascii=False).encode()
+        for path in stack.home.rglob("*"):
+            name = str(path.relative_to(stack.home))
+            yield f"name in home: {name}", name.encode()
+            if path.is_file() and path.name != "key":
+                yield f"home: {name}", path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def searched(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Searched:
+    return Searched(site, tmp_path_factory.mktemp("out"))
+
+
+def test_the_run_went_through_all_its_ways(searched: Searched) -> None:
+    found = sorted(
+        (b["status"], b["received"], b["delivered"], b["filtered"], b["quarantined"])
+        for b in searched.batches
+    )
+    assert found == [("DONE", 2, 2, 0, 0), ("DONE", 3, 1, 0, 2), ("EMPTY", 2, 0, 2, 0)]
+
+
+def test_the_search_finds_what_is_planted(searched: Searched) -> None:
+    folder = searched.site.inputs / SUBFOLDER
+    for path in folder.rglob("*.dcm"):
+        found = searched.searcher.hits(path.read_bytes())
+        assert len(found) > 100
+        assert any(len(word) == 8 and word.isdigit() for word in found)
+
+
+def test_no_canary_is_anywhere(searched: Searched) -> None:
+    leaks = {
+        place: sorted(hits)
+        for place, data in searched.places()
+        if (hits := searched.searcher.hits(data))
+    }
+    where = {each.text: each.where for each in searched.planted}
+    assert not leaks, "\n".join(
+        f"{place}: {[(word, where.get(word)) for word in words[:30]]}"
+        for place, words in leaks.items()
+    )
