@@ -309,3 +309,52 @@ def test_frames_take_linear_time_and_share_what_was_worked_out() -> None:
     seconds(2)
     few, many = seconds(50), seconds(400)
     assert many < 8 * few * 3 + 0.1
+
+
+# Values that are not what their VR says -------------------------------------------------
+
+
+def with_value(data: bytes, tag: int, vr: str, value: bytes) -> bytes:
+    """Replace an element by one with this VR and value, whatever pydicom thinks of it."""
+    header = read_header(data)
+    found = header.element(tag)
+    assert found is not None
+    return data[: found[2]] + element_bytes(tag, vr, value, header.encoding) + data[found[4] :]
+
+
+@pytest.mark.parametrize("vr", ["OB", "UN", "LO", "CS", "UT", "US"])
+def test_an_attribute_under_a_wrong_vr_does_not_slip_through(vr: str) -> None:
+    plan = plan_of(
+        """
+        JITTER StudyDate 3
+        JITTER select:VR:DA 3
+        REPLACE StudyDescription func:clean_text
+        REPLACE FrameOfReferenceUID func:remap_uid
+        REPLACE PatientName var:entity_id
+        REMOVE select:VR:TM
+    """.replace("JITTER StudyDate 3\n", "")
+    )
+    data = to_bytes(make_dataset(StudyDescription="x"))
+    for tag, value in (
+        (0x00080020, b"20200118"),
+        (0x00081030, b"DOE^JANE"),
+        (0x00200052, b"1.2.826.0.1.3680043.8.498.9.9."),
+        (0x00100010, b"DOE^JANE"),
+        (0x00080030, b"DOE^JANE"),
+    ):
+        new = one(with_value(data, tag, vr, value), plan)
+        assert value not in new, (hex(tag), vr)
+    moved = one(with_value(data, 0x00080020, vr, b"20200118"), plan)
+    assert b"20200121" in moved
+
+
+def test_words_in_numbers_and_dates_go_whatever_the_recipe_says() -> None:
+    data = to_bytes(make_dataset(PatientWeight="77", PatientAge="050Y"))
+    for tag, vr in ((0x00101030, "DS"), (0x00101010, "AS"), (0x00080030, "TM"), (0x00200013, "IS")):
+        for rules in ("KEEP ALL", "BLANK PatientName"):
+            bad = with_value(data, tag, vr, b"DOE^JANE")
+            result, members = run([bad], plan_of(rules))
+            assert b"DOE^JANE" not in next(iter(members.values()))
+            assert result.actions[Kind.WORDS] == 1
+    odd = with_value(data, 0x00101030, "DS", b"NaN\\1.5E+3\\-Inf ")
+    assert b"NaN\\1.5E+3\\-Inf " in one(odd, plan_of("BLANK PatientName"))

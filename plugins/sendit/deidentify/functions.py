@@ -21,7 +21,7 @@ from sendit.deidentify.uids import UidMap
 from sendit.deidentify.values import NewElement
 from sendit.dicom import charset
 from sendit.dicom.iod import Need, need_of
-from sendit.dicom.scan import Encoding, value_text
+from sendit.dicom.scan import Encoding, value_text, vr_of
 from sendit.recipe.attributes import keyword_of
 from sendit.recipe.functions import FUNCTIONS
 from sendit.recipe.model import Function
@@ -156,7 +156,8 @@ def _arguments(function: Function) -> Mapping[str, str]:
 def _remap_uid(subject: Subject, _: Mapping[str, str]) -> Answer:
     if subject.vr == "SQ":
         return Inside(Function("remap_uid"))
-    return subject.site.uids.many(subject.value) if subject.vr == "UI" else subject.value
+    is_uid = "UI" in (subject.vr, vr_of(subject.tag))  # whatever VR the file gives it
+    return subject.site.uids.many(subject.value) if is_uid else subject.value
 
 
 def _dummy(subject: Subject, _: Mapping[str, str]) -> Answer:
@@ -194,7 +195,8 @@ def _clean_text(subject: Subject, _: Mapping[str, str]) -> Answer:
     if subject.vr == "SQ":
         return Inside(Function("clean_text"))
     if subject.vr not in charset.TEXT_VRS:
-        return subject.value
+        disguised = vr_of(subject.tag) in charset.TEXT_VRS
+        return _empty_or_dummy(subject, _) if disguised else subject.value
     if subject.vr != "PN" and (cleaned := clean(subject.text)):
         return cleaned.encode("ascii")
     return _empty_or_dummy(subject, _) if subject.value.strip(b" \0") else b""

@@ -17,12 +17,16 @@ On purpose unlike deid:
   act inside; only ALL and ``except:`` name nothing in particular and stop there.
 - Patterns do not reach pixel data and colour tables (deid's list is longer), and not
   SpecificCharacterSet, without which text that stays could not be read.
+- Private attributes and those outside the dictionary go from a kept sequence, too.
 - An attribute that is a sequence by the dictionary, but does not read as one, goes unless
   kept.
+- ``select:VR`` counts an attribute whose VR in the file is not the dictionary's under both;
+  for KEEP, both must fit.
 
 What no recipe can keep (the safety floor): the preamble, file meta (written anew), trailing
 bytes and DataSetTrailingPadding, group lengths, terms in SpecificCharacterSet that are no
-character sets, bits of pixel samples above those stored.
+character sets, words in values that are numbers, dates, times or ages by their VR, bits
+of pixel samples above those stored.
 """
 
 from __future__ import annotations
@@ -76,6 +80,7 @@ class Kind(StrEnum):
     UNKNOWN = "removed, not in the dictionary"
     OPAQUE = "removed, unreadable sequence"
     PADDING = "removed, padding or group length"
+    WORDS = "removed, words where no text belongs"
     UNMOVABLE = "removed, date that cannot be moved"
     UNMOVABLE_BLANKED = "blanked, date that cannot be moved"
     BLANKED = "blanked"
@@ -316,7 +321,9 @@ class Plan:
             rule
             for rule in self._candidates(tag)
             if not (level.kept and _is_sweeping(rule))
-            and self.names(rule.selector, level, tag, vr, creator)
+            and self.names(
+                rule.selector, level, tag, vr, creator, keeping=rule.action is Action.KEEP
+            )
         ]
         floor = self._floor(tag, vr, creator, matched)
         if floor is not None:
@@ -361,9 +368,16 @@ class Plan:
         return None if removed is None else Program(removed=removed)
 
     def names(
-        self, selector: Selector, level: Level, tag: int, vr: str, creator: str | None
+        self,
+        selector: Selector,
+        level: Level,
+        tag: int,
+        vr: str,
+        creator: str | None,
+        *,
+        keeping: bool = False,
     ) -> bool:
-        """Whether a selector names an attribute at a place."""
+        """Whether a selector names an attribute at a place (``keeping``: for a KEEP)."""
         match selector:
             case TagSelector():
                 return selector.tag == tag
@@ -378,12 +392,12 @@ class Plan:
                 return tag not in _UNREACHED
             case FieldsSelector(name):
                 return any(
-                    self.names(entry.selector, level, tag, vr, creator)
+                    self.names(entry.selector, level, tag, vr, creator, keeping=keeping)
                     for entry in self.recipe.fields.get(name, ())
                 )
             case PatternSelector(match, text):
                 return tag not in _UNREACHED and _pattern(
-                    selector, match, text, level, tag, vr, creator
+                    selector, match, text, level, tag, vr, creator, keeping=keeping
                 )
 
 
@@ -395,12 +409,18 @@ def _pattern(  # noqa: PLR0917 what the caller has taken apart
     tag: int,
     vr: str,
     creator: str | None,
+    *,
+    keeping: bool,
 ) -> bool:
     if match is Match.SELECT:
         kind, _, wanted = text.partition(":")
         if kind == "GROUP":
             return tag >> 16 == int(wanted, 16)
-        return wanted in (vr_of(tag) if vr == "UN" else vr).split(" or ")
+        known = vr_of(tag)
+        fits = [wanted in written.split(" or ") for written in (vr, known)]
+        if "UN" in (vr, known):
+            return any(fits)
+        return all(fits) if keeping else any(fits)
     if match is Match.ALL:
         return True
     found = any(map(expression_of(selector).search, level.names(tag, creator)))

@@ -13,6 +13,7 @@ attribute whose VR can hold no date is left alone by JITTER, as in deid.
 
 from __future__ import annotations
 
+import re
 from bisect import insort
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,7 +63,12 @@ COPIED: Final = 1 << 20
 """Runs of more bytes than this are passed on as views of the file."""
 
 _TEXT_DATES: Final = frozenset(("DA", "DT", "TM", "LO", "LT", "PN", "SH", "ST", "UC", "UT"))
+_DATES: Final = frozenset(("DA", "DT", "TM"))
 _MAYBE_DATES: Final = frozenset(("AE", "CS", "DS", "IS"))
+# VRs whose values are made of digits, a few signs and single letters
+_NO_TEXT: Final = frozenset(("AS", "DA", "DS", "DT", "IS", "TM"))
+_WORD: Final = re.compile(rb"[A-Za-z\x80-\xff]{2}")
+_NUMBER_WORDS: Final = re.compile(rb"(?:[^A-Za-z\x80-\xff]|nan|inf(?:inity)?|e)*", re.IGNORECASE)
 _ENTRY_BYTES: Final = 250  # an entry's own size in memory, about
 _UNDEFINED_BYTES: Final = b"\xff\xff\xff\xff"
 
@@ -239,13 +245,14 @@ class Rewriter:
         elements = _with_added(ordered, added) if added else ordered
         program_of = level.programs.get
         known = scope.memo_of(level).get
+        no_text, has_word = _NO_TEXT, _WORD.search
         private: dict[int, _Entry] | None = None
         private_stays = self._plan.private
         parts: list[Part] = []
         run = run_end = elements[0][2] if elements else 0
         kept = dropped = 0
         for element in elements:
-            tag, vr, start, _, end, items = element
+            tag, vr, start, value, end, items = element
             if tag & 0x10000:
                 if not private_stays:
                     dropped += 1
@@ -258,6 +265,10 @@ class Rewriter:
                     vr = "SQ"
                 program = program_of((tag, vr)) or level.program(tag, vr)
                 if items is None and (program is PASS or program is KEEP):
+                    if vr in no_text and has_word(data, value, end) and _is_text(data, value, end):
+                        counts[Kind.WORDS] += 1
+                        changed = True
+                        continue
                     kept += 1
                     if run_end != start:
                         _flush(parts, data, run, run_end)
@@ -466,10 +477,15 @@ class Rewriter:
     def _jitter(
         self, value: Value | None, now: Subject, current: _Current, kind: Kind
     ) -> tuple[_Current, Kind]:
-        maybe = now.vr in _MAYBE_DATES
-        if not (maybe or now.vr in _TEXT_DATES) or not now.value.strip(b" \0"):
+        known = vr_of(now.tag)
+        is_date = now.vr in _TEXT_DATES or known in _DATES
+        maybe = now.vr in _MAYBE_DATES and not is_date
+        if not (maybe or is_date) or not now.value.strip(b" \0"):
             return current, kind
-        moved = jitter.shift(now.vr, now.text, int(self._text(value)))
+        # A date stays a date whatever VR the file gives it.
+        vr = known if known in _DATES and now.vr not in _TEXT_DATES else now.vr
+        text = now.value.decode("latin-1") if vr in _DATES else now.text
+        moved = jitter.shift(vr, text, int(self._text(value)))
         if moved is not None:
             return moved.encode("ascii"), Kind.JITTERED
         if maybe:
@@ -623,6 +639,11 @@ def _flush(parts: list[Part], data: Buffer, start: int, end: int) -> None:
     if start >= end:
         return
     parts.append(data[start:end] if end - start <= COPIED else memoryview(data)[start:end])
+
+
+def _is_text(data: Buffer, start: int, end: int) -> bool:
+    """Whether a value of digits holds a word; numbers that are none are not words."""
+    return _NUMBER_WORDS.fullmatch(data, start, end) is None
 
 
 def _known_character_set(value: bytes) -> bool:
