@@ -45,6 +45,7 @@ class Site:
     bigquery: Any
     collection: str
     tries: tuple[int, int] = (1, 5)
+    state: str | None = None
     pushed: dict[str, Any] | None = None
 
     def batch(self, number: int, content: bytes = b"image", *, archived: bool = True) -> str:
@@ -104,6 +105,11 @@ class Site:
             try_number=self.tries[0],
             max_tries=self.tries[1],
             xcom_push=lambda key, value: self.pushed.update({key: value}),
+            dag_id="sendit",
+            map_index=0,
+            get_task_states=lambda **asked: {
+                asked["run_ids"][0]: {f"{name}_0": self.state for name in asked["task_ids"]}
+            },
         )
         return {"run_id": run_id, "ti": ti, "dag_run": None, "task_instance": ti}
 
@@ -409,6 +415,19 @@ def test_what_does_not_agree_is_taken_back_row_first(here):
     here.run_all(lane)
     assert here.agrees(batch_id)
     assert [entry.event for entry in here.ledger.history(batch_id)] == ["retracted", "delivered"]
+
+
+def test_archives_that_nothing_would_follow_are_not_delivered(here):
+    batch_id = here.batch(1)
+    here.state = "failed"  # confirm's: archives was cleared alone
+    with pytest.raises(AirflowFailException, match="cleared alone"):
+        here.run("archives", lane_with(batch_id))
+    assert not list(here.storage.list_blobs(here.settings.bucket))
+    here.state = None
+    here.run_all(lane_with(batch_id))
+    here.state = "success"
+    here.run("archives", lane_with(batch_id))
+    assert here.agrees(batch_id)
 
 
 def test_two_rows_are_never_left(here):

@@ -38,6 +38,8 @@ NETWORK: dict[str, Any] = {
     "retry_exponential_backoff": 2.0,
     "max_retry_delay": timedelta(minutes=10),
 }
+GROUP = "upload"
+ENDED = {"success", "failed", "skipped", "upstream_failed"}
 _PROVIDER = "airflow.providers.google.cloud"
 STAGE = f"{_PROVIDER}.transfers.local_to_gcs.LocalFilesystemToGCSOperator"
 LOAD = f"{_PROVIDER}.transfers.gcs_to_bigquery.GCSToBigQueryOperator"
@@ -64,6 +66,11 @@ def archives(lane: Lane) -> None:
         if not waiting:
             logger.info("lane %d: nothing to do", lane["lane"])
             return
+        if _is_alone(context):
+            raise AirflowFailException(
+                "this task was cleared alone; its archives would stay without rows. Clear it "
+                "again with what follows (downstream)"
+            )
         with _recorded(work, context):
             # Before the first archive goes up: what its row needs must be there too.
             client = storage_client()
@@ -211,11 +218,24 @@ def _record(failures: Failures) -> None:
         fail_batch(batch_id, "upload", str(error))
 
 
+def _is_alone(context: Any) -> bool:
+    """Whether the lane's confirm has ended: nothing would follow what is done now."""
+    ti = context["ti"]
+    states = ti.get_task_states(
+        dag_id=ti.dag_id,
+        map_index=ti.map_index,
+        task_ids=[f"{GROUP}.confirm"],
+        run_ids=[context["run_id"]],
+    )
+    found = states.get(context["run_id"], {}).values()
+    return any(state in ENDED for state in found)
+
+
 def _is_last_try(context: Any) -> bool:
     return bool(context["ti"].try_number > context["ti"].max_tries)
 
 
-@task_group(group_id="upload")
+@task_group(group_id=GROUP)
 def upload(lane: Any) -> None:
     """Wire one lane."""
     steps = {"lane": lane, "execution_timeout": timedelta(hours=1), **NETWORK}
