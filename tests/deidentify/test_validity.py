@@ -34,11 +34,7 @@ def errors(path: Path) -> set[str]:
         [CHECKER, "-new", path], capture_output=True, text=True, errors="replace", check=False
     )
     lines = (output.stdout + output.stderr).splitlines()
-    return {
-        re.sub(r"= <[^>]*>", "= <value>", line)
-        for line in lines
-        if line.startswith("Error")
-    }
+    return {re.sub(r"= <[^>]*>", "= <value>", line) for line in lines if line.startswith("Error")}
 
 
 def passes(path: Path) -> bool:
@@ -49,10 +45,11 @@ def passes(path: Path) -> bool:
     return FILTERS.decide({tag: header.text(tag) for tag in FILTERS.tags}) is None
 
 
-def compare(data: bytes, folder: Path) -> set[str]:
-    """Return the errors that de-identification brought in."""
+def gained(data: bytes, folder: Path) -> set[str]:
+    """Return the errors that de-identification brought in; none for what it quarantines."""
     result, members = run([data], PLAN)
-    assert result.outcomes[1][0] is Outcome.DELIVERED
+    if result.outcomes[1][0] is not Outcome.DELIVERED:
+        return set()
     before, after = folder / "before.dcm", folder / "after.dcm"
     before.write_bytes(data)
     after.write_bytes(next(iter(members.values())))
@@ -66,16 +63,11 @@ def test_the_checker_finds_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["CT", "MR", "ENHANCED"])
 def test_made_objects_gain_no_error(kind: str, tmp_path: Path) -> None:
-    assert not compare(to_bytes(make_dataset(kind=kind)), tmp_path)  # type: ignore[arg-type]
+    assert not gained(to_bytes(make_dataset(kind=kind)), tmp_path)  # type: ignore[arg-type]
 
 
 def test_real_files_that_pass_the_filters_gain_no_error(tmp_path: Path) -> None:
     files = [path for path in real_files() if passes(path)]
     assert len(files) > 30
-    gained = {}
-    for path in files:
-        data = path.read_bytes()
-        result, _ = run([data], PLAN)
-        if result.outcomes[1][0] is Outcome.DELIVERED and (new := compare(data, tmp_path)):
-            gained[path.name] = new
-    assert not gained
+    found = {path.name: gained(path.read_bytes(), tmp_path) for path in files}
+    assert {name: lines for name, lines in found.items() if lines} == {}
