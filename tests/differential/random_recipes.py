@@ -1,0 +1,103 @@
+"""Recipes at random, out of what deid and sendit are to understand alike.
+
+Left out is what docs/differences.md lists; each of those has a test of its own.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from pydicom.datadict import keyword_for_tag
+from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
+
+_LITERALS = {
+    **dict.fromkeys(("LO", "SH", "PN", "LT", "ST", "UT"), ("ANON", "X1", "nobody")),
+    "CS": ("OTHER", "X"),
+    "DA": ("19990101",),
+    "TM": ("101112",),
+    "IS": ("7",),
+    "DS": ("7", "1.5"),
+    "AE": ("NODE",),
+    "UI": ("1.2.3",),
+}
+_PATTERNS = (
+    *("contains:Date", "contains:Time", "contains:Patient", "contains:Name", "contains:UID"),
+    *("endswith:ID", "endswith:Description", "endswith:Number", "startswith:Patient"),
+    *("startswith:Series", "startswith:Acq", "contains:^Study", "contains:Image|Series"),
+    *("select:VR:LO", "select:VR:PN", "select:VR:DS", "select:GROUP:0010", "select:GROUP:0018"),
+)
+
+
+NEEDED = tuple(
+    f"KEEP {keyword}"
+    for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+)
+
+
+def random_recipe(dice: Random, dataset: Dataset) -> str:
+    """Return a recipe for an object: mostly about attributes that it has."""
+    tags = sorted(_tags(dataset))
+    inside = _tags(dataset, nested_only=True)
+    flat = sorted({one for one in tags if one[1] != "SQ"} - inside)
+    lines = list(NEEDED)
+    jittered = False
+    used = {line.split()[1] for line in NEEDED}
+    for _ in range(dice.choice((1, 2, 3, 5, 8, 13))):
+        action = dice.choice(
+            ("REMOVE", "REMOVE", "BLANK", "KEEP", "REPLACE", "REPLACE", "JITTER", "ADD", "PATTERN")
+        )
+        tag, vr = dice.choice(tags)
+        if action == "KEEP" and flat:
+            tag, vr = dice.choice(flat)
+        if keyword_for_tag(tag) in used:
+            continue
+        name = _name(dice, tag)
+        if action == "PATTERN":
+            pattern = dice.choice(_PATTERNS)
+            ways = ("REMOVE", "REMOVE", "BLANK") if inside else ("REMOVE", "BLANK", "KEEP")
+            lines.append(f"{dice.choice(ways)} {pattern}")
+        elif action == "JITTER":
+            dates = [one for one in tags if one[1] == "DA"]
+            if dates and not jittered:
+                name = _name(dice, dice.choice(dates)[0])
+                lines.append(f"JITTER {name} {dice.choice(('var:jitter', '-3', '40'))}")
+                jittered = True
+        elif action in {"REPLACE", "ADD"}:
+            if vr not in _LITERALS:
+                continue
+            values = (*_LITERALS[vr], *(("var:entity_id",) if vr in {"LO", "SH", "LT"} else ()))
+            if vr == "UI" and action == "REPLACE":
+                values = (*values, "deid_func:pydicom_uuid")
+            lines.append(f"{action} {name} {dice.choice(values)}")
+        else:
+            lines.append(f"{action} {name}")
+        used.add(keyword_for_tag(tag))
+    if dice.random() < 0.15:
+        lines.append("REMOVE ALL")
+    if dice.random() < 0.1:
+        lines.insert(0, "BLANK ALL")
+    return "\n".join(["FORMAT dicom", "", "%header", "", *lines, ""])
+
+
+def _tags(dataset: Dataset, *, nested_only: bool = False) -> set[tuple[BaseTag, str]]:
+    """Return the attributes of the dictionary that an object has, at any level."""
+    found = set()
+    for element in dataset:
+        if nested_only:
+            pass
+        elif keyword_for_tag(element.tag) and element.tag.group not in {0x7FE0, 0xFFFC}:
+            found.add((element.tag, element.VR))
+        if element.VR == "SQ":
+            for item in element.value:
+                found |= _tags(item)
+    return found
+
+
+def _name(dice: Random, tag: BaseTag) -> str:
+    way = dice.random()
+    if way < 0.8:
+        return keyword_for_tag(tag)
+    if way < 0.9:
+        return f"({tag.group:04x},{tag.element:04x})"
+    return f"{tag.group:04X}{tag.element:04X}"

@@ -1,0 +1,55 @@
+"""Random recipes over real files: sendit's result is deid's, but for docs/differences.md.
+
+    SENDIT_DIFFERENTIAL_SECONDS=600 .venv/bin/python -m pytest tests/differential/test_random.py -s
+
+The seed is fresh and printed; SENDIT_DIFFERENTIAL_SEED runs one again.
+"""
+
+import os
+import random
+import time
+from collections import Counter
+
+import pytest
+
+from sendit.errors import Misconfigured
+from tests.differential.both import (
+    DeidFailed,
+    NotDelivered,
+    by_deid,
+    by_sendit,
+    differences,
+    read,
+    real_files,
+)
+from tests.differential.random_recipes import random_recipe
+
+SECONDS = float(os.environ.get("SENDIT_DIFFERENTIAL_SECONDS", "20"))
+SEED = int(os.environ.get("SENDIT_DIFFERENTIAL_SEED", "0")) or random.SystemRandom().getrandbits(32)
+ENOUGH = 30
+
+
+@pytest.mark.timeout(SECONDS + 240)
+def test_random_recipes_do_what_deid_does():
+    print(f"SENDIT_DIFFERENTIAL_SEED={SEED}")  # noqa: T201 the seed to run again
+    dice = random.Random(SEED)
+    files = real_files()
+    assert len(files) > 100
+    names = sorted(files)
+    count: Counter[str] = Counter()
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        name = dice.choice(names)
+        recipe = random_recipe(dice, read(files[name]))
+        try:
+            ours = by_sendit(files[name], recipe)
+            theirs = by_deid(files[name], recipe)
+        except (Misconfigured, DeidFailed, NotDelivered) as error:
+            count[type(error).__name__] += 1
+            continue
+        found = differences(theirs, ours)
+        assert not found, f"seed {SEED}, {name}:\n{recipe}\n" + "\n".join(found[:10])
+        count["same"] += 1
+    print(dict(count))  # noqa: T201
+    assert count["same"] > ENOUGH
+    assert count["same"] > count.total() / 2
