@@ -144,7 +144,7 @@ def differences(theirs: bytes, ours: bytes, ignored: frozenset[int] = frozenset(
     """Return where two results differ: nothing if the data sets' bytes are the same."""
     with _quiet():
         first, second = (pydicom.dcmread(io.BytesIO(data), force=True) for data in (theirs, ours))
-        if _data_set(theirs) == _data_set(ours):
+        if data_set(theirs) == data_set(ours):
             return []
         _to_floor(first)
         _to_floor(second)
@@ -153,7 +153,8 @@ def differences(theirs: bytes, ours: bytes, ignored: frozenset[int] = frozenset(
     return found
 
 
-def _data_set(data: bytes) -> bytes:
+def data_set(data: bytes) -> bytes:
+    """Return a file's bytes behind its file meta."""
     end = 144 + int.from_bytes(data[140:144], "little")
     return data[end:] if data[132:136] == b"\x02\0\0\0" else data
 

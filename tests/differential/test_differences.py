@@ -1,0 +1,260 @@
+"""Each row of docs/differences.md: what deid does, and what sendit does instead.
+
+A row's test is found by its name; a row without a test, or a test without a row, fails.
+"""
+
+import datetime
+import io
+import re
+from pathlib import Path
+
+import pydicom
+import pytest
+from pydicom.dataset import Dataset, FileDataset
+
+from sendit.recipe.parse import RecipeError
+from tests.builder import make_dataset, to_bytes
+from tests.differential.both import DeidFailed, by_deid, by_sendit, data_set, differences, read
+from tests.differential.random_recipes import NEEDED
+
+PAGE = Path(__file__).parents[2] / "docs" / "differences.md"
+
+
+def recipe(*rules: str) -> str:
+    return "\n".join(["FORMAT dicom", "%header", *NEEDED, *rules, ""])
+
+
+def both(dataset: FileDataset, *rules: str) -> tuple[FileDataset, FileDataset]:
+    """Return what deid and sendit make of an object."""
+    data = to_bytes(dataset)
+    text = recipe(*rules)
+    return read(by_deid(data, text)), read(by_sendit(data, text))
+
+
+def refused(*rules: str) -> str:
+    with pytest.raises(RecipeError) as caught:
+        by_sendit(to_bytes(make_dataset()), recipe(*rules))
+    return str(caught.value)
+
+
+def test_every_row_has_a_test_and_every_test_a_row():
+    rows = set(re.findall(r"^\| `(\w+)` \|", PAGE.read_text(), re.MULTILINE))
+    tests = {
+        name.removeprefix("test_")
+        for name, value in globals().items()
+        if name.startswith("test_") and callable(value) and not name.startswith("test_every_row")
+    }
+    assert rows == tests
+
+
+# What sendit takes out whatever the recipe says ------------------------------------------
+
+
+def test_private():
+    theirs, ours = both(make_dataset(), "REMOVE PatientName")
+    assert sum(element.tag.is_private for element in theirs) == 32
+    assert not any(element.tag.is_private for element in ours)
+    _, ours = both(make_dataset(), 'KEEP (0019,"TESTWORKS CT VA0 COAD",10)')
+    assert [element.value for element in ours if element.tag.is_private] == [
+        "TESTWORKS CT VA0 COAD",
+        "Musterfrau0001",
+    ]
+
+
+def test_not_in_the_dictionary():
+    dataset = make_dataset(private=False)
+    dataset.add_new(0x00109999, "LO", "unheard of")
+    theirs, ours = both(dataset, "REMOVE PatientName")
+    assert 0x00109999 in theirs
+    assert 0x00109999 not in ours
+
+
+def test_preamble():
+    dataset = make_dataset()
+    dataset.preamble = b"Musterfrau".ljust(128, b"\0")
+    theirs, ours = both(dataset, "REMOVE PatientName")
+    assert theirs.preamble.startswith(b"Musterfrau")
+    assert ours.preamble == bytes(128)
+
+
+def test_file_meta():
+    dataset = make_dataset()
+    dataset.file_meta.SourceApplicationEntityTitle = "CTNORTH1"
+    rule = "REPLACE SOPInstanceUID deid_func:pydicom_uuid"
+    data = to_bytes(dataset)
+    text = recipe(rule).replace("KEEP SOPInstanceUID\n", "")
+    theirs, ours = read(by_deid(data, text)), read(by_sendit(data, text))
+    assert theirs.SOPInstanceUID == ours.SOPInstanceUID != dataset.SOPInstanceUID
+    assert theirs.file_meta.MediaStorageSOPInstanceUID == dataset.SOPInstanceUID
+    assert theirs.file_meta.SourceApplicationEntityTitle == "CTNORTH1"
+    assert ours.file_meta.MediaStorageSOPInstanceUID == ours.SOPInstanceUID
+    assert "SourceApplicationEntityTitle" not in ours.file_meta
+
+
+def test_trailing_padding():
+    dataset = make_dataset()
+    dataset.DataSetTrailingPadding = b"Musterfrau"
+    theirs, ours = both(dataset, "KEEP DataSetTrailingPadding")
+    assert theirs.DataSetTrailingPadding == b"Musterfrau"
+    assert "DataSetTrailingPadding" not in ours
+
+
+def test_spare_bits():
+    dataset = make_dataset(rows=2, columns=2)
+    dataset.PixelData = b"\x34\xf2" * 4
+    theirs, ours = both(dataset, "REMOVE PatientName")
+    assert theirs.PixelData == b"\x34\xf2" * 4
+    assert ours.PixelData == b"\x34\x02" * 4
+
+
+def test_sequence_that_is_none():
+    data = to_bytes(make_dataset(private=False, ReferencedStudySequence=None))
+    hidden = b"\x08\0\x10\x11UN\0\0\x08\0\0\0Doe^Jane"
+    at = data.index(b"\x08\0\x80\0LO")
+    data = data[:at] + hidden + data[at:]
+    theirs, ours = (tool(data, recipe("REMOVE PatientName")) for tool in (by_deid, by_sendit))
+    assert not read(theirs).ReferencedStudySequence
+    assert "ReferencedStudySequence" not in read(ours)
+    assert b"Doe^Jane" not in ours
+
+
+# What words mean -------------------------------------------------------------------------
+
+
+def test_keep_of_a_sequence():
+    rules = ("KEEP RequestAttributesSequence", "REMOVE RequestedProcedureID")
+    theirs, ours = both(make_dataset(), *rules)
+    assert "RequestedProcedureID" in theirs.RequestAttributesSequence[0]
+    assert "RequestedProcedureID" not in ours.RequestAttributesSequence[0]
+    assert "ScheduledProcedureStepID" in ours.RequestAttributesSequence[0]
+
+
+def test_keep_inside_a_sequence():
+    rules = ("KEEP ScheduledProcedureStepID", "REMOVE contains:Scheduled")
+    theirs, ours = both(make_dataset(), *rules)
+    assert "ScheduledProcedureStepID" not in theirs.RequestAttributesSequence[0]
+    assert "ScheduledProcedureStepID" in ours.RequestAttributesSequence[0]
+
+
+def test_character_set():
+    theirs, ours = both(make_dataset(), "KEEP PatientName", "REMOVE ALL")
+    assert "SpecificCharacterSet" not in theirs
+    assert ours.SpecificCharacterSet == "ISO_IR 100"
+    assert str(ours.PatientName) == "Musterfrau0001^Änne0001"
+
+
+def test_voi_lut_sequence():
+    dataset = make_dataset()
+    item = Dataset()
+    item.LUTExplanation = "for Mrs Musterfrau"
+    dataset.VOILUTSequence = [item]
+    theirs, ours = both(dataset, "REMOVE ALL")
+    assert "VOILUTSequence" in theirs
+    assert "VOILUTSequence" not in ours
+
+
+# Dates -----------------------------------------------------------------------------------
+
+
+def test_date_without_a_day():
+    data = to_bytes(make_dataset())
+    data = data.replace(b"DA\x08\x0019480807", b"DA\x04\x002020", 1)
+    theirs, ours = (
+        read(tool(data, recipe("JITTER PatientBirthDate 10"))) for tool in (by_deid, by_sendit)
+    )
+    # deid completes the date from the day on which it runs.
+    assert re.fullmatch(r"2020\d{4}|2021\d{4}", str(theirs.PatientBirthDate))
+    assert not ours.get("PatientBirthDate")
+
+
+def test_date_that_is_none():
+    data = to_bytes(make_dataset()).replace(b"19480807", b"19481399", 1)
+    with pytest.raises(DeidFailed):
+        by_deid(data, recipe("JITTER PatientBirthDate 10"))
+    assert not read(by_sendit(data, recipe("JITTER PatientBirthDate 10"))).get("PatientBirthDate")
+
+
+def test_time_of_day():
+    theirs = read(by_deid(to_bytes(make_dataset()), recipe("JITTER StudyTime 10")))
+    assert str(theirs.StudyTime) != "100115.123"
+    assert "StudyTime" in refused("JITTER StudyTime 10")
+
+
+def test_date_and_time():
+    theirs, ours = both(make_dataset(), "JITTER AcquisitionDateTime 10")
+    assert str(theirs.AcquisitionDateTime) == "20160331101101.000000"
+    assert str(ours.AcquisitionDateTime) == "20160331101101"
+
+
+def test_timestamp_as_a_date():
+    rule = "REPLACE StudyDate 2010-02-09T11:50:00-0800"
+    assert b"2010-02-09T11:50:00-0800" in by_deid(to_bytes(make_dataset()), recipe(rule))
+    assert "StudyDate" in refused(rule)
+
+
+# UIDs ------------------------------------------------------------------------------------
+
+
+def test_uids_are_keyed():
+    from deid.dicom.actions.uids import pydicom_uuid as their_uuid
+
+    from tests.deidentify.engine import one, plan_of
+
+    dataset = make_dataset()
+    field = type("Field", (), {"element": dataset["StudyInstanceUID"]})()
+    theirs = str(their_uuid(None, None, field))
+    rules = "KEEP SOPClassUID\nKEEP SOPInstanceUID\nKEEP SeriesInstanceUID\n"
+    rules += "REPLACE StudyInstanceUID deid_func:pydicom_uuid"
+    ours = pydicom.dcmread(io.BytesIO(one(dataset, plan_of(rules, uids=False))))
+    # Anyone can compute deid's from the original, and it is longer than a UUID's 128 bits.
+    assert theirs == str(their_uuid(None, None, field))
+    assert int(theirs.removeprefix("2.25.")) >= 1 << 128
+    assert ours.StudyInstanceUID not in {theirs, dataset.StudyInstanceUID}
+    assert int(ours.StudyInstanceUID.removeprefix("2.25.")) < 1 << 128
+
+
+# What deid lets pass and sendit refuses --------------------------------------------------
+
+
+def test_variable_that_is_none():
+    data = to_bytes(make_dataset())
+    theirs = read(by_deid(data, recipe("REPLACE PatientID var:nobody")))
+    assert theirs.PatientID == "MRN77000001"
+    assert "nobody" in refused("REPLACE PatientID var:nobody")
+
+
+def test_comment_behind_a_rule():
+    rule = "REMOVE PatientID # who it is"
+    theirs, ours = both(make_dataset(), rule)
+    assert theirs.PatientID == "MRN77000001"
+    assert "PatientID" not in ours
+
+
+def test_misspelt_attribute():
+    theirs = read(by_deid(to_bytes(make_dataset()), recipe("REMOVE PatientNmae")))
+    assert "PatientName" in theirs
+    assert "PatientName" in refused("REMOVE PatientNmae")
+
+
+def test_action_in_lower_case():
+    theirs = read(by_deid(to_bytes(make_dataset()), recipe("remove PatientName")))
+    assert "PatientName" in theirs
+    assert "REMOVE" in refused("remove PatientName")
+
+
+def test_no_uid_can_be_removed():
+    text = recipe("REMOVE SOPInstanceUID").replace("KEEP SOPInstanceUID\n", "")
+    data = to_bytes(make_dataset())
+    assert "SOPInstanceUID" not in read(by_deid(data, text))
+    with pytest.raises(RecipeError, match="SOPInstanceUID"):
+        by_sendit(data, text)
+
+
+def test_all_else_is_the_same():
+    """The page is the whole list: where none of its rows is touched, bytes are equal."""
+    dataset = make_dataset(private=False)
+    data = to_bytes(dataset)
+    text = recipe("REMOVE PatientName", f"JITTER StudyDate {datetime.timedelta(3).days}")
+    theirs, ours = by_deid(data, text), by_sendit(data, text)
+    assert differences(theirs, ours) == []
+    assert data_set(theirs) == data_set(ours)
