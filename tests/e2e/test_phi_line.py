@@ -25,7 +25,6 @@ SUBFOLDER = "canaries"
 NAMES = ("Kanarienfolder", "Kanariendatei")
 #: With a canary in one of these, an image is filtered.
 FILTERED_BY = (
-    "DateOfSecondaryCapture",
     "SecondaryCaptureDeviceManufacturer",
     "SecondaryCaptureDeviceManufacturerModelName",
     "SecondaryCaptureDeviceSoftwareVersions",
