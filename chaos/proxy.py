@@ -33,10 +33,14 @@ class Break:
 
 
 class Proxy:
-    """Listens on a free port of 127.0.0.1 and passes calls on to ``target``."""
+    """Listens on a free port of 127.0.0.1 and passes calls on to ``target``.
+
+    ``calls`` are the methods and targets of the calls that came in.
+    """
 
     def __init__(self) -> None:
         self.target = ""
+        self.calls: list[tuple[str, str]] = []
         self._break: Break | None = None
         self._lock = threading.Lock()
         proxy = self
@@ -90,6 +94,7 @@ class Proxy:
     def pass_on(self, call: http.server.BaseHTTPRequestHandler) -> None:
         """Pass one call on, or break it."""
         body = self._body(call)
+        self.calls.append((call.command, call.path))
         kind = self._next()
         if kind in {"429", "500", "503"}:
             self._answer(call, int(kind), {}, b"<html>out of order</html>")
