@@ -13,6 +13,7 @@ from unittest.mock import patch
 
 import pydicom
 import pytest
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from sendit.batch import Outcome, Reason
 from sendit.deidentify.plan import compile_plan
@@ -20,12 +21,15 @@ from sendit.deidentify.study import (
     IMPLEMENTATION_CLASS_UID,
     Source,
     StudyIdentifiers,
+    _Study,
     deidentify_study,
 )
-from sendit.errors import RetryLater
+from sendit.dicom.scan import read_header
+from sendit.errors import RetryLater, SkipInstance
 from sendit.recipe.parse import read_recipe
-from tests.builder import make_dataset, to_bytes, write_study
+from tests.builder import Kind, make_dataset, to_bytes, write_study
 from tests.deidentify.engine import IDENTIFIERS, KEYS, one, plan_of, run
+from tests.real import real_files
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = compile_plan(read_recipe("default"))
@@ -174,6 +178,36 @@ def test_a_study_gives_the_same_files_whatever_came_before_in_the_process() -> N
     assert set(fresh.values()) <= set(mixed.values())
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("recipe", ["default", "by value"])
+def test_what_is_remembered_changes_nothing(recipe: str) -> None:
+    plan = DEFAULT
+    if recipe != "default":
+        plan = plan_of(
+            "REMOVE values:known\nJITTER select:VR:DA 3\nKEEP contains:\\(0019",
+            sections='%values known\nFIELD PatientID\nSPLIT PatientName by="^";minlength=3\n',
+        )
+    kinds: list[Kind] = ["CT", "MR", "ENHANCED", "SR", "US"]
+    files = [
+        to_bytes(make_dataset(patient, kind=kind, transfer_syntax=syntax, rows=4, columns=4))
+        for patient in (1, 2)
+        for kind in kinds
+        for syntax in (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
+    ]
+    files += [path.read_bytes() for path in real_files() if path.stat().st_size < 30_000][:60]
+    together = _Study(plan, IDENTIFIERS, KEYS)
+    compared = 0
+    for data in files * 2:
+        try:
+            header = read_header(data)
+        except SkipInstance:
+            continue
+        alone = _Study(plan, IDENTIFIERS, KEYS)
+        assert b"".join(together._convert(header)[1]) == b"".join(alone._convert(header)[1])
+        compared += 1
+    assert compared > 120
+
+
 def test_file_meta_is_written_anew() -> None:
     before = make_dataset()
     assert before.file_meta is not None
@@ -251,7 +285,7 @@ def test_memory_is_flat(tmp_path: Path) -> None:
     program = """
 import resource, sys
 from tests.deidentify.test_study import *
-from tests.builder import make_dataset, to_bytes
+from tests.builder import Kind, make_dataset, to_bytes
 from sendit.deidentify.study import _Study
 from sendit.dicom.scan import read_header
 study = _Study(DEFAULT, IDENTIFIERS, KEYS)

@@ -329,6 +329,8 @@ def _deflate(parts: Sequence[Part]) -> bytes:
 
 def _searchable(meta: bytes, output: Output, header: Header) -> dict[str, Any]:
     """Return the attributes of a finished object, read back from its new bytes."""
+    if not output.before:
+        return {}
     if header.deflated:
         meta = _file_meta(b"", b"", EXPLICIT_VR_LITTLE_ENDIAN)
     done = read_header(b"".join([_PREAMBLE, meta, *output.before]))
