@@ -5,6 +5,7 @@
 #   make test                     lint, types, unit, policy and end-to-end tests
 #   make benchmark                the engine beside its floor and its peers, on one core
 #   make chaos ROUNDS=200 SEED=7  the pipeline, broken once a round; the promise checked
+#   make fuzz N=100000            broken files through the engine
 #   make install                  .venv with .venv/bin/sendit
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ UV := $(VENV)/bin/uv
 UV_INSTALL := $(UV) pip install --quiet --require-hashes --compile-bytecode
 LOCK := $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet
 
-.PHONY: install install-test install-demo demo chaos test check unit benchmark lock clean
+.PHONY: install install-test install-demo demo chaos test check unit benchmark fuzz lock clean
 
 install: $(VENV)/.installed
 
@@ -67,6 +68,9 @@ test: check $(DEMO_VENV)/.installed
 
 benchmark: $(VENV)/.installed-test $(BENCHMARK_VENV)/.installed
 	$(VENV)/bin/python -m benchmarks.deidentify $(ARGS)
+
+fuzz: $(VENV)/.installed-test
+	$(VENV)/bin/python -m tests.fuzz.run --number $(or $(N),100000) $(if $(SEED),--seed $(SEED))
 
 lock: $(UV)
 	$(LOCK) requirements.in -o requirements.txt

@@ -1,0 +1,222 @@
+"""Broken files through the engine: none may hang it, exhaust memory, stop it, or leak.
+
+    .venv/bin/python -m tests.fuzz.run --number 100000 [--seed 7]
+
+Each file ends as delivered or quarantined, in :data:`SLOWEST` seconds, within
+:data:`MOST_MEMORY`. What is delivered is read by pydicom, and a canary in it stands where the
+recipe keeps what is there. One in :data:`WHOLE` goes through the whole of it: file, archive
+and gate. A file that fails is written to ``--keep``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import random
+import re
+import resource
+import signal
+import sys
+import tempfile
+import time
+import warnings
+from collections import Counter
+from pathlib import Path
+from types import FrameType
+from unittest import mock
+
+from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
+from pydicom.tag import BaseTag
+
+from sendit.archive import ArchiveInfo
+from sendit.batch import Outcome
+from sendit.deidentify import study as engine
+from sendit.deidentify.plan import Plan, compile_plan
+from sendit.deidentify.study import Source, StudyIdentifiers, deidentify_study
+from sendit.dicom.scan import Header, read_header, vr_of
+from sendit.errors import FailBatch
+from sendit.keys import Keys
+from sendit.recipe.parse import read_recipe
+from tests.fuzz.mutate import broken, readable
+
+SLOWEST = 20
+MOST_MEMORY = 4 << 30
+WHOLE = 20
+
+KEYS = Keys(b"a key for the broken files' tests")
+IDENTIFIERS = StudyIdentifiers("IR1-0001", "IR1A0001", -17, "19480720", "20160304")
+_CANARY = re.compile(rb"(?i:kan.{1,2}rie)\d{6}Q")
+_LEAST = 1000
+
+
+class Failure(AssertionError):
+    """A broken file did what it must not."""
+
+
+class _Kept:
+    """Stands in for the archive: keeps the member in memory."""
+
+    member = b""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def add(self, _name: str, *parts: bytes | memoryview) -> None:
+        _Kept.member = b"".join(parts)
+
+    def close(self) -> ArchiveInfo:
+        return ArchiveInfo(self._path, 0, "", "", 1)
+
+    def __enter__(self) -> _Kept:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def try_one(data: bytes, plan: Plan, *, whole: bool, folder: Path) -> str:
+    """Send one broken file through; return what became of it.
+
+    Raises
+    ------
+    Failure
+        With what went wrong.
+    """
+    start = time.monotonic()
+    _Kept.member = b""
+    path = folder / "file.dcm"
+    try:
+        if whole:
+            path.write_bytes(data)
+            state = path.stat()
+            source = Source(1, path, state.st_size, state.st_mtime_ns)
+            result = _deidentify(source, plan, folder)
+        else:
+            source = Source(1, path, len(data), 0)
+            with (
+                mock.patch.object(engine, "_open", lambda _source: _opened(data)),
+                mock.patch.object(engine, "Archive", _Kept),
+                mock.patch.object(engine, "gate", lambda *_: None),
+            ):
+                result = _deidentify(source, plan, folder)
+    except FailBatch:
+        return "stopped by the gate"
+    except _TooLong:
+        raise
+    except BaseException as error:
+        raise Failure(f"{type(error).__name__} came out of the engine") from error
+    outcome, reason = result.outcomes[1]
+    if time.monotonic() - start > SLOWEST:
+        raise Failure(f"took more than {SLOWEST} seconds")
+    if outcome is Outcome.DELIVERED and _Kept.member:
+        _check(_Kept.member, plan)
+    return f"{outcome}: {reason}" if reason else str(outcome)
+
+
+def _deidentify(source: Source, plan: Plan, folder: Path) -> engine.StudyResult:
+    return deidentify_study(
+        [source], plan=plan, identifiers=IDENTIFIERS, keys=KEYS, archive=folder / "out.tar.gz"
+    )
+
+
+def _opened(data: bytes) -> Header:
+    return read_header(data)
+
+
+def _check(member: bytes, plan: Plan) -> None:
+    """Check what was delivered: it can be read, and canaries stand where they may."""
+    try:
+        dataset = readable(member)
+        places = _places(dataset)
+    except Exception as error:
+        raise Failure(f"pydicom cannot read the result: {type(error).__name__}") from error
+    if any(member[:128]) or _CANARY.search(member[: 144 + member[140]]):
+        raise Failure("something is left in preamble or file meta")
+    for tag, vr in places:
+        program = plan.top.program(int(tag), vr)
+        removed = program.removed is not None or bool(program.steps)
+        if tag.is_private or vr_of(int(tag)) == "UN" or (removed and vr != "SQ"):
+            raise Failure(f"a canary is left in {tag}")
+
+
+def _places(dataset: Dataset) -> list[tuple[BaseTag, str]]:
+    """Return tag and VR of the elements with a canary in them."""
+    found = []
+    for tag in dataset.keys():  # noqa: SIM118 a value that cannot be decoded is looked at, too
+        try:
+            element = dataset[tag]
+        except (ValueError, TypeError, BytesLengthException):
+            raw = dataset.get_item(tag)
+            if _CANARY.search(bytes(raw.value or b"")):
+                found.append((tag, raw.VR or vr_of(int(tag))))
+            continue
+        if element.VR == "SQ":
+            for item in element.value:
+                found += _places(item)
+        elif _CANARY.search(str(element.value).encode("latin-1", "replace")):
+            found.append((tag, element.VR))
+    return found
+
+
+class _TooLong(Exception):
+    pass
+
+
+def _alarm(_signal: int, _frame: FrameType | None) -> None:
+    raise _TooLong
+
+
+def fuzz(number: int, seed: int, keep: Path | None = None) -> Counter[str]:
+    """Try so many broken files; return how many ended in which way."""
+    dice = random.Random(seed)
+    plan = compile_plan(read_recipe("default"))
+    count: Counter[str] = Counter()
+    signal.signal(signal.SIGALRM, _alarm)
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for index in range(number):
+            data = broken(dice)
+            signal.alarm(SLOWEST)
+            try:
+                count[try_one(data, plan, whole=index % WHOLE == 0, folder=Path(name))] += 1
+            except (Failure, _TooLong) as failure:
+                if keep is None:
+                    raise
+                count[f"FAILED: {failure or 'hangs'}"] += 1
+                keep.mkdir(parents=True, exist_ok=True)
+                (keep / f"{seed}-{index}.dcm").write_bytes(data)
+            finally:
+                signal.alarm(0)
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if used > MOST_MEMORY:
+        raise Failure(f"{used >> 20} MB of memory were used")
+    return count
+
+
+def main() -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--number", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().getrandbits(32))
+    parser.add_argument("--keep", type=Path, default=Path("out/fuzz"))
+    options = parser.parse_args()
+    resource.setrlimit(resource.RLIMIT_AS, (2 * MOST_MEMORY, 2 * MOST_MEMORY))
+    out = sys.stdout.write
+    out(f"seed {options.seed}\n")
+    failed = done = 0
+    total: Counter[str] = Counter()
+    while done < options.number:
+        step = min(_LEAST, options.number - done)
+        total += fuzz(step, options.seed + done, options.keep)
+        done += step
+        failed = sum(number for kind, number in total.items() if kind.startswith("FAILED"))
+        out(f"\r{done} of {options.number}, {failed} failed")
+        sys.stdout.flush()
+    out("\n" + "".join(f"{number:8} {kind}\n" for kind, number in total.most_common()))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
