@@ -19,7 +19,7 @@ from demo.stack import PROJECT_ROOT
 from tests.builder import make_dataset, plant_canaries, to_bytes
 
 from chaos import faults
-from chaos.faults import Fault
+from chaos.faults import REVISED, Fault
 from chaos.promise import Promise
 from chaos.site import ChaosSite
 
@@ -50,13 +50,20 @@ KEPT = (
 )
 
 
+#: What a round may bring beside new studies: one that was delivered before, as it was or not.
+EXTRAS = ("", "again", *REVISED)
+EXTRA_WEIGHTS = (10, 2, 2, 2)
+#: The studies that come again: as they were, and changed.
+SAME, CHANGING = 1, 2
+
+
 @dataclass
 class Round:
     """One round and how it went."""
 
     number: int
     fault: Fault
-    again: bool
+    extra: str = ""
     clears: int = 0
     seconds: float = 0.0
     broken: tuple[str, ...] = ()
@@ -66,7 +73,7 @@ class Round:
         result = "ok" if not self.broken else "BROKEN: " + "; ".join(self.broken[:5])
         return (
             f"round {self.number:3}  seed {seed}-{self.number}  {self.fault}, {self.fault.when}"
-            f"{'; a study comes again' if self.again else ''}  "
+            f"{f'; a study comes {self.extra}' if self.extra else ''}  "
             f"{self.clears} clears  {self.seconds:.0f} s  {result}"
         )
 
@@ -80,24 +87,32 @@ class Harness:
         A site that is up.
     seed
         What all choices follow from.
+
+    The first round that it does delivers what later ones bring again.
     """
 
     def __init__(self, site: ChaosSite, seed: int) -> None:
+        self._first = True
         self.site = site
         self.seed = seed
         self.promise = Promise(site)
 
-    def round(self, number: int, fault: Fault | None = None) -> Round:
+    def round(self, number: int, fault: Fault | None = None, extra: str | None = None) -> Round:
         """Do one round: a run with a fault, recovery, and the promise checked."""
         rng = random.Random(f"{self.seed}-{number}")
-        fault = fault or faults.choose(rng)
-        done = Round(number, fault, again=number > 1 and rng.random() < 0.15)
+        if extra is None:
+            extra = rng.choices(EXTRAS, weights=EXTRA_WEIGHTS)[0]
+        if self._first:
+            extra = ""
+        fault = fault or faults.choose(rng, extra)
+        done = Round(number, fault, extra)
         started = time.monotonic()
         folder = self._inputs(done)
         before = digest(folder)
         faults.prepare(self.site, fault)
         try:
-            run_id = self.site.trigger({"number": None, "subfolder": folder.name})
+            conf = {"number": None, "subfolder": folder.name, "revise": extra in REVISED}
+            run_id = self.site.trigger(conf)
             faults.do(self.site, fault, time.monotonic(), rng)
             done.clears += self._recover(run_id)
             if faults.after(self.site, fault, run_id, rng):
@@ -128,14 +143,25 @@ class Harness:
         folder = self.site.inputs[0] / f"round{done.number:04}"
         for index in range(BATCHES):
             write_study(folder / f"Kanarienfolder{index}", done.number * 10 + index)
-        if done.again:
-            # The first round's first study comes again, under other names.
-            write_study(folder / "Kanarienfolder9", 10, first_name=7)
+        if self._first:
+            for patient in (SAME, CHANGING):
+                write_study(folder / f"Kanarienfolder9{patient}", patient)
+            self._first = False
+        elif done.extra == "again":
+            write_study(folder / "Kanarienfolder9", SAME, first_name=7)
+        elif done.extra:
+            day = f"2016{1 + done.number % 12:02}15" if "date" in done.extra else None
+            write_study(folder / "Kanarienfolder9", CHANGING, version=done.number, day=day)
         return folder
 
 
-def write_study(folder: Path, patient: int, *, first_name: int = 1) -> None:
-    """Write a small CT study full of canaries."""
+def write_study(
+    folder: Path, patient: int, *, first_name: int = 1, version: int = 0, day: str | None = None
+) -> None:
+    """Write a small CT study full of canaries.
+
+    ``version`` makes its content another, ``day`` (yyyymmdd) its date.
+    """
     folder.mkdir(parents=True)
     for instance in range(1, IMAGES + 1):
         dataset = make_dataset(patient, 1, 1, instance)
@@ -148,6 +174,8 @@ def write_study(folder: Path, patient: int, *, first_name: int = 1) -> None:
         dataset.PatientID = f"Kanarie{patient:06}Q"
         dataset.StudyInstanceUID = f"1.2.826.0.1.3680043.8.498.987.1{patient:06}"
         dataset.SOPInstanceUID = f"{dataset.StudyInstanceUID}.{instance}"
+        dataset.KVP = str(100 + version)
+        dataset.StudyDate = day or "20160110"
         name = f"Kanariendatei{first_name + instance}.dcm"
         (folder / name).write_bytes(to_bytes(dataset))
 

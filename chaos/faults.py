@@ -13,18 +13,23 @@ from chaos.proxy import BREAKS
 from chaos.site import ChaosSite
 from sendit.crashpoint import POINTS, arm
 
-#: Points that an ordinary round does not pass: revisions, withdrawals, deleted originals.
+#: Points that only a revision passes, by what else comes with it.
+REVISED = {
+    "revised": ("archives: superseded",),
+    "revised, under another date": (
+        "confirm: superseded",
+        "take back: row deleted",
+        "take back: object deleted",
+    ),
+}
+#: Points that no round passes: tests of their own do.
 ELSEWHERE = {
-    "archives: superseded",
-    "confirm: superseded",
     "confirm: retracted",
-    "take back: row deleted",
-    "take back: object deleted",
     "withdraw: written down",
     "cleanup: set aside",
     "cleanup: originals deleted",
 }
-CRASHES = tuple(point for point in POINTS if point not in ELSEWHERE)
+CRASHES = tuple(point for point in POINTS if point not in ELSEWHERE.union(*REVISED.values()))
 KILLED = (
     *("scheduler", "scheduler with its workers", "api-server", "dag-processor", "triggerer"),
     *("postgresql", "storage", "bigquery", "task", "all tasks"),
@@ -62,8 +67,10 @@ class Fault:
         return "after the run" if self.kind == "clear" else f"after {self.moment:.1f} s"
 
 
-def choose(rng: random.Random) -> Fault:
-    """Choose a round's fault."""
+def choose(rng: random.Random, extra: str = "") -> Fault:
+    """Choose a round's fault; ``extra`` is what else the round brings."""
+    if extra in REVISED and rng.random() < 0.5:
+        return Fault("crash", rng.choice(REVISED[extra]))
     kind = rng.choices(list(KINDS), weights=list(KINDS.values()))[0]
     moment = rng.uniform(0.5, RUN_SECONDS)
     if kind == "crash":

@@ -47,12 +47,17 @@ class Promise:
         deliveries = {
             each["batch_id"]: each for each in self._site.ledger("SELECT * FROM deliveries")
         }
+        live = {
+            name: each
+            for name, each in deliveries.items()
+            if each["superseded_by"] is None and each["withdrawn_at"] is None
+        }
         objects = {each["name"]: each for each in self._site.objects()}
         tables = self._site.tables()
         return [
             *self._batches(batches, deliveries),
-            *self._objects(batches, deliveries, objects),
-            *self._rows(deliveries, tables),
+            *self._objects(batches, live, len(deliveries) - len(live), objects),
+            *self._rows(live, tables),
             *self._left_behind(),
             *self._phi(tables, whole_database=whole_database),
         ]
@@ -77,6 +82,7 @@ class Promise:
         self,
         batches: list[dict[str, Any]],
         deliveries: dict[str, dict[str, Any]],
+        replaced: int,
         objects: dict[str, dict[str, Any]],
     ) -> Iterator[str]:
         expected = {each["object"]: each for each in deliveries.values()}
@@ -91,11 +97,13 @@ class Promise:
             wanted = tuple(str(delivery[each]) for each in ("size", "crc32c", "generation"))
             if wanted != (there["size"], there["crc32c"], there["generation"]):
                 yield f"{name} is not what the ledger says"
-            if name in self._looked_into:
+            seen = f"{name} {delivery['generation']}"
+            if seen in self._looked_into:
                 continue
-            self._looked_into.add(name)
+            self._looked_into.add(seen)
             yield from self._archive(name, delivery)
-        if len(expected) != sum(1 for batch in batches if batch["same_as"] is None):
+        own = sum(1 for batch in batches if batch["same_as"] is None)
+        if len(expected) != own - replaced:
             yield "there are not as many archives as batches"
 
     def _archive(self, name: str, delivery: dict[str, Any]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from chaos.faults import CRASHES, ELSEWHERE, KILLED, STOPPED, choose
+from chaos.faults import CRASHES, ELSEWHERE, KILLED, REVISED, STOPPED, choose
 from chaos.proxy import BREAKS
 
 from sendit.crashpoint import POINTS
@@ -26,6 +26,12 @@ def test_rounds_reach_every_kind_of_fault():
     text = "\n".join(chosen(7, 2000))
     for name in (*CRASHES, *BREAKS, *KILLED, *STOPPED, "with what follows", "alone"):
         assert name in text
+
+
+def test_a_revision_is_broken_where_only_it_passes():
+    for extra, points in REVISED.items():
+        found = {choose(random.Random(number), extra).target for number in range(200)}
+        assert found >= set(points)
 
 
 def test_points_that_are_left_out_exist():

@@ -10,17 +10,17 @@ from chaos.faults import Fault
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
-FAULTS = [
-    Fault("crash", "archives: uploaded"),
-    Fault("crash", "merge: ran"),
-    Fault("break", "bigquery", moment=8.0, how="cut after", calls=3),
-    Fault("clear", "one task, with what follows"),
+ROUNDS = [
+    (Fault("crash", "archives: uploaded"), ""),
+    (Fault("crash", "take back: row deleted"), "revised, under another date"),
+    (Fault("break", "bigquery", moment=8.0, how="cut after", calls=3), "again"),
+    (Fault("clear", "one task, with what follows"), "revised"),
 ]
 
 
 def test_the_promise_holds_in_a_handful_of_rounds(tmp_path: Path) -> None:
     with running_site(tmp_path) as site:
         harness = Harness(site, seed=7)
-        for number, fault in enumerate(FAULTS, start=1):
-            done = harness.round(number, fault)
+        for number, (fault, extra) in enumerate(ROUNDS, start=1):
+            done = harness.round(number, fault, extra)
             assert not done.broken, done.line(7)
