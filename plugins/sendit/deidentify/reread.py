@@ -14,6 +14,7 @@ import mmap
 import re
 import struct
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -35,6 +36,8 @@ PIECE: Final = 1 << 18
 WINDOW: Final = 1 << 26
 DEEPEST: Final = 80
 MOST_HEAD: Final = 1 << 30
+LARGEST_SHAPE: Final = 1 << 18
+MOST_SHAPES: Final = 256
 
 _Broken: Final[type[Exception]] = isal_zlib.error  # type: ignore[assignment] # its stub says so
 _BLOCK: Final = 512
@@ -71,6 +74,7 @@ _SIZES: Final = {
     0x00280011: "columns",
     0x00280100: "bits",
 }
+_LOOKED_AT: Final = frozenset((0x00020000, 0x00020010, *_SIZES))
 
 
 class Unreadable(Exception):
@@ -78,7 +82,11 @@ class Unreadable(Exception):
 
 
 class _Short(Exception):
-    """More bytes are needed to go on."""
+    """More bytes are needed to go on: ``need`` in all, or 0 if that is not known."""
+
+    def __init__(self, need: int = 0) -> None:
+        super().__init__(need)
+        self.need = need
 
 
 # An element that is no sequence: tag, VR, where its value starts and ends in the part's data,
@@ -301,6 +309,7 @@ def _octal(field: bytes) -> int:
 
 def _members(stream: _Stream, totals: Totals, *, thorough: bool) -> Iterator[Head | Pixels | Tail]:
     extended: dict[bytes, bytes] = {}
+    shapes = _Shapes()
     while True:
         block = stream.take(_BLOCK)
         if not any(block):
@@ -320,7 +329,7 @@ def _members(stream: _Stream, totals: Totals, *, thorough: bool) -> Iterator[Hea
         extended = {}
         totals.members += 1
         sample = thorough or (totals.members % SAMPLED == 1 and size <= MOST_SAMPLED)
-        yield from _member(stream, totals.members, name, size, sample=sample)
+        yield from _member(stream, totals.members, name, size, shapes, sample=sample)
         if any(stream.take(-size % _BLOCK)):
             raise Unreadable("a member is not followed by zeros")
 
@@ -336,19 +345,27 @@ def _records(data: bytes) -> dict[bytes, bytes]:
 
 
 def _member(
-    stream: _Stream, number: int, name: str, size: int, *, sample: bool
+    stream: _Stream, number: int, name: str, size: int, shapes: _Shapes, *, sample: bool
 ) -> Iterator[Head | Pixels | Tail]:
     walk = None
     while walk is None:
         available = min(size, len(stream.buffer))
+        data = bytes(memoryview(stream.buffer)[:available])
+        walk = shapes.find(size, data)
+        if walk is not None:
+            break
         try:
-            walk = _Walk(bytes(memoryview(stream.buffer)[:available]), whole=available == size)
-        except _Short:
+            walk = _Walk(data, whole=available == size)
+            shapes.keep(size, available, walk)
+        except _Short as short:
             if available == size:
                 raise Unreadable(f"member {number} ends in the middle") from None
             if available > MOST_HEAD:
                 raise Unreadable(f"the header of member {number} has no end") from None
             stream.more()
+            # A long value is waited for at once; what has no length, in steps that grow.
+            grown = available * 3 // 2 if available > PIECE else 0
+            stream.need(min(size, max(short.need, grown)))
     yield Head(
         number, name, walk.data, walk.meta, walk.meta_elements, walk.elements, walk.sequences
     )
@@ -405,6 +422,39 @@ def _fragments(
             before = min(OVERLAP, len(piece.data) - before)
 
 
+class _Shapes:
+    """What heads looked like, so that one that differs in values only is not walked again.
+
+    The bytes between values (tags, VRs, lengths, delimiters) and the values that a walk looks
+    at are compared; where all are the same, so is the walk.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int], tuple[_Walk, list[tuple[int, int, bytes]]]] = {}
+
+    def find(self, size: int, data: bytes) -> _Walk | None:
+        """Return the walk of a member's first bytes if one of that shape is known."""
+        found = self._known.get((size, len(data)))
+        if found is None:
+            return None
+        walk, fixed = found
+        if any(data[start:end] != same for start, end, same in fixed):
+            return None
+        again = copy(walk)
+        again.data, again.meta = data[: walk.taken], data[: len(walk.meta)]
+        return again
+
+    def keep(self, size: int, available: int, walk: _Walk) -> None:
+        """Remember a walk."""
+        if not walk.deflated and walk.taken <= LARGEST_SHAPE and len(self._known) < MOST_SHAPES:
+            fixed, position = [], 128
+            for tag, _, start, end, path in (*walk.meta_elements, *walk.elements):
+                fixed.append((position, start, walk.data[position:start]))
+                position = start if not path and tag in _LOOKED_AT else end
+            fixed.append((position, walk.taken, walk.data[position : walk.taken]))
+            self._known[size, available] = walk, fixed
+
+
 class _Walk:
     """The elements of a member's head, or of its tail."""
 
@@ -426,9 +476,10 @@ class _Walk:
         syntax = self._syntax
         self.big, self._explicit = syntax == _BIG, syntax != _IMPLICIT
         self._native = syntax in _NATIVE
-        if syntax == _DEFLATED:
+        self.deflated = syntax == _DEFLATED
+        if self.deflated:
             if not whole:
-                raise _Short
+                raise _Short(MOST_HEAD)
             self.data = self._inflated(data[position:])
             self.taken = len(data)
             self._dataset(0, len(self.data), (), self._explicit, top=False)
@@ -533,7 +584,7 @@ class _Walk:
                 continue
             position = start + length
             if position > end:
-                raise _Short
+                raise _Short(0 if path else position)
             add((tag, vr, start, position, path))
             if group == 0x0028 and top and tag in _SIZES and length:
                 self._size(tag, vr, data[start:position])
