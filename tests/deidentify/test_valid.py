@@ -42,7 +42,7 @@ def new_errors(data: bytes, recipe: str, folder: Path) -> list[str]:
     return sorted(errors(after) - errors(before))
 
 
-@pytest.mark.parametrize("kind", ["CT", "MR", "ENHANCED", "US", "SC", "PDF"])
+@pytest.mark.parametrize("kind", ["CT", "MR", "ENHANCED", "US", "SR", "SC", "PDF"])
 @pytest.mark.filterwarnings("ignore")
 def test_made_objects(kind: Kind, tmp_path: Path) -> None:
     assert new_errors(to_bytes(make_dataset(kind=kind)), "default", tmp_path) == []

@@ -338,12 +338,47 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
         assert header.size == file.stat().st_size
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_the_head_of_a_file_tells_the_same_as_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(path: Path) -> object:
+        try:
+            header = open_instance(path)
+        except SkipInstance as skipped:
+            return skipped.reason
+        texts = [(e[0], header.text(e[0])) for e in header.elements if e[0] not in scan.PIXEL_TAGS]
+        return header.elements, texts, header.size, header.trailing, header.transfer_syntax
+
+    alone = 0
+    for path in real_files():
+        monkeypatch.setattr(scan, "HEAD", 1 << 40)
+        whole = told(path)
+        for head in (1000, 5000, 50_000):
+            monkeypatch.setattr(scan, "HEAD", head)
+            assert told(path) == whole, (path.name, head)
+            if path.stat().st_size > head:
+                alone += scan._from_head(path.read_bytes()[:head], path.stat().st_size) is not None
+    assert alone > 80
+
+
+def test_a_file_cut_in_its_pixels_is_known_by_its_head(tmp_path: Path) -> None:
+    data = to_bytes(make_dataset(rows=512, columns=512))
+    assert len(data) > scan.HEAD
+    file = tmp_path / "a.dcm"
+    for cut in (1, 1000, 300_000):
+        file.write_bytes(data[:-cut])
+        with pytest.raises(SkipInstance, match=Reason.TRUNCATED):
+            open_instance(file)
+    file.write_bytes(data)
+    assert len(open_instance(file).data) == scan.HEAD
+
+
 def test_large_files_are_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan, "READ_WHOLE", 1000)
     file = tmp_path / "a.dcm"
     file.write_bytes(to_bytes(make_dataset()))
-    with open_instance(file) as header:
-        assert not isinstance(header.data, bytes)
+    data, _ = scan.read_file(file)
+    assert not isinstance(data, bytes)
+    with read_header(data) as header:
         assert header.text(0x00100020) == make_dataset().PatientID
 
 

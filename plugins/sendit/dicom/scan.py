@@ -25,7 +25,8 @@ import os
 import stat
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -45,6 +46,9 @@ MOST_ELEMENTS: Final = 2_000_000
 
 MOST_INFLATED: Final = 512 << 20
 """Bytes that a deflated data set may grow to."""
+
+HEAD: Final = 128 << 10
+"""Bytes of a file that import reads first; most headers are shorter."""
 
 READ_WHOLE: Final = 64 << 20
 """Files up to this many bytes are read, larger ones are mapped."""
@@ -136,9 +140,9 @@ class _Walk:
 
     __slots__ = ("_left", "data", "end")
 
-    def __init__(self, data: Buffer) -> None:
+    def __init__(self, data: Buffer, size: int) -> None:
         self.data = data
-        self.end = len(data)
+        self.end = size
         self._left = MOST_ELEMENTS
 
     def _spend(self, count: int) -> None:
@@ -673,7 +677,10 @@ def read_header(data: Buffer) -> Header:
         With a :class:`~sendit.batch.Reason`: empty, not DICOM, truncated, malformed, an
         unsupported transfer syntax, a DICOMDIR. Nothing else is raised for any bytes.
     """
-    size = len(data)
+    return _read_header(data, len(data))
+
+
+def _read_header(data: Buffer, size: int) -> Header:
     if size == 0:
         raise SkipInstance(Reason.EMPTY_FILE)
     if bytes(data[128:132]) == b"DICM":
@@ -693,7 +700,8 @@ def read_header(data: Buffer) -> Header:
     return header
 
 
-def _scan(data: Buffer, position: int, size: int) -> Header:
+def _scan(data: Buffer, position: int, file_size: int) -> Header:
+    size = file_size
     meta, position = _file_meta(data, position)
     if position >= size:
         raise SkipInstance(Reason.TRUNCATED)
@@ -703,7 +711,8 @@ def _scan(data: Buffer, position: int, size: int) -> Header:
     syntax, encoding = _encoding_of(syntax, data, position) if syntax else _guess(data, position)
     if syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
         data, position = _inflate(data, position), 0
-    walk = _Walk(data)
+        size = len(data)
+    walk = _Walk(data, size)
     elements, after = walk.dataset(position, encoding)
     if not elements:
         raise SkipInstance(Reason.MALFORMED)
@@ -718,43 +727,48 @@ def _scan(data: Buffer, position: int, size: int) -> Header:
         elements=elements,
         meta=meta,
         transfer_syntax=syntax,
-        size=size,
+        size=file_size,
         trailing=walk.end - after,
     )
 
 
-def read_file(path: Path, *, follow: bool = False) -> tuple[Buffer, os.stat_result]:
+def read_file(path: Path) -> tuple[Buffer, os.stat_result]:
     """Return a regular file's bytes and what ``stat`` said of it, from one open file.
 
-    Parameters
-    ----------
-    path
-        The file. Its last part is not followed if it is a link.
-    follow
-        Whether a link is followed all the same.
+    Files of up to :data:`READ_WHOLE` bytes are read, larger ones mapped. (A mapped file that
+    another process shortens meanwhile ends this process; the next attempt finds it changed.)
 
     Raises
     ------
     SkipInstance
-        A link, pipe, device or folder; empty; unreadable.
+        A link (the last part of the path), pipe, device or folder; empty; unreadable; of
+        another size than it said.
     """
+    with _opened(path) as (handle, found):
+        if found.st_size > READ_WHOLE:
+            return mmap.mmap(handle, 0, access=mmap.ACCESS_READ), found
+        data = _read(handle, found.st_size + 1)
+        if len(data) != found.st_size:
+            raise SkipInstance(Reason.CHANGED)
+        return data, found
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[int, os.stat_result]]:
     try:
-        found = path.lstat()
-        if stat.S_ISLNK(found.st_mode) and not follow:
+        mode = path.lstat().st_mode  # before opening: opening a device may do something
+        if stat.S_ISLNK(mode):
             raise SkipInstance(Reason.LINK)
-        if not follow and not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(mode):
             raise SkipInstance(Reason.NOT_A_FILE)
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
-        handle = os.open(path, flags)
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             found = os.fstat(handle)
             if not stat.S_ISREG(found.st_mode):
                 raise SkipInstance(Reason.NOT_A_FILE)
             if found.st_size == 0:
                 raise SkipInstance(Reason.EMPTY_FILE)
-            if found.st_size > READ_WHOLE:
-                return mmap.mmap(handle, 0, access=mmap.ACCESS_READ), found
-            return _read(handle, found.st_size), found
+            yield handle, found
         finally:
             os.close(handle)
     except (OSError, ValueError):
@@ -762,30 +776,46 @@ def read_file(path: Path, *, follow: bool = False) -> tuple[Buffer, os.stat_resu
 
 
 def _read(handle: int, size: int) -> bytes:
-    data = os.read(handle, size + 1)
-    if len(data) == size:
-        return data
-    parts = [data]
-    total = len(data)
-    while total <= size:
-        part = os.read(handle, size + 1 - total)
-        if not part:
+    """Return up to this many bytes from where the file stands."""
+    data = os.read(handle, size)
+    while len(data) < size:
+        more = os.read(handle, size - len(data))
+        if not more:
             break
-        parts.append(part)
-        total += len(part)
-    if total != size:  # it grew or shrank under us
-        raise SkipInstance(Reason.CHANGED)
-    return b"".join(parts)
+        data += more
+    return data
 
 
 def open_instance(path: Path) -> Header:
-    """Read one file and scan its whole structure; see :func:`read_header`.
+    """Scan one file's whole structure, reading no more of it than that takes.
 
-    A truncated file is known without decoding a pixel. Links, pipes, devices, folders,
-    empty and unreadable files are refused with their reason.
+    For most files that is the first :data:`HEAD` bytes: uncompressed pixel data behind them
+    have a length, which tells whether the file is whole. Of every other file all is read.
+    ``data`` of the result ends where reading ended.
+
+    Raises
+    ------
+    SkipInstance
+        As :func:`read_file` and :func:`read_header`.
     """
+    with _opened(path) as (handle, found):
+        if found.st_size > HEAD:
+            header = _from_head(_read(handle, HEAD), found.st_size)
+            if header is not None:
+                return header
     data, _ = read_file(path)
     return read_header(data)
+
+
+def _from_head(head: bytes, size: int) -> Header | None:
+    """Return what a file's first bytes tell if they tell all: everything but pixel samples."""
+    try:
+        header = _read_header(head, size)
+    except (SkipInstance, struct.error):
+        return None  # wrong, or merely cut here: whoever has the whole file says
+    tag, _, _, value, _, _ = header.elements[-1]
+    whole = tag in PIXEL_TAGS and value + 8 <= len(head) and header.trailing == 0
+    return header if whole and not header.deflated else None
 
 
 def walk_elements(elements: Sequence[Element]) -> list[Element]:
