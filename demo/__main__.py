@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import http.client
 import signal
 import sys
 import time
-import urllib.error
 from pathlib import Path
 from types import FrameType
 
@@ -21,13 +21,14 @@ from demo.stack import USER, Stack
 RUN_FAILED = 1
 COULD_NOT_RUN = 2
 INTERRUPTED = 130
+STOPPED_BY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> int:
     """Run the demo; return its exit status."""
     options = read_options()
-    signal.signal(signal.SIGTERM, interrupt)
-    signal.signal(signal.SIGHUP, interrupt)
+    for number in STOPPED_BY:
+        signal.signal(number, interrupt)
     started = time.monotonic()
     console = Console(soft_wrap=True)
     if not console.is_terminal:
@@ -92,12 +93,13 @@ def run(options: argparse.Namespace, console: Console, started: float) -> int:
         if not options.once:
             wait_for_interrupt(stack, console)
         return status
-    except urllib.error.URLError as error:
+    except (OSError, http.client.HTTPException) as error:
+        stack.check()
         raise DemoError(f"a server stopped answering ({error})") from None
     finally:
         # A second Ctrl-C must not cut the end short.
-        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(each, signal.SIG_IGN)
+        for number in STOPPED_BY:
+            signal.signal(number, signal.SIG_IGN)
         if options.out:
             for problem in results.collect(stack, options.out):
                 console.print(f"[yellow]not left in OUT:[/yellow] {escape(problem)}")

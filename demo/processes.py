@@ -67,6 +67,8 @@ class Processes:
         self.logs = logs
         self.pids: dict[str, int] = {}
         self._sessions: set[int] = set()
+        #: Set when a start has failed: who still waits for another part gives up.
+        self.abandoned = threading.Event()
         self._lock = threading.Lock()
         self._keeper = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("keeper.py"))],
@@ -143,6 +145,7 @@ class Processes:
         self.start(name, argv, env=env, cwd=cwd, user=user)
         deadline = time.monotonic() + seconds
         while (code := self.poll(name)) is None:
+            self._go_on()
             if time.monotonic() > deadline:
                 raise DemoError(f"{name} took longer than {seconds:g} s\n{self.tail(name)}")
             time.sleep(0.05)
@@ -170,6 +173,7 @@ class Processes:
         """Wait until a started process is ready; its end, or the time's, is an error."""
         deadline = time.monotonic() + seconds
         while not ready():
+            self._go_on()
             code = self.poll(name)
             if code is not None:
                 raise DemoError(f"{name} ended (exit code {code})\n{self.tail(name)}")
@@ -178,6 +182,10 @@ class Processes:
                     f"{name} was not ready after {seconds:g} s{what}\n{self.tail(name)}"
                 )
             time.sleep(0.1)
+
+    def _go_on(self) -> None:
+        if self.abandoned.is_set():
+            raise DemoError("another part of the start failed")
 
     def check(self, names: Sequence[str]) -> None:
         """Raise if one of these processes has ended."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import shutil
 import subprocess
@@ -39,7 +40,7 @@ def collect(stack: Stack, out: Path) -> list[str]:
     for name, save in parts.items():
         try:
             save()
-        except (DemoError, OSError, ValueError) as error:
+        except (DemoError, OSError, ValueError, http.client.HTTPException) as error:
             missing.append(f"{name}: {error}")
     return missing
 

@@ -214,7 +214,7 @@ class Stack:
                 for part in concurrent.futures.as_completed(parts):
                     part.result()
             except BaseException:
-                self.close()  # which also ends the parts still waiting
+                self.processes.abandoned.set()  # ends the parts that still wait
                 raise
 
     def start_storage(self) -> None:
@@ -347,6 +347,8 @@ class Stack:
     def close(self) -> None:
         """Stop everything and remove the run folder."""
         self.processes.close()
+        for port in (*self._ports.values(), self.postgres.port):
+            port.release()
 
     def __enter__(self) -> Self:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from demo.stack import Stack
 FINAL_RUN = frozenset({"success", "failed"})
 ENDED_TASK = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 POLL_SECONDS = 2.0
+PATIENCE_SECONDS = 120.0
 
 BATCHES = (
     "SELECT id, status, has_error, errors, reasons, received, delivered, filtered,"
@@ -39,19 +41,16 @@ class Progress:
         return any(run["state"] not in FINAL_RUN for run in self.runs)
 
     @property
-    def waiting(self) -> int:
-        """How many batches are in the queue."""
-        return sum(batch["status"] == "QUEUE" for batch in self.batches)
-
-    @property
     def failed(self) -> bool:
         """Whether any run failed."""
         return any(run["state"] == "failed" for run in self.runs)
 
     def summary(self) -> str:
-        """Return the last run's tasks in one line: done of all, and what is odd."""
+        """Return the tasks that have begun, in one line: ended of all, and what is odd."""
         parts = []
         for name, states in self.tasks.items():
+            if not states.keys() - {"waiting", "scheduled", "queued"}:
+                continue
             ended = sum(count for state, count in states.items() if state in ENDED_TASK)
             text = f"{name.rpartition('.')[2]} {ended}/{states.total()}"
             odd = [
@@ -60,7 +59,7 @@ class Progress:
                 if states[state]
             ]
             parts.append(text + (f" ({', '.join(odd)})" if odd else ""))
-        return "  ".join(parts)
+        return "  ".join(parts) or "waiting for the scheduler"
 
 
 def read_batches(stack: Stack) -> list[dict[str, Any]]:
@@ -112,9 +111,18 @@ def follow(stack: Stack, show: Callable[[Progress], None]) -> Progress:
     when no run is active, none will come.
     """
     order = task_order(stack)
+    answered = time.monotonic()
     while True:
         stack.check()
-        progress = read_progress(stack, order)
+        try:
+            progress = read_progress(stack, order)
+        except (OSError, http.client.HTTPException):
+            # Busy, perhaps; `check` says if it has ended.
+            if time.monotonic() - answered > PATIENCE_SECONDS:
+                raise
+            time.sleep(POLL_SECONDS)
+            continue
+        answered = time.monotonic()
         show(progress)
         if progress.runs and not progress.active:
             return progress
