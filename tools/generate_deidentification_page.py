@@ -39,6 +39,7 @@ WORDS = {
     "code": "replaced by the code of the identifier service",
     "kept": "kept",
     "capped": "kept up to 89 years, 090Y above",
+    "kept if known": "kept if it is a value that the attribute is defined to hold, else emptied",
     "cleaned": "only words of the allow-list stay",
     "written anew": "written anew with the file meta information",
 }
@@ -51,6 +52,7 @@ BY_FUNCTION = {
     "profile_xzu": "removed or remapped",
     "remap_uid": "UID",
     "cap_age": "capped",
+    "known_value": "kept if known",
     "clean_text": "cleaned",
 }
 

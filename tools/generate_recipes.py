@@ -31,6 +31,15 @@ CLEANABLE = {"LO", "LT", "SH", "ST", "UC", "UT", "SQ"}
 DATES = {"DA", "DT"}
 # Times of day and the time zone: a shift by whole days leaves them right as they are.
 TIMES = {"TM", "SH"}
+# Kept, but by a list of values: anybody's typing may be in them.
+LOOKED_AT = {
+    "EthnicGroup",
+    "PatientSex",
+    "PatientSexNeutered",
+    "PatientSize",
+    "PatientWeight",
+    "SmokingStatus",
+}
 
 # The coded identity, in place of what the table's Z and Z/D would leave empty.
 CODED = {
@@ -60,7 +69,12 @@ GROUPS = (
     ("X?", "X/Z, X/D, X/Z/D: removed unless the object's IOD asks for the attribute"),
     ("U", "U: UIDs, remapped with the site's key; the same original, the same new one"),
     ("JITTER", "C: dates, moved by the patient's shift in whole days"),
-    ("KEEP", "K: kept; times of day (C) are right as they are when a date moves by whole days"),
+    ("KEEP", "K: kept"),
+    (
+        "KNOWN",
+        "K: kept if the value is one that the attribute is defined to hold; times of day (C) are "
+        "right as they are when a date moves by whole days",
+    ),
     ("SAFE", "C: private attributes that are known to hold a number that says nothing of a person"),
     ("AGE", "K: ages, capped at 89"),
     ("CLEAN", "C: texts, cleaned by allow-list"),
@@ -98,13 +112,20 @@ def option_line(row: Row, name: str, vr: str, active: frozenset[Option]) -> tupl
     if Option.MODIFIED_DATES in asked and vr in DATES:  # even a device's: intervals stay right
         return "JITTER", f"JITTER {name} var:jitter"
     if "K" in asked.values():
-        return ("AGE", f"REPLACE {name} func:cap_age") if vr == "AS" else ("KEEP", f"KEEP {name}")
+        if vr == "AS":
+            return "AGE", f"REPLACE {name} func:cap_age"
+        return kept_if_known(name) if name in LOOKED_AT else ("KEEP", f"KEEP {name}")
     if Option.MODIFIED_DATES in asked and vr in TIMES:
-        return "KEEP", f"KEEP {name}"
+        return kept_if_known(name)
     cleaned = {Option.DESCRIPTORS, Option.PATIENT, Option.DEVICE} & asked.keys()
     if cleaned and vr in CLEANABLE:
         return "CLEAN", f"REPLACE {name} func:clean_text"
     return None  # what cannot be cleaned follows the Basic Profile
+
+
+def kept_if_known(name: str) -> tuple[str, str]:
+    """Return the line that keeps a value only if it is one that the attribute may hold."""
+    return "KNOWN", f"REPLACE {name} func:known_value"
 
 
 def basic_line(letter: str, name: str, vr: str) -> tuple[str, str]:

@@ -195,3 +195,33 @@ def test_what_was_done_is_said_in_the_object() -> None:
     assert {item.CodingSchemeDesignator for item in ds.DeidentificationMethodCodeSequence} == {
         "DCM"
     }
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "kept"),
+    [
+        ("PatientSex", "F", True),
+        ("PatientSex", "o", True),
+        ("PatientSex", "DOE^JANE", False),
+        ("PatientWeight", "71.5", True),
+        ("PatientWeight", "76000034", False),
+        ("EthnicGroup", "White / Hispanic", True),
+        ("EthnicGroup", "W", True),
+        ("EthnicGroup", "Jane Doe", False),
+        ("SmokingStatus", "UNKNOWN", True),
+        ("SmokingStatus", "SINCE 1981", False),
+        ("TimezoneOffsetFromUTC", "-0330", True),
+        ("TimezoneOffsetFromUTC", "Kansas City", False),
+        ("StudyTime", "101112.000002", True),
+        ("StudyTime", "after lunch", False),
+        ("PerformedProcedureStepID", "MRN 123", False),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_only_values_that_an_attribute_is_defined_to_hold_are_known(
+    keyword: str, value: str, kept: bool
+) -> None:
+    data = make_dataset(**{keyword: "X" if keyword != "PatientWeight" else "1"})
+    data[keyword]._value = value
+    ds = opened(data, plan_of(f"REPLACE {keyword} func:known_value"))
+    assert str(ds.get(keyword) or "") == (value if kept else "")

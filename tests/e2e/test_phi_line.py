@@ -31,17 +31,6 @@ FILTERED_BY = (
     "BurnedInAnnotation",
     "RecognizableVisualFeatures",
 )
-#: What the bundled recipe keeps as it is: PS3.15's Retain Patient Characteristics Option, and the
-#: time zone, without which moved dates and times could not be compared.
-KEPT = {
-    0x00080201: "TimezoneOffsetFromUTC",
-    0x00100040: "PatientSex",
-    0x00101020: "PatientSize",
-    0x00101030: "PatientWeight",
-    0x00102160: "EthnicGroup",
-    0x001021A0: "SmokingStatus",
-    0x00102203: "PatientSexNeutered",
-}
 #: Whatever the VR or the character set makes of a canary's text.
 WORD = re.compile(rb"kan(?:a|\xe4|\xc3\xa4|\\u00e4|\\xe4|%C3%A4)rie\d{6}q|zwilling\d{6}q", re.I)
 UID = re.compile(rb"\.987\.1\d{6}\b")
@@ -54,10 +43,7 @@ def plant(folder: Path, *, patient: int, images: int, passing: bool) -> list[Can
     for instance in range(1, images + 1):
         dataset = make_dataset(patient, 1, 1, instance)
         planted = plant_canaries(dataset, start=1 + 1000 * patient + 400 * instance)
-        for keyword in KEPT.values():
-            if keyword in dataset:
-                del dataset[keyword]
-        found += [each for each in planted if each.tag not in KEPT]
+        found += planted
         for keyword in FILTERED_BY if passing else ():
             if keyword in dataset:
                 del dataset[keyword]

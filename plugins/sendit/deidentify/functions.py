@@ -211,6 +211,41 @@ def _cap_age(subject: Subject, _: Mapping[str, str]) -> Answer:
     return CAPPED_AGE if years >= OLDEST_SHOWN + 1 else f"{int(found[1]):03d}{found[2]}".encode()
 
 
+_ETHNIC: Final = (
+    "AFRICAN|ALASKA|AMERICAN|AND|ARAB|ASIAN|BLACK|CAUCASIAN|CHINESE|DECLINED|EAST|EASTERN|EUROPEAN"
+    "|FILIPINO|HAWAIIAN|HISPANIC|INDIAN|INDIGENOUS|ISLANDER|JAPANESE|KOREAN|LATINA|LATINO|LATINX"
+    "|MIDDLE|MIXED|MORE|NATIVE|NON|NOT|OF|OR|ORIGIN|OTHER|PACIFIC|RACE|SOUTH|SPECIFIED|STATED|TWO"
+    "|UNKNOWN|VIETNAMESE|WHITE"
+)
+_NUMBER: Final = r"\d{1,3}(\.\d{1,6})?"
+_KNOWN: Final = {
+    tag: re.compile(pattern, re.ASCII | re.IGNORECASE)
+    for tag, pattern in {
+        0x00080201: r"[+-](0\d|1[0-4])[0-5]\d",  # Timezone Offset From UTC
+        0x00100040: "[MFO]",  # Patient's Sex
+        0x00101020: _NUMBER,  # Patient's Size
+        0x00101030: _NUMBER,  # Patient's Weight
+        0x00102160: rf"[A-Z]|({_ETHNIC})([ /,&-]+({_ETHNIC}))*",  # Ethnic Group
+        0x001021A0: "YES|NO|UNKNOWN",  # Smoking Status
+        0x00102203: "ALTERED|UNALTERED",  # Patient's Sex Neutered
+    }.items()
+}
+"""What PS3.3 C.7.1.1, C.7.2.2 and C.12.1 define these to hold; ethnic groups are free text
+there, so that only words that name one stay."""
+
+
+def _known_value(subject: Subject, _: Mapping[str, str]) -> Answer:
+    text = subject.text.strip()
+    if not text:
+        return b""
+    if subject.vr == "TM":
+        kept = jitter.shift("TM", text, 0)
+    else:
+        pattern = _KNOWN.get(subject.tag)
+        kept = text if pattern is not None and pattern.fullmatch(text) else None
+    return _empty_or_dummy(subject, _) if kept is None else kept.encode("ascii")
+
+
 # What was done --------------------------------------------------------------------------
 
 
@@ -267,6 +302,7 @@ _FUNCTIONS: Final[dict[str, Implementation]] = {
     "dicom_uuid": _dicom_uuid,
     "dummy": _dummy,
     "jitter": _deid_jitter,
+    "known_value": _known_value,
     "method_codes": _method_codes,
     "method_text": _method_text,
     "profile_xd": _gone_or_dummy,

@@ -145,6 +145,8 @@ def outcome_of(applied: tuple[HeaderRule, ...]) -> Outcome:
     if isinstance(first.value, Function):
         if first.value.name in _CLEANING:
             return Outcome.CLEANED
+        if first.value.name == "known_value":
+            return Outcome.KEPT
         if first.value.name == "jitter":
             return Outcome.MOVED
     return Outcome.GONE

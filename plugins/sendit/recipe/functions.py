@@ -161,6 +161,14 @@ _DECLARED: tuple[FunctionSpec, ...] = (
         vrs=frozenset({"AS"}),
     ),
     FunctionSpec(
+        "known_value",
+        "func",
+        "K, looked at: a value that the attribute is defined to hold stays (a time of day, M, F "
+        "or O as a sex, a weight, ...); any other goes, or is a dummy where the IOD asks for one",
+        actions=frozenset({Action.REPLACE}),
+        vrs=frozenset({"CS", "DS", "SH", "TM"}),
+    ),
+    FunctionSpec(
         "method_text",
         "func",
         "(0012,0063): sendit's version and the recipe's digest",
