@@ -73,6 +73,8 @@ def test_profile_letters_follow_the_iod() -> None:
         ("StationName", "DEIDENTIFIED"),
         ("PatientWeight", 0),
         ("Rows", 0),
+        ("InstanceNumber", 1),
+        ("ImagePositionPatient", 0),
         ("PatientAge", "000Y"),
     ],
 )

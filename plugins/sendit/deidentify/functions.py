@@ -44,7 +44,7 @@ _DUMMIES: Final[dict[str, bytes]] = {
     "DT": b"19000101000000",
     "FD": bytes(8),
     "FL": bytes(4),
-    "IS": b"0",
+    "IS": b"1",
     "SL": bytes(4),
     "SS": bytes(2),
     "SV": bytes(8),
@@ -56,6 +56,8 @@ _DUMMIES: Final[dict[str, bytes]] = {
     "UV": bytes(8),
 }
 
+
+_BINARY_NUMBERS: Final = frozenset(("FD", "FL", "SL", "SS", "SV", "UL", "US", "US or SS", "UV"))
 
 # What a structured report is built of (PS3.3 C.17.3): terms that the standard defines say
 # nothing about anyone, and without them the report falls apart.
@@ -170,7 +172,10 @@ def _dummy(subject: Subject, _: Mapping[str, str]) -> Answer:
         return bytes(len(subject.value))
     if subject.tag == _REFERENCED_ITEM or subject.text in _STRUCTURE.get(subject.tag, ()):
         return subject.value
-    return _DUMMIES.get(vr, DUMMY_TEXT)
+    dummy = _DUMMIES.get(vr, DUMMY_TEXT)
+    if vr in _BINARY_NUMBERS:  # as many as there were: coordinates come in pairs
+        return dummy * max(1, len(subject.value) // len(dummy))
+    return dummy
 
 
 def _empty_or_dummy(subject: Subject, _: Mapping[str, str]) -> Answer:

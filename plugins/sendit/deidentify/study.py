@@ -246,7 +246,7 @@ class _Study:
             parts = [_deflate(parts)]
         if not self.header:
             self.header = _searchable(meta, output, header)
-        return self._name(header, output), [_PREAMBLE, meta, *parts]
+        return self._name(header, output), _joined([_PREAMBLE, meta, *parts])
 
     def _pixels(self, header: Header, found: Element | None) -> list[Part]:
         if found is None:
@@ -281,6 +281,19 @@ class _Study:
             again += 1
             name = f"{stem}_{again}.dcm"
         return name
+
+
+def _joined(parts: Sequence[Part]) -> list[Part]:
+    """Return the same bytes in few parts: small ones together, views of the file alone."""
+    joined: list[Part] = []
+    small: list[bytes] = []
+    for part in parts:
+        if isinstance(part, bytes):
+            small.append(part)
+            continue
+        joined += [b"".join(small), part]
+        small = []
+    return [*joined, b"".join(small)] if small else joined
 
 
 def _checksums(data: Buffer) -> str:
