@@ -38,6 +38,8 @@ from sendit.recipe.parse import read_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 KEYS = Keys(b"benchmark" * 4)
+# Seconds for a peer's first files: deid's time grows faster than the frames of one object.
+LONGEST = 120
 IDENTIFIERS = StudyIdentifiers("P1", "A1", -5, "19480802", "20160316")
 
 
@@ -175,7 +177,13 @@ def run_peer(peer: Peer, study: Input, folder: Path) -> Result | None:
         peer.recipe,
     ]
     # A folder of its own: deid reads a recipe out of ./dicom.
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, cwd=folder, timeout=LONGEST
+        )
+    except subprocess.TimeoutExpired:
+        print(f"  {peer.label}: not done after {LONGEST} seconds", file=sys.stderr)
+        return None
     if done.returncode:
         print(f"  {peer.label}: failed: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
         return None
