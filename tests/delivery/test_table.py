@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import pytest
 from google.cloud import bigquery
-from tests.delivery.test_rows import HEADER, delivery
 
 from sendit.delivery.names import dataset_name
 from sendit.delivery.rows import COLUMNS, merge_statement, row_of, schema_fields
 from sendit.delivery.table import delete_rows, drop_table, ensure_table, held_rows
 from sendit.errors import Misconfigured
+from tests.delivery.test_rows import HEADER, delivery
 
 
 @pytest.fixture

@@ -62,7 +62,6 @@ OPTION_CODES: dict[Option, tuple[str, str]] = {
 _PLAIN = re.compile(r"[A-Za-z0-9|]+")
 _PATH = re.compile(r"\^(?:[a-z0-9]+__)+([a-z0-9]+)\$")
 _MOVED_DATES = frozenset({"entity_timestamp", "item_timestamp"})
-_CLEANING = frozenset({"clean_text", "cap_age"})
 
 
 class Outcome(StrEnum):
@@ -72,6 +71,14 @@ class Outcome(StrEnum):
     CLEANED = "cleaned"
     MOVED = "moved"
     KEPT = "kept"
+
+
+_BY_FUNCTION = {
+    "cap_age": Outcome.CLEANED,
+    "clean_text": Outcome.CLEANED,
+    "jitter": Outcome.MOVED,
+    "known_value": Outcome.KEPT,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +150,7 @@ def outcome_of(applied: tuple[HeaderRule, ...]) -> Outcome:
     if isinstance(first.value, Variable) and first.value.name in _MOVED_DATES:
         return Outcome.MOVED
     if isinstance(first.value, Function):
-        if first.value.name in _CLEANING:
-            return Outcome.CLEANED
-        if first.value.name == "known_value":
-            return Outcome.KEPT
-        if first.value.name == "jitter":
-            return Outcome.MOVED
+        return _BY_FUNCTION.get(first.value.name, Outcome.GONE)
     return Outcome.GONE
 
 
