@@ -25,7 +25,6 @@ from pathlib import Path
 from unittest import mock
 
 from isal import isal_zlib
-from sendit.deidentify.study import Source, StudyIdentifiers, deidentify_study
 
 from benchmarks import peers, recipes
 from benchmarks.studies import Input, make_all
@@ -33,6 +32,7 @@ from sendit import archive
 from sendit.batch import Outcome
 from sendit.deidentify import study as engine
 from sendit.deidentify.plan import Plan, compile_plan
+from sendit.deidentify.study import Source, StudyIdentifiers, deidentify_study
 from sendit.keys import Keys
 from sendit.recipe.parse import read_recipe
 

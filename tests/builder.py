@@ -197,18 +197,19 @@ def write_study(
     return Study(folder, tuple(files), tuple(planted))
 
 
-def plant_canaries(dataset: FileDataset, *, start: int = 1) -> list[Canary]:
+def plant_canaries(dataset: FileDataset, *, start: int = 1, absent: bool = True) -> list[Canary]:
     """Put a canary into every element that may hold PHI, and into those that are not there yet.
 
     Every attribute of PS3.15's Table E.1-1 gets one (with one inside each sequence, nested
     two deep), each element of a private block, a private sequence, sequences coded as UN,
     an unknown attribute, SR content, elements after the pixels, file meta and preamble.
-    What tells patient, study and series apart stays as it is and is listed too.
+    What tells patient, study and series apart stays as it is and is listed too. Without
+    ``absent``, attributes of the table that the dataset does not have are left out.
     """
     planter = _Planter(dataset, start)
     planter.item(dataset, "")
     for tag in basic_profile():
-        if tag not in dataset and tag >> 16 > 0x0002:
+        if absent and tag not in dataset and tag >> 16 > 0x0002:
             planter.element(dataset, tag, "")
     planter.odd_places(dataset)
     planter.meta(dataset)

@@ -346,6 +346,24 @@ def test_native_pixels_are_passed_over_but_for_a_sample(plan, tmp_path):
     assert thorough.inflated == report.inflated + report.passed
 
 
+def test_of_large_pixels_only_the_first_are_sampled(plan, tmp_path, monkeypatch):
+    monkeypatch.setattr(reread, "MOST_SAMPLED", 1000)
+    monkeypatch.setattr(reread, "PIECE", 1 << 14)
+    originals = received(2, rows=512, columns=512)
+    members = delivered(originals, plan, tmp_path)
+    whole = len(zlib.decompress((tmp_path / "clean.tar.gz").read_bytes(), 31))
+    totals = reread.Totals()
+    tails = [
+        part
+        for part in reread.reread(tmp_path / "clean.tar.gz", totals)
+        if isinstance(part, reread.Tail)
+    ]
+    assert len(tails) == len(members) == totals.members
+    pixels = 512 * 512 * 2
+    assert pixels < totals.passed < 2 * pixels - 1000
+    assert totals.inflated + totals.passed == whole
+
+
 def test_a_leak_behind_pixels_that_are_passed_over(plan, tmp_path):
     """The tail of a member is read though its pixels are not."""
     originals = received(2, rows=256, columns=256)

@@ -29,8 +29,8 @@ from sendit.deidentify.search import Search, literal
 SAMPLED: Final = 16
 """One member in so many has its native pixels inflated as well."""
 
-MOST_SAMPLED: Final = 64 << 20
-"""Bytes of pixels that are inflated for a sample at most."""
+MOST_SAMPLED: Final = 1 << 20
+"""Bytes of a member's native pixels that are inflated for a sample, about."""
 
 PIECE: Final = 1 << 18
 WINDOW: Final = 1 << 26
@@ -237,10 +237,12 @@ class _Stream:
         ``follows`` bytes behind them, zeros to the next block, and a tar header or the end of
         the archive must be there; else nothing changes and the answer is False.
         """
-        if self.buffer or self._next != self._flushed:
+        if self.buffer or not count:
             return False
         tried = []
-        for position in self._flushes:
+        for position in chain([self._flushed], self._flushes):
+            if position <= self._next:
+                continue
             tried.append(position)
             if position == self._end:
                 self._flushes = chain(tried, self._flushes)
@@ -328,8 +330,14 @@ def _members(stream: _Stream, totals: Totals, *, thorough: bool) -> Iterator[Hea
         name = extended.get(b"path", block[:100].rstrip(b"\0")).decode("utf-8", "replace")
         extended = {}
         totals.members += 1
-        sample = thorough or (totals.members % SAMPLED == 1 and size <= MOST_SAMPLED)
-        yield from _member(stream, totals.members, name, size, shapes, sample=sample)
+        sample = MOST_SAMPLED if totals.members % SAMPLED == 1 else 0
+        sample = size if thorough else sample
+        number = totals.members
+        walk = _head(stream, number, size, shapes)
+        yield Head(
+            number, name, walk.data, walk.meta, walk.meta_elements, walk.elements, walk.sequences
+        )
+        yield from _rest(stream, number, size, walk, sample)
         if any(stream.take(-size % _BLOCK)):
             raise Unreadable("a member is not followed by zeros")
 
@@ -344,19 +352,16 @@ def _records(data: bytes) -> dict[bytes, bytes]:
     return found
 
 
-def _member(
-    stream: _Stream, number: int, name: str, size: int, shapes: _Shapes, *, sample: bool
-) -> Iterator[Head | Pixels | Tail]:
-    walk = None
-    while walk is None:
+def _head(stream: _Stream, number: int, size: int, shapes: _Shapes) -> _Walk:
+    """Take a member's bytes up to its pixels."""
+    while True:
         available = min(size, len(stream.buffer))
         data = bytes(memoryview(stream.buffer)[:available])
         walk = shapes.find(size, data)
-        if walk is not None:
-            break
         try:
-            walk = _Walk(data, whole=available == size)
-            shapes.keep(size, available, walk)
+            if walk is None:
+                walk = _Walk(data, whole=available == size)
+                shapes.keep(size, available, walk)
         except _Short as short:
             if available == size:
                 raise Unreadable(f"member {number} ends in the middle") from None
@@ -366,10 +371,15 @@ def _member(
             # A long value is waited for at once; what has no length, in steps that grow.
             grown = available * 3 // 2 if available > PIECE else 0
             stream.need(min(size, max(short.need, grown)))
-    yield Head(
-        number, name, walk.data, walk.meta, walk.meta_elements, walk.elements, walk.sequences
-    )
-    del stream.buffer[: walk.taken]
+        else:
+            del stream.buffer[: walk.taken]
+            return walk
+
+
+def _rest(
+    stream: _Stream, number: int, size: int, walk: _Walk, sample: int
+) -> Iterator[Pixels | Tail]:
+    """Take a member's pixels, or go past them, and what follows them."""
     left = size - walk.taken
     if walk.pixels is None:
         return
@@ -378,15 +388,29 @@ def _member(
             left -= taken
             yield piece
     else:
-        if walk.pixels > left:
-            raise Unreadable(f"the pixels of member {number} end in the middle")
         left -= walk.pixels
-        native = walk.native == walk.pixels
-        follows = left + -size % _BLOCK
-        if sample or not native or left > _BLOCK or not stream.passed(walk.pixels, follows):
+        if left < 0:
+            raise Unreadable(f"the pixels of member {number} end in the middle")
+        if walk.native == walk.pixels and left <= _BLOCK:
+            yield from _sampled(stream, number, walk.pixels, sample, left + -size % _BLOCK)
+        else:
             yield from _pieces(stream, number, walk.pixels)
     tail = _Walk.tail(stream.take(left), walk)
     yield Tail(number, tail.data, tail.elements, tail.sequences)
+
+
+def _sampled(
+    stream: _Stream, number: int, count: int, sample: int, follows: int
+) -> Iterator[Pixels]:
+    """Take about ``sample`` bytes of native pixels and go past the others, if that can be."""
+    if sample:
+        some = min(count, sample)
+        yield from _pieces(stream, number, some)
+        inflated = min(count - some, len(stream.buffer))
+        yield from _pieces(stream, number, inflated)
+        count -= some + inflated
+    if not stream.passed(count, follows):
+        yield from _pieces(stream, number, count)
 
 
 def _pieces(stream: _Stream, number: int, count: int) -> Iterator[Pixels]:
