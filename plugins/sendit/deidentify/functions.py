@@ -110,7 +110,7 @@ class Site:
     variables: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would double the time to make one
 class Subject:
     """One element as a function sees it. ``vr`` is SQ for everything that has items."""
 

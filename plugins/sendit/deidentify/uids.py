@@ -8,7 +8,6 @@ which original a UID stands for.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import uuid
 from typing import Final
@@ -22,6 +21,8 @@ LONGEST: Final = 64
 """Characters of a UID at most (PS3.5 9.1)."""
 
 _PADDING: Final = b" \0"
+_FIXED_BITS: Final = 0xF << 76 | 0x3 << 62  # version and variant
+_VERSION_8: Final = 0x8 << 76 | 0x2 << 62
 _STANDARD: Final = frozenset(uid.encode() for uid in UID_dictionary)
 
 
@@ -41,10 +42,11 @@ class UidMap:
 
     def uuid(self, original: bytes) -> uuid.UUID:
         """Return the UUID that stands for an original value."""
-        digest = bytearray(hmac.digest(self._key, original, hashlib.sha256)[:16])
-        digest[6] = digest[6] & 0x0F | 0x80  # version 8
-        digest[8] = digest[8] & 0x3F | 0x80  # variant of RFC 9562
-        return uuid.UUID(bytes=bytes(digest))
+        return uuid.UUID(int=self._number(original))
+
+    def _number(self, original: bytes) -> int:
+        number = int.from_bytes(hmac.digest(self._key, original, "sha256")[:16], "big")
+        return number & ~_FIXED_BITS | _VERSION_8
 
     def one(self, original: bytes, root: str = "2.25.") -> bytes:
         """Return the new UID for one value without padding.
@@ -56,7 +58,7 @@ class UidMap:
         if original in _STANDARD:
             return original
         prefix = root if root.endswith(".") else f"{root}."
-        number = str(self.uuid(original).int)
+        number = str(self._number(original))
         return (prefix + number[: LONGEST - len(prefix)]).encode()
 
     def many(self, value: bytes, root: str = "2.25.") -> bytes:
