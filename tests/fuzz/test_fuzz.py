@@ -29,13 +29,13 @@ def test_the_fuzzer_sees_a_leak(monkeypatch):
     data = canary_files()[0]
     monkeypatch.setattr(run._Kept, "member", data)
     with pytest.raises(run.Failure, match="preamble"):
-        run._check(data, plan)
+        run._check(data, plan, data)
     # A clean preamble and file meta: the data set has canaries all the same.
     end = 144 + int.from_bytes(data[140:144], "little")
     start = data.index(CHARACTER_SET.to_bytes(4, "little")[2:], end)
     meta = bytes(128) + b"DICM" + _meta()
     with pytest.raises(run.Failure, match="left in"):
-        run._check(meta + data[start:], plan)
+        run._check(meta + data[start:], plan, data)
 
 
 def _meta() -> bytes:
