@@ -52,6 +52,7 @@ class ChaosSite(Stack):
         inputs, self.armed = folder / "inputs", folder / "armed"
         for made in (inputs, self.armed):
             made.mkdir(parents=True)
+        self._orphans: dict[str, list[int]] = {}
         self.proxies = {"storage": Proxy(), "bigquery": Proxy()}
         super().__init__(
             [inputs],
@@ -77,8 +78,14 @@ class ChaosSite(Stack):
         return [pid, *descendants(pid)]
 
     def kill_server(self, name: str, *, with_children: bool) -> None:
-        """Kill a server; its children, unless told otherwise, live on as orphans."""
+        """Kill a server; its children, unless told otherwise, live on until it is restarted.
+
+        Longer they must not: they hold the dead scheduler's connections to the database and
+        with them its locks, so that no other scheduler would take its runs. What starts
+        services again (systemd, compose, Kubernetes) ends what is left of the last start, too.
+        """
         pids = self.pids(name)
+        self._orphans[name] = [] if with_children else pids[1:]
         for pid in pids if with_children else pids[:1]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -92,6 +99,9 @@ class ChaosSite(Stack):
 
     def restart(self, name: str) -> None:
         """Start a server that was killed, and wait until it answers."""
+        for pid in self._orphans.pop(name, []):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         if name == Postgres.name:
             self._restart_postgres()
         elif name == "storage":
