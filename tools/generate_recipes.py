@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from pydicom.datadict import DicomDictionary
+
 from sendit.recipe.attributes import keyword_of, vrs_of
 from sendit.recipe.profile import EDITION, Option, Row, safe_private, table
 
@@ -40,6 +42,35 @@ LOOKED_AT = {
     "PatientWeight",
     "SmokingStatus",
 }
+
+# Of what the table does not name: texts that people write at length,
+FREE_TEXT = {"LT", "ST", "UC", "UT"}
+# parts of codes, without which a code means nothing,
+CODES = {
+    "CodingSchemeExternalID",
+    "CodingSchemeName",
+    "CodingSchemeResponsibleOrganization",
+    "CodingSchemeURL",
+    "ExtendedCodeMeaning",
+    "LongCodeValue",
+    "URNCodeValue",
+}
+# UIDs of kinds of things and not of a thing that was made for this patient,
+NO_INSTANCE = (
+    "ClassUID",
+    "ClassesInSeries",
+    "ClassesInStudy",
+    "ClassesSupported",
+    "CodingSchemeUID",
+    "ContextUID",
+    "CreatorUID",
+    "MappingResourceUID",
+    "TemplateUID",
+    "TransferSyntaxUID",
+    "VersionUID",
+)
+# and what holds anything at all.
+UNREADABLE = {"EncryptedContent", "HPGLDocument", "ObjectBinaryIdentifierTrial", "Signature"}
 
 # The coded identity, in place of what the table's Z and Z/D would leave empty.
 CODED = {
@@ -78,6 +109,11 @@ GROUPS = (
     ("SAFE", "C: private attributes that are known to hold a number that says nothing of a person"),
     ("AGE", "K: ages, capped at 89"),
     ("CLEAN", "C: texts, cleaned by allow-list"),
+    (
+        "BEYOND",
+        "Not in the table: the dictionary's other names of people, dates, UIDs of instances, "
+        "addresses and free texts",
+    ),
 )
 
 
@@ -123,6 +159,34 @@ def option_line(row: Row, name: str, vr: str, active: frozenset[Option]) -> tupl
     return None  # what cannot be cleaned follows the Basic Profile
 
 
+def beyond_the_table(active: frozenset[Option]) -> Iterator[str]:
+    """Yield a line for each attribute that the table does not name but that may tell who it is.
+
+    The table is of its edition; the dictionary has names of people, dates, UIDs of instances,
+    addresses and free texts that it does not list.
+    """
+    named = {row.number for row in table()}
+    for tag, (vrs, *_, name) in sorted(DicomDictionary.items()):
+        if tag in named or tag >> 16 in (0x0000, 0x0002, 0x0004) or not name:
+            continue
+        vr = vrs.split(" or ")[0]
+        if name in CODES:
+            continue
+        if vr in DATES:
+            yield f"JITTER {name} var:jitter"
+        elif vr == "PN":
+            yield f"REPLACE {name} func:profile_z"
+        elif vr == "UI" and not name.endswith(NO_INSTANCE):
+            if Option.UIDS not in active:
+                yield f"REPLACE {name} func:remap_uid"
+        elif vr == "UR":
+            yield f"REPLACE {name} func:profile_xzd"
+        elif vr in FREE_TEXT:
+            yield f"REPLACE {name} func:clean_text"
+        elif name in UNREADABLE:
+            yield f"REMOVE {name}"
+
+
 def kept_if_known(name: str) -> tuple[str, str]:
     """Return the line that keeps a value only if it is one that the attribute may hold."""
     return "KNOWN", f"REPLACE {name} func:known_value"
@@ -146,6 +210,7 @@ def recipe(name: str, active: frozenset[Option]) -> str:
     for row in table():
         for group, line in lines_of(row, active):
             lines[group].append(line)
+    lines["BEYOND"] = list(beyond_the_table(active))
     options = "\n".join(f"#   {option.label}" for option in Option if option in active)
     head = f"""FORMAT dicom
 
