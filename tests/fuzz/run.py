@@ -157,15 +157,16 @@ def _places(dataset: Dataset) -> list[tuple[BaseTag, str]]:
         try:
             element = dataset[tag]
         except (ValueError, TypeError, BytesLengthException):
-            raw = dataset.get_item(tag)
-            if _CANARY.search(bytes(raw.value or b"")):
-                found.append((tag, raw.VR or vr_of(int(tag))))
-            continue
+            # Another element may be what cannot be decoded: this one is a value already then.
+            element = dataset.get_item(tag)
         if element.VR == "SQ":
             for item in element.value:
                 found += _places(item)
-        elif _CANARY.search(str(element.value).encode("latin-1", "replace")):
-            found.append((tag, element.VR))
+            continue
+        value = element.value
+        text = value if isinstance(value, bytes) else str(value).encode("latin-1", "replace")
+        if _CANARY.search(text):
+            found.append((tag, element.VR or vr_of(int(tag))))
     return found
 
 
