@@ -159,11 +159,11 @@ def _places(dataset: Dataset) -> list[tuple[BaseTag, str]]:
         except (ValueError, TypeError, BytesLengthException):
             # Another element may be what cannot be decoded: this one is a value already then.
             element = dataset.get_item(tag)
-        if element.VR == "SQ":
-            for item in element.value:
+        value = element.value
+        if element.VR == "SQ" and not isinstance(value, bytes):
+            for item in value:
                 found += _places(item)
             continue
-        value = element.value
         text = value if isinstance(value, bytes) else str(value).encode("latin-1", "replace")
         if _CANARY.search(text):
             found.append((tag, element.VR or vr_of(int(tag))))
