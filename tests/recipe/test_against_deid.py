@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from deid.config import DeidRecipe
 from deid.dicom.pixels import has_burned_pixels
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import FileDataset
 
@@ -76,6 +76,9 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(recipe=recipes, elements=elements)
 def test_filters(path: Path, recipe: str, elements: dict[str, str | list[str]]) -> None:
+    # deid compares several values as the text of a Python list, which equals nothing.
+    several = [keyword for keyword, value in elements.items() if isinstance(value, list)]
+    assume(not any(f"equals {keyword}" in recipe for keyword in several))
     data = FileDataset("image", {})
     for keyword, value in elements.items():
         setattr(data, keyword, value)
