@@ -80,8 +80,8 @@ class ChaosSite(Stack):
     def kill_server(self, name: str, *, with_children: bool) -> None:
         """Kill a server; its children, unless told otherwise, live on until it is restarted.
 
-        Longer they must not: they hold the dead scheduler's connections to the database and
-        with them its locks, so that no other scheduler would take its runs. What starts
+        Longer they may not: a restarted scheduler was seen to take no run up while they lived
+        (they inherit the dead one's database connections, and it seems its locks). What starts
         services again (systemd, compose, Kubernetes) ends what is left of the last start, too.
         """
         pids = self.pids(name)
