@@ -107,6 +107,13 @@ def test_spare_bits():
     assert ours.PixelData == b"\x34\x02" * 4
 
 
+def test_words_in_numbers():
+    data = to_bytes(make_dataset()).replace(b"DS\x04\x00570 ", b"DS\x08\x00Doe^Jane", 1)
+    assert b"Doe^Jane" in data
+    assert b"Doe^Jane" in by_deid(data, recipe("KEEP DistanceSourceToPatient"))
+    assert b"Doe^Jane" not in by_sendit(data, recipe("KEEP DistanceSourceToPatient"))
+
+
 def test_sequence_that_is_none():
     data = to_bytes(make_dataset(private=False, ReferencedStudySequence=None))
     hidden = b"\x08\0\x10\x11UN\0\0\x08\0\0\0Doe^Jane"
