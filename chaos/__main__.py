@@ -118,7 +118,6 @@ class Harness:
             if faults.after(self.site, fault, run_id, rng):
                 done.clears += self._recover(run_id)
             broken = self.promise.broken(whole_database=number % WHOLE_DATABASE == 0)
-            broken += [f"a server ended: {name}" for name in self.site.stopped()]
         except DemoError as error:
             broken = [str(error)]
         finally:

@@ -166,9 +166,12 @@ class ChaosSite(Stack):
 
     def wait_for_run(self, run_id: str, seconds: float) -> str:
         """Wait for a run's end and return its state; too long is an error."""
-        self._wait(
-            lambda: self.run_state(run_id) in FINAL_RUN, seconds, f"the run {run_id} has ended"
-        )
+
+        def ended() -> bool:
+            self.supervise()
+            return self.run_state(run_id) in FINAL_RUN
+
+        self._wait(ended, seconds, f"the run {run_id} has ended")
         return self.run_state(run_id)
 
     def clear(self, run_id: str, task_id: str, map_index: int, *, downstream: bool) -> None:
@@ -217,6 +220,9 @@ class ChaosSite(Stack):
             *(Postgres.name, "storage", "bigquery"),
         )
 
-    def stopped(self) -> list[str]:
-        """Return the servers that have ended."""
-        return [name for name in self.servers if self.processes.poll(name) is not None]
+    def supervise(self) -> None:
+        """Start again what has ended, as a service manager does: without its database,
+        Airflow's scheduler gives up."""
+        for name in self.servers:
+            if self.processes.poll(name) is not None:
+                self.restart(name)
