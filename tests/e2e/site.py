@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import urllib.error
 import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,19 +91,27 @@ class Site:
     def clear(
         self, run_id: str, task_id: str, map_index: int | None = None, *, downstream: bool = True
     ) -> None:
-        """Clear task instances, as the UI does."""
-        self.stack.api(
-            "POST",
-            "/dags/sendit/clearTaskInstances",
-            {
-                "dry_run": False,
-                "dag_run_id": run_id,
-                "task_ids": [task_id if map_index is None else [task_id, map_index]],
-                "include_downstream": downstream,
-                "only_failed": False,
-                "reset_dag_runs": True,
-            },
-        )
+        """Clear task instances, as the UI does.
+
+        Airflow answers 500 when the call and its scheduler block each other's rows; a person
+        would press the button again.
+        """
+        body = {
+            "dry_run": False,
+            "dag_run_id": run_id,
+            "task_ids": [task_id if map_index is None else [task_id, map_index]],
+            "include_downstream": downstream,
+            "only_failed": False,
+            "reset_dag_runs": True,
+        }
+        for tries_left in (4, 3, 2, 1, 0):
+            try:
+                self.stack.api("POST", "/dags/sendit/clearTaskInstances", body)
+                return
+            except urllib.error.HTTPError as error:
+                if error.code != 500 or not tries_left:
+                    raise
+                time.sleep(1.0)
 
     def log(self, run_id: str, task_id: str, map_index: int = -1) -> str:
         """Return a task instance's last log, as the UI shows it."""

@@ -71,12 +71,16 @@ def test_no_batch_is_a_success_that_says_so(site: Site) -> None:
     assert site.batches(run_id) == []
 
 
-def test_a_number_takes_that_many_and_the_rest_wait(site: Site) -> None:
-    folder = site.inputs / "some"
-    write_study(folder / "A1", patient=14, instances=1)
-    write_study(folder / "A2", patient=15, instances=1)
-    first = site.run("some", number=1)
-    assert len(site.batches(first)) == 1
-    second = site.run("some", number=1)
-    assert len(site.batches(second)) == 1
+def test_runs_follow_one_another_until_the_number_is_reached(configured: Site) -> None:
+    site = configured
+    site.stack.configure(SENDIT_BATCHES_PER_RUN="1")
+    for number in (1, 2, 3):
+        write_study(site.inputs / "some" / f"A{number}", patient=40 + number, instances=1)
+    earlier = {run["dag_run_id"] for run in site.stack.runs()}
+    first = site.run("some", number=2)
+    # The next run is there before the first has ended.
+    (second,) = {run["dag_run_id"] for run in site.stack.runs()} - earlier - {first}
+    site.wait(second)
+    assert len(site.batches(first)) == len(site.batches(second)) == 1
+    assert len({run["dag_run_id"] for run in site.stack.runs()} - earlier) == 2
     assert site.delivered(first).objects.keys().isdisjoint(site.delivered(second).objects)
