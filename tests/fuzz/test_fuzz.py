@@ -5,9 +5,11 @@ import random
 
 import pytest
 
+from sendit.batch import Reason
 from sendit.deidentify.plan import compile_plan
 from sendit.dicom.scan import CHARACTER_SET
 from sendit.recipe.parse import read_recipe
+from tests.builder import make_dataset, to_bytes
 from tests.fuzz import run
 from tests.fuzz.mutate import canary_files
 
@@ -21,6 +23,24 @@ def test_no_broken_file_hangs_stops_or_leaks():
     count = run.fuzz(NUMBER, SEED)
     assert count.total() == NUMBER
     assert count["delivered"] > NUMBER / 20
+
+
+@pytest.mark.parametrize(
+    ("tag", "vr"),
+    [
+        (b"\x08\0\x16\0", b"UI"),  # a name where the SOP class should be, copied into file meta
+        (b"\x08\0\x05\0", b"PN"),  # a character set with which pydicom reads nothing
+    ],
+)
+def test_what_the_fuzzer_found(tag, vr, tmp_path):
+    data = to_bytes(make_dataset())
+    at = data.index(tag, 200)
+    length = int.from_bytes(data[at + 6 : at + 8], "little")
+    value = b"Doe^Jane".ljust(length, b" ")[:length] if vr == b"UI" else data[at + 8 :][:length]
+    data = data[: at + 4] + vr + data[at + 6 : at + 8] + value + data[at + 8 + length :]
+    plan = compile_plan(read_recipe("default"))
+    ended = run.try_one(data, plan, whole=False, folder=tmp_path)
+    assert ended == f"quarantined: {Reason.MALFORMED}"
 
 
 def test_the_fuzzer_sees_a_leak(monkeypatch):

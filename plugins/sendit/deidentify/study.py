@@ -32,6 +32,7 @@ from sendit.deidentify.spare_bits import pixel_value
 from sendit.deidentify.uids import UidMap
 from sendit.deidentify.values import Part, element, padded
 from sendit.dicom.scan import (
+    CHARACTER_SET,
     EXPLICIT_LITTLE,
     EXPLICIT_VR_LITTLE_ENDIAN,
     SOP_CLASS,
@@ -62,6 +63,7 @@ MOST_ITEMS: Final = 100
 SERIES_NUMBER: Final = 0x00200011
 INSTANCE_NUMBER: Final = 0x00200013
 _KEYWORDS: Final = {tag: entry[4] for tag, entry in DicomDictionary.items()}
+_UID: Final = re.compile(r"[0-9.]{0,64}")
 _NUMBER: Final = re.compile(rb"\s*[+]?0*(\d{1,10})\s*")
 _PREAMBLE: Final = bytes(128) + b"DICM"
 _RAW_DEFLATE: Final = -15
@@ -220,6 +222,7 @@ class _Study:
                 raise SkipInstance(Reason.MISSING_UID)
             if original in self._seen:
                 return Outcome.DUPLICATE, Reason.DUPLICATE_INSTANCE
+            _check(header)
             name, parts = self._convert(header)
         except SkipInstance as skipped:
             self._rewriter.counts = counts
@@ -306,6 +309,15 @@ def _open(source: Source) -> Header:
     if (found.st_size, found.st_mtime_ns) != (source.size, source.mtime_ns):
         raise SkipInstance(Reason.CHANGED)
     return read_header(data)
+
+
+def _check(header: Header) -> None:
+    """Refuse an object whose kept basics are not what they should be."""
+    character_set = header.element(CHARACTER_SET)
+    if not _UID.fullmatch(header.sop_class) or (
+        character_set and character_set[1] not in {"CS", "UN"}
+    ):
+        raise SkipInstance(Reason.MALFORMED)
 
 
 def _file_meta(sop_class: bytes, instance: bytes, transfer_syntax: str) -> bytes:
