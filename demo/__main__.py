@@ -152,14 +152,17 @@ def judge(console: Console, progress: watch.Progress, *, own_samples: bool) -> i
 
 
 def wait_for_interrupt(stack: Stack, console: Console) -> None:
-    """Leave the UI running until Ctrl-C."""
+    """Leave the UI running until Ctrl-C, which then is the way to end and no failure."""
     console.print()
     console.print(f"Airflow's UI:  [bold]{stack.url}/dags/sendit[/bold]")
     console.print(f"log in as      [bold]{USER}[/bold]  password [bold]{stack.password}[/bold]")
     console.print("Ctrl-C stops everything and removes the demo's files.")
-    while True:
-        stack.check()
-        time.sleep(2.0)
+    try:
+        while True:
+            stack.check()
+            time.sleep(2.0)
+    except KeyboardInterrupt:
+        console.print("\nstopping; everything that was started ends")
 
 
 if __name__ == "__main__":
