@@ -59,13 +59,20 @@ def test_an_os_error_shows_its_code_and_no_path() -> None:
     assert "CANARY" not in str(caught.value)
 
 
-def test_libraries_do_not_log_or_warn_inside(caplog: pytest.LogCaptureFixture) -> None:
+def test_libraries_do_not_log_or_warn_inside(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = logging.getLogger("pydicom")
+    # Whatever other tests' logging set-ups have done to it.
+    monkeypatch.setattr(library, "disabled", False)
+    monkeypatch.setattr(library, "handlers", [caplog.handler])
+    caplog.set_level(logging.WARNING, logger="pydicom")
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         with guarded():
-            logging.getLogger("pydicom").warning("CANARY")
+            library.warning("CANARY")
             warnings.warn("CANARY", stacklevel=1)
     assert not warned
     assert "CANARY" not in caplog.text
-    logging.getLogger("pydicom").warning("after")
+    library.warning("after")
     assert "after" in caplog.text
