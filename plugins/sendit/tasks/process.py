@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
@@ -16,7 +16,16 @@ from airflow.sdk.exceptions import AirflowSkipException
 from sendit.batch import Status
 from sendit.crashpoint import reach
 from sendit.tasks.guard import guarded
-from sendit.tasks.site import ledger, run_recipe, run_study, settings, takes_all, working, workspace
+from sendit.tasks.site import (
+    NETWORK_RETRIES,
+    ledger,
+    run_recipe,
+    run_study,
+    settings,
+    takes_all,
+    working,
+    workspace,
+)
 
 if TYPE_CHECKING:
     from sendit.delivery.lanes import Lane
@@ -24,13 +33,6 @@ if TYPE_CHECKING:
     from sendit.ledger import Batch
 
 logger = logging.getLogger(__name__)
-
-NETWORK_RETRIES: dict[str, Any] = {
-    "retries": 5,
-    "retry_delay": timedelta(seconds=10),
-    "retry_exponential_backoff": 2.0,
-    "max_retry_delay": timedelta(minutes=10),
-}
 
 
 @task(

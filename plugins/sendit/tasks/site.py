@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
     from sendit.workspace import Workspace
 
 LEDGER_CONNECTION = "sendit_ledger"
+
+#: For tasks that ask a service: tried again with growing pauses.
+NETWORK_RETRIES: dict[str, Any] = {
+    "retries": 5,
+    "retry_delay": timedelta(seconds=10),
+    "retry_exponential_backoff": 2.0,
+    "max_retry_delay": timedelta(minutes=10),
+}
 
 
 @cache

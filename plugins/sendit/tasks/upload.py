@@ -24,7 +24,7 @@ from sendit.crashpoint import reach
 from sendit.errors import FailBatch, RetryLater, SenditError
 from sendit.tasks.google import GoogleOperator, bigquery_client, lane_work, storage_client
 from sendit.tasks.guard import guarded
-from sendit.tasks.site import fail_batch, ledger, settings
+from sendit.tasks.site import NETWORK_RETRIES, fail_batch, ledger, settings
 
 if TYPE_CHECKING:
     from sendit.delivery.lanes import Lane
@@ -32,12 +32,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-NETWORK: dict[str, Any] = {
-    "retries": 5,
-    "retry_delay": timedelta(seconds=10),
-    "retry_exponential_backoff": 2.0,
-    "max_retry_delay": timedelta(minutes=10),
-}
 GROUP = "upload"
 ENDED = {"success", "failed", "skipped", "upstream_failed"}
 _PROVIDER = "airflow.providers.google.cloud"
@@ -51,7 +45,7 @@ MERGE = f"{_PROVIDER}.operators.bigquery.BigQueryInsertJobOperator"
     doc_md="Upload the lane's archives to Cloud Storage, read back checksum and location, and "
     "write their rows to a file. An archive that cannot be delivered stops no other.",
     execution_timeout=timedelta(hours=12),
-    **NETWORK,
+    **NETWORK_RETRIES,
 )
 def archives(lane: Lane) -> None:
     """Deliver the lane's archives."""
@@ -155,7 +149,7 @@ def _dataset(work: LaneWork) -> str:
     doc_md="Read every archive and row of the lane back; those that agree are DONE. Fails, with "
     "the batches' ids, if any was not delivered.",
     execution_timeout=timedelta(hours=1),
-    **NETWORK,
+    **NETWORK_RETRIES,
 )
 def confirm(lane: Lane) -> None:
     """Prove the lane's deliveries, and remove what it put down on its way."""
@@ -198,7 +192,7 @@ def _recorded(work: LaneWork, context: Any) -> Iterator[None]:
     doc_md="Write the run's manifest into the bucket: archives, checksums and counts, for "
     "`sendit verify`.",
     execution_timeout=timedelta(minutes=30),
-    **NETWORK,
+    **NETWORK_RETRIES,
 )
 def manifest() -> None:
     """Write the record of this run's deliveries."""
@@ -238,7 +232,7 @@ def _is_last_try(context: Any) -> bool:
 @task_group(group_id=GROUP)
 def upload(lane: Any) -> None:
     """Wire one lane."""
-    steps = {"lane": lane, "execution_timeout": timedelta(hours=1), **NETWORK}
+    steps = {"lane": lane, "execution_timeout": timedelta(hours=1), **NETWORK_RETRIES}
     label = "lane {{ task.lane.lane }}"
     (
         archives(lane=lane)
