@@ -19,7 +19,7 @@ from demo.stack import PROJECT_ROOT
 from tests.builder import make_dataset, plant_canaries, to_bytes
 
 from chaos import faults
-from chaos.faults import REVISED, Fault
+from chaos.faults import REVISED, Fault, Run
 from chaos.promise import Promise
 from chaos.site import ChaosSite
 
@@ -33,23 +33,12 @@ CLEARS = 4
 WHOLE_DATABASE = 10
 #: With a canary in one of these, an image is filtered.
 FILTERED_BY = (
-    "DateOfSecondaryCapture",
     "SecondaryCaptureDeviceManufacturer",
     "SecondaryCaptureDeviceManufacturerModelName",
     "SecondaryCaptureDeviceSoftwareVersions",
     "BurnedInAnnotation",
     "RecognizableVisualFeatures",
 )
-#: Characteristics of a patient that the recipe keeps as they are.
-KEPT = (
-    "TimezoneOffsetFromUTC",
-    "PatientSex",
-    "EthnicGroup",
-    "SmokingStatus",
-    "PatientSexNeutered",
-)
-
-
 #: What a round may bring beside new studies: one that was delivered before, as it was or not.
 EXTRAS = ("", "again", *REVISED)
 EXTRA_WEIGHTS = (10, 2, 2, 2)
@@ -112,11 +101,13 @@ class Harness:
         faults.prepare(self.site, fault)
         try:
             conf = {"number": None, "subfolder": folder.name, "revise": extra in REVISED}
-            run_id = self.site.trigger(conf)
-            faults.do(self.site, fault, time.monotonic(), rng)
-            done.clears += self._recover(run_id)
-            if faults.after(self.site, fault, run_id, rng):
-                done.clears += self._recover(run_id)
+            run = Run(self.site.trigger(conf), conf, time.monotonic())
+            second = faults.do(self.site, fault, run, rng)
+            done.clears += self._recover(run.run_id)
+            if second is not None:
+                done.clears += self._recover(second)
+            if faults.after(self.site, fault, run, rng):
+                done.clears += self._recover(run.run_id)
             broken = self.promise.broken(whole_database=number % WHOLE_DATABASE == 0)
         except DemoError as error:
             broken = [str(error)]
@@ -165,7 +156,7 @@ def write_study(
     for instance in range(1, IMAGES + 1):
         dataset = make_dataset(patient, 1, 1, instance)
         plant_canaries(dataset, start=1 + 1000 * (patient % 900) + 400 * (instance % 2))
-        for keyword in (*FILTERED_BY, *KEPT):
+        for keyword in FILTERED_BY:
             if keyword in dataset:
                 del dataset[keyword]
         # One accession number and one patient for the folder.

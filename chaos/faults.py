@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from chaos.proxy import BREAKS
-from chaos.site import ChaosSite
+from chaos.site import PROXIED, ChaosSite
 from sendit.crashpoint import POINTS, arm
 
 #: Points that only a revision passes, by what else comes with it.
@@ -32,12 +32,12 @@ ELSEWHERE = {
 CRASHES = tuple(point for point in POINTS if point not in ELSEWHERE.union(*REVISED.values()))
 KILLED = (
     *("scheduler", "scheduler with its workers", "api-server", "dag-processor", "triggerer"),
-    *("postgresql", "storage", "bigquery", "task", "all tasks"),
+    *("postgresql", "storage", "bigquery", "dasher", "task", "all tasks"),
 )
-STOPPED = ("scheduler", "api-server", "postgresql", "storage", "bigquery")
-KINDS = {"crash": 5, "kill": 5, "stop": 2, "break": 4, "clear": 4}
+STOPPED = ("scheduler", "api-server", "postgresql", "storage", "bigquery", "dasher")
+KINDS = {"crash": 5, "kill": 5, "stop": 2, "break": 5, "clear": 4, "second run": 2}
 #: A run of two batches takes about this long.
-RUN_SECONDS = 25.0
+RUN_SECONDS = 14.0
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,16 @@ class Fault:
         """The moment, as text."""
         if self.kind == "crash":
             return "when reached"
-        return "after the run" if self.kind == "clear" else f"after {self.moment:.1f} s"
+        return f"after {self.moment:.1f} s" if self.moment else "after the run"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of the DAG: its id, its parameters, when it was triggered (monotonic, seconds)."""
+
+    run_id: str
+    conf: dict[str, object]
+    started: float
 
 
 def choose(rng: random.Random, extra: str = "") -> Fault:
@@ -73,25 +82,37 @@ def choose(rng: random.Random, extra: str = "") -> Fault:
         return Fault("crash", rng.choice(REVISED[extra]))
     kind = rng.choices(list(KINDS), weights=list(KINDS.values()))[0]
     moment = rng.uniform(0.5, RUN_SECONDS)
-    if kind == "crash":
-        return Fault(kind, rng.choice(CRASHES))
-    if kind == "kill":
-        return Fault(kind, rng.choice(KILLED), moment, rng.uniform(0.2, 6.0))
-    if kind == "stop":
-        return Fault(kind, rng.choice(STOPPED), moment, rng.uniform(1.0, 25.0))
-    if kind == "break":
-        target, how = rng.choice(("storage", "bigquery")), rng.choice(list(BREAKS))
-        return Fault(kind, target, moment, how=how, calls=rng.choice((1, 1, 2, 5, 20)))
-    target = "one task, with what follows" if rng.random() < 0.6 else "one task alone"
-    return Fault(kind, target)
+    match kind:
+        case "crash":
+            return Fault(kind, rng.choice(CRASHES))
+        case "kill":
+            return Fault(kind, rng.choice(KILLED), moment, rng.uniform(0.2, 6.0))
+        case "stop":
+            return Fault(kind, rng.choice(STOPPED), moment, rng.uniform(1.0, 25.0))
+        case "break":
+            target, how = rng.choice(PROXIED), rng.choice(list(BREAKS))
+            return Fault(kind, target, moment, how=how, calls=rng.choice((1, 1, 2, 5, 20)))
+        case "clear":
+            target = "one task, with what follows" if rng.random() < 0.6 else "one task alone"
+            moment = moment if rng.random() < 0.5 else 0.0
+        case _:
+            target = "over the same folders"
+    return Fault(kind, target, moment)
 
 
-def do(site: ChaosSite, fault: Fault, run_started: float, rng: random.Random) -> None:
-    """Do what is to be done while the run goes on, and mend it."""
-    if fault.kind in {"crash", "clear"}:
-        return
-    time.sleep(max(0.0, run_started + fault.moment - time.monotonic()))
-    if fault.kind == "break":
+def do(site: ChaosSite, fault: Fault, run: Run, rng: random.Random) -> str | None:
+    """Do what is to be done while the run goes on, and mend it.
+
+    Returns the id of another run, if that is what was done.
+    """
+    if fault.when in {"when reached", "after the run"}:
+        return None
+    time.sleep(max(0.0, run.started + fault.moment - time.monotonic()))
+    if fault.kind == "second run":
+        return site.trigger(run.conf)
+    if fault.kind == "clear":
+        _clear(site, fault, run.run_id, rng)
+    elif fault.kind == "break":
         site.proxies[fault.target].break_next(fault.how, fault.calls)
     elif fault.kind == "stop":
         site.signal_server(fault.target, signal.SIGSTOP)
@@ -111,23 +132,32 @@ def do(site: ChaosSite, fault: Fault, run_started: float, rng: random.Random) ->
         site.kill_server(name, with_children=not alone)
         time.sleep(fault.seconds)
         site.restart(name)
+    return None
 
 
 def prepare(site: ChaosSite, fault: Fault) -> None:
     """Do what is to be done before the run starts."""
     if fault.kind == "crash":
         arm(site.armed, fault.target)
+    if fault.target == "dasher":
+        site.expire_token()
 
 
-def after(site: ChaosSite, fault: Fault, run_id: str, rng: random.Random) -> bool:
+def after(site: ChaosSite, fault: Fault, run: Run, rng: random.Random) -> bool:
     """Do what is to be done after the run's end; return whether there was something."""
-    if fault.kind != "clear":
+    if fault.kind != "clear" or fault.moment:
         return False
+    _clear(site, fault, run.run_id, rng)
+    return True
+
+
+def _clear(site: ChaosSite, fault: Fault, run_id: str, rng: random.Random) -> None:
+    """Clear one of the tasks that have started."""
     instances = sorted(
         (each["task_id"], each["map_index"])
         for each in site.task_instances(run_id)
-        if each["state"] not in {"removed", None}
+        if each["state"] not in {"removed", "scheduled", "queued", None}
     )
-    name, index = rng.choice(instances)
-    site.clear(run_id, name, index, downstream=fault.target.endswith("follows"))
-    return True
+    if instances:
+        name, index = rng.choice(instances)
+        site.clear(run_id, name, index, downstream=fault.target.endswith("follows"))

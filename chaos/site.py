@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import time
@@ -14,8 +15,9 @@ from typing import Any
 
 from demo.keeper import descendants
 from demo.postgres import Postgres
-from demo.processes import DemoError, listens
-from demo.stack import DAG_ID, PROJECT_ROOT, Stack
+from demo.processes import DemoError, Port, listens, send_json
+from demo.stack import DAG_ID, PROJECT_ROOT, Stack, clean_environment
+from tests.dasher_standin import BASE
 
 from chaos.proxy import Proxy
 
@@ -23,6 +25,9 @@ FINAL_RUN = {"success", "failed"}
 #: What a person would clear.
 FAILED_TASK = {"failed", "upstream_failed"}
 TASK_PROCESS = "airflow task"
+PROXIED = ("storage", "bigquery", "dasher")
+#: Seconds, seconds, calls: a task that gives up is tried again.
+PATIENCE_WITH_DASHER = {"timeout": 5, "deadline": 15, "attempts": 3}
 
 #: Airflow notices sooner than it would in production.
 IMPATIENT = {
@@ -53,7 +58,8 @@ class ChaosSite(Stack):
         for made in (inputs, self.armed):
             made.mkdir(parents=True)
         self._orphans: dict[str, list[int]] = {}
-        self.proxies = {"storage": Proxy(), "bigquery": Proxy()}
+        self.proxies = {name: Proxy() for name in PROXIED}
+        self._dasher_port, self._tokens = Port(), folder / "dasher-tokens.json"
         super().__init__(
             [inputs],
             dags=PROJECT_ROOT / "chaos" / "dags",
@@ -64,11 +70,43 @@ class ChaosSite(Stack):
                 "BIGQUERY_EMULATOR_HOST": self.proxies["bigquery"].url,
                 "SENDIT_CRASH_AT": str(self.armed),
                 "SENDIT_LANES": "2",
+                "AIRFLOW_CONN_SENDIT_DASHER": json.dumps(
+                    {
+                        "conn_type": "dasher",
+                        "host": self.proxies["dasher"].url + BASE,
+                        "extra": {"token_file": str(self._tokens)} | PATIENCE_WITH_DASHER,
+                    }
+                ),
             },
+            settings={"SENDIT_IDENTIFIERS": "dasher", "SENDIT_STUDY": "Chaos"},
         )
         self.bigquery_keeps = ("--persistent", "--data-dir", str(self.folder / "tables"))
         self.proxies["storage"].target = self.storage_url
         self.proxies["bigquery"].target = self.bigquery_url
+        self.proxies["dasher"].target = f"http://127.0.0.1:{self._dasher_port.number}"
+
+    def start(self) -> None:
+        """Start everything, DASHER's stand-in first."""
+        self._start_dasher()
+        super().start()
+
+    def _start_dasher(self) -> None:
+        port = self._dasher_port.release()
+        self.processes.start(
+            "dasher",
+            [
+                self.airflow_bin / "python",
+                *("-m", "tests.dasher_standin", "--port", str(port)),
+                *("--secrets", self._tokens),
+            ],
+            env=clean_environment(),
+            cwd=PROJECT_ROOT,
+        )
+        self.processes.wait_for("dasher", lambda: listens(port), seconds=60)
+
+    def expire_token(self) -> None:
+        """Let DASHER's access token be too old, so that the next call has to renew it."""
+        send_json("POST", f"{self.proxies['dasher'].target}/control/expire", {})
 
     # -- processes ---------------------------------------------------------------------
 
@@ -108,6 +146,8 @@ class ChaosSite(Stack):
             self.start_storage()
         elif name == "bigquery":
             self.start_bigquery()
+        elif name == "dasher":
+            self._start_dasher()
         else:
             self.start_component(name)
             if name == "api-server":
@@ -217,7 +257,7 @@ class ChaosSite(Stack):
         """Names of all servers that may be broken."""
         return (
             *("scheduler", "api-server", "dag-processor", "triggerer"),
-            *(Postgres.name, "storage", "bigquery"),
+            *(Postgres.name, "storage", "bigquery", "dasher"),
         )
 
     def supervise(self) -> None:
