@@ -84,7 +84,7 @@ class _Nothing(archive.Archive):
 
     def close(self) -> archive.ArchiveInfo:
         self._target.touch()
-        return archive.ArchiveInfo(self._target, 0, "", "", len(self._names))
+        return archive.ArchiveInfo(self._target, 0, "", len(self._names))
 
     def abort(self) -> None:
         pass

@@ -154,7 +154,7 @@ def write_study(
     """
     folder.mkdir(parents=True)
     for instance in range(1, IMAGES + 1):
-        dataset = make_dataset(patient, 1, 1, instance)
+        dataset = make_dataset(patient % 50, 1, 1, instance)  # the builder's age goes by it
         plant_canaries(dataset, start=1 + 1000 * (patient % 900) + 400 * (instance % 2))
         for keyword in FILTERED_BY:
             if keyword in dataset:

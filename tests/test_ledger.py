@@ -22,7 +22,6 @@ ARCHIVE = Delivery(
     object="Collection/a.tar.gz",
     size=10,
     crc32c="AAAAAA==",
-    md5="md5",
     members=3,
     recipe_digest="r" * 64,
     engine="2.0.0",
@@ -165,7 +164,7 @@ def test_the_same_archive_again_keeps_what_the_store_answered(ledger: Ledger) ->
     batch_id = one_batch(ledger)
     archive = dataclasses.replace(ARCHIVE, batch_id=batch_id)
     ledger.put_archive(archive)
-    ledger.put_stored(archive, Stored(7, "2026-01-01T00:00:00Z", "self", "media"))
+    ledger.put_stored(archive, Stored(7, "md5", "2026-01-01T00:00:00Z", "self", "media"))
     ledger.put_done(batch_id, 1)
     assert ledger.batch(batch_id).status is Status.DONE
     ledger.put_archive(archive)
@@ -176,7 +175,7 @@ def test_the_same_archive_again_keeps_what_the_store_answered(ledger: Ledger) ->
     held = ledger.delivery(batch_id)
     assert held is not None
     assert (held.generation, held.rows, held.rows_at) == (None, None, None)
-    ledger.put_stored(archive, Stored(8, "2026-01-01T00:00:00Z", "self", "media"))
+    ledger.put_stored(archive, Stored(8, "md5", "2026-01-01T00:00:00Z", "self", "media"))
     held = ledger.delivery(batch_id)
     assert held is not None
     assert held.generation is None  # the archive that was stored is not the one held
@@ -196,7 +195,7 @@ def test_the_history_outlives_what_it_tells_of(ledger: Ledger) -> None:
     first, second = ledger.claim(CLAIM, 2)
     archive = dataclasses.replace(ARCHIVE, batch_id=first)
     ledger.put_archive(archive)
-    ledger.put_stored(archive, Stored(7, "2026-01-01T00:00:00Z", "self", "media"))
+    ledger.put_stored(archive, Stored(7, "md5", "2026-01-01T00:00:00Z", "self", "media"))
     ledger.put_done(first, 1)
     for _ in range(2):
         ledger.supersede(first, second)
@@ -220,7 +219,7 @@ def test_beginning_anew_forgets_an_archive_that_never_left(ledger: Ledger) -> No
     ledger.start(batch_id)
     assert ledger.delivery(batch_id) is None
     ledger.put_archive(archive)
-    ledger.put_stored(archive, Stored(7, "2026-01-01T00:00:00Z", "self", "media"))
+    ledger.put_stored(archive, Stored(7, "md5", "2026-01-01T00:00:00Z", "self", "media"))
     ledger.start(batch_id)
     assert ledger.delivery(batch_id) is not None
 

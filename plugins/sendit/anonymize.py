@@ -97,7 +97,6 @@ def anonymize_batch(
             content=result.content,
             size=result.archive.size,
             crc32c=result.archive.crc32c,
-            md5=result.archive.md5,
             members=result.archive.members,
             recipe_digest=recipe.digest,
             engine=__version__,

@@ -21,7 +21,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sendit.batch import BatchError, Counts, Outcome, Status, new_batch_id
 from sendit.errors import FailBatch, Misconfigured, RetryLater
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 LOCK_WAIT_SECONDS = 60
 _SCHEMA_LOCK = 0x5E4D17  # any number that is ours: one process makes the tables
 
@@ -85,11 +85,11 @@ deliveries = sa.Table(
     sa.Column("content", sa.String(64), nullable=False),
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("crc32c", sa.String(16), nullable=False),
-    sa.Column("md5", sa.String(32), nullable=False),
     sa.Column("members", sa.Integer, nullable=False),
     sa.Column("recipe_digest", sa.String(64), nullable=False),
     sa.Column("engine", sa.String(32), nullable=False),
     sa.Column("generation", sa.BigInteger),
+    sa.Column("md5", sa.String(32)),
     sa.Column("updated", sa.String(40)),
     sa.Column("self_link", sa.Text),
     sa.Column("media_link", sa.Text),
@@ -176,7 +176,6 @@ class Delivery:
     object: str
     size: int
     crc32c: str
-    md5: str
     members: int
     recipe_digest: str
     engine: str
@@ -187,6 +186,7 @@ class Delivery:
     replaced_object: str | None = None
     replaced_generation: int | None = None
     generation: int | None = None
+    md5: str | None = None
     updated: str | None = None
     self_link: str | None = None
     media_link: str | None = None
@@ -247,9 +247,13 @@ class HistoryEntry:
 
 @dataclass(slots=True)
 class Stored:
-    """The stored location of an archive, as Cloud Storage answered."""
+    """The stored location of an archive, as Cloud Storage answered.
+
+    ``md5`` is base64; Cloud Storage gives none for an object that it composed.
+    """
 
     generation: int
+    md5: str | None
     updated: str
     self_link: str
     media_link: str
@@ -735,7 +739,7 @@ class Ledger:
                 deliveries.update()
                 .where(deliveries.c.batch_id == batch_id)
                 .values(
-                    generation=None, updated=None, self_link=None, media_link=None,
+                    generation=None, md5=None, updated=None, self_link=None, media_link=None,
                     uploaded_at=None, rows=None, rows_at=None,
                 )
             )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import http.server
 import threading
 from dataclasses import replace
@@ -34,7 +36,6 @@ def made(tmp_path, bucket):
             object="Collection/c/Entity/p/p_20100209_s.tar.gz",
             size=info.size,
             crc32c=info.crc32c,
-            md5=info.md5,
             members=info.members,
             recipe_digest="0" * 64,
             engine="1",
@@ -51,7 +52,9 @@ def test_an_archive_is_delivered_and_read_back(storage_client, made, size):
     there = deliver(storage_client, delivery, path)
     assert there.holds(delivery)
     assert (there.bucket, there.name) == (delivery.bucket, delivery.object)
-    assert there.md5 == delivery.md5
+    assert there.md5 == base64.b64encode(hashlib.md5(path.read_bytes()).digest()).decode()
+    assert there.holds(replace(delivery, md5=there.md5))
+    assert not there.holds(replace(delivery, md5="of other bytes"))
     assert there.generation > 0
     assert "/o/" in there.self_link and "/download/" in there.media_link
     blob = storage_client.bucket(delivery.bucket).blob(delivery.object)

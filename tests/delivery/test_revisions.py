@@ -22,7 +22,6 @@ ARCHIVE = Delivery(
     content="one",
     size=10,
     crc32c="AAAAAA==",
-    md5="md5",
     members=3,
     recipe_digest="r" * 64,
     engine="1",
@@ -50,7 +49,7 @@ class Study:
     def store(self, batch_id: str, generation: int) -> None:
         delivery = self.ledger.delivery(batch_id)
         assert delivery is not None
-        self.ledger.put_stored(delivery, Stored(generation, "t", "self", "media"))
+        self.ledger.put_stored(delivery, Stored(generation, "md5", "t", "self", "media"))
 
     def deliver(self, batch_id: str, generation: int = 7, **changes) -> None:
         assert self.accept(batch_id, **changes) is Status.DONEPROCESSING

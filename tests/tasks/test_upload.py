@@ -93,7 +93,6 @@ class Site:
                 content=f"{hash(content)}",
                 size=info.size,
                 crc32c=info.crc32c,
-                md5=info.md5,
                 members=info.members,
                 recipe_digest="0" * 64,
                 engine="1",

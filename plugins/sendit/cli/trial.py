@@ -169,7 +169,6 @@ def _write_manifest(
             "name": written.path.name,
             "size": written.size,
             "crc32c": written.crc32c,
-            "md5": written.md5,
             "members": written.members,
         },
         "files": [_file(record, result, names) for record in intake.records],

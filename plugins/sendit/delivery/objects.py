@@ -47,16 +47,16 @@ class StoredObject:
 
     def holds(self, delivery: Delivery) -> bool:
         """Whether the object's bytes are the archive's."""
-        return (self.size, self.crc32c) == (delivery.size, delivery.crc32c) and self.md5 in {
-            None,
-            delivery.md5,
-        }
+        return (self.size, self.crc32c) == (delivery.size, delivery.crc32c) and (
+            self.md5 == delivery.md5 or None in {self.md5, delivery.md5}
+        )
 
     @property
     def stored(self) -> Stored:
         """What the ledger keeps of it."""
         return Stored(
             generation=self.generation,
+            md5=self.md5,
             updated=self.updated,
             self_link=self.self_link,
             media_link=self.media_link,

@@ -67,7 +67,7 @@ COLUMNS = (
     _required("name", "STRING", "Name of the archive in its bucket; with it, the row's key."),
     _required("size", "INTEGER", "Size of the archive in bytes."),
     _required("crc32c", "STRING", "CRC32C of the archive's bytes, base64, big-endian."),
-    _required("md5Hash", "STRING", "MD5 of the archive's bytes, base64."),
+    _optional("md5Hash", "STRING", "MD5 of the archive's bytes, base64, by Cloud Storage."),
     _required("updated", "TIMESTAMP", "When Cloud Storage took the archive."),
     _required("generation", "INTEGER", "Generation of the object that this row describes."),
     _required("sendit_batch", "STRING", "Opaque id of the batch in sendit's ledger."),

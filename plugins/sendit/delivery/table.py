@@ -36,7 +36,7 @@ class HeldRow:
     generation: int
     size: int
     crc32c: str
-    md5: str
+    md5: str | None
     images: int
 
     def describes(self, delivery: Delivery) -> bool:
