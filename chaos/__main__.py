@@ -19,7 +19,7 @@ from demo.stack import PROJECT_ROOT
 from tests.builder import make_dataset, plant_canaries, to_bytes
 
 from chaos import faults
-from chaos.faults import REVISED, Fault, Run
+from chaos.faults import OTHER_DATE, REVISED, Fault, Run
 from chaos.promise import Promise
 from chaos.site import ChaosSite
 
@@ -82,6 +82,7 @@ class Harness:
 
     def __init__(self, site: ChaosSite, seed: int) -> None:
         self._first = True
+        self._month = 1  # of the study that changes
         self.site = site
         self.seed = seed
         self.promise = Promise(site)
@@ -140,18 +141,18 @@ class Harness:
         elif done.extra == "again":
             write_study(folder / "Kanarienfolder9", SAME, first_name=7)
         elif done.extra:
-            day = f"2016{1 + done.number % 12:02}15" if "date" in done.extra else None
-            write_study(folder / "Kanarienfolder9", CHANGING, version=done.number, day=day)
+            if done.extra == OTHER_DATE:
+                self._month = self._month % 12 + 1
+            write_study(
+                folder / "Kanarienfolder9", CHANGING, version=done.number, month=self._month
+            )
         return folder
 
 
 def write_study(
-    folder: Path, patient: int, *, first_name: int = 1, version: int = 0, day: str | None = None
+    folder: Path, patient: int, *, first_name: int = 1, version: int = 0, month: int = 1
 ) -> None:
-    """Write a small CT study full of canaries.
-
-    ``version`` makes its content another, ``day`` (yyyymmdd) its date.
-    """
+    """Write a small CT study full of canaries; ``version`` makes its content another."""
     folder.mkdir(parents=True)
     for instance in range(1, IMAGES + 1):
         dataset = make_dataset(patient % 50, 1, 1, instance)  # the builder's age goes by it
@@ -165,7 +166,7 @@ def write_study(
         dataset.StudyInstanceUID = f"1.2.826.0.1.3680043.8.498.987.1{patient:06}"
         dataset.SOPInstanceUID = f"{dataset.StudyInstanceUID}.{instance}"
         dataset.KVP = str(100 + version)
-        dataset.StudyDate = day or "20160110"
+        dataset.StudyDate = f"2016{month:02}10"
         name = f"Kanariendatei{first_name + instance}.dcm"
         (folder / name).write_bytes(to_bytes(dataset))
 

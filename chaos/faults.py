@@ -13,10 +13,11 @@ from chaos.proxy import BREAKS
 from chaos.site import PROXIED, ChaosSite
 from sendit.crashpoint import POINTS, arm
 
+OTHER_DATE = "revised, under another date"
 #: Points that only a revision passes, by what else comes with it.
 REVISED = {
     "revised": ("archives: superseded",),
-    "revised, under another date": (
+    OTHER_DATE: (
         "confirm: superseded",
         "take back: row deleted",
         "take back: object deleted",
