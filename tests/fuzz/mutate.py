@@ -19,7 +19,7 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
 )
 
-from sendit.dicom.scan import Element, read_header
+from sendit.dicom.scan import SOP_INSTANCE, Element, read_header
 from sendit.errors import SkipInstance
 from tests.builder import make_dataset, plant_canaries, to_bytes
 
@@ -49,6 +49,9 @@ def canary_files() -> list[bytes]:
             )
             plant_canaries(dataset, start=1 + 2000 * number, absent=kind == "MR")
             files.append(to_bytes(dataset))
+            for tag in [tag for tag in dataset.keys() if tag > 0x7FE00010]:  # noqa: SIM118
+                del dataset[tag]  # most files end with the pixels
+            files.append(to_bytes(dataset))
     return files
 
 
@@ -69,13 +72,25 @@ def plain_files() -> list[bytes]:
     return files
 
 
-def broken(dice: Random) -> bytes:
-    """Return one file, changed in one to four places."""
-    data = bytearray(dice.choice(canary_files() if dice.random() < 0.7 else plain_files()))
+def broken(dice: Random) -> tuple[bytes, bytes]:
+    """Return one file, as it was and changed in one to four places."""
+    origin = dice.choice(canary_files() if dice.random() < 0.7 else plain_files())
+    data = bytearray(origin)
     for _ in range(dice.choice((1, 1, 1, 2, 4))):
         if data:
             data = dice.choice(_MUTATIONS)(dice, data)
-    return bytes(data)
+    return origin, bytes(data)
+
+
+def of_another_instance(data: bytes) -> bytes | None:
+    """Return a file with another SOPInstanceUID of the same length; None if that is not easy."""
+    try:
+        uid = read_header(data).uid(SOP_INSTANCE).encode()
+        other = uid[:-1] + (b"1" if uid[-1:] != b"1" else b"2")
+        changed = data.replace(uid, other) if uid else data
+        return changed if read_header(changed).uid(SOP_INSTANCE).encode() != uid else None
+    except SkipInstance:
+        return None
 
 
 def _bits(dice: Random, data: bytearray) -> bytearray:
@@ -140,6 +155,19 @@ def _length(dice: Random, data: bytearray) -> bytearray:
     return data
 
 
+def _value(dice: Random, data: bytearray) -> bytearray:
+    """Give an element another value, and the length that belongs to it."""
+    elements = [element for element in _elements(data) if element[3] - element[2] == 8]
+    if elements:
+        _, vr, start, value, end, _ = dice.choice(elements)
+        text = bytes(dice.choices(b"0123456789.\\\0 AZa^\xe4", k=2 * dice.randrange(20)))
+        explicit = data[start + 4 : start + 6] == vr.encode()
+        data[value:end] = text
+        at, form = (start + 6, "<H") if explicit else (start + 4, "<L")
+        struct.pack_into(form, data, at, len(text))
+    return data
+
+
 def _vr(dice: Random, data: bytearray) -> bytearray:
     elements = _elements(data)
     if elements:
@@ -200,7 +228,21 @@ def _deflated(dice: Random, data: bytearray) -> bytearray:
 
 _MUTATIONS: tuple[Mutation, ...] = (
     *(_bits, _bits, _header_bytes, _header_bytes, _truncate, _insert, _repeat, _drop),
-    *(_splice, _length, _length, _length, _vr, _vr, _tag, _swap, _deep, _deflated),
+    *(
+        _splice,
+        _length,
+        _length,
+        _length,
+        _value,
+        _value,
+        _value,
+        _vr,
+        _vr,
+        _tag,
+        _swap,
+        _deep,
+        _deflated,
+    ),
 )
 
 

@@ -4,8 +4,9 @@
 
 Each file ends as delivered or quarantined, in :data:`SLOWEST` seconds, within
 :data:`MOST_MEMORY`. What is delivered is read by pydicom, and a canary in it stands where the
-recipe keeps what is there. One in :data:`WHOLE` goes through the whole of it: file, archive
-and gate. A file that fails is written to ``--keep``.
+recipe keeps what is there. Behind the file that it was made from, which it is like, it ends as
+it does alone. One in :data:`WHOLE` goes through the whole of it: file, archive and gate. A file
+that fails is written to ``--keep``.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from unittest import mock
@@ -33,16 +35,19 @@ from sendit.archive import ArchiveInfo
 from sendit.batch import Outcome
 from sendit.deidentify import study as engine
 from sendit.deidentify.plan import Plan, compile_plan
+from sendit.deidentify.rewrite import Rewriter
 from sendit.deidentify.study import Source, StudyIdentifiers, deidentify_study
-from sendit.dicom.scan import Header, read_header, vr_of
+from sendit.dicom.likeness import LikeHeader
+from sendit.dicom.scan import Buffer, vr_of
 from sendit.errors import FailBatch
 from sendit.keys import Keys
 from sendit.recipe.parse import read_recipe
-from tests.fuzz.mutate import broken, readable
+from tests.fuzz.mutate import broken, of_another_instance, readable
 
 SLOWEST = 20
 MOST_MEMORY = 4 << 30
 WHOLE = 20
+LIKE = "(of these, taken as like the file that they were made from)"
 
 KEYS = Keys(b"a key for the broken files' tests")
 IDENTIFIERS = StudyIdentifiers("IR1-0001", "IR1A0001", -17, "19480720", "20160304")
@@ -55,7 +60,7 @@ class Failure(AssertionError):
 
 
 class _Kept:
-    """Stands in for the archive: keeps the member in memory."""
+    """Stands in for the archive: keeps the last member in memory."""
 
     member = b""
 
@@ -66,7 +71,7 @@ class _Kept:
         _Kept.member = b"".join(parts)
 
     def close(self) -> ArchiveInfo:
-        return ArchiveInfo(self._path, 0, "", "", 1)
+        return ArchiveInfo(self._path, 0, "", 1)
 
     def __enter__(self) -> _Kept:
         return self
@@ -84,22 +89,8 @@ def try_one(data: bytes, plan: Plan, *, whole: bool, folder: Path) -> str:
         With what went wrong.
     """
     start = time.monotonic()
-    _Kept.member = b""
-    path = folder / "file.dcm"
     try:
-        if whole:
-            path.write_bytes(data)
-            state = path.stat()
-            source = Source(1, path, state.st_size, state.st_mtime_ns)
-            result = _deidentify(source, plan, folder)
-        else:
-            source = Source(1, path, len(data), 0)
-            with (
-                mock.patch.object(engine, "_open", lambda _source: _opened(data)),
-                mock.patch.object(engine, "Archive", _Kept),
-                mock.patch.object(engine, "gate", lambda *_: None),
-            ):
-                result = _deidentify(source, plan, folder)
+        result = _whole(data, plan, folder) if whole else _in_memory([data], plan)
     except FailBatch:
         return "stopped by the gate"
     except _TooLong:
@@ -114,14 +105,54 @@ def try_one(data: bytes, plan: Plan, *, whole: bool, folder: Path) -> str:
     return f"{outcome}: {reason}" if reason else str(outcome)
 
 
-def _deidentify(source: Source, plan: Plan, folder: Path) -> engine.StudyResult:
+def try_behind(before: bytes, data: bytes, plan: Plan) -> bool:
+    """Send a broken file through behind another one; return whether it was taken as like it.
+
+    Raises
+    ------
+    Failure
+        It ends otherwise than it does alone.
+    """
+    alone, member = _in_memory([data], plan).outcomes[1], _Kept.member
+    taken: list[bool] = []
+    like = Rewriter.like
+
+    def note(rewriter: Rewriter, given: Buffer) -> LikeHeader | None:
+        header = like(rewriter, given)
+        taken.append(header is not None)
+        return header
+
+    with mock.patch.object(Rewriter, "like", note):
+        behind = _in_memory([before, data], plan).outcomes[2]
+    if alone != behind or (alone[0] is Outcome.DELIVERED and member != _Kept.member):
+        raise Failure("it ends otherwise behind a file that it is like")
+    return taken[-1]
+
+
+def _whole(data: bytes, plan: Plan, folder: Path) -> engine.StudyResult:
+    _Kept.member = b""
+    path = folder / "file.dcm"
+    path.write_bytes(data)
+    state = path.stat()
+    return _deidentify([Source(1, path, state.st_size, state.st_mtime_ns)], plan, folder)
+
+
+def _in_memory(files: Sequence[bytes], plan: Plan) -> engine.StudyResult:
+    _Kept.member = b""
+    path = Path("file.dcm")
+    sources = [Source(number, path, len(data), 0) for number, data in enumerate(files, 1)]
+    with (
+        mock.patch.object(engine, "_read", lambda source: files[source.number - 1]),
+        mock.patch.object(engine, "Archive", _Kept),
+        mock.patch.object(engine, "gate", lambda *_: None),
+    ):
+        return _deidentify(sources, plan, path.parent)
+
+
+def _deidentify(sources: Sequence[Source], plan: Plan, folder: Path) -> engine.StudyResult:
     return deidentify_study(
-        [source], plan=plan, identifiers=IDENTIFIERS, keys=KEYS, archive=folder / "out.tar.gz"
+        sources, plan=plan, identifiers=IDENTIFIERS, keys=KEYS, archive=folder / "out.tar.gz"
     )
-
-
-def _opened(data: bytes) -> Header:
-    return read_header(data)
 
 
 def _check(member: bytes, plan: Plan, received: bytes) -> None:
@@ -188,10 +219,12 @@ def fuzz(number: int, seed: int, keep: Path | None = None) -> Counter[str]:
     with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for index in range(number):
-            data = broken(dice)
+            origin, data = broken(dice)
             signal.alarm(SLOWEST)
             try:
                 count[try_one(data, plan, whole=index % WHOLE == 0, folder=Path(name))] += 1
+                before = of_another_instance(origin)
+                count[LIKE] += before is not None and try_behind(before, data, plan)
             except (Failure, _TooLong) as failure:
                 if keep is None:
                     raise

@@ -3,7 +3,8 @@
 Elements that stay are copied in runs, as they are in the file; only what a rule changes is
 read and written anew, in the file's own encoding and character set. What was worked out for
 one element is remembered for the study, by its place and its bytes: files of a series differ
-in few of them.
+in few of them. So is what became of a whole file; of a file like it, only the elements that
+differ are looked at (:mod:`sendit.dicom.likeness`).
 
 Unlike deid, a ``values:`` rule is literal text, compared without case; it looks into each
 element of a sequence, not at the sequence's printed form. JITTER of a date that cannot be
@@ -17,7 +18,7 @@ import re
 from bisect import insort
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from operator import itemgetter, lt
 from typing import Final
@@ -40,6 +41,7 @@ from sendit.deidentify.values import (
 from sendit.deidentify.values import element as element_bytes
 from sendit.dicom import charset
 from sendit.dicom.iod import Need, need_of
+from sendit.dicom.likeness import Layout, LikeHeader, layout_of
 from sendit.dicom.scan import (
     CHARACTER_SET,
     LONG_VRS,
@@ -59,6 +61,9 @@ REMEMBERED_BYTES: Final = 16 << 20
 """Bytes of elements remembered for a study before all are forgotten."""
 
 LARGEST_REMEMBERED: Final = 1 << 16
+MOST_PATTERNS: Final = 8
+"""Files remembered for a study, to find those that are like them."""
+
 COPIED: Final = 1 << 20
 """Runs of more bytes than this are passed on as views of the file."""
 
@@ -80,10 +85,12 @@ class _Same:
 _SAME: Final = _Same()
 _Result = bytes | _Same | None  # None: the element goes
 _Entry = tuple[_Result, tuple[tuple[str, int], ...]]
+_PRIVATE: Final[_Entry] = (None, ((Kind.PRIVATE, 1),))
 _Current = bytes | _Same | Gone | Inside | tuple[tuple[NewElement, ...], ...]
 
 
 _Gathered = tuple[tuple[str, frozenset[str]], ...]
+_ScopeKey = tuple[Encoding, bytes, str, _Gathered]
 
 
 class Scope:
@@ -146,6 +153,34 @@ class Output:
     after: list[Part]
 
 
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """What became of a file.
+
+    Attributes
+    ----------
+    layout
+        Where its elements before the pixel data are.
+    scope
+        What its scope is made of.
+    output
+        What stands before the pixel data now.
+    outcomes
+        Of each element: where it starts and ends in ``output``, and how it is counted.
+    counts
+        How its elements are counted in all, the pixel data left out.
+    values
+        What elements' values have become, as far as that was asked.
+    """
+
+    layout: Layout
+    scope: _ScopeKey
+    output: bytes
+    outcomes: list[tuple[int, int, tuple[tuple[str, int], ...]]]
+    counts: dict[str, int]
+    values: dict[int, bytes | None] = field(default_factory=dict)
+
+
 class Rewriter:
     """Applies a plan to the files of one study.
 
@@ -165,9 +200,22 @@ class Rewriter:
     def __init__(self, plan: Plan, site: Site) -> None:
         self._plan = plan
         self._site = site
-        self._scopes: dict[tuple[object, ...], Scope] = {}
+        self._scopes: dict[_ScopeKey, Scope] = {}
         self._remembered = 0
+        self._patterns: list[Pattern] = []
+        self._made = self._alike = 0
         self.counts: Counter[str] = Counter()
+
+    def like(self, data: Buffer) -> LikeHeader | None:
+        """Return the header of a file that is like one done before; None if it is like none."""
+        for place, pattern in enumerate(self._patterns):
+            header = pattern.layout.match(data)
+            if header is not None:
+                self._alike += 1
+                if place:  # the next file is likely to be of the same series
+                    self._patterns.insert(0, self._patterns.pop(place))
+                return header
+        return None
 
     def file(self, header: Header) -> Output:
         """Return a file's new data set."""
@@ -175,8 +223,10 @@ class Rewriter:
         if self._remembered > REMEMBERED_BYTES:
             self._scopes.clear()
             self._remembered = 0
+        if isinstance(header, LikeHeader):
+            return self._file_like(header)
         data, level = header.data, self._plan.top
-        scope = self._scope(header)
+        scope = self._scope(_scope_key(header, self._gather(header)))
         elements = _ordered(header.elements)
         at = _place_of_pixels(elements)
         before, pixels, after = elements[:at], elements[at : at + 1], elements[at + 1 :]
@@ -192,13 +242,82 @@ class Rewriter:
             _whole(data, after) if second is None else second,
         )
 
-    def _scope(self, header: Header) -> Scope:
-        key = (
-            header.encoding,
-            header.character_set,
-            header.sop_class,
-            self._gather(header),
-        )
+    def remember(self, header: Header, output: Output) -> None:
+        """Keep what became of a file, for files like it.
+
+        Where files are like none before, one after the other, this ends soon: it costs as
+        much as the file did.
+        """
+        if (
+            isinstance(header, LikeHeader)
+            or self._plan.values
+            or self._made >= MOST_PATTERNS + self._alike
+            or output.after
+        ):
+            return
+        layout = layout_of(header)
+        if layout is None:
+            return
+        self._made += 1
+        pattern = self._pattern(layout, header)
+        if pattern is not None and pattern.output == b"".join(output.before):
+            self._patterns.insert(0, pattern)
+            del self._patterns[MOST_PATTERNS:]
+
+    def _pattern(self, layout: Layout, header: Header) -> Pattern | None:
+        key = _scope_key(header, ())
+        scope, data = self._scope(key), header.data
+        parts: list[bytes] = []
+        outcomes = []
+        counts: Counter[str] = Counter()
+        end = 0
+        there = _with_added(layout.elements, self._plan.added)
+        for element in there:
+            if element[0] & 0x10000:
+                if self._plan.private:
+                    return None  # what becomes of it depends on its creator
+                result, happened = _PRIVATE
+            else:
+                result, happened = self._standard(element, data, scope)
+            part = data[element[2] : element[4]] if isinstance(result, _Same) else result or b""
+            counts.update(dict(happened))
+            if element[2] >= 0:
+                outcomes.append((end, end + len(part), happened))
+            parts.append(part)
+            end += len(part)
+        return Pattern(layout, key, b"".join(parts), outcomes, counts)
+
+    def _file_like(self, header: LikeHeader) -> Output:
+        """Return the new data set of a file that is like one done before."""
+        pattern = self._pattern_of(header)
+        scope, data, counts = self._scope(pattern.scope), header.data, self.counts
+        parts: list[Part] = []
+        done = 0
+        for kind, number in pattern.counts.items():
+            counts[kind] += number
+        for number, element in header.differing.items():
+            if element[0] & 0x10000:
+                continue  # goes, as the other file's does
+            start, end, happened = pattern.outcomes[number]
+            result, happens = self._standard(element, data, scope)
+            if happens != happened:
+                counts.subtract(dict(happened))
+                counts.update(dict(happens))
+            parts.append(pattern.output[done:start])
+            if isinstance(result, _Same):
+                parts.append(data[element[2] : element[4]])
+            elif result is not None:
+                parts.append(result)
+            done = end
+        parts.append(pattern.output[done:])
+        pixels = header.pixels
+        kept = pixels if pixels is not None and self._keeps_pixels(pixels) else None
+        return Output(scope, parts, kept, [])
+
+    def _pattern_of(self, header: LikeHeader) -> Pattern:
+        return next(each for each in self._patterns if each.layout is header.layout)
+
+    def _scope(self, key: _ScopeKey) -> Scope:
         found = self._scopes.get(key)
         if found is None:
             found = self._scopes[key] = Scope(*key)
@@ -212,6 +331,14 @@ class Rewriter:
 
     def value_after(self, header: Header, scope: Scope, tag: int) -> bytes | None:
         """Return what a top-level element's value has become, without padding; None if gone."""
+        if isinstance(header, LikeHeader) and not header.differs(tag):
+            values = self._pattern_of(header).values
+            if tag not in values:
+                values[tag] = self._value_after(header, scope, tag)
+            return values[tag]
+        return self._value_after(header, scope, tag)
+
+    def _value_after(self, header: Header, scope: Scope, tag: int) -> bytes | None:
         element = header.element(tag) or (_absent(tag) if tag in self._plan.added else None)
         if element is None:
             return None
@@ -314,7 +441,6 @@ class Rewriter:
     ) -> dict[int, _Entry]:
         """Return the result of each private element of a data set, by its offset."""
         found: dict[int, _Entry] = {}
-        gone: _Entry = (None, ((Kind.PRIVATE, 1),))
         creators: dict[int, str] = {}
         used: set[int] = set()
         for element in elements:
@@ -340,10 +466,23 @@ class Rewriter:
                 block = tag & 0xFFFF0000 | (tag & 0xFF) << 8
                 program = level.private_program(tag, vr, creators[block])
                 stays = block in used or program is KEEP
-                found[start] = (_SAME, ((Kind.KEPT, 1),)) if stays else gone
+                found[start] = (_SAME, ((Kind.KEPT, 1),)) if stays else _PRIVATE
         return found
 
     # Elements ---------------------------------------------------------------------------
+
+    def _standard(self, element: Element, data: Buffer, scope: Scope) -> _Entry:
+        """Return what becomes of one top-level element that is not private: what `_dataset`
+        does with many."""
+        tag, vr, _, value, end, items = element
+        level = self._plan.top
+        program = level.program(tag, vr if items is None else "SQ")
+        if items is None and (program is PASS or program is KEEP):
+            words = vr in _NO_TEXT and _WORD.search(data, value, end) and _is_text(data, value, end)
+            return (None, ((Kind.WORDS, 1),)) if words else (_SAME, ((Kind.KEPT, 1),))
+        if program.removed is not None:
+            return None, ((program.removed, 1),)
+        return self._entry(program, level, element, data, scope, "")
 
     def _entry(  # noqa: PLR0917 positional: called for each element that a rule names
         self,
@@ -587,6 +726,10 @@ def _holds(subject: Subject, scope: Scope, name: str) -> bool:
         return any(value.encode("utf-8") in folded for value in gathered)
     text = subject.text.lower()
     return any(value in text for value in gathered)
+
+
+def _scope_key(header: Header, gathered: _Gathered) -> _ScopeKey:
+    return header.encoding, header.character_set, header.sop_class, gathered
 
 
 def _place_of_pixels(elements: Sequence[Element]) -> int:

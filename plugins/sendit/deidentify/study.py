@@ -31,6 +31,7 @@ from sendit.deidentify.rewrite import Output, Rewriter
 from sendit.deidentify.spare_bits import pixel_value
 from sendit.deidentify.uids import UidMap
 from sendit.deidentify.values import Part, element, padded
+from sendit.dicom.likeness import LikeHeader
 from sendit.dicom.scan import (
     CHARACTER_SET,
     EXPLICIT_LITTLE,
@@ -215,14 +216,16 @@ class _Study:
         """De-identify one file and write it; say what became of it."""
         counts = self._rewriter.counts.copy()
         try:
-            header = _open(source)
+            data = _read(source)
+            header = self._rewriter.like(data) or read_header(data)
             self.real.see(header)
             original = header.sop_instance
             if not original:
                 raise SkipInstance(Reason.MISSING_UID)
             if original in self._seen:
                 return Outcome.DUPLICATE, Reason.DUPLICATE_INSTANCE
-            _check(header)
+            if not isinstance(header, LikeHeader):  # like one that passed
+                _check(header)
             name, parts = self._convert(header)
         except SkipInstance as skipped:
             self._rewriter.counts = counts
@@ -249,6 +252,7 @@ class _Study:
             parts = [_deflate(parts)]
         if not self.header:
             self.header = _searchable(meta, output, header)
+        self._rewriter.remember(header, output)
         return self._name(header, output), _joined([_PREAMBLE, meta, *parts])
 
     def _pixels(self, header: Header, found: Element | None) -> list[Part]:
@@ -304,11 +308,11 @@ def _checksums(data: Buffer) -> str:
     return f"{len(data)} {isal_zlib.crc32(data)} {isal_zlib.adler32(data)}"
 
 
-def _open(source: Source) -> Header:
+def _read(source: Source) -> Buffer:
     data, found = read_file(source.path)
     if (found.st_size, found.st_mtime_ns) != (source.size, source.mtime_ns):
         raise SkipInstance(Reason.CHANGED)
-    return read_header(data)
+    return data
 
 
 def _check(header: Header) -> None:

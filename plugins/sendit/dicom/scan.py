@@ -375,6 +375,33 @@ class _Walk:
             self._judge_trailing(found, position, encoding)
         return found, position
 
+    def one(self, position: int, encoding: Encoding) -> Element | None:
+        """Return the top-level element at an offset; None if none is there, or no whole one."""
+        data, end = self.data, self.end
+        if position + 8 > end:
+            return None
+        items = None
+        if encoding.explicit:
+            group, element, vr_bytes, length = _HEAD[encoding.little].unpack_from(data, position)
+            vr, value = _VR_OF_BYTES.get(vr_bytes, ""), position + 8
+            long = vr in LONG_VRS
+            if long:
+                if position + 12 > end:
+                    return None
+                (length,) = _LENGTH[encoding.little].unpack_from(data, value)
+                value += 4
+        else:
+            group, element, length = _TAG_LENGTH[encoding.little].unpack_from(data, position)
+            vr, value = vr_of(group << 16 | element), position + 8
+            long = True
+        if not vr or group == 0xFFFE:
+            return None
+        if long and (length == UNDEFINED or vr in _MAYBE_ITEMS):
+            after, items = self._long(vr, value, length, end, encoding, 0)
+        else:
+            after = value + length
+        return None if after > end else (group << 16 | element, vr, position, value, after, items)
+
     def _judge_trailing(self, found: list[Element], position: int, encoding: Encoding) -> None:
         """Raise unless what is left is no part of the data set."""
         left = self.end - position
@@ -393,6 +420,17 @@ class _Walk:
                 raise SkipInstance(Reason.TRUNCATED)
         elif not pixels:
             raise SkipInstance(Reason.TRUNCATED)
+
+
+def element_at(data: Buffer, position: int, encoding: Encoding) -> Element | None:
+    """Scan one top-level element; None if there is none, or no whole one, at this offset.
+
+    Raises
+    ------
+    SkipInstance
+        What is in it is malformed or runs over its end.
+    """
+    return _Walk(data, len(data)).one(position, encoding)
 
 
 def _all_zero(data: Buffer, position: int) -> bool:
@@ -591,8 +629,14 @@ def _tags_text(raw: bytes, order: str) -> str:
     return "\\".join(f"({group:04X},{element:04X})" for group, element in pairs)
 
 
-def _file_meta(data: Buffer, position: int) -> tuple[dict[int, bytes], int]:
-    """Return file meta's values and the offset behind it; the group length is not trusted."""
+def file_meta(data: Buffer, position: int) -> tuple[dict[int, bytes], int]:
+    """Return file meta's values and the offset behind it; the group length is not trusted.
+
+    Raises
+    ------
+    SkipInstance
+        It is cut short.
+    """
     meta: dict[int, bytes] = {}
     end = len(data)
     head = _HEAD[True].unpack_from
@@ -702,7 +746,7 @@ def _read_header(data: Buffer, size: int) -> Header:
 
 def _scan(data: Buffer, position: int, file_size: int) -> Header:
     size = file_size
-    meta, position = _file_meta(data, position)
+    meta, position = file_meta(data, position)
     if position >= size:
         raise SkipInstance(Reason.TRUNCATED)
     if meta.get(0x00020002, b"").strip(b" \0") == _DIRECTORY_CLASS.encode():
