@@ -160,6 +160,14 @@ def test_voi_lut_sequence():
     assert "VOILUTSequence" not in ours
 
 
+def test_colour_table_by_name():
+    dataset = make_dataset()
+    dataset.GreenPaletteColorLookupTableData = b"Musterfrau"
+    theirs, ours = both(dataset, "REMOVE GreenPaletteColorLookupTableData")
+    assert "GreenPaletteColorLookupTableData" in theirs
+    assert "GreenPaletteColorLookupTableData" not in ours
+
+
 # Dates -----------------------------------------------------------------------------------
 
 
