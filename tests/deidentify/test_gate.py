@@ -325,6 +325,44 @@ def test_what_a_recipe_forgets_is_caught(tmp_path):
     assert not list(tmp_path.glob("*.tar.gz*"))
 
 
+def test_the_same_bytes_are_another_text_in_another_character_set(plan, tmp_path):
+    name = "Иванов^Пётр"
+    original = changed(
+        make_in("ISO_IR 144"), lambda dataset: setattr(dataset, "ReferringPhysicianName", name)
+    )
+    clean = next(iter(delivered(received(1), plan, tmp_path).values()))
+    members = {}
+    for number, character_set in enumerate(("ISO_IR 100", "ISO_IR 144")):
+        member = changed(clean, set_to("SpecificCharacterSet", character_set))
+        member = changed(member, set_to("PatientComments", "#" * len(name)))
+        told = name.replace("^", " ").encode("iso8859_5")
+        members[f"{number}.dcm"] = member.replace(b"#" * len(name), told)
+    info = pack(members, tmp_path / "a.tar.gz")
+    assert "first in member 2" in caught(info, real_values([original], plan), plan)
+
+
+def make_in(character_set: str) -> bytes:
+    dataset = make_dataset()
+    dataset.SpecificCharacterSet = character_set
+    return to_bytes(dataset)
+
+
+def test_more_members_than_calls_may_be_nested(plan, tmp_path):
+    """Each of them has pixels to pass over, and some have not: nothing piles up."""
+    clean = next(iter(delivered(received(1, rows=256, columns=256), plan, tmp_path).values()))
+    head = clean[: clean.index(b"\xe0\x7f\x10\x00OW") + 12]
+    assert len(clean) - len(head) > BULK
+    path = tmp_path / "a.tar.gz"
+    with Archive(path) as writer:
+        for number in range(3000):
+            parts = [clean] if number % 3 else [head, memoryview(clean)[len(head) :]]
+            writer.add(f"{number}.dcm", *parts)
+        info = writer.close()
+    report = gate(info, RealValues(plan), plan, IDENTIFIERS)
+    assert report.members == 3000
+    assert report.passed > 900 * (len(clean) - len(head))
+
+
 def test_native_pixels_are_passed_over_but_for_a_sample(plan, tmp_path):
     originals = received(2 * reread.SAMPLED + 1, rows=256, columns=256)
     folder = tmp_path / "in"

@@ -93,6 +93,7 @@ PLACEHOLDERS: Final = frozenset(
 
 PLACEHOLDER_DATES: Final = frozenset(("19000101", "18000101", "19700101", "20000101"))
 
+_PLANS: Final = 8  # recipes that a process remembers
 _CHARACTER_SET: Final = 0x00080005
 _TRAILING_PADDING: Final = 0xFFFCFFFC
 _TEXTS: Final = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
@@ -219,6 +220,7 @@ class RealValues:
 _WANTED: Final = frozenset(("PN", "UI", "DA", "DT"))
 
 
+@lru_cache(maxsize=_PLANS)
 def _actions(plan: Plan) -> dict[int, set[Action]]:
     """Return what the recipe does to attributes that it names one by one."""
     found: dict[int, set[Action]] = {}
@@ -343,12 +345,8 @@ class _Check:
         for text in sorted(real.identifiers):
             if _plain(text) not in allowed:
                 self._identifier(text)
-        moved = {
-            moved
-            for day in real.dates
-            for by in _jitters(self._plan, days)
-            if (moved := _moved(day, by))
-        }
+        jitters = {days} | _jitters(self._plan)
+        moved = {moved for day in real.dates for by in jitters if (moved := _moved(day, by))}
         for day in sorted(real.dates - moved - real.kept_dates - PLACEHOLDER_DATES - allowed):
             self._dates.add(day)
             self._add(_Needle("a real date", day.encode(), Around.DATE))
@@ -418,12 +416,14 @@ class _Check:
                 if needle.in_pixels and needle.around.clear(part.data, start, end):
                     self._find(part.number, needle.kind, "the pixel data")
             return
+        elements = part.elements
         if isinstance(part, Head):
             self._head(part)
+            elements = part.new
         for tag in part.sequences:
             if tag in self._removed or (tag >> 16 & 1 and not self._plan.private):
                 self._find(part.number, "what the recipe removes", tag_text(tag))
-        self._judge_all(part.number, part.data, part.elements)
+        self._judge_all(part.number, part.data, elements)
         self._bytes(part.number, part.data, part.elements)
 
     def _head(self, head: Head) -> None:
@@ -437,12 +437,15 @@ class _Check:
             if needle.around.clear(name, start, end):
                 self._find(head.number, needle.kind, "the member's name")
         self._bytes(head.number, head.meta, head.meta_elements)
-        self._character_set = b""
+        character_set = b""
         for tag, _, start, end, path in head.elements:
             if tag >= _CHARACTER_SET:
                 if tag == _CHARACTER_SET and not path:
-                    self._character_set = head.data[start:end].strip(_PAD)
+                    character_set = head.data[start:end].strip(_PAD)
                 break
+        if character_set != self._character_set:
+            self._character_set = character_set
+            self._judged.clear()  # the same bytes are another text
 
     def _judge_all(self, number: int, data: bytes, elements: Sequence[Place]) -> None:
         judged = self._judged
@@ -560,6 +563,7 @@ _MOST_REMEMBERED: Final = 1 << 18
 _FILE_META: Final = frozenset((0x0000, 0x0001, 0x0002, 0x0003, 0x0010, 0x0012, 0x0013))
 
 
+@lru_cache(maxsize=_PLANS)
 def _promised(plan: Plan) -> frozenset[int]:
     """Return the attributes that are nowhere, by the recipe's own words."""
     removed: set[int] = {_TRAILING_PADDING}
@@ -577,6 +581,7 @@ def _promised(plan: Plan) -> frozenset[int]:
     return frozenset(promised)
 
 
+@lru_cache(maxsize=_PLANS)
 def _literals(plan: Plan) -> frozenset[str]:
     """Return the texts that the recipe itself writes: they are no secret."""
     return frozenset(
@@ -584,9 +589,10 @@ def _literals(plan: Plan) -> frozenset[str]:
     )
 
 
-def _jitters(plan: Plan, days: int) -> set[int]:
-    """Return all numbers of days by which the recipe moves dates."""
-    found = {days}
+@lru_cache(maxsize=_PLANS)
+def _jitters(plan: Plan) -> frozenset[int]:
+    """Return the numbers of days by which the recipe itself moves dates."""
+    found = set()
     for rule in plan.recipe.header:
         match rule.value:
             case Literal(text) if rule.action is Action.JITTER:
@@ -594,7 +600,7 @@ def _jitters(plan: Plan, days: int) -> set[int]:
             case Function("jitter", arguments):
                 given = dict(arguments)
                 found.add(int(given.get("days", "1")) + 365 * int(given.get("years", "0")))
-    return found
+    return frozenset(found)
 
 
 def _moved(day: str, by: int) -> str:

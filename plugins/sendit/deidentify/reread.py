@@ -13,11 +13,11 @@ from __future__ import annotations
 import mmap
 import re
 import struct
+from collections import deque
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +29,7 @@ from sendit.deidentify.search import Search, literal
 SAMPLED: Final = 16
 """One member in so many has its native pixels inflated as well."""
 
-MOST_SAMPLED: Final = 1 << 20
+MOST_SAMPLED: Final = 1 << 18
 """Bytes of a member's native pixels that are inflated for a sample, about."""
 
 PIECE: Final = 1 << 18
@@ -38,6 +38,7 @@ DEEPEST: Final = 80
 MOST_HEAD: Final = 1 << 30
 LARGEST_SHAPE: Final = 1 << 18
 MOST_SHAPES: Final = 256
+_TOGETHER: Final = 512  # bytes that are compared at once
 
 _Broken: Final[type[Exception]] = isal_zlib.error  # type: ignore[assignment] # its stub says so
 _BLOCK: Final = 512
@@ -74,7 +75,8 @@ _SIZES: Final = {
     0x00280011: "columns",
     0x00280100: "bits",
 }
-_LOOKED_AT: Final = frozenset((0x00020000, 0x00020010, *_SIZES))
+_CHARACTER_SET: Final = 0x00080005
+_LOOKED_AT: Final = frozenset((0x00020000, 0x00020010, _CHARACTER_SET, *_SIZES))
 
 
 class Unreadable(Exception):
@@ -112,6 +114,8 @@ class Head:
         What is in ``meta``.
     elements
         What is in ``data`` beside it.
+    new
+        Those of ``elements`` that no member before had just so.
     sequences
         Tags of all sequences in ``data``.
     """
@@ -122,6 +126,7 @@ class Head:
     meta: bytes
     meta_elements: list[Place]
     elements: list[Place]
+    new: list[Place]
     sequences: list[int]
 
 
@@ -197,7 +202,8 @@ class _Stream:
         self._inflate = isal_zlib.decompressobj(-15)
         self._totals = totals
         self._flushes = _flushes(data, self._end)
-        self._flushed = next(self._flushes)
+        self._ahead: deque[int] = deque()
+        self._flushed = self._next_flush()
         self.buffer = bytearray()
 
     def close(self) -> None:
@@ -209,7 +215,7 @@ class _Stream:
         if self._next >= self._end:
             raise Unreadable("the archive is cut short")
         while self._flushed <= self._next:
-            self._flushed = next(self._flushes)
+            self._flushed = self._next_flush()
         stop = min(self._flushed, self._next + (PIECE >> 1))
         try:
             got = self._inflate.decompress(self._data[self._next : stop])
@@ -218,6 +224,9 @@ class _Stream:
         self._next = stop
         self._totals.inflated += len(got)
         self.buffer += got
+
+    def _next_flush(self) -> int:
+        return self._ahead.popleft() if self._ahead else next(self._flushes)
 
     def need(self, count: int) -> None:
         """Have at least so many bytes in the buffer."""
@@ -239,24 +248,31 @@ class _Stream:
         """
         if self.buffer or not count:
             return False
-        tried = []
-        for position in chain([self._flushed], self._flushes):
-            if position <= self._next:
-                continue
+        tried: list[int] = []
+        position = self._flushed
+        while True:
+            while position <= self._next:
+                position = self._next_flush()
             tried.append(position)
             if position == self._end:
-                self._flushes = chain(tried, self._flushes)
+                self._ahead.extendleft(reversed(tried))
                 return False
+            following = self._next_flush()
+            self._ahead.appendleft(following)
+            stop = min(position + _BLOCK * 8, following)
             inflate = isal_zlib.decompressobj(-15)
             try:
-                got = inflate.decompress(self._data[position : position + _BLOCK * 8])
+                got = inflate.decompress(self._data[position:stop])
             except _Broken:
-                continue
+                got = b""
             block = got[follows : follows + _BLOCK]
             if _is_header(block) and (any(block) or inflate.eof):
                 break
-        self._inflate = isal_zlib.decompressobj(-15)
-        self._next = self._flushed = position
+            position = self._next_flush()
+        self._inflate = inflate
+        self._next, self._flushed = stop, position
+        self.buffer += got
+        self._totals.inflated += len(got)
         self._totals.passed += count
         return True
 
@@ -335,7 +351,14 @@ def _members(stream: _Stream, totals: Totals, *, thorough: bool) -> Iterator[Hea
         number = totals.members
         walk = _head(stream, number, size, shapes)
         yield Head(
-            number, name, walk.data, walk.meta, walk.meta_elements, walk.elements, walk.sequences
+            number=number,
+            name=name,
+            data=walk.data,
+            meta=walk.meta,
+            meta_elements=walk.meta_elements,
+            elements=walk.elements,
+            new=walk.new,
+            sequences=walk.sequences,
         )
         yield from _rest(stream, number, size, walk, sample)
         if any(stream.take(-size % _BLOCK)):
@@ -454,29 +477,58 @@ class _Shapes:
     """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, int], tuple[_Walk, list[tuple[int, int, bytes]]]] = {}
+        self._known: dict[tuple[int, int], _Shape] = {}
 
     def find(self, size: int, data: bytes) -> _Walk | None:
         """Return the walk of a member's first bytes if one of that shape is known."""
         found = self._known.get((size, len(data)))
-        if found is None:
-            return None
-        walk, fixed = found
-        if any(data[start:end] != same for start, end, same in fixed):
-            return None
-        again = copy(walk)
-        again.data, again.meta = data[: walk.taken], data[: len(walk.meta)]
-        return again
+        return None if found is None else found.walk(data)
 
     def keep(self, size: int, available: int, walk: _Walk) -> None:
         """Remember a walk."""
         if not walk.deflated and walk.taken <= LARGEST_SHAPE and len(self._known) < MOST_SHAPES:
-            fixed, position = [], 128
-            for tag, _, start, end, path in (*walk.meta_elements, *walk.elements):
-                fixed.append((position, start, walk.data[position:start]))
-                position = start if not path and tag in _LOOKED_AT else end
-            fixed.append((position, walk.taken, walk.data[position : walk.taken]))
-            self._known[size, available] = walk, fixed
+            self._known[size, available] = _Shape(walk)
+
+
+class _Shape:
+    """The head that was walked, and the last one that had its shape."""
+
+    def __init__(self, walk: _Walk) -> None:
+        self._walk = walk
+        self._last = walk.data
+        self._windows: list[tuple[int, int, list[tuple[int, Place]]]] = []
+        window: list[tuple[int, Place]] = []
+        begin = position = 128
+        nothing: Place = (0, "", walk.taken, walk.taken, ())
+        for place in (*walk.meta_elements, *walk.elements, nothing):
+            if place[3] - begin > _TOGETHER and window:
+                self._windows.append((begin, position, window))
+                window, begin = [], position
+            window.append((position, place))
+            position = place[3]
+        self._windows.append((begin, position, window))
+
+    def walk(self, data: bytes) -> _Walk | None:
+        """Return the walk of other bytes; None if their shape is another."""
+        last = self._last
+        new = []
+        for begin, end, window in self._windows:
+            if data[begin:end] == last[begin:end]:
+                continue
+            for position, place in window:
+                tag, _, start, stop, path = place
+                if data[position:start] != last[position:start]:
+                    return None
+                if data[start:stop] != last[start:stop]:
+                    if not path and tag in _LOOKED_AT:
+                        return None
+                    new.append(place)
+        walk = copy(self._walk)
+        walk.data, walk.meta = data[: walk.taken], data[: len(walk.meta)]
+        of_meta = len(walk.meta)
+        walk.new = [place for place in new if place[2] >= of_meta]
+        self._last = walk.data
+        return walk
 
 
 class _Walk:
@@ -507,8 +559,10 @@ class _Walk:
             self.data = self._inflated(data[position:])
             self.taken = len(data)
             self._dataset(0, len(self.data), (), self._explicit, top=False)
+            self.new = self.elements
             return
         self.taken = self._dataset(position, len(data), (), self._explicit, top=True)
+        self.new = self.elements
         self.data = data[: self.taken]
 
     @classmethod

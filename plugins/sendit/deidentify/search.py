@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from binascii import hexlify
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
@@ -53,4 +54,4 @@ def _note(pattern: int, _start: int, end: int, _flags: int, found: list[Hit]) ->
 
 def literal(value: bytes) -> bytes:
     """Return the expression that finds just these bytes."""
-    return b"".join(b"\\x%02x" % byte for byte in value)
+    return b"\\x" + hexlify(value, b"|").replace(b"|", b"\\x")
