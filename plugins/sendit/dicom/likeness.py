@@ -117,15 +117,15 @@ class Layout:
             if data[elements[number][2] + distance : end + distance] == together:
                 number = behind
                 continue
-            for number in range(number, behind):  # noqa: B020 goes on from there
-                _, _, start, _, end, _ = elements[number]
-                if data[start + distance : end + distance] == pieces[number]:
+            for each in range(number, behind):
+                _, _, start, _, end, _ = elements[each]
+                if data[start + distance : end + distance] == pieces[each]:
                     continue
-                element = self._differing(number, data, distance)
+                element = self._differing(each, data, distance)
                 if element is None or len(differing) == MOST_DIFFERENCES:
                     return None
-                differing[number] = element
-                distance = element[4] - end
+                differing[each] = element
+                distance = element[4] - end  # of all that follows, from where it was
             number = behind
         there = self._end + distance
         pixels = None
