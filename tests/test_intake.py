@@ -69,6 +69,21 @@ def test_each_kind_of_bad_file_has_its_reason(tmp_path: Path, filters: FilterPla
     }
 
 
+def test_a_hundred_thousand_files(tmp_path: Path, filters: FilterPlan) -> None:
+    """All are told apart and counted; an error names a few of them."""
+    folder = tmp_path / "ACC1"
+    write_study(folder, instances=2)
+    for number in range(100_000):
+        (folder / f"z{number}").touch()
+    told: list[int] = []
+    intake = import_folder(folder, filters, told.append)
+    assert (intake.counts.received, intake.counts.quarantined) == (100_002, 100_000)
+    assert [record.number for record in intake.accepted] == [1, 2]
+    (error,) = intake.errors
+    assert (error.count, len(error.files)) == (100_000, 20)
+    assert told[-1] == 100_002
+
+
 def test_filtered_files_are_no_errors(tmp_path: Path, filters: FilterPlan) -> None:
     folder = tmp_path / "ACC1"
     write_study(folder, instances=1)
