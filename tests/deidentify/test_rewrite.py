@@ -9,6 +9,7 @@ import pydicom
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydicom._dicom_dict import DicomDictionary
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
@@ -19,10 +20,11 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
 )
 
-from sendit.deidentify.plan import TRAILING_PADDING, Kind
+from sendit.deidentify.plan import TRAILING_PADDING, Kind, compile_plan
 from sendit.deidentify.values import element as element_bytes
 from sendit.dicom.scan import open_instance, read_header
 from sendit.errors import SkipInstance
+from sendit.recipe.parse import read_recipe
 from tests.builder import Kind as ObjectKind
 from tests.builder import make_dataset, to_bytes
 from tests.deidentify.engine import IDENTIFIERS, one, opened, plan_of, run
@@ -346,6 +348,23 @@ def test_an_attribute_under_a_wrong_vr_does_not_slip_through(vr: str) -> None:
         assert value not in new, (hex(tag), vr)
     moved = one(with_value(data, 0x00080020, vr, b"20200118"), plan)
     assert b"20200121" in moved
+
+
+SEQUENCES = [tag for tag, entry in DicomDictionary.items() if entry[0] == "SQ"]
+
+
+@pytest.mark.parametrize("vr", ["OB", "OW", "UN", "LO", "UT", "UI", "DS"])
+@pytest.mark.parametrize("recipe", ["default", "default-retain-uids"])
+def test_no_sequence_slips_through_under_another_vr(vr: str, recipe: str) -> None:
+    """The fuzzer found one, coded as OW, that a rule meant to be cleaned inside."""
+    assert len(SEQUENCES) > 400
+    header = read_header(to_bytes(make_dataset(rows=4, columns=4)))
+    there = {element[0]: header.data[element[2] : element[4]] for element in header.elements}
+    there |= {tag: element_bytes(tag, vr, b"DOE^JANE", header.encoding) for tag in SEQUENCES}
+    start = header.elements[0][2]
+    data = header.data[:start] + b"".join(there[tag] for tag in sorted(there) if tag >> 16 != 4)
+    assert data.count(b"DOE^JANE") > 400
+    assert b"DOE^JANE" not in one(data, compile_plan(read_recipe(recipe)))
 
 
 def test_words_in_numbers_and_dates_go_whatever_the_recipe_says() -> None:

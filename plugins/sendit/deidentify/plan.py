@@ -18,8 +18,8 @@ On purpose unlike deid:
 - Patterns do not reach pixel data and colour tables (deid's list is longer), and not
   SpecificCharacterSet, without which text that stays could not be read.
 - Private attributes and those outside the dictionary go from a kept sequence, too.
-- An attribute that is a sequence by the dictionary, but does not read as one, goes unless
-  kept.
+- An attribute that is a sequence by the dictionary, but does not read as one, goes (or is
+  emptied, if a rule gives it a value), kept or not: nobody can look into it.
 - ``select:VR`` counts an attribute whose VR in the file is not the dictionary's under both;
   for KEEP, both must fit.
 
@@ -348,8 +348,10 @@ class Plan:
         """Return what is settled before any rule acts: padding, KEEP, and the unknown."""
         if tag & 0xFFFF == 0 or tag == TRAILING_PADDING:
             return Program(removed=Kind.PADDING)
+        known = PUBLIC_VR.get(tag) or vr_of(tag)
+        opaque = creator is None and known == "SQ" and vr != "SQ"
         if any(rule.action is Action.KEEP for rule in matched):
-            return KEEP
+            return Program(removed=Kind.OPAQUE) if opaque else KEEP
         alone = any(
             _names_alone(rule.selector, self.recipe.fields, private=creator is not None)
             for rule in matched
@@ -357,13 +359,12 @@ class Plan:
         )
         if alone:
             return None
-        known = PUBLIC_VR.get(tag) or vr_of(tag)
         removed = None
         if creator is not None:
             removed = Kind.PRIVATE
         elif known == "UN":
             removed = Kind.UNKNOWN
-        elif known == "SQ" and vr != "SQ":
+        elif opaque:
             removed = Kind.OPAQUE
         return None if removed is None else Program(removed=removed)
 

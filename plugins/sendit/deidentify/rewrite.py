@@ -524,7 +524,7 @@ class Rewriter:
         vr = written_vr
         if items is not None:
             vr = "SQ"
-        elif vr == "UN":
+        elif vr == "UN" or vr_of(tag) == "SQ":  # a sequence whatever VR the file gives it
             vr = one_vr(vr_of(tag))
         raw = bytes(data[value:end]) if items is None and start >= 0 and program.steps else b""
         here = Subject(
@@ -558,8 +558,9 @@ class Rewriter:
             )
             result = self._sequence(child, element, items, data, scope, counts)
             return result, tuple(counts.items())
-        if isinstance(current, Inside):  # a sequence by the dictionary, without items
-            current = b""
+        if isinstance(current, Inside) or (isinstance(current, _Same) and here.vr == "SQ"):
+            # A sequence by the dictionary that holds no items: nobody can look into it.
+            current, kind = b"", Kind.BLANKED
         happened = ((str(kind), 1),)
         if isinstance(current, _Same):
             return _SAME, happened
