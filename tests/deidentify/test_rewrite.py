@@ -375,5 +375,11 @@ def test_words_in_numbers_and_dates_go_whatever_the_recipe_says() -> None:
             result, members = run([bad], plan_of(rules))
             assert b"DOE^JANE" not in next(iter(members.values()))
             assert result.actions[Kind.WORDS] == 1
+    for tag in (0x00101030, 0x00200013, 0x00080030, 0x00280010):  # weight, number, time, rows
+        for vr in ("LO", "PN", "UT", "CS", "UI"):
+            for rules in ("KEEP ALL", "BLANK PatientName"):
+                bad = with_value(data, tag, vr, b"DOE^JANE")
+                assert b"DOE^JANE" not in one(bad, plan_of(rules))
+                assert b"12345678" in one(with_value(data, tag, vr, b"12345678"), plan_of(rules))
     odd = with_value(data, 0x00101030, "DS", b"NaN\\1.5E+3\\-Inf ")
     assert b"NaN\\1.5E+3\\-Inf " in one(odd, plan_of("BLANK PatientName"))

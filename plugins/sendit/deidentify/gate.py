@@ -46,6 +46,7 @@ import google_crc32c
 from pydicom.charset import convert_encodings, decode_bytes
 
 from sendit.archive import ArchiveInfo
+from sendit.deidentify.plan import CHECK_WORDS
 from sendit.deidentify.reread import Head, Pixels, Place, Tail, Totals, Unreadable, reread
 from sendit.deidentify.search import Search, literal
 from sendit.dicom.scan import vr_of
@@ -212,7 +213,9 @@ class RealValues:
                 found = Action.KEEP not in actions
             else:
                 program = self._plan.top.program(tag, vr)
-                found = program.removed is not None or bool(program.steps)
+                found = program.removed is not None or (
+                    bool(program.steps) and program is not CHECK_WORDS
+                )
             self._changed[tag, vr] = found
         return found
 

@@ -25,8 +25,8 @@ On purpose unlike deid:
 
 What no recipe can keep (the safety floor): the preamble, file meta (written anew), trailing
 bytes and DataSetTrailingPadding, group lengths, terms in SpecificCharacterSet that are no
-character sets, words in values that are numbers, dates, times or ages by their VR, bits
-of pixel samples above those stored.
+character sets, words in values that are numbers, dates, times or ages by their VR or the
+dictionary's, bits of pixel samples above those stored.
 """
 
 from __future__ import annotations
@@ -121,6 +121,12 @@ class Program:
 PASS: Final = Program()
 KEEP: Final = Program(kept=True)
 CHECK_CHARACTER_SET: Final = Program(steps=(Step(Action.BLANK, None, ""),))
+CHECK_WORDS: Final = Program(steps=(Step(Action.BLANK, None, "words"),))
+"""What would stay, but is a number, a date or an age that the file gives another VR."""
+
+_WRITTEN_NUMBERS: Final = frozenset(("AS", "DA", "DS", "DT", "IS", "TM"))
+_BINARY_NUMBERS: Final = frozenset(("AT", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"))
+_TEXTS: Final = frozenset(("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UI", "UR", "UT"))
 
 
 class Level:
@@ -327,14 +333,14 @@ class Plan:
         ]
         floor = self._floor(tag, vr, creator, matched)
         if floor is not None:
-            return floor
+            return CHECK_WORDS if floor is KEEP and _is_disguised(tag, vr) else floor
         steps = _steps(matched, top=level.top)
         if tag == CHARACTER_SET and not steps:
             return CHECK_CHARACTER_SET
         if not steps and level.inherited is not None and not level.kept:
             steps = (Step(Action.REPLACE, level.inherited),)
         if not steps:
-            return PASS
+            return CHECK_WORDS if _is_disguised(tag, vr) else PASS
         if all(step.values is None for step in steps) and steps[-1].action is Action.REMOVE:
             return Program(removed=Kind.REMOVED)
         return Program(steps)
@@ -400,6 +406,14 @@ class Plan:
                 return tag not in _UNREACHED and _pattern(
                     selector, match, text, level, tag, vr, creator, keeping=keeping
                 )
+
+
+def _is_disguised(tag: int, vr: str) -> bool:
+    """Whether a number by the dictionary has a VR in the file that can hold words."""
+    known = one_vr(vr_of(tag))
+    if known in _WRITTEN_NUMBERS:
+        return vr not in _WRITTEN_NUMBERS and vr not in _BINARY_NUMBERS and vr != "SQ"
+    return known in _BINARY_NUMBERS and vr in _TEXTS
 
 
 def _pattern(  # noqa: PLR0917 what the caller has taken apart

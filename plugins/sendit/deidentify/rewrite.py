@@ -27,7 +27,17 @@ from pydicom.charset import python_encoding
 
 from sendit.deidentify import functions, jitter
 from sendit.deidentify.functions import GONE, Gone, Inside, Site, Subject
-from sendit.deidentify.plan import CHECK_CHARACTER_SET, KEEP, PASS, Kind, Level, Plan, Program, Step
+from sendit.deidentify.plan import (
+    CHECK_CHARACTER_SET,
+    CHECK_WORDS,
+    KEEP,
+    PASS,
+    Kind,
+    Level,
+    Plan,
+    Program,
+    Step,
+)
 from sendit.deidentify.values import (
     SEQUENCE_TAIL,
     NewElement,
@@ -85,7 +95,9 @@ class _Same:
 _SAME: Final = _Same()
 _Result = bytes | _Same | None  # None: the element goes
 _Entry = tuple[_Result, tuple[tuple[str, int], ...]]
+_KEPT: Final[_Entry] = (_SAME, ((Kind.KEPT, 1),))
 _PRIVATE: Final[_Entry] = (None, ((Kind.PRIVATE, 1),))
+_WORDS: Final[_Entry] = (None, ((Kind.WORDS, 1),))
 _Current = bytes | _Same | Gone | Inside | tuple[tuple[NewElement, ...], ...]
 
 
@@ -466,7 +478,7 @@ class Rewriter:
                 block = tag & 0xFFFF0000 | (tag & 0xFF) << 8
                 program = level.private_program(tag, vr, creators[block])
                 stays = block in used or program is KEEP
-                found[start] = (_SAME, ((Kind.KEPT, 1),)) if stays else _PRIVATE
+                found[start] = _KEPT if stays else _PRIVATE
         return found
 
     # Elements ---------------------------------------------------------------------------
@@ -478,8 +490,7 @@ class Rewriter:
         level = self._plan.top
         program = level.program(tag, vr if items is None else "SQ")
         if items is None and (program is PASS or program is KEEP):
-            words = vr in _NO_TEXT and _WORD.search(data, value, end) and _is_text(data, value, end)
-            return (None, ((Kind.WORDS, 1),)) if words else (_SAME, ((Kind.KEPT, 1),))
+            return _KEPT if vr not in _NO_TEXT or _has_no_words(data, value, end) else _WORDS
         if program.removed is not None:
             return None, ((program.removed, 1),)
         return self._entry(program, level, element, data, scope, "")
@@ -520,7 +531,9 @@ class Rewriter:
         tag, written_vr, start, value, end, items = element
         if program is CHECK_CHARACTER_SET:
             known = _known_character_set(bytes(data[value:end]))
-            return (_SAME, ((Kind.KEPT, 1),)) if known else (None, ((Kind.REMOVED, 1),))
+            return _KEPT if known else (None, ((Kind.REMOVED, 1),))
+        if program is CHECK_WORDS:
+            return _KEPT if _has_no_words(data, value, end) else _WORDS
         vr = written_vr
         if items is not None:
             vr = "SQ"
@@ -788,6 +801,10 @@ def _flush(parts: list[Part], data: Buffer, start: int, end: int) -> None:
 def _is_text(data: Buffer, start: int, end: int) -> bool:
     """Whether a value of digits holds a word; numbers that are none are not words."""
     return _NUMBER_WORDS.fullmatch(data, start, end) is None
+
+
+def _has_no_words(data: Buffer, start: int, end: int) -> bool:
+    return _WORD.search(data, start, end) is None or not _is_text(data, start, end)
 
 
 def _known_character_set(value: bytes) -> bool:
