@@ -126,6 +126,12 @@ def make_dataset(
     return ds
 
 
+def end_with_pixels(dataset: Dataset) -> None:
+    """Take away what stands behind the pixel data: most files end with it."""
+    for tag in [tag for tag in dataset.keys() if tag > 0x7FE00010]:  # noqa: SIM118 not its elements
+        del dataset[tag]
+
+
 def to_bytes(dataset: FileDataset, trailing: bytes = b"") -> bytes:
     """Return the dataset as a file's bytes, with ``trailing`` after its last element."""
     buffer = DicomBytesIO()

@@ -19,7 +19,7 @@ from sendit.deidentify.study import StudyResult
 from sendit.dicom.likeness import LikeHeader
 from sendit.errors import Misconfigured
 from sendit.recipe.parse import read_recipe, read_text
-from tests.builder import Kind, make_dataset, plant_canaries, to_bytes
+from tests.builder import Kind, end_with_pixels, make_dataset, plant_canaries, to_bytes
 from tests.deidentify.engine import plan_of, run
 from tests.differential.random_recipes import random_recipe
 
@@ -69,8 +69,7 @@ def series(kind: Kind = "CT", images: int = 6) -> list[FileDataset]:
         dataset.SOPInstanceUID = f"1.2.826.0.1.3680043.8.498.{instance}"
         dataset.PatientName = f"Kanarie{'x' * instance}^Kan"
         dataset.InstanceNumber = instance
-        for tag in [tag for tag in dataset.keys() if tag > 0x7FE00010]:  # noqa: SIM118
-            del dataset[tag]
+        end_with_pixels(dataset)
         datasets.append(dataset)
     return datasets
 

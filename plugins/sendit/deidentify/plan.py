@@ -124,7 +124,9 @@ CHECK_CHARACTER_SET: Final = Program(steps=(Step(Action.BLANK, None, ""),))
 CHECK_WORDS: Final = Program(steps=(Step(Action.BLANK, None, "words"),))
 """What would stay, but is a number, a date or an age that the file gives another VR."""
 
-_WRITTEN_NUMBERS: Final = frozenset(("AS", "DA", "DS", "DT", "IS", "TM"))
+WRITTEN_NUMBERS: Final = frozenset(("AS", "DA", "DS", "DT", "IS", "TM"))
+"""VRs whose values are made of digits, a few signs and single letters."""
+
 _BINARY_NUMBERS: Final = frozenset(("AT", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"))
 _TEXTS: Final = frozenset(("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UI", "UR", "UT"))
 
@@ -411,8 +413,8 @@ class Plan:
 def _is_disguised(tag: int, vr: str) -> bool:
     """Whether a number by the dictionary has a VR in the file that can hold words."""
     known = one_vr(vr_of(tag))
-    if known in _WRITTEN_NUMBERS:
-        return vr not in _WRITTEN_NUMBERS and vr not in _BINARY_NUMBERS and vr != "SQ"
+    if known in WRITTEN_NUMBERS:
+        return vr not in WRITTEN_NUMBERS and vr not in _BINARY_NUMBERS and vr != "SQ"
     return known in _BINARY_NUMBERS and vr in _TEXTS
 
 

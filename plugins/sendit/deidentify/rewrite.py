@@ -32,6 +32,7 @@ from sendit.deidentify.plan import (
     CHECK_WORDS,
     KEEP,
     PASS,
+    WRITTEN_NUMBERS,
     Kind,
     Level,
     Plan,
@@ -80,8 +81,6 @@ COPIED: Final = 1 << 20
 _TEXT_DATES: Final = frozenset(("DA", "DT", "TM", "LO", "LT", "PN", "SH", "ST", "UC", "UT"))
 _DATES: Final = frozenset(("DA", "DT", "TM"))
 _MAYBE_DATES: Final = frozenset(("AE", "CS", "DS", "IS"))
-# VRs whose values are made of digits, a few signs and single letters
-_NO_TEXT: Final = frozenset(("AS", "DA", "DS", "DT", "IS", "TM"))
 _WORD: Final = re.compile(rb"[A-Za-z\x80-\xff]{2}")
 _NUMBER_WORDS: Final = re.compile(rb"(?:[^A-Za-z\x80-\xff]|nan|inf(?:inity)?|e)*", re.IGNORECASE)
 _ENTRY_BYTES: Final = 250  # an entry's own size in memory, about
@@ -384,7 +383,7 @@ class Rewriter:
         elements = _with_added(ordered, added) if added else ordered
         program_of = level.programs.get
         known = scope.memo_of(level).get
-        no_text, has_word = _NO_TEXT, _WORD.search
+        no_text, has_word = WRITTEN_NUMBERS, _WORD.search
         private: dict[int, _Entry] | None = None
         private_stays = self._plan.private
         parts: list[Part] = []
@@ -490,7 +489,7 @@ class Rewriter:
         level = self._plan.top
         program = level.program(tag, vr if items is None else "SQ")
         if items is None and (program is PASS or program is KEEP):
-            return _KEPT if vr not in _NO_TEXT or _has_no_words(data, value, end) else _WORDS
+            return _KEPT if vr not in WRITTEN_NUMBERS or _has_no_words(data, value, end) else _WORDS
         if program.removed is not None:
             return None, ((program.removed, 1),)
         return self._entry(program, level, element, data, scope, "")

@@ -10,7 +10,7 @@ is to be scanned.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -55,7 +55,6 @@ class Layout:
         "_bytes",
         "_end",
         "_first",
-        "_head",
         "_heads",
         "_meta",
         "_numbers",
@@ -74,7 +73,6 @@ class Layout:
         self.elements = header.elements[: len(header.elements) - (pixels is not None)]
         self._first = self.elements[0][2]
         self._end = self.elements[-1][4]
-        self._head = data[self._first : self._end]
         self._numbers = {element[0]: number for number, element in enumerate(self.elements)}
         self._bytes = [data[element[2] : element[4]] for element in self.elements]
         self._heads = [data[element[2] : element[3]] for element in self.elements]
@@ -82,20 +80,9 @@ class Layout:
             items is None and vr not in _MAYBE_ITEMS and data[value - 4 : value] != _UNDEFINED
             for _, vr, _, value, _, items in self.elements
         ]
-        self._windows = list(self._make_windows())
+        self._windows = list(_windows(self.elements, data))
         self._pixels = None if pixels is None else pixels[:2]
         self._meta = _of_the_series(header.meta)
-
-    def _make_windows(self) -> Iterator[tuple[int, int, bytes]]:
-        """Give, for each element, the next ones that are looked at together: the number of the
-        first behind them, where they end, and their bytes."""
-        behind = 0
-        for number, (_, _, start, _, _, _) in enumerate(self.elements):
-            behind = max(behind, number + 1)
-            while behind < len(self.elements) and self.elements[behind][4] - start <= _WINDOW:
-                behind += 1
-            end = self.elements[behind - 1][4]
-            yield behind, end, self._head[start - self._first : end - self._first]
 
     def match(self, data: Buffer) -> LikeHeader | None:
         """Return the header of a file by its bytes; None if it is not like this one."""
@@ -134,8 +121,10 @@ class Layout:
             if pixels is None or pixels[:2] != self._pixels:
                 return None
             there = pixels[4]
-        return (
-            LikeHeader(self, data, meta, first, differing, pixels) if there == len(data) else None
+        if there != len(data):
+            return None
+        return LikeHeader(
+            layout=self, data=data, meta=meta, first=first, differing=differing, pixels=pixels
         )
 
     def _differing(self, number: int, data: Buffer, distance: int) -> Element | None:
@@ -157,12 +146,23 @@ class Layout:
 
     def raw(self, number: int) -> bytes:
         """Return an element's value."""
-        _, _, _, value, end, _ = self.elements[number]
-        return self._head[value - self._first : end - self._first]
+        return self._bytes[number][len(self._heads[number]) :]
 
     def number(self, tag: int) -> int | None:
         """Return which element has a tag; None if none before the pixel data has."""
         return self._numbers.get(tag)
+
+
+def _windows(elements: Sequence[Element], data: Buffer) -> Iterator[tuple[int, int, bytes]]:
+    """Give, for each element, the next ones that are looked at together: the number of the
+    first behind them, where they end, and their bytes."""
+    behind = 0
+    for number, (_, _, start, _, _, _) in enumerate(elements):
+        behind = max(behind, number + 1)
+        while behind < len(elements) and elements[behind][4] - start <= _WINDOW:
+            behind += 1
+        end = elements[behind - 1][4]
+        yield behind, end, data[start:end]
 
 
 def layout_of(header: Header) -> Layout | None:
@@ -206,8 +206,9 @@ class LikeHeader(Header):
 
     __slots__ = ("_first", "differing", "layout", "pixels")
 
-    def __init__(  # noqa: PLR0917 made in one place
+    def __init__(
         self,
+        *,
         layout: Layout,
         data: Buffer,
         meta: dict[int, bytes],
