@@ -52,6 +52,7 @@ def assert_same(files: list[bytes], plan: Plan) -> list[bool]:
     with noted() as taken:
         result, members = run(files, plan)
     other, its_members = without_likeness(files, plan)
+    assert members
     assert members == its_members
     assert result.outcomes == other.outcomes
     assert {kind: count for kind, count in result.actions.items() if count} == {
@@ -136,6 +137,19 @@ def test_recipes_of_every_kind(rules: str, sections: str, like: bool) -> None:
     files = [to_bytes(dataset) for dataset in series()]
     taken = assert_same(files, plan_of(rules, sections=sections))
     assert taken == [False] + 5 * [like]
+
+
+def test_a_private_element_whose_creator_another_file_has() -> None:
+    files = []
+    for instance, creator in enumerate(("OTHER", "ACME ", "ACME "), 1):
+        dataset = make_dataset(1, 1, 1, instance, rows=8, columns=8, private=False)
+        dataset.add_new(0x00130010, "LO", creator)
+        dataset.add_new(0x00131001, "LO", "value")
+        files.append(to_bytes(dataset))
+    plan = plan_of('KEEP (0013,"ACME",01)')
+    assert_same(files, plan)
+    _, members = run(files, plan)
+    assert [b"ACME" in member for member in members.values()] == [False, True, True]
 
 
 def test_an_instance_without_uid_or_seen_before_is_told_as_ever() -> None:

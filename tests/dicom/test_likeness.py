@@ -140,6 +140,17 @@ def test_another_structure_is_not_like_it():
     assert [name for name, data in others.items() if known.match(data) is not None] == []
 
 
+def test_the_first_element_tells_the_encoding():
+    """Read as the other file is, its VR would be a part of a length."""
+    dataset = make_dataset(rows=4, columns=4, transfer_syntax=ImplicitVRLittleEndian)
+    del dataset.SpecificCharacterSet
+    plain = to_bytes(dataset)
+    header = read_header(plain)
+    _, _, start, _, end, _ = header.elements[0]
+    explicit = plain[start : start + 4] + b"CS\0\0" + bytes(int.from_bytes(b"CS", "little"))
+    assert layout(header).match(plain[:start] + explicit + plain[end:]) is None
+
+
 def test_files_whose_like_bytes_do_not_tell_have_no_layout():
     def none(data: bytes) -> bool:
         return layout_of(read_header(data)) is None
