@@ -166,3 +166,23 @@ def test_a_folder_that_is_not_there_is_an_error_without_its_name(tmp_path):
     with pytest.raises(RetryLater) as caught:
         Archive(tmp_path / "missing" / "a.tar.gz")
     assert "missing" not in str(caught.value)
+
+
+def test_a_finished_archive_has_no_name_until_it_is_closed(tmp_path):
+    path = tmp_path / "a.tar.gz"
+    with Archive(path) as writer:
+        writer.add("a", b"x")
+        finished = writer.finish()
+        assert not path.exists()
+        assert read(finished.path) == {"a": b"x"}
+        closed = writer.close()
+    assert closed.path == path
+    assert (closed.size, closed.crc32c) == (finished.size, finished.crc32c)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_finished_archive_that_is_not_closed_leaves_nothing(tmp_path):
+    with Archive(tmp_path / "a.tar.gz") as writer:
+        writer.add("a", b"x")
+        writer.finish()
+    assert not list(tmp_path.iterdir())

@@ -15,7 +15,7 @@ import base64
 import contextlib
 import errno
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self
@@ -53,7 +53,7 @@ _TAIL_SUM = sum(_TAIL)
 
 @dataclass(frozen=True, slots=True)
 class ArchiveInfo:
-    """A finished archive: where it is, its size, and its checksum as Cloud Storage gives it.
+    """A finished archive: where it is now, its size, and its checksum as Cloud Storage gives it.
 
     ``crc32c`` (big-endian) is base64, over the compressed bytes. (MD5, which Cloud Storage gives
     as well, would take as long as a third of the compression.)
@@ -66,9 +66,10 @@ class ArchiveInfo:
 
 
 class Archive:
-    """Writes members into ``<path>.part`` and gives it its name when all are in.
+    """Writes members into ``<path>.part``; :meth:`finish` ends it, :meth:`close` names it.
 
-    Used as a context manager, an archive that was not closed leaves nothing behind.
+    Between the two it can be read and judged while nothing has its name yet. Used as a
+    context manager, an archive that was not closed leaves nothing behind.
 
     Parameters
     ----------
@@ -87,6 +88,8 @@ class Archive:
         self._names: set[str] = set()
         self._size = 0
         self._crc32c = 0
+        self._info: ArchiveInfo | None = None
+        self._closed = False
         self._deflate = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, _GZIP_WINDOW)
         try:
             self._file: int | None = os.open(
@@ -120,8 +123,8 @@ class Archive:
                 self._compress(view)
         self._compress(_padding(size))
 
-    def close(self) -> ArchiveInfo:
-        """End the archive, make it durable, and give it its name."""
+    def finish(self) -> ArchiveInfo:
+        """End the archive and make it durable, under its temporary name."""
         file = self._open()
         try:
             # Two blocks of zeros end a tar.
@@ -130,17 +133,28 @@ class Archive:
             os.fsync(file)
             self._file = None
             os.close(file)
+        except OSError as error:
+            self.abort()
+            _raise(error)
+        self._info = ArchiveInfo(
+            path=self._part,
+            size=self._size,
+            crc32c=base64.b64encode(self._crc32c.to_bytes(4, "big")).decode(),
+            members=len(self._names),
+        )
+        return self._info
+
+    def close(self) -> ArchiveInfo:
+        """Give the archive its name, ending it first if it is not finished."""
+        info = self._info or self.finish()
+        try:
             self._part.replace(self._path)
             _sync_folder(self._path.parent)
         except OSError as error:
             self.abort()
             _raise(error)
-        return ArchiveInfo(
-            path=self._path,
-            size=self._size,
-            crc32c=base64.b64encode(self._crc32c.to_bytes(4, "big")).decode(),
-            members=len(self._names),
-        )
+        self._closed = True
+        return replace(info, path=self._path)
 
     def abort(self) -> None:
         """Drop what was written. An archive that was closed stays."""
@@ -159,7 +173,7 @@ class Archive:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._file is not None:
+        if not self._closed:
             self.abort()
 
     def _open(self) -> int:

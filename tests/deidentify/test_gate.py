@@ -487,3 +487,52 @@ def test_the_parts_are_the_members(members, tmp_path_factory):
         assert data.startswith(head)
         assert len(head) > 1000
     assert totals.inflated == len(zlib.decompress(path.read_bytes(), 31))
+
+
+def study_of(originals: list[bytes], folder: Path) -> list[Source]:
+    folder.mkdir()
+    sources = []
+    for number, original in enumerate(originals, 1):
+        path = folder / f"{number}"
+        path.write_bytes(original)
+        sources.append(Source(number, path, len(original), path.stat().st_mtime_ns))
+    return sources
+
+
+@pytest.mark.parametrize("failure", [ValueError("Musterfrau"), MemoryError(), KeyboardInterrupt()])
+@pytest.mark.parametrize("place", ["_Check", "reread", "_crc32c"])
+def test_a_gate_that_fails_leaves_no_archive(place, failure, plan, tmp_path, monkeypatch):
+    def fail(*_args, **_kwargs):
+        raise failure
+
+    monkeypatch.setattr(f"sendit.deidentify.gate.{place}", fail)
+    sources = study_of(received(), tmp_path / "in")
+    out = tmp_path / "out"
+    out.mkdir()
+    expected = FailBatch if isinstance(failure, Exception) else KeyboardInterrupt
+    with pytest.raises(expected) as caught:
+        deidentify_study(
+            sources, plan=plan, identifiers=IDENTIFIERS, keys=KEYS, archive=out / "a.tar.gz"
+        )
+    assert not list(out.iterdir())
+    assert "Musterfrau" not in str(caught.value)
+
+
+def test_nothing_has_the_archive_s_name_while_the_gate_reads(plan, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    out.mkdir()
+
+    def look(info, *_args, **_kwargs):
+        assert [path.name for path in out.iterdir()] == ["a.tar.gz.part"]
+        return gate(info, *_args, **_kwargs)
+
+    monkeypatch.setattr("sendit.deidentify.study.gate", look)
+    result = deidentify_study(
+        study_of(received(), tmp_path / "in"),
+        plan=plan,
+        identifiers=IDENTIFIERS,
+        keys=KEYS,
+        archive=out / "a.tar.gz",
+    )
+    assert result.archive.path == out / "a.tar.gz"
+    assert [path.name for path in out.iterdir()] == ["a.tar.gz"]

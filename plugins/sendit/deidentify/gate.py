@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import base64
 import re
+import traceback
 import unicodedata
 import warnings
 from collections import Counter
@@ -50,7 +51,7 @@ from sendit.deidentify.plan import CHECK_WORDS
 from sendit.deidentify.reread import Head, Pixels, Place, Tail, Totals, Unreadable, reread
 from sendit.deidentify.search import Search, literal
 from sendit.dicom.scan import vr_of
-from sendit.errors import FailBatch
+from sendit.errors import FailBatch, SenditError
 from sendit.recipe.attributes import tag_text
 from sendit.recipe.model import Action, Function, Literal, TagSelector
 
@@ -262,7 +263,22 @@ def gate(
         Something real is in the archive, or it is not what the recipe promised, or it cannot
         be read. The text names members by number and attributes by tag, never a value.
     """
-    check = _Check(real, plan, identifiers.jitter)
+    try:
+        return _gate(archive, real, plan, identifiers.jitter, thorough=thorough)
+    except BaseException as failure:
+        archive.path.unlink(missing_ok=True)
+        if isinstance(failure, SenditError) or not isinstance(failure, Exception):
+            raise
+        raise FailBatch(
+            f"the last gate could not judge the archive ({_where(failure)}): it is deleted, and "
+            "nothing of the batch is delivered. This is a fault in sendit: report it"
+        ) from None
+
+
+def _gate(
+    archive: ArchiveInfo, real: RealValues, plan: Plan, days: int, *, thorough: bool
+) -> GateReport:
+    check = _Check(real, plan, days)
     totals = Totals()
     trouble = ""
     try:
@@ -275,9 +291,15 @@ def gate(
     except OSError:
         trouble = "the archive cannot be read"
     if trouble or check.findings:
-        archive.path.unlink(missing_ok=True)
         raise FailBatch(_explain(trouble, check.findings))
     return GateReport(totals.members, totals.inflated, totals.passed, check.values)
+
+
+def _where(failure: Exception) -> str:
+    """Return an unforeseen failure's kind and its place in the code: its text may hold values."""
+    frames = traceback.extract_tb(failure.__traceback__)
+    place = f", {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(failure).__name__}{place}"
 
 
 def _crc32c(path: Path) -> str:

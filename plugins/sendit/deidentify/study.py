@@ -161,7 +161,7 @@ def deidentify_study(
     keys
         The site's keys, for the UIDs.
     archive
-        Where the ``.tar.gz`` goes; it is there only once it is whole.
+        Where the ``.tar.gz`` goes; it is there only once it has passed the gate.
     progress
         Called with the number of files done after each.
 
@@ -170,22 +170,22 @@ def deidentify_study(
     RetryLater
         The working disk is full or fails; nothing is left behind.
     FailBatch
-        The gate found something real in the finished archive, which is deleted.
+        The gate found something real in the finished archive, or could not judge it; nothing
+        is left of it.
     """
     study = _Study(plan, identifiers, keys)
     outcomes: dict[int, tuple[Outcome, str | None]] = {}
+    info = passed = None
     with Archive(archive) as writer:
         for done, source in enumerate(sources, 1):
             outcomes[source.number] = study.add(source, writer)
             if progress is not None:
                 progress(done)
-        delivered = any(outcome is Outcome.DELIVERED for outcome, _ in outcomes.values())
-        info = writer.close() if delivered else None
-    passed = None
-    if info is not None:
-        for name in {source.path.parent.name for source in sources}:
-            study.real.add_identifier(name)  # an accession number, as folders are named
-        passed = gate(info, study.real, plan, identifiers)
+        if any(outcome is Outcome.DELIVERED for outcome, _ in outcomes.values()):
+            for name in {source.path.parent.name for source in sources}:
+                study.real.add_identifier(name)  # an accession number, as folders are named
+            passed = gate(writer.finish(), study.real, plan, identifiers)
+            info = writer.close()
     return StudyResult(
         outcomes, info, study.actions, study.header, study.members, study.content(keys), passed
     )
