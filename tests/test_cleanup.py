@@ -13,11 +13,11 @@ from sendit.cleanup import clean_batch
 from sendit.discovery import discover
 from sendit.errors import RetryLater
 from sendit.keys import Keys
-from sendit.ledger import Claim, Ledger
+from sendit.ledger import BatchParams, Ledger
 from sendit.settings import Settings
 from sendit.workspace import Workspace
 
-CLAIM = Claim("run-1", "test", "IRB1", "default")
+PARAMS = BatchParams("test", "IRB1", "default")
 
 
 class Case:
@@ -33,7 +33,7 @@ class Case:
         self.settings = Settings(
             home=root / "home", input_folders=(root / "in",), settle_seconds=0, originals=originals
         )
-        (self.batch,) = discover(ledger, self.settings, keys, CLAIM, number=1, subfolder=None)
+        (self.batch,) = discover(ledger, self.settings, keys, "run-1", PARAMS, number=1)
         self.workspace = Workspace(self.settings.work, self.batch)
         self.workspace.make()
         self.records = [

@@ -23,10 +23,10 @@ from sendit.discovery import (
 )
 from sendit.errors import FailBatch, Misconfigured, RetryLater
 from sendit.keys import Keys
-from sendit.ledger import Claim, Ledger
+from sendit.ledger import BatchParams, Ledger
 from sendit.settings import Settings
 
-CLAIM = Claim("run-1", "test", "IRB1", "default")
+PARAMS = BatchParams("test", "IRB1", "default")
 
 
 @pytest.fixture
@@ -120,20 +120,19 @@ def test_subfolder_is_an_input_folder_or_within_one(tmp_path: Path) -> None:
 def test_takes_up_to_number_of_new_folders(
     embedded_ledger: Ledger, site: Settings, keys: Keys
 ) -> None:
-    taken = discover(embedded_ledger, site, keys, CLAIM, number=1, subfolder=None)
+    taken = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=1)
     assert names(embedded_ledger, taken) == ["ACC1"]
     assert embedded_ledger.queued() == 0
-    again = discover(embedded_ledger, site, keys, CLAIM, number=1, subfolder=None)
+    again = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=1)
     assert again == taken
     assert embedded_ledger.queued() == 0
 
 
 def test_takes_all_in_runs_of_a_size(embedded_ledger: Ledger, site: Settings, keys: Keys) -> None:
-    taken = discover(embedded_ledger, site, keys, CLAIM, number=None, subfolder=None)
+    taken = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=None)
     assert names(embedded_ledger, taken) == ["ACC1", "ACC2"]
     assert embedded_ledger.queued() == 1
-    claim = Claim("run-2", "test", "IRB1", "default")
-    taken = discover(embedded_ledger, site, keys, claim, number=None, subfolder=None)
+    taken = discover(embedded_ledger, site, keys, "run-2", PARAMS, number=None)
     assert names(embedded_ledger, taken) == ["ACC3"]
 
 
@@ -141,8 +140,8 @@ def test_what_waits_in_the_queue_goes_first(
     embedded_ledger: Ledger, site: Settings, keys: Keys, tmp_path: Path
 ) -> None:
     late = tmp_path / "in" / "ACC3"
-    embedded_ledger.enqueue([(folder_digest(keys, late), str(late))])
-    taken = discover(embedded_ledger, site, keys, CLAIM, number=1, subfolder=None)
+    embedded_ledger.enqueue([(folder_digest(keys, late), str(late))], PARAMS)
+    taken = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=1)
     assert names(embedded_ledger, taken) == ["ACC3"]
     assert embedded_ledger.queued() == 0
 
@@ -150,17 +149,16 @@ def test_what_waits_in_the_queue_goes_first(
 def test_known_folders_are_not_taken_again(
     embedded_ledger: Ledger, site: Settings, keys: Keys
 ) -> None:
-    for batch in discover(embedded_ledger, site, keys, CLAIM, number=2, subfolder=None):
+    for batch in discover(embedded_ledger, site, keys, "run-1", PARAMS, number=2):
         finish(embedded_ledger, keys, batch)
-    claim = Claim("run-2", "test", "IRB1", "default")
-    taken = discover(embedded_ledger, site, keys, claim, number=None, subfolder=None)
+    taken = discover(embedded_ledger, site, keys, "run-2", PARAMS, number=None)
     assert names(embedded_ledger, taken) == ["ACC3"]
 
 
 def test_a_folder_is_found_again_by_its_digest(
     embedded_ledger: Ledger, site: Settings, keys: Keys, tmp_path: Path
 ) -> None:
-    (batch,) = discover(embedded_ledger, site, keys, CLAIM, number=1, subfolder=None)
+    (batch,) = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=1)
     folder = tmp_path / "in" / "ACC1"
     assert locate(embedded_ledger, site, keys, batch) == folder
     aside = folder.rename(folder.with_name("ACC1.err"))
@@ -177,27 +175,24 @@ def test_a_folder_is_found_again_by_its_digest(
 def test_a_mended_folder_is_taken_again(
     embedded_ledger: Ledger, site: Settings, keys: Keys, tmp_path: Path
 ) -> None:
-    (batch,) = discover(embedded_ledger, site, keys, CLAIM, number=1, subfolder=None)
+    (batch,) = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=1)
     folder = tmp_path / "in" / "ACC1"
     folder.rename(tmp_path / "in" / "ACC1.err")
     embedded_ledger.record(batch, status=Status.ERROR)
     embedded_ledger.forget(batch, set_aside=True)
-    claim = Claim("run-2", "test", "IRB1", "default")
-    taken = discover(embedded_ledger, site, keys, claim, number=1, subfolder=None)
+    taken = discover(embedded_ledger, site, keys, "run-2", PARAMS, number=1)
     assert names(embedded_ledger, taken) == ["ACC2"]
     (tmp_path / "in" / "ACC1.err").rename(folder)
-    claim = Claim("run-3", "test", "IRB1", "default")
-    assert discover(embedded_ledger, site, keys, claim, number=1, subfolder=None) == [batch]
+    assert discover(embedded_ledger, site, keys, "run-3", PARAMS, number=1) == [batch]
 
 
 def test_a_delivered_folder_with_other_files_comes_again(
     embedded_ledger: Ledger, site: Settings, keys: Keys, tmp_path: Path
 ) -> None:
-    (first,) = discover(embedded_ledger, site, keys, CLAIM, number=1, subfolder=None)
+    (first,) = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=1)
     finish(embedded_ledger, keys, first)
     (tmp_path / "in" / "ACC1" / "late.dcm").write_bytes(b"x")
-    claim = Claim("run-2", "test", "IRB1", "default")
-    (second,) = discover(embedded_ledger, site, keys, claim, number=1, subfolder=None)
+    (second,) = discover(embedded_ledger, site, keys, "run-2", PARAMS, number=1)
     assert names(embedded_ledger, [second]) == ["ACC1"]
     assert second != first
 
@@ -206,10 +201,9 @@ def test_a_folder_whose_originals_were_deleted_comes_again(
     embedded_ledger: Ledger, site: Settings, keys: Keys
 ) -> None:
     deleting = site.model_copy(update={"originals": "delete"})
-    (first,) = discover(embedded_ledger, deleting, keys, CLAIM, number=1, subfolder=None)
+    (first,) = discover(embedded_ledger, deleting, keys, "run-1", PARAMS, number=1)
     finish(embedded_ledger, keys, first)
-    claim = Claim("run-2", "test", "IRB1", "default")
-    again = discover(embedded_ledger, deleting, keys, claim, number=1, subfolder=None)
+    again = discover(embedded_ledger, deleting, keys, "run-2", PARAMS, number=1)
     assert names(embedded_ledger, again) == ["ACC1"]
 
 
@@ -226,12 +220,11 @@ def test_only_as_many_as_fit_the_disk(
     site = site.model_copy(update={"home": tmp_path / "home", "disk_margin_mb": 1})
     free = 1024 * 1024 + 600_000
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=free))
-    taken = discover(embedded_ledger, site, keys, CLAIM, number=None, subfolder=None)
+    taken = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=None)
     assert names(embedded_ledger, taken) == ["ACC1"]
     assert embedded_ledger.queued() == 2
     free = 1024 * 1024 + 1000
-    claim = Claim("run-2", "test", "IRB1", "default")
     with pytest.raises(RetryLater, match="does not fit the working disk") as caught:
-        discover(embedded_ledger, site, keys, claim, number=None, subfolder=None)
+        discover(embedded_ledger, site, keys, "run-2", PARAMS, number=None)
     assert "ACC" not in str(caught.value)
     assert embedded_ledger.queued() == 2

@@ -12,7 +12,7 @@ from sendit.batch import Outcome, Reason, Status
 from sendit.errors import FailBatch
 from sendit.intake import PATIENT_ID, Intake, import_batch, import_folder
 from sendit.keys import Keys
-from sendit.ledger import Claim, Ledger
+from sendit.ledger import BatchParams, Ledger
 from sendit.recipe.filters import FilterPlan, compile_filters
 from sendit.recipe.parse import read_recipe
 from sendit.workspace import Workspace
@@ -158,8 +158,10 @@ class TestBatch:
 
     @pytest.fixture
     def batch(self, embedded_ledger: Ledger, tmp_path: Path) -> Workspace:
-        embedded_ledger.enqueue([("a" * 64, str(tmp_path / "ACC1"))])
-        (batch_id,) = embedded_ledger.claim(Claim("r", "s", "c", "default"), 1)
+        embedded_ledger.enqueue(
+            [("a" * 64, str(tmp_path / "ACC1"))], BatchParams("s", "c", "default")
+        )
+        (batch_id,) = embedded_ledger.claim("r", 1)
         return Workspace(tmp_path / "work", batch_id)
 
     def test_counts_errors_and_identity(

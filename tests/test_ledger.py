@@ -11,10 +11,18 @@ import sqlalchemy as sa
 
 from sendit.batch import BatchError, Counts, Outcome, Status
 from sendit.errors import FailBatch, Misconfigured, RetryLater
-from sendit.ledger import Claim, Delivery, Event, Known, Ledger, Stored, count_outcomes, ledger_url
+from sendit.ledger import (
+    BatchParams,
+    Delivery,
+    Event,
+    Known,
+    Ledger,
+    Stored,
+    count_outcomes,
+    ledger_url,
+)
 
-CLAIM = Claim(run_id="run-1", study="test", collection="IRB1", recipe="default")
-OTHER = dataclasses.replace(CLAIM, run_id="run-2")
+PARAMS = BatchParams(study="test", collection="IRB1", recipe="default")
 FOLDERS = [(f"{number:064x}", f"/input/ACC{number}") for number in range(5)]
 ARCHIVE = Delivery(
     batch_id="",
@@ -30,37 +38,63 @@ ARCHIVE = Delivery(
 
 
 def one_batch(ledger: Ledger) -> str:
-    ledger.enqueue(FOLDERS[:1])
-    (batch_id,) = ledger.claim(CLAIM, 1)
+    ledger.enqueue(FOLDERS[:1], PARAMS)
+    (batch_id,) = ledger.claim("run-1", 1)
     return batch_id
 
 
 def test_a_folder_is_queued_once(ledger: Ledger) -> None:
-    assert ledger.enqueue(FOLDERS) == 5
-    assert ledger.enqueue(FOLDERS) == 0
+    assert ledger.enqueue(FOLDERS, PARAMS) == 5
+    assert ledger.enqueue(FOLDERS, PARAMS) == 0
     assert ledger.queued() == 5
     assert ledger.queued({FOLDERS[0][0], "f" * 64}) == 1
 
 
 def test_a_run_claims_the_oldest_and_the_same_again(ledger: Ledger) -> None:
-    ledger.enqueue(FOLDERS)
-    claimed = ledger.claim(CLAIM, 2)
+    ledger.enqueue(FOLDERS, PARAMS)
+    claimed = ledger.claim("run-1", 2)
     assert [ledger.identifier(batch, "folder") for batch in claimed] == [
         path for _, path in FOLDERS[:2]
     ]
-    assert ledger.claim(CLAIM, 5) == claimed
-    assert not set(ledger.claim(OTHER, 5)) & set(claimed)
+    assert ledger.claim("run-1", 5) == claimed
+    assert not set(ledger.claim("run-2", 5)) & set(claimed)
     assert ledger.queued() == 0
 
 
+def test_a_batch_keeps_what_it_was_queued_with_whichever_run_takes_it(ledger: Ledger) -> None:
+    alpha = BatchParams("alpha", "IRB7", "strict", revise=True, subfolder="1_6")
+    beta = BatchParams("beta", "beta", "default")
+    ledger.enqueue(FOLDERS[:1], alpha)
+    ledger.enqueue(FOLDERS[1:2], beta)
+    first, second = ledger.claim("a run of beta", 5)
+    assert ledger.batch(first).params == alpha
+    assert ledger.batch(second).params == beta
+    ledger.record(first, status=Status.ERROR)
+    ledger.requeue(first)
+    assert ledger.claim("another run", 5) == [first]
+    assert ledger.batch(first).params == alpha
+    # Set aside, put in order, and found by a run of another study.
+    ledger.record(first, status=Status.ERROR)
+    ledger.forget(first, set_aside=True)
+    ledger.enqueue(FOLDERS[:1], beta)
+    assert ledger.claim("a third run", 5) == [first]
+    assert ledger.batch(first).params == alpha
+    # Delivered, and the folder comes again with other files.
+    ledger.record(first, status=Status.DONE)
+    ledger.enqueue(FOLDERS[:1], beta)
+    (again,) = ledger.claim("a fourth run", 5)
+    assert again != first
+    assert ledger.batch(again).params == dataclasses.replace(alpha, revise=False)
+
+
 def test_two_runs_that_claim_at_once_share_nothing(ledger: Ledger) -> None:
-    ledger.enqueue([(f"{number:064x}", f"/input/{number}") for number in range(40)])
+    ledger.enqueue([(f"{number:064x}", f"/input/{number}") for number in range(40)], PARAMS)
     claimed: dict[str, list[str]] = {}
     start = threading.Barrier(4)
 
     def claim(run: str) -> None:
         start.wait()
-        claimed[run] = ledger.claim(dataclasses.replace(CLAIM, run_id=run), 10)
+        claimed[run] = ledger.claim(run, 10)
 
     threads = [threading.Thread(target=claim, args=(f"run-{n}",)) for n in range(4)]
     for thread in threads:
@@ -72,10 +106,10 @@ def test_two_runs_that_claim_at_once_share_nothing(ledger: Ledger) -> None:
 
 
 def test_claims_only_within_the_chosen_folder(ledger: Ledger) -> None:
-    ledger.enqueue(FOLDERS)
+    ledger.enqueue(FOLDERS, PARAMS)
     (waiting,) = ledger.waiting({FOLDERS[3][0]})
     assert waiting[1] == FOLDERS[3][1]
-    assert ledger.claim(CLAIM, 5, among=[waiting[0]]) == [waiting[0]]
+    assert ledger.claim("run-1", 5, among=[waiting[0]]) == [waiting[0]]
 
 
 def test_batch_starts_anew_and_forgets_what_an_earlier_try_found(ledger: Ledger) -> None:
@@ -132,20 +166,20 @@ def test_a_folder_set_aside_is_queued_again_under_its_batch(ledger: Ledger) -> N
     assert ledger.known([FOLDERS[0][0]]) == {
         FOLDERS[0][0]: Known(batch_id, Status.ERROR, set_aside=True, cleaned=True, listing=None)
     }
-    assert ledger.enqueue(FOLDERS[:1]) == 1
-    assert ledger.claim(OTHER, 1) == [batch_id]
+    assert ledger.enqueue(FOLDERS[:1], PARAMS) == 1
+    assert ledger.claim("run-2", 1) == [batch_id]
     assert ledger.batch(batch_id).run_id == "run-2"
     assert not ledger.batch(batch_id).set_aside
 
 
 def test_a_delivered_folder_that_comes_again_is_a_batch_of_its_own(ledger: Ledger) -> None:
     first = one_batch(ledger)
-    assert ledger.enqueue(FOLDERS[:1]) == 0
+    assert ledger.enqueue(FOLDERS[:1], PARAMS) == 0
     ledger.record(first, status=Status.DONE)
     ledger.forget(first)
-    assert ledger.enqueue(FOLDERS[:1]) == 1
-    assert ledger.enqueue(FOLDERS[:1]) == 0
-    (second,) = ledger.claim(OTHER, 5)
+    assert ledger.enqueue(FOLDERS[:1], PARAMS) == 1
+    assert ledger.enqueue(FOLDERS[:1], PARAMS) == 0
+    (second,) = ledger.claim("run-2", 5)
     assert second != first
     assert ledger.batch(first).status is Status.DONE
     assert ledger.batch(second).folder_digest == FOLDERS[0][0]
@@ -182,8 +216,8 @@ def test_the_same_archive_again_keeps_what_the_store_answered(ledger: Ledger) ->
 
 
 def test_two_batches_never_share_an_object(ledger: Ledger) -> None:
-    ledger.enqueue(FOLDERS[:2])
-    first, second = ledger.claim(CLAIM, 2)
+    ledger.enqueue(FOLDERS[:2], PARAMS)
+    first, second = ledger.claim("run-1", 2)
     ledger.put_archive(dataclasses.replace(ARCHIVE, batch_id=first))
     with pytest.raises(FailBatch, match="two folders hold one study"):
         ledger.put_archive(dataclasses.replace(ARCHIVE, batch_id=second))
@@ -191,8 +225,8 @@ def test_two_batches_never_share_an_object(ledger: Ledger) -> None:
 
 
 def test_the_history_outlives_what_it_tells_of(ledger: Ledger) -> None:
-    ledger.enqueue(FOLDERS[:2])
-    first, second = ledger.claim(CLAIM, 2)
+    ledger.enqueue(FOLDERS[:2], PARAMS)
+    first, second = ledger.claim("run-1", 2)
     archive = dataclasses.replace(ARCHIVE, batch_id=first)
     ledger.put_archive(archive)
     ledger.put_stored(archive, Stored(7, "md5", "2026-01-01T00:00:00Z", "self", "media"))
@@ -258,8 +292,8 @@ def test_a_ledger_of_another_schema_is_refused(ledger: Ledger) -> None:
 
 def test_a_path_that_is_not_utf8_survives(ledger: Ledger) -> None:
     path = "/input/caf\udce9"
-    ledger.enqueue([("a" * 64, path)])
-    (batch_id,) = ledger.claim(CLAIM, 1)
+    ledger.enqueue([("a" * 64, path)], PARAMS)
+    (batch_id,) = ledger.claim("run-1", 1)
     assert ledger.identifier(batch_id, "folder") == path
 
 

@@ -9,13 +9,14 @@ import pytest
 
 from sendit.batch import Status
 from sendit.errors import RetryLater
-from sendit.ledger import Claim, Ledger
+from sendit.ledger import BatchParams, Ledger
 from sendit.metrics import COLUMNS, default_name, write_metrics
 
 
 def test_one_line_a_batch(embedded_ledger: Ledger, tmp_path: Path) -> None:
-    embedded_ledger.enqueue([("a" * 64, "/in/ACC1"), ("b" * 64, "/in/ACC2")])
-    first, second = embedded_ledger.claim(Claim("r", "s", "c", "d"), 2)
+    folders = [("a" * 64, "/in/ACC1"), ("b" * 64, "/in/ACC2")]
+    embedded_ledger.enqueue(folders, BatchParams("s", "c", "d"))
+    first, second = embedded_ledger.claim("r", 2)
     embedded_ledger.start(first)
     embedded_ledger.record(first, status=Status.DONE, bytes_in=3 * 1024 * 1024)
     path = tmp_path / "out" / "metrics.tsv"

@@ -18,7 +18,7 @@ from sendit.intake import count_reasons, file_errors
 from sendit.keys import Keys
 from sendit.ledger import Delivery, Ledger, count_outcomes
 from sendit.prepare import PreparedRecipe
-from sendit.workspace import Workspace
+from sendit.workspace import RESULT, Workspace
 
 
 def anonymize_batch(
@@ -41,7 +41,7 @@ def anonymize_batch(
     """
     batch = ledger.batch(workspace.batch_id)
     records = workspace.read_instances()
-    coded = coded_study(ledger, batch.id)
+    coded = coded_study(ledger, batch)
     accepted = [record for record in records if record.outcome is None]
     result = deidentify_accepted(
         accepted,
@@ -79,8 +79,10 @@ def anonymize_batch(
             f"{counts.delivered} were to be delivered"
         )
     workspace.write(
-        "result.json",
+        RESULT,
         {
+            "study": batch.study,
+            "collection": batch.collection,
             "header": result.header,
             "outcomes": {str(record.number): [record.outcome, record.reason] for record in records},
         },

@@ -18,7 +18,7 @@ from sendit.crashpoint import reach
 from sendit.disk import MEBIBYTE, Room
 from sendit.errors import FailBatch, Misconfigured, RetryLater
 from sendit.keys import Keys
-from sendit.ledger import Claim, Known, Ledger
+from sendit.ledger import BatchParams, Known, Ledger
 from sendit.settings import Settings
 
 NOT_READY = re.compile(r"\.(tmp[^.]*|part|err)$", re.IGNORECASE)
@@ -148,31 +148,32 @@ def discover(
     ledger: Ledger,
     settings: Settings,
     keys: Keys,
-    claim: Claim,
+    run_id: str,
+    params: BatchParams,
     *,
     number: int | None,
-    subfolder: str | None,
 ) -> list[str]:
     """Put new folders in the queue and take batches from it for a run.
 
-    Batches that wait in the queue come first. If fewer wait than wanted, new folders are
-    queued: all of them when ``number`` is None, else up to that number. Only as many are taken
-    as fit the working disk; the others wait.
+    Batches that wait in the queue come first, each with the params it was queued with. If
+    fewer wait than wanted, new folders are queued with ``params``: all of them when ``number``
+    is None, else up to that number. Only as many are taken as fit the working disk; the others
+    wait.
 
     Returns
     -------
     list of str
         Batch ids, at most ``settings.batches_per_run``; the same again for the same run.
     """
-    already = ledger.batches_of_run(claim.run_id)
+    already = ledger.batches_of_run(run_id)
     if already:
         return [batch.id for batch in already]
-    inputs = chosen_folders(settings, subfolder)
+    inputs = chosen_folders(settings, params.subfolder)
     folders = {
         folder_digest(keys, folder): folder
         for folder in list_folders(inputs, settings.settle_seconds)
     }
-    within = set(folders) if subfolder else None
+    within = set(folders) if params.subfolder else None
     wanted = None if number is None else number - ledger.queued(within)
     if wanted is None or wanted > 0:
         known = ledger.known(folders)
@@ -181,11 +182,11 @@ def discover(
             for digest, folder in folders.items()
             if digest not in known or _came_again(known[digest], folder, settings, keys)
         ]
-        ledger.enqueue(fresh[:wanted])
+        ledger.enqueue(fresh[:wanted], params)
         reach("discover: queued")
     limit = settings.batches_per_run if number is None else min(number, settings.batches_per_run)
     fitting = _fitting(ledger.waiting(within), limit, settings)
-    claimed = ledger.claim(claim, limit, fitting)
+    claimed = ledger.claim(run_id, limit, fitting)
     reach("discover: claimed")
     return claimed
 
@@ -241,14 +242,25 @@ def locate(ledger: Ledger, settings: Settings, keys: Keys, batch_id: str) -> Pat
         for candidate in (folder, folder.with_name(folder.name + SET_ASIDE)):
             if candidate.is_dir():
                 return candidate
-    digest = ledger.batch(batch_id).folder_digest
-    for candidate in _all_folders(settings.input_folders):
+    batch = ledger.batch(batch_id)
+    digest = batch.folder_digest
+    for candidate in _all_folders([*settings.input_folders, *_named(settings, batch.subfolder)]):
         if folder_digest(keys, candidate) == digest:
             return candidate
     raise FailBatch(
         f"batch {batch_id}: its folder is no longer in the input folders; "
         "put it back, then clear this task"
     )
+
+
+def _named(settings: Settings, subfolder: str | None) -> list[Path]:
+    """The folder that the batch's run was given, which may lie deeper than the search looks."""
+    if subfolder is None:
+        return []
+    try:
+        return chosen_folders(settings, subfolder)
+    except Misconfigured:
+        return []
 
 
 def _all_folders(inputs: Iterable[Path]) -> Iterable[Path]:

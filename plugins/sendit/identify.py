@@ -10,18 +10,19 @@ from sendit.identifiers.models import CodedStudy, first_date_time, read_answer, 
 from sendit.identifiers.models import request_of as request_for
 from sendit.identifiers.service import IdentifierService
 from sendit.intake import ACCESSION_NUMBER, PATIENT_BIRTH_DATE, PATIENT_ID
-from sendit.ledger import Ledger
+from sendit.ledger import Batch, Ledger
 
 
-def identify_batch(ledger: Ledger, batch_id: str, service: IdentifierService) -> CodedStudy:
-    """Get a batch's codes from the service and store request and answer in the ledger.
+def identify_batch(ledger: Ledger, batch: Batch, service: IdentifierService) -> CodedStudy:
+    """Get a batch's codes from the service of its study, and store request, answer and study in
+    the ledger.
 
     The service is asked again on every run of this step: it answers the same for the same
     ids, and an answer of an earlier try may be of another study.
     """
-    header = ledger.identifier(batch_id, "header")
+    header = ledger.identifier(batch.id, "header")
     if header is None:
-        raise FailBatch(f"batch {batch_id} has no header values; clear its import task")
+        raise FailBatch(f"batch {batch.id} has no header values; clear its import task")
     values = {int(tag, 16): value for tag, value in header.items()}
     request = request_for(
         values.get(PATIENT_ID),
@@ -31,17 +32,22 @@ def identify_batch(ledger: Ledger, batch_id: str, service: IdentifierService) ->
     )
     answer = service.identify(request)
     reach("dasher: answered")
-    ledger.put_identifier(batch_id, "request", json.loads(request.wire()))
+    ledger.put_identifier(batch.id, "request", json.loads(request.wire()))
     reach("dasher: request stored")
-    ledger.put_identifier(batch_id, "answer", json.loads(answer.wire()))
+    ledger.put_identifier(batch.id, "answer", json.loads(answer.wire()))
     reach("dasher: answer stored")
+    ledger.put_identifier(batch.id, "study", batch.study)
     return answer.coded_study()
 
 
-def coded_study(ledger: Ledger, batch_id: str) -> CodedStudy:
-    """Return the codes that ``identify_batch`` stored."""
-    request = ledger.identifier(batch_id, "request")
-    answer = ledger.identifier(batch_id, "answer")
+def coded_study(ledger: Ledger, batch: Batch) -> CodedStudy:
+    """Return the codes that ``identify_batch`` stored for the batch's study."""
+    request = ledger.identifier(batch.id, "request")
+    answer = ledger.identifier(batch.id, "answer")
     if request is None or answer is None:
-        raise FailBatch(f"batch {batch_id} has no identifiers; clear its dasher task")
+        raise FailBatch(f"batch {batch.id} has no identifiers; clear its dasher task")
+    if ledger.identifier(batch.id, "study") != batch.study:
+        raise FailBatch(
+            f"batch {batch.id}: its identifiers were coded for another study; clear its dasher task"
+        )
     return read_answer(json.dumps(answer), read_request(json.dumps(request))).coded_study()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sendit.batch import BatchError, Counts, Outcome, Status, new_batch_id
 from sendit.errors import FailBatch, Misconfigured, RetryLater
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 LOCK_WAIT_SECONDS = 60
 _SCHEMA_LOCK = 0x5E4D17  # any number that is ours: one process makes the tables
 
@@ -40,10 +40,11 @@ batches = sa.Table(
     sa.Column("folder_digest", sa.String(64), nullable=False, unique=True),
     sa.Column("status", sa.String(16), nullable=False, index=True),
     sa.Column("run_id", sa.String(250), index=True),
-    sa.Column("study", sa.String(64)),
-    sa.Column("collection", sa.String(64)),
-    sa.Column("recipe", sa.Text),
-    sa.Column("revise", sa.Boolean, nullable=False, default=False),
+    sa.Column("study", sa.String(64), nullable=False),
+    sa.Column("collection", sa.String(64), nullable=False),
+    sa.Column("recipe", sa.Text, nullable=False),
+    sa.Column("revise", sa.Boolean, nullable=False),
+    sa.Column("subfolder", sa.Text),
     sa.Column("same_as", sa.String(17)),
     sa.Column("has_error", sa.Boolean, nullable=False, default=False),
     sa.Column("set_aside", sa.Boolean, nullable=False, default=False),
@@ -147,6 +148,7 @@ class Batch:
     collection: str
     recipe: str
     revise: bool
+    subfolder: str | None
     same_as: str | None
     has_error: bool
     set_aside: bool
@@ -160,6 +162,11 @@ class Batch:
     started_at: float | None
     finished_at: float | None
     cleaned_at: float | None
+
+    @property
+    def params(self) -> BatchParams:
+        """What it was queued with."""
+        return _params(self)
 
 
 @dataclass(slots=True)
@@ -209,14 +216,18 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """Under what a run takes batches on."""
+class BatchParams:
+    """What a batch is queued with. It keeps these, whichever run takes it up, until a person
+    gives it others (`Ledger.requeue`).
 
-    run_id: str
+    ``subfolder`` is the one that the run which found the batch was given, or None.
+    """
+
     study: str
     collection: str
     recipe: str
     revise: bool = False
+    subfolder: str | None = None
 
 
 class Event(StrEnum):
@@ -364,20 +375,22 @@ class Ledger:
                     )
         return found
 
-    def enqueue(self, folders: Iterable[tuple[str, str]]) -> int:
+    def enqueue(self, folders: Iterable[tuple[str, str]], params: BatchParams) -> int:
         """Put folders, as (digest, path), in the queue; return how many came to it.
 
         A folder that is known comes again: under its own batch if that came to nothing (ERROR,
         EMPTY), as a new batch if that was delivered (DONE), so that what was delivered stays
         told apart from what comes now. One that is under way is left alone.
+
+        Only a new folder gets ``params``. One that comes again keeps the study, collection,
+        recipe and subfolder of its batch, whichever run finds it; a new batch of it takes
+        ``revise`` from the run, since what that would replace was delivered after it was set.
         """
         came = 0
         with self._begin() as db:
             for digest, path in folders:
                 held = db.execute(
-                    sa.select(batches.c.id, batches.c.status)
-                    .where(batches.c.folder_digest == digest)
-                    .with_for_update()
+                    sa.select(batches).where(batches.c.folder_digest == digest).with_for_update()
                 ).first()
                 if held is not None and held.status not in FINAL:
                     continue
@@ -385,14 +398,16 @@ class Ledger:
                     batch_id = held.id
                     _requeue(db, batch_id)
                 else:
+                    kept = params
                     if held is not None:
+                        kept = replace(_params(held), revise=params.revise)
                         db.execute(
                             batches.update()
                             .where(batches.c.id == held.id)
                             .values(folder_digest=f"before {held.id}", set_aside=False)
                         )
                     batch_id = new_batch_id()
-                    if not _new_batch(db, batch_id, digest):
+                    if not _new_batch(db, batch_id, digest, kept):
                         continue
                 _put_identifier(db, batch_id, "folder", path)
                 came += 1
@@ -423,7 +438,7 @@ class Ledger:
             (row.id, row.value) for row in rows if within is None or row.folder_digest in within
         ]
 
-    def claim(self, claim: Claim, limit: int, among: Iterable[str] | None = None) -> list[str]:
+    def claim(self, run_id: str, limit: int, among: Iterable[str] | None = None) -> list[str]:
         """Take up to ``limit`` queued batches (``among`` those) for a run, oldest first.
 
         Returns
@@ -434,7 +449,7 @@ class Ledger:
         """
         allowed = None if among is None else set(among)
         with self._begin() as db:
-            mine = sa.select(batches.c.id).where(batches.c.run_id == claim.run_id)
+            mine = sa.select(batches.c.id).where(batches.c.run_id == run_id)
             again = [row.id for row in db.execute(mine.order_by(batches.c.queued_at, batches.c.id))]
             if again:
                 return again
@@ -451,15 +466,7 @@ class Ledger:
                 db.execute(
                     batches.update()
                     .where(batches.c.id == batch_id)
-                    .values(
-                        run_id=claim.run_id,
-                        study=claim.study,
-                        collection=claim.collection,
-                        recipe=claim.recipe,
-                        revise=claim.revise,
-                        same_as=None,
-                        status=Status.NEW,
-                    )
+                    .values(run_id=run_id, same_as=None, status=Status.NEW)
                 )
             return taken
 
@@ -836,7 +843,11 @@ def _tell(db: sa.Connection, batch_id: str, event: Event, note: str | None = Non
     )
 
 
-def _new_batch(db: sa.Connection, batch_id: str, digest: str) -> bool:
+def _params(row: sa.Row[Any] | Batch) -> BatchParams:
+    return BatchParams(**{each.name: getattr(row, each.name) for each in fields(BatchParams)})
+
+
+def _new_batch(db: sa.Connection, batch_id: str, digest: str, params: BatchParams) -> bool:
     """Queue a new batch; False if another discover has just done so for the same folder."""
     added = db.execute(
         _insert(db, batches)
@@ -844,7 +855,7 @@ def _new_batch(db: sa.Connection, batch_id: str, digest: str) -> bool:
             id=batch_id,
             folder_digest=digest,
             status=Status.QUEUE,
-            revise=False,
+            **asdict(params),
             has_error=False,
             set_aside=False,
             errors=[],

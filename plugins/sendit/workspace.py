@@ -16,6 +16,10 @@ from sendit.batch import InstanceRecord, Outcome
 from sendit.errors import FailBatch, RetryLater
 from sendit.whole_file import whole_file
 
+#: What anonymize leaves for the upload: the study and collection that the archive was made for,
+#: its first image's header as delivered, and every file's outcome.
+RESULT = "result.json"
+
 
 class Workspace:
     """The working folder of one batch.

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from sendit import __version__
 from sendit.batch import BatchError, Status
 from sendit.cli.app import app
-from sendit.ledger import Claim, Ledger
+from sendit.ledger import BatchParams, Ledger
 
 run = CliRunner().invoke
 
@@ -29,8 +29,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def two_batches(home: Path) -> list[str]:
     ledger = Ledger(f"sqlite:///{home}/home/ledger.db")
-    ledger.enqueue([("a" * 64, str(home / "in" / "ACC1")), ("b" * 64, "/gone/ACC2")])
-    good, bad = ledger.claim(Claim("r", "s", "c", "d"), 2)
+    folders = [("a" * 64, str(home / "in" / "ACC1")), ("b" * 64, "/gone/ACC2")]
+    ledger.enqueue(folders, BatchParams("s", "c", "d"))
+    good, bad = ledger.claim("r", 2)
     ledger.start(good)
     ledger.record(good, status=Status.DONE, bytes_in=1024)
     ledger.record(

@@ -77,15 +77,20 @@ def test_a_dataset_is_named_by_its_collection():
 
 @given(st.text(min_size=1), st.integers(0, 9))
 def test_stage_names_are_plain_whatever_the_run_is_called(run_id, lane):
-    stage = Stage.of(run_id, lane)
-    assert stage == Stage.of(run_id, lane)
+    stage = Stage.of(run_id, lane, "IRB-1")
+    assert stage == Stage.of(run_id, lane, "IRB-1")
     assert re.fullmatch(r"stage_[0-9a-f]{16}_[0-9]", stage.table)
-    assert re.fullmatch(r"Stage/[0-9a-f]{16}/[0-9]\.ndjson", stage.object)
-    assert re.fullmatch(r"lanes/[0-9a-f]{16}/[0-9]\.ndjson", stage.file)
+    assert re.fullmatch(r"Stage/[0-9a-f]{16}/IRB-1/[0-9]\.ndjson", stage.object)
+    assert re.fullmatch(r"lanes/[0-9a-f]{16}/IRB-1/[0-9]\.ndjson", stage.file)
+
+
+def test_a_stage_takes_no_collection_that_could_leave_its_folder():
+    with pytest.raises(Misconfigured):
+        Stage.of("run", 0, "../other")
 
 
 def test_runs_and_lanes_do_not_share_a_stage():
-    stages = [Stage.of(run, lane) for run in ("scheduled__1", "manual__1") for lane in (0, 1)]
+    stages = [Stage.of(run, lane, "c") for run in ("scheduled__1", "manual__1") for lane in (0, 1)]
     assert len({stage.table for stage in stages}) == 4
     assert len({stage.object for stage in stages}) == 4
     assert len({stage.file for stage in stages}) == 4

@@ -10,7 +10,7 @@ from sendit.batch import Status
 from sendit.delivery.names import archive_of
 from sendit.delivery.revisions import accept
 from sendit.errors import FailBatch
-from sendit.ledger import Claim, Delivery, Event, Ledger, Stored
+from sendit.ledger import BatchParams, Delivery, Event, Ledger, Stored
 
 NAME = "Collection/c/Entity/p/p_20100209_s.tar.gz"
 LATER = "Collection/c/Entity/p/p_20100210_s.tar.gz"
@@ -37,9 +37,10 @@ class Study:
 
     def batch(self, *, revise: bool = False) -> str:
         self.made += 1
-        self.ledger.enqueue([(f"{self.made:064d}", "/nowhere")])
-        claim = Claim(f"run-{self.made}", "study", "c", "default", revise=revise)
-        (batch_id,) = self.ledger.claim(claim, 1)
+        self.ledger.enqueue(
+            [(f"{self.made:064d}", "/nowhere")], BatchParams("study", "c", "default", revise)
+        )
+        (batch_id,) = self.ledger.claim(f"run-{self.made}", 1)
         self.ledger.start(batch_id)
         return batch_id
 
@@ -135,7 +136,7 @@ def test_what_was_withdrawn_may_be_delivered_again_as_the_next_revision(study):
     study.deliver(first)
     study.ledger.put_withdrawn(first, "asked for")
     study.ledger.requeue(first)
-    study.ledger.claim(Claim("run-x", "study", "c", "default"), 1)
+    study.ledger.claim("run-x", 1)
     study.ledger.start(first)
     study.deliver(first, 8, recipe_digest="q" * 64)
     held = study.ledger.delivery(first)

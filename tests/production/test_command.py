@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from demo.postgres import Postgres
 
-from sendit.ledger import Ledger
+from sendit.ledger import BatchParams, Ledger
 from tests.production.compose_file import load
 
 
@@ -20,7 +20,7 @@ def test_it_finds_the_ledger_where_tasks_find_it(postgres: Postgres, tmp_path: P
     database = f"ledger_{os.urandom(4).hex()}"
     postgres.query("postgres", f"CREATE DATABASE {database}")
     ledger = Ledger(postgres.uri(database))
-    ledger.enqueue([("a" * 64, "/data/1")])
+    ledger.enqueue([("a" * 64, "/data/1")], BatchParams("s", "c", "d"))
     ledger.close()
     file = tmp_path / "connections.yaml"
     file.write_text(json.dumps({"sendit_ledger": postgres.uri(database)}))

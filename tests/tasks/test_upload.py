@@ -7,7 +7,7 @@ the end-to-end tests run the mapped group through Airflow.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,16 +17,18 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from sendit.archive import Archive
 from sendit.batch import Counts, Status
+from sendit.delivery import objects
 from sendit.delivery.lanes import Lane
+from sendit.delivery.manifest import manifest_folder
 from sendit.delivery.names import Stage, archive_of, object_name
 from sendit.delivery.revisions import accept
 from sendit.delivery.table import held_rows
 from sendit.delivery.upload import OWN_FAILURES
 from sendit.errors import Misconfigured, RetryLater
-from sendit.ledger import Claim, Delivery, Ledger
+from sendit.ledger import BatchParams, Delivery, Ledger, batches
 from sendit.settings import Settings
 from sendit.tasks import google, site, upload
-from sendit.workspace import Workspace
+from sendit.workspace import RESULT, Workspace
 from tests.emulators import PROJECT
 
 pytestmark = pytest.mark.airflow
@@ -48,12 +50,19 @@ class Site:
     state: str | None = None
     pushed: dict[str, Any] | None = None
 
-    def batch(self, number: int, content: bytes = b"image", *, archived: bool = True) -> str:
+    def batch(
+        self,
+        number: int,
+        content: bytes = b"image",
+        *,
+        archived: bool = True,
+        collection: str | None = None,
+    ) -> str:
         """Make a batch as anonymize leaves it, and return its id."""
-        self.ledger.enqueue([(f"{number:064d}", "/nowhere")])
-        claim = Claim(RUN, "study", self.collection, "default")
+        params = BatchParams("study", collection or self.collection, "default")
+        self.ledger.enqueue([(f"{number:064d}", "/nowhere")], params)
         # A run that has claimed gets the same batches again: take this one by another run first.
-        (batch_id,) = self.ledger.claim(replace(claim, run_id=f"{RUN}-{number}"), 1)
+        (batch_id,) = self.ledger.claim(f"{RUN}-{number}", 1)
         self.claim(batch_id, RUN)
         if archived:
             self.archive(batch_id, number, content)
@@ -61,8 +70,6 @@ class Site:
 
     def claim(self, batch_id: str, run_id: str) -> None:
         """Give a batch to a run."""
-        from sendit.ledger import batches
-
         with self.ledger._begin() as db:
             db.execute(batches.update().where(batches.c.id == batch_id).values(run_id=run_id))
 
@@ -80,8 +87,10 @@ class Site:
         with Archive(workspace.archive) as archive:
             archive.add("s_1_1.dcm", content)
             info = archive.close()
-        workspace.write("result.json", {"header": HEADER, "outcomes": {}})
-        name = object_name(self.collection, "p", day, f"s{number}")
+        batch = self.ledger.batch(batch_id)
+        place = {"study": batch.study, "collection": batch.collection}
+        workspace.write(RESULT, place | {"header": HEADER, "outcomes": {}})
+        name = object_name(batch.collection, "p", day, f"s{number}")
         self.ledger.record(batch_id, counts=Counts(received=1, delivered=1))
         accept(
             self.ledger,
@@ -133,10 +142,14 @@ class Site:
 
     def delivered(self) -> dict[str, tuple[int, list[int]]]:
         """Return name to the object's generation, and the generations of its rows."""
+        return self.delivered_to(self.collection)
+
+    def delivered_to(self, collection: str) -> dict[str, tuple[int, list[int]]]:
+        """Return the same for another collection's table."""
         objects = {
             blob.name: blob.generation for blob in self.storage.list_blobs(self.settings.bucket)
         }
-        rows = held_rows(self.bigquery, self.collection, self.settings.bucket)
+        rows = held_rows(self.bigquery, collection, self.settings.bucket)
         return {
             name: (objects.get(name), [row.generation for row in rows.get(name, [])])
             for name in objects.keys() | rows.keys()
@@ -147,11 +160,12 @@ class Site:
 
     def agrees(self, batch_id: str) -> bool:
         """Whether object, row and ledger say the same of a batch that is DONE."""
-        delivery = self.ledger.delivery(batch_id)
+        batch, delivery = self.ledger.batch(batch_id), self.ledger.delivery(batch_id)
         assert delivery is not None
+        held = self.delivered_to(batch.collection)[delivery.object]
         return (
-            self.ledger.batch(batch_id).status is Status.DONE
-            and self.delivered()[delivery.object] == (delivery.generation, [delivery.generation])
+            batch.status is Status.DONE
+            and held == (delivery.generation, [delivery.generation])
             and delivery.rows == 1
         )
 
@@ -198,8 +212,48 @@ def test_a_lane_is_delivered_and_leaves_nothing_on_its_way(here):
     assert all(here.agrees(batch_id) for batch_id in ids)
     assert len(here.delivered()) == 3
     assert here.tables() == ["dicom"]
-    assert not (here.settings.work / Stage.of(RUN, 3).file).exists()
+    assert not (here.settings.work / Stage.of(RUN, 3, here.collection).file).exists()
     assert not here.ledger.batch(ids[0]).has_error
+
+
+def test_batches_of_two_studies_in_one_lane_go_each_to_its_own(here):
+    other = f"{here.collection}_other"
+    mine, theirs = here.batch(1), here.batch(1001, collection=other)
+    here.run_all(lane_with(mine, theirs))
+    assert here.agrees(mine)
+    assert here.agrees(theirs)
+    rows = held_rows(here.bigquery, here.collection, here.settings.bucket)
+    assert set(rows) == {here.ledger.delivery(mine).object}
+    rows = held_rows(here.bigquery, other, here.settings.bucket)
+    assert set(rows) == {here.ledger.delivery(theirs).object}
+    for collection in (here.collection, other):
+        assert [t.table_id for t in here.bigquery.list_tables(collection)] == ["dicom"]
+        assert not (here.settings.work / Stage.of(RUN, 3, collection).file).exists()
+    assert len(list(here.storage.list_blobs(here.settings.bucket))) == 2
+
+    write_manifest(here)
+    for collection, batch_id in ((here.collection, mine), (other, theirs)):
+        (name,) = objects.names(here.storage, here.settings.bucket, manifest_folder(collection))
+        held = json.loads(here.storage.bucket(here.settings.bucket).blob(name).download_as_text())
+        assert held["collection"] == collection
+        assert [entry["batch"] for entry in held["batches"]] == [batch_id]
+
+
+@pytest.mark.parametrize(
+    "changed", [{"study": "beta"}, {"collection": "beta"}, {"study": "beta", "collection": "beta"}]
+)
+def test_an_archive_that_was_made_for_another_study_does_not_go_up(here, changed):
+    good, bad = here.batch(1), here.batch(2)
+    with here.ledger._begin() as db:
+        db.execute(batches.update().where(batches.c.id == bad).values(**changed))
+    lane = lane_with(good, bad)
+    for step in ("archives", "stage", "load", "merge"):
+        here.run(step, lane)
+    with pytest.raises(AirflowFailException, match=f"{bad}: .*was made for study study and"):
+        here.run("confirm", lane)
+    assert here.agrees(good)
+    assert here.ledger.delivery(bad).object not in here.delivered()
+    assert here.ledger.batch(bad).status is Status.ERROR
 
 
 def test_the_provider_s_operators_ran(here):
@@ -267,8 +321,6 @@ def test_one_archive_that_cannot_go_stops_no_other_and_fails_the_lane(here):
 
 
 def test_a_store_that_is_away_is_tried_again_and_then_named(here, monkeypatch):
-    from sendit.delivery import objects
-
     lost, good = here.batch(1), here.batch(2)
     real = objects.deliver
 
@@ -362,7 +414,7 @@ def test_rendered_fields_and_labels_are_opaque(here):
 def test_a_lost_rows_file_says_what_to_clear(here):
     lane = lane_with(here.batch(1))
     here.run("archives", lane)
-    here.settings.work.joinpath(Stage.of(RUN, 3).file).unlink()
+    here.settings.work.joinpath(Stage.of(RUN, 3, here.collection).file).unlink()
     with pytest.raises(AirflowFailException, match="clear the archives task"):
         here.run("stage", lane)
 
@@ -375,8 +427,6 @@ def test_the_archive_is_read_from_the_working_folder_only(here):
 
 
 def revise(here: Site, batch_id: str) -> None:
-    from sendit.ledger import batches
-
     with here.ledger._begin() as db:
         db.execute(batches.update().where(batches.c.id == batch_id).values(revise=True))
 
@@ -577,8 +627,8 @@ def test_a_run_without_a_manifest_says_so(here):
 
 
 def test_a_revision_in_a_later_run_also_corrects_the_earlier_manifest(here, delivered):
-    from sendit.delivery.manifest import manifest_of
-    from sendit.delivery.manifest import write_manifest as write
+    from sendit.delivery.manifest import manifests_of
+    from sendit.delivery.manifest import write_manifests as write
 
     second = here.batch(9, archived=False)
     revise(here, second)
@@ -590,6 +640,6 @@ def test_a_revision_in_a_later_run_also_corrects_the_earlier_manifest(here, deli
     assert verdict(here).manifests == 2
     states = {
         entry["batch"]: entry["archive"]["state"]
-        for entry in manifest_of(here.ledger, RUN)["batches"]
+        for entry in manifests_of(here.ledger, RUN)[0]["batches"]
     }
     assert states == {delivered[0]: "superseded", delivered[1]: "delivered"}

@@ -35,21 +35,26 @@ def manifest_folder(collection: str) -> str:
     return f"Collection/{collection}/Manifest/"
 
 
-def manifest_of(ledger: Ledger, run_id: str) -> dict[str, Any] | None:
-    """Return the manifest of a run, or None if the run took no batch.
+def manifests_of(ledger: Ledger, run_id: str) -> list[dict[str, Any]]:
+    """Return the manifests of a run, one for each collection that it took batches of.
 
     ``batches`` tells of each batch its status, counts, reasons and archive; ``totals`` sums
     the counts. An archive's ``state`` is "delivered", "superseded" (by the batch named) or
     "withdrawn"; a batch that was recognised names, as ``same_as``, the one that has it.
     """
     batches = ledger.batches_of_run(run_id)
-    if not batches:
-        return None
+    return [
+        _manifest(ledger, run_id, collection, [b for b in batches if b.collection == collection])
+        for collection in sorted({batch.collection for batch in batches})
+    ]
+
+
+def _manifest(ledger: Ledger, run_id: str, collection: str, batches: list[Batch]) -> dict[str, Any]:
     totals = {name: sum(getattr(b.counts, name) for b in batches) for name in asdict(Counts())}
     return {
         "manifest": VERSION,
         "run": run_id,
-        "collection": batches[0].collection,
+        "collection": collection,
         "sendit": __version__,
         "totals": totals,
         "batches": [_entry(batch, ledger.delivery(batch.id)) for batch in batches],
@@ -91,29 +96,25 @@ def _archive(delivery: Delivery) -> dict[str, Any] | None:
     }
 
 
-def write_manifest(ledger: Ledger, client: storage.Client, bucket: str, run_id: str) -> str | None:
-    """Write a run's manifest into the bucket, and those of the runs that it changed.
+def write_manifests(ledger: Ledger, client: storage.Client, bucket: str, run_id: str) -> list[str]:
+    """Write a run's manifests into the bucket, and those of the runs that it changed.
 
     Returns
     -------
-    str or None
-        The manifest's name; None if the run took no batch.
+    list of str
+        The names of the run's manifests, one for each collection; none if it took no batch.
     """
-    manifest = manifest_of(ledger, run_id)
-    if manifest is None:
-        return None
     for batch in ledger.batches_of_run(run_id):
         delivery = ledger.delivery(batch.id)
         if delivery is not None and delivery.replaces is not None:
             other = ledger.batch(delivery.replaces).run_id
             if other is not None and other != run_id:
-                _put(client, bucket, manifest_of(ledger, other))
-    return _put(client, bucket, manifest)
+                for manifest in manifests_of(ledger, other):
+                    _put(client, bucket, manifest)
+    return [_put(client, bucket, manifest) for manifest in manifests_of(ledger, run_id)]
 
 
-def _put(client: storage.Client, bucket: str, manifest: dict[str, Any] | None) -> str | None:
-    if manifest is None:
-        return None
+def _put(client: storage.Client, bucket: str, manifest: dict[str, Any]) -> str:
     name = manifest_name(manifest["collection"], manifest["run"])
     text = json.dumps(manifest, indent=1, sort_keys=True).encode() + b"\n"
     objects.put(client, bucket, name, text, CONTENT_TYPE)

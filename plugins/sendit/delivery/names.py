@@ -106,29 +106,32 @@ def dataset_name(collection: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What one lane of one run puts down between its archives and their rows.
+    """What one lane of one run puts down between a collection's archives and their rows.
 
     The names come from a digest of the run's id, which may hold characters that names may
-    not, and the lane: two runs or lanes never share one, and a retry finds its own again.
+    not, the lane, and the collection: two runs, lanes or collections never share one, and a
+    retry finds its own again.
     """
 
     run: str
     lane: int
+    collection: str
 
     @classmethod
-    def of(cls, run_id: str, lane: int) -> Stage:
-        """Return the stage of a run's lane."""
-        return cls(hashlib.sha256(run_id.encode()).hexdigest()[:16], lane)
+    def of(cls, run_id: str, lane: int, collection: str) -> Stage:
+        """Return the stage of a run's lane for a collection."""
+        _check_collection(collection)
+        return cls(hashlib.sha256(run_id.encode()).hexdigest()[:16], lane, collection)
 
     @property
     def file(self) -> str:
         """The rows' file, below the working folder."""
-        return f"lanes/{self.run}/{self.lane}.ndjson"
+        return f"lanes/{self.run}/{self.collection}/{self.lane}.ndjson"
 
     @property
     def object(self) -> str:
         """The rows' object in the bucket."""
-        return f"Stage/{self.run}/{self.lane}.ndjson"
+        return f"Stage/{self.run}/{self.collection}/{self.lane}.ndjson"
 
     @property
     def table(self) -> str:

@@ -17,11 +17,11 @@ from sendit.batch import Status
 from sendit.crashpoint import reach
 from sendit.delivery import objects, table
 from sendit.delivery.lanes import Lane
-from sendit.delivery.names import Stage, dataset_name
+from sendit.delivery.names import Stage, dataset_name, parse_object_name
 from sendit.delivery.rows import row_of, write_rows
 from sendit.errors import FailBatch, RetryLater, SenditError
 from sendit.ledger import Batch, Delivery, Ledger
-from sendit.workspace import Workspace
+from sendit.workspace import RESULT, Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -62,16 +62,6 @@ class LaneWork:
     run_id: str
     lane: Lane
 
-    @property
-    def stage(self) -> Stage:
-        """Names of what the lane puts down on its way."""
-        return Stage.of(self.run_id, self.lane["lane"])
-
-    @property
-    def rows_file(self) -> Path:
-        """The lane's rows, as a file."""
-        return self.root / self.stage.file
-
     def waiting(self) -> list[Waiting]:
         """Return this run's batches of the lane that have an archive and are not DONE."""
         found = []
@@ -82,9 +72,53 @@ class LaneWork:
                 found.append(Waiting(batch, delivery))
         return found
 
-    def stored(self) -> list[Waiting]:
-        """Return those of ``waiting`` whose archive is in the bucket."""
-        return [each for each in self.waiting() if each.delivery.generation is not None]
+    def parts(self) -> list[CollectionPart]:
+        """Return what the lane has to bring into each collection's table: those of ``waiting``
+        whose archive is in the bucket. A run may have batches of several studies."""
+        stored = [each for each in self.waiting() if each.delivery.generation is not None]
+        collections = sorted({each.batch.collection for each in stored})
+        return [
+            CollectionPart(
+                Stage.of(self.run_id, self.lane["lane"], collection),
+                self.root,
+                [each for each in stored if each.batch.collection == collection],
+            )
+            for collection in collections
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionPart:
+    """The batches of one collection in a lane, whose archives are in the bucket.
+
+    Parameters
+    ----------
+    stage
+        Names of what the lane puts down on its way.
+    root
+        The working folder.
+    batches
+        At least one.
+    """
+
+    stage: Stage
+    root: Path
+    batches: list[Waiting]
+
+    @property
+    def rows_file(self) -> Path:
+        """The rows, as a file."""
+        return self.root / self.stage.file
+
+    @property
+    def bucket(self) -> str:
+        """The bucket that the rows pass through."""
+        return self.batches[0].delivery.bucket
+
+    @property
+    def dataset(self) -> str:
+        """The collection's dataset."""
+        return dataset_name(self.stage.collection)
 
 
 def _is_ready(batch: Batch, delivery: Delivery) -> bool:
@@ -115,11 +149,13 @@ def deliver_archives(work: LaneWork, client: storage.Client) -> Failures:
     for each in work.waiting():
         batch_id = each.batch.id
         delivery = each.delivery
+        workspace = Workspace(work.root, batch_id)
         try:
+            check_place(each.batch, delivery, workspace)
             there = objects.deliver(
                 client,
                 delivery,
-                Workspace(work.root, batch_id).archive,
+                workspace.archive,
                 replaces=delivery.replaced_generation,
             )
         except (FailBatch, RetryLater) as error:
@@ -136,23 +172,46 @@ def deliver_archives(work: LaneWork, client: storage.Client) -> Failures:
     return failures
 
 
+def check_place(batch: Batch, delivery: Delivery, workspace: Workspace) -> None:
+    """Raise unless the archive was made for the study and collection that the batch has, and
+    its object's name lies in that collection.
+
+    Raises
+    ------
+    FailBatch
+        They differ; nothing of the batch may go up.
+    """
+    result = workspace.read(RESULT)
+    place = parse_object_name(delivery.object).collection
+    made = (result["study"], result["collection"], place)
+    if made != (batch.study, batch.collection, batch.collection):
+        raise FailBatch(
+            f"batch {batch.id}: its archive was made for study {made[0]} and collection "
+            f"{made[1]}, to lie in {made[2]}, but the batch is of study {batch.study} and "
+            f"collection {batch.collection}; nothing was uploaded. Clear its import task to "
+            "make the archive anew"
+        )
+
+
 def write_lane(work: LaneWork) -> Failures:
-    """Write the rows of the archives that are in the bucket into the lane's file.
+    """Write the rows of the archives that are in the bucket into the lane's files, one for each
+    collection.
 
     A batch whose row cannot be made fails and stops no other.
     """
     failures: Failures = {}
-    rows = []
-    for each in work.stored():
-        try:
-            header = Workspace(work.root, each.batch.id).read("result.json")["header"]
-            rows.append(row_of(each.delivery, header))
-        except FailBatch as error:
-            logger.warning("batch %s: %s", each.batch.id, error)
-            failures[each.batch.id] = error
-    write_rows(work.rows_file, rows)
-    reach("archives: rows written")
-    logger.info("lane %d: %d rows", work.lane["lane"], len(rows))
+    for part in work.parts():
+        rows = []
+        for each in part.batches:
+            try:
+                header = Workspace(work.root, each.batch.id).read(RESULT)["header"]
+                rows.append(row_of(each.delivery, header))
+            except FailBatch as error:
+                logger.warning("batch %s: %s", each.batch.id, error)
+                failures[each.batch.id] = error
+        write_rows(part.rows_file, rows)
+        reach("archives: rows written")
+        logger.info("lane %d: %d rows for %s", work.lane["lane"], len(rows), part.dataset)
     return failures
 
 
@@ -249,11 +308,12 @@ def drop_stage(
 ) -> None:
     """Remove the lane's file, object and table; gone already is fine."""
     for bucket, collection in sorted(_places(work)):
-        table.drop_table(bigquery_client, dataset_name(collection), work.stage.table)
+        stage = Stage.of(work.run_id, work.lane["lane"], collection)
+        table.drop_table(bigquery_client, dataset_name(collection), stage.table)
         reach("confirm: stage table dropped")
-        objects.remove(storage_client, bucket, work.stage.object)
+        objects.remove(storage_client, bucket, stage.object)
         reach("confirm: stage object removed")
-    work.rows_file.unlink(missing_ok=True)
+        (work.root / stage.file).unlink(missing_ok=True)
 
 
 def _places(work: LaneWork) -> set[tuple[str, str]]:

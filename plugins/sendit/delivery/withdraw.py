@@ -8,7 +8,7 @@ from google.cloud import bigquery, storage
 
 from sendit.batch import Status
 from sendit.crashpoint import reach
-from sendit.delivery.manifest import write_manifest
+from sendit.delivery.manifest import write_manifests
 from sendit.delivery.names import dataset_name
 from sendit.delivery.upload import take_back
 from sendit.errors import FailBatch
@@ -66,5 +66,5 @@ def withdraw(
         ledger.put_withdrawn(batch_id, reason)
         reach("withdraw: written down")
     if batch.run_id is not None:
-        write_manifest(ledger, storage_client, delivery.bucket, batch.run_id)
+        write_manifests(ledger, storage_client, delivery.bucket, batch.run_id)
     logger.info("batch %s: withdrawn", batch_id)

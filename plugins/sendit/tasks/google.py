@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from google.cloud import bigquery, storage
 
     from sendit.delivery.lanes import Lane
-    from sendit.delivery.upload import LaneWork
+    from sendit.delivery.upload import CollectionPart, LaneWork
 
 logger = logging.getLogger(__name__)
 
 
 class GoogleOperator(BaseOperator):
-    """Runs one of the provider's operators for a lane that has something to do.
+    """Runs one of the provider's operators for each collection that a lane has archives of.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class GoogleOperator(BaseOperator):
     lane
         The lane: its number and its batches' opaque ids.
     arguments
-        Makes the operator's arguments, when the task runs.
+        Makes the operator's arguments for a collection, when the task runs.
     """
 
     template_fields = ("lane",)
@@ -49,7 +49,7 @@ class GoogleOperator(BaseOperator):
         *,
         operator: str,
         lane: Any,
-        arguments: Callable[[LaneWork], dict[str, Any]],
+        arguments: Callable[[CollectionPart], dict[str, Any]],
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -62,15 +62,15 @@ class GoogleOperator(BaseOperator):
     def execute(self, context: Any) -> None:
         """Build the provider's operator and run it; a lane that is done needs nothing."""
         with guarded():
-            work = lane_work(self.lane, context["run_id"])
-            if not work.stored():
-                logger.info("lane %d: nothing to do", work.lane["lane"])
-                return
-            arguments = self.arguments(work)
-            with asking_google():
-                self._running = _load(self.operator)(task_id=self.task_id, **arguments)
-                self._running.execute(context)
-            reach(f"{self.task_id.rpartition('.')[2]}: ran")
+            parts = lane_work(self.lane, context["run_id"]).parts()
+            if not parts:
+                logger.info("lane %d: nothing to do", self.lane["lane"])
+            for part in parts:
+                arguments = self.arguments(part)
+                with asking_google():
+                    self._running = _load(self.operator)(task_id=self.task_id, **arguments)
+                    self._running.execute(context)
+                reach(f"{self.task_id.rpartition('.')[2]}: ran")
 
     def on_kill(self) -> None:
         """Hand on to the provider's operator, which cancels its job."""

@@ -45,22 +45,22 @@ def discover() -> list[str]:
     params = context["params"]
     with guarded():
         from sendit import discovery
-        from sendit.ledger import Claim
+        from sendit.ledger import BatchParams
 
         study = run_study(params)
         claimed = discovery.discover(
             ledger(),
             settings(),
             settings().keys(),
-            Claim(
-                run_id=context["run_id"],
+            context["run_id"],
+            BatchParams(
                 study=study,
                 collection=settings().collection_of(study),
                 recipe=run_recipe(params),
                 revise=bool(params.get("revise")),
+                subfolder=params.get("subfolder") or None,
             ),
             number=None if takes_all(context) else params["number"],
-            subfolder=params.get("subfolder"),
         )
         if not claimed:
             logger.info("no batch is ready: nothing to do in this run")
@@ -113,7 +113,7 @@ def dasher(batch_id: str) -> str:
         from sendit.identify import identify_batch
 
         if batch.status is not Status.DONE:
-            identify_batch(ledger(), batch_id, _service(batch))
+            identify_batch(ledger(), batch, _service(batch))
         return batch_id
 
 

@@ -28,7 +28,7 @@ from sendit.tasks.site import NETWORK_RETRIES, fail_batch, ledger, settings
 
 if TYPE_CHECKING:
     from sendit.delivery.lanes import Lane
-    from sendit.delivery.upload import Failures, LaneWork
+    from sendit.delivery.upload import CollectionPart, Failures, LaneWork
 
 logger = logging.getLogger(__name__)
 
@@ -80,39 +80,39 @@ def archives(lane: Lane) -> None:
         _record(failures)
 
 
-def stage_arguments(work: LaneWork) -> dict[str, Any]:
+def stage_arguments(part: CollectionPart) -> dict[str, Any]:
     """Return LocalFilesystemToGCSOperator's arguments: the lane's rows into the bucket."""
-    if not work.rows_file.exists():
+    if not part.rows_file.exists():
         raise FailBatch(
-            f"lane {work.lane['lane']}: its file of rows is gone from the working folder; "
+            f"lane {part.stage.lane}: its file of rows is gone from the working folder; "
             "clear the archives task of this lane, with what follows"
         )
     return {
-        "src": str(work.rows_file),
-        "dst": work.stage.object,
-        "bucket": _bucket(work),
+        "src": str(part.rows_file),
+        "dst": part.stage.object,
+        "bucket": part.bucket,
         "mime_type": "application/x-ndjson",
     }
 
 
-def load_arguments(work: LaneWork) -> dict[str, Any]:
+def load_arguments(part: CollectionPart) -> dict[str, Any]:
     """Return GCSToBigQueryOperator's arguments: the object into the lane's own table."""
     from sendit.delivery.rows import schema_fields
 
     return {
-        "bucket": _bucket(work),
-        "source_objects": [work.stage.object],
-        "destination_project_dataset_table": f"{_dataset(work)}.{work.stage.table}",
+        "bucket": part.bucket,
+        "source_objects": [part.stage.object],
+        "destination_project_dataset_table": f"{part.dataset}.{part.stage.table}",
         "schema_fields": schema_fields(),
         "source_format": "NEWLINE_DELIMITED_JSON",
         "autodetect": False,
         "write_disposition": "WRITE_TRUNCATE",
-        "job_id": f"sendit_load_{work.stage.run}_{work.stage.lane}",
+        "job_id": f"sendit_load_{part.dataset}_{part.stage.run}_{part.stage.lane}",
         "result_timeout": 600.0,
     }
 
 
-def merge_arguments(work: LaneWork) -> dict[str, Any]:
+def merge_arguments(part: CollectionPart) -> dict[str, Any]:
     """Return BigQueryInsertJobOperator's arguments: MERGE on the archive's place.
 
     Not durable: a second try submits the MERGE again, which changes nothing, whereas a job
@@ -123,24 +123,14 @@ def merge_arguments(work: LaneWork) -> dict[str, Any]:
     return {
         "configuration": {
             "query": {
-                "query": merge_statement(_dataset(work), work.stage.table),
+                "query": merge_statement(part.dataset, part.stage.table),
                 "useLegacySql": False,
             }
         },
-        "job_id": f"sendit_merge_{work.stage.run}_{work.stage.lane}",
+        "job_id": f"sendit_merge_{part.dataset}_{part.stage.run}_{part.stage.lane}",
         "durable": False,
         "result_timeout": 600.0,
     }
-
-
-def _bucket(work: LaneWork) -> str:
-    return work.stored()[0].delivery.bucket
-
-
-def _dataset(work: LaneWork) -> str:
-    from sendit.delivery.names import dataset_name
-
-    return dataset_name(work.stored()[0].batch.collection)
 
 
 @task(
@@ -201,10 +191,10 @@ def manifest() -> None:
         if not ledger().batches_of_run(run_id):
             logger.info("no batch in this run: no manifest")
             return
-        from sendit.delivery.manifest import write_manifest
+        from sendit.delivery.manifest import write_manifests
 
-        name = write_manifest(ledger(), storage_client(), settings().bucket, run_id)
-        logger.info("manifest: %s", name)
+        for name in write_manifests(ledger(), storage_client(), settings().bucket, run_id):
+            logger.info("manifest: %s", name)
 
 
 def _record(failures: Failures) -> None:
