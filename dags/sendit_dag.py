@@ -17,11 +17,11 @@ from datetime import datetime, timedelta
 
 from airflow.sdk import Param, dag, task_group
 
-from sendit.settings import read_settings
+from sendit.settings import batches_at_once
 from sendit.tasks import finish, process
 from sendit.tasks.upload import manifest, upload
 
-AT_ONCE = read_settings().batches_at_once
+AT_ONCE = batches_at_once()
 
 
 @dag(

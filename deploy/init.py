@@ -21,7 +21,7 @@ from psycopg2 import sql
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, encrypt_password
 from sqlalchemy.engine import URL, make_url
 
-from sendit.errors import Misconfigured, SenditError
+from sendit.errors import SenditError
 from sendit.ledger import Ledger
 from sendit.settings import read_settings
 
@@ -30,6 +30,8 @@ SUPERUSER = "postgres"
 ADMIN = "admin"
 LEDGER = "sendit_ledger"
 GOOGLE = "google_cloud_default"
+#: The connections that a site needs, by its identifier service.
+NEEDED = {"local": (LEDGER, GOOGLE), "dasher": (LEDGER, GOOGLE, "sendit_dasher")}
 
 
 def stop(problem: str) -> NoReturn:
@@ -98,7 +100,7 @@ def connections() -> dict[str, str]:
         found = load_connections_dict(str(SECRETS / "connections.yaml"))
     except Exception as error:  # noqa: BLE001 - Airflow's own text may quote the file, which is secret
         stop(f"secrets/connections.yaml is not what Airflow reads ({type(error).__name__})")
-    for name in (LEDGER, GOOGLE):
+    for name in NEEDED[read_settings().identifiers]:
         if name not in found:
             stop(f"secrets/connections.yaml has no connection {name}")
     key = found[GOOGLE].extra_dejson.get("key_path")
@@ -133,7 +135,7 @@ def check_settings() -> None:
     """Read sendit's settings and key as a task would."""
     try:
         read_settings().keys()
-    except Misconfigured as problem:
+    except SenditError as problem:
         stop(str(problem))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sendit.errors import Misconfigured
+from sendit.errors import Misconfigured, RetryLater
 from sendit.keys import Keys, read_keys, write_new_key
 
 
@@ -31,10 +31,16 @@ def test_a_key_others_can_read_is_refused(tmp_path: Path) -> None:
         read_keys(tmp_path / "key")
 
 
-@pytest.mark.parametrize("path", [None, Path("/nowhere/key")])
-def test_no_key_says_how_to_make_one(path: Path | None) -> None:
+def test_no_key_says_how_to_make_one() -> None:
     with pytest.raises(Misconfigured, match="sendit key FILE"):
-        read_keys(path)
+        read_keys(None)
+
+
+def test_a_key_that_is_away_may_be_back_and_is_not_made_anew(tmp_path: Path) -> None:
+    with pytest.raises(RetryLater, match="has delivered before needs its own key"):
+        read_keys(tmp_path / "nowhere" / "key")
+    with pytest.raises(Misconfigured, match=r"cannot be read \(Is a directory\)"):
+        read_keys(tmp_path)
 
 
 def test_a_short_key_is_refused(tmp_path: Path) -> None:

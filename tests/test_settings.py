@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from sendit.errors import Misconfigured
-from sendit.settings import Settings, read_settings
+from sendit.errors import Misconfigured, RetryLater
+from sendit.settings import Settings, batches_at_once, read_settings
 
 
 def test_defaults_need_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SENDIT_WORK_FOLDER", raising=False)
     settings = Settings(home=Path("/srv/sendit"))
     assert settings.work == Path("/srv/sendit/work")
-    assert settings.ledger_default_url == "sqlite:////srv/sendit/ledger.db"
+    assert settings.embedded_ledger_url == "sqlite:////srv/sendit/ledger.db"
     assert settings.originals == "keep"
 
 
@@ -27,6 +27,44 @@ def test_settings_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     (tmp_path / "env").write_text("SENDIT_BUCKET=radiology\n")
     monkeypatch.setenv("SENDIT_ENV_FILE", str(tmp_path / "env"))
     assert read_settings().bucket == "radiology"
+
+
+def test_a_file_that_is_away_is_not_taken_for_an_empty_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SENDIT_ENV_FILE", str(tmp_path / "env"))
+    with pytest.raises(RetryLater, match="SENDIT_ENV_FILE names cannot be read"):
+        read_settings()
+    assert batches_at_once() == 16  # the DAG stays, and its tasks say what is wrong
+    (tmp_path / "env").write_bytes(b"SENDIT_BUCKET=\xff\n")
+    with pytest.raises(Misconfigured, match="not UTF-8"):
+        read_settings()
+    monkeypatch.setenv("SENDIT_ENV_FILE", str(tmp_path))
+    with pytest.raises(Misconfigured, match="Is a directory"):
+        read_settings()
+
+
+def test_a_name_that_no_setting_has_does_not_mean_the_default(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SENDIT_SOMETHING", "of others")
+    read_settings()
+    monkeypatch.setenv("SENDIT_STUDDY", "alpha")
+    with pytest.raises(Misconfigured, match="SENDIT_STUDDY; did you mean SENDIT_STUDY"):
+        read_settings()
+    monkeypatch.delenv("SENDIT_STUDDY")
+    (tmp_path / "env").write_text("SENDIT_SOMETHING=1\nOTHER=2\n")
+    monkeypatch.setenv("SENDIT_ENV_FILE", str(tmp_path / "env"))
+    with pytest.raises(Misconfigured, match="there is no setting SENDIT_SOMETHING"):
+        read_settings()
+
+
+def test_what_is_not_set_is_not_guessed() -> None:
+    for name in ("home", "bucket", "key_file", "input_folders"):
+        with pytest.raises(Misconfigured, match=f"SENDIT_{name.upper()} is not set"):
+            Settings().need(name)
+    with pytest.raises(Misconfigured, match="SENDIT_HOME is not set"):
+        _ = Settings().work
 
 
 @pytest.mark.parametrize(

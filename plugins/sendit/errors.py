@@ -7,6 +7,8 @@ never a path below an input folder, never a value out of a header.
 
 from __future__ import annotations
 
+import errno
+
 
 class SenditError(Exception):
     """Base of all errors that sendit raises on purpose; its text is safe to show."""
@@ -18,6 +20,18 @@ class Misconfigured(SenditError):
 
 class RetryLater(SenditError):
     """Something outside did not answer as it should: the same call may work later."""
+
+
+#: What the system says of a file that is there, or of a wrong name: waiting changes nothing.
+_STAYS = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR}
+)
+
+
+def unreadable(error: OSError, text: str) -> SenditError:
+    """Return the error for a file of the site that cannot be read: one that is away may be back
+    with its mount, so the task tries again; rights and names have to be corrected."""
+    return Misconfigured(text) if error.errno in _STAYS else RetryLater(text)
 
 
 class FailBatch(SenditError):

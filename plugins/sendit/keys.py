@@ -14,7 +14,7 @@ import os
 import secrets
 from pathlib import Path
 
-from sendit.errors import Misconfigured
+from sendit.errors import Misconfigured, unreadable
 
 MINIMUM_BYTES = 32
 
@@ -61,8 +61,11 @@ def read_keys(path: Path | None) -> Keys:
         mode = path.stat().st_mode
         secret = path.read_bytes().strip()
     except OSError as error:
-        raise Misconfigured(
-            f"SENDIT_KEY_FILE cannot be read ({error.strerror}); make one with: sendit key FILE"
+        raise unreadable(
+            error,
+            f"SENDIT_KEY_FILE cannot be read ({error.strerror}): mount it, or correct the setting "
+            "or the file's owner. A site that has delivered before needs its own key; only a new "
+            "one makes one, with: sendit key FILE",
         ) from None
     if mode & 0o077:
         raise Misconfigured("SENDIT_KEY_FILE is readable by others; run: chmod 600 on it")

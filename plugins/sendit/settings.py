@@ -4,18 +4,24 @@ file; credentials live in Airflow connections."""
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
+from dotenv import dotenv_values
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from sendit.errors import Misconfigured
+from sendit.errors import Misconfigured, SenditError, unreadable
 from sendit.keys import Keys, read_keys
 
-DEFAULT_HOME = "~/.local/share/sendit"
+PREFIX = "SENDIT_"
+ENV_FILE = "SENDIT_ENV_FILE"
+#: Variables that are no settings: the file with them, the command's ledger, the fault harness.
+OTHER_VARIABLES = frozenset({ENV_FILE, "SENDIT_LEDGER_URL", "SENDIT_CRASH_AT"})
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 
@@ -24,9 +30,14 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SENDIT_", extra="ignore", frozen=True)
 
-    home: Path = Field(
-        default=Path(DEFAULT_HOME),
-        description="Where sendit keeps what it makes: working folder, metrics, default ledger.",
+    home: Path | None = Field(
+        default=None,
+        description="Where sendit keeps what it makes: working folder, metrics, embedded ledger.",
+    )
+    ledger: Literal["connection", "embedded"] = Field(
+        default="connection",
+        description="The ledger's database: the connection `sendit_ledger`, or a file in HOME, for "
+        "one machine.",
     )
     input_folders: Annotated[tuple[Path, ...], NoDecode] = Field(
         default=(),
@@ -40,7 +51,7 @@ class Settings(BaseSettings):
         default=None,
         description="File (mode 0600) with the site's secret key; `sendit key FILE` makes one.",
     )
-    bucket: str = Field(default="sendit", description="Cloud Storage bucket for the archives.")
+    bucket: str = Field(default="", description="Cloud Storage bucket for the archives.")
     study: str = Field(
         default="test", description="Study at the identifier service (lower case on the wire)."
     )
@@ -95,8 +106,9 @@ class Settings(BaseSettings):
 
     @property
     def home_folder(self) -> Path:
-        """``home`` with ``~`` expanded."""
-        return self.home.expanduser()
+        """``home`` with ``~`` expanded; none is an error."""
+        self.need("home")
+        return Path(str(self.home)).expanduser()
 
     @property
     def work(self) -> Path:
@@ -104,9 +116,16 @@ class Settings(BaseSettings):
         return self.work_folder or self.home_folder / "work"
 
     @property
-    def ledger_default_url(self) -> str:
-        """Where the embedded ledger lies when no connection names another."""
+    def embedded_ledger_url(self) -> str:
+        """Where the embedded ledger lies."""
         return f"sqlite:///{self.home_folder / 'ledger.db'}"
+
+    def need(self, *names: str) -> None:
+        """Raise unless these settings have a value: what is not set is not guessed."""
+        for name in names:
+            if not getattr(self, name):
+                meaning = type(self).model_fields[name].description
+                raise Misconfigured(f"{PREFIX}{name.upper()} is not set. {meaning}")
 
     def keys(self) -> Keys:
         """The site's keys; absent or unsafe ones are an error."""
@@ -122,12 +141,66 @@ class Settings(BaseSettings):
 
 
 def read_settings() -> Settings:
-    """Read the settings from the environment; a bad value is an error that names it."""
+    """Read the settings from the environment; a bad value is an error that names it.
+
+    Raises
+    ------
+    Misconfigured
+        A value is wrong, or a name is not one of a setting and close to one.
+    RetryLater
+        The file that ``SENDIT_ENV_FILE`` names is away.
+    """
+    file = os.environ.get(ENV_FILE)
+    if file is not None:
+        _check_names(_names_in(file), everything=True)
+    _check_names(os.environ, everything=False)
     try:
-        return Settings(_env_file=os.environ.get("SENDIT_ENV_FILE"))  # type: ignore[call-arg]
+        return Settings(_env_file=file)  # type: ignore[call-arg]
     except ValidationError as error:
         problems = "; ".join(
-            f"SENDIT_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
+            f"{PREFIX}{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
             for item in error.errors()
         )
         raise Misconfigured(f"settings: {problems}") from None
+
+
+def batches_at_once() -> int:
+    """Return how many batches are processed at the same time, for the DAG's file.
+
+    That one is read while settings may be away or wrong, and the DAG must not vanish then:
+    each task reads them again and says what is wrong.
+    """
+    try:
+        return read_settings().batches_at_once
+    except SenditError:
+        return int(Settings.model_fields["batches_at_once"].default)
+
+
+def _names_in(file: str) -> Iterable[str]:
+    # The library that reads the settings takes a file that is not there for an empty one.
+    try:
+        with Path(file).open(encoding="utf-8") as text:
+            return list(dotenv_values(stream=text))
+    except OSError as error:
+        raise unreadable(
+            error,
+            f"settings: the file that {ENV_FILE} names cannot be read ({error.strerror}): mount "
+            "it, or correct its name or its rights; no setting is guessed",
+        ) from None
+    except UnicodeDecodeError:
+        raise Misconfigured(f"settings: the file that {ENV_FILE} names is not UTF-8 text") from None
+
+
+def _check_names(names: Iterable[str], *, everything: bool) -> None:
+    """Raise on a name that no setting has: in the settings' own file any, in the environment,
+    where others' variables may begin so too, one that is nearly a setting's."""
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | OTHER_VARIABLES
+    for name in sorted(names):
+        if not name.upper().startswith(PREFIX) or name.upper() in known:
+            continue
+        near = difflib.get_close_matches(
+            name.upper().removeprefix(PREFIX), [each.removeprefix(PREFIX) for each in known], 1, 0.8
+        )
+        if near or everything:
+            hint = f"; did you mean {PREFIX}{near[0]}?" if near else ""
+            raise Misconfigured(f"settings: there is no setting {name}{hint}")

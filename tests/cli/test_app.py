@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from sendit import __version__
 from sendit.batch import BatchError, Status
 from sendit.cli.app import app
+from sendit.errors import RetryLater
 from sendit.ledger import BatchParams, Ledger
 
 run = CliRunner().invoke
@@ -22,6 +23,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("SENDIT_LEDGER_URL", "AIRFLOW_CONN_SENDIT_LEDGER", "SENDIT_KEY_FILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SENDIT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SENDIT_LEDGER", "embedded")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -70,6 +72,17 @@ def test_key_is_made_once(home: Path) -> None:
     assert run(app, ["key", "site.key"]).exit_code == 0
     assert stat.S_IMODE((home / "site.key").stat().st_mode) == 0o600
     assert run(app, ["key", "site.key"]).exit_code != 0
+
+
+@pytest.mark.airflow
+def test_a_ledger_that_nobody_chose_is_not_made(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SENDIT_LEDGER")
+    result = run(app, ["batches"])
+    assert isinstance(result.exception, RetryLater)
+    assert "connection sendit_ledger cannot be read" in str(result.exception)
+    assert not (home / "home").exists()
 
 
 def test_batches_of_an_empty_ledger(home: Path) -> None:

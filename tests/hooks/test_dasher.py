@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sendit.errors import Misconfigured
+from sendit.errors import Misconfigured, RetryLater
 from sendit.identifiers.models import request_of
 from tests.dasher_standin import DasherStandin, Fault
 
@@ -87,14 +87,20 @@ def test_what_the_form_leaves_empty_is_the_default(
     assert (settings.timeout, settings.deadline, settings.attempts) == (30, 300, 6)
 
 
-def test_without_a_connection_it_is_stanfords(
+def test_a_connection_with_empty_fields_is_stanfords(
     monkeypatch: pytest.MonkeyPatch, token_file: Path, hook: Any
 ) -> None:
+    connect(monkeypatch)
     with pytest.raises(Misconfigured, match="set STANFORD_CLIENT_SECRETS to the token file"):
         hook.get_service("test")
     monkeypatch.setenv("STANFORD_CLIENT_SECRETS", str(token_file))
     hook.get_service("test")
     assert hook.get_settings().base == "https://api.rit.stanford.edu/identifiers/api"
+
+
+def test_a_connection_that_cannot_be_read_sends_nothing_to_another_address(hook: Any) -> None:
+    with pytest.raises(RetryLater, match="connection sendit_dasher cannot be read"):
+        hook.get_service("test")
 
 
 @pytest.mark.parametrize("extra", [{"tokenfile": "/x"}, {"timeout": "long"}, {"attempts": 0}])
@@ -130,7 +136,8 @@ def test_testing_the_connection_says_what_is_wrong(
     assert text in said
 
 
-def test_testing_a_connection_without_tokens(hook: Any) -> None:
+def test_testing_a_connection_without_tokens(monkeypatch: pytest.MonkeyPatch, hook: Any) -> None:
+    connect(monkeypatch)
     works, said = hook.test_connection()
     assert not works
     assert "STANFORD_CLIENT_SECRETS" in said

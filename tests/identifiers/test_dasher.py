@@ -191,7 +191,7 @@ def test_no_token_file(
     fails(Misconfigured, "no tokens for DASHER", lambda: DasherService("test", settings))
     monkeypatch.setenv("STANFORD_CLIENT_SECRETS", str(tmp_path / "none"))
     service = DasherService("test", settings)
-    fails(Misconfigured, "cannot be read", lambda: service.identify(request_body))
+    fails(RetryLater, "cannot be read", lambda: service.identify(request_body))
 
 
 def test_the_token_file_of_the_environment(

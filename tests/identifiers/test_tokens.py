@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sendit.errors import Misconfigured
+from sendit.errors import Misconfigured, RetryLater
 from sendit.identifiers.calls import Unanswered
 from sendit.identifiers.tokens import TokenFile
 from tests.dasher_standin import TOKEN_PATH, DasherStandin, Fault
@@ -36,8 +36,10 @@ def test_the_token_in_the_file(dasher: DasherStandin, token_file: Path) -> None:
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(Misconfigured, match="STANFORD_CLIENT_SECRETS file cannot be read"):
+    with pytest.raises(RetryLater, match="STANFORD_CLIENT_SECRETS file cannot be read"):
         TokenFile(tmp_path / "none").access_token()
+    with pytest.raises(Misconfigured, match="STANFORD_CLIENT_SECRETS file cannot be read"):
+        TokenFile(tmp_path).access_token()
 
 
 @pytest.mark.parametrize("bits", [0o644, 0o640, 0o604, 0o660])

@@ -164,8 +164,8 @@ def test_settings_named_are_settings_of_sendit() -> None:
     fields = {f"SENDIT_{name.upper()}" for name in Settings.model_fields}
     for service in AIRFLOW:
         named = {n for n in SERVICES[service]["environment"] if n.startswith("SENDIT_")}
-        # The working folder follows from the home folder.
-        assert named == fields - {"SENDIT_WORK_FOLDER"}, service
+        # The working folder follows from the home folder, and the ledger is a connection.
+        assert named == fields - {"SENDIT_WORK_FOLDER", "SENDIT_LEDGER"}, service
 
 
 def test_optional_settings_have_no_second_default_here() -> None:

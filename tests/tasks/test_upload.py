@@ -24,7 +24,7 @@ from sendit.delivery.names import Stage, archive_of, object_name
 from sendit.delivery.revisions import accept
 from sendit.delivery.table import held_rows
 from sendit.delivery.upload import OWN_FAILURES
-from sendit.errors import Misconfigured, RetryLater
+from sendit.errors import RetryLater
 from sendit.ledger import BatchParams, Delivery, Ledger, batches
 from sendit.settings import Settings
 from sendit.tasks import google, site, upload
@@ -355,7 +355,7 @@ def test_a_missing_bucket_stops_the_lane_before_anything_goes_up(here):
 
 def test_no_connection_is_named(here, monkeypatch):
     monkeypatch.delenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT")
-    with pytest.raises(Misconfigured, match="no connection google_cloud_default"):
+    with pytest.raises(RetryLater, match="connection google_cloud_default cannot be read"):
         google.storage_client()
 
 

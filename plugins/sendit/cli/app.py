@@ -202,6 +202,7 @@ def verify(
     from sendit.delivery.verify import verify_collection, verify_run
 
     settings = read_settings()
+    settings.need("bucket")
     place = collection or settings.collection_of(settings.study)
     storage, bigquery = _google()
     verdict = (
@@ -246,15 +247,17 @@ def key(file: Annotated[Path, typer.Argument(help="New file; never overwritten."
 def _ledger(settings: Settings) -> Ledger:
     from sendit.ledger import Ledger
 
+    if settings.ledger == "embedded":
+        return Ledger(settings.embedded_ledger_url)
     uri = os.environ.get("SENDIT_LEDGER_URL") or os.environ.get("AIRFLOW_CONN_SENDIT_LEDGER")
-    if not uri and os.environ.get("AIRFLOW__WORKERS__SECRETS_BACKEND"):
-        # The site keeps its connections where only Airflow looks, which takes seconds. Airflow
-        # logs to standard output, which is ours.
-        with redirect_stdout(sys.stderr):
-            from sendit.tasks.site import ledger
+    if uri:
+        return Ledger(uri)
+    # The site keeps its connections where only Airflow looks, which takes seconds. Airflow logs
+    # to standard output, which is ours.
+    with redirect_stdout(sys.stderr):
+        from sendit.tasks.site import ledger
 
-            return ledger()
-    return Ledger(uri or settings.ledger_default_url)
+        return ledger()
 
 
 def _google() -> tuple[storage.Client, bigquery.Client]:

@@ -33,6 +33,9 @@ from sendit.ledger import count_outcomes
 from sendit.prepare import PreparedRecipe, prepare
 from sendit.settings import Settings, read_settings
 
+#: Where the key for trials is kept if SENDIT_HOME is not set.
+TRIAL_HOME = Path("~/.local/share/sendit")
+
 
 def run_trial(
     folder: Path,
@@ -103,7 +106,7 @@ def run_trial(
 def _keys(settings: Settings, key_file: Path | None) -> Keys:
     path = key_file or settings.key_file
     if path is None:
-        path = settings.home_folder / "trial.key"
+        path = (settings.home or TRIAL_HOME).expanduser() / "trial.key"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_new_key(path)

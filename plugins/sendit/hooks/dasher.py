@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook, Connection
-from airflow.sdk.exceptions import AirflowNotFoundException
 
 from sendit.errors import SenditError
+from sendit.tasks.connections import DASHER, reading
 
 if TYPE_CHECKING:
     from sendit.identifiers.dasher import DasherService, DasherSettings
@@ -25,12 +25,13 @@ class DasherHook(BaseHook):
     dasher_conn_id
         Id of the connection, of type ``dasher``. Its host is DASHER's address (empty:
         Stanford's); its extra may have ``token_file``, ``timeout``, ``deadline`` and
-        ``attempts`` (see ``sendit.identifiers.dasher.DasherSettings``). Where no such
-        connection exists, the defaults and ``STANFORD_CLIENT_SECRETS`` are used.
+        ``attempts`` (see ``sendit.identifiers.dasher.DasherSettings``). It must exist, if only
+        with empty fields: a connection that cannot be read for a moment must not send real
+        identifiers to another address than the site chose.
     """
 
     conn_name_attr = "dasher_conn_id"
-    default_conn_name = "sendit_dasher"
+    default_conn_name = DASHER
     conn_type = "dasher"
     hook_name = "DASHER"
 
@@ -45,14 +46,14 @@ class DasherHook(BaseHook):
         ------
         Misconfigured
             A value is not what it should be; the text names the field.
+        RetryLater
+            The connection cannot be read.
         """
         # som is imported where it is used: the API server and the DAG processor load hooks too.
         from sendit.identifiers.dasher import dasher_settings
 
-        try:
+        with reading(DASHER):
             connection = self.get_connection(self.dasher_conn_id)
-        except AirflowNotFoundException:
-            return dasher_settings()
         values: dict[str, Any] = {
             name: value
             for name, value in connection.extra_dejson.items()

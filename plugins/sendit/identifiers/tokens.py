@@ -20,7 +20,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sendit.errors import Misconfigured
+from sendit.errors import Misconfigured, unreadable
 from sendit.identifiers.calls import Unanswered, checked_url, post
 
 VARIABLE = "STANFORD_CLIENT_SECRETS"
@@ -146,9 +146,10 @@ class TokenFile:
                 mode = os.fstat(file.fileno()).st_mode
                 content = file.read()
         except OSError as error:
-            raise Misconfigured(
-                f"the {VARIABLE} file cannot be read ({error.strerror}); name it there, or as "
-                "token_file in the connection sendit_dasher"
+            raise unreadable(
+                error,
+                f"the {VARIABLE} file cannot be read ({error.strerror}): mount it, or name it "
+                "there, or as token_file in the connection sendit_dasher",
             ) from None
         if mode & 0o077:
             raise Misconfigured(f"the {VARIABLE} file is readable by others; run: chmod 600 on it")

@@ -8,15 +8,14 @@ The operator that runs, and that Airflow's UI names, is the provider's own, unmo
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowNotFoundException
 
 from sendit.crashpoint import reach
-from sendit.errors import Misconfigured
+from sendit.tasks.connections import GOOGLE, reading
 from sendit.tasks.guard import guarded
 from sendit.tasks.site import ledger, settings
 
@@ -67,7 +66,7 @@ class GoogleOperator(BaseOperator):
                 logger.info("lane %d: nothing to do", self.lane["lane"])
             for part in parts:
                 arguments = self.arguments(part)
-                with asking_google():
+                with reading(GOOGLE), asking_google():
                     self._running = _load(self.operator)(task_id=self.task_id, **arguments)
                     self._running.execute(context)
                 reach(f"{self.task_id.rpartition('.')[2]}: ran")
@@ -108,7 +107,7 @@ def storage_client() -> storage.Client:
     """Return the Cloud Storage client of the provider's hook."""
     from airflow.providers.google.cloud.hooks.gcs import GCSHook
 
-    with _connected(), asking_google():
+    with reading(GOOGLE), asking_google():
         return GCSHook().get_conn()
 
 
@@ -116,17 +115,6 @@ def bigquery_client() -> bigquery.Client:
     """Return the BigQuery client of the provider's hook."""
     from airflow.providers.google.cloud.hooks.bigquery import BigQueryHook
 
-    with _connected(), asking_google():
+    with reading(GOOGLE), asking_google():
         hook = BigQueryHook(use_legacy_sql=False)
         return hook.get_client(project_id=hook.project_id)
-
-
-@contextmanager
-def _connected() -> Iterator[None]:
-    try:
-        yield
-    except AirflowNotFoundException:
-        raise Misconfigured(
-            "Airflow has no connection google_cloud_default: make one of type Google Cloud, "
-            "with the project and a service account, then clear the task"
-        ) from None

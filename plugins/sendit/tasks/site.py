@@ -8,23 +8,18 @@ from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Connection, get_current_context
-from airflow.sdk.exceptions import (
-    AirflowException,
-    AirflowNotFoundException,
-    AirflowSkipException,
-)
+from airflow.sdk import get_current_context
+from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 
 from sendit.batch import BatchError, Status
 from sendit.errors import RetryLater, SenditError
 from sendit.settings import Settings, read_settings
+from sendit.tasks.connections import LEDGER, read_connection
 from sendit.tasks.guard import guarded
 
 if TYPE_CHECKING:
     from sendit.ledger import Batch, Ledger
     from sendit.workspace import Workspace
-
-LEDGER_CONNECTION = "sendit_ledger"
 
 #: For tasks that ask a service: tried again with growing pauses.
 NETWORK_RETRIES: dict[str, Any] = {
@@ -43,14 +38,12 @@ def settings() -> Settings:
 
 @cache
 def ledger() -> Ledger:
-    """Return the ledger behind the connection ``sendit_ledger``, or the embedded one."""
+    """Return the ledger that the site chose: behind its connection, or the embedded one."""
     from sendit.ledger import Ledger  # SQLAlchemy: not at DAG parse
 
-    try:
-        connection = Connection.get(LEDGER_CONNECTION)
-    except AirflowNotFoundException:
-        return Ledger(settings().ledger_default_url)
-    return Ledger(connection.get_uri())
+    if settings().ledger == "embedded":
+        return Ledger(settings().embedded_ledger_url)
+    return Ledger(read_connection(LEDGER).get_uri())
 
 
 def workspace(batch_id: str) -> Workspace:
