@@ -385,8 +385,8 @@ class _Planter:
             return f"Kan{self._umlaut if vr != 'UR' else 'a'}rie{number:06}Q"
         if vr in _BYTES:
             return f"Kanarie{number:06}Q"
-        # Days 37 apart: moved by a month at most, none becomes another.
-        day = datetime.date(1700, 1, 1) + datetime.timedelta(days=37 * (number % 2500))
+        # Days 32 apart, none of them a placeholder: moved by a month at most, none becomes another.
+        day = datetime.date(1901, 2, 2) + datetime.timedelta(days=32 * (number % 2250))
         texts = {
             "PN": f"Kan{self._umlaut}rie{number:06}Q^Zwilling{number:06}Q",
             "UI": uid(987, 1_000_000 + number),

@@ -31,6 +31,43 @@ RECIPES: dict[str, frozenset[Option]] = {
 
 CLEANABLE = {"LO", "LT", "SH", "ST", "UC", "UT", "SQ"}
 DATES = {"DA", "DT"}
+# Dates that a recipient can know: of something published, or of something that many patients
+# have in common (a device, a lot, a trial, an export). One of them moved, and seen once beside
+# its original, or in enough patients, gives the shift. They follow the Basic Profile instead.
+SHARED_DATES = {
+    "AttributeModificationDateTime",  # when the file was prepared to be sent
+    "CalibrationDate",
+    "CalibrationDateTime",
+    "ContextGroupLocalVersion",
+    "ContextGroupVersion",
+    "ContributionDateTime",  # when the file was prepared to be sent
+    "DateOfGainCalibration",
+    "DateOfInstallation",
+    "DateOfLastCalibration",
+    "DateOfLastDetectorCalibration",
+    "DateOfManufacture",
+    "DateTimeOfLastCalibration",
+    "EffectiveDateTime",
+    "EthicsCommitteeApprovalEffectivenessEndDate",
+    "EthicsCommitteeApprovalEffectivenessStartDate",
+    "ExpirationDateTime",
+    "ExpiryDate",
+    "HL7DocumentEffectiveTime",
+    "HangingProtocolCreationDateTime",
+    "InformationIssueDateTime",
+    "InstanceCoercionDateTime",  # when the file was prepared to be sent
+    "ItemInventoryDateTime",
+    "ProcedureCreationDate",
+    "ProcedureExpirationDate",
+    "ProcedureLastModifiedDate",
+    "ProductExpirationDateTime",
+    "SelectorDAValue",
+    "SelectorDTValue",
+    "SourceStrengthReferenceDate",
+    "StudyUpdateDateTime",
+    "TemplateLocalVersion",
+    "TemplateVersion",
+}
 # Times of day and the time zone: a shift by whole days leaves them right as they are.
 TIMES = {"TM", "SH"}
 # Kept, but by a list of values: anybody's typing may be in them.
@@ -139,13 +176,15 @@ def lines_of(row: Row, active: frozenset[Option]) -> Iterator[tuple[str, str]]:
         yield "CODED", f"REPLACE {name} {CODED[name]}"
         yield "CODED", f"ADD {name} {CODED[name]}"
         return
+    if name in SHARED_DATES:  # no option keeps or moves them: their originals tell the shift
+        active = frozenset()
     yield option_line(row, name, vr, active) or basic_line(row.basic, name, vr)
 
 
 def option_line(row: Row, name: str, vr: str, active: frozenset[Option]) -> tuple[str, str] | None:
     """Return what the active options ask for, or None: then the Basic Profile's letter holds."""
     asked = {option: letter for option, letter in row.options.items() if option in active}
-    if Option.MODIFIED_DATES in asked and vr in DATES:  # even a device's: intervals stay right
+    if Option.MODIFIED_DATES in asked and vr in DATES:
         return "JITTER", f"JITTER {name} var:jitter"
     if "K" in asked.values():
         if vr == "AS":
@@ -173,7 +212,7 @@ def beyond_the_table(active: frozenset[Option]) -> Iterator[str]:
         if name in CODES:
             continue
         if vr in DATES:
-            yield f"JITTER {name} var:jitter"
+            yield f"REMOVE {name}" if name in SHARED_DATES else f"JITTER {name} var:jitter"
         elif vr == "PN":
             yield f"REPLACE {name} func:profile_z"
         elif vr == "UI" and not name.endswith(NO_INSTANCE):

@@ -9,9 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sendit.deidentify.jitter import shift
+from sendit.dicom.placeholder import EARLIEST, LATEST, PLACEHOLDERS, is_placeholder
 
 DAYS = st.integers(-36500, 36500)
-DATES = st.dates(date(1900, 1, 1), date(2100, 12, 31))
+DATES = st.dates(date(EARLIEST, 1, 1), date(LATEST, 12, 31)).filter(
+    lambda day: not is_placeholder(day)
+)
 
 
 def day(text: str) -> date:
@@ -27,7 +30,7 @@ def test_intervals_are_kept(dates: list[date], days: int) -> None:
 
 
 @given(
-    st.datetimes(datetime(1900, 1, 1), datetime(2100, 1, 1)),
+    st.builds(datetime.combine, DATES, st.times()),
     st.sampled_from([8, 10, 12, 14, 16, 21]),
     st.sampled_from(["", "-0800", "+1400"]),
     DAYS,
@@ -82,3 +85,20 @@ def test_what_moves(vr: str, text: str, moved: str) -> None:
 )
 def test_what_cannot_be_moved_is_never_guessed(vr: str, text: str) -> None:
     assert shift(vr, text, 3) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("00010101", "01010101", "10000101", "11111111", "12121212", "15821015", "16010101"),
+        *("17530101", "18000101", "18581117", "18991230", "18991231", "21000101", "22220101"),
+        *("99991231", "9999.12.31", *(f"{day:%Y%m%d}" for day in sorted(PLACEHOLDERS))),
+    ],
+)
+@pytest.mark.parametrize("days", [-17, 0, 3])
+def test_a_placeholder_is_never_moved(text: str, days: int) -> None:
+    assert shift("DA", text, days) is None
+    assert shift("LO", text, days) is None
+    assert shift("DA", f"20200228\\{text}", days) is None
+    if text.isdigit():
+        assert shift("DT", f"{text}000000", days) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from datetime import date, timedelta
 from io import BytesIO
 
 import pydicom
@@ -22,6 +23,7 @@ from pydicom.uid import (
 
 from sendit.deidentify.plan import TRAILING_PADDING, Kind, compile_plan
 from sendit.deidentify.values import element as element_bytes
+from sendit.dicom.placeholder import EARLIEST, LATEST, is_placeholder
 from sendit.dicom.scan import open_instance, read_header
 from sendit.errors import SkipInstance
 from sendit.recipe.parse import read_recipe
@@ -248,18 +250,22 @@ DATE_KEYWORDS = ["StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "P
 
 
 @given(
-    st.lists(st.dates(), min_size=5, max_size=5),
+    st.lists(
+        st.dates(date(EARLIEST, 1, 1), date(LATEST, 12, 31)).filter(
+            lambda day: not is_placeholder(day)
+        ),
+        min_size=5,
+        max_size=5,
+    ),
     st.integers(-3650, 3650).filter(bool),
     st.sampled_from(SYNTAXES),
 )
 @settings(max_examples=25)
-def test_intervals_between_dates_stay_the_same(dates: list[object], days: int, syntax: str) -> None:
-    from datetime import timedelta
-
+def test_intervals_between_dates_stay_the_same(dates: list[date], days: int, syntax: str) -> None:
     ds = make_dataset(transfer_syntax=syntax, rows=2, columns=2)
     inner = Dataset()
     for keyword, day in zip(DATE_KEYWORDS, dates, strict=True):
-        text = f"{day.year:04}{day.month:02}{day.day:02}"  # type: ignore[attr-defined]
+        text = f"{day.year:04}{day.month:02}{day.day:02}"
         setattr(ds, keyword, text)
         setattr(inner, keyword, text)
     inner.AcquisitionDateTime = f"{ds.StudyDate}103000.5+0100"
@@ -267,11 +273,7 @@ def test_intervals_between_dates_stay_the_same(dates: list[object], days: int, s
     new = opened(ds, plan_of(f"JITTER select:VR:DA {days}\nJITTER select:VR:DT {days}"))
     for where in (new, new.ReferencedStudySequence[0]):
         for keyword, day in zip(DATE_KEYWORDS, dates, strict=True):
-            try:
-                moved = day + timedelta(days)  # type: ignore[operator]
-            except OverflowError:
-                assert not where.get(keyword)
-                continue
+            moved = day + timedelta(days)
             assert where[keyword].value == f"{moved.year:04}{moved.month:02}{moved.day:02}"
             if keyword == "StudyDate":
                 text = new.ReferencedStudySequence[0].AcquisitionDateTime

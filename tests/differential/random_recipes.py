@@ -5,11 +5,14 @@ Left out is what docs/differences.md lists; each of those has a test of its own.
 
 from __future__ import annotations
 
+from datetime import datetime
 from random import Random
 
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
+
+from sendit.dicom.placeholder import is_placeholder
 
 _LITERALS = {
     **dict.fromkeys(("LO", "SH", "PN", "LT", "ST", "UT"), ("ANON", "X1", "nobody")),
@@ -44,6 +47,7 @@ def random_recipe(dice: Random, dataset: Dataset) -> str:
     tags = sorted(_tags(dataset))
     inside = _tags(dataset, nested_only=True)
     flat = sorted({one for one in tags if one[1] != "SQ"} - inside)
+    unmoved = _with_placeholders(dataset)
     lines = list(NEEDED)
     jittered = False
     used = {line.split()[1] for line in NEEDED}
@@ -62,7 +66,7 @@ def random_recipe(dice: Random, dataset: Dataset) -> str:
             ways = ("REMOVE", "REMOVE", "BLANK") if inside else ("REMOVE", "BLANK", "KEEP")
             lines.append(f"{dice.choice(ways)} {pattern}")
         elif action == "JITTER":
-            dates = [one for one in tags if one[1] == "DA"]
+            dates = [one for one in tags if one[1] == "DA" and one[0] not in unmoved]
             if dates and not jittered:
                 name = _name(dice, dice.choice(dates)[0])
                 lines.append(f"JITTER {name} {dice.choice(('var:jitter', '-3', '40'))}")
@@ -96,6 +100,23 @@ def _tags(dataset: Dataset, *, nested_only: bool = False) -> set[tuple[BaseTag, 
             for item in element.value:
                 found |= _tags(item)
     return found
+
+
+def _with_placeholders(dataset: Dataset) -> set[BaseTag]:
+    """Return the attributes that hold a placeholder somewhere in an object."""
+    found = set()
+    for element in dataset.iterall():
+        values = [element.value] if isinstance(element.value, str) else element.value or ()
+        if element.VR == "DA" and any(_is_placeholder(str(value)) for value in values):
+            found.add(element.tag)
+    return found
+
+
+def _is_placeholder(text: str) -> bool:
+    try:
+        return is_placeholder(datetime.strptime(text.replace(".", ""), "%Y%m%d").date())
+    except ValueError:
+        return False
 
 
 def _name(dice: Random, tag: BaseTag) -> str:

@@ -189,6 +189,23 @@ def test_date_that_is_none():
     assert not read(by_sendit(data, recipe("JITTER PatientBirthDate 10"))).get("PatientBirthDate")
 
 
+def test_placeholder_date():
+    theirs, ours = both(
+        make_dataset(
+            PatientBirthDate="19000101", SeriesDate="19700101", DateOfInstallation="18991230"
+        ),
+        "JITTER PatientBirthDate 10",
+        "JITTER SeriesDate 10",
+        "REPLACE DateOfInstallation deid_func:jitter days=10",
+    )
+    # who knows the placeholder has the ten days
+    assert (theirs.PatientBirthDate, theirs.SeriesDate) == ("19000111", "19700111")
+    assert theirs.DateOfInstallation == "19000109"
+    assert ours["PatientBirthDate"].is_empty  # type 2
+    assert "SeriesDate" not in ours
+    assert "DateOfInstallation" not in ours
+
+
 def test_time_of_day():
     theirs = read(by_deid(to_bytes(make_dataset()), recipe("JITTER StudyTime 10")))
     assert str(theirs.StudyTime) != "100115.123"

@@ -34,7 +34,7 @@ DUMMY_TEXT: Final = b"DEIDENTIFIED"
 
 _PER_YEAR: Final = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0}
 _AGE: Final = re.compile(r"(\d{1,3})([DWMY])", re.ASCII)
-_DUMMIES: Final[dict[str, bytes]] = {
+DUMMIES: Final[dict[str, bytes]] = {
     "AE": b"SENDIT",
     "AS": b"000Y",
     "AT": bytes(4),
@@ -172,7 +172,7 @@ def _dummy(subject: Subject, _: Mapping[str, str]) -> Answer:
         return bytes(len(subject.value))
     if subject.tag == _REFERENCED_ITEM or subject.text in _STRUCTURE.get(subject.tag, ()):
         return subject.value
-    dummy = _DUMMIES.get(vr, DUMMY_TEXT)
+    dummy = DUMMIES.get(vr, DUMMY_TEXT)
     if vr in _BINARY_NUMBERS:  # as many as there were: coordinates come in pairs
         return dummy * max(1, len(subject.value) // len(dummy))
     return dummy

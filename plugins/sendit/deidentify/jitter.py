@@ -2,8 +2,9 @@
 
 All dates of a patient move by the same number of days, so every interval between them is
 kept, and so is the time of day. A value is moved only if it says the day without doubt:
-nothing is guessed, completed from today's date, or left as it was. ``None`` means that the
-value cannot be moved, and the caller takes it away.
+nothing is guessed, completed from today's date, or left as it was. A placeholder is never
+moved: it is known to everyone, so that its moved form would tell the shift. ``None`` means that
+the value cannot be moved, and the caller takes it away.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import re
 from datetime import date, timedelta
 from typing import Final
+
+from sendit.dicom.placeholder import is_placeholder
 
 _DATE: Final = re.compile(r"(\d{4})(?:(\d\d)(\d\d)|([.\-/])(\d\d)\4(\d\d))", re.ASCII)
 _DATE_TIME: Final = re.compile(
@@ -31,8 +34,11 @@ def shift_date(text: str, days: int) -> str | None:
         return None
     month, day = found[2] or found[5], found[3] or found[6]
     try:
-        moved = date(int(found[1]), int(month), int(day)) + timedelta(days=days)
+        original = date(int(found[1]), int(month), int(day))
+        moved = original + timedelta(days=days)
     except (ValueError, OverflowError):
+        return None
+    if is_placeholder(original):
         return None
     return f"{moved.year:04d}{moved.month:02d}{moved.day:02d}"
 

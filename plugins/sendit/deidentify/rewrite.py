@@ -642,9 +642,13 @@ class Rewriter:
             return moved.encode("ascii"), Kind.JITTERED
         if maybe:
             return current, kind
-        if need_of(now.sop_class, now.level.tags, now.tag) is Need.NONE:
-            return GONE, Kind.UNMOVABLE
-        return b"", Kind.UNMOVABLE_BLANKED
+        match need_of(now.sop_class, now.level.tags, now.tag):
+            case Need.NONE:
+                return GONE, Kind.UNMOVABLE
+            case Need.EMPTY:
+                return b"", Kind.UNMOVABLE_BLANKED
+            case _:
+                return functions.DUMMIES.get(vr, b""), Kind.UNMOVABLE_BLANKED
 
     # Sequences --------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from sendit.keys import Keys
 
 #: Most days that a date moves, either way; never 0, which would leave true dates standing.
 #: A month is what honest brokers of this kind use: season and age stay true enough for
-#: research, while the day is not the patient's. Sent dates lie in 1900 to 2100, so what
+#: research, while the day is not the patient's. Sent dates lie in 1900 to 2099, so what
 #: comes out is always a valid DA.
 MOST_DAYS = 31
 

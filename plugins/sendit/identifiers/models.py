@@ -18,6 +18,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from sendit.dicom.placeholder import is_placeholder
 from sendit.errors import FailBatch
 
 ENTITY_SOURCE = "Stanford MRN"
@@ -238,8 +239,8 @@ def request_of(
 
     Notes
     -----
-    A timestamp that is missing, no date or a placeholder (a year before 1900 or after 2100)
-    is left out of the request, as the 2017 service did; DASHER then dates the id by its own
+    A timestamp that is missing, no date or a placeholder (``sendit.dicom.placeholder``) is
+    left out of the request, as the 2017 service did; DASHER then dates the id by its own
     clock, so whatever jittered timestamp comes back for it is not used.
     """
     return Request(
@@ -381,7 +382,7 @@ def _timestamp(value: str | None) -> str | None:
         clock = time(hour, minute, min(second, 59))
     except ValueError:
         return None
-    if day.year not in YEARS:
+    if day.year not in YEARS or is_placeholder(day):
         return None
     return f"{datetime.combine(day, clock):%Y-%m-%dT%H:%M:%SZ}"
 

@@ -1,0 +1,108 @@
+"""The shift is not given away: no date moves by it whose original a recipient can know."""
+
+from __future__ import annotations
+
+import io
+import re
+import tarfile
+from datetime import date, timedelta
+from pathlib import Path
+
+import pydicom
+import pytest
+from pydicom.datadict import DicomDictionary, keyword_for_tag
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+from sendit.deidentify.plan import compile_plan
+from sendit.deidentify.study import Source, StudyIdentifiers, deidentify_study
+from sendit.keys import Keys
+from sendit.recipe.parse import bundled_names, read_recipe
+from tests.builder import make_dataset, to_bytes
+
+DAYS = -23
+DATED = sorted(
+    tag
+    for tag, (vr, *_) in DicomDictionary.items()
+    if vr in ("DA", "DT") and tag >= 0x00080000 and not tag >> 16 & 1
+)
+# What stands in an image for reasons of its own: published with a code or a template, written
+# on a device or a package, the same for a whole trial, or the day on which it was sent.
+KNOWN_TO_OTHERS = re.compile(
+    r"Version|Calibration|DateOfManufacture|DateOfInstallation|EthicsCommittee|Expiry"
+    r"|ProductExpiration|SourceStrengthReference|HangingProtocol|EffectiveDateTime"
+    r"|InformationIssue|Coercion|Contribution|AttributeModification|Selector|Inventory"
+    r"|^ExpirationDateTime|StudyUpdate|ProcedureCreation|ProcedureExpiration|ProcedureLastMod"
+    r"|HL7DocumentEffective"
+)
+SPELLINGS = re.compile(r"(?<!\d)(\d{4})(\d\d)(\d\d)")
+
+
+def text_of(tag: int, day: date) -> str:
+    return f"{day.year:04}{day:%m%d}" + ("120000" if DicomDictionary[tag][0] == "DT" else "")
+
+
+def with_dates(days: dict[int, date]) -> bytes:
+    """Return an image that holds dates at the top and inside a sequence that stays."""
+    data = make_dataset(private=False)
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = "39607008", "SCT", "Lung"
+    for tag, day in days.items():
+        for place in (data, item):
+            place.add_new(tag, DicomDictionary[tag][0], text_of(tag, day))
+    data.AnatomicRegionSequence = Sequence([item])
+    return to_bytes(data)
+
+
+def delivered(data: bytes, recipe: str, folder: Path) -> Dataset:
+    path = folder / "image.dcm"
+    path.write_bytes(data)
+    found = path.stat()
+    result = deidentify_study(
+        [Source(1, path, found.st_size, found.st_mtime_ns)],
+        plan=compile_plan(read_recipe(recipe)),
+        identifiers=StudyIdentifiers("code-p", "code-s", DAYS, "19500101", "20200101"),
+        keys=Keys(b"0123456789abcdef" * 4),
+        archive=folder / "archive.tar.gz",
+    )
+    assert result.archive is not None, result.outcomes
+    with tarfile.open(folder / "archive.tar.gz") as archive:
+        (member,) = archive.getmembers()
+        extracted = archive.extractfile(member)
+        assert extracted is not None
+        return pydicom.dcmread(io.BytesIO(extracted.read()))
+
+
+def days_in(data: Dataset) -> dict[int, set[date]]:
+    """Return the days that each attribute of an object holds, at every level."""
+    found: dict[int, set[date]] = {}
+    for element in data.iterall():
+        if element.VR in ("DA", "DT") and element.value:
+            year, month, day = map(int, SPELLINGS.match(str(element.value)).groups())  # type: ignore[union-attr]
+            found.setdefault(element.tag, set()).add(date(year, month, day))
+    return found
+
+
+@pytest.mark.parametrize("recipe", bundled_names())
+def test_what_others_know_is_not_moved(recipe: str, tmp_path: Path) -> None:
+    # 41 days apart: none of them moved is another of them
+    days = {tag: date(2002, 9, 4) + timedelta(41 * at) for at, tag in enumerate(DATED)}
+    after = days_in(delivered(with_dates(days), recipe, tmp_path))
+    moved = {
+        keyword_for_tag(tag)
+        for tag, day in days.items()
+        if day + timedelta(DAYS) in after.get(tag, ())
+    }
+    kept = {keyword_for_tag(tag) for tag, day in days.items() if day in after.get(tag, ())}
+    assert {"StudyDate", "AcquisitionDateTime", "FrameReferenceDateTime"} <= moved
+    assert {name for name in moved if KNOWN_TO_OTHERS.search(name)} == set()
+    assert kept == set()  # a real date that stays would tell it just as well
+
+
+@pytest.mark.parametrize("recipe", bundled_names())
+@pytest.mark.parametrize("placeholder", [date(1970, 1, 1), date(1899, 12, 30), date(1, 1, 1)])
+def test_no_placeholder_is_moved(recipe: str, placeholder: date, tmp_path: Path) -> None:
+    data = with_dates(dict.fromkeys(DATED, placeholder))
+    after = days_in(delivered(data, recipe, tmp_path))
+    for days in after.values():
+        assert all(abs((day - placeholder).days) != abs(DAYS) for day in days)
