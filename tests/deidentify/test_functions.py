@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
@@ -143,6 +146,20 @@ def test_ages_over_89_are_one(age: str, capped: str) -> None:
     assert (ds.PatientAge or "") == capped
 
 
+@given(st.decimals(0, 300, allow_nan=False), st.sampled_from(["{:f}", "{:e}", "+{:G}", " {:.3f} "]))
+def test_a_weight_stays_the_same_number_in_every_form_of_a_ds(number: Decimal, form: str) -> None:
+    text = form.format(number)[:16]
+    if re.search(r"[eE][+-]?$", text):
+        text = text[:8]
+    kept = functions._measure(text.strip(), 300)
+    assert kept is not None
+    assert float(kept) == float(text)
+
+
+def test_a_decimal_longer_than_its_vr_is_shortened() -> None:
+    assert functions._measure("72.57477920000000001", 1000) == "72.5747792"
+
+
 def test_cleaned_text_keeps_words_of_radiology_and_each_value() -> None:
     item = Dataset()
     item.CodeMeaning = "Jane's chest"
@@ -206,6 +223,23 @@ def test_what_was_done_is_said_in_the_object() -> None:
         ("PatientSex", "o", True),
         ("PatientSex", "DOE^JANE", False),
         ("PatientWeight", "71.5", True),
+        ("PatientWeight", "72.5747792", True),
+        ("PatientWeight", "90.7184740000", True),
+        ("PatientWeight", "7.2E1", True),
+        ("PatientWeight", "5.e+001", True),
+        ("PatientWeight", ".9", True),
+        ("PatientWeight", "+72", True),
+        ("PatientSize", "1.750000000000", True),
+        ("PatientSize", ".35", True),
+        ("PatientSize", "175", True),
+        ("PatientSize", "7734512", False),
+        ("PatientSize", "1.95703E7", False),
+        ("PatientWeight", "19570314", False),
+        ("PatientWeight", "1e999", False),
+        ("PatientWeight", "-72", False),
+        ("PatientWeight", "nan", False),
+        ("PatientWeight", "7e", False),
+        ("PatientWeight", ".", False),
         ("PatientWeight", "76000034", False),
         ("EthnicGroup", "White / Hispanic", True),
         ("EthnicGroup", "W", True),
@@ -223,7 +257,7 @@ def test_what_was_done_is_said_in_the_object() -> None:
 def test_only_values_that_an_attribute_is_defined_to_hold_are_known(
     keyword: str, value: str, kept: bool
 ) -> None:
-    data = make_dataset(**{keyword: "X" if keyword != "PatientWeight" else "1"})
+    data = make_dataset(**{keyword: "1" if keyword in ("PatientSize", "PatientWeight") else "X"})
     data[keyword]._value = value
     ds = opened(data, plan_of(f"REPLACE {keyword} func:known_value"))
     assert str(ds.get(keyword) or "") == (value if kept else "")

@@ -140,7 +140,10 @@ def test_ids_are_sent_as_they_are(patient: str, accession: str) -> None:
         ("20000101", None),
         ("21000101", None),
         ("99991231", None),
-        ("2010-02-04", None),
+        ("2010-02-04", "2010-02-04T00:00:00Z"),
+        ("2010-02-04T11:50:09", "2010-02-04T11:50:09Z"),
+        ("20100204\n", "2010-02-04T00:00:00Z"),
+        ("05/06/2010", None),
         ("2010.0204", None),
         ("201002", None),
         ("20100204abc", None),
@@ -180,6 +183,9 @@ def test_the_first_attribute_with_a_date_dates_the_study() -> None:
         0x00080022: "20110101",
     }
     assert first_date_time(header.get) == "201002041150"
+    header[0x00080033] = "11:50:09.1234567"
+    assert first_date_time(header.get) == "20100204115009.123456"
+    header[0x00080023] = "2010-02-04"
     header[0x00080033] = "noon"
     assert first_date_time(header.get) == "20100204"
     assert first_date_time({}.get) is None

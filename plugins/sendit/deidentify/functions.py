@@ -20,6 +20,7 @@ from sendit.deidentify.plan import Level, Plan
 from sendit.deidentify.uids import UidMap
 from sendit.deidentify.values import NewElement
 from sendit.dicom import charset
+from sendit.dicom.dates import PADDING
 from sendit.dicom.iod import Need, need_of
 from sendit.dicom.scan import Encoding, value_text, vr_of
 from sendit.recipe.attributes import keyword_of
@@ -209,7 +210,7 @@ def _clean_text(subject: Subject, _: Mapping[str, str]) -> Answer:
 
 def _cap_age(subject: Subject, _: Mapping[str, str]) -> Answer:
     text = subject.text
-    found = _AGE.fullmatch(text.strip().upper())
+    found = _AGE.fullmatch(text.strip(PADDING).upper())
     if found is None:
         return b""
     years = int(found[1]) / _PER_YEAR[found[2]]
@@ -222,14 +223,19 @@ _ETHNIC: Final = (
     "|MIDDLE|MIXED|MORE|NATIVE|NON|NOT|OF|OR|ORIGIN|OTHER|PACIFIC|RACE|SOUTH|SPECIFIED|STATED|TWO"
     "|UNKNOWN|VIETNAMESE|WHITE"
 )
-_NUMBER: Final = r"\d{1,3}(\.\d{1,6})?"
+_DECIMAL: Final = re.compile(r"[+]?(\d+\.?\d*|\.\d+)(E[+-]?\d{1,9})?", re.ASCII | re.IGNORECASE)
+"""A number that is not negative, as PS3.5 6.2 writes a DS or IS."""
+
+_LONGEST_DECIMAL: Final = 16
+_MEASURES: Final = {0x00101020: 300.0, 0x00101030: 1000.0}
+"""What Patient's Size (m, of some sites cm) and Weight (kg) do not exceed: a number above it is
+a date or an identifier."""
+
 _KNOWN: Final = {
     tag: re.compile(pattern, re.ASCII | re.IGNORECASE)
     for tag, pattern in {
         0x00080201: r"[+-](0\d|1[0-4])[0-5]\d",  # Timezone Offset From UTC
         0x00100040: "[MFO]",  # Patient's Sex
-        0x00101020: _NUMBER,  # Patient's Size
-        0x00101030: _NUMBER,  # Patient's Weight
         0x00102160: rf"[A-Z]|({_ETHNIC})([ /,&-]+({_ETHNIC}))*",  # Ethnic Group
         0x001021A0: "YES|NO|UNKNOWN",  # Smoking Status
         0x00102203: "ALTERED|UNALTERED",  # Patient's Sex Neutered
@@ -240,15 +246,24 @@ there, so that only words that name one stay."""
 
 
 def _known_value(subject: Subject, _: Mapping[str, str]) -> Answer:
-    text = subject.text.strip()
+    text = subject.text.strip(PADDING)
     if not text:
         return b""
     if subject.vr == "TM":
         kept = jitter.shift("TM", text, 0)
+    elif subject.tag in _MEASURES:
+        kept = _measure(text, _MEASURES[subject.tag])
     else:
         pattern = _KNOWN.get(subject.tag)
         kept = text if pattern is not None and pattern.fullmatch(text) else None
     return _empty_or_dummy(subject, _) if kept is None else kept.encode("ascii")
+
+
+def _measure(text: str, most: float) -> str | None:
+    """Return a decimal number of at most ``most`` as a DS, or None if it is none."""
+    if not _DECIMAL.fullmatch(text) or float(text) > most:
+        return None
+    return text if len(text) <= _LONGEST_DECIMAL else f"{float(text):.10g}"
 
 
 # What was done --------------------------------------------------------------------------

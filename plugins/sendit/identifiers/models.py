@@ -18,6 +18,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from sendit.dicom.dates import PADDING, read_day, read_moment, read_time
 from sendit.dicom.placeholder import is_placeholder
 from sendit.errors import FailBatch
 
@@ -36,9 +37,6 @@ DATED_BY = (
     (0x00080022, 0x00080032),
 )
 
-# DA, also as ACR-NEMA wrote it (PS3.5 6.2, note on yyyy.mm.dd); TM, also with colons.
-_DATE = re.compile(r"([0-9]{4})(\.?)([0-9]{2})\2([0-9]{2})")
-_TIME = re.compile(r"([0-9]{2})(?::?([0-9]{2})(?::?([0-9]{2})(?:\.[0-9]{1,6})?)?)?")
 _SENT_TIMESTAMP = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"
 _JITTERED_TIMESTAMP = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
@@ -230,7 +228,7 @@ def request_of(
         PatientBirthDate (DA).
     study_date_time
         A date (DA), with or without a time (TM) straight after it, as ``first_date_time``
-        returns it.
+        returns it, or in another form that leaves no doubt.
 
     Raises
     ------
@@ -270,10 +268,10 @@ def first_date_time(text: Callable[[int], str | None]) -> str | None:
         Gives the text of an attribute by its tag, or None.
     """
     for date_tag, time_tag in DATED_BY:
-        day = (text(date_tag) or "").strip()
-        if _timestamp(day):
-            moment = (text(time_tag) or "").strip()
-            return day + moment if _timestamp(day + moment) else day
+        day = read_day((text(date_tag) or "").strip(PADDING))
+        if day is not None and _timestamp(f"{day:%Y%m%d}"):
+            moment = read_time((text(time_tag) or "").strip(PADDING)) or ""
+            return f"{day:%Y%m%d}{moment}"
     return None
 
 
@@ -368,20 +366,13 @@ def _usable(value: str | None, name: str) -> str:
 
 def _timestamp(value: str | None) -> str | None:
     """Return yyyy-mm-ddThh:mm:ssZ for a DICOM date with or without a time; None if it is none."""
-    value = (value or "").strip()
-    match = _DATE.match(value)
-    if match is None:
-        return None
-    moment = _TIME.fullmatch(value[match.end() :].strip() or "00")
+    moment = read_moment((value or "").strip(PADDING))
     if moment is None:
         return None
-    hour, minute, second = (int(part or 0) for part in moment.groups())
-    try:
-        day = date(int(match[1]), int(match[3]), int(match[4]))
-        # Second 60 is a leap second (PS3.5, VR TM), which a timestamp cannot say.
-        clock = time(hour, minute, min(second, 59))
-    except ValueError:
-        return None
+    day = moment.day
+    parts = [moment.clock[start : start + 2] or "0" for start in (0, 2, 4)]
+    # Second 60 is a leap second (PS3.5, VR TM), which a timestamp cannot say.
+    clock = time(int(parts[0]), int(parts[1]), min(int(parts[2]), 59))
     if day.year not in YEARS or is_placeholder(day):
         return None
     return f"{datetime.combine(day, clock):%Y-%m-%dT%H:%M:%SZ}"

@@ -1,0 +1,142 @@
+"""Dates and times read in every form that leaves no doubt, written as PS3.5 6.2 wants them.
+
+Conformant or not, a value says its day and its time of day to everyone who reads it: ISO 8601,
+ACR-NEMA's dots and colons, month names, more digits of a second than the six of PS3.5 (the
+rest is cut off), an ``&`` before the offset (PS3.5's own placeholder for its sign, copied by
+some writers), a date and time in a DA or a TM, a line feed at the end. Of a value with two
+readings (``05/06/2019``) neither is taken, and a date that lacks its day is none.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from typing import Final, NamedTuple
+
+_PLAIN_DATE: Final = re.compile(r"(\d{4})(?:(\d\d)(\d\d)|([.\-/])(\d\d)\4(\d\d))", re.ASCII)
+_YEAR_LAST: Final = re.compile(r"(\d{1,2})([.\-/])(\d{1,2})\2(\d{4})", re.ASCII)
+_NAMED_MONTH: Final = re.compile(
+    r"(\d{1,2})[ \-./]?([A-Z]{3,9})[ \-./]?(\d{4})|([A-Z]{3,9})\.? ?(\d{1,2}),? (\d{4})",
+    re.ASCII | re.IGNORECASE,
+)
+_MONTHS: Final = (
+    *("january", "february", "march", "april", "may", "june", "july"),
+    *("august", "september", "october", "november", "december"),
+)
+_CLOCK: Final = r"""
+    (?P<hour>[01]\d|2[0-3])
+    (?:(?P<colon>:?)(?P<minute>[0-5]\d)
+        (?:(?P=colon)(?P<second>[0-5]\d|60)
+            (?:[.,](?P<fraction>\d{0,9})|(?P<joined>\d{3}|\d{6,7}))?
+        )?
+    )?"""
+_OFFSET: Final = (
+    r"(?P<offset>\ ?&?[+-](?:0\d|1[0-4]):?[0-5]\d|&(?:0\d|1[0-4])[0-5]\d|(?P<zulu>\ ?Z))?"
+)
+_DATE_TIME: Final = re.compile(
+    r"(?P<date>\d{8}|\d{4}([.\-/])\d\d\2\d\d)(?:[T ]?" + _CLOCK + ")?" + _OFFSET,
+    re.ASCII | re.VERBOSE,
+)
+_TIME: Final = re.compile(_CLOCK, re.ASCII | re.VERBOSE)
+_SPOKEN_TIME: Final = re.compile(
+    r"(\d)(:[0-5]\d(?::[0-5]\d.*)?)|(0?[1-9]|1[0-2])((?::[0-5]\d){1,2}) ?([AP])\.?M\.?",
+    re.ASCII | re.IGNORECASE,
+)
+_MAYBE_DATE_TIME: Final = re.compile(r"(\d{8})\d{2,6}", re.ASCII)
+_SECOND_DIGITS: Final = 6
+"""Digits of a second that a TM or DT may have."""
+
+PADDING: Final = " \0\t\r\n\f\v"
+
+
+class Moment(NamedTuple):
+    """A day, with a time of day (HHMMSS.F, as precise as it was) and an offset from UTC.
+
+    Both are empty if they are not said. ``joined`` says that digits of a second followed
+    without a dot: in a VR that holds no time they may as well be something else.
+    """
+
+    day: date
+    clock: str
+    offset: str
+    joined: bool
+
+
+def read_day(text: str) -> date | None:
+    """Return the one day that a date, or a date and time, says; None if it says none."""
+    if found := _PLAIN_DATE.fullmatch(text):
+        return _date(int(found[1]), int(found[2] or found[5]), int(found[3] or found[6]))
+    if found := _YEAR_LAST.fullmatch(text):
+        year, one, two = int(found[4]), int(found[1]), int(found[3])
+        readings = {_date(year, one, two), _date(year, two, one)} - {None}
+        return readings.pop() if len(readings) == 1 else None
+    if found := _NAMED_MONTH.fullmatch(text):
+        written = (found[2] or found[4]).lower()
+        for month, name in enumerate(_MONTHS, 1):
+            if name.startswith(written):
+                return _date(int(found[3] or found[6]), month, int(found[1] or found[5]))
+        return None
+    moment = _read_moment(text)
+    return moment and moment.day
+
+
+def read_moment(text: str) -> Moment | None:
+    """Return the day of a date, or of a date and time, with what else it says."""
+    moment = _read_moment(text)
+    if moment is not None:
+        return moment
+    day = read_day(text)
+    return None if day is None else Moment(day, "", "", joined=False)
+
+
+def read_time(text: str) -> str | None:
+    """Return a time of day as a TM; of a date and time, the time. None if it says none.
+
+    Digits alone that can be a date and time are no time with digits of a second.
+    """
+    moment = _read_moment(text)
+    if moment is not None and moment.clock:
+        sure = not text.isdigit() or len(moment.clock) > len("HHMM")
+        return moment.clock if sure and moment.offset != "+0000" else None
+    maybe = _MAYBE_DATE_TIME.fullmatch(text)
+    if maybe and read_day(maybe[1]):
+        return None
+    if found := _TIME.fullmatch(text):
+        return _clock(found)
+    spoken = _SPOKEN_TIME.fullmatch(text)
+    if spoken is None:
+        return None
+    if spoken[1]:
+        return read_time(f"0{text}")
+    hour = int(spoken[3]) % 12 + 12 * (spoken[5] in "Pp")
+    return read_time(f"{hour:02d}{spoken[4]}")
+
+
+def _read_moment(text: str) -> Moment | None:
+    found = _DATE_TIME.fullmatch(text)
+    day = None if found is None else read_day(found["date"])
+    if found is None or day is None:
+        return None
+    clock = _clock(found) if found["hour"] else ""
+    return Moment(day, clock, _offset(found), joined=bool(found["joined"]))
+
+
+def _date(year: int, month: int, day: int) -> date | None:
+    try:
+        return date(year, month, day)
+    except ValueError:
+        return None
+
+
+def _clock(found: re.Match[str]) -> str:
+    fraction = (found["fraction"] or found["joined"] or "")[:_SECOND_DIGITS]
+    written = "".join(found[part] or "" for part in ("hour", "minute", "second"))
+    return f"{written}.{fraction}" if fraction else written
+
+
+def _offset(found: re.Match[str]) -> str:
+    """Return the offset as PS3.5 writes it. One without a sign is left out: nobody knows it."""
+    written = (found["offset"] or "").strip(" &").replace(":", "")
+    if written == "Z":
+        return "+0000"
+    return written if written[:1] in ("+", "-") else ""
