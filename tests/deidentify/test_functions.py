@@ -14,6 +14,7 @@ from pydicom.sequence import Sequence
 from sendit.deidentify import functions
 from sendit.deidentify.plan import compile_plan
 from sendit.dicom.iod import Need, need_of
+from sendit.recipe.coverage import METHODS
 from sendit.recipe.functions import FUNCTIONS
 from sendit.recipe.parse import read_recipe
 from tests.builder import make_dataset
@@ -261,3 +262,51 @@ def test_only_values_that_an_attribute_is_defined_to_hold_are_known(
     data[keyword]._value = value
     ds = opened(data, plan_of(f"REPLACE {keyword} func:known_value"))
     assert str(ds.get(keyword) or "") == (value if kept else "")
+
+
+def code(value: str, scheme: str, meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+    return item
+
+
+def test_codes_of_earlier_steps_stay_and_texts_go() -> None:
+    earlier = [
+        code("113102", "DCM", "defaced by A Winterbottom"),
+        code("113101", "DCM", "Clean Pixel Data Option"),
+        code("113102", "DCM", "again"),
+        code("113102", "99LOCAL", "not the standard's"),
+        code("112233", "DCM", "not of CID 7050"),
+        code("MRN7734512", "DCM", "no code at all"),
+        Dataset(),
+    ]
+    data = make_dataset(DeidentificationMethodCodeSequence=Sequence(earlier))
+    new = opened(data, plan_of("ADD DeidentificationMethodCodeSequence func:method_codes"))
+    assert [
+        (str(item.CodeValue), str(item.CodingSchemeDesignator), str(item.CodeMeaning))
+        for item in new.DeidentificationMethodCodeSequence
+    ] == [
+        ("113102", "DCM", "Clean Recognizable Visual Features Option"),
+        ("113101", "DCM", "Clean Pixel Data Option"),
+    ]  # and none of our own: the recipe fulfils no profile
+
+
+def test_our_codes_are_added_once() -> None:
+    data = make_dataset(
+        DeidentificationMethodCodeSequence=Sequence(
+            [code("113107", "DCM", "x"), code("113106", "DCM", "x")]
+        )
+    )
+    new = opened(data, compile_plan(read_recipe("default")))
+    found = [str(item.CodeValue) for item in new.DeidentificationMethodCodeSequence]
+    assert found == ["113107", "113106", "113100", "113108", "113105"]
+
+
+def test_the_standards_methods_are_those_of_its_context_group() -> None:
+    from pydicom.sr._cid_dict import cid_concepts
+    from pydicom.sr._concepts_dict import concepts
+
+    group = {}
+    for keyword in cid_concepts[7050]["DCM"]:
+        group |= {value: meaning for value, (meaning, _) in concepts["DCM"][keyword].items()}
+    assert group == METHODS

@@ -9,7 +9,7 @@ them goes through a function).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final
@@ -22,8 +22,9 @@ from sendit.deidentify.values import NewElement
 from sendit.dicom import charset
 from sendit.dicom.dates import PADDING
 from sendit.dicom.iod import Need, need_of
-from sendit.dicom.scan import Encoding, value_text, vr_of
+from sendit.dicom.scan import Buffer, Element, Encoding, Item, value_text, vr_of
 from sendit.recipe.attributes import keyword_of
+from sendit.recipe.coverage import METHODS
 from sendit.recipe.functions import FUNCTIONS
 from sendit.recipe.model import Function
 
@@ -82,6 +83,8 @@ _STRUCTURE: Final[dict[int, frozenset[str]]] = {
     ),
 }
 _REFERENCED_ITEM: Final = 0x0040DB73
+_CODE_VALUE: Final = 0x00080100
+_CODING_SCHEME: Final = 0x00080102
 
 
 class Gone:
@@ -113,7 +116,8 @@ class Site:
 
 @dataclass(slots=True)  # not frozen: that would double the time to make one
 class Subject:
-    """One element as a function sees it. ``vr`` is SQ for everything that has items."""
+    """One element as a function sees it. ``vr`` is SQ for everything that has items, which
+    are ``items``, with their values in ``data``."""
 
     tag: int
     vr: str
@@ -123,10 +127,12 @@ class Subject:
     character_set: bytes
     sop_class: str
     site: Site
+    items: Sequence[Item] = ()
+    data: Buffer = b""
 
     def with_value(self, value: bytes | tuple[tuple[NewElement, ...], ...]) -> Subject:
         """Return the element as an earlier rule has left it (new items read as empty)."""
-        return replace(self, value=value if isinstance(value, bytes) else b"")
+        return replace(self, value=value if isinstance(value, bytes) else b"", items=())
 
     @property
     def need(self) -> Need:
@@ -274,14 +280,33 @@ def _method_text(subject: Subject, _: Mapping[str, str]) -> Answer:
 
 
 def _method_codes(subject: Subject, _: Mapping[str, str]) -> Answer:
+    # PS3.15 E.1.1: the codes are added to what the sequence holds of earlier steps.
+    codes = {code: METHODS[code] for code in _earlier_methods(subject)}
+    codes |= dict(subject.site.plan.coverage.codes)
     return tuple(
         (
             NewElement(0x00080100, "SH", value),
             NewElement(0x00080102, "SH", "DCM"),
             NewElement(0x00080104, "LO", meaning),
         )
-        for value, meaning in subject.site.plan.coverage.codes
+        for value, meaning in codes.items()
     )
+
+
+def _earlier_methods(subject: Subject) -> Iterator[str]:
+    """Yield the standard's methods that the object says were applied to it before."""
+    for _, elements in subject.items:
+        code = _plain_value(elements, _CODE_VALUE, subject.data)
+        if code in METHODS and _plain_value(elements, _CODING_SCHEME, subject.data) == "DCM":
+            yield code
+
+
+def _plain_value(elements: Sequence[Element], tag: int, data: Buffer) -> str:
+    """Return an element's value, which is ASCII, or an empty text."""
+    for found, _, _, start, end, _ in elements:
+        if found == tag:
+            return bytes(data[start:end]).decode("latin-1").strip(" \0")
+    return ""
 
 
 def _dates_modified(subject: Subject, _: Mapping[str, str]) -> Answer:

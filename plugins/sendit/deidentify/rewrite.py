@@ -540,7 +540,16 @@ class Rewriter:
             vr = one_vr(vr_of(tag))
         raw = bytes(data[value:end]) if items is None and start >= 0 and program.steps else b""
         here = Subject(
-            tag, vr, raw, level, scope.encoding, scope.character_set, scope.sop_class, self._site
+            tag,
+            vr,
+            raw,
+            level,
+            scope.encoding,
+            scope.character_set,
+            scope.sop_class,
+            self._site,
+            items or (),
+            data,
         )
         current: _Current = GONE if start < 0 else _SAME
         kind = Kind.KEPT

@@ -58,6 +58,12 @@ OPTION_CODES: dict[Option, tuple[str, str]] = {
     Option.SAFE_PRIVATE: ("113111", "Retain Safe Private Option"),
     Option.INSTITUTION: ("113112", "Retain Institution Identity Option"),
 }
+METHODS: dict[str, str] = {
+    **dict((BASIC_CODE, *OPTION_CODES.values())),
+    "113101": "Clean Pixel Data Option",
+    "113102": "Clean Recognizable Visual Features Option",
+}
+"""Every code of CID 7050 with its meaning, those that no recipe fulfils too."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9|]+")
 _PATH = re.compile(r"\^(?:[a-z0-9]+__)+([a-z0-9]+)\$")

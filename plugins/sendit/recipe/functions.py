@@ -178,7 +178,7 @@ _DECLARED: tuple[FunctionSpec, ...] = (
         "method_codes",
         "func",
         "(0012,0064): the PS3.16 CID 7050 codes of the profile and options that the recipe "
-        "fulfils, computed from its rules",
+        "fulfils, computed from its rules, added to those that the object has of earlier steps",
         vrs=frozenset({"SQ"}),
     ),
     FunctionSpec(
