@@ -13,7 +13,8 @@ VENV := .venv
 DEMO_VENV := .venv-demo
 BENCHMARK_VENV := .venv-benchmark
 UV := $(VENV)/bin/uv
-UV_INSTALL := $(UV) pip install --quiet --require-hashes --compile-bytecode
+# What comes as sources is built by what the lock says, too.
+UV_INSTALL := $(UV) pip install --quiet --require-hashes --compile-bytecode --build-constraints requirements.txt
 LOCK := $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet
 
 .PHONY: install install-test install-demo demo chaos test check unit benchmark fuzz lock clean
@@ -77,7 +78,7 @@ lock: $(UV)
 	$(LOCK) requirements-test.in -o requirements-test.txt
 	$(LOCK) demo/requirements.in -o demo/requirements.txt
 	$(LOCK) benchmarks/requirements.in -o benchmarks/requirements.txt
-	$(LOCK) deploy/requirements.in -o deploy/requirements.txt
+	$(LOCK) --excludes deploy/left-out.txt deploy/requirements.in -o deploy/requirements.txt
 	echo 'uv==0.13.9' | $(LOCK) - -o requirements-uv.txt
 
 clean:
