@@ -78,7 +78,11 @@ class ChaosSite(Stack):
                     }
                 ),
             },
-            settings={"SENDIT_IDENTIFIERS": "dasher", "SENDIT_STUDY": "Chaos"},
+            settings={
+                "SENDIT_IDENTIFIERS": "dasher",
+                "SENDIT_STUDY": "Chaos",
+                "SENDIT_PATIENT_ID_SOURCES": '{"*": "Stanford MRN"}',
+            },
         )
         self.bigquery_keeps = ("--persistent", "--data-dir", str(self.folder / "tables"))
         self.proxies["storage"].target = self.storage_url

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
+from pydicom import Dataset, Sequence
 from pydicom.data import get_testdata_file
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from sendit.batch import Outcome, Reason, Status
 from sendit.errors import FailBatch
-from sendit.intake import PATIENT_ID, Intake, import_batch, import_folder
+from sendit.identifiers.identity import (
+    ISSUER_OF_ACCESSION_NUMBER,
+    ISSUER_OF_PATIENT_ID,
+    PATIENT_ID,
+)
+from sendit.intake import Intake, import_batch, import_folder
 from sendit.keys import Keys
 from sendit.ledger import BatchParams, Ledger
 from sendit.recipe.filters import FilterPlan, compile_filters
@@ -227,3 +235,63 @@ class TestBatch:
         found = embedded_ledger.batch(batch.batch_id)
         assert found.status is Status.ERROR
         assert [error["stage"] for error in found.errors] == ["import"]
+
+
+def qualifiers(universal: str | None, facility: str | None = None) -> Sequence:
+    item = Dataset()
+    if universal:
+        item.UniversalEntityID = universal
+        item.UniversalEntityIDType = "ISO"
+    if facility:
+        inner = Dataset()
+        inner.LocalNamespaceEntityID = facility
+        item.AssigningFacilitySequence = Sequence([inner])
+    return Sequence([item])
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+def test_what_a_header_says_of_an_issuer(tmp_path: Path, filters: FilterPlan, syntax: str) -> None:
+    accession = Dataset()
+    accession.LocalNamespaceEntityID = "North RIS"
+    write_study(
+        tmp_path,
+        instances=1,
+        transfer_syntax=syntax,
+        IssuerOfPatientID="NORTHGATE",
+        IssuerOfPatientIDQualifiersSequence=qualifiers("1.2.840.99", "Ward 7"),
+        IssuerOfAccessionNumberSequence=Sequence([accession]),
+    )
+    intake = import_folder(tmp_path, filters)
+    assert json.loads(intake.identity[ISSUER_OF_PATIENT_ID]) == [
+        {
+            "00100021": "northgate",
+            "00100024.00400032": "1.2.840.99",
+            "00100024.00400033": "iso",
+            "00100024.00400036.00400031": "ward 7",
+        }
+    ]
+    assert json.loads(intake.identity[ISSUER_OF_ACCESSION_NUMBER]) == [
+        {"00080051.00400031": "north ris"}
+    ]
+
+
+def test_issuers_of_files_that_go_on_with_a_number_count(
+    tmp_path: Path, filters: FilterPlan
+) -> None:
+    write_study(tmp_path, instances=1, IssuerOfPatientID=None)
+    write_study(tmp_path, series=2, instances=1, IssuerOfPatientID="SOUTHMOOR")
+    write_study(tmp_path, series=3, instances=1, kind="US", IssuerOfPatientID="FILTERED")
+    write_study(tmp_path, series=4, instances=1, PatientID="", IssuerOfPatientID="NO NUMBER")
+    intake = import_folder(tmp_path, filters)
+    assert intake.failure is None
+    assert json.loads(intake.identity[ISSUER_OF_PATIENT_ID]) == [{"00100021": "southmoor"}]
+
+
+def test_no_issuer_leaves_no_word(tmp_path: Path, filters: FilterPlan) -> None:
+    write_study(
+        tmp_path,
+        instances=1,
+        IssuerOfPatientID="",
+        IssuerOfPatientIDQualifiersSequence=Sequence([]),
+    )
+    assert ISSUER_OF_PATIENT_ID not in import_folder(tmp_path, filters).identity

@@ -35,7 +35,7 @@ def settings_table() -> str:
     lines = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         default = field.default
-        shown = "" if default in {None, (), ""} else f"`{_plain(default)}`"
+        shown = "" if default in (None, (), "", {}) else f"`{_plain(default)}`"
         lines.append(f"| `SENDIT_{name.upper()}` | {shown} | {field.description} |")
     return "\n".join(lines) + "\n"
 

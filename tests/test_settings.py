@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sendit.errors import Misconfigured, RetryLater
+from sendit.identifiers.identity import IdentityRules
 from sendit.settings import Settings, batches_at_once, read_settings
 
 
@@ -75,6 +76,10 @@ def test_what_is_not_set_is_not_guessed() -> None:
         ("SENDIT_STUDY", "../up"),
         ("SENDIT_COLLECTION", "a/b"),
         ("SENDIT_SETTLE_SECONDS", "-1"),
+        ("SENDIT_UNKNOWN_IDS", "merge"),
+        ("SENDIT_PATIENT_ID_SOURCES", "NORTHGATE=N"),
+        ("SENDIT_PATIENT_ID_SOURCES", '["NORTHGATE"]'),
+        ("SENDIT_ACCESSION_SOURCES", '{"*": " "}'),
     ],
 )
 def test_a_bad_value_names_its_variable(
@@ -90,3 +95,19 @@ def test_a_study_of_its_own_never_lands_in_the_configured_collection() -> None:
     assert settings.collection_of("chest") == "IRB41449"
     assert settings.collection_of("knee") == "knee"
     assert Settings(study="chest").collection_of("chest") == "chest"
+
+
+def test_rules_for_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENDIT_PATIENT_ID_SOURCES", '{"NORTHGATE": "Northgate MRN"}')
+    monkeypatch.setenv("SENDIT_ACCESSION_SOURCES", "")
+    rules = read_settings().identity_rules()
+    assert rules == IdentityRules(
+        unknown_ids="study", patient_sources={"NORTHGATE": "Northgate MRN"}
+    )
+    monkeypatch.setenv("SENDIT_UNKNOWN_IDS", "refuse")
+    assert read_settings().identity_rules().unknown_ids == "refuse"
+
+
+def test_dasher_is_asked_about_real_numbers_of_known_sources_only() -> None:
+    rules = Settings(identifiers="dasher", unknown_ids="study").identity_rules()
+    assert (rules.unknown_ids, rules.known_issuers_only) == ("refuse", True)

@@ -6,14 +6,15 @@ import json
 
 from sendit.crashpoint import reach
 from sendit.errors import FailBatch
-from sendit.identifiers.models import CodedStudy, first_date_time, read_answer, read_request
-from sendit.identifiers.models import request_of as request_for
+from sendit.identifiers.identity import IdentityRules, request_for
+from sendit.identifiers.models import CodedStudy, read_answer, read_request
 from sendit.identifiers.service import IdentifierService
-from sendit.intake import ACCESSION_NUMBER, PATIENT_BIRTH_DATE, PATIENT_ID
 from sendit.ledger import Batch, Ledger
 
 
-def identify_batch(ledger: Ledger, batch: Batch, service: IdentifierService) -> CodedStudy:
+def identify_batch(
+    ledger: Ledger, batch: Batch, service: IdentifierService, rules: IdentityRules
+) -> CodedStudy:
     """Get a batch's codes from the service of its study, and store request, answer and study in
     the ledger.
 
@@ -23,13 +24,7 @@ def identify_batch(ledger: Ledger, batch: Batch, service: IdentifierService) -> 
     header = ledger.identifier(batch.id, "header")
     if header is None:
         raise FailBatch(f"batch {batch.id} has no header values; clear its import task")
-    values = {int(tag, 16): value for tag, value in header.items()}
-    request = request_for(
-        values.get(PATIENT_ID),
-        values.get(PATIENT_BIRTH_DATE),
-        values.get(ACCESSION_NUMBER),
-        first_date_time(values.get),
-    )
+    request = request_for({int(tag, 16): value for tag, value in header.items()}, rules)
     answer = service.identify(request)
     reach("dasher: answered")
     ledger.put_identifier(batch.id, "request", json.loads(request.wire()))

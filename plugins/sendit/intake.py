@@ -13,19 +13,23 @@ from pathlib import Path
 
 from sendit.batch import BatchError, Counts, InstanceRecord, Outcome, Reason, Status
 from sendit.crashpoint import reach
-from sendit.dicom.scan import Header, open_instance
+from sendit.dicom.scan import Element, Header, open_instance, value_text
 from sendit.discovery import list_files, listing_digest
 from sendit.errors import FailBatch, SkipInstance
+from sendit.identifiers.identity import (
+    ACCESSION_NUMBER,
+    ISSUER_PARTS,
+    ISSUERS,
+    PATIENT_BIRTH_DATE,
+    PATIENT_ID,
+    STUDY_INSTANCE_UID,
+    issuers_text,
+)
 from sendit.identifiers.models import DATED_BY
 from sendit.keys import Keys
 from sendit.ledger import Ledger, count_outcomes
 from sendit.recipe.filters import FilterPlan
 from sendit.workspace import Workspace
-
-STUDY_INSTANCE_UID = 0x0020000D
-PATIENT_ID = 0x00100020
-PATIENT_BIRTH_DATE = 0x00100030
-ACCESSION_NUMBER = 0x00080050
 
 #: What the identifier service is asked with: the first file that has a value gives it.
 ASKED_WITH = (
@@ -49,11 +53,13 @@ class Intake:
     """What import found in a folder.
 
     ``failure`` says why nothing of the batch may go on, or is None. ``identity`` holds real
-    values: it goes to the ledger's identifier rows only.
+    values: it goes to the ledger's identifier rows only. ``issuers`` gathers what the files say
+    of the issuers of their numbers.
     """
 
     records: list[InstanceRecord] = field(default_factory=list)
     identity: dict[int, str] = field(default_factory=dict)
+    issuers: dict[int, list[dict[str, str]]] = field(default_factory=dict)
     failure: Reason | None = None
 
     @property
@@ -147,6 +153,9 @@ def import_folder(
             record.outcome, record.reason = Outcome.QUARANTINED, str(error.reason)
         if progress:
             progress(number)
+    for tag, issuers in intake.issuers.items():
+        if issuers:
+            intake.identity[tag] = issuers_text(issuers)
     for tag, reason in ONE_EACH.items():
         if len(values[tag]) > 1:
             intake.failure = reason
@@ -247,6 +256,37 @@ def _look_at(
             value = header.text(tag)
             if value:
                 intake.identity[tag] = value
+    for number, places in ISSUERS.items():
+        issuer = _issuer(header, places)
+        known = intake.issuers.setdefault(places[0], [])
+        # An issuer says nothing without a number.
+        if issuer and issuer not in known and header.text(number):
+            known.append(issuer)
+
+
+def _issuer(header: Header, places: tuple[int, ...]) -> dict[str, str]:
+    """Return what a header says of a number's issuer: each part by the path of its tags."""
+    parts: dict[str, str] = {}
+    for tag in places:
+        element = header.element(tag)
+        if element is not None and element[5] is None:
+            parts[f"{tag:08x}"] = header.text(tag) or ""
+        elif element is not None:
+            _gather_parts(header, element, f"{tag:08x}", parts)
+    return {path: value for path, value in parts.items() if value}
+
+
+def _gather_parts(header: Header, sequence: Element, path: str, parts: dict[str, str]) -> None:
+    for encoding, elements in sequence[5] or ():
+        for element in elements:
+            tag, vr, _, start, end, items = element
+            place = f"{path}.{tag:08x}"
+            if items is not None:
+                _gather_parts(header, element, place, parts)
+            elif tag in ISSUER_PARTS:
+                raw = bytes(header.data[start:end])
+                text = value_text(tag, vr, raw, encoding, header.character_set).strip()
+                parts[place] = parts.get(place, "") + text
 
 
 def _files(folder: Path) -> list[tuple[str, int, int]]:

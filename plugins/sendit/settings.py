@@ -5,6 +5,7 @@ file; credentials live in Airflow connections."""
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from sendit.errors import Misconfigured, SenditError, unreadable
+from sendit.identifiers.identity import IdentityRules
 from sendit.keys import Keys, read_keys
 
 PREFIX = "SENDIT_"
@@ -65,6 +67,23 @@ class Settings(BaseSettings):
     identifiers: Literal["local", "dasher"] = Field(
         default="local", description="Identifier service: the built-in one or Stanford's DASHER."
     )
+    unknown_ids: Literal["study", "refuse"] = Field(
+        default="study",
+        description=(
+            "A study whose PatientID or AccessionNumber is missing or a placeholder (UNKNOWN, 0): "
+            "`study` codes it by itself, `refuse` fails it. DASHER: always `refuse`."
+        ),
+    )
+    patient_id_sources: Annotated[dict[str, str], NoDecode] = Field(
+        default={},
+        description=(
+            "Whose numbers an issuer of PatientID gives, as JSON: issuer to id source; `*` is any "
+            "other issuer. See [patients and issuers](docs/dasher.md#patients-and-issuers)."
+        ),
+    )
+    accession_sources: Annotated[dict[str, str], NoDecode] = Field(
+        default={}, description="The same for issuers of AccessionNumber."
+    )
     recipe: str = Field(
         default="default",
         description="Bundled recipe's name, or absolute path of your own deid recipe.",
@@ -97,6 +116,23 @@ class Settings(BaseSettings):
             return tuple(Path(part) for part in value.split(os.pathsep) if part)
         return value
 
+    @field_validator("patient_id_sources", "accession_sources", mode="before")
+    @classmethod
+    def _json(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value) if value.strip() else {}
+        except ValueError:
+            raise ValueError('not JSON; write {"ISSUER": "id source"}') from None
+
+    @field_validator("patient_id_sources", "accession_sources")
+    @classmethod
+    def _sources_have_names(cls, value: dict[str, str]) -> dict[str, str]:
+        if not all(source.strip() for source in value.values()):
+            raise ValueError("an id source is empty")
+        return value
+
     @field_validator("study", "collection")
     @classmethod
     def _plain_name(cls, value: str | None) -> str | None:
@@ -126,6 +162,19 @@ class Settings(BaseSettings):
             if not getattr(self, name):
                 meaning = type(self).model_fields[name].description
                 raise Misconfigured(f"{PREFIX}{name.upper()} is not set. {meaning}")
+
+    def identity_rules(self) -> IdentityRules:
+        """What the site decided about patients' and studies' numbers.
+
+        DASHER codes real numbers of sources that it knows; the built-in service any.
+        """
+        dasher = self.identifiers == "dasher"
+        return IdentityRules(
+            unknown_ids="refuse" if dasher else self.unknown_ids,
+            patient_sources=self.patient_id_sources,
+            accession_sources=self.accession_sources,
+            known_issuers_only=dasher,
+        )
 
     def keys(self) -> Keys:
         """The site's keys; absent or unsafe ones are an error."""

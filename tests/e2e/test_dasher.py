@@ -12,10 +12,17 @@ from tests.e2e.site import Site
 
 pytestmark = pytest.mark.e2e
 
+DASHER = {
+    "SENDIT_IDENTIFIERS": "dasher",
+    "SENDIT_STUDY": "DasherStudy",
+    # The issuer that the builder's images name.
+    "SENDIT_PATIENT_ID_SOURCES": '{"General Hospital": "Stanford MRN"}',
+}
+
 
 def test_codes_and_jitter_are_dashers(configured: Site, remote_dasher: RemoteDasher) -> None:
     site = configured
-    site.stack.configure(SENDIT_IDENTIFIERS="dasher", SENDIT_STUDY="DasherStudy")
+    site.stack.configure(**DASHER)
     write_study(site.inputs / "coded" / "A1", patient=21, study=3)
     remote_dasher.expire()
     run_id = site.run("coded")
@@ -72,7 +79,7 @@ def test_a_wrong_token_is_a_clear_error_and_mending_it_is_enough(
     configured: Site, remote_dasher: RemoteDasher
 ) -> None:
     site = configured
-    site.stack.configure(SENDIT_IDENTIFIERS="dasher", SENDIT_STUDY="DasherStudy")
+    site.stack.configure(**DASHER)
     write_study(site.inputs / "refused" / "A1", patient=22, study=1)
     remote_dasher.expire()
     remote_dasher.script({"kind": "status", "status": 401, "body": "no such token"}, where="token")
@@ -102,7 +109,7 @@ def test_an_accession_number_that_dasher_cannot_take_fails_its_batch_only(
     configured: Site, remote_dasher: RemoteDasher
 ) -> None:
     site = configured
-    site.stack.configure(SENDIT_IDENTIFIERS="dasher", SENDIT_STUDY="DasherStudy")
+    site.stack.configure(**DASHER)
     folder = site.inputs / "odd"
     write_study(folder / "A1", patient=23, study=1)
     (folder / "A2").mkdir()

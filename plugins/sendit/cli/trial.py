@@ -17,17 +17,10 @@ from sendit.anonymize import deidentify_accepted
 from sendit.batch import InstanceRecord, Outcome
 from sendit.deidentify.study import StudyResult
 from sendit.errors import FailBatch, Misconfigured
+from sendit.identifiers.identity import IdentityRules, request_for
 from sendit.identifiers.local import KeyedCodes, LocalService
-from sendit.identifiers.models import CodedStudy, first_date_time, request_of
-from sendit.intake import (
-    ACCESSION_NUMBER,
-    PATIENT_BIRTH_DATE,
-    PATIENT_ID,
-    STUDY_INSTANCE_UID,
-    Intake,
-    count_reasons,
-    import_folder,
-)
+from sendit.identifiers.models import CodedStudy
+from sendit.intake import Intake, count_reasons, import_folder
 from sendit.keys import Keys, read_keys, write_new_key
 from sendit.ledger import count_outcomes
 from sendit.prepare import PreparedRecipe, prepare
@@ -56,7 +49,7 @@ def run_trial(
     Raises
     ------
     FailBatch
-        The folder holds more than one study or patient.
+        The folder holds more than one study or patient, or one without a usable number.
     Misconfigured
         The recipe, the key or the output folder cannot be used.
     """
@@ -80,7 +73,7 @@ def run_trial(
         result: StudyResult | None = None
         if intake.accepted:
             writing = progress.add_task("de-identifying", total=len(intake.accepted))
-            coded = _coded_study(intake, keys)
+            coded = _coded_study(intake, settings.identity_rules(), keys)
             result = deidentify_accepted(
                 intake.accepted,
                 folder,
@@ -125,15 +118,8 @@ def _make(out: Path, folder: Path) -> None:
         raise Misconfigured(f"--out cannot be made or read ({error.strerror})") from None
 
 
-def _coded_study(intake: Intake, keys: Keys) -> CodedStudy:
-    # Images made for trials often lack these; a run of the DAG fails such a batch instead.
-    study_uid = intake.identity.get(STUDY_INSTANCE_UID)
-    request = request_of(
-        intake.identity.get(PATIENT_ID) or study_uid,
-        intake.identity.get(PATIENT_BIRTH_DATE),
-        intake.identity.get(ACCESSION_NUMBER) or study_uid,
-        first_date_time(intake.identity.get),
-    )
+def _coded_study(intake: Intake, rules: IdentityRules, keys: Keys) -> CodedStudy:
+    request = request_for(intake.identity, rules)
     return LocalService("trial", keys, KeyedCodes(keys)).identify(request).coded_study()
 
 

@@ -216,6 +216,9 @@ def request_of(
     birth_date: str | None,
     accession: str | None,
     study_date_time: str | None,
+    *,
+    entity_source: str = ENTITY_SOURCE,
+    item_source: str = ITEM_SOURCE,
 ) -> Request:
     """Build the request for one study from header values.
 
@@ -229,6 +232,8 @@ def request_of(
     study_date_time
         A date (DA), with or without a time (TM) straight after it, as ``first_date_time``
         returns it, or in another form that leaves no doubt.
+    entity_source, item_source
+        Whose numbers the two are.
 
     Raises
     ------
@@ -245,12 +250,12 @@ def request_of(
         identifiers=(
             RequestEntity(
                 id=_usable(patient_id, "PatientID"),
-                id_source=ENTITY_SOURCE,
+                id_source=entity_source,
                 id_timestamp=_timestamp(birth_date),
                 items=(
                     RequestItem(
                         id=_usable(accession, "AccessionNumber"),
-                        id_source=ITEM_SOURCE,
+                        id_source=item_source,
                         id_timestamp=_timestamp(study_date_time),
                     ),
                 ),

@@ -113,7 +113,7 @@ def dasher(batch_id: str) -> str:
         from sendit.identify import identify_batch
 
         if batch.status is not Status.DONE:
-            identify_batch(ledger(), batch, _service(batch))
+            identify_batch(ledger(), batch, _service(batch), settings().identity_rules())
         return batch_id
 
 
