@@ -16,6 +16,8 @@ VARIABLE = "SENDIT_CRASH_AT"
 
 #: Every point, by what was just done.
 POINTS = (
+    "feeder: counted",
+    "feeder: written",
     "discover: queued",
     "discover: claimed",
     "import: folder remembered",

@@ -7,6 +7,7 @@ transaction, and doing it twice is doing it once. Real identifiers live in the t
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,20 @@ schema_info = sa.Table(
     "schema_info",
     metadata,
     sa.Column("version", sa.Integer, primary_key=True),
+)
+
+identity = sa.Table(
+    "identity",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+)
+
+feeds = sa.Table(
+    "feeds",
+    metadata,
+    sa.Column("bucket", sa.String(222), primary_key=True),
+    sa.Column("collection", sa.String(64), primary_key=True),
+    sa.Column("counter", sa.BigInteger, nullable=False),
 )
 
 batches = sa.Table(
@@ -344,8 +359,49 @@ class Ledger:
             elif version != SCHEMA_VERSION:
                 raise Misconfigured(
                     f"the ledger has schema {version}, this sendit needs {SCHEMA_VERSION}; "
-                    "run the sendit version that made it, or start a new ledger"
+                    "run the sendit version that made it"
                 )
+            if db.execute(sa.select(identity.c.id)).first() is None:
+                db.execute(identity.insert().values(id=secrets.token_hex(16)))
+
+    # --- whom it feeds ---------------------------------------------------------------------
+
+    def id(self) -> str:
+        """Return what this ledger, and each copy of it, is told apart from others by."""
+        with self._begin() as db:
+            return str(db.execute(sa.select(identity.c.id)).scalar_one())
+
+    def feed(self, bucket: str, collection: str) -> int:
+        """Return how often this ledger has begun or ended a delivery to a collection."""
+        with self._begin() as db:
+            return _feed(db, bucket, collection)
+
+    def advance_feed(self, bucket: str, collection: str, beyond: int = 0) -> int:
+        """Count a delivery to a collection, to more than ``beyond``; return the new count."""
+        with self._begin() as db:
+            db.execute(
+                _insert(db, feeds)
+                .values(bucket=bucket, collection=collection, counter=0)
+                .on_conflict_do_nothing()
+            )
+            counter = max(_feed(db, bucket, collection), beyond) + 1
+            db.execute(
+                feeds.update()
+                .where(feeds.c.bucket == bucket, feeds.c.collection == collection)
+                .values(counter=counter)
+            )
+            return counter
+
+    def objects_of(self, bucket: str, collection: str) -> set[str]:
+        """Return the names of all archives that were ever ready for a collection."""
+        prefix = f"Collection/{collection}/"
+        with self._begin() as db:
+            found = db.execute(
+                sa.select(deliveries.c.object, deliveries.c.replaced_object)
+                .where(deliveries.c.bucket == bucket)
+                .where(deliveries.c.object.startswith(prefix, autoescape=True))
+            ).all()
+        return {name for row in found for name in row if name is not None}
 
     # --- discovery -----------------------------------------------------------------------
 
@@ -812,6 +868,15 @@ def count_outcomes(outcomes: Iterable[Outcome]) -> Counts:
         counts.received += 1
         setattr(counts, outcome.value, getattr(counts, outcome.value) + 1)
     return counts
+
+
+def _feed(db: sa.Connection, bucket: str, collection: str) -> int:
+    counter = db.execute(
+        sa.select(feeds.c.counter)
+        .where(feeds.c.bucket == bucket, feeds.c.collection == collection)
+        .with_for_update()
+    ).scalar()
+    return int(counter or 0)
 
 
 def _insert(db: sa.Connection, table: sa.Table) -> Any:

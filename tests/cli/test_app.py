@@ -60,6 +60,7 @@ def test_version() -> None:
         ["history"],
         ["withdraw"],
         ["verify"],
+        ["adopt"],
     ],
 )
 def test_every_command_explains_itself(command: list[str]) -> None:

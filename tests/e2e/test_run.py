@@ -113,10 +113,11 @@ def test_each_delivered_batch_has_one_object_and_one_row_that_agree(finished: Fi
         assert row["storage_download"] == stored["mediaLink"]
 
 
-def test_nothing_else_is_in_the_bucket_but_the_runs_manifest(finished: Finished) -> None:
+def test_nothing_else_is_in_the_bucket_but_the_runs_manifest_and_count(finished: Finished) -> None:
     archives = {each["object"] for each in finished.deliveries}
     others = set(finished.objects) - finished.earlier - archives
-    assert [name.rpartition("/")[0] for name in others] == ["Collection/test/Manifest"]
+    folders = {name.rpartition("/")[0] for name in others}
+    assert folders == {"Collection/test/Manifest", "Collection/test/Feeder"}
     assert set(finished.rows) - finished.earlier == archives
 
 

@@ -18,6 +18,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from sendit.archive import Archive
 from sendit.batch import Counts, Status
 from sendit.delivery import objects
+from sendit.delivery.feeder import Feed, feeder_of, remembered
 from sendit.delivery.lanes import Lane
 from sendit.delivery.manifest import manifest_folder
 from sendit.delivery.names import Stage, archive_of, object_name
@@ -25,6 +26,7 @@ from sendit.delivery.revisions import accept
 from sendit.delivery.table import held_rows
 from sendit.delivery.upload import OWN_FAILURES
 from sendit.errors import RetryLater
+from sendit.keys import write_new_key
 from sendit.ledger import BatchParams, Delivery, Ledger, batches
 from sendit.settings import Settings
 from sendit.tasks import google, site, upload
@@ -147,7 +149,9 @@ class Site:
     def delivered_to(self, collection: str) -> dict[str, tuple[int, list[int]]]:
         """Return the same for another collection's table."""
         objects = {
-            blob.name: blob.generation for blob in self.storage.list_blobs(self.settings.bucket)
+            blob.name: blob.generation
+            for blob in self.storage.list_blobs(self.settings.bucket)
+            if "/Feeder/" not in blob.name
         }
         rows = held_rows(self.bigquery, collection, self.settings.bucket)
         return {
@@ -174,7 +178,13 @@ class Site:
 def here(  # noqa: PLR0917
     embedded_ledger, tmp_path, emulators, storage_client, bigquery_client, bucket, monkeypatch
 ) -> Site:
-    settings = Settings(home=tmp_path / "home", bucket=bucket, work_folder=tmp_path / "work")
+    write_new_key(tmp_path / "key")
+    settings = Settings(
+        home=tmp_path / "home",
+        bucket=bucket,
+        work_folder=tmp_path / "work",
+        key_file=tmp_path / "key",
+    )
     made = Site(
         embedded_ledger,
         settings,
@@ -254,6 +264,34 @@ def test_an_archive_that_was_made_for_another_study_does_not_go_up(here, changed
     assert here.agrees(good)
     assert here.ledger.delivery(bad).object not in here.delivered()
     assert here.ledger.batch(bad).status is Status.ERROR
+
+
+def test_a_collection_of_another_ledger_takes_nothing_and_others_go_on(here, tmp_path):
+    other = f"{here.collection}_other"
+    stranger = Ledger(f"sqlite:///{tmp_path}/stranger.db")
+    keys = here.settings.keys()
+    Feed(
+        stranger, here.storage, here.settings.bucket, other,
+        feeder_of(stranger, keys, "local", "study"),
+    ).count()  # fmt: skip
+    mine, theirs = here.batch(1), here.batch(1001, collection=other)
+    lane = lane_with(mine, theirs)
+    for step in ("archives", "stage", "load", "merge"):
+        here.run(step, lane)
+    with pytest.raises(AirflowFailException, match=f"1 of 2 .*{theirs}: .*fed by another: ledger"):
+        here.run("confirm", lane)
+    assert here.agrees(mine)
+    assert here.ledger.delivery(theirs).generation is None
+    assert not objects.names(here.storage, here.settings.bucket, f"Collection/{other}/Entity/")
+    with pytest.raises(AirflowFailException, match="fed by another"):
+        here.run("archives", lane_with(theirs))
+    stranger.close()
+
+
+def test_a_run_s_end_is_counted_too(here, delivered):
+    held = remembered(here.storage, here.settings.bucket, here.collection)
+    assert held.counter == here.ledger.feed(here.settings.bucket, here.collection) == 1
+    assert verdict(here).feeder == held
 
 
 def test_the_provider_s_operators_ran(here):

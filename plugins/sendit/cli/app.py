@@ -199,6 +199,7 @@ def verify(
 
     The ledger is not asked. Exits with 1 if anything differs.
     """
+    from sendit.cli.tables import print_feeder
     from sendit.delivery.verify import verify_collection, verify_run
 
     settings = read_settings()
@@ -210,6 +211,8 @@ def verify(
         if run
         else verify_collection(storage, bigquery, settings.bucket, place)
     )
+    if verdict.feeder is not None:
+        print_feeder(place, verdict.feeder)
     for difference in verdict.differences:
         print(difference)
     print(
@@ -218,6 +221,50 @@ def verify(
     )
     if not verdict.agrees:
         raise typer.Exit(FAILED)
+
+
+@app.command()
+def adopt(
+    collection: Annotated[str, typer.Argument(help="Collection, as in the objects' names.")],
+    reason: Annotated[
+        str | None,
+        typer.Option(
+            "--reason",
+            help="Why this site is the right one. It is kept: nothing of a patient in it.",
+        ),
+    ] = None,
+    study: Annotated[
+        str | None,
+        typer.Option(help="Study that is delivered to it. Default: as configured, or its name."),
+    ] = None,
+) -> None:
+    """Say that this ledger, key, identifier service and study feed a collection from now on.
+
+    Without a reason it explains what differs and what that would mean, and changes nothing.
+    """
+    from sendit.cli.tables import ADOPT
+    from sendit.delivery.feeder import Feed, feeder_of
+
+    settings = read_settings()
+    settings.need("bucket")
+    if study is None:
+        configured = settings.collection_of(settings.study) == collection
+        study = settings.study if configured else collection
+    ledger = _ledger(settings)
+    storage, _ = _google()
+    feeder = feeder_of(ledger, settings.keys(), settings.identifiers, study)
+    feed = Feed(ledger, storage, settings.bucket, collection, feeder)
+    problems = feed.problems()
+    if not problems:
+        print(f"this site is the one that feeds the collection {collection}: nothing to adopt")
+        return
+    for problem in problems:
+        print(problem)
+    if reason is None:
+        print(ADOPT.format(collection=collection))
+        raise typer.Exit(FAILED)
+    feed.adopt(reason)
+    print(f"the collection {collection} is fed by this site from now on")
 
 
 @app.command()

@@ -4,11 +4,41 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from sendit.ledger import Batch, HistoryEntry
+
+if TYPE_CHECKING:
+    from sendit.delivery.feeder import Remembered
+
+
+#: What `sendit adopt` says before a person has given a reason.
+ADOPT = """
+Nothing was changed. Whoever adopts the collection {collection} says that this site is the one
+that delivers to it, and then:
+  with another or an older ledger, studies that it does not know of are delivered again, and
+  with the built-in identifier service under other codes and date shifts than before;
+  with another key, the same study gets other UIDs, and known folders come again;
+  with another identifier service or study, the same patient gets another code.
+So first: correct the setting or connection that is wrong, or restore the latest ledger and key.
+If they are lost, deliver to a new collection (SENDIT_COLLECTION), or withdraw what is there.
+If this site is right all the same: sendit adopt {collection} --reason TEXT"""
+
+
+def print_feeder(collection: str, held: Remembered) -> None:
+    """Print who feeds a collection, and whom a person has said to be right."""
+    feeder = held.feeder
+    print(
+        f"{collection} is fed by the ledger {feeder.ledger} with the key {feeder.key}, identifier "
+        f"service {feeder.identifiers}, study {feeder.study}; count {held.counter}"
+    )
+    for entry in held.adopted:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry["at"]))
+        before = entry["before"]["ledger"] or "nobody"
+        print(f"{collection} was adopted at {when} (before: ledger {before}): {entry['reason']}")
 
 
 def print_batches(batches: Sequence[Batch], errors: bool) -> None:

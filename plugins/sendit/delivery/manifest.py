@@ -18,6 +18,7 @@ from sendit import __version__
 from sendit.batch import Counts
 from sendit.crashpoint import reach
 from sendit.delivery import objects
+from sendit.delivery.feeder import ledger_digest
 from sendit.ledger import Batch, Delivery, Ledger
 
 VERSION = 1
@@ -55,6 +56,7 @@ def _manifest(ledger: Ledger, run_id: str, collection: str, batches: list[Batch]
         "manifest": VERSION,
         "run": run_id,
         "collection": collection,
+        "ledger": ledger_digest(ledger),
         "sendit": __version__,
         "totals": totals,
         "batches": [_entry(batch, ledger.delivery(batch.id)) for batch in batches],

@@ -185,6 +185,41 @@ def put(client: storage.Client, bucket: str, name: str, content: bytes, content_
         )
 
 
+def create(
+    client: storage.Client, bucket: str, name: str, content: bytes, content_type: str
+) -> bool:
+    """Write a small object unless there is one of this name; return whether it was written.
+
+    A try whose answer was lost and that is repeated finds its own object: that counts as
+    written if the content is this one.
+    """
+    with asking_bucket(bucket):
+        try:
+            client.bucket(bucket).blob(name).upload_from_string(
+                content,
+                content_type=content_type,
+                if_generation_match=0,
+                checksum="crc32c",
+                timeout=TIMEOUT,
+                retry=RETRY,
+            )
+        except api.PreconditionFailed:
+            return read(client, bucket, name) == content
+        return True
+
+
+def read(client: storage.Client, bucket: str, name: str) -> bytes | None:
+    """Return a small object's content, or None if there is no such object."""
+    with asking_bucket(bucket):
+        try:
+            content: bytes = (
+                client.bucket(bucket).blob(name).download_as_bytes(timeout=TIMEOUT, retry=RETRY)
+            )
+        except api.NotFound:
+            return None
+        return content
+
+
 def get(client: storage.Client, bucket: str, name: str) -> bytes:
     """Return a small object's content."""
     with asking_bucket(bucket):

@@ -8,6 +8,7 @@ moment: what is delivered already is left alone, what another run took over is n
 from __future__ import annotations
 
 import logging
+from collections.abc import Container
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -130,8 +131,11 @@ def _is_ready(batch: Batch, delivery: Delivery) -> bool:
     return batch.status is Status.DONEPROCESSING
 
 
-def deliver_archives(work: LaneWork, client: storage.Client) -> Failures:
-    """Bring every archive of the lane into the bucket, and write down where it is.
+def deliver_archives(
+    work: LaneWork, client: storage.Client, refused: Container[str] = ()
+) -> Failures:
+    """Bring every archive of the lane into the bucket, but for batches that are ``refused``, and
+    write down where it is.
 
     One that cannot be delivered stops no other.
 
@@ -149,6 +153,8 @@ def deliver_archives(work: LaneWork, client: storage.Client) -> Failures:
     for each in work.waiting():
         batch_id = each.batch.id
         delivery = each.delivery
+        if batch_id in refused:
+            continue
         workspace = Workspace(work.root, batch_id)
         try:
             check_place(each.batch, delivery, workspace)

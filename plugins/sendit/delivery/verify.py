@@ -13,6 +13,7 @@ from typing import Any
 from google.cloud import bigquery, storage
 
 from sendit.delivery import objects, table
+from sendit.delivery.feeder import Remembered, remembered
 from sendit.delivery.manifest import VERSION, manifest_folder, manifest_name
 from sendit.delivery.names import dataset_name
 from sendit.errors import FailBatch
@@ -37,6 +38,7 @@ class Verdict:
     manifests: int = 0
     archives: int = 0
     differences: list[Difference] = field(default_factory=list)
+    feeder: Remembered | None = None
 
     @property
     def agrees(self) -> bool:
@@ -61,7 +63,7 @@ def verify_run(
     name = manifest_name(collection, run_id)
     if objects.find(storage_client, bucket, name) is None:
         raise FailBatch(f"no manifest of that run is in bucket {bucket} (looked for {name})")
-    verdict = Verdict()
+    verdict = Verdict(feeder=remembered(storage_client, bucket, collection))
     expected = _expected([_read(storage_client, bucket, name)], verdict)
     found = {
         name: there
@@ -87,7 +89,7 @@ def verify_collection(
 
     While a run is delivering, its archives differ until it has written its manifest.
     """
-    verdict = Verdict()
+    verdict = Verdict(feeder=remembered(storage_client, bucket, collection))
     names = objects.names(storage_client, bucket, manifest_folder(collection))
     expected = _expected([_read(storage_client, bucket, name) for name in names], verdict)
     found = objects.find_all(storage_client, bucket, f"Collection/{collection}/Entity/")
@@ -113,6 +115,16 @@ def _expected(manifests: list[dict[str, Any]], verdict: Verdict) -> dict[str, De
     expected: dict[str, Delivery] = {}
     for manifest in manifests:
         verdict.manifests += 1
+        # A manifest of before collections remembered who feeds them names no ledger.
+        named = manifest.get("ledger")
+        if named and verdict.feeder and named not in verdict.feeder.ledgers:
+            verdict.differences.append(
+                Difference(
+                    manifest["run"],
+                    f"was delivered with the ledger {named}, which the collection "
+                    "does not know: its codes are others",
+                )
+            )
         for entry in manifest["batches"]:
             kinds = ("delivered", "filtered", "quarantined", "duplicate")
             if entry["received"] != sum(entry[kind] for kind in kinds):

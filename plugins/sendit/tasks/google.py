@@ -22,6 +22,7 @@ from sendit.tasks.site import ledger, settings
 if TYPE_CHECKING:
     from google.cloud import bigquery, storage
 
+    from sendit.delivery.feeder import Feed
     from sendit.delivery.lanes import Lane
     from sendit.delivery.upload import CollectionPart, LaneWork
 
@@ -89,6 +90,14 @@ def lane_work(lane: Lane, run_id: str) -> LaneWork:
     from sendit.delivery.upload import LaneWork
 
     return LaneWork(ledger(), settings().work, run_id, lane)
+
+
+def feed(client: storage.Client, bucket: str, collection: str, study: str) -> Feed:
+    """Return a collection as this site feeds it."""
+    from sendit.delivery.feeder import Feed, feeder_of
+
+    feeder = feeder_of(ledger(), settings().keys(), settings().identifiers, study)
+    return Feed(ledger(), client, bucket, collection, feeder)
 
 
 def asking_google() -> AbstractContextManager[None]:

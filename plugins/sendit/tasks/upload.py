@@ -12,7 +12,7 @@ still to do, so each may be cleared alone, or with what follows, any number of t
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -22,13 +22,21 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from sendit.crashpoint import reach
 from sendit.errors import FailBatch, RetryLater, SenditError
-from sendit.tasks.google import GoogleOperator, bigquery_client, lane_work, storage_client
+from sendit.tasks.google import (
+    GoogleOperator,
+    bigquery_client,
+    feed,
+    lane_work,
+    storage_client,
+)
 from sendit.tasks.guard import guarded
 from sendit.tasks.site import NETWORK_RETRIES, fail_batch, ledger, settings
 
 if TYPE_CHECKING:
+    from google.cloud import storage
+
     from sendit.delivery.lanes import Lane
-    from sendit.delivery.upload import CollectionPart, Failures, LaneWork
+    from sendit.delivery.upload import CollectionPart, Failures, LaneWork, Waiting
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +60,6 @@ def archives(lane: Lane) -> None:
     context = get_current_context()
     with guarded():
         from sendit.delivery.objects import check_bucket
-        from sendit.delivery.table import ensure_table
         from sendit.delivery.upload import deliver_archives, write_lane
 
         work = lane_work(lane, context["run_id"])
@@ -70,14 +77,35 @@ def archives(lane: Lane) -> None:
             client = storage_client()
             for bucket in sorted({each.delivery.bucket for each in waiting}):
                 check_bucket(client, bucket)
-            for collection in sorted({each.batch.collection for each in waiting}):
-                ensure_table(bigquery_client(), collection, settings().location)
+            refused = _refused(waiting, client)
+            if len(refused) == len(waiting):
+                raise next(iter(refused.values()))
             reach("archives: table ready")
-            failures = deliver_archives(work, client) | write_lane(work)
+            failures = refused | deliver_archives(work, client, refused) | write_lane(work)
         later = [error for error in failures.values() if isinstance(error, RetryLater)]
         if later and not _is_last_try(context):
             raise RetryLater(f"{len(later)} of {len(waiting)} archives: {later[0]}")
         _record(failures)
+
+
+def _refused(waiting: Sequence[Waiting], client: storage.Client) -> Failures:
+    """Return the batches whose collection is not ready to take archives, and why: it is fed by
+    another, or its table cannot be had. Those of other collections go on."""
+    from sendit.delivery.table import ensure_table
+
+    refused: Failures = {}
+    places = {(each.delivery.bucket, each.batch.collection, each.batch.study) for each in waiting}
+    for bucket, collection, study in sorted(places):
+        try:
+            feed(client, bucket, collection, study).check()
+            ensure_table(bigquery_client(), collection, settings().location)
+        except SenditError as error:
+            refused |= {
+                each.batch.id: error
+                for each in waiting
+                if (each.batch.collection, each.batch.study) == (collection, study)
+            }
+    return refused
 
 
 def stage_arguments(part: CollectionPart) -> dict[str, Any]:
@@ -193,8 +221,16 @@ def manifest() -> None:
             return
         from sendit.delivery.manifest import write_manifests
 
-        for name in write_manifests(ledger(), storage_client(), settings().bucket, run_id):
+        client = storage_client()
+        for name in write_manifests(ledger(), client, settings().bucket, run_id):
             logger.info("manifest: %s", name)
+        delivered = {
+            (delivery.bucket, batch.collection, batch.study)
+            for batch in ledger().batches_of_run(run_id)
+            if (delivery := ledger().delivery(batch.id)) is not None and delivery.rows_at
+        }
+        for bucket, collection, study in sorted(delivered):
+            feed(client, bucket, collection, study).count()
 
 
 def _record(failures: Failures) -> None:

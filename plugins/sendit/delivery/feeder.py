@@ -1,0 +1,265 @@
+"""A collection remembers in the bucket who feeds it, so that nobody else does by mistake.
+
+Codes and date shifts come from the ledger, the key, the identifier service and the study. A
+ledger that is empty, restored from a backup or another one, or another key, would deliver
+studies again under other codes, and nothing in the bucket would tell. So each delivery is
+counted in the ledger and then written down beside the archives, as an object of its own that
+nobody can replace (``if_generation_match=0``): ``Collection/<IRB>/Feeder/<count>.json``. Whoever
+comes with other digests, or has counted less far, delivers nothing until a person says so
+(`adopt`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import secrets
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from google.cloud import storage
+
+from sendit.crashpoint import reach
+from sendit.delivery import objects
+from sendit.errors import Misconfigured, RetryLater, SenditError
+from sendit.keys import Keys
+from sendit.ledger import Ledger
+
+logger = logging.getLogger(__name__)
+
+CONTENT_TYPE = "application/json"
+VERSION = 1
+#: So many may count at once; more than a few never do.
+MAX_TRIES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Feeder:
+    """What a collection's codes and dates depend on. ``ledger`` and ``key`` are digests: neither
+    can be found from them."""
+
+    ledger: str
+    key: str
+    identifiers: str
+    study: str
+
+    def differences(self, other: Feeder) -> list[str]:
+        """Return what of ``other`` is not this one's, in words."""
+        words = {"ledger": "ledger", "key": "key", "identifiers": "identifier service"}
+        return [
+            f"{words.get(name, name)} {value}, here {getattr(other, name)}"
+            for name, value in asdict(self).items()
+            if value != getattr(other, name)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What the bucket has: who feeds the collection, the count of its deliveries, and who was
+    said to be right instead of whom, when (seconds since the epoch) and why."""
+
+    feeder: Feeder
+    counter: int
+    adopted: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def ledgers(self) -> set[str]:
+        """The digests of all ledgers that were ever right."""
+        return {self.feeder.ledger, *(each["before"]["ledger"] for each in self.adopted)}
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """A collection in a bucket, as this site would feed it.
+
+    Parameters
+    ----------
+    ledger
+        The ledger.
+    client
+        Cloud Storage.
+    bucket, collection
+        Where it is delivered to.
+    feeder
+        Who this site is.
+    """
+
+    ledger: Ledger
+    client: storage.Client
+    bucket: str
+    collection: str
+    feeder: Feeder
+
+    def check(self) -> Remembered | None:
+        """Return what the collection remembers, if this site is the one that feeds it; None for
+        a collection that nobody has fed yet.
+
+        Raises
+        ------
+        Misconfigured
+            It is not. Nothing may be delivered.
+        """
+        held = remembered(self.client, self.bucket, self.collection)
+        problems = self._problems(held)
+        if problems:
+            raise Misconfigured(
+                f"the collection {self.collection} in bucket {self.bucket} is fed by another: "
+                f"{'; '.join(problems)}. Its studies would be delivered again, under other codes "
+                "and dates, so nothing was delivered. Correct the connection sendit_ledger, "
+                "SENDIT_KEY_FILE, SENDIT_IDENTIFIERS or SENDIT_STUDY, or restore the latest "
+                f"ledger; what else can be done says: sendit adopt {self.collection}"
+            )
+        return held
+
+    def count(self) -> None:
+        """Check, then count a delivery in the ledger and write it into the bucket.
+
+        Doing it again counts once more. The ledger counts first: it is never behind the
+        bucket but when it is not the one that was there last.
+
+        Raises
+        ------
+        Misconfigured
+            As ``check``.
+        RetryLater
+            Too many counted at the same time.
+        """
+        for _ in range(MAX_TRIES):
+            held = self.check()
+            counter = self.ledger.advance_feed(self.bucket, self.collection)
+            reach("feeder: counted")
+            if self._write(Remembered(self.feeder, counter, held.adopted if held else ())):
+                reach("feeder: written")
+                return
+        raise RetryLater(f"too many runs deliver to the collection {self.collection} at once")
+
+    def problems(self) -> list[str]:
+        """Return why this site may not feed the collection, in words; nothing if it may."""
+        return self._problems(remembered(self.client, self.bucket, self.collection))
+
+    def adopt(self, reason: str) -> None:
+        """Say that this site feeds the collection from now on.
+
+        Raises
+        ------
+        RetryLater
+            Someone delivered to it at the same time.
+        """
+        held = remembered(self.client, self.bucket, self.collection)
+        before = asdict(held.feeder) if held else asdict(_NOBODY)
+        entry = {"at": time.time(), "reason": reason, "before": before}
+        counter = self.ledger.advance_feed(
+            self.bucket, self.collection, held.counter if held else 0
+        )
+        adopted = (*held.adopted, entry) if held else (entry,)
+        if not self._write(Remembered(self.feeder, counter, adopted)):
+            raise RetryLater(
+                f"the collection {self.collection} was delivered to meanwhile; see who does it, "
+                "then adopt it again"
+            )
+
+    def _problems(self, held: Remembered | None) -> list[str]:
+        if held is None:
+            unknown = self._unknown_archives()
+            return [f"{unknown} archives are there that this ledger knows nothing of"] * bool(
+                unknown
+            )
+        problems = held.feeder.differences(self.feeder)
+        # Read after the bucket: another task of this site may count in between.
+        counted = self.ledger.feed(self.bucket, self.collection)
+        if held.feeder.ledger == self.feeder.ledger and counted < held.counter:
+            problems.append(
+                f"this ledger is older than its last delivery (count {counted}, there "
+                f"{held.counter}): it was restored from a backup, or is a copy"
+            )
+        return problems
+
+    def _unknown_archives(self) -> int:
+        there = objects.names(self.client, self.bucket, f"Collection/{self.collection}/Entity/")
+        if not there:
+            return 0
+        return len(set(there) - self.ledger.objects_of(self.bucket, self.collection))
+
+    def _write(self, new: Remembered) -> bool:
+        """Write the count's object; False if it is there already. Earlier ones go."""
+        # The random part tells two copies of one ledger apart that come to the same count.
+        content = {"version": VERSION, "by": secrets.token_hex(8), **asdict(new)}
+        text = json.dumps(content, indent=1, sort_keys=True)
+        name = f"{feeder_folder(self.collection)}{new.counter:012d}.json"
+        if not objects.create(self.client, self.bucket, name, text.encode() + b"\n", CONTENT_TYPE):
+            return False
+        for other in objects.names(self.client, self.bucket, feeder_folder(self.collection)):
+            if other < name:
+                # Under a retention policy they stay, which does no harm.
+                with contextlib.suppress(SenditError):
+                    objects.remove(self.client, self.bucket, other)
+        return True
+
+
+_NOBODY = Feeder("", "", "", "")
+
+
+def feeder_of(ledger: Ledger, keys: Keys, identifiers: str, study: str) -> Feeder:
+    """Return who a site is to a collection.
+
+    Parameters
+    ----------
+    ledger, keys
+        The site's.
+    identifiers
+        The identifier service.
+    study
+        The study whose codes are delivered; the services take it in lower case.
+    """
+    return Feeder(
+        ledger=ledger_digest(ledger),
+        key=keys.digest("feeder", "key")[:16],
+        identifiers=identifiers,
+        study=study.lower(),
+    )
+
+
+def ledger_digest(ledger: Ledger) -> str:
+    """Return the digest that a ledger is named by outside of it."""
+    return hashlib.sha256(f"ledger {ledger.id()}".encode()).hexdigest()[:16]
+
+
+def feeder_folder(collection: str) -> str:
+    """Return what the names of a collection's counts begin with."""
+    return f"Collection/{collection}/Feeder/"
+
+
+def remembered(client: storage.Client, bucket: str, collection: str) -> Remembered | None:
+    """Return what a collection remembers of who feeds it, or None.
+
+    Raises
+    ------
+    Misconfigured
+        What is there is not sendit's, or a later sendit's.
+    """
+    for _ in range(MAX_TRIES):
+        counts = objects.names(client, bucket, feeder_folder(collection))
+        if not counts:
+            return None
+        content = objects.read(client, bucket, counts[-1])
+        if content is not None:  # else a later count has just taken its place
+            return _remembered(bucket, counts[-1], content)
+    raise RetryLater(f"too many runs deliver to the collection {collection} at once")
+
+
+def _remembered(bucket: str, name: str, content: bytes) -> Remembered:
+    try:
+        held = json.loads(content)
+        if held["version"] == VERSION:
+            return Remembered(
+                Feeder(**held["feeder"]), int(held["counter"]), tuple(held["adopted"])
+            )
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise Misconfigured(
+        f"{name} in bucket {bucket} is not a count of this version of sendit: it says who "
+        "feeds the collection. Run the version that wrote it, or restore the object"
+    )
