@@ -138,6 +138,20 @@ def test_a_filtered_file_of_another_patient_stops_the_batch_too(
     assert intake.counts.quarantined == 1
 
 
+@pytest.mark.parametrize("kind", ["KO", "PR"])
+def test_a_filtered_object_without_an_image_of_its_own_stops_nothing(
+    tmp_path: Path, filters: FilterPlan, kind: str
+) -> None:
+    (tmp_path / "1.dcm").write_bytes(to_bytes(make_dataset()))
+    other = make_dataset(2, 2, Modality=kind)
+    for keyword in ("Rows", "Columns", "PixelData"):
+        del other[keyword]
+    (tmp_path / "2.dcm").write_bytes(to_bytes(other))
+    intake = import_folder(tmp_path, filters)
+    assert intake.failure is None
+    assert [record.outcome for record in intake.records] == [None, Outcome.FILTERED]
+
+
 def test_names_that_break_things(tmp_path: Path, filters: FilterPlan) -> None:
     folder = tmp_path / "ACC1"
     folder.mkdir()

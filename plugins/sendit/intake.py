@@ -31,6 +31,8 @@ from sendit.ledger import Ledger, count_outcomes
 from sendit.recipe.filters import FilterPlan
 from sendit.workspace import Workspace
 
+ROWS = 0x00280010
+
 #: What the identifier service is asked with: the first file that has a value gives it.
 ASKED_WITH = (
     PATIENT_ID,
@@ -40,7 +42,8 @@ ASKED_WITH = (
     *(tag for pair in DATED_BY for tag in pair),
 )
 
-#: More than one value of these in a folder fails the batch.
+#: More than one value of these in a folder fails the batch. Of what a filter takes out only images
+#: count: key objects, presentation states and reports may refer to several studies and patients.
 ONE_EACH = {
     STUDY_INSTANCE_UID: Reason.SEVERAL_STUDIES,
     ACCESSION_NUMBER: Reason.SEVERAL_STUDIES,
@@ -237,17 +240,18 @@ def _look_at(
     values: dict[int, set[str]],
 ) -> None:
     instance_uid = header.sop_instance
-    for tag, found in values.items():
-        value = header.text(tag)
-        if value:
-            found.add(value)
+    decision = filters.decide({tag: header.text(tag) for tag in filters.tags})
+    if decision is None or header.text(ROWS):
+        for tag, found in values.items():
+            value = header.text(tag)
+            if value:
+                found.add(value)
     if not (instance_uid and header.study_uid and header.series_uid):
         raise SkipInstance(Reason.MISSING_UID)
     if instance_uid in seen:
         record.outcome, record.reason = Outcome.DUPLICATE, Reason.DUPLICATE_INSTANCE
         return
     seen[instance_uid] = record.number
-    decision = filters.decide({tag: header.text(tag) for tag in filters.tags})
     if decision is not None:
         record.outcome, record.reason = Outcome.FILTERED, decision.reason
         return

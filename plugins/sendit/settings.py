@@ -86,7 +86,8 @@ class Settings(BaseSettings):
     )
     recipe: str = Field(
         default="default",
-        description="Bundled recipe's name, or absolute path of your own deid recipe.",
+        description="Bundled recipe's name, or absolute path of your own deid recipe; several with "
+        "commas between.",
     )
     originals: Literal["keep", "delete"] = Field(
         default="keep", description="What happens to an input folder after its batch is DONE."

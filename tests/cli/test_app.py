@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 from typer.testing import CliRunner
 
 from sendit import __version__
@@ -14,6 +15,7 @@ from sendit.batch import BatchError, Status
 from sendit.cli.app import app
 from sendit.errors import RetryLater
 from sendit.ledger import BatchParams, Ledger
+from tests.builder import write_study
 
 run = CliRunner().invoke
 
@@ -135,3 +137,20 @@ def test_lookup_finds_the_folder(
     monkeypatch.setenv("SENDIT_KEY_FILE", str(home / "site.key"))
     assert run(app, ["lookup", two_batches[0]]).output.strip() == str(home / "in" / "ACC1")
     assert run(app, ["lookup", two_batches[1]]).exit_code != 0
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_recipe_on_top_of_the_default(home: Path) -> None:
+    (home / "ours.deid").write_text("FORMAT dicom\n%header\nKEEP DeviceSerialNumber\n")
+    (home / "default").mkdir()  # a bundled name stays one
+    write_study(home / "in", instances=1, DeviceSerialNumber="SN7731845")
+    checked = run(app, ["recipe", "check", "default,ours.deid"])
+    assert checked.exit_code == 0, checked.output
+    assert checked.output == run(app, ["recipe", "check", "default", f"{home}/ours.deid"]).output
+    done = run(app, ["deid", "in", "--out", "out", "--recipe", "default, ours.deid"])
+    assert done.exit_code == 0, done.output
+    (file,) = (home / "out").glob("*.dcm")
+    assert dcmread(file).DeviceSerialNumber == "SN7731845"
+    assert "DOE" not in str(dcmread(file).PatientName)
+    wrong = run(app, ["recipe", "check", "default,"])
+    assert wrong.exit_code == 1

@@ -70,7 +70,8 @@ def deid(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="A deid recipe file, or a bundled recipe's name. Default: as configured."
+            help="A deid recipe file, or a bundled recipe's name; several with commas between. "
+            "Default: as configured."
         ),
     ] = None,
     archive: Annotated[
@@ -97,7 +98,7 @@ def deid(
     quarantined = run_trial(
         folder,
         out,
-        recipe=_recipe_name(recipe) if recipe else None,
+        recipe=",".join(_recipe_names(recipe)) if recipe else None,
         archive=archive,
         key_file=key_file,
         names=names,
@@ -116,13 +117,23 @@ def recipe_check(
     the standard's table (PS3.15 Table E.1-1)."""
     from sendit.recipe.report import check
 
-    raise typer.Exit(check([_recipe_name(name) for name in files]))
+    raise typer.Exit(check([name for given in files for name in _recipe_names(given)]))
 
 
-def _recipe_name(name: str) -> str:
-    """A path as the engine wants it: absolute. A bare name stays one unless a file has it."""
-    path = Path(name)
-    return str(path.resolve()) if path.exists() or path.suffix or os.sep in name else name
+def _recipe_names(given: str) -> list[str]:
+    """Return the recipes of a list with commas, as the engine wants them.
+
+    A path becomes absolute. A bundled name stays one, whatever lies in this folder; so does any
+    other bare name, unless a file has it.
+    """
+    from sendit.recipe.parse import bundled_names
+
+    def absolute(name: str) -> str:
+        path = Path(name)
+        is_path = name not in bundled_names() and (path.is_file() or path.suffix or os.sep in name)
+        return str(path.resolve()) if is_path else name
+
+    return [absolute(name.strip()) for name in given.split(",")]
 
 
 @app.command()

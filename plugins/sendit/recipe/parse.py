@@ -85,7 +85,7 @@ class _File:
     problems: list[Problem] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     has_format: bool = False
-    has_header: bool = False
+    header_at: Position | None = None
 
 
 @dataclass(slots=True)
@@ -275,16 +275,19 @@ def _function(prefix: str, text: str, action: Action) -> Function:
     name, _, more = text.partition(" ")
     spec = FUNCTIONS.get(name)
     if spec is None or spec.prefix != prefix:
-        hint = (
-            f"it is written {spec.prefix}:{name}"
-            if spec
-            else _closest(name, [n for n, s in FUNCTIONS.items() if s.prefix == prefix])
-        )
+        hint = f"it is written {spec.prefix}:{name}" if spec else _closest_function(name)
         raise _Refused(f"{prefix}:{name} is not a known function", hint)
     if action not in spec.actions:
         allowed = " or ".join(sorted(spec.actions))
         raise _Refused(f"{prefix}:{name} cannot be used with {action}", f"it belongs to {allowed}")
     return Function(name, tuple(_argument(spec, word) for word in more.split()))
+
+
+def _closest_function(name: str) -> str:
+    """Suggest a function with its prefix, or say which there are."""
+    for near in difflib.get_close_matches(name.lower(), FUNCTIONS, n=1, cutoff=0.5):
+        return f"did you mean {FUNCTIONS[near].prefix}:{near}?"
+    return f"there are {', '.join(f'{spec.prefix}:{spec.name}' for spec in FUNCTIONS.values())}"
 
 
 def _argument(spec: FunctionSpec, word: str) -> tuple[str, str]:
@@ -419,6 +422,12 @@ class _Reader:
             self._problem(top, "the recipe is empty", "see docs/recipes.md for an example")
         elif not self.file.has_format:
             self._problem(top, "the recipe does not say its format", "begin with: FORMAT dicom")
+        if self.file.header_at and not self.file.header and not self.file.problems:
+            self._problem(
+                self.file.header_at,
+                "%header is empty: it changes nothing in any image",
+                "add rules, or drop the line and combine with the bundled recipe: default",
+            )
         for kind, lists in (("fields", self.file.fields), ("values", self.file.values)):
             for name, entries in lists.items():
                 if not entries and not self.file.problems:
@@ -427,7 +436,7 @@ class _Reader:
     def _line(self, line: str, position: Position) -> None:
         word = line.split(None, 1)[0]
         if line.startswith("%"):
-            self._begin_section(line)
+            self._begin_section(line, position)
         elif word.lower() == "format":
             self._format(line)
         elif not self.section:
@@ -452,7 +461,7 @@ class _Reader:
         if kind != "dicom":
             raise _Refused(f"format {kind or 'nothing'} is unknown", "write FORMAT dicom")
 
-    def _begin_section(self, line: str) -> None:
+    def _begin_section(self, line: str, position: Position) -> None:
         self._close_rule()
         self.section = ""
         word, _, name = line[1:].partition(" ")
@@ -467,7 +476,7 @@ class _Reader:
         self.section, self.section_name = section, name
         if section not in NAMED_SECTIONS:
             if section == "header":
-                self.file.has_header = True
+                self.file.header_at = self.file.header_at or position
             if name:
                 raise _Refused(f"%{section} takes no name", f"write %{section} alone")
             return
@@ -663,7 +672,7 @@ def read_text(*named_texts: tuple[str, str]) -> Recipe:
     problems = [problem for file in files for problem in file.problems]
     for name in {name for name in names if names.count(name) > 1}:
         problems.append(Problem(Position(name, 1), "the recipe is named twice"))
-    if not any(file.has_header for file in files) and not any(
+    if not any(file.header_at for file in files) and not any(
         problem.message == "the recipe is empty" for problem in problems
     ):
         problems.append(
