@@ -21,7 +21,7 @@ from sendit.recipe.effect import Effects
 from sendit.recipe.functions import FUNCTIONS, VARIABLES
 from sendit.recipe.model import Action, Function, HeaderRule, Literal, Variable
 from sendit.recipe.parse import bundled_names, read_recipe
-from sendit.recipe.profile import PRIVATE, Row, safe_private, table
+from sendit.recipe.profile import EDITION, PRIVATE, Row, safe_private, table
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -123,7 +123,7 @@ def added() -> str:
     values = {
         "dates_modified": coverage.dates,
         "method_codes": "; ".join(f"{code} {meaning}" for code, meaning in coverage.codes),
-        "method_text": "sendit's version and the recipe's digest",
+        "method_text": f"sendit's version, PS3.15 {EDITION}, and the recipe's digest",
     }
     lines = ["| attribute | value |", "|---|---|"]
     for rule in recipe.header:

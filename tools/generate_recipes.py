@@ -73,6 +73,7 @@ TIMES = {"TM", "SH"}
 # Kept, but by a list of values: anybody's typing may be in them.
 LOOKED_AT = {
     "EthnicGroup",
+    "EthnicGroups",
     "PatientSex",
     "PatientSexNeutered",
     "PatientSize",
@@ -186,10 +187,13 @@ def option_line(row: Row, name: str, vr: str, active: frozenset[Option]) -> tupl
     asked = {option: letter for option, letter in row.options.items() if option in active}
     if Option.MODIFIED_DATES in asked and vr in DATES:
         return "JITTER", f"JITTER {name} var:jitter"
-    if "K" in asked.values():
+    # An address (UR) may lead to the patient's record: an option would keep it, nobody needs it.
+    if "K" in asked.values() and vr != "UR":
         if vr == "AS":
             return "AGE", f"REPLACE {name} func:cap_age"
-        return kept_if_known(name) if name in LOOKED_AT else ("KEEP", f"KEEP {name}")
+        if name in LOOKED_AT:
+            return kept_if_known(name)
+        return "KEEP", f"KEEP {name}"
     if Option.MODIFIED_DATES in asked and vr in TIMES:
         return kept_if_known(name)
     cleaned = {Option.DESCRIPTORS, Option.PATIENT, Option.DEVICE} & asked.keys()

@@ -3,10 +3,9 @@
 For each SOP class: which attributes of PS3.15 Table E.1-1 its IOD requires with a value
 (type 1, 1C) or at least empty (type 2, 2C). Everything else may be removed.
 
-    python tools/make_iod_types.py HIGHDICOM_PACKAGE_FOLDER TABLE_E_1_1.json
+    .venv/bin/python tools/make_iod_types.py HIGHDICOM_PACKAGE_FOLDER
 
-highdicom 0.28.2 (MIT) carries the tables of PS3.3 as JSON; the list of attributes is
-PS3.15 2024b Table E.1-1.
+highdicom 0.28.2 (MIT) carries the tables of PS3.3 as JSON.
 """
 
 from __future__ import annotations
@@ -18,16 +17,15 @@ from pathlib import Path
 
 from pydicom.datadict import tag_for_keyword
 
+from sendit.recipe.profile import EDITION, table
+
 TARGET = Path(__file__).parents[1] / "plugins/sendit/dicom/iod_types.json"
 
 
 def main() -> None:
     """Read the tables and write the data file."""
     standard = Path(sys.argv[1]) / "_standard"
-    table = json.loads(Path(sys.argv[2]).read_text("utf-8"))
-    wanted = {
-        int(row["id"], 16) for row in table if set(row["id"]) <= set("0123456789ABCDEFabcdef")
-    }
+    wanted = {row.number for row in table() if row.number is not None}
     modules = json.loads((standard / "module_attribute_map.json").read_text("utf-8"))
     iods = json.loads((standard / "iod_module_map.json").read_text("utf-8"))
     classes = json.loads((standard / "sop_class_iod_map.json").read_text("utf-8"))
@@ -49,7 +47,7 @@ def main() -> None:
         if found:
             types[name] = {level: sorted(paths) for level, paths in sorted(found.items())}
     data = {
-        "source": "PS3.3 as in highdicom 0.28.2 (MIT); attributes of PS3.15 2024b Table E.1-1",
+        "source": f"PS3.3 as in highdicom 0.28.2 (MIT); attributes of PS3.15 {EDITION} E.1-1",
         "attributes": sorted(f"{tag:08x}" for tag in wanted),
         "classes": classes,
         "iods": {

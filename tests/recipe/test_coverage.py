@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from sendit.dicom.dictionary import NEWER
+from sendit.dicom.scan import vr_of
 from sendit.recipe.attributes import keyword_of
 from sendit.recipe.coverage import Coverage, Outcome, cover
 from sendit.recipe.effect import Effects
@@ -34,7 +36,26 @@ def test_the_table_is_the_tests_own_copy() -> None:
     lines = [line.split() for line in CANARIES.read_text().splitlines() if line[:1].isalnum()]
     theirs = {tag.upper(): letter for tag, letter in lines if "x" not in tag.lower()}
     assert ours == {tag: letter for tag, letter in theirs.items() if len(tag) == 8}
-    assert len(table()) == 621
+    assert len(table()) == 656
+
+
+@pytest.mark.parametrize("name", bundled_names())
+def test_every_row_is_decided_by_a_rule_and_none_by_ignorance(name: str) -> None:
+    effects = Effects(read_recipe(name))
+    for r in table():
+        if r.number is None or r.number >> 16 == 2:
+            continue
+        assert effects.of(r.number), r
+        assert (vr_of(r.number), keyword_of(r.number)) == (r.vr, r.keyword)
+        if r.number >> 16 > 2:
+            assert read_text(("mine.deid", f"{HEAD}KEEP {r.keyword}")).header
+
+
+def test_what_the_dictionary_adds_is_the_tables() -> None:
+    rows = {r.number: r for r in table()}
+    for tag, (vr, _, name, _, keyword) in NEWER.items():
+        row = rows[tag]
+        assert (row.vr, row.name, row.keyword) == (vr, name, keyword)
 
 
 @pytest.mark.parametrize("name", bundled_names())

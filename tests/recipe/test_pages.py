@@ -103,7 +103,7 @@ def test_the_engine_does_what_the_page_says(  # noqa: PLR0912, PLR0917
         case "removed":
             assert after is None
         case "kept":
-            assert after == before
+            assert after == before or vr == "SQ"  # rules act inside it
         case "kept if known":
             assert after == before if vr == "TM" else after in (None, "")
         case "moved":
@@ -130,4 +130,4 @@ def test_the_engine_does_what_the_page_says(  # noqa: PLR0912, PLR0917
 
 
 def test_the_page_has_every_row_of_the_table() -> None:
-    assert len(ROWS) == 617  # and two repeating groups' three rows, and private attributes
+    assert len(ROWS) == 652  # and two repeating groups' three rows, and private attributes

@@ -27,6 +27,7 @@ from sendit.recipe.attributes import keyword_of
 from sendit.recipe.coverage import METHODS
 from sendit.recipe.functions import FUNCTIONS
 from sendit.recipe.model import Function
+from sendit.recipe.profile import EDITION
 
 OLDEST_SHOWN: Final = 89
 """Years of age above which HIPAA's Safe Harbor asks for one group (164.514(b)(2)(i)(C))."""
@@ -243,6 +244,7 @@ _KNOWN: Final = {
         0x00080201: r"[+-](0\d|1[0-4])[0-5]\d",  # Timezone Offset From UTC
         0x00100040: "[MFO]",  # Patient's Sex
         0x00102160: rf"[A-Z]|({_ETHNIC})([ /,&-]+({_ETHNIC}))*",  # Ethnic Group
+        0x00102162: rf"[A-Z]|({_ETHNIC})([ /,&\\-]+({_ETHNIC}))*",  # Ethnic Groups
         0x001021A0: "YES|NO|UNKNOWN",  # Smoking Status
         0x00102203: "ALTERED|UNALTERED",  # Patient's Sex Neutered
     }.items()
@@ -276,7 +278,9 @@ def _measure(text: str, most: float) -> str | None:
 
 
 def _method_text(subject: Subject, _: Mapping[str, str]) -> Answer:
-    return f"sendit {__version__} recipe {subject.site.plan.recipe.digest[:16]}".encode()
+    plan = subject.site.plan
+    profile = f"PS3.15 {EDITION} " if plan.coverage.codes else ""
+    return f"sendit {__version__} {profile}recipe {plan.recipe.digest[:16]}".encode()
 
 
 def _method_codes(subject: Subject, _: Mapping[str, str]) -> Answer:

@@ -30,10 +30,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from pydicom._dicom_dict import DicomDictionary, RepeatersDictionary
-
 from sendit.batch import Reason
 from sendit.dicom import charset
+from sendit.dicom.dictionary import DicomDictionary, RepeatersDictionary
 from sendit.errors import SkipInstance
 
 Buffer = bytes | mmap.mmap

@@ -7,10 +7,10 @@ import difflib
 import re
 from functools import cache, lru_cache
 
-from pydicom._dicom_dict import DicomDictionary, RepeatersDictionary
 from pydicom.datadict import get_entry
 from pydicom.valuerep import VR
 
+from sendit.dicom.dictionary import DicomDictionary, RepeatersDictionary
 from sendit.recipe.model import (
     FieldsSelector,
     ListEntry,

@@ -315,7 +315,7 @@ def _allowed_by(row: Row, outcome: Outcome) -> tuple[Option, ...]:
 
 
 def cover(recipe: Recipe) -> Coverage:
-    """Compare a recipe with PS3.15's Table E.1-1 (2024b)."""
+    """Compare a recipe with PS3.15's Table E.1-1."""
     return Coverage(tuple(_rows(recipe)))
 
 

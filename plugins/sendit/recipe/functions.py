@@ -166,12 +166,13 @@ _DECLARED: tuple[FunctionSpec, ...] = (
         "K, looked at: a value that the attribute is defined to hold stays (a time of day, M, F "
         "or O as a sex, a weight, ...); any other goes, or is a dummy where the IOD asks for one",
         actions=frozenset({Action.REPLACE}),
-        vrs=frozenset({"CS", "DS", "SH", "TM"}),
+        vrs=frozenset({"CS", "DS", "SH", "TM", "UC"}),
     ),
     FunctionSpec(
         "method_text",
         "func",
-        "(0012,0063): sendit's version and the recipe's digest",
+        "(0012,0063): sendit's version, the edition of PS3.15 that the recipe fulfils, and the "
+        "recipe's digest",
         vrs=_LONG_TEXTS,
     ),
     FunctionSpec(

@@ -7,7 +7,7 @@ from enum import StrEnum
 from functools import cache
 from importlib import resources
 
-EDITION = "2024b"
+EDITION = "2026c"
 PRIVATE = "private"
 
 
@@ -50,11 +50,14 @@ class Row:
     """One row of Table E.1-1.
 
     ``tag`` is eight hex digits in upper case, with X for the digits of a repeating group,
-    or ``private``. ``basic`` and the values of ``options`` are the table's letters.
+    or ``private``. ``vr`` and ``keyword`` are PS3.6's, empty where a row has no single tag.
+    ``basic`` and the values of ``options`` are the table's letters.
     """
 
     tag: str
     name: str
+    vr: str
+    keyword: str
     basic: str
     options: dict[Option, str]
 
@@ -66,8 +69,9 @@ class Row:
 
 @cache
 def table() -> tuple[Row, ...]:
-    """Return Table E.1-1 (PS3.15 2024b), in the order of the standard."""
-    text = (resources.files("sendit.recipe") / "bundled" / "ps3.15-2024b.tsv").read_text("utf-8")
+    """Return Table E.1-1, in the order of the standard."""
+    file = resources.files("sendit.recipe") / "bundled" / f"ps3.15-{EDITION}.tsv"
+    text = file.read_text("utf-8")
     lines = [line.split("\t") for line in text.splitlines() if not line.startswith("#")]
     columns = lines[0]
     rows = []
@@ -78,6 +82,8 @@ def table() -> tuple[Row, ...]:
             Row(
                 cells["tag"].upper().replace("PRIVATE", PRIVATE),
                 cells["name"],
+                cells["vr"],
+                cells["keyword"],
                 cells["basic"],
                 options,
             )
