@@ -52,6 +52,7 @@ class Reason(StrEnum):
     SEVERAL_STUDIES = "more than one study in the folder"
     SEVERAL_PATIENTS = "more than one patient in the folder"
     UNSUPPORTED = "unsupported transfer syntax"
+    INFLATES = "deflated data set inflates to more than 256 MB"
     CHANGED = "changed since import"
     NOT_CLEANABLE = "cannot be proven clean"
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from io import BytesIO
 from pathlib import Path
+from types import FrameType
 from unittest.mock import patch
 
 import pydicom
@@ -129,6 +130,30 @@ def test_names_of_members() -> None:
         f"{code}_4_0.dcm",
         f"{code}_4_0_2.dcm",
     ]
+
+
+def test_naming_takes_as_long_for_the_last_file_as_for_the_first() -> None:
+    study = _Study(DEFAULT, IDENTIFIERS, KEYS)
+    lines = 0
+
+    def count(frame: FrameType, event: str, _: object) -> object:
+        nonlocal lines
+        lines += event == "line"
+        return count
+
+    def name(stem: str) -> tuple[str, int]:
+        nonlocal lines
+        lines = 0
+        sys.settrace(count)
+        try:
+            found = study._name(stem)
+        finally:
+            sys.settrace(None)
+        return found, lines
+
+    names, costs = zip(*(name("code_1_0") for _ in range(500)), strict=True)
+    assert len(set(names)) == 500
+    assert set(costs[1:]) == {costs[-1]}
 
 
 def test_a_name_holds_nothing_but_numbers() -> None:

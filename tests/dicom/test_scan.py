@@ -167,7 +167,11 @@ def test_a_file_cut_anywhere_is_never_taken_for_whole() -> None:
     [
         "1.2.840.113619.5.2",  # GE's own
         "1.2.840.10008.1.20",  # Papyrus
+        "1.2.840.10008.1.2.9",  # none
         "1.2.840.10008.1.2.4.94",  # JPIP
+        "1.2.840.10008.1.2.4.100",  # MPEG2
+        "1.2.840.10008.1.2.4.107",  # HEVC
+        "1.2.840.10008.1.2.4.110",  # JPEG XL
         "1.2.840.10008.1.2.7.1",  # SMPTE ST 2110
         "DOE^JANE",
     ],
@@ -242,6 +246,86 @@ def test_elements_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert reason_of(data) == Reason.MALFORMED
 
 
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_no_data_set_has_elements_without_end(syntax: str) -> None:
+    """Refused after so many, not when all have been made."""
+    explicit = syntax == ExplicitVRLittleEndian
+    one = b"\x18\0\x50\0LO\0\0" if explicit else b"\x18\0\x50\0\0\0\0\0"
+    head = to_bytes(make_dataset(rows=1, columns=1, transfer_syntax=syntax))
+    data = head[: head.index(b"\x18\0\x50\0")]
+    assert reason_of(data + one * 60_000) is None
+    data += one * (1 << 20)
+    walk = scan._Walk(data, len(data))
+    found: list[scan.Element] = []
+    read = walk.explicit if explicit else walk.implicit
+    start = len(data) - 8 * (1 << 20)
+    encoding = scan.EXPLICIT_LITTLE if explicit else scan.IMPLICIT_LITTLE
+    with pytest.raises(SkipInstance, match="malformed"):
+        read(found, start, len(data), encoding, 0, nested=False)
+    assert len(found) <= scan.MAX_IN_DATA_SET + 1
+
+
+def test_items_and_fragments_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = struct.pack("<HHL", 0xFFFE, 0xE000, 0)
+    monkeypatch.setattr(scan, "MOST_ELEMENTS", 100)
+    for tag, vr in ((0x00081140, b"SQ"), (0x7FE00010, b"OB")):
+        start = struct.pack("<HH2sHL", tag >> 16, tag & 0xFFFF, vr, 0, 0xFFFFFFFF)
+        end = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+        assert reason_of(_file(start, empty * 50, end)) is None
+        assert reason_of(_file(start, empty * 101, end)) == Reason.MALFORMED
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_zeros_are_no_elements(syntax: str) -> None:
+    data = to_bytes(make_dataset(rows=1, columns=1, transfer_syntax=syntax))
+    whole = read_header(data)
+    for count in (8, 1 << 16, (1 << 16) + 4, 3 << 16):
+        header = read_header(data + bytes(count))
+        assert (header.elements, header.trailing) == (whole.elements, count)
+        assert read_header(data + bytes(count - 1) + b"x").trailing == count
+    item = struct.pack("<HHL", 0xFFFE, 0xE000, 16) + bytes(16)
+    assert reason_of(_file(_element(0x00081140, b"UN", item))) is None  # no sequence, a value
+    assert reason_of(_file(_element(0x00081140, b"SQ", item))) == Reason.MALFORMED
+
+
+def test_fragments_are_pixel_data_only() -> None:
+    inside = struct.pack("<HHL", 0xFFFE, 0xE000, 0) * 2 + struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+    for tag, reason in ((0x54001010, Reason.MALFORMED), (0x7FE00010, None)):
+        start = struct.pack("<HH2sHL", tag >> 16, tag & 0xFFFF, b"OB", 0, 0xFFFFFFFF)
+        assert reason_of(_file(start, inside)) == reason
+
+
+def test_a_sequence_coded_otherwise_than_its_vr_says_is_malformed_not_truncated() -> None:
+    reference = _element(0x00081150, b"UI", b"1.2.840.10008.3.1.2.3.1\0")
+    item = struct.pack("<HHL", 0xFFFE, 0xE000, len(reference)) + reference
+    end = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+    for inside in (item, item.replace(struct.pack("<L", len(reference)), b"\xff" * 4, 1)):
+        start = struct.pack("<HH2sHL", 0x0008, 0x1140, b"UN", 0, 0xFFFFFFFF)
+        data = _file(start, inside, end, _element(0x00100020, b"LO", b"ID"))
+        assert reason_of(data) == Reason.MALFORMED
+    cut = _file(struct.pack("<HH2sHL", 0x0008, 0x1140, b"UN", 0, 0xFFFFFFFF), item[:8])
+    plain = struct.pack("<HHL", 0x0008, 0x1150, 80) + b"1.2"
+    assert reason_of(cut + plain) == Reason.TRUNCATED
+
+
+def test_implicit_elements_out_of_place_are_malformed() -> None:
+    whole = to_bytes(make_dataset(kind="SR", transfer_syntax=ImplicitVRLittleEndian))
+    for tag, reason in ((0x00100010, Reason.MALFORMED), (0xFFFB0010, Reason.TRUNCATED)):
+        over = struct.pack("<HHL", tag >> 16, tag & 0xFFFF, 1 << 30)
+        assert reason_of(whole + over) == reason
+    assert reason_of(whole + struct.pack("<HH2sH", 0xFFFB, 0x10, b"LO", 2) + b"ab") == (
+        Reason.MALFORMED
+    )
+
+
+def test_the_first_of_two_file_metas_counts() -> None:
+    data = to_bytes(make_dataset(transfer_syntax=ExplicitVRBigEndian))
+    again = _element(0x00020010, b"UI", ExplicitVRLittleEndian.encode() + b"\0")
+    start = read_header(data).elements[0][2]
+    header = read_header(data[:start] + again + data[start:])
+    assert header.transfer_syntax == ExplicitVRBigEndian
+
+
 def test_inflating_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     head = _file().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99", 1)
     head = head.replace(struct.pack("<H", 20) + b"1.2", struct.pack("<H", 22) + b"1.2", 1)
@@ -250,8 +334,9 @@ def test_inflating_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = packer.compress(_element(0x7FE00010, b"OW", bytes(1 << 22))) + packer.flush()
     assert reason_of(head + bomb) is None
     monkeypatch.setattr(scan, "MOST_INFLATED", 1 << 20)
-    assert reason_of(head + bomb) == Reason.MALFORMED
-    assert reason_of(head + bomb[: len(bomb) // 2]) in (Reason.TRUNCATED, Reason.MALFORMED)
+    assert reason_of(head + bomb) == Reason.INFLATES
+    monkeypatch.undo()
+    assert reason_of(head + bomb[: len(bomb) // 2]) == Reason.TRUNCATED
     assert reason_of(head + b"\xff" * 100) == Reason.MALFORMED
 
 

@@ -12,6 +12,7 @@ quarantined with its reason; one that merely surprises the engine, too.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -35,7 +36,6 @@ from sendit.dicom.likeness import LikeHeader
 from sendit.dicom.scan import (
     CHARACTER_SET,
     EXPLICIT_LITTLE,
-    EXPLICIT_VR_LITTLE_ENDIAN,
     SOP_CLASS,
     SOP_INSTANCE,
     Buffer,
@@ -47,6 +47,7 @@ from sendit.dicom.scan import (
     read_header,
     value_text,
 )
+from sendit.dicom.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN
 from sendit.errors import SenditError, SkipInstance
 from sendit.keys import Keys
 
@@ -198,7 +199,7 @@ class _Study:
         site = Site(plan, self._uids, identifiers.jitter, identifiers.variables)
         self._rewriter = Rewriter(plan, site)
         self._seen: set[str] = set()
-        self._names: set[str] = set()
+        self._stems: Counter[str] = Counter()
         self.real = RealValues(plan)
         self.header: dict[str, Any] = {}
         self.members: dict[int, str] = {}
@@ -226,7 +227,7 @@ class _Study:
                 return Outcome.DUPLICATE, Reason.DUPLICATE_INSTANCE
             if not isinstance(header, LikeHeader):  # like one that passed
                 _check(header)
-            name, parts = self._convert(header)
+            stem, parts = self._convert(header)
         except SkipInstance as skipped:
             self._rewriter.counts = counts
             return Outcome.QUARANTINED, skipped.reason
@@ -235,15 +236,15 @@ class _Study:
         except Exception:  # noqa: BLE001 an object that the engine cannot cope with is not delivered
             self._rewriter.counts = counts
             return Outcome.QUARANTINED, Reason.NOT_CLEANABLE
+        name = self._name(stem)
         writer.add(name, *parts)
         self._seen.add(original)
-        self._names.add(name)
         self.members[source.number] = name
         self._content.append(f"{original} {_checksums(header.data)}")
         return Outcome.DELIVERED, None
 
     def _convert(self, header: Header) -> tuple[str, list[Part]]:
-        """Return a file's name in the archive and its new bytes."""
+        """Return the stem of a file's name in the archive, and its new bytes."""
         output = self._rewriter.file(header)
         pixels = self._pixels(header, output.pixels)
         meta = self._meta(header, output)
@@ -253,7 +254,7 @@ class _Study:
         if not self.header:
             self.header = _searchable(meta, output, header)
         self._rewriter.remember(header, output)
-        return self._name(header, output), _joined([_PREAMBLE, meta, *parts])
+        return self._stem(header, output), _joined([_PREAMBLE, meta, *parts])
 
     def _pixels(self, header: Header, found: Element | None) -> list[Part]:
         if found is None:
@@ -276,18 +277,20 @@ class _Study:
             sop_class = header.sop_class.encode()
         return _file_meta(sop_class, instance, header.transfer_syntax)
 
-    def _name(self, header: Header, output: Output) -> str:
+    def _stem(self, header: Header, output: Output) -> str:
         numbers = []
         for tag in (SERIES_NUMBER, INSTANCE_NUMBER):
             value = self._rewriter.value_after(header, output.scope, tag) or b""
             found = _NUMBER.fullmatch(value)
             numbers.append(found[1].decode() if found else "0")
-        stem = f"{self._code}_{'_'.join(numbers)}"
-        name, again = f"{stem}.dcm", 1
-        while name in self._names:
-            again += 1
-            name = f"{stem}_{again}.dcm"
-        return name
+        return f"{self._code}_{'_'.join(numbers)}"
+
+    def _name(self, stem: str) -> str:
+        """Return a name that no file before has: each stem counts for itself, and one with a
+        count is no other stem, which has one number less."""
+        self._stems[stem] += 1
+        count = self._stems[stem]
+        return f"{stem}.dcm" if count == 1 else f"{stem}_{count}.dcm"
 
 
 def _joined(parts: Sequence[Part]) -> list[Part]:

@@ -7,8 +7,8 @@ values nobody asks for are never touched and pixel bytes pass as they are.
 
 Everything that is wrong raises :class:`~sendit.errors.SkipInstance` with a
 :class:`~sendit.batch.Reason`; no other exception leaves this module for any bytes. Work
-and memory are bounded: nesting by :data:`DEEPEST`, elements by :data:`MOST_ELEMENTS`, an
-inflated data set by :data:`MOST_INFLATED` bytes.
+and memory are bounded: nesting by :data:`DEEPEST`, elements by :data:`MAX_IN_DATA_SET` and
+:data:`MOST_ELEMENTS`, an inflated data set by :data:`MOST_INFLATED` bytes.
 
 Tolerated, as pydicom does: a missing preamble or file meta, a wrong or missing group
 length of file meta, items in implicit VR inside an explicit data set, UN elements that
@@ -33,6 +33,14 @@ from typing import Final, NamedTuple
 from sendit.batch import Reason
 from sendit.dicom import charset
 from sendit.dicom.dictionary import DicomDictionary, RepeatersDictionary
+from sendit.dicom.transfer_syntax import (
+    DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
+    EXPLICIT_VR_BIG_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    NATIVE,
+    SUPPORTED,
+)
 from sendit.errors import SkipInstance
 
 Buffer = bytes | mmap.mmap
@@ -43,7 +51,10 @@ DEEPEST: Final = 64
 MOST_ELEMENTS: Final = 2_000_000
 """Elements and items of one file (an enhanced object of 10,000 frames has about a million)."""
 
-MOST_INFLATED: Final = 512 << 20
+MAX_IN_DATA_SET: Final = 1 << 16
+"""Elements of one data set or item, not counting those in its sequences."""
+
+MOST_INFLATED: Final = 256 << 20
 """Bytes that a deflated data set may grow to."""
 
 HEAD: Final = 128 << 10
@@ -53,6 +64,7 @@ READ_WHOLE: Final = 64 << 20
 """Files up to this many bytes are read, larger ones are mapped."""
 
 UNDEFINED: Final = 0xFFFFFFFF
+PIXEL_DATA: Final = 0x7FE00010
 ITEM: Final = 0xFFFEE000
 ITEM_END: Final = 0xFFFEE00D
 SEQUENCE_END: Final = 0xFFFEE0DD
@@ -103,18 +115,10 @@ Element = tuple[int, str, int, int, int, "list[Item] | None"]
 # A plain tuple: a NamedTuple takes four times as long to make, 200 times a file.
 Item = tuple[Encoding, list[Element]]
 
-IMPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2"
-EXPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
-DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1.99"
-EXPLICIT_VR_BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
-_DICOM_SYNTAX: Final = f"{IMPLICIT_VR_LITTLE_ENDIAN}."
-# Pixels behind a link to another server (JPIP), MIME and XML, and real-time video: there
-# is no self-contained file to clean.
-_LINKS: Final = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (94, 95, 204, 205))
-_NO_FILES: Final = ("1.2.840.10008.1.2.6.", "1.2.840.10008.1.2.7.")
 _DIRECTORY_CLASS: Final = "1.2.840.10008.1.3.10"
 
 _HEAD = {True: struct.Struct("<HH2sH"), False: struct.Struct(">HH2sH")}
+_ZEROS: Final = bytes(1 << 16)
 _TAG_LENGTH = {True: struct.Struct("<HHL"), False: struct.Struct(">HHL")}
 _LENGTH = {True: struct.Struct("<L"), False: struct.Struct(">L")}
 
@@ -149,8 +153,26 @@ class _Walk:
         if self._left < 0:
             raise SkipInstance(Reason.MALFORMED)
 
+    def _limit(self, position: int, last: int, count: int) -> int:
+        """Return up to where elements may be read before they are counted again.
+
+        An element takes eight bytes or more, so that no more than are left can be in there:
+        none of them has to be counted by itself.
+        """
+        left = min(self._left, MAX_IN_DATA_SET - count)
+        if left < 0:
+            raise SkipInstance(Reason.MALFORMED)
+        return min(last, position + 8 * left)
+
     def _overrun(self, after: int) -> SkipInstance:
         return SkipInstance(Reason.TRUNCATED if after > self.end else Reason.MALFORMED)
+
+    def _misread(self, length_at: int, tag: int, found: Sequence[Element]) -> bool:
+        """Whether an implicit VR element that runs over the end was written in another way:
+        its length spells a VR, or its tag is out of order."""
+        return bytes(self.data[length_at : length_at + 2]) in _VR_OF_BYTES or (
+            bool(found) and tag <= found[-1][0]
+        )
 
     def elements(
         self, position: int, end: int, encoding: Encoding, depth: int, *, until_delimiter: bool
@@ -193,34 +215,38 @@ class _Walk:
         before = len(found)
         last = end - 8
         while position <= last:
-            group, element, vr_bytes, length = head(data, position)
-            vr = short(vr_bytes)
-            items = None
-            if vr is not None:
-                value = position + 8
-                after = value + length
-            else:
-                vr = long(vr_bytes)
-                if vr is None:
-                    # A delimiter of an item, or not an element at all: the caller knows which.
-                    if not nested or group == 0xFFFE:
-                        break
-                    raise SkipInstance(Reason.MALFORMED)
-                if position > end - 12:
-                    break
-                (length,) = long_length(data, position + 8)
-                value = position + 12
-                if length == UNDEFINED or vr in _MAYBE_ITEMS:
-                    after, items = self._long(vr, value, length, end, encoding, depth)
-                else:
+            limit = self._limit(position, last, len(found))
+            while position <= limit:
+                group, element, vr_bytes, length = head(data, position)
+                vr = short(vr_bytes)
+                items = None
+                if vr is not None:
+                    value = position + 8
                     after = value + length
-            if after > end:
-                if not nested:
-                    break
-                raise self._overrun(after)
-            append((group << 16 | element, vr, position, value, after, items))
-            position = after
-        self._spend(len(found) - before)
+                else:
+                    vr = long(vr_bytes)
+                    if vr is None or position > end - 12:
+                        # A delimiter of an item, or not an element at all: the caller knows.
+                        if nested and vr is None and group != 0xFFFE:
+                            raise SkipInstance(Reason.MALFORMED)
+                        self._spend(len(found) - before)
+                        return position
+                    (length,) = long_length(data, position + 8)
+                    value = position + 12
+                    if length == UNDEFINED or vr in _MAYBE_ITEMS:
+                        tag = group << 16 | element
+                        after, items = self._long(tag, vr, value, length, end, encoding, depth)
+                    else:
+                        after = value + length
+                if after > end:
+                    if nested:
+                        raise self._overrun(after)
+                    self._spend(len(found) - before)
+                    return position
+                append((group << 16 | element, vr, position, value, after, items))
+                position = after
+            self._spend(len(found) - before)
+            before = len(found)
         return position
 
     def implicit(
@@ -241,32 +267,40 @@ class _Walk:
         before = len(found)
         last = end - 8
         while position <= last:
-            group, element, length = head(data, position)
-            if group == 0xFFFE:
-                break
-            tag = group << 16 | element
-            vr = public(tag) or vr_of(tag)
-            value = position + 8
-            items = None
-            if length == UNDEFINED or vr in _MAYBE_ITEMS:
-                after, items = self._long(vr, value, length, end, encoding, depth)
-            else:
-                after = value + length
-            if after > end:
-                if not nested:
-                    break
-                raise self._overrun(after)
-            append((tag, vr, position, value, after, items))
-            position = after
-        self._spend(len(found) - before)
+            limit = self._limit(position, last, len(found))
+            while position <= limit:
+                group, element, length = head(data, position)
+                if group == 0xFFFE or not group:  # a delimiter, or zeros: no group of a file
+                    self._spend(len(found) - before)
+                    return position
+                tag = group << 16 | element
+                vr = public(tag) or vr_of(tag)
+                value = position + 8
+                items = None
+                if length == UNDEFINED or vr in _MAYBE_ITEMS:
+                    after, items = self._long(tag, vr, value, length, end, encoding, depth)
+                else:
+                    after = value + length
+                if after > end:
+                    if nested:
+                        misread = self._misread(position + 4, tag, found)
+                        raise SkipInstance(Reason.MALFORMED) if misread else self._overrun(after)
+                    self._spend(len(found) - before)
+                    return position
+                append((tag, vr, position, value, after, items))
+                position = after
+            self._spend(len(found) - before)
+            before = len(found)
         return position
 
     def _long(  # noqa: PLR0917 positional, because this is called for each long element
-        self, vr: str, value: int, length: int, end: int, encoding: Encoding, depth: int
+        self, tag: int, vr: str, value: int, length: int, end: int, encoding: Encoding, depth: int
     ) -> tuple[int, list[Item] | None]:
         """Walk an element that is, or may be, a sequence or fragments; offset behind, items."""
         if length == UNDEFINED:
             if vr[0] == "O":  # OB, OW, and the dictionary's "OB or OW"
+                if tag != PIXEL_DATA:  # nothing else has fragments (PS3.5 A.4)
+                    raise SkipInstance(Reason.MALFORMED)
                 return self._fragments(value, end, encoding), None
             if encoding.explicit and vr not in ("SQ", "UN"):
                 raise SkipInstance(Reason.MALFORMED)
@@ -350,7 +384,7 @@ class _Walk:
             if element == 0xE0DD:
                 self._spend(count)
                 return position
-            if element != 0xE000 or length == UNDEFINED:
+            if element != 0xE000 or length == UNDEFINED or count >= self._left:
                 raise SkipInstance(Reason.MALFORMED)
             position += length
             if position > end:
@@ -368,8 +402,6 @@ class _Walk:
         position = (self.explicit if encoding.explicit else self.implicit)(
             found, position, end, encoding, 0, nested=False
         )
-        if not encoding.explicit:
-            position = _drop_padding(found, position, self.data)
         if position < end:
             self._judge_trailing(found, position, encoding)
         return found, position
@@ -393,10 +425,11 @@ class _Walk:
             group, element, length = _TAG_LENGTH[encoding.little].unpack_from(data, position)
             vr, value = vr_of(group << 16 | element), position + 8
             long = True
-        if not vr or group == 0xFFFE:
+        if not vr or group in {0, 0xFFFE}:
             return None
         if long and (length == UNDEFINED or vr in _MAYBE_ITEMS):
-            after, items = self._long(vr, value, length, end, encoding, 0)
+            tag = group << 16 | element
+            after, items = self._long(tag, vr, value, length, end, encoding, 0)
         else:
             after = value + length
         return None if after > end else (group << 16 | element, vr, position, value, after, items)
@@ -412,7 +445,8 @@ class _Walk:
             tag = group << 16 | element
             if not pixels:
                 if not encoding.explicit:
-                    raise SkipInstance(Reason.TRUNCATED)
+                    misread = not group or self._misread(position + 4, tag, found)
+                    raise SkipInstance(Reason.MALFORMED if misread else Reason.TRUNCATED)
                 known = bytes(self.data[position + 4 : position + 6]) in _VR_OF_BYTES
                 raise SkipInstance(Reason.TRUNCATED if known else Reason.MALFORMED)
             if tag in PUBLIC_VR and tag > found[-1][0]:
@@ -434,19 +468,11 @@ def element_at(data: Buffer, position: int, encoding: Encoding) -> Element | Non
 
 def _all_zero(data: Buffer, position: int) -> bool:
     end = len(data)
-    while position < end:
-        if any(data[position : position + 65536]):
+    while end - position > len(_ZEROS):
+        if data[position : position + len(_ZEROS)] != _ZEROS:
             return False
-        position += 65536
-    return True
-
-
-def _drop_padding(found: list[Element], position: int, data: Buffer) -> int:
-    """Take off zero bytes that read as (0000,0000) elements of implicit VR."""
-    if found and found[-1][0] == 0 and _all_zero(data, found[-1][2]):
-        while found and found[-1][0] == 0:
-            position = found.pop()[2]
-    return position
+        position += len(_ZEROS)
+    return data[position:end] == _ZEROS[: end - position]
 
 
 class Header:
@@ -631,6 +657,9 @@ def _tags_text(raw: bytes, order: str) -> str:
 def file_meta(data: Buffer, position: int) -> tuple[dict[int, bytes], int]:
     """Return file meta's values and the offset behind it; the group length is not trusted.
 
+    Of two elements with one tag the first counts: the other one belongs to a second group
+    0002, which some software leaves where the data set begins.
+
     Raises
     ------
     SkipInstance
@@ -655,7 +684,7 @@ def file_meta(data: Buffer, position: int) -> tuple[dict[int, bytes], int]:
         position = value + length
         if position > end:
             raise SkipInstance(Reason.TRUNCATED)
-        meta[0x00020000 | element] = bytes(data[value:position])
+        meta.setdefault(0x00020000 | element, bytes(data[value:position]))
     return meta, position
 
 
@@ -676,30 +705,30 @@ def _encoding_of(syntax: str, data: Buffer, position: int) -> tuple[str, Encodin
 
     As pydicom does, the first element decides when it contradicts file meta.
     """
+    if syntax not in SUPPORTED:
+        raise SkipInstance(Reason.UNSUPPORTED)
     if syntax == EXPLICIT_VR_BIG_ENDIAN:
         return syntax, EXPLICIT_BIG
-    known = syntax == IMPLICIT_VR_LITTLE_ENDIAN or syntax.startswith(_DICOM_SYNTAX)
-    if not known or syntax in _LINKS or syntax.startswith(_NO_FILES):
-        raise SkipInstance(Reason.UNSUPPORTED)
     if syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN or position + 8 > len(data):
         return syntax, EXPLICIT_LITTLE
     vr = _HEAD[True].unpack_from(data, position)[2]
     if vr in _VR_OF_BYTES:
         implied = syntax == IMPLICIT_VR_LITTLE_ENDIAN
         return EXPLICIT_VR_LITTLE_ENDIAN if implied else syntax, EXPLICIT_LITTLE
-    if syntax not in (IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN):
+    if syntax not in NATIVE:
         raise SkipInstance(Reason.MALFORMED)  # compressed pixels need explicit VRs
     return IMPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_LITTLE
 
 
 def _inflate(data: Buffer, position: int) -> bytes:
+    """Return a deflated data set inflated; no more than one byte too many is ever made."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        whole = inflater.decompress(memoryview(data)[position:], MOST_INFLATED)
+        whole = inflater.decompress(memoryview(data)[position:], MOST_INFLATED + 1)
     except zlib.error:
         raise SkipInstance(Reason.MALFORMED) from None
-    if inflater.unconsumed_tail:
-        raise SkipInstance(Reason.MALFORMED)
+    if len(whole) > MOST_INFLATED:
+        raise SkipInstance(Reason.INFLATES)
     if not inflater.eof:
         raise SkipInstance(Reason.TRUNCATED)
     return whole
