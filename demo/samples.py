@@ -35,7 +35,7 @@ class Sample:
 
 
 SAMPLES = (
-    Sample("7000001", "CT, seven images in two series", "DONE", delivered=7),
+    Sample("7000001", "CT, five images and two localizers", "DONE", delivered=5, filtered=2),
     Sample("7000002", "MR of the same patient", "DONE", delivered=11),
     Sample("7000003", "MR as stored by a PACS: JPEG 2000 and uncompressed", "DONE", delivered=3),
     Sample(

@@ -3,6 +3,7 @@
 A row's test is found by its name; a row without a test, or a test without a row, fails.
 """
 
+import contextlib
 import datetime
 import io
 import re
@@ -10,9 +11,13 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from deid.config import DeidRecipe
+from deid.dicom.pixels import has_burned_pixels
 from pydicom.dataset import Dataset, FileDataset
 
-from sendit.recipe.parse import RecipeError
+from sendit.dicom.scan import read_header
+from sendit.recipe.filters import compile_filters
+from sendit.recipe.parse import RecipeError, read_text
 from tests.builder import make_dataset, to_bytes
 from tests.differential.both import DeidFailed, by_deid, by_sendit, data_set, differences, read
 from tests.differential.random_recipes import NEEDED
@@ -222,6 +227,45 @@ def test_timestamp_as_a_date():
     rule = "REPLACE StudyDate 2010-02-09T11:50:00-0800"
     assert b"2010-02-09T11:50:00-0800" in by_deid(to_bytes(make_dataset()), recipe(rule))
     assert "StudyDate" in refused(rule)
+
+
+# Filters ----------------------------------------------------------------------------------
+
+
+def flagged(path: Path, dataset: FileDataset, name: str, line: str) -> tuple[bool, bool]:
+    """Return whether deid and sendit keep an image back by a filter of one line."""
+    text = f"FORMAT dicom\n%filter {name}\nLABEL x\n{line}\n%header\nREMOVE PatientID\n"
+    path.write_text(text)
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        theirs = has_burned_pixels(dataset, deid=DeidRecipe(str(path)))["flagged"]
+    plan = compile_filters(read_text(("recipe", text)))
+    header = read_header(to_bytes(dataset))
+    ours = plan.decide({tag: header.text(tag) for tag in plan.tags})
+    return bool(theirs), ours is not None
+
+
+def test_empty_is_absent(tmp_path: Path):
+    blank = make_dataset(BurnedInAnnotation="")
+    path = tmp_path / "recipe"
+    assert flagged(path, blank, "blacklist", "present BurnedInAnnotation") == (True, False)
+    assert flagged(path, blank, "blacklist", "missing BurnedInAnnotation") == (False, True)
+    assert flagged(path, blank, "blacklist", "empty BurnedInAnnotation") == (True, True)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_one_value_too_many(tmp_path: Path):
+    both = make_dataset(Modality=["CT", "XC"])
+    path = tmp_path / "recipe"
+    assert flagged(path, both, "blacklist", "equals Modality XC") == (False, True)
+    assert flagged(path, both, "blacklist", "notcontains Modality CT") == (False, True)
+    white = (
+        "FORMAT dicom\n%filter whitelist\nLABEL w\nequals Modality CT\n%filter graylist\nLABEL g\n"
+    )
+    plan = compile_filters(
+        read_text(("r", white + "present Modality\n%header\nREMOVE PatientID\n"))
+    )
+    assert plan.decide({0x00080060: "CT"}) is None
+    assert plan.decide({0x00080060: "CT\\XC"}) is not None
 
 
 # UIDs ------------------------------------------------------------------------------------

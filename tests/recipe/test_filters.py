@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pydicom
@@ -46,11 +46,19 @@ def hits(lines: str, **elements: str) -> bool:
         ("equals Modality CT", {}, False),
         ("notequals Modality CT", {}, True),
         ("missing Manufacturer", {}, True),
-        ("missing Manufacturer", {"Manufacturer": ""}, False),
+        ("missing Manufacturer", {"Manufacturer": ""}, True),
         ("empty Manufacturer", {}, False),
         ("empty Manufacturer", {"Manufacturer": " "}, True),
         ("empty Rows", {"Rows": "0"}, False),
-        ("present Manufacturer", {"Manufacturer": ""}, True),
+        ("present Manufacturer", {"Manufacturer": ""}, False),
+        ("present Manufacturer", {"Manufacturer": " x"}, True),
+        ("contains Manufacturer ^$", {"Manufacturer": ""}, False),
+        # of an attribute with one value, each of several may be meant
+        ("equals Modality CT", {"Modality": "CT\\XC"}, True),
+        ("notequals Modality CT", {"Modality": "CT\\XC"}, True),
+        ("notequals Modality CT", {"Modality": "CT\\ct"}, False),
+        ("notcontains Modality CT", {"Modality": "CT\\XC"}, True),
+        ("notequals ImageType PRIMARY", {"ImageType": "DERIVED\\PRIMARY"}, False),
         ("present Manufacturer", {}, False),
     ],
 )
@@ -140,6 +148,24 @@ def test_black_wins_over_white_and_white_over_gray(
     assert (decision and decision.reason) == reason
 
 
+@pytest.mark.parametrize(
+    ("line", "value", "passes"),
+    [
+        ("equals BurnedInAnnotation NO", "NO", True),
+        ("equals BurnedInAnnotation NO", "NO\\NO", True),
+        ("equals BurnedInAnnotation NO", "NO\\YES", False),
+        ("notequals BurnedInAnnotation YES", "NO\\YES", False),
+        ("notcontains BurnedInAnnotation YES", "NO\\YES", False),
+        ("present BurnedInAnnotation", " ", False),
+    ],
+)
+def test_a_white_rule_hits_only_if_it_does_for_all_values(
+    line: str, value: str, passes: bool
+) -> None:
+    made = plan(f"%filter whitelist\nLABEL w\n{line}\n%filter graylist\nLABEL g\npresent Modality")
+    assert (made.decide(values(BurnedInAnnotation=value, Modality="CT")) is None) is passes
+
+
 def test_a_rule_of_regions_alone_is_true_of_every_image() -> None:
     assert plan("%filter graylist\nLABEL all of it\ncoordinates all").decide({}) is not None
 
@@ -190,6 +216,7 @@ def plain(**elements: str) -> Dataset:
     data.Modality = "CT"
     data.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
     data.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    data.ImagePositionPatient, data.ImageOrientationPatient = [0, 0, 0], [1, 0, 0, 0, 1, 0]
     data.PhotometricInterpretation = "MONOCHROME2"
     data.SamplesPerPixel = 1
     for keyword, value in elements.items():
@@ -248,14 +275,24 @@ def test_any_makers_plain_image_passes(
         ({"SOPClassUID": "1.3.12.2.1107.5.9.1", "Modality": "MR"}, "other than a CT or MR"),
         ({"BurnedInAnnotation": "YES"}, "Burned in"),
         ({"BurnedInAnnotation": "UNKNOWN"}, "Burned in"),
-        ({"BurnedInAnnotation": ""}, "Burned in"),
+        ({"BurnedInAnnotation": ["NO", "YES"]}, "Burned in"),
+        ({"Modality": ["CT", "XC"]}, "other than CT and MR"),
+        ({"BitsAllocated": 8, "BitsStored": 8}, "8 bits"),
+        ({"BitsAllocated": 8, "BitsStored": 8} | MR, "8 bits"),
+        ({"BitsStored": 8}, "8 bits stored"),
+        ({"ConversionType": "DF"}, "Digitised film"),
+        ({"ConversionType": "SI"}, "Digitised film"),
+        ({"ConversionType": "WSD", "ImageType": ["DERIVED", "SECONDARY"]}, "no primary image"),
+        ({"ImagePositionPatient": None, "ImageOrientationPatient": None}, "No place in"),
+        ({"ScanOptions": "SCOUT MODE"}, "CT localizer"),
+        ({"SeriesDescription": "Topogram", "ImageType": ["ORIGINAL", "PRIMARY"]}, "CT localizer"),
         ({"RecognizableVisualFeatures": "YES"}, "Recognizable"),
         ({"ImageType": ""}, "No image type"),
         ({"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]}, "Screen save"),
         ({"ImageType": ["DERIVED", "SECONDARY", "OTHER", "CT_SOM5 PROT"]}, "Screen save"),
         ({"ImageType": ["DERIVED", "SECONDARY", "DOSE_INFO"]}, "Screen save"),
-        ({"SeriesDescription": "Dose Report"}, "series description"),
-        ({"SeriesDescription": "Patient Protocol"}, "series description"),
+        ({"SeriesDescription": "Dose Report"}, "Dose page"),
+        ({"SeriesDescription": "Patient Protocol"}, "Patient or examination page"),
         ({"PhotometricInterpretation": "RGB"}, "Colour"),
         ({"SamplesPerPixel": 3}, "Colour"),
         ({"SecondaryCaptureDeviceManufacturer": "Acme"}, "Captured"),
@@ -264,15 +301,112 @@ def test_any_makers_plain_image_passes(
                 "ManufacturerModelName": "LightSpeed VCT",
                 "ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"],
             },
-            "graylist: LightSpeed VCT localizer",
+            "blacklist: CT localizer (image type)",
         ),
-        ({"Manufacturer": "GE", "CommentsOnRadiationDose": "Total DLP"}, "GE dose report"),
+        (
+            {
+                "Manufacturer": "GE",
+                "CommentsOnRadiationDose": "Total DLP",
+                "ImageType": ["DERIVED", "SECONDARY"],
+            },
+            "GE dose report",
+        ),
     ],
 )
 def test_what_may_show_a_patient_is_filtered(
     default: FilterPlan, elements: dict[str, str], label: str
 ) -> None:
     assert label in (reason(default, plain(**elements)) or "")
+
+
+PAGES = (
+    # English
+    *(
+        "Dose Report",
+        "Dose Info",
+        "Patient Protocol",
+        "Screen Save",
+        "Screenshot",
+        "Scanned document",
+    ),
+    # German
+    *("Dosisprotokoll", "Dosisbericht", "Patientenprotokoll", "Patientendaten", "Bildschirmkopie"),
+    *("Dosisübersicht", "Strahlendosis", "Gescanntes Dokument", "Digitalisierter Film"),
+    # French
+    *(
+        "Rapport de dose",
+        "Rapport dosimétrique",
+        "Résumé de dose",
+        "Fiche de dose",
+        "Données patient",
+    ),
+    *("Protocole patient", "Capture d'écran", "Copie d'ecran", "Document numérisé"),
+    # Spanish
+    *("Informe de dosis", "Hoja de dosis", "Resumen de dosis", "Protocolo de dosis"),
+    *("Datos del paciente", "Protocolo paciente", "Captura de pantalla", "Documento escaneado"),
+    # Dutch
+    *("Dosisrapport", "Dosisverslag", "Stralingsdosis rapport", "Patiëntgegevens"),
+    *("Patientprotocol", "Schermafdruk", "Gescand document"),
+    # Italian
+    *("Rapporto di dose", "Referto dose", "Riepilogo dose", "Dati paziente", "Protocollo paziente"),
+    *("Schermata", "Cattura schermo", "Documento scannerizzato"),
+    # Portuguese
+    *("Relatório de dose", "Resumo da dose", "Dados do paciente", "Protocolo do paciente"),
+    *("Captura de tela", "Captura de ecrã", "Documento digitalizado"),
+)
+
+
+@pytest.mark.parametrize("text", PAGES)
+@pytest.mark.parametrize("written", [str, str.upper, lambda text: text.replace(" ", "_")])
+def test_a_page_is_filtered_in_six_languages(
+    default: FilterPlan, text: str, written: Callable[[str], str]
+) -> None:
+    data = plain(SeriesDescription=written(text), ImageType=["DERIVED", "SECONDARY"])
+    assert "(series description)" in (reason(default, data) or "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("LOW DOSE CHEST 1.25MM", "CHEST LOW DOSE PROTOCOL", "Niedrigdosis Thorax", "CareDose4D"),
+        *("Low-Dosis-Protokoll", "PROTOCOLE BASSE DOSE", "Protocolo baja dosis", "dosis reducida"),
+        *(
+            "TC torace bassa dose",
+            "THORAX 3D MPR COR",
+            "LIVER LATE ENHANCEMENT 2.0",
+            "AAA PROTOCOL",
+        ),
+        *("SnapShot Pulse 0.625", "Rescan", "delayed scan", "digital subtraction", "Patient prone"),
+        *("T1 localizer", "SCOUT CORRECTED", "Prostata Protokoll", "page 1 chest", "Numeris 4"),
+    ],
+)
+@pytest.mark.parametrize("model", ["LightSpeed VCT", "SOMATOM Definition AS+", "Scanner 9"])
+def test_a_word_of_a_description_filters_no_image(
+    default: FilterPlan, text: str, model: str
+) -> None:
+    assert reason(default, plain(SeriesDescription=text, ManufacturerModelName=model)) is None
+
+
+OPTIONAL = ("BurnedInAnnotation", "RecognizableVisualFeatures", "ConversionType", "ScanOptions")
+OPTIONAL += ("SecondaryCaptureDeviceManufacturer", "CommentsOnRadiationDose", "SeriesDescription")
+
+
+@pytest.mark.parametrize("keyword", OPTIONAL)
+@pytest.mark.parametrize("blank", ["", " ", "  \0", "\\"])
+def test_an_attribute_without_a_value_is_an_absent_one(
+    default: FilterPlan, keyword: str, blank: str
+) -> None:
+    seen = {tag_for_keyword(keyword): blank}
+    assert default.decide(header(plain(), default.tags) | seen) is None
+
+
+def test_a_localizer_of_mr_passes(default: FilterPlan) -> None:
+    assert reason(default, plain(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"], **MR)) is None
+
+
+def test_a_converted_original_cross_section_passes(default: FilterPlan) -> None:
+    # as the public Pancreas-CT has it
+    assert reason(default, plain(ConversionType="DV")) is None
 
 
 def test_an_object_without_a_modality_or_an_image_type_is_filtered(default: FilterPlan) -> None:

@@ -87,6 +87,15 @@ def vrs_of(tag: int) -> tuple[str, ...]:
         return ("UN",)
 
 
+def has_one_value(tag: int) -> bool:
+    """Whether the dictionary gives an attribute one value (of a text, a backslash is a sign)."""
+    try:
+        vr, vm = get_entry(tag)[:2]
+    except KeyError:
+        return False
+    return vm == "1" and vr not in ("LT", "ST", "UR", "UT")
+
+
 def near(word: str) -> str:
     """Return a hint that names the keywords closest to a misspelt one, or an empty text."""
     known = _keywords()

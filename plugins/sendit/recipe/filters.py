@@ -8,15 +8,21 @@ Every rule of every list is a possibility that the pixels show who the patient i
    blacking them out is not part of delivery yet.
 
 An image that no rule hits passes. deid calls a hit in any list "flagged", white ones too.
+
+Two things that deid does not ask. An attribute without a value (zero length, blanks) is the same
+as an absent one (PS3.5 7.4.5). And an attribute that is defined to have one value but has several
+(``NO\\YES``) may mean any of them: a black or gray rule hits if it would for one of them, a white
+one only if it would for all.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
+from sendit.recipe.attributes import has_one_value
 from sendit.recipe.model import Condition, FilterLine, FilterRule, Joiner, Recipe, Region
 
 WHITE = frozenset({"whitelist"})
@@ -26,11 +32,14 @@ GRAY = frozenset({"graylist", "greylist"})
 ANSWERS = frozenset({0x00280301})
 _WORDS = re.compile(r"\w+(\|\w+)*")
 
+_BLANKS = " \0\t\r\n\\"
+
 MOST_SEEN = 256
 """Combinations of values whose decision is remembered."""
 
 Values = Mapping[int, str | None]
 Test = Callable[[Values], bool]
+Agree = Callable[[Iterable[bool]], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +119,14 @@ def compile_filters(recipe: Recipe) -> FilterPlan:
         rules = white if group.name in WHITE else gray if group.name in GRAY else black
         for rule in group.rules:
             decision = Decision(group.name, rule.label, rule.regions)
-            rules.append(_Rule(decision, partial(_rule_applies, rule, _tests(rule))))
+            agree = all if group.name in WHITE else any
+            rules.append(_Rule(decision, partial(_rule_applies, rule, _tests(rule, agree))))
             tags.update(c.tag for line in rule.lines for c in line.conditions)
     return FilterPlan(tuple(sorted(tags)), tuple(black), tuple(white), tuple(gray))
 
 
-def _tests(rule: FilterRule) -> tuple[tuple[Test, ...], ...]:
-    return tuple(tuple(map(_test, line.conditions)) for line in rule.lines)
+def _tests(rule: FilterRule, agree: Agree) -> tuple[tuple[Test, ...], ...]:
+    return tuple(tuple(_test(one, agree) for one in line.conditions) for line in rule.lines)
 
 
 def _rule_applies(rule: FilterRule, tests: tuple[tuple[Test, ...], ...], values: Values) -> bool:
@@ -144,10 +154,22 @@ def _line_applies(line: FilterLine, tests: tuple[Test, ...], values: Values) -> 
 _OPPOSITES = {"notequals": "equals", "notcontains": "contains", "present": "missing"}
 
 
-def _test(condition: Condition) -> Test:
+def _test(condition: Condition, agree: Agree) -> Test:
     positive = _OPPOSITES.get(condition.operator)
-    test = _positive_test(positive or condition.operator, condition)
-    return test if positive is None else lambda values: not test(values)
+    found = _positive_test(positive or condition.operator, condition)
+    test: Test = found if positive is None else lambda values: not found(values)
+    if has_one_value(condition.tag):
+        return partial(_of_each, condition.tag, test, agree)
+    return test
+
+
+def _of_each(tag: int, test: Test, agree: Agree, values: Values) -> bool:
+    """Ask a test about each value of an attribute that should have one."""
+    text = values.get(tag)
+    if text is None or "\\" not in text:
+        return test(values)
+    readings = [text, *filter(None, _parts(text))]
+    return agree(test({tag: reading}) for reading in readings)
 
 
 def _positive_test(operator: str, condition: Condition) -> Test:
@@ -165,13 +187,18 @@ def _positive_test(operator: str, condition: Condition) -> Test:
 
 
 def _missing(tag: int, values: Values) -> bool:
-    return values.get(tag) is None
+    return _text(tag, values) is None
 
 
 def _empty(tag: int, values: Values) -> bool:
     """Whether the attribute is there without a value; an absent one is missing, not empty."""
+    return values.get(tag) is not None and _text(tag, values) is None
+
+
+def _text(tag: int, values: Values) -> str | None:
+    """Return an attribute's text, or None if it has none: absent or without a value."""
     text = values.get(tag)
-    return text is not None and not text.strip(" \0\\")
+    return text if text is not None and text.strip(_BLANKS) else None
 
 
 def _search(condition: Condition) -> re.Pattern[str]:
@@ -187,7 +214,7 @@ def _parts(text: str) -> list[str]:
 
 def _equals(tag: int, wanted: str, values: Values) -> bool:
     """Whether the whole value, or one of several, is the text in any case."""
-    text = values.get(tag)
+    text = _text(tag, values)
     if text is None:
         return False
     text = text.lower()
@@ -196,7 +223,7 @@ def _equals(tag: int, wanted: str, values: Values) -> bool:
 
 def _contains(tag: int, expression: re.Pattern[str], values: Values) -> bool:
     """Whether the expression is found in the whole value, or in one of several."""
-    text = values.get(tag)
+    text = _text(tag, values)
     if text is None:
         return False
     if expression.search(text.strip(" \0")):
