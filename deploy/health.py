@@ -1,6 +1,6 @@
 """Cheap health checks for docker-compose.yaml: Airflow's own cost 5 CPU seconds each.
 
-``python health.py dag_processor`` (or ``triggerer``) asks the API server whether that process's
+``python health.py dag_processor`` asks the API server whether that process's
 heartbeat is fresh; ``python health.py worker`` asks this container's Celery worker for a pong.
 """
 

@@ -13,8 +13,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import psycopg2
 from psycopg2 import sql
@@ -30,6 +31,8 @@ SUPERUSER = "postgres"
 ADMIN = "admin"
 LEDGER = "sendit_ledger"
 GOOGLE = "google_cloud_default"
+ATTEMPTS = 10
+PAUSE_SECONDS = 3
 #: The connections that a site needs, by its identifier service.
 NEEDED = {"local": (LEDGER, GOOGLE), "dasher": (LEDGER, GOOGLE, "sendit_dasher")}
 
@@ -58,20 +61,7 @@ def make_role_and_database(role: URL, superuser_password: str) -> None:
     """
     if not (role.username and role.password and role.database):
         stop("a database URL in secrets/ lacks its user, password or database")
-    try:
-        connection = psycopg2.connect(
-            host=role.host,
-            port=role.port or 5432,
-            user=SUPERUSER,
-            password=superuser_password,
-            dbname="postgres",
-            connect_timeout=10,
-        )
-    except psycopg2.OperationalError:
-        stop(
-            "PostgreSQL does not answer, or does not take secrets/postgres_password: it keeps the "
-            "password that the file had at its very first start"
-        )
+    connection = connect(role, superuser_password)
     connection.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
     name, database = sql.Identifier(role.username), sql.Identifier(role.database)
     hashed = encrypt_password(str(role.password), role.username, connection, "scram-sha-256")
@@ -88,21 +78,52 @@ def make_role_and_database(role: URL, superuser_password: str) -> None:
             if not cursor.fetchone():
                 cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(database, name))
             cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
+            # Those that every server has are open to every role, as the server makes them.
+            for each in ("postgres", "template1"):
+                cursor.execute(
+                    sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(each))
+                )
     finally:
         connection.close()
 
 
-def connections() -> dict[str, str]:
-    """Return the connections of secrets/connections.yaml as URIs, read as Airflow reads them."""
-    from airflow.secrets.local_filesystem import load_connections_dict  # noqa: PLC0415 - seconds
+def connect(role: URL, superuser_password: str) -> Any:
+    """Return a superuser's connection to a role's server; one that is not up yet is waited for."""
+    for attempt in range(ATTEMPTS):
+        try:
+            return psycopg2.connect(
+                host=role.host,
+                port=role.port or 5432,
+                user=SUPERUSER,
+                password=superuser_password,
+                dbname="postgres",
+                connect_timeout=10,
+            )
+        except psycopg2.OperationalError:
+            if attempt < ATTEMPTS - 1:
+                time.sleep(PAUSE_SECONDS)
+    stop(
+        "PostgreSQL does not answer, or does not take secrets/postgres_password: it keeps the "
+        "password that the file had at its very first start"
+    )
 
+
+def connections() -> dict[str, str]:
+    """Return the connections of secrets/connections.yaml as URIs, read as a task reads them."""
+    from sendit.hooks.connection_file import (  # noqa: PLC0415 - Airflow takes seconds
+        ConnectionFile,
+        read_connections,
+    )
+
+    file = ConnectionFile(str(SECRETS / "connections.yaml"))
     try:
-        found = load_connections_dict(str(SECRETS / "connections.yaml"))
-    except Exception as error:  # noqa: BLE001 - Airflow's own text may quote the file, which is secret
-        stop(f"secrets/connections.yaml is not what Airflow reads ({type(error).__name__})")
+        names = read_connections(file.path)
+    except SenditError as problem:
+        stop(f"secrets/{problem}")
     for name in NEEDED[read_settings().identifiers]:
-        if name not in found:
+        if name not in names:
             stop(f"secrets/connections.yaml has no connection {name}")
+    found = {name: file.get_connection(name) for name in names}
     key = found[GOOGLE].extra_dejson.get("key_path")
     if key:
         try:

@@ -3,10 +3,20 @@
 For a site's LDAP or OAuth, replace this file: Flask AppBuilder's security page has the settings.
 """
 
+from flask import request
 from flask_appbuilder.const import AUTH_DB
+from flask_limiter.util import get_remote_address
+
+
+def who_signs_in() -> str:
+    """Return the user that a sign-in is for: a whole site may come from one address."""
+    return str(request.form.get("username", "")).strip().lower() or get_remote_address()
+
 
 AUTH_TYPE = AUTH_DB
 AUTH_USER_REGISTRATION = False
 AUTH_RATE_LIMITED = True
+AUTH_RATE_LIMIT = "5 per minute"
+RATELIMIT_KEY_FUNC = who_signs_in
 RATELIMIT_STORAGE_URI = "memory://"
 WTF_CSRF_ENABLED = True

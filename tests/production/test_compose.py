@@ -15,7 +15,7 @@ from sendit.settings import Settings
 from tests.production.compose_file import COMPOSE, REQUIRED, ROOT, VARIABLE, Unset, load
 
 SERVICES: dict[str, dict[str, Any]] = load()["services"]
-AIRFLOW = ("init", "api-server", "scheduler", "dag-processor", "triggerer", "worker")
+AIRFLOW = ("init", "api-server", "scheduler", "dag-processor", "worker")
 ONE_SHOT = ("init",)
 CONFIG = ROOT / "deploy" / "airflow.cfg"
 
@@ -41,8 +41,11 @@ def test_it_is_a_valid_compose_file() -> None:
     PyCompose.from_yaml(yaml.safe_dump(load()))
 
 
-def test_every_process_of_a_production_airflow_is_there() -> None:
+def test_every_process_that_is_needed_is_there_and_no_other() -> None:
+    # No triggerer: nothing here waits in one.
     assert set(SERVICES) == {*AIRFLOW, "postgres", "redis", "nginx"}
+    for module in (ROOT / "plugins" / "sendit").rglob("*.py"):
+        assert "deferrable=True" not in module.read_text(), module
 
 
 @pytest.mark.parametrize("name", sorted(REQUIRED))
@@ -57,6 +60,7 @@ def test_only_harmless_variables_have_defaults() -> None:
         "WORKER_CONCURRENCY",
         "DASHER_ON_HOST",
         "LISTEN",
+        "ALLOWED_NETWORKS",
         "HTTPS_PORT",
         "HTTP_PORT",
     }
@@ -106,9 +110,64 @@ def test_only_nginx_publishes_a_port_and_only_over_its_own_network() -> None:
     open_ones = {name for name, options in networks.items() if not options.get("internal")}
     assert open_ones == {"public", "outside"}
     assert [n for n, found in SERVICES.items() if "public" in found["networks"]] == ["nginx"]
-    assert {n for n, found in SERVICES.items() if "outside" in found["networks"]} == {
-        "worker",
-        "triggerer",
+    assert {n for n, found in SERVICES.items() if "outside" in found["networks"]} == {"worker"}
+
+
+def test_each_process_reaches_only_what_it_needs() -> None:
+    assert {name: set(found["networks"]) for name, found in SERVICES.items()} == {
+        "postgres": {"core"},
+        "init": {"core"},
+        "dag-processor": {"core"},
+        "api-server": {"core", "ui"},
+        "scheduler": {"core", "broker"},
+        "redis": {"broker"},
+        "worker": {"core", "broker", "outside"},
+        "nginx": {"ui", "public"},
+    }
+
+
+def test_each_process_knows_only_the_secrets_that_it_needs() -> None:
+    metadata = {"metadata_url", "fernet_key"}
+    worker = {"sendit_key", "connections.yaml", "google_key.json"}
+    assert {name: secrets_of(name) for name in SERVICES} == {
+        "postgres": {"postgres_password"},
+        "redis": {"broker_url"},
+        "init": metadata | worker | {"postgres_password", "admin_password"},
+        "dag-processor": metadata,
+        "api-server": metadata | {"api_secret_key", "jwt_secret"},
+        "scheduler": metadata | {"jwt_secret", "broker_url"},
+        # Neither Airflow's database, nor what signs tokens or sessions of the UI.
+        "worker": worker | {"broker_url"},
+        "nginx": {"tls.crt", "tls.key"},
+    }
+    environment = SERVICES["worker"]["environment"]
+    assert not [name for name in environment if name.startswith("AIRFLOW__DATABASE__")]
+    assert "--skip-serve-logs" in SERVICES["worker"]["command"]
+
+
+def test_connections_are_looked_up_in_the_file_and_nowhere_else() -> None:
+    backend = "AIRFLOW__WORKERS__SECRETS_BACKEND"
+    having = {name for name in AIRFLOW if backend in SERVICES[name]["environment"]}
+    assert having == {"init", "worker"}
+    for name in having:
+        found = SERVICES[name]["environment"]
+        assert found[backend] == "sendit.hooks.connection_file.ConnectionFile"
+        assert "/run/secrets/connections.yaml" in found[f"{backend}_KWARGS"]
+    template = yaml.safe_load((ROOT / "deploy" / "connections.yaml.example").read_text())
+    assert set(template) == {"sendit_ledger", "google_cloud_default", "sendit_dasher"}
+
+
+def test_a_slow_first_start_has_time() -> None:
+    for service in set(SERVICES) - set(ONE_SHOT):
+        check = SERVICES[service]["healthcheck"]
+        assert check["start_period"] in ("5m", "10m"), service
+    # The server that makes a new cluster answers on its socket, and is not the one that stays.
+    assert "--host=127.0.0.1" in SERVICES["postgres"]["healthcheck"]["test"]
+
+
+def test_stopping_takes_no_longer_than_two_minutes() -> None:
+    assert {found.get("stop_grace_period", "10s") for found in SERVICES.values()} <= {
+        *("10s", "1m", "90s"),
     }
 
 
@@ -122,12 +181,6 @@ def test_only_workers_see_patients() -> None:
         assert bool(touched) == (service == "worker"), service
     assert {"sendit_key"} & secrets_of("worker")
     assert [s for s in SERVICES if "sendit_key" in secrets_of(s)] == ["init", "worker"]
-
-
-def test_workers_know_neither_metadata_database_nor_signing_key() -> None:
-    assert not secrets_of("worker") & {"metadata_url", "jwt_secret", "postgres_password"}
-    environment = SERVICES["worker"]["environment"]
-    assert not [name for name in environment if name.startswith("AIRFLOW__DATABASE__")]
 
 
 def test_secrets_are_files_that_are_used() -> None:

@@ -71,6 +71,8 @@ class TestRoles:
         assert can_enter(role)
         assert can_enter(other)
         assert not can_enter(role, database=str(other.database))
+        for of_the_server in ("postgres", "template1"):
+            assert not can_enter(role, database=of_the_server)
 
     def test_twice_is_once_and_the_file_s_password_wins(
         self, init: ModuleType, role: URL, superuser: str
@@ -81,7 +83,10 @@ class TestRoles:
         init.make_role_and_database(changed, superuser)
         assert can_enter(changed)
 
-    def test_a_server_that_is_not_there_is_said(self, init: ModuleType, role: URL) -> None:
+    def test_a_server_that_is_not_there_is_said(
+        self, init: ModuleType, role: URL, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(init, "PAUSE_SECONDS", 0)
         with pytest.raises(SystemExit, match="PostgreSQL does not answer"):
             init.make_role_and_database(role.set(host="127.0.0.1", port=1), "x")
 
@@ -151,8 +156,8 @@ class TestConnections:
         ("text", "says"),
         [
             ("sendit_ledger: postgresql://u:hunter2@h/d\n", "no connection google_cloud_default"),
-            ("sendit_ledger: {nonsense: hunter2}\n", "not what Airflow reads"),
-            ("[hunter2", "not what Airflow reads"),
+            ("sendit_ledger: {nonsense: hunter2}\n", "connection 1 must be a URI"),
+            ("[hunter2", r"secrets/connections\.yaml is not YAML"),
         ],
     )
     def test_a_mistake_is_said_and_the_file_not_quoted(

@@ -69,12 +69,26 @@ class Proxy:
             (" /tmp/", f" {folder}/"),
             ("/run/secrets/", f"{folder}/"),
             ("/dev/stdout", f"{folder}/access.log"),
+            ("/etc/nginx/allowed-networks.conf", f"{folder}/allowed-networks.conf"),
         ):
             assert old in text, old
             text = text.replace(old, new)
+        self.allowed = folder / "allowed-networks.conf"
+        self.allowed.write_text((ROOT / "deploy" / "allowed-networks.conf").read_text())
         self.config = folder / "nginx.conf"
         self.config.write_text(text)
         self.command = [NGINX, "-e", "stderr", "-c", str(self.config), "-g", "daemon off;"]
+
+    def reload(self) -> None:
+        subprocess.run([*self.command, "-s", "reload"], check=True, capture_output=True)
+
+    def eventually(self, path: str, status: int) -> bool:
+        """Whether a path's status becomes this one: a reload is not at once."""
+        for _ in range(100):
+            if self.get(path)[0].status == status:
+                return True
+            time.sleep(0.05)
+        return False
 
     def get(
         self, path: str, headers: dict[str, str] | None = None, *, tls: bool = True
@@ -173,8 +187,63 @@ def test_browsers_are_told_to_be_careful(proxy: Proxy) -> None:
 
 
 @needs_nginx
+def test_pages_run_no_scripts_of_others(proxy: Proxy) -> None:
+    policy = proxy.get("/dags")[0].headers["Content-Security-Policy"]
+    assert "script-src 'self';" in policy
+    assert "object-src 'none'" in policy
+    assert "frame-ancestors 'self'" in policy
+    # Flask AppBuilder's pages bring scripts in the page; still none of other places.
+    assert (
+        "script-src 'self' 'unsafe-inline';"
+        in (proxy.get("/auth/login/")[0].headers["Content-Security-Policy"])
+    )
+
+
+@needs_nginx
+@pytest.mark.parametrize(
+    ("cipher", "taken"),
+    [
+        ("ECDHE-RSA-AES128-GCM-SHA256", True),
+        ("ECDHE-RSA-CHACHA20-POLY1305", True),
+        ("AES128-GCM-SHA256", False),  # no key of its own for each session
+        ("ECDHE-RSA-AES128-SHA256", False),  # CBC
+        ("DHE-RSA-AES128-GCM-SHA256", False),
+    ],
+)
+def test_tls_1_2_has_forward_secrecy_only(proxy: Proxy, cipher: str, taken: bool) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(cipher)
+    with socket.create_connection(("127.0.0.1", proxy.https), timeout=10) as plain:
+        if taken:
+            with context.wrap_socket(plain) as secure:
+                assert (secure.cipher() or ("",))[0] == cipher
+        else:
+            with pytest.raises(ssl.SSLError):
+                context.wrap_socket(plain)
+
+
+@needs_nginx
+def test_other_networks_are_turned_away(proxy: Proxy) -> None:
+    assert proxy.get("/")[0].status == 200
+    template = proxy.allowed.read_text()
+    allowed = [line for line in template.splitlines() if not line.startswith("#")]
+    assert allowed[-1] == "deny all;"
+    proxy.allowed.write_text(template.replace("allow 127.0.0.0/8;\n", ""))
+    proxy.reload()
+    assert proxy.eventually("/", 403)
+    proxy.allowed.write_text(template)
+    proxy.reload()
+    assert proxy.eventually("/", 200)
+
+
+@needs_nginx
 def test_guessing_passwords_is_slowed_down(proxy: Proxy) -> None:
     statuses = [proxy.get("/auth/token")[0].status for _ in range(20)]
     assert statuses[0] == 200
     assert statuses[-1] == 429
+    # A whole site may come from one address: its people can still sign in.
+    assert {proxy.get("/auth/login/")[0].status for _ in range(20)} == {200}
     assert proxy.get("/")[0].status == 200

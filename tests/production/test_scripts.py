@@ -89,6 +89,8 @@ def test_the_keys_are_keys(prepared: Path) -> None:
     read_keys(secrets / "sendit_key")
     assert len(base64.urlsafe_b64decode((secrets / "fernet_key").read_text())) == 32
     connections = yaml.safe_load((secrets / "connections.yaml").read_text())
+    # All of them: one that is not in the file is looked up nowhere else.
+    assert set(connections) == {"sendit_ledger", "google_cloud_default", "sendit_dasher"}
     ledger = ledger_url(connections["sendit_ledger"])
     assert len(ledger.password or "") == 48
     passwords = {

@@ -1,0 +1,89 @@
+"""Airflow's connections out of one file, and from nowhere else."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import yaml
+from airflow.sdk.bases.secrets_backend import BaseSecretsBackend
+from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSecretsBackendAccessDenied
+
+from sendit.errors import Misconfigured
+
+logger = logging.getLogger(__name__)
+
+FIELDS = frozenset({"conn_type", "description", "host", "login", "password"}) | frozenset(
+    {"schema", "port", "extra"}
+)
+
+
+class NotInFile(AirflowSecretsBackendAccessDenied, AirflowNotFoundException):
+    """The file does not have the connection, and no other place is asked.
+
+    It is Airflow's "access denied" for the lookup, which goes on to the next place after any
+    other answer, and "not found" for whoever wanted the connection.
+    """
+
+
+class ConnectionFile(BaseSecretsBackend):
+    """Airflow's secrets backend for a YAML file, without the places that come after it.
+
+    Airflow asks its own database for a connection that a backend does not have, and there
+    everyone with the role Op may write one: a DASHER of their own, which would be sent patients'
+    identifiers. Where this backend is configured, a connection is in the file, or it is not.
+
+    Parameters
+    ----------
+    connections_file_path
+        The file: by each connection's id its URI, or its fields, as in Airflow's local files.
+    """
+
+    def __init__(self, connections_file_path: str) -> None:
+        super().__init__()
+        self.path = Path(connections_file_path)
+
+    def get_conn_value(self, conn_id: str, team_name: str | None = None) -> str:  # noqa: ARG002
+        """Return a connection's URI, or its fields as JSON.
+
+        Raises
+        ------
+        NotInFile
+            The file does not have the connection, or cannot be read; then the log says why.
+        """
+        try:
+            value = read_connections(self.path).get(conn_id)
+        except Misconfigured as problem:
+            logger.error("%s", problem)
+            value = None
+        if not value:
+            raise NotInFile(f"the connection {conn_id} is not in {self.path.name}")
+        return value if isinstance(value, str) else json.dumps(value)
+
+
+def read_connections(path: Path) -> dict[str, str | dict[str, object]]:
+    """Return what a file of connections says, by the connections' ids.
+
+    Raises
+    ------
+    Misconfigured
+        It is no such file; nothing of it is quoted, for it is secret.
+    """
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Misconfigured(f"{path.name} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" (line {mark.line + 1})" if mark else ""
+        raise Misconfigured(f"{path.name} is not YAML{place}") from None
+    if not isinstance(found, dict):
+        raise Misconfigured(f"{path.name} must say of each connection its URI or its fields")
+    for number, value in enumerate(found.values(), start=1):
+        if not (isinstance(value, str) or (isinstance(value, dict) and value.keys() <= FIELDS)):
+            raise Misconfigured(
+                f"{path.name}: connection {number} must be a URI, or have no other fields than "
+                + ", ".join(sorted(FIELDS))
+            )
+    return found
