@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ ELSEWHERE = {
 
 
 @pytest.fixture
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The file, configured as docker-compose.yaml configures it; other places have others."""
     from airflow.sdk.configuration import clear_secrets_backends_cache
 
@@ -42,7 +43,8 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, value in ELSEWHERE.items():
         monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", value)
     clear_secrets_backends_cache()
-    return path
+    yield path
+    clear_secrets_backends_cache()  # Airflow keeps a backend as long as the process lives
 
 
 @pytest.mark.parametrize("name", sorted(ELSEWHERE))
