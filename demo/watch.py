@@ -17,8 +17,9 @@ POLL_SECONDS = 2.0
 PATIENCE_SECONDS = 120.0
 
 BATCHES = (
-    "SELECT id, status, has_error, errors, reasons, received, delivered, filtered,"
-    " quarantined, duplicate, run_id FROM batches ORDER BY queued_at, id"
+    "SELECT id, status, has_error, errors, reasons, received,"
+    " CASE WHEN status = 'DONE' THEN delivered ELSE 0 END AS delivered,"
+    " filtered, quarantined, duplicate, run_id FROM batches ORDER BY queued_at, id"
 )
 
 

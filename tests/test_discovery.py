@@ -221,10 +221,14 @@ def test_only_as_many_as_fit_the_disk(
     free = 1024 * 1024 + 600_000
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=free))
     taken = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=None)
-    assert names(embedded_ledger, taken) == ["ACC1"]
-    assert embedded_ledger.queued() == 2
+    # The second does not fit beside the first; it stops no smaller one, and is the next run's.
+    assert names(embedded_ledger, taken) == ["ACC1", "ACC3"]
+    assert embedded_ledger.queued() == 1
     free = 1024 * 1024 + 1000
     with pytest.raises(RetryLater, match="does not fit the working disk") as caught:
         discover(embedded_ledger, site, keys, "run-2", PARAMS, number=None)
     assert "ACC" not in str(caught.value)
-    assert embedded_ledger.queued() == 2
+    assert embedded_ledger.queued() == 1
+    free = 1024 * 1024 + 600_000
+    taken = discover(embedded_ledger, site, keys, "run-3", PARAMS, number=None)
+    assert names(embedded_ledger, taken) == ["ACC2"]

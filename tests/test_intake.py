@@ -11,7 +11,9 @@ from pydicom import Dataset, Sequence
 from pydicom.data import get_testdata_file
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from sendit import intake as intake_module
 from sendit.batch import Outcome, Reason, Status
+from sendit.dicom.scan import Header
 from sendit.errors import FailBatch
 from sendit.identifiers.identity import (
     ISSUER_OF_ACCESSION_NUMBER,
@@ -309,3 +311,21 @@ def test_no_issuer_leaves_no_word(tmp_path: Path, filters: FilterPlan) -> None:
         IssuerOfPatientIDQualifiersSequence=Sequence([]),
     )
     assert ISSUER_OF_PATIENT_ID not in import_folder(tmp_path, filters).identity
+
+
+@pytest.mark.parametrize("error", [ValueError("MRN7"), RecursionError(), MemoryError()])
+def test_a_file_that_import_cannot_cope_with_stops_no_other(
+    tmp_path: Path, filters: FilterPlan, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    write_study(tmp_path, instances=3)
+    real = intake_module.open_instance
+
+    def opened(path: Path) -> Header:
+        if path.name == "IM01002.dcm":
+            raise error
+        return real(path)
+
+    monkeypatch.setattr(intake_module, "open_instance", opened)
+    intake = import_folder(tmp_path, filters)
+    assert [record.outcome for record in intake.records] == [None, Outcome.QUARANTINED, None]
+    assert intake.records[1].reason == Reason.NOT_CLEANABLE

@@ -7,6 +7,7 @@ it was set aside as ``.err``.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import time
@@ -20,6 +21,8 @@ from sendit.errors import FailBatch, Misconfigured, RetryLater
 from sendit.keys import Keys
 from sendit.ledger import BatchParams, Known, Ledger
 from sendit.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 NOT_READY = re.compile(r"\.(tmp[^.]*|part|err)$", re.IGNORECASE)
 SET_ASIDE = ".err"
@@ -214,16 +217,20 @@ def _fitting(
     Raises
     ------
     RetryLater
-        Batches wait, and the first of them does not even fit alone.
+        Batches wait, and none of them fits even alone.
     """
     if not waiting:
         return []
     room = Room(settings.work, settings.disk_margin_mb * MEBIBYTE)
     fitting: list[str] = []
     for batch_id, folder in waiting:
-        if len(fitting) == limit or not (folder is None or room.take(Path(folder))):
+        if len(fitting) == limit:
             break
-        fitting.append(batch_id)
+        # One that does not fit now stops no smaller one; it is the first to be asked next time.
+        if folder is None or room.take(Path(folder)):
+            fitting.append(batch_id)
+        else:
+            logger.warning("batch %s does not fit the working disk now; it waits", batch_id)
     if not fitting:
         raise RetryLater(
             f"batch {waiting[0][0]} does not fit the working disk, of which "

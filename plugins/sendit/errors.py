@@ -8,6 +8,10 @@ never a path below an input folder, never a value out of a header.
 from __future__ import annotations
 
 import errno
+import traceback
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class SenditError(Exception):
@@ -50,3 +54,49 @@ class SkipInstance(SenditError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def kind_and_place(error: BaseException) -> str:
+    """Say of any exception what it is and where it was raised, and nothing of its text, which may
+    quote a path or a value."""
+    code = f" [errno {error.errno}: {error.strerror}]" if isinstance(error, OSError) else ""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [
+        f"{'/'.join(Path(frame.filename).parts[-3:])}:{frame.lineno} in {frame.name}"
+        for frame in frames[-4:]
+    ]
+    return (
+        f"{type(error).__module__}.{type(error).__qualname__}{code} at "
+        + " <- ".join(reversed(places))
+        + "; its text is withheld because it may quote a patient's data"
+    )
+
+
+@contextmanager
+def keep_failure(failures: MutableMapping[str, SenditError], key: str) -> Iterator[None]:
+    """Work on one of several batches: whatever is raised is that batch's failure and stops no
+    other one.
+
+    Parameters
+    ----------
+    failures
+        Gets the error: ours as it is, any other as ``FailBatch`` with its kind and place.
+    key
+        The batch's opaque id, or the name of what is one of several.
+    """
+    try:
+        yield
+    except SenditError as error:
+        failures[key] = error
+    except Exception as error:  # noqa: BLE001 - a fault that one batch brings out stays with it
+        failures[key] = FailBatch(kind_and_place(error))
+
+
+def joined(failures: Mapping[str, SenditError]) -> SenditError:
+    """Return one error for several: `RetryLater` if any of them may go away by itself, so that
+    the task is tried again; all others were dealt with."""
+    several = [*failures.values()]
+    text = "; ".join(dict.fromkeys(str(error) for error in several))
+    if any(isinstance(error, RetryLater) for error in several):
+        return RetryLater(text)
+    return several[0] if len(several) == 1 else FailBatch(text)

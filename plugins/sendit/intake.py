@@ -15,7 +15,7 @@ from sendit.batch import BatchError, Counts, InstanceRecord, Outcome, Reason, St
 from sendit.crashpoint import reach
 from sendit.dicom.scan import Element, Header, open_instance, value_text
 from sendit.discovery import list_files, listing_digest
-from sendit.errors import FailBatch, SkipInstance
+from sendit.errors import FailBatch, SenditError, SkipInstance
 from sendit.identifiers.identity import (
     ACCESSION_NUMBER,
     ISSUER_PARTS,
@@ -154,6 +154,10 @@ def import_folder(
             )
         except SkipInstance as error:
             record.outcome, record.reason = Outcome.QUARANTINED, str(error.reason)
+        except SenditError:
+            raise
+        except Exception:  # noqa: BLE001 a file that import cannot cope with goes no further
+            record.outcome, record.reason = Outcome.QUARANTINED, Reason.NOT_CLEANABLE
         if progress:
             progress(number)
     for tag, issuers in intake.issuers.items():

@@ -183,6 +183,20 @@ class Batch:
         """What it was queued with."""
         return _params(self)
 
+    @property
+    def tally(self) -> dict[str, int]:
+        """The files received, by what is true of them now.
+
+        What anonymize put into an archive counts as delivered once the batch is DONE. Until then,
+        and in ERROR for good, it is ``undelivered``, like every file that no outcome was found
+        for. The others always add up to ``received``.
+        """
+        counts = asdict(self.counts)
+        if self.status is not Status.DONE:
+            counts["delivered"] = 0
+        received = counts.pop("received")
+        return {"received": received, **counts, "undelivered": received - sum(counts.values())}
+
 
 @dataclass(slots=True)
 class Delivery:

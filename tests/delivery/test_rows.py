@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 
 from sendit.delivery.rows import (
     COLUMNS,
+    LARGEST_HEADER,
+    LARGEST_ROW_BYTES,
+    Rows,
     check_row,
+    header_text,
     merge_statement,
     row_of,
     schema_fields,
@@ -48,6 +52,13 @@ def delivery(**changes) -> Delivery:
             **changes,
         }
     )
+
+
+def rows(*each) -> Rows:
+    found = Rows()
+    for row in each:
+        found.add(row)
+    return found
 
 
 def test_the_columns_are_those_of_the_design():
@@ -122,42 +133,96 @@ def test_any_description_survives_the_file(tmp_path_factory, text):
     if any(0xD800 <= ord(c) <= 0xDFFF for c in text):
         return
     row = row_of(delivery(), {"StudyDescription": text})
-    assert write_rows(path, [row]) == 1
+    write_rows(path, rows(row))
     (line,) = path.read_bytes().splitlines()
     assert json.loads(line) == row
 
 
 def test_rows_are_written_in_one_order_privately_and_whole(tmp_path):
-    rows = [
+    several = [
         row_of(delivery(object=f"Collection/c/Entity/p/p_nodate_{n}.tar.gz"), HEADER)
         for n in range(5)
     ]
     path = tmp_path / "lanes" / "run" / "0.ndjson"
-    assert write_rows(path, rows) == 5
+    write_rows(path, rows(*several))
     first = path.read_bytes()
-    assert write_rows(path, reversed(rows)) == 5
+    assert len(first.splitlines()) == 5
+    write_rows(path, rows(*reversed(several)))
     assert path.read_bytes() == first
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [entry.name for entry in path.parent.iterdir()] == ["0.ndjson"]
 
 
-def test_one_archive_has_one_row(tmp_path):
+def test_one_archive_has_one_row():
     row = row_of(delivery(), HEADER)
+    found = rows(row)
     with pytest.raises(FailBatch, match="there twice"):
-        write_rows(tmp_path / "0.ndjson", [row, row])
-    assert not list(tmp_path.iterdir())
+        found.add(row)
+    assert len(found) == 1
 
 
-def test_a_row_beyond_all_measure_is_refused(tmp_path):
-    row = row_of(delivery(), {"StudyDescription": "x" * 10_000_000})
+def test_a_row_beyond_all_measure_is_refused():
+    found = Rows()
     with pytest.raises(FailBatch, match="larger than"):
-        write_rows(tmp_path / "0.ndjson", [row])
+        found.add(row_of(delivery(), {"StudyDescription": "x" * LARGEST_ROW_BYTES}))
+    assert found.lines() == []
+
+
+NAN, INFINITY = float("nan"), float("inf")
+
+
+def test_a_number_that_json_has_not_is_null():
+    header = {"A": NAN, "B": [1.5, INFINITY, -INFINITY], "C": [{"D": NAN, "E": 1e308}], "F": 2**64}
+    row = row_of(delivery(), header)
+    assert json.loads(row["DicomHeader"], parse_constant=pytest.fail) == {
+        "A": None,
+        "B": [1.5, None, None],
+        "C": [{"D": None, "E": 1e308}],
+        "F": 2**64,
+    }
+
+
+def test_text_that_utf8_cannot_say_is_said_as_far_as_it_goes():
+    row = row_of(delivery(), {"StudyDescription": "TH\0OR\udcffAX", "Modality": "\0"})
+    assert (row["StudyDescription"], row["Modality"]) == ("THOR?AX", None)
+    assert json.loads(row["DicomHeader"])["StudyDescription"] == "THOR?AX"
+
+
+def test_a_header_of_any_length_makes_a_row():
+    many = {f"K{number}": "\U0001f600" * 65_536 for number in range(100)} | HEADER
+    row = row_of(delivery(), many)
+    held = json.loads(row["DicomHeader"])
+    assert held.keys() > HEADER.keys()
+    assert 600_000 < len(row["DicomHeader"]) <= LARGEST_HEADER + 10_000
+    (line,) = rows(row).lines()
+    assert len(line) <= LARGEST_ROW_BYTES
+
+
+def test_a_header_that_fits_is_whole():
+    assert header_text(HEADER) == json.dumps(HEADER, sort_keys=True)
+    assert header_text({}) == "{}"
+
+
+@given(
+    st.dictionaries(
+        st.text(),
+        st.recursive(
+            st.none() | st.text() | st.floats() | st.integers(-(2**63), 2**64 - 1),
+            lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        ),
+    )
+)
+def test_any_header_makes_a_row(header):
+    (line,) = rows(row_of(delivery(), header)).lines()
+    held = json.loads(line, parse_constant=pytest.fail)
+    json.loads(held["DicomHeader"], parse_constant=pytest.fail)
+    assert "\\u0000" not in held["DicomHeader"].replace("\\\\", "")
 
 
 def test_a_folder_that_cannot_be_written_is_for_later(tmp_path):
     (tmp_path / "lanes").write_text("")
     with pytest.raises(RetryLater, match="SENDIT_WORK_FOLDER"):
-        write_rows(tmp_path / "lanes" / "0.ndjson", [])
+        write_rows(tmp_path / "lanes" / "0.ndjson", Rows())
 
 
 def test_the_merge_names_every_column_and_keeps_the_newest_generation():

@@ -7,6 +7,7 @@ the end-to-end tests run the mapped group through Airflow.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -358,6 +359,149 @@ def test_one_archive_that_cannot_go_stops_no_other_and_fails_the_lane(here):
     assert not here.ledger.batch(bad).has_error
 
 
+def header_of(here, batch_id, header):
+    """Put another header where anonymize left one."""
+    workspace = Workspace(here.settings.work, batch_id)
+    workspace.write(RESULT, workspace.read(RESULT) | {"header": header})
+
+
+def test_a_number_that_json_has_not_fails_nobody(here):
+    ids = [here.batch(number) for number in range(3)]
+    header_of(here, ids[1], HEADER | {"SliceThickness": float("nan"), "B": [float("inf"), 1]})
+    here.run_all(lane_with(*ids))
+    assert all(here.agrees(batch_id) for batch_id in ids)
+
+
+@pytest.mark.parametrize(
+    "result", ['{"study": "study"', "[]", '{"header": "\udcff"}', '{"header": 3}', "[" * 100_000]
+)
+def test_a_batch_whose_row_cannot_be_made_stops_no_other(here, result):
+    good, bad, last = (here.batch(number) for number in range(3))
+    lane = lane_with(good, bad, last)
+    here.run("archives", lane)
+    text = result.encode("utf-8", "surrogateescape")
+    (Workspace(here.settings.work, bad).folder / RESULT).write_bytes(text)
+    for step in ("archives", "stage", "load", "merge"):
+        here.run(step, lane)
+    with pytest.raises(AirflowFailException, match=f"1 of 3 .*{bad}"):
+        here.run("confirm", lane)
+    assert here.agrees(good) and here.agrees(last)
+    # Taken back, and said so: nothing of it is delivered.
+    assert here.ledger.delivery(bad).object not in here.delivered()
+    batch = here.ledger.batch(bad)
+    assert batch.status is Status.ERROR
+    assert batch.tally == {
+        "received": 1, "delivered": 0, "filtered": 0, "quarantined": 0, "duplicate": 0,
+        "undelivered": 1,
+    }  # fmt: skip
+
+
+def test_a_row_that_bigquery_does_not_take_fails_its_batch_only(here, monkeypatch):
+    good, bad = here.batch(1), here.batch(2)
+    lane = lane_with(good, bad)
+    here.run("archives", lane)
+    (part,) = google.lane_work(lane, RUN).parts()
+    lines = part.rows_file.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 2
+    # Whatever it is that BigQuery finds wrong with a row, it leaves it out (max_bad_records).
+    assert upload.load_arguments(part)["max_bad_records"] >= 1000
+    part.rows_file.write_bytes(b"".join(line for line in lines if bad.encode() not in line))
+    for step in ("stage", "load", "merge"):
+        here.run(step, lane)
+    with pytest.raises(AirflowFailException, match=f"1 of 2 .*{bad}: 0 rows"):
+        here.run("confirm", lane)
+    assert here.agrees(good)
+
+
+@pytest.mark.parametrize("error", [ValueError("MRN7"), RecursionError(), KeyError("MRN7")])
+def test_a_fault_that_one_batch_brings_out_stays_with_it(here, monkeypatch, error):
+    good, bad, last = (here.batch(number) for number in range(3))
+    real = {"deliver": objects.deliver, "find": objects.find}
+    name = here.ledger.delivery(bad).object
+
+    def deliver(client, delivery, archive, **options):
+        if delivery.batch_id == bad:
+            raise error
+        return real["deliver"](client, delivery, archive, **options)
+
+    monkeypatch.setattr(objects, "deliver", deliver)
+    lane = lane_with(good, bad, last)
+    for step in ("archives", "stage", "load", "merge"):
+        here.run(step, lane)
+    with pytest.raises(AirflowFailException, match=f"1 of 3 .*{bad}") as raised:
+        here.run("confirm", lane)
+    assert "MRN7" not in str(raised.value)
+    assert here.agrees(good) and here.agrees(last)
+
+    monkeypatch.setattr(objects, "deliver", real["deliver"])
+
+    def find(client, bucket, asked):
+        if asked == name:
+            raise error
+        return real["find"](client, bucket, asked)
+
+    again = here.batch(4)
+    lane = lane_with(again, bad)
+    for step in ("archives", "stage", "load", "merge"):
+        here.run(step, lane)
+    monkeypatch.setattr(objects, "find", find)
+    with pytest.raises(AirflowFailException, match=f"1 of 2 .*{bad}") as raised:
+        here.run("confirm", lane)
+    assert "MRN7" not in str(raised.value)
+    assert here.agrees(again)
+
+
+def test_what_cannot_be_confirmed_now_is_asked_again_after_all_others(here, monkeypatch):
+    good, away, bad = (here.batch(number) for number in range(3))
+    lane = lane_with(away, bad, good)
+    for step in ("archives", "stage", "load", "merge"):
+        here.run(step, lane)
+    here.storage.bucket(here.settings.bucket).delete_blob(here.ledger.delivery(bad).object)
+    real, name = objects.find, here.ledger.delivery(away).object
+
+    def find(client, bucket, asked):
+        if asked == name:
+            raise RetryLater("Cloud Storage answered 503 for bucket x")
+        return real(client, bucket, asked)
+
+    monkeypatch.setattr(objects, "find", find)
+    with pytest.raises(RetryLater, match=r"1 batches cannot be confirmed now: .*503"):
+        here.run("confirm", lane)
+    assert here.agrees(good)
+    assert here.ledger.batch(away).status is Status.DONEPROCESSING
+    monkeypatch.setattr(objects, "find", real)
+    with pytest.raises(AirflowFailException, match=f"1 of 3 .*{bad}: its object in the bucket"):
+        here.run("confirm", lane)
+    assert here.agrees(away)
+
+
+@pytest.mark.parametrize("step", ["stage", "load", "merge"])
+def test_a_collection_whose_rows_do_not_get_in_stops_no_other(here, monkeypatch, step):
+    other = f"{here.collection}_other"
+    mine, theirs = here.batch(1), here.batch(1001, collection=other)
+    lane = lane_with(mine, theirs)
+    real = google.GoogleOperator._run
+
+    def run(self, part, context):
+        if part.stage.collection == here.collection:
+            raise RetryLater("BigQuery answered 503")
+        real(self, part, context)
+
+    here.run("archives", lane)
+    for each in ("stage", "load", "merge"):
+        if each == step:
+            with monkeypatch.context() as patch, pytest.raises(RetryLater, match="503"):
+                patch.setattr(google.GoogleOperator, "_run", run)
+                here.run(each, lane)
+        else:
+            # What follows fails for the collection that was not brought in, and for it alone.
+            with suppress(Exception):
+                here.run(each, lane)
+    with pytest.raises(AirflowFailException, match=f"1 of 2 .*{mine}"):
+        here.run("confirm", lane)
+    assert here.agrees(theirs)
+
+
 def test_a_store_that_is_away_is_tried_again_and_then_named(here, monkeypatch):
     lost, good = here.batch(1), here.batch(2)
     real = objects.deliver
@@ -573,6 +717,7 @@ def test_the_manifest_is_the_same_whenever_it_is_written(here, delivered):
     manifest = json.loads(text)
     assert manifest["totals"] == {
         "received": 2, "delivered": 2, "filtered": 0, "quarantined": 0, "duplicate": 0,
+        "undelivered": 0,
     }  # fmt: skip
     assert {entry["batch"] for entry in manifest["batches"]} == set(delivered)
     assert all(entry["archive"]["state"] == "delivered" for entry in manifest["batches"])

@@ -153,7 +153,8 @@ def batches(
         for batch in found:
             entry = asdict(batch)
             del entry["folder_digest"]
-            print(json.dumps(entry | entry.pop("counts")))
+            del entry["counts"]
+            print(json.dumps(entry | batch.tally))
     else:
         print_batches(found, errors)
 

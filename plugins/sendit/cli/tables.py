@@ -41,6 +41,9 @@ def print_feeder(collection: str, held: Remembered) -> None:
         print(f"{collection} was adopted at {when} (before: ledger {before}): {entry['reason']}")
 
 
+COUNTED = ("received", "delivered", "filtered", "quarantined", "duplicate", "undelivered")
+
+
 def print_batches(batches: Sequence[Batch], errors: bool) -> None:
     """Print one line per batch, and with ``errors`` every error below it."""
     console = _console()
@@ -50,17 +53,13 @@ def print_batches(batches: Sequence[Batch], errors: bool) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("batch", "status"):
         table.add_column(column, no_wrap=True)
-    for column in ("received", "delivered", "filtered", "quarantined", "duplicate"):
+    for column in COUNTED:
         table.add_column(column, justify="right", overflow="fold")
     for batch in batches:
         table.add_row(
             batch.id,
             batch.status + (" !" if batch.has_error else ""),
-            str(batch.counts.received),
-            str(batch.counts.delivered),
-            str(batch.counts.filtered),
-            str(batch.counts.quarantined),
-            str(batch.counts.duplicate),
+            *(str(batch.tally[column]) for column in COUNTED),
         )
     console.print(table)
     if errors:

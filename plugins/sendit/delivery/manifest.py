@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
 from typing import Any
 
 from google.cloud import storage
 
 from sendit import __version__
-from sendit.batch import Counts
 from sendit.crashpoint import reach
 from sendit.delivery import objects
 from sendit.delivery.feeder import ledger_digest
+from sendit.errors import SenditError, joined, keep_failure
 from sendit.ledger import Batch, Delivery, Ledger
 
 VERSION = 1
@@ -51,7 +50,8 @@ def manifests_of(ledger: Ledger, run_id: str) -> list[dict[str, Any]]:
 
 
 def _manifest(ledger: Ledger, run_id: str, collection: str, batches: list[Batch]) -> dict[str, Any]:
-    totals = {name: sum(getattr(b.counts, name) for b in batches) for name in asdict(Counts())}
+    tallies = [batch.tally for batch in batches]
+    totals = {name: sum(tally[name] for tally in tallies) for name in tallies[0]}
     return {
         "manifest": VERSION,
         "run": run_id,
@@ -67,7 +67,7 @@ def _entry(batch: Batch, delivery: Delivery | None) -> dict[str, Any]:
     return {
         "batch": batch.id,
         "status": batch.status.value,
-        **asdict(batch.counts),
+        **batch.tally,
         "reasons": batch.reasons,
         "same_as": batch.same_as,
         "archive": None if delivery is None else _archive(delivery),
@@ -106,14 +106,31 @@ def write_manifests(ledger: Ledger, client: storage.Client, bucket: str, run_id:
     list of str
         The names of the run's manifests, one for each collection; none if it took no batch.
     """
+    failures: dict[str, SenditError] = {}
+    written: list[str] = []
+    # This run's own first: another run's must not stand in its way.
+    for manifest in manifests_of(ledger, run_id):
+        with keep_failure(failures, manifest["collection"]):
+            written.append(_put(client, bucket, manifest))
+    for other in sorted(_changed_runs(ledger, run_id)):
+        for manifest in manifests_of(ledger, other):
+            with keep_failure(failures, f"{other} {manifest['collection']}"):
+                _put(client, bucket, manifest)
+    if failures:
+        raise joined(failures)
+    return written
+
+
+def _changed_runs(ledger: Ledger, run_id: str) -> set[str]:
+    """Return the earlier runs of which this one replaced an archive."""
+    found = set()
     for batch in ledger.batches_of_run(run_id):
         delivery = ledger.delivery(batch.id)
         if delivery is not None and delivery.replaces is not None:
             other = ledger.batch(delivery.replaces).run_id
             if other is not None and other != run_id:
-                for manifest in manifests_of(ledger, other):
-                    _put(client, bucket, manifest)
-    return [_put(client, bucket, manifest) for manifest in manifests_of(ledger, run_id)]
+                found.add(other)
+    return found
 
 
 def _put(client: storage.Client, bucket: str, manifest: dict[str, Any]) -> str:

@@ -8,8 +8,9 @@ mistakes.
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,8 +21,12 @@ from sendit.delivery.objects import CONTENT_TYPE
 from sendit.errors import FailBatch, RetryLater
 from sendit.ledger import Delivery
 
-#: BigQuery refuses a JSON row over 100 MB; a header never comes near unless a value slipped in.
+#: BigQuery refuses a JSON row over 100 MB, and some of its tools one over 10 MB.
 LARGEST_ROW_BYTES = 10_000_000
+
+#: Characters of DicomHeader above which its longest values are left out. In a row each may become
+#: twelve bytes (two JSON escapes), and the other columns are short.
+LARGEST_HEADER = 800_000
 
 TABLE_DESCRIPTION = (
     "One row for each archive of de-identified DICOM images that sendit delivered: where it is, "
@@ -61,7 +66,8 @@ COLUMNS = (
         "DicomHeader",
         "STRING",
         "JSON object: header of the archive's first image as delivered, by keyword, without "
-        "bulk values. Query it with JSON_VALUE(DicomHeader, '$.Manufacturer').",
+        "bulk values; a number that JSON has not (NaN, infinity) is null. Query it with "
+        "JSON_VALUE(DicomHeader, '$.Manufacturer').",
     ),
     _required("bucket", "STRING", "Bucket of the archive."),
     _required("name", "STRING", "Name of the archive in its bucket; with it, the row's key."),
@@ -114,14 +120,15 @@ def row_of(delivery: Delivery, header: Mapping[str, Any]) -> dict[str, Any]:
         The archive is not in the bucket yet, or the row does not fit the schema.
     """
     name = parse_object_name(delivery.object)
-    row = {
+    header = _plain(header)
+    row: dict[str, Any] = {
         "storage_download": delivery.media_link,
         "storage_metadataLink": delivery.self_link,
         "CodedAccessionNumberID": name.study_code,
         "CodedPatientID": name.patient_code,
         "ContentType": CONTENT_TYPE,
         **{keyword: _text(header.get(keyword)) for keyword in _FROM_HEADER},
-        "DicomHeader": json.dumps(header, sort_keys=True, ensure_ascii=False, allow_nan=False),
+        "DicomHeader": header_text(header),
         "bucket": delivery.bucket,
         "name": delivery.object,
         "size": delivery.size,
@@ -140,6 +147,41 @@ def row_of(delivery: Delivery, header: Mapping[str, Any]) -> dict[str, Any]:
     except ValueError as error:
         raise FailBatch(f"batch {delivery.batch_id}: its row is not valid: {error}") from None
     return row
+
+
+def header_text(header: Mapping[str, Any]) -> str:
+    """Return a plain header as JSON text, without its longest values if it is far too long: the
+    image has them, and its row must not fail."""
+    texts = {
+        keyword: json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        for keyword, value in header.items()
+    }
+    length = sum(len(keyword) + len(text) for keyword, text in texts.items())
+    for keyword in sorted(texts, key=lambda each: len(texts[each]), reverse=True):
+        if length <= LARGEST_HEADER:
+            break
+        length -= len(keyword) + len(texts.pop(keyword))
+    pairs = (f"{json.dumps(keyword)}: {texts[keyword]}" for keyword in sorted(texts))
+    return f"{{{', '.join(pairs)}}}"
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON and BigQuery can hold it.
+
+    NaN and infinity become None: RFC 8259 has neither. Text loses NUL, which ends a text
+    elsewhere, and halves of characters, which UTF-8 cannot say.
+    """
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case str():
+            return value.replace("\0", "").encode("utf-8", "replace").decode()
+        case Mapping():
+            return {_plain(name): _plain(part) for name, part in value.items()}
+        case list() | tuple():
+            return [_plain(part) for part in value]
+        case _:
+            return value
 
 
 def _text(value: Any) -> str | None:
@@ -193,34 +235,56 @@ def _is_timestamp(text: str) -> bool:
         return False
 
 
-def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Write rows as newline-delimited JSON, whole or not at all; return how many.
+class Rows:
+    """The rows of a lane, each checked when it is added."""
+
+    def __init__(self) -> None:
+        self._lines: dict[tuple[str, str], bytes] = {}
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Add a row.
+
+        Raises
+        ------
+        FailBatch
+            Another row has its key, or it is too large: MERGE or the load would fail for the
+            whole lane.
+        """
+        check_row(row)
+        key = (row["name"], row["bucket"])
+        line = json.dumps(row, ensure_ascii=True).encode() + b"\n"
+        if key in self._lines or len(line) > LARGEST_ROW_BYTES:
+            raise FailBatch(
+                f"batch {row['sendit_batch']}: its row is "
+                + (
+                    "there twice"
+                    if key in self._lines
+                    else f"larger than {LARGEST_ROW_BYTES} bytes"
+                )
+            )
+        self._lines[key] = line
+
+    def lines(self) -> list[bytes]:
+        """Return the rows as newline-delimited JSON, by their archives' names."""
+        return [self._lines[key] for key in sorted(self._lines)]
+
+
+def write_rows(path: Path, rows: Rows) -> None:
+    """Write rows as newline-delimited JSON, whole or not at all.
 
     Raises
     ------
-    FailBatch
-        Two rows have one key, or one is too large: MERGE would fail for the whole lane.
     RetryLater
         The working folder cannot be written.
     """
-    keys: set[tuple[str, str]] = set()
-    lines = []
-    for row in sorted(rows, key=lambda row: str(row["name"])):
-        check_row(row)
-        key = (row["bucket"], row["name"])
-        line = json.dumps(row, ensure_ascii=True).encode() + b"\n"
-        if key in keys or len(line) > LARGEST_ROW_BYTES:
-            raise FailBatch(
-                f"batch {row['sendit_batch']}: its row is "
-                + ("there twice" if key in keys else f"larger than {LARGEST_ROW_BYTES} bytes")
-            )
-        keys.add(key)
-        lines.append(line)
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with open(part, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            file.writelines(lines)
+            file.writelines(rows.lines())
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
@@ -229,7 +293,6 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
             f"the lane's rows cannot be written ({error.strerror}): make room or mend "
             "SENDIT_WORK_FOLDER; the task tries again"
         ) from None
-    return len(lines)
 
 
 def merge_statement(dataset: str, stage: str) -> str:

@@ -19,8 +19,8 @@ from sendit.crashpoint import reach
 from sendit.delivery import objects, table
 from sendit.delivery.lanes import Lane
 from sendit.delivery.names import Stage, dataset_name, parse_object_name
-from sendit.delivery.rows import row_of, write_rows
-from sendit.errors import FailBatch, RetryLater, SenditError
+from sendit.delivery.rows import Rows, row_of, write_rows
+from sendit.errors import FailBatch, SenditError, keep_failure
 from sendit.ledger import Batch, Delivery, Ledger
 from sendit.workspace import RESULT, Workspace
 
@@ -142,40 +142,40 @@ def deliver_archives(
     Returns
     -------
     Failures
-        By batch: `FailBatch`, or `RetryLater` when another try may succeed.
-
-    Raises
-    ------
-    Misconfigured
-        Nothing can be delivered: bucket, permission or credentials.
+        By batch; `RetryLater` when another try may succeed.
     """
     failures: Failures = {}
     for each in work.waiting():
-        batch_id = each.batch.id
-        delivery = each.delivery
-        if batch_id in refused:
-            continue
-        workspace = Workspace(work.root, batch_id)
-        try:
-            check_place(each.batch, delivery, workspace)
-            there = objects.deliver(
-                client,
-                delivery,
-                workspace.archive,
-                replaces=delivery.replaced_generation,
-            )
-        except (FailBatch, RetryLater) as error:
-            logger.warning("batch %s: %s", batch_id, error)
-            failures[batch_id] = error
-            continue
-        reach("archives: uploaded")
-        work.ledger.put_stored(delivery, there.stored)
-        reach("archives: stored")
-        if delivery.replaces is not None and delivery.replaced_object == delivery.object:
-            work.ledger.supersede(delivery.replaces, batch_id)
-            reach("archives: superseded")
-        logger.info("batch %s: its archive is in the bucket, %d bytes", batch_id, there.size)
+        if each.batch.id not in refused:
+            with keep_failure(failures, each.batch.id):
+                _deliver_archive(work, client, each)
+    _warn(failures)
     return failures
+
+
+def _deliver_archive(work: LaneWork, client: storage.Client, each: Waiting) -> None:
+    batch_id = each.batch.id
+    delivery = each.delivery
+    workspace = Workspace(work.root, batch_id)
+    check_place(each.batch, delivery, workspace)
+    there = objects.deliver(
+        client,
+        delivery,
+        workspace.archive,
+        replaces=delivery.replaced_generation,
+    )
+    reach("archives: uploaded")
+    work.ledger.put_stored(delivery, there.stored)
+    reach("archives: stored")
+    if delivery.replaces is not None and delivery.replaced_object == delivery.object:
+        work.ledger.supersede(delivery.replaces, batch_id)
+        reach("archives: superseded")
+    logger.info("batch %s: its archive is in the bucket, %d bytes", batch_id, there.size)
+
+
+def _warn(failures: Failures) -> None:
+    for batch_id, error in failures.items():
+        logger.warning("batch %s: %s", batch_id, error)
 
 
 def check_place(batch: Batch, delivery: Delivery, workspace: Workspace) -> None:
@@ -207,17 +207,15 @@ def write_lane(work: LaneWork) -> Failures:
     """
     failures: Failures = {}
     for part in work.parts():
-        rows = []
+        rows = Rows()
         for each in part.batches:
-            try:
+            with keep_failure(failures, each.batch.id):
                 header = Workspace(work.root, each.batch.id).read(RESULT)["header"]
-                rows.append(row_of(each.delivery, header))
-            except FailBatch as error:
-                logger.warning("batch %s: %s", each.batch.id, error)
-                failures[each.batch.id] = error
+                rows.add(row_of(each.delivery, header))
         write_rows(part.rows_file, rows)
         reach("archives: rows written")
         logger.info("lane %d: %d rows for %s", work.lane["lane"], len(rows), part.dataset)
+    _warn(failures)
     return failures
 
 
@@ -235,36 +233,69 @@ def confirm(
     """
     failures: Failures = {}
     waiting = work.waiting()
-    rows: dict[str, dict[str, list[table.HeldRow]]] = {}
+    proof = _Proof(work.ledger, storage_client, bigquery_client, waiting)
     for each in waiting:
+        with keep_failure(failures, each.batch.id):
+            proof.confirm(each)
+    return failures
+
+
+class _Proof:
+    """What the store and the table say, against what the ledger says of a lane's batches."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        storage_client: storage.Client,
+        bigquery_client: bigquery.Client,
+        waiting: list[Waiting],
+    ) -> None:
+        self._ledger = ledger
+        self._storage = storage_client
+        self._bigquery = bigquery_client
+        self._names = [each.delivery.object for each in waiting]
+        self._held: dict[tuple[str, str], dict[str, list[table.HeldRow]]] = {}
+
+    def confirm(self, each: Waiting) -> None:
+        """Call a batch DONE, or take back what is there of it.
+
+        Raises
+        ------
+        FailBatch
+            It is not delivered.
+        """
         batch_id, delivery = each.batch.id, each.delivery
         if delivery.generation is None:
-            failures[batch_id] = FailBatch(_why(each.batch) or "its archive is not in the bucket")
-            continue
+            raise FailBatch(_why(each.batch) or "its archive is not in the bucket")
         dataset = dataset_name(each.batch.collection)
-        if dataset not in rows:
-            names = [other.delivery.object for other in waiting]
-            rows[dataset] = table.held_rows(bigquery_client, dataset, delivery.bucket, names)
-        held = rows[dataset].get(delivery.object, [])
-        there = objects.find(storage_client, delivery.bucket, delivery.object)
+        problem = self._problem(delivery, dataset)
+        if problem is not None:
+            take_back(delivery, dataset, self._storage, self._bigquery)
+            self._ledger.put_retracted(batch_id)
+            reach("confirm: retracted")
+            raise FailBatch(_why(each.batch) or problem)
+        _remove_replaced(self._ledger, delivery, dataset, self._storage, self._bigquery)
+        for stage in OWN_FAILURES:
+            self._ledger.record(batch_id, errors=[], stage=stage)
+            reach("confirm: errors taken back")
+        self._ledger.put_done(batch_id, 1)
+        reach("confirm: done")
+        logger.info("batch %s: delivered", batch_id)
+
+    def _problem(self, delivery: Delivery, dataset: str) -> str | None:
+        held = self._rows(dataset, delivery.bucket).get(delivery.object, [])
+        there = objects.find(self._storage, delivery.bucket, delivery.object)
         if there is None or there.generation != delivery.generation or not there.holds(delivery):
-            problem = "its object in the bucket is not the one delivered"
-        elif len(held) != 1 or not held[0].describes(delivery):
-            problem = f"{len(held)} rows in BigQuery describe its archive, not 1"
-        else:
-            _remove_replaced(work.ledger, delivery, dataset, storage_client, bigquery_client)
-            for stage in OWN_FAILURES:
-                work.ledger.record(batch_id, errors=[], stage=stage)
-                reach("confirm: errors taken back")
-            work.ledger.put_done(batch_id, 1)
-            reach("confirm: done")
-            logger.info("batch %s: delivered", batch_id)
-            continue
-        failures[batch_id] = FailBatch(_why(each.batch) or problem)
-        take_back(delivery, dataset, storage_client, bigquery_client)
-        work.ledger.put_retracted(batch_id)
-        reach("confirm: retracted")
-    return failures
+            return "its object in the bucket is not the one delivered"
+        if len(held) != 1 or not held[0].describes(delivery):
+            return f"{len(held)} rows in BigQuery describe its archive, not 1"
+        return None
+
+    def _rows(self, dataset: str, bucket: str) -> dict[str, list[table.HeldRow]]:
+        place = (dataset, bucket)
+        if place not in self._held:
+            self._held[place] = table.held_rows(self._bigquery, dataset, bucket, self._names)
+        return self._held[place]
 
 
 def take_back(

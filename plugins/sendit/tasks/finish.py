@@ -10,7 +10,7 @@ from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from sendit.batch import Status
-from sendit.errors import RetryLater
+from sendit.errors import SenditError, joined, keep_failure
 from sendit.tasks.guard import guarded
 from sendit.tasks.site import fail_batch, ledger, settings, takes_all
 
@@ -30,14 +30,12 @@ def cleanup() -> None:
         from sendit.cleanup import clean_batch
 
         keys = settings().keys()
-        problems: list[str] = []
+        failures: dict[str, SenditError] = {}
         for batch in ledger().batches_of_run(get_current_context()["run_id"]):
-            try:
+            with keep_failure(failures, batch.id):
                 clean_batch(ledger(), settings(), keys, batch.id)
-            except RetryLater as error:
-                problems.append(str(error))
-        if problems:
-            raise RetryLater("; ".join(problems))
+        if failures:
+            raise joined(failures)
 
 
 @task(
@@ -91,14 +89,17 @@ def report() -> None:
             if batch.status not in FINAL:
                 fail_batch(batch.id, "run", f"the run ended while it was {batch.status}")
         found = ledger().batches_of_run(run_id)
-        write_metrics(ledger().all_batches(), settings().home_folder / "metrics" / default_name())
+        problem: dict[str, SenditError] = {}
+        with keep_failure(problem, "metrics"):
+            folder = settings().home_folder / "metrics"
+            write_metrics(ledger().all_batches(), folder / default_name())
         for batch in found:
             logger.info(
                 "batch %s: %s%s; %s; %s",
                 batch.id,
                 batch.status,
                 " with errors" if batch.has_error else "",
-                batch.counts,
+                batch.tally,
                 batch.reasons,
             )
         failed = [batch.id for batch in found if batch.status is Status.ERROR]
@@ -106,6 +107,8 @@ def report() -> None:
             raise AirflowFailException(
                 f"{len(failed)} of {len(found)} batches failed: {', '.join(failed)}; all others "
                 "were delivered. See why with: sendit batches --errors; mend it, then clear "
-                "the failed task of each"
+                "the failed task of each" + "".join(f"; {error}" for error in problem.values())
             )
+        if problem:
+            raise joined(problem)
         logger.info("%d batches, none failed", len(found))

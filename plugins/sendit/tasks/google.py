@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from sendit.crashpoint import reach
+from sendit.errors import FailBatch, Misconfigured
 from sendit.tasks.connections import GOOGLE, reading
 from sendit.tasks.guard import guarded
 from sendit.tasks.site import ledger, settings
@@ -65,12 +66,23 @@ class GoogleOperator(BaseOperator):
             parts = lane_work(self.lane, context["run_id"]).parts()
             if not parts:
                 logger.info("lane %d: nothing to do", self.lane["lane"])
+            errors: list[Exception] = []
             for part in parts:
-                arguments = self.arguments(part)
-                with reading(GOOGLE), asking_google():
-                    self._running = _load(self.operator)(task_id=self.task_id, **arguments)
-                    self._running.execute(context)
-                reach(f"{self.task_id.rpartition('.')[2]}: ran")
+                # One collection's table may be out of order; the others' rows go on.
+                try:
+                    self._run(part, context)
+                except Exception as error:  # noqa: BLE001 - raised below
+                    errors.append(error)
+            if errors:
+                final = (FailBatch, Misconfigured)
+                raise next((each for each in errors if not isinstance(each, final)), errors[0])
+
+    def _run(self, part: CollectionPart, context: Any) -> None:
+        arguments = self.arguments(part)
+        with reading(GOOGLE), asking_google():
+            self._running = _load(self.operator)(task_id=self.task_id, **arguments)
+            self._running.execute(context)
+        reach(f"{self.task_id.rpartition('.')[2]}: ran")
 
     def on_kill(self) -> None:
         """Hand on to the provider's operator, which cancels its job."""

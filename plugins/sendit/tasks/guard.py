@@ -8,15 +8,20 @@ the kind and the place are shown, for a library's text may quote a path or a val
 from __future__ import annotations
 
 import logging
-import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from sendit.errors import FailBatch, Misconfigured, RetryLater, SenditError, SkipInstance
+from sendit.errors import (
+    FailBatch,
+    Misconfigured,
+    RetryLater,
+    SenditError,
+    SkipInstance,
+    kind_and_place,
+)
 
 #: Libraries that log values of the files and requests they handle.
 TALKATIVE = ("pydicom", "deid", "som", "sqlalchemy", "urllib3")
@@ -56,21 +61,7 @@ def guarded() -> Iterator[None]:
     except SenditError as error:
         raise AirflowFailException(str(error)) from None
     except Exception as error:  # noqa: BLE001 - the text may hold a patient's values
-        raise UnexpectedError(_kind_and_place(error)) from None
+        raise UnexpectedError(kind_and_place(error)) from None
     finally:
         for logger, level in zip(quiet, levels, strict=True):
             logger.setLevel(level)
-
-
-def _kind_and_place(error: BaseException) -> str:
-    code = f" [errno {error.errno}: {error.strerror}]" if isinstance(error, OSError) else ""
-    frames = traceback.extract_tb(error.__traceback__)
-    places = [
-        f"{'/'.join(Path(frame.filename).parts[-3:])}:{frame.lineno} in {frame.name}"
-        for frame in frames[-4:]
-    ]
-    return (
-        f"{type(error).__module__}.{type(error).__qualname__}{code} at "
-        + " <- ".join(reversed(places))
-        + "; its text is withheld because it may quote a patient's data"
-    )

@@ -95,7 +95,7 @@ def import_batch(batch_id: str) -> str:
             settings().keys(),
         )
         found = ledger().batch(batch_id)
-        logger.info("batch %s: %s; %s", batch_id, found.counts, found.reasons)
+        logger.info("batch %s: %s; %s", batch_id, found.tally, found.reasons)
         if status is Status.EMPTY:
             raise AirflowSkipException(f"batch {batch_id}: no image is left after filtering")
         return batch_id
@@ -150,7 +150,7 @@ def anonymize(batch_id: str) -> str:
             bucket=settings().bucket,
         )
         found = ledger().batch(batch_id)
-        logger.info("batch %s: %s; %s", batch_id, found.counts, found.reasons)
+        logger.info("batch %s: %s; %s", batch_id, found.tally, found.reasons)
         return batch_id
 
 

@@ -21,7 +21,7 @@ from airflow.sdk import get_current_context, task, task_group
 from airflow.sdk.exceptions import AirflowFailException
 
 from sendit.crashpoint import reach
-from sendit.errors import FailBatch, RetryLater, SenditError
+from sendit.errors import FailBatch, RetryLater, SenditError, joined, keep_failure
 from sendit.tasks.google import (
     GoogleOperator,
     bigquery_client,
@@ -42,6 +42,8 @@ logger = logging.getLogger(__name__)
 
 GROUP = "upload"
 ENDED = {"success", "failed", "skipped", "upstream_failed"}
+#: As many as a run takes (SENDIT_BATCHES_PER_RUN).
+MOST_BATCHES = 1000
 _PROVIDER = "airflow.providers.google.cloud"
 STAGE = f"{_PROVIDER}.transfers.local_to_gcs.LocalFilesystemToGCSOperator"
 LOAD = f"{_PROVIDER}.transfers.gcs_to_bigquery.GCSToBigQueryOperator"
@@ -96,15 +98,16 @@ def _refused(waiting: Sequence[Waiting], client: storage.Client) -> Failures:
     refused: Failures = {}
     places = {(each.delivery.bucket, each.batch.collection, each.batch.study) for each in waiting}
     for bucket, collection, study in sorted(places):
-        try:
+        problem: Failures = {}
+        with keep_failure(problem, collection):
             feed(client, bucket, collection, study).check()
             ensure_table(bigquery_client(), collection, settings().location)
-        except SenditError as error:
-            refused |= {
-                each.batch.id: error
-                for each in waiting
-                if (each.batch.collection, each.batch.study) == (collection, study)
-            }
+        refused |= {
+            each.batch.id: error
+            for each in waiting
+            for error in problem.values()
+            if (each.batch.collection, each.batch.study) == (collection, study)
+        }
     return refused
 
 
@@ -134,6 +137,9 @@ def load_arguments(part: CollectionPart) -> dict[str, Any]:
         "schema_fields": schema_fields(),
         "source_format": "NEWLINE_DELIMITED_JSON",
         "autodetect": False,
+        # A row that BigQuery will not take is left out; confirm finds it missing, and takes that
+        # batch back alone.
+        "max_bad_records": MOST_BATCHES,
         "write_disposition": "WRITE_TRUNCATE",
         "job_id": f"sendit_load_{part.dataset}_{part.stage.run}_{part.stage.lane}",
         "result_timeout": 600.0,
@@ -180,6 +186,10 @@ def confirm(lane: Lane) -> None:
         with _recorded(work, context):
             storage, bigquery = storage_client(), bigquery_client()
             failures = confirm_lane(work, storage, bigquery)
+            later = {id_: e for id_, e in failures.items() if isinstance(e, RetryLater)}
+            if later and not _is_last_try(context):
+                _record({id_: e for id_, e in failures.items() if id_ not in later})
+                raise RetryLater(f"{len(later)} batches cannot be confirmed now: {joined(later)}")
             _record(failures)
             drop_stage(work, storage, bigquery)
         if failures:
