@@ -61,7 +61,7 @@ check: $(VENV)/.installed-test
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-unit: $(VENV)/.installed-test
+unit: $(VENV)/.installed-test $(DEMO_VENV)/.installed
 	$(VENV)/bin/python -m pytest -m "not airflow and not e2e"
 
 test: check $(DEMO_VENV)/.installed

@@ -58,7 +58,7 @@ def emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulators]:
         None,
     )
     if binary is None:
-        pytest.skip("no emulators here; make install-demo installs them")
+        pytest.fail("no emulators here: make install-demo installs them")
     folder = tmp_path_factory.mktemp("emulators")
     objects = folder / "objects"
     objects.mkdir()

@@ -1,15 +1,18 @@
 """Disks that are full or read-only, and files that may not be read: the real ones.
 
-Mounting and becoming another user needs root; elsewhere these are skipped or run as who one is.
+Mounting and becoming another user needs root. Where nothing can be mounted a limit on the size of
+files stands for the full disk, and rights for the read-only one; nothing is skipped.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +32,51 @@ from tests.deidentify.engine import IDENTIFIERS, KEYS
 NOBODY = 65534
 
 
+SIZE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A folder on which no more than 1 MB can be written, and whatever makes it so."""
+
+    folder: Path
+    mounted: bool
+
+    def run(self, work: Callable[[], Any]) -> Any:
+        """Do something there: as it is where a file system could be mounted, else under a limit
+        on the size of a file, which needs no rights (setrlimit(2), RLIMIT_FSIZE)."""
+        if self.mounted:
+            return work()
+
+        def limited() -> Any:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (SIZE, SIZE))
+            return work()
+
+        return in_a_child(limited)
+
+    def run_read_only(self, work: Callable[[], Any]) -> Any:
+        """Do something there when nothing can be written any more: the file system became
+        read-only, or its rights are gone."""
+        if self.mounted:
+            subprocess.run(["mount", "-o", "remount,ro", self.folder], check=True)
+            return work()
+        self.folder.chmod(0o555)
+        return as_nobody(work)
+
+
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MB."""
+def small_disk(tmp_path: Path) -> Iterator[Disk]:
+    """A file system of 1 MB, or what comes next to it."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder]
-    if os.geteuid() or subprocess.run(command, check=False, capture_output=True).returncode:
-        pytest.skip("nothing can be mounted here")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", folder]
+    mounted = (
+        not os.geteuid()
+        and subprocess.run(command, check=False, capture_output=True).returncode == 0
+    )
+    yield Disk(folder, mounted)
+    if mounted:
+        subprocess.run(["umount", "-l", folder], check=True)
 
 
 @pytest.fixture
@@ -53,13 +91,22 @@ def as_nobody(work: Callable[[], Any]) -> Any:
     """Return what a function returns for a user whom rights hold back."""
     if os.geteuid():
         return work()
+
+    def unprivileged() -> Any:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+        return work()
+
+    return in_a_child(unprivileged)
+
+
+def in_a_child(work: Callable[[], Any]) -> Any:
+    """Return what a function returns in a process of its own; what it raises is raised here."""
     context = multiprocessing.get_context("fork")
     answers = context.Queue()
 
     def child() -> None:
-        os.setgroups([])
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
         try:
             answers.put((True, work()))
         except Exception as error:  # noqa: BLE001 for the parent to raise
@@ -67,7 +114,7 @@ def as_nobody(work: Callable[[], Any]) -> Any:
 
     process = context.Process(target=child)
     process.start()
-    good, answer = answers.get(timeout=60)
+    good, answer = answers.get(timeout=300)
     process.join()
     if not good:
         raise answer
@@ -89,31 +136,47 @@ def deidentify(study: Path, archive: Path) -> None:
 
 
 def test_an_archive_that_fills_the_disk_is_for_later_and_leaves_nothing(
-    tmp_path: Path, small_disk: Path
+    tmp_path: Path, small_disk: Disk
 ) -> None:
     study = write_study(tmp_path / "in", instances=6, rows=512, columns=512)
+    archive = small_disk.folder / "secret.tar.gz"
     with pytest.raises(RetryLater, match="the working disk is full: free space") as raised:
-        deidentify(study.folder, small_disk / "secret.tar.gz")
+        small_disk.run(lambda: deidentify(study.folder, archive))
     assert "secret" not in str(raised.value)
-    assert list(small_disk.iterdir()) == []
+    assert list(small_disk.folder.iterdir()) == []
     # With room, the same files make an archive.
     deidentify(study.folder, tmp_path / "room.tar.gz")
 
 
-def test_what_a_task_writes_fills_the_disk(small_disk: Path) -> None:
-    batch = Workspace(small_disk, "b0123456789abcdef")
+def test_what_a_task_writes_fills_the_disk(small_disk: Disk) -> None:
+    batch = Workspace(small_disk.folder, "b0123456789abcdef")
     batch.make()
     batch.write("result.json", {"header": "good"})
-    with pytest.raises(RetryLater, match="No space left on device"):
-        batch.write("result.json", {"header": "x" * (2 << 20)})
+    large = {"header": "x" * (2 * SIZE)}
+    with pytest.raises(RetryLater, match=r"No space left on device|File too large"):
+        small_disk.run(lambda: batch.write("result.json", large))
     assert batch.read("result.json") == {"header": "good"}
 
 
-def test_a_disk_that_became_read_only(tmp_path: Path, small_disk: Path) -> None:
-    study = write_study(tmp_path / "in", instances=1)
-    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    with pytest.raises(RetryLater, match=r"SENDIT_WORK_FOLDER: Read-only file system"):
-        deidentify(study.folder, small_disk / "secret.tar.gz")
+def test_a_disk_that_can_no_longer_be_written(open_folder: Path, small_disk: Disk) -> None:
+    study = write_study(open_folder / "in", instances=1)
+    archive = small_disk.folder / "secret.tar.gz"
+    with pytest.raises(
+        RetryLater, match=r"SENDIT_WORK_FOLDER: (Read-only file system|Permission denied)"
+    ):
+        small_disk.run_read_only(lambda: deidentify(study.folder, archive))
+
+
+@pytest.mark.parametrize("mounted", [True, False])
+def test_a_small_disk_is_small_with_and_without_a_mount(
+    tmp_path: Path, small_disk: Disk, mounted: bool
+) -> None:
+    """What stands in for a mount where there is none limits as a full disk does."""
+    disk = small_disk if mounted else Disk(tmp_path, mounted=False)
+    with pytest.raises(OSError, match=r"No space left on device|File too large"):
+        disk.run(lambda: (disk.folder / "large").write_bytes(bytes(SIZE + 1)))
+    (disk.folder / "large").unlink()
+    assert disk.run(lambda: (disk.folder / "small").write_bytes(bytes(1000))) == 1000
 
 
 def test_a_file_that_may_not_be_read_is_quarantined(open_folder: Path) -> None:

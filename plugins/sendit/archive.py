@@ -253,7 +253,7 @@ def _sync_folder(folder: Path) -> None:
 
 def _raise(error: OSError) -> NoReturn:
     """Turn an error of the disk into one whose text names no path."""
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         raise RetryLater(
             "the working disk is full: free space in SENDIT_WORK_FOLDER, then clear the task"
         ) from None

@@ -1,13 +1,12 @@
 """Random recipes over real files: sendit's result is deid's, but for docs/differences.md.
 
-    SENDIT_DIFFERENTIAL_SECONDS=600 .venv/bin/python -m pytest tests/differential/test_random.py -s
+    SENDIT_DIFFERENTIAL_RECIPES=5000 .venv/bin/python -m pytest tests/differential/test_random.py -s
 
 The seed is fresh and printed; SENDIT_DIFFERENTIAL_SEED runs one again.
 """
 
 import os
 import random
-import time
 from collections import Counter
 
 import pytest
@@ -24,12 +23,11 @@ from tests.differential.both import (
 )
 from tests.differential.random_recipes import random_recipe
 
-SECONDS = float(os.environ.get("SENDIT_DIFFERENTIAL_SECONDS", "20"))
+RECIPES = int(os.environ.get("SENDIT_DIFFERENTIAL_RECIPES", "100"))
 SEED = int(os.environ.get("SENDIT_DIFFERENTIAL_SEED", "0")) or random.SystemRandom().getrandbits(32)
-ENOUGH = 30
 
 
-@pytest.mark.timeout(SECONDS + 240)
+@pytest.mark.timeout(600 + 5 * RECIPES)
 def test_random_recipes_do_what_deid_does():
     print(f"SENDIT_DIFFERENTIAL_SEED={SEED}")  # noqa: T201 the seed to run again
     dice = random.Random(SEED)
@@ -37,8 +35,7 @@ def test_random_recipes_do_what_deid_does():
     assert len(files) > 100
     names = sorted(files)
     count: Counter[str] = Counter()
-    end = time.monotonic() + SECONDS
-    while time.monotonic() < end:
+    for _ in range(RECIPES):
         name = dice.choice(names)
         recipe = random_recipe(dice, read(files[name]))
         try:
@@ -51,5 +48,4 @@ def test_random_recipes_do_what_deid_does():
         assert not found, f"seed {SEED}, {name}:\n{recipe}\n" + "\n".join(found[:10])
         count["same"] += 1
     print(dict(count))  # noqa: T201
-    assert count["same"] > ENOUGH
-    assert count["same"] > count.total() / 2
+    assert count["same"] > RECIPES / 2

