@@ -203,7 +203,7 @@ def _gone_or_remapped(subject: Subject, _: Mapping[str, str]) -> Answer:
 
 
 def _clean_text(subject: Subject, _: Mapping[str, str]) -> Answer:
-    from sendit.deidentify.words import clean  # noqa: PLC0415 - only recipes that clean
+    from sendit.deidentify.words import clean, fold  # noqa: PLC0415 - only recipes that clean
 
     if subject.vr == "SQ":
         return Inside(Function("clean_text"))
@@ -211,7 +211,10 @@ def _clean_text(subject: Subject, _: Mapping[str, str]) -> Answer:
         disguised = vr_of(subject.tag) in charset.TEXT_VRS
         return _empty_or_dummy(subject, _) if disguised else subject.value
     if subject.vr != "PN" and (cleaned := clean(subject.text)):
-        return cleaned.encode("ascii")
+        written = charset.encode(cleaned, subject.character_set)
+        if charset.decode(written, subject.character_set) == cleaned:
+            return written
+        return fold(cleaned).encode("ascii", "ignore")  # the character set lacks its accents
     return _empty_or_dummy(subject, _) if subject.value.strip(b" \0") else b""
 
 
