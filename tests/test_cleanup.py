@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sendit.batch import BatchError, InstanceRecord, Outcome, Reason, Status
-from sendit.cleanup import clean_batch
+from sendit.cleanup import clean_batch, to_clean
 from sendit.discovery import discover
 from sendit.errors import RetryLater
 from sendit.keys import Keys
@@ -200,3 +200,44 @@ def test_input_that_cannot_be_written_is_said(case: Case, monkeypatch: pytest.Mo
         case.clean()
     assert "ACC1" not in str(caught.value)
     assert case.workspace.folder.exists()
+
+
+@pytest.mark.parametrize("errors", [[], [BatchError("import", "truncated")]])
+def test_what_clearing_import_brought_back_goes_again(case: Case, errors: list[BatchError]) -> None:
+    case.finish(Status.EMPTY, errors)
+    assert case.clean()
+    assert to_clean(case.ledger, case.settings) == []
+    case.ledger.start(case.batch)
+    case.workspace.make()
+    case.ledger.put_identifier(case.batch, "header", {"00100020": "MRN"})
+    case.finish(Status.EMPTY, errors)
+    assert [batch.id for batch in to_clean(case.ledger, case.settings)] == [case.batch]
+    assert case.clean()
+    assert case.identifiers_are_gone
+    assert not case.workspace.folder.exists()
+
+
+def test_a_working_folder_that_came_back_goes_again(case: Case) -> None:
+    case.finish(Status.EMPTY)
+    assert case.clean()
+    case.workspace.make()  # by a task that was thought dead
+    assert [batch.id for batch in to_clean(case.ledger, case.settings)] == [case.batch]
+    assert case.clean()
+    assert not case.workspace.folder.exists()
+
+
+def test_a_working_folder_that_the_ledger_does_not_know_stays(case: Case) -> None:
+    unknown = Workspace(case.settings.work, "b" + "0" * 16)
+    unknown.make()
+    assert to_clean(case.ledger, case.settings) == []
+    assert unknown.folder.exists()
+
+
+def test_a_batch_that_is_at_work_again_keeps_its_identifiers(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case.finish(Status.EMPTY)
+    monkeypatch.setattr(Workspace, "remove", lambda _: case.ledger.start(case.batch))
+    with pytest.raises(RetryLater, match="at work again"):
+        case.clean()
+    assert not case.identifiers_are_gone

@@ -10,13 +10,17 @@ import pytest
 import sqlalchemy as sa
 
 from sendit.batch import BatchError, Counts, Outcome, Status
-from sendit.errors import FailBatch, Misconfigured, RetryLater
+from sendit.errors import FailBatch, Misconfigured, RetryLater, TakenOver
 from sendit.ledger import (
+    MAX_TAKE_UPS,
+    UNDER_WAY,
     BatchParams,
     Delivery,
     Event,
+    Holder,
     Known,
     Ledger,
+    Run,
     Stored,
     count_outcomes,
     ledger_url,
@@ -150,7 +154,9 @@ def test_forget_leaves_no_byte_of_the_identifiers(ledger: Ledger, tmp_path: Path
     ledger.put_identifier(batch_id, "header", {"00100020": "CANARY-MRN"})
     ledger.put_identifier(batch_id, "header", {"00100020": "CANARY-TWO"})
     assert ledger.identifier(batch_id, "header") == {"00100020": "CANARY-TWO"}
-    ledger.forget(batch_id)
+    assert not ledger.forget(batch_id)  # it is at work
+    ledger.record(batch_id, status=Status.DONE)
+    assert ledger.forget(batch_id)
     assert ledger.identifier(batch_id, "header") is None
     assert ledger.identifier(batch_id, "folder") is None
     assert ledger.batch(batch_id).cleaned_at is not None
@@ -185,13 +191,163 @@ def test_a_delivered_folder_that_comes_again_is_a_batch_of_its_own(ledger: Ledge
     assert ledger.batch(second).folder_digest == FOLDERS[0][0]
 
 
-def test_only_a_batch_in_error_is_requeued(ledger: Ledger) -> None:
+def test_what_is_finished_or_waits_is_not_requeued(ledger: Ledger) -> None:
     batch_id = one_batch(ledger)
-    with pytest.raises(FailBatch, match="neither in ERROR nor withdrawn"):
+    ledger.record(batch_id, status=Status.DONE)
+    with pytest.raises(FailBatch, match="neither in ERROR, nor left under way, nor withdrawn"):
         ledger.requeue(batch_id)
     ledger.record(batch_id, status=Status.ERROR)
     ledger.requeue(batch_id)
     assert ledger.queued() == 1
+
+
+@pytest.mark.parametrize("status", UNDER_WAY)
+def test_what_a_run_left_is_shown_and_requeued_by_hand(ledger: Ledger, status: Status) -> None:
+    batch_id = one_batch(ledger)
+    ledger.record(batch_id, status=status)
+    assert [batch.id for batch in ledger.all_batches(errors_only=True)] == [batch_id]
+    ledger.requeue(batch_id)
+    assert (ledger.batch(batch_id).status, ledger.queued()) == (Status.QUEUE, 1)
+
+
+SCHEDULED = Run("sendit", "scheduled__2026-11-29", created="2026-11-29", started="01:00")
+
+
+def test_a_run_keeps_its_key_in_all_its_tasks_and_when_it_is_cleared(ledger: Ledger) -> None:
+    key = ledger.run_key(SCHEDULED)
+    assert ledger.run_key(SCHEDULED) == key
+    while_it_runs = dataclasses.replace(SCHEDULED, clears=1)
+    assert ledger.run_key(while_it_runs) == key
+    after_its_end = dataclasses.replace(SCHEDULED, clears=2, started="02:00")
+    assert ledger.run_key(after_its_end) == key
+    for earlier in (SCHEDULED, while_it_runs):  # a task that still works
+        assert ledger.run_key(earlier) == key
+    assert ledger.is_latest(Holder(key, "sendit", SCHEDULED.run_id))
+
+
+@pytest.mark.parametrize("clears", [0, 3])
+def test_the_same_id_a_second_time_is_another_run(ledger: Ledger, clears: int) -> None:
+    first = ledger.run_key(SCHEDULED)
+    for number in range(1, clears + 1):
+        ledger.run_key(dataclasses.replace(SCHEDULED, clears=number, started=f"02:0{number}"))
+    anew = dataclasses.replace(SCHEDULED, started="03:00")
+    second = ledger.run_key(anew)
+    assert second != first
+    assert ledger.run_key(anew) == second
+    assert ledger.run_key(dataclasses.replace(anew, clears=1, started="04:00")) == second
+    assert ledger.run_key(SCHEDULED) == first
+    assert not ledger.is_latest(Holder(first, "sendit", SCHEDULED.run_id))
+    assert ledger.is_latest(Holder(second, "sendit", SCHEDULED.run_id))
+    assert ledger.run_key(dataclasses.replace(SCHEDULED, dag_id="other")) not in {first, second}
+
+
+def left(ledger: Ledger, run: Run = SCHEDULED, status: Status = Status.PROCESSING) -> str:
+    """Leave a batch under way in a run, and return its id."""
+    ledger.enqueue(FOLDERS[:1], PARAMS)
+    (batch_id,) = ledger.claim(run.run_id, 1, holder=ledger.run_key(run))
+    ledger.record(batch_id, status=status)
+    return batch_id
+
+
+@pytest.mark.parametrize("status", UNDER_WAY)
+def test_what_an_ended_run_left_keeps_its_place_in_the_queue(
+    ledger: Ledger, status: Status
+) -> None:
+    batch_id = left(ledger, status=status)
+    ledger.enqueue(FOLDERS[1:], PARAMS)
+    (holder,) = ledger.holders()
+    assert (holder.dag_id, holder.run_id) == ("sendit", SCHEDULED.run_id)
+    assert ledger.take_up([holder.key], "next", "next") == ([batch_id], [])
+    assert ledger.take_up([holder.key], "next", "next") == ([], [])
+    assert ledger.waiting()[0] == (batch_id, FOLDERS[0][1])
+    assert ledger.claim("next", 1) == [batch_id]
+    assert ledger.holders() == [Holder("next", None, "next")]
+
+
+def test_a_batch_that_too_many_runs_left_fails_in_the_run_that_finds_it(ledger: Ledger) -> None:
+    batch_id = left(ledger)
+    for number in range(MAX_TAKE_UPS):
+        (holder,) = ledger.holders()
+        assert ledger.take_up([holder.key], "-", "-") == ([batch_id], [])
+        ledger.claim(f"run {number}", 1)
+    (holder,) = ledger.holders()
+    assert ledger.take_up([holder.key], "last", "last") == ([], [batch_id])
+    batch = ledger.batch(batch_id)
+    assert (batch.status, batch.run_id, batch.has_error) == (Status.ERROR, "last", True)
+    assert "4 runs in a row ended" in batch.errors[-1]["reason"]
+    assert ledger.batches_held_by("last") == [batch]
+    assert ledger.claimed_by("last") == []
+    ledger.requeue(batch_id)
+    assert ledger.batch(batch_id).take_ups == 0
+
+
+def test_nothing_more_is_written_by_a_run_that_lost_its_batch(ledger: Ledger) -> None:
+    batch_id = left(ledger)
+    key = ledger.run_key(SCHEDULED)
+    late, archive = ledger.of_run(key), dataclasses.replace(ARCHIVE, batch_id=batch_id)
+    late.put_archive(archive)
+    late.check_held(batch_id)
+    ledger.take_up([key], "next", "next")
+    ledger.claim("next", 1)
+    before = (ledger.batch(batch_id), ledger.delivery(batch_id))
+    stored = Stored(7, "md5", "2026-01-01T00:00:00Z", "self", "media")
+    for write in (
+        lambda: late.check_held(batch_id),
+        lambda: late.start(batch_id),
+        lambda: late.record(batch_id, status=Status.DONE),
+        lambda: late.put_identifier(batch_id, "header", {}),
+        lambda: late.put_archive(dataclasses.replace(archive, crc32c="BBBBBB==")),
+        lambda: late.put_sent(archive),
+        lambda: late.put_stored(archive, stored),
+        lambda: late.put_done(batch_id, 1),
+        lambda: late.put_same(batch_id, "b0"),
+        lambda: late.put_retracted(batch_id),
+    ):
+        with pytest.raises(TakenOver, match="taken over"):
+            write()
+    assert (ledger.batch(batch_id), ledger.delivery(batch_id)) == before
+    ledger.of_run("next").record(batch_id, status=Status.PROCESSING)
+
+
+def test_what_may_lie_in_the_bucket_is_not_forgotten(ledger: Ledger) -> None:
+    batch_id = one_batch(ledger)
+    archive = dataclasses.replace(ARCHIVE, batch_id=batch_id)
+    ledger.put_archive(archive)
+    ledger.put_sent(archive)
+    assert ledger.strays() == []  # it is on its way
+    ledger.start(batch_id)
+    anew = dataclasses.replace(archive, crc32c="BBBBBB==", object="Collection/b.tar.gz")
+    ledger.put_archive(anew)
+    held = ledger.delivery(batch_id)
+    assert held is not None
+    assert (held.sent_object, held.sent_crc32c) == (archive.object, archive.crc32c)
+    ledger.record(batch_id, status=Status.EMPTY)
+    assert ledger.strays() == [held]
+    ledger.put_retracted(batch_id, found=False)
+    assert ledger.strays() == ledger.history(batch_id) == []
+
+
+def test_an_archive_sent_before_the_study_was_recognised_is_not_forgotten(ledger: Ledger) -> None:
+    batch_id = one_batch(ledger)
+    archive = dataclasses.replace(ARCHIVE, batch_id=batch_id)
+    ledger.put_archive(archive)
+    ledger.put_sent(archive)
+    ledger.put_same(batch_id, "b0123456789abcdef")
+    assert [stray.batch_id for stray in ledger.strays()] == [batch_id]
+    ledger.put_retracted(batch_id)
+    assert ledger.delivery(batch_id) is None
+
+
+def test_what_a_lane_puts_down_is_known_until_it_is_gone(ledger: Ledger) -> None:
+    lane = ledger.of_run("r1")
+    lane.put_stage(3, "bucket", "c")
+    lane.put_stage(3, "bucket", "c")
+    (stage,) = ledger.stages()
+    ledger.put_stage_dropped(stage, for_good=False)
+    (dropped,) = ledger.stages()
+    assert dropped.dropped_at is not None
+    ledger.put_stage_dropped(dropped, for_good=True)
+    assert ledger.stages() == []
 
 
 def test_the_same_archive_again_keeps_what_the_store_answered(ledger: Ledger) -> None:

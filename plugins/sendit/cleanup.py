@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
-from sendit.batch import InstanceRecord, Status
+from sendit.batch import BATCH_ID, InstanceRecord, Status
 from sendit.crashpoint import reach
 from sendit.discovery import SET_ASIDE, locate
 from sendit.errors import FailBatch, RetryLater
@@ -25,6 +26,35 @@ FOLDER_STAGES = frozenset({"import", "anonymize"})
 
 #: What a batch's errors hold when import itself failed it, because of its folder.
 STOPPED_BY_IMPORT = frozenset({"import", "import task"})
+
+
+def to_clean(ledger: Ledger, settings: Settings) -> list[Batch]:
+    """Return the batches that have ended and of which something is left: found by what is
+    there, in the ledger and in the working folder, and not by whether they were cleaned."""
+    found = {batch.id: batch for batch in ledger.not_clean()}
+    for batch_id in _working_folders(settings.work):
+        if batch_id not in found:
+            try:
+                found[batch_id] = ledger.batch(batch_id)
+            except FailBatch:
+                logger.warning(
+                    "the working folder %s is of no batch in the ledger; it stays", batch_id
+                )
+    return [batch for batch in found.values() if _has_ended(batch)]
+
+
+def _working_folders(work: Path) -> Iterable[str]:
+    try:
+        return sorted(path.name for path in work.iterdir() if BATCH_ID.fullmatch(path.name))
+    except OSError:
+        return []
+
+
+def _has_ended(batch: Batch) -> bool:
+    """Whether nothing of a batch is needed any more, not even by a person who clears a task."""
+    if batch.status is Status.ERROR:
+        return {error["stage"] for error in batch.errors} >= STOPPED_BY_IMPORT
+    return batch.status in (Status.DONE, Status.EMPTY)
 
 
 def clean_batch(ledger: Ledger, settings: Settings, keys: Keys, batch_id: str) -> bool:
@@ -43,20 +73,20 @@ def clean_batch(ledger: Ledger, settings: Settings, keys: Keys, batch_id: str) -
     batch = ledger.batch(batch_id)
     stages = {error["stage"] for error in batch.errors}
     bad_files = not stages.isdisjoint(FOLDER_STAGES)
-    if batch.cleaned_at is not None:
-        return False
-    if batch.status not in (Status.DONE, Status.EMPTY) and not (
-        batch.status is Status.ERROR and stages >= STOPPED_BY_IMPORT
-    ):
-        return False
     workspace = Workspace(settings.work, batch_id)
+    clean = batch.cleaned_at is not None and not ledger.has_identifiers(batch_id)
+    if not _has_ended(batch) or (clean and not workspace.folder.exists()):
+        return False
     if bad_files:
         _set_aside(ledger, settings, keys, batch)
-    elif batch.status is Status.DONE and settings.originals == "delete":
+    elif (
+        batch.cleaned_at is None and batch.status is Status.DONE and settings.originals == "delete"
+    ):
         _delete_originals(ledger, settings, keys, batch, workspace)
     workspace.remove()
     reach("cleanup: working folder removed")
-    ledger.forget(batch_id, set_aside=bad_files)
+    if not ledger.forget(batch_id, set_aside=bad_files):
+        raise RetryLater(f"batch {batch_id} is at work again: it is cleaned when that has ended")
     reach("cleanup: forgotten")
     logger.info("batch %s: cleaned up%s", batch_id, ", folder set aside" if bad_files else "")
     return True

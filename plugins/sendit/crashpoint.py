@@ -18,6 +18,7 @@ VARIABLE = "SENDIT_CRASH_AT"
 POINTS = (
     "feeder: counted",
     "feeder: written",
+    "discover: taken up",
     "discover: queued",
     "discover: claimed",
     "import: folder remembered",
@@ -33,6 +34,7 @@ POINTS = (
     "anonymize: result written",
     "anonymize: accepted",
     "archives: table ready",
+    "archives: about to send",
     "archives: uploaded",
     "archives: stored",
     "archives: superseded",

@@ -155,20 +155,21 @@ def discover(
     params: BatchParams,
     *,
     number: int | None,
+    holder: str | None = None,
 ) -> list[str]:
     """Put new folders in the queue and take batches from it for a run.
 
     Batches that wait in the queue come first, each with the params it was queued with. If
     fewer wait than wanted, new folders are queued with ``params``: all of them when ``number``
     is None, else up to that number. Only as many are taken as fit the working disk; the others
-    wait.
+    wait. ``holder`` is the run's key in the ledger (`Ledger.run_key`), its id if None.
 
     Returns
     -------
     list of str
         Batch ids, at most ``settings.batches_per_run``; the same again for the same run.
     """
-    already = ledger.batches_of_run(run_id)
+    already = ledger.claimed_by(holder or run_id)
     if already:
         return [batch.id for batch in already]
     inputs = chosen_folders(settings, params.subfolder)
@@ -189,7 +190,7 @@ def discover(
         reach("discover: queued")
     limit = settings.batches_per_run if number is None else min(number, settings.batches_per_run)
     fitting = _fitting(ledger.waiting(within), limit, settings)
-    claimed = ledger.claim(run_id, limit, fitting)
+    claimed = ledger.claim(run_id, limit, fitting, holder=holder)
     reach("discover: claimed")
     return claimed
 

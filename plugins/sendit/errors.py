@@ -8,10 +8,13 @@ never a path below an input folder, never a value out of a header.
 from __future__ import annotations
 
 import errno
+import logging
 import traceback
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 
 class SenditError(Exception):
@@ -40,6 +43,11 @@ def unreadable(error: OSError, text: str) -> SenditError:
 
 class FailBatch(SenditError):
     """This batch cannot be delivered as it is; every other batch goes on."""
+
+
+class TakenOver(SenditError):
+    """Another run has taken this batch, or a person has queued it again: its result is theirs,
+    and this task's is not to be written."""
 
 
 class SkipInstance(SenditError):
@@ -81,11 +89,14 @@ def keep_failure(failures: MutableMapping[str, SenditError], key: str) -> Iterat
     ----------
     failures
         Gets the error: ours as it is, any other as ``FailBatch`` with its kind and place.
+        `TakenOver` is none: that batch's result is another's.
     key
         The batch's opaque id, or the name of what is one of several.
     """
     try:
         yield
+    except TakenOver as error:
+        logger.warning("%s", error)
     except SenditError as error:
         failures[key] = error
     except Exception as error:  # noqa: BLE001 - a fault that one batch brings out stays with it

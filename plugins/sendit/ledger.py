@@ -7,6 +7,8 @@ transaction, and doing it twice is doing it once. Real identifiers live in the t
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,9 +22,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sendit.batch import BatchError, Counts, Outcome, Status, new_batch_id
-from sendit.errors import FailBatch, Misconfigured, RetryLater
+from sendit.errors import FailBatch, Misconfigured, RetryLater, TakenOver
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 LOCK_WAIT_SECONDS = 60
 _SCHEMA_LOCK = 0x5E4D17  # any number that is ours: one process makes the tables
 
@@ -48,6 +50,17 @@ feeds = sa.Table(
     sa.Column("counter", sa.BigInteger, nullable=False),
 )
 
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("key", sa.String(17), primary_key=True),
+    sa.Column("dag_id", sa.String(250), nullable=False),
+    sa.Column("run_id", sa.String(250), nullable=False, index=True),
+    sa.Column("created", sa.String(40), nullable=False),
+    sa.Column("starts", sa.JSON, nullable=False),
+    sa.Column("first_seen_at", sa.Float, nullable=False),
+)
+
 batches = sa.Table(
     "batches",
     metadata,
@@ -55,6 +68,8 @@ batches = sa.Table(
     sa.Column("folder_digest", sa.String(64), nullable=False, unique=True),
     sa.Column("status", sa.String(16), nullable=False, index=True),
     sa.Column("run_id", sa.String(250), index=True),
+    sa.Column("holder", sa.String(250), index=True),
+    sa.Column("take_ups", sa.Integer, nullable=False, default=0),
     sa.Column("study", sa.String(64), nullable=False),
     sa.Column("collection", sa.String(64), nullable=False),
     sa.Column("recipe", sa.Text, nullable=False),
@@ -104,6 +119,9 @@ deliveries = sa.Table(
     sa.Column("members", sa.Integer, nullable=False),
     sa.Column("recipe_digest", sa.String(64), nullable=False),
     sa.Column("engine", sa.String(32), nullable=False),
+    sa.Column("sent_at", sa.Float),
+    sa.Column("sent_object", sa.Text),
+    sa.Column("sent_crc32c", sa.String(16)),
     sa.Column("generation", sa.BigInteger),
     sa.Column("md5", sa.String(32)),
     sa.Column("updated", sa.String(40)),
@@ -115,6 +133,16 @@ deliveries = sa.Table(
     sa.Column("superseded_by", sa.String(17)),
     sa.Column("withdrawn_at", sa.Float),
     sa.UniqueConstraint("bucket", "archive_of", "revision", name="one_archive_per_study"),
+)
+
+stages = sa.Table(
+    "stages",
+    metadata,
+    sa.Column("holder", sa.String(250), primary_key=True),
+    sa.Column("lane", sa.Integer, primary_key=True),
+    sa.Column("bucket", sa.String(222), primary_key=True),
+    sa.Column("collection", sa.String(64), primary_key=True),
+    sa.Column("dropped_at", sa.Float),
 )
 
 history = sa.Table(
@@ -148,7 +176,46 @@ study_codes = sa.Table(
     sa.Column("code", sa.String(64), nullable=False, unique=True),
 )
 
+#: What stays written down of an archive that was sent and is made anew.
+SENT = ("sent_at", "sent_object", "sent_crc32c")
 FINAL = (Status.DONE, Status.EMPTY, Status.ERROR)
+#: So many ended runs may leave a batch under way, one after the other, before it fails.
+MAX_TAKE_UPS = 3
+#: At work in a run, or thought to be.
+UNDER_WAY = (Status.NEW, Status.PROCESSING, Status.DONEPROCESSING)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run of a DAG, as the context of one of its tasks describes it.
+
+    Parameters
+    ----------
+    dag_id, run_id
+        Airflow's ids. They come again: when a run was deleted and triggered again, or the
+        metadata database was lost.
+    created
+        When the run was due (ISO 8601); it never changes.
+    clears
+        How often the run was cleared.
+    started
+        When the run started (ISO 8601); clearing a finished run changes it.
+    """
+
+    dag_id: str
+    run_id: str
+    created: str = ""
+    clears: int = 0
+    started: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A run that holds batches: its key in the ledger and what Airflow calls it."""
+
+    key: str
+    dag_id: str | None
+    run_id: str
 
 
 @dataclass(slots=True)
@@ -159,6 +226,8 @@ class Batch:
     folder_digest: str
     status: Status
     run_id: str | None
+    holder: str | None
+    take_ups: int
     study: str
     collection: str
     recipe: str
@@ -205,6 +274,8 @@ class Delivery:
     ``archive_of`` names the study (collection, patient's and study's code), ``content`` is the
     keyed digest of what came in, ``revision`` counts the study's archives from 1, ``replaces``
     is the batch whose archive this one is to replace, and ``replaced_...`` the object.
+    ``sent_...`` is what was last on its way to the bucket, and may lie there although nothing
+    was answered.
     """
 
     batch_id: str
@@ -226,6 +297,9 @@ class Delivery:
     updated: str | None = None
     self_link: str | None = None
     media_link: str | None = None
+    sent_at: float | None = None
+    sent_object: str | None = None
+    sent_crc32c: str | None = None
     uploaded_at: float | None = None
     rows: int | None = None
     rows_at: float | None = None
@@ -257,6 +331,17 @@ class BatchParams:
     recipe: str
     revise: bool = False
     subfolder: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StageLeft:
+    """What a lane of a run puts down: where, and when it was removed, if it was."""
+
+    holder: str
+    lane: int
+    bucket: str
+    collection: str
+    dropped_at: float | None
 
 
 class Event(StrEnum):
@@ -343,6 +428,14 @@ class Ledger:
             if url.database:
                 Path(url.database).touch(mode=0o600)
         self._ready = False
+        self._holder: str | None = None
+
+    def of_run(self, key: str) -> Ledger:
+        """Return this ledger as a run's tasks use it: what it writes about a batch is refused
+        (`TakenOver`) once the run no longer holds the batch."""
+        ledger = copy.copy(self)
+        ledger._holder = key
+        return ledger
 
     @contextmanager
     def _begin(self) -> Iterator[sa.Connection]:
@@ -411,11 +504,193 @@ class Ledger:
         prefix = f"Collection/{collection}/"
         with self._begin() as db:
             found = db.execute(
-                sa.select(deliveries.c.object, deliveries.c.replaced_object)
+                sa.select(
+                    deliveries.c.object, deliveries.c.replaced_object, deliveries.c.sent_object
+                )
                 .where(deliveries.c.bucket == bucket)
                 .where(deliveries.c.object.startswith(prefix, autoescape=True))
             ).all()
         return {name for row in found for name in row if name is not None}
+
+    # --- runs ----------------------------------------------------------------------------
+
+    def run_key(self, run: Run) -> str:
+        """Return the key under which a run holds batches, the same in all of its tasks.
+
+        A run of the same id that was made anew gets another key: it started at another time,
+        and was not cleared more often than the earlier one.
+        """
+        start = {str(run.clears): run.started}
+        with self._begin() as db:
+            known = db.execute(
+                sa.select(runs)
+                .where(runs.c.dag_id == run.dag_id)
+                .where(runs.c.run_id == run.run_id)
+                .where(runs.c.created == run.created)
+                .order_by(runs.c.first_seen_at.desc())
+                .with_for_update()
+            ).all()
+            found = next((row for row in known if run.started in row.starts.values()), None)
+            if found is None and known and max(map(int, known[0].starts)) < run.clears:
+                found = known[0]
+            if found is not None:
+                if found.starts | start != found.starts:
+                    db.execute(
+                        runs.update()
+                        .where(runs.c.key == found.key)
+                        .values(starts=found.starts | start)
+                    )
+                return str(found.key)
+            text = "\0".join((run.dag_id, run.run_id, run.created, run.started))
+            key = f"r{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+            db.execute(
+                _insert(db, runs)
+                .values(
+                    key=key, dag_id=run.dag_id, run_id=run.run_id, created=run.created,
+                    starts=start, first_seen_at=time.time(),
+                )
+                .on_conflict_do_nothing(index_elements=["key"])
+            )  # fmt: skip
+            return key
+
+    def runs(self, keys: Iterable[str]) -> list[Holder]:
+        """Return the runs that keys stand for."""
+        with self._begin() as db:
+            rows = db.execute(
+                sa.select(runs.c.key, runs.c.dag_id, runs.c.run_id).where(
+                    runs.c.key.in_(sorted(set(keys)))
+                )
+            ).all()
+        return [Holder(*row) for row in rows]
+
+    def is_latest(self, holder: Holder) -> bool:
+        """Whether no run of the same id was made after this one."""
+        with self._begin() as db:
+            latest = db.execute(
+                sa.select(runs.c.key)
+                .where(runs.c.dag_id == holder.dag_id)
+                .where(runs.c.run_id == holder.run_id)
+                .order_by(runs.c.first_seen_at.desc())
+                .limit(1)
+            ).scalar()
+        return latest in {None, holder.key}
+
+    def holders(self) -> list[Holder]:
+        """Return the runs that hold batches which are under way."""
+        with self._begin() as db:
+            rows = db.execute(
+                sa.select(batches.c.holder, runs.c.dag_id, batches.c.run_id)
+                .outerjoin(runs, runs.c.key == batches.c.holder)
+                .where(batches.c.status.in_(UNDER_WAY))
+                .distinct()
+            ).all()
+        return [Holder(*row) for row in rows]
+
+    def take_up(
+        self, ended: Iterable[str], run_id: str, holder: str
+    ) -> tuple[list[str], list[str]]:
+        """Take from runs that have ended what they left under way.
+
+        A batch goes back to its place in the queue, for this or another run to go on with; one
+        that was taken up `MAX_TAKE_UPS` times before fails, as a batch of this run.
+
+        Returns
+        -------
+        tuple of list of str
+            Batch ids: those in the queue again, and those given up.
+        """
+        queued: list[str] = []
+        given_up: list[str] = []
+        with self._begin() as db:
+            rows = db.execute(
+                sa.select(batches.c.id, batches.c.take_ups, batches.c.errors, batches.c.run_id)
+                .where(batches.c.status.in_(UNDER_WAY))
+                .where(batches.c.holder.in_(list(ended)))
+                .order_by(batches.c.queued_at, batches.c.id)
+                .with_for_update()
+            ).all()
+            for row in rows:
+                values: dict[str, Any] = {"take_ups": row.take_ups + 1}
+                if row.take_ups < MAX_TAKE_UPS:
+                    queued.append(row.id)
+                    values |= {"status": Status.QUEUE, "run_id": None, "holder": None}
+                else:
+                    given_up.append(row.id)
+                    reason = (
+                        f"{row.take_ups + 1} runs in a row ended before it was finished, the last "
+                        f"of them {row.run_id}; see in Airflow how they ended, then queue it "
+                        "again: sendit requeue"
+                    )
+                    values |= {
+                        "status": Status.ERROR,
+                        "run_id": run_id,
+                        "holder": holder,
+                        "finished_at": time.time(),
+                        "has_error": True,
+                        "errors": [*row.errors, asdict(BatchError("run task", reason))],
+                    }
+                db.execute(batches.update().where(batches.c.id == row.id).values(**values))
+        return queued, given_up
+
+    def _hold(self, db: sa.Connection, batch_id: str) -> None:
+        """Lock a batch for what follows in this transaction, if this run holds it.
+
+        Raises
+        ------
+        TakenOver
+            It does not: another run, or a person, has taken the batch.
+        """
+        if self._holder is None:
+            return
+        holder = db.execute(
+            sa.select(batches.c.holder).where(batches.c.id == batch_id).with_for_update()
+        ).scalar()
+        if holder != self._holder:
+            raise TakenOver(
+                f"batch {batch_id} was taken over by another run, or queued again: nothing more "
+                "is done with it here"
+            )
+
+    def check_held(self, batch_id: str) -> None:
+        """Raise `TakenOver` unless the run that this ledger is used by holds the batch."""
+        with self._begin() as db:
+            self._hold(db, batch_id)
+
+    # --- what a lane puts down on its way ----------------------------------------------------
+
+    def put_stage(self, lane: int, bucket: str, collection: str) -> None:
+        """Write down that a lane of this run is about to put something down."""
+        with self._begin() as db:
+            values = {"holder": self._holder, "lane": lane, "bucket": bucket}
+            db.execute(
+                _insert(db, stages)
+                .values(**values, collection=collection)
+                .on_conflict_do_update(
+                    index_elements=["holder", "lane", "bucket", "collection"],
+                    set_={"dropped_at": None},
+                )
+            )
+
+    def stages(self) -> list[StageLeft]:
+        """Return what lanes have put down and is not known to be gone."""
+        with self._begin() as db:
+            rows = db.execute(sa.select(stages).order_by(stages.c.holder, stages.c.lane)).all()
+        return [StageLeft(**row._mapping) for row in rows]
+
+    def put_stage_dropped(self, stage: StageLeft, *, for_good: bool) -> None:
+        """Write down that a lane's things were removed; unless ``for_good``, they are looked
+        for once more, since a load job that nobody waits for may bring its table back."""
+        with self._begin() as db:
+            here = (
+                (stages.c.holder == stage.holder)
+                & (stages.c.lane == stage.lane)
+                & (stages.c.bucket == stage.bucket)
+                & (stages.c.collection == stage.collection)
+            )
+            if for_good:
+                db.execute(stages.delete().where(here))
+            else:
+                db.execute(stages.update().where(here).values(dropped_at=time.time()))
 
     # --- discovery -----------------------------------------------------------------------
 
@@ -508,8 +783,17 @@ class Ledger:
             (row.id, row.value) for row in rows if within is None or row.folder_digest in within
         ]
 
-    def claim(self, run_id: str, limit: int, among: Iterable[str] | None = None) -> list[str]:
+    def claim(
+        self,
+        run_id: str,
+        limit: int,
+        among: Iterable[str] | None = None,
+        *,
+        holder: str | None = None,
+    ) -> list[str]:
         """Take up to ``limit`` queued batches (``among`` those) for a run, oldest first.
+
+        ``holder`` is the run's key (`run_key`); a caller without Airflow is known by its id.
 
         Returns
         -------
@@ -519,7 +803,7 @@ class Ledger:
         """
         allowed = None if among is None else set(among)
         with self._begin() as db:
-            mine = sa.select(batches.c.id).where(batches.c.run_id == run_id)
+            mine = sa.select(batches.c.id).where(_claimed_by(holder or run_id))
             again = [row.id for row in db.execute(mine.order_by(batches.c.queued_at, batches.c.id))]
             if again:
                 return again
@@ -536,12 +820,16 @@ class Ledger:
                 db.execute(
                     batches.update()
                     .where(batches.c.id == batch_id)
-                    .values(run_id=run_id, same_as=None, status=Status.NEW)
+                    .values(run_id=run_id, holder=holder or run_id, same_as=None, status=Status.NEW)
                 )
             return taken
 
     def requeue(self, batch_id: str) -> None:
-        """Put a batch that is in ERROR, or was withdrawn, back into the queue."""
+        """Put a batch that is in ERROR, or was withdrawn, or was left under way by a run that
+        has ended, back into the queue.
+
+        If its run is at work after all, it is refused whatever else it writes about the batch.
+        """
         with self._begin() as db:
             row = db.execute(
                 sa.select(batches.c.status).where(batches.c.id == batch_id).with_for_update()
@@ -549,9 +837,11 @@ class Ledger:
             withdrawn = db.execute(
                 sa.select(deliveries.c.withdrawn_at).where(deliveries.c.batch_id == batch_id)
             ).scalar()
-            if row is None or (row.status != Status.ERROR and withdrawn is None):
+            again = row is not None and (row.status == Status.ERROR or row.status in UNDER_WAY)
+            if not again and withdrawn is None:
                 raise FailBatch(
-                    f"batch {batch_id} is neither in ERROR nor withdrawn: nothing to queue again"
+                    f"batch {batch_id} is neither in ERROR, nor left under way, nor withdrawn: "
+                    "nothing to queue again"
                 )
             _requeue(db, batch_id)
 
@@ -566,12 +856,35 @@ class Ledger:
         return _batch(row)
 
     def batches_of_run(self, run_id: str) -> list[Batch]:
-        """Return the batches that a run claimed, oldest first."""
+        """Return the batches of all runs of an id, oldest first."""
         return self._select(batches.c.run_id == run_id)
 
+    def batches_held_by(self, key: str) -> list[Batch]:
+        """Return the batches of a run, oldest first, also those that it has finished."""
+        return self._select(batches.c.holder == key)
+
+    def claimed_by(self, key: str) -> list[Batch]:
+        """Return the batches that a run has claimed; not those that it gave up at once."""
+        return self._select(_claimed_by(key))
+
     def all_batches(self, errors_only: bool = False) -> list[Batch]:
-        """Return every batch, oldest first."""
-        return self._select(batches.c.has_error) if errors_only else self._select(sa.true())
+        """Return every batch, oldest first; or those with an error, and those under way."""
+        wrong = batches.c.has_error | batches.c.status.in_(UNDER_WAY)
+        return self._select(wrong if errors_only else sa.true())
+
+    def not_clean(self) -> list[Batch]:
+        """Return the batches that have ended and of which cleanup may have left something:
+        those never cleaned, and those with identifiers."""
+        held = sa.select(identifiers.c.batch_id).distinct()
+        return self._select(
+            batches.c.status.in_(FINAL) & (batches.c.cleaned_at.is_(None) | batches.c.id.in_(held))
+        )
+
+    def has_identifiers(self, batch_id: str) -> bool:
+        """Whether anything of a patient is stored for a batch."""
+        with self._begin() as db:
+            query = sa.select(sa.func.count()).select_from(identifiers)
+            return bool(db.execute(query.where(identifiers.c.batch_id == batch_id)).scalar())
 
     def _select(self, where: sa.ColumnElement[bool]) -> list[Batch]:
         with self._begin() as db:
@@ -581,13 +894,15 @@ class Ledger:
         return [_batch(row) for row in rows]
 
     def start(self, batch_id: str) -> None:
-        """Begin a batch anew: PROCESSING, earlier counts, errors and an archive that never came
-        into the bucket forgotten."""
+        """Begin a batch anew: PROCESSING, earlier counts, errors and an archive that was never
+        sent to the bucket forgotten."""
         with self._begin() as db:
+            self._hold(db, batch_id)
             db.execute(
                 deliveries.delete()
                 .where(deliveries.c.batch_id == batch_id)
                 .where(deliveries.c.generation.is_(None))
+                .where(deliveries.c.sent_at.is_(None))
             )
             db.execute(
                 batches.update()
@@ -596,6 +911,7 @@ class Ledger:
                     status=Status.PROCESSING,
                     started_at=time.time(),
                     finished_at=None,
+                    cleaned_at=None,
                     has_error=False,
                     errors=[],
                     reasons={},
@@ -638,6 +954,7 @@ class Ledger:
             if value is not None:
                 values[name] = value
         with self._begin() as db:
+            self._hold(db, batch_id)
             if errors is not None:
                 held = db.execute(
                     sa.select(batches.c.errors).where(batches.c.id == batch_id).with_for_update()
@@ -653,6 +970,7 @@ class Ledger:
     def put_identifier(self, batch_id: str, kind: str, value: Any) -> None:
         """Store real identifiers (``folder``, ``header``, ``request``, ``answer``)."""
         with self._begin() as db:
+            self._hold(db, batch_id)
             _put_identifier(db, batch_id, kind, value)
 
     def identifier(self, batch_id: str, kind: str) -> Any | None:
@@ -664,9 +982,21 @@ class Ledger:
                 .where(identifiers.c.kind == kind)
             ).scalar()
 
-    def forget(self, batch_id: str, *, set_aside: bool = False) -> None:
-        """Delete a batch's identifiers; ``set_aside`` says that its folder is now ``.err``."""
+    def forget(self, batch_id: str, *, set_aside: bool = False) -> bool:
+        """Delete the identifiers of a batch that has ended; ``set_aside`` says that its folder
+        is now ``.err``.
+
+        Returns
+        -------
+        bool
+            False if the batch is at work again: then they stay.
+        """
         with self._begin() as db:
+            status = db.execute(
+                sa.select(batches.c.status).where(batches.c.id == batch_id).with_for_update()
+            ).scalar()
+            if status not in FINAL:
+                return False
             db.execute(identifiers.delete().where(identifiers.c.batch_id == batch_id))
             db.execute(
                 batches.update()
@@ -674,6 +1004,7 @@ class Ledger:
                 .values(cleaned_at=time.time(), set_aside=set_aside)
             )
         self._scrub()
+        return True
 
     def _scrub(self) -> None:
         """Have the database give up the deleted rows' bytes, not only the rows."""
@@ -698,14 +1029,16 @@ class Ledger:
         two batches that were judged at the same time, one is refused here.
         """
         with self._begin() as db:
+            self._hold(db, delivery.batch_id)
             held = db.execute(
                 sa.select(deliveries).where(deliveries.c.batch_id == delivery.batch_id)
             ).first()
             if held and (
-                held.crc32c, held.size, held.bucket, held.object, held.revision, held.withdrawn_at
+                held.crc32c, held.size, held.bucket, held.object, held.revision,
+                held.withdrawn_at, held.superseded_by,
             ) == (
                 delivery.crc32c, delivery.size, delivery.bucket, delivery.object,
-                delivery.revision, None,
+                delivery.revision, None, None,
             ):  # fmt: skip
                 return
             other = db.execute(
@@ -721,6 +1054,8 @@ class Ledger:
                     "study; wait for that batch, compare the folders, and keep one"
                 )
             values = asdict(delivery)
+            if held and held.rows_at is None:
+                values |= {name: getattr(held, name) for name in SENT}
             db.execute(
                 _insert(db, deliveries)
                 .values(**values)
@@ -754,12 +1089,37 @@ class Ledger:
             ).all()
         return [Delivery(**row._mapping) for row in rows]
 
+    def put_sent(self, delivery: Delivery) -> None:
+        """Write down that an archive is about to be sent to the bucket: from here on it may lie
+        there, whatever becomes of who sends it."""
+        with self._begin() as db:
+            self._hold(db, delivery.batch_id)
+            db.execute(
+                deliveries.update()
+                .where(deliveries.c.batch_id == delivery.batch_id)
+                .where(deliveries.c.crc32c == delivery.crc32c)
+                .values(
+                    sent_at=time.time(), sent_object=delivery.object, sent_crc32c=delivery.crc32c
+                )
+            )
+
+    def strays(self) -> list[Delivery]:
+        """Return what may lie in the bucket of batches that have ended, although it was never
+        proven to be delivered."""
+        ended = sa.select(batches.c.id).where(batches.c.status.in_(FINAL))
+        return self._deliveries(
+            deliveries.c.batch_id.in_(ended)
+            & deliveries.c.sent_at.is_not(None)
+            & deliveries.c.rows_at.is_(None)
+        )
+
     def put_stored(self, delivery: Delivery, stored: Stored) -> None:
         """Write down where Cloud Storage has the archive.
 
         An archive that was made anew meanwhile, with other bytes, is not the one stored.
         """
         with self._begin() as db:
+            self._hold(db, delivery.batch_id)
             db.execute(
                 deliveries.update()
                 .where(deliveries.c.batch_id == delivery.batch_id)
@@ -772,6 +1132,7 @@ class Ledger:
     def put_done(self, batch_id: str, rows: int) -> None:
         """Write down that object and rows of a batch are proven: it is DONE."""
         with self._begin() as db:
+            self._hold(db, batch_id)
             db.execute(
                 deliveries.update()
                 .where(deliveries.c.batch_id == batch_id)
@@ -786,9 +1147,13 @@ class Ledger:
 
     def put_same(self, batch_id: str, other: str) -> None:
         """Write down that a batch holds what another one delivered: it is DONE without an
-        archive of its own."""
+        archive of its own. One that it had sent before stays written down until it is removed
+        (`strays`)."""
         with self._begin() as db:
-            db.execute(deliveries.delete().where(deliveries.c.batch_id == batch_id))
+            self._hold(db, batch_id)
+            own = deliveries.c.batch_id == batch_id
+            db.execute(deliveries.delete().where(own).where(deliveries.c.sent_at.is_(None)))
+            db.execute(deliveries.update().where(own).values(superseded_by=other))
             db.execute(
                 batches.update()
                 .where(batches.c.id == batch_id)
@@ -808,18 +1173,25 @@ class Ledger:
             if changed:
                 _tell(db, batch_id, Event.SUPERSEDED, note=by)
 
-    def put_retracted(self, batch_id: str) -> None:
-        """Write down that an archive without rows was taken out of the bucket again."""
+    def put_retracted(self, batch_id: str, *, found: bool = True) -> None:
+        """Write down that an archive without rows was taken out of the bucket again, or, unless
+        ``found``, that it is not there."""
         with self._begin() as db:
-            _tell(db, batch_id, Event.RETRACTED)
+            self._hold(db, batch_id)
+            if found:
+                _tell(db, batch_id, Event.RETRACTED)
             db.execute(
                 deliveries.update()
                 .where(deliveries.c.batch_id == batch_id)
                 .values(
-                    generation=None, md5=None, updated=None, self_link=None, media_link=None,
-                    uploaded_at=None, rows=None, rows_at=None,
+                    sent_at=None, sent_object=None, sent_crc32c=None, generation=None, md5=None,
+                    updated=None, self_link=None, media_link=None, uploaded_at=None, rows=None,
+                    rows_at=None,
                 )
             )  # fmt: skip
+            same_as = sa.select(batches.c.same_as).where(batches.c.id == batch_id)
+            if db.execute(same_as).scalar() is not None:
+                db.execute(deliveries.delete().where(deliveries.c.batch_id == batch_id))
 
     def put_withdrawn(self, batch_id: str, reason: str) -> None:
         """Write down that a delivery was withdrawn; what it was stays to be read."""
@@ -898,6 +1270,11 @@ def _insert(db: sa.Connection, table: sa.Table) -> Any:
     return dialect.insert(table)
 
 
+def _claimed_by(key: str) -> sa.ColumnElement[bool]:
+    """What is a run's: all that it holds, but what it found given up by earlier runs."""
+    return (batches.c.holder == key) & (batches.c.take_ups <= MAX_TAKE_UPS)
+
+
 def _put_identifier(db: sa.Connection, batch_id: str, kind: str, value: Any) -> None:
     db.execute(
         _insert(db, identifiers)
@@ -935,6 +1312,7 @@ def _new_batch(db: sa.Connection, batch_id: str, digest: str, params: BatchParam
             folder_digest=digest,
             status=Status.QUEUE,
             **asdict(params),
+            take_ups=0,
             has_error=False,
             set_aside=False,
             errors=[],
@@ -954,6 +1332,8 @@ def _requeue(db: sa.Connection, batch_id: str) -> None:
         .values(
             status=Status.QUEUE,
             run_id=None,
+            holder=None,
+            take_ups=0,
             set_aside=False,
             cleaned_at=None,
             queued_at=time.time(),

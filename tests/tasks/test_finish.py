@@ -13,7 +13,7 @@ from sendit import cleanup as cleaning
 from sendit import metrics
 from sendit.batch import BatchError, Counts, Status
 from sendit.errors import FailBatch, Misconfigured, RetryLater
-from sendit.ledger import BatchParams, Ledger
+from sendit.ledger import BatchParams, Holder, Ledger
 from sendit.settings import Settings
 from sendit.tasks import finish, site
 
@@ -35,6 +35,8 @@ def here(
         monkeypatch.setattr(module, "settings", lambda: settings)
         monkeypatch.setattr(module, "ledger", lambda: embedded_ledger)
     monkeypatch.setattr(finish, "get_current_context", lambda: {"run_id": RUN})
+    monkeypatch.setattr(site, "own_run", lambda: Holder(RUN, "sendit", RUN))
+    monkeypatch.setattr(finish, "own_run", site.own_run)
     embedded_ledger.enqueue(
         [(f"{n:064d}", f"/nowhere/{n}") for n in range(3)], BatchParams("s", "c", "default")
     )
@@ -111,7 +113,9 @@ def test_a_batch_that_cannot_be_cleaned_stops_no_other(
     raised: type[Exception],
     text: str,
 ) -> None:
-    _, ids, _ = here
+    ledger, ids, _ = here
+    for batch_id in ids:
+        ledger.record(batch_id, status=Status.EMPTY)
     cleaned = []
 
     def clean(ledger: Any, settings: Any, keys: Any, batch_id: str) -> bool:
@@ -130,7 +134,9 @@ def test_a_batch_that_cannot_be_cleaned_stops_no_other(
 def test_cleanup_is_tried_again_if_any_batch_asks_for_it(
     here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, ids, _ = here
+    ledger, ids, _ = here
+    for batch_id in ids:
+        ledger.record(batch_id, status=Status.EMPTY)
     errors = {ids[0]: FailBatch("one"), ids[1]: RetryLater("two"), ids[2]: FailBatch("one")}
 
     def clean(ledger: Any, settings: Any, keys: Any, batch_id: str) -> bool:
@@ -186,6 +192,8 @@ def test_the_next_run_takes_what_is_left_of_the_number(  # noqa: PLR0917
         "dag": SimpleNamespace(dag_id="sendit"),
     }
     monkeypatch.setattr(finish, "get_current_context", lambda: context)
+    own = Holder(context["run_id"], "sendit", context["run_id"])
+    monkeypatch.setattr(finish, "own_run", lambda: own)
     if asked == "skipped":
         with pytest.raises(AirflowSkipException):
             finish.follow_on.function()

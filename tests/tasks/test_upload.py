@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
+from google.api_core import exceptions as api
+from google.cloud import storage
 
 from sendit.archive import Archive
 from sendit.batch import Counts, Status
@@ -26,9 +29,9 @@ from sendit.delivery.names import Stage, archive_of, object_name
 from sendit.delivery.revisions import accept
 from sendit.delivery.table import held_rows
 from sendit.delivery.upload import OWN_FAILURES
-from sendit.errors import RetryLater
+from sendit.errors import FailBatch, RetryLater
 from sendit.keys import write_new_key
-from sendit.ledger import BatchParams, Delivery, Ledger, batches
+from sendit.ledger import BatchParams, Delivery, Ledger, Run, batches
 from sendit.settings import Settings
 from sendit.tasks import google, site, upload
 from sendit.workspace import RESULT, Workspace
@@ -37,6 +40,7 @@ from tests.emulators import PROJECT
 pytestmark = pytest.mark.airflow
 
 RUN = "manual__2026-11-22T12:00:00+00:00"
+STARTED = datetime(2026, 11, 22, 12, tzinfo=UTC)
 HEADER = {"Modality": "CT", "PatientSex": "F", "PatientAge": "042Y", "StudyDescription": "THORAX"}
 
 
@@ -71,10 +75,16 @@ class Site:
             self.archive(batch_id, number, content)
         return batch_id
 
+    def key(self, run_id: str = RUN) -> str:
+        """Return a run's key in the ledger."""
+        at = STARTED.isoformat()
+        return self.ledger.run_key(Run("sendit", run_id, created=at, started=at))
+
     def claim(self, batch_id: str, run_id: str) -> None:
         """Give a batch to a run."""
+        values = {"run_id": run_id, "holder": self.key(run_id)}
         with self.ledger._begin() as db:
-            db.execute(batches.update().where(batches.c.id == batch_id).values(run_id=run_id))
+            db.execute(batches.update().where(batches.c.id == batch_id).values(values))
 
     def archive(
         self,
@@ -122,7 +132,8 @@ class Site:
                 asked["run_ids"][0]: {f"{name}_0": self.state for name in asked["task_ids"]}
             },
         )
-        return {"run_id": run_id, "ti": ti, "dag_run": None, "task_instance": ti}
+        run = SimpleNamespace(run_after=STARTED, start_date=STARTED, clear_number=0)
+        return {"run_id": run_id, "ti": ti, "dag_run": run, "task_instance": ti}
 
     def run(self, step: str, lane: Lane, run_id: str = RUN) -> None:
         """Run one task of a lane."""
@@ -199,6 +210,7 @@ def here(  # noqa: PLR0917
     for module in (google, upload, site):
         monkeypatch.setattr(module, "ledger", lambda: embedded_ledger)
     monkeypatch.setattr(upload, "get_current_context", made.context)
+    monkeypatch.setattr(site, "get_current_context", made.context)
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulators.storage)
     monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", emulators.bigquery)
     monkeypatch.setenv(
@@ -223,7 +235,7 @@ def test_a_lane_is_delivered_and_leaves_nothing_on_its_way(here):
     assert all(here.agrees(batch_id) for batch_id in ids)
     assert len(here.delivered()) == 3
     assert here.tables() == ["dicom"]
-    assert not (here.settings.work / Stage.of(RUN, 3, here.collection).file).exists()
+    assert not (here.settings.work / Stage.of(here.key(), 3, here.collection).file).exists()
     assert not here.ledger.batch(ids[0]).has_error
 
 
@@ -239,7 +251,7 @@ def test_batches_of_two_studies_in_one_lane_go_each_to_its_own(here):
     assert set(rows) == {here.ledger.delivery(theirs).object}
     for collection in (here.collection, other):
         assert [t.table_id for t in here.bigquery.list_tables(collection)] == ["dicom"]
-        assert not (here.settings.work / Stage.of(RUN, 3, collection).file).exists()
+        assert not (here.settings.work / Stage.of(here.key(), 3, collection).file).exists()
     assert len(list(here.storage.list_blobs(here.settings.bucket))) == 2
 
     write_manifest(here)
@@ -400,7 +412,7 @@ def test_a_row_that_bigquery_does_not_take_fails_its_batch_only(here, monkeypatc
     good, bad = here.batch(1), here.batch(2)
     lane = lane_with(good, bad)
     here.run("archives", lane)
-    (part,) = google.lane_work(lane, RUN).parts()
+    (part,) = google.lane_work(lane).parts()
     lines = part.rows_file.read_bytes().splitlines(keepends=True)
     assert len(lines) == 2
     # Whatever it is that BigQuery finds wrong with a row, it leaves it out (max_bad_records).
@@ -596,7 +608,7 @@ def test_rendered_fields_and_labels_are_opaque(here):
 def test_a_lost_rows_file_says_what_to_clear(here):
     lane = lane_with(here.batch(1))
     here.run("archives", lane)
-    here.settings.work.joinpath(Stage.of(RUN, 3, here.collection).file).unlink()
+    here.settings.work.joinpath(Stage.of(here.key(), 3, here.collection).file).unlink()
     with pytest.raises(AirflowFailException, match="clear the archives task"):
         here.run("stage", lane)
 
@@ -634,7 +646,7 @@ def test_a_revision_replaces_object_and_row(here, day, stop):
     assert [entry.event for entry in here.ledger.history(first)] == ["delivered", "superseded"]
 
 
-def test_what_does_not_agree_is_taken_back_row_first(here):
+def test_what_does_not_agree_is_taken_back(here):
     batch_id = here.batch(1)
     lane = lane_with(batch_id)
     here.run("archives", lane)
@@ -787,8 +799,6 @@ def test_a_withdrawn_batch_is_gone_and_remembered(here, delivered):
 
 
 def test_what_cannot_be_withdrawn_says_why(here, delivered):
-    from sendit.errors import FailBatch
-
     new = here.batch(7)
     with pytest.raises(FailBatch, match="delivered nothing"):
         withdraw(here, new)
@@ -801,8 +811,6 @@ def test_what_cannot_be_withdrawn_says_why(here, delivered):
 
 
 def test_a_run_without_a_manifest_says_so(here):
-    from sendit.errors import FailBatch
-
     write_manifest(here)
     with pytest.raises(FailBatch, match="no manifest"):
         verdict(here, RUN)
@@ -826,3 +834,185 @@ def test_a_revision_in_a_later_run_also_corrects_the_earlier_manifest(here, deli
         for entry in manifests_of(here.ledger, RUN)[0]["batches"]
     }
     assert states == {delivered[0]: "superseded", delivered[1]: "delivered"}
+
+
+def rewrite(here: Site, batch_id: str) -> None:
+    """Write a batch's object again with the same bytes, as for another key or storage class."""
+    blob = here.storage.bucket(here.settings.bucket).blob(here.ledger.delivery(batch_id).object)
+    blob.upload_from_string(blob.download_as_bytes(), content_type="application/gzip")
+
+
+def keep(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """Let the bucket keep its objects: by what it says of them, or only when one is deleted."""
+    if how == "said":
+        until = f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
+        described = objects._described
+
+        def kept(blob: Any) -> objects.StoredObject:
+            blob._properties["retentionExpirationTime"] = until
+            return described(blob)
+
+        monkeypatch.setattr(objects, "_described", kept)
+        return
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise api.Forbidden("Object is under active Event-Based hold and cannot be deleted")
+
+    monkeypatch.setattr(storage.Blob, "delete", refuse)
+
+
+def test_an_archive_that_was_rewritten_is_withdrawn_all_the_same(here, delivered):
+    rewrite(here, delivered[0])
+    withdraw(here, delivered[0])
+    name = here.ledger.delivery(delivered[0]).object
+    assert name not in here.delivered()
+    assert verdict(here).differences == []
+
+
+def test_what_came_back_after_a_withdrawal_is_withdrawn_again(here, delivered):
+    name = here.ledger.delivery(delivered[0]).object
+    blob = here.storage.bucket(here.settings.bucket).blob(name)
+    data = blob.download_as_bytes()
+    withdraw(here, delivered[0])
+    blob.upload_from_string(data)
+    withdraw(here, delivered[0])
+    assert name not in here.delivered()
+    assert [e.event for e in here.ledger.history(delivered[0])] == ["delivered", "withdrawn"]
+
+
+def test_other_bytes_under_its_name_are_not_deleted(here, delivered):
+    name = here.ledger.delivery(delivered[0]).object
+    here.storage.bucket(here.settings.bucket).blob(name).upload_from_string(b"other")
+    before = here.delivered()
+    with pytest.raises(FailBatch, match="other bytes"):
+        withdraw(here, delivered[0])
+    assert here.delivered() == before
+    assert here.ledger.delivery(delivered[0]).withdrawn_at is None
+
+
+@pytest.mark.parametrize("how", ["said", "refused"])
+def test_what_the_bucket_keeps_is_not_half_withdrawn(here, delivered, monkeypatch, how):
+    before = here.delivered()
+    keep(monkeypatch, how)
+    with pytest.raises(FailBatch, match=r"under (retention until|a retention policy or a hold)"):
+        withdraw(here, delivered[0])
+    assert here.delivered() == before
+    assert here.ledger.delivery(delivered[0]).withdrawn_at is None
+    assert here.ledger.batch(delivered[0]).status is Status.DONE
+    assert verdict(here).agrees
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("day", ["20100209", "20100210"])
+def test_a_revision_does_not_begin_if_the_bucket_keeps_the_earlier_archive(here, monkeypatch, day):
+    first, second = here.batch(1), here.batch(2, archived=False)
+    here.run_all(lane_with(first))
+    with here.ledger._begin() as db:
+        db.execute(batches.update().where(batches.c.id == second).values(revise=True))
+    here.archive(second, 1, b"another image", day=day)
+    before = here.delivered()
+    keep(monkeypatch, "said")
+    here.run("archives", lane_with(second))
+    assert here.delivered() == before
+    assert "under retention until" in here.ledger.batch(second).errors[0]["reason"]
+    assert here.agrees(first)
+
+
+def test_what_remains_of_a_withdrawn_archive_is_said(here, delivered, monkeypatch):
+    listed = here.storage.list_blobs
+    name = here.ledger.delivery(delivered[0]).object
+
+    def list_blobs(bucket, **asked):
+        if not asked.get("versions") and not asked.get("soft_deleted"):
+            return listed(bucket, **asked)
+        blob = here.storage.bucket(bucket).blob(name)
+        when = "timeDeleted" if asked.get("versions") else "softDeleteTime"
+        blob._properties |= {"generation": "7", when: "2026-11-29T00:00:00Z"}
+        return [blob]
+
+    monkeypatch.setattr(here.storage, "list_blobs", list_blobs)
+    from sendit.delivery.withdraw import withdraw as take_away
+
+    left = take_away(here.ledger, here.storage, here.bigquery, delivered[0], "asked for")
+    assert len(left) == 2
+    assert "object versioning keeps: generation 7" in left[0]
+    assert "soft delete keeps: generation 7" in left[1]
+
+
+LATER = "a later run"
+
+
+def clean_in_a_later_run(here: Site, monkeypatch: pytest.MonkeyPatch, *active: str) -> None:
+    """Run cleanup as a task of another run; ``active`` runs go on beside it."""
+    from sendit.tasks import finish
+
+    context = here.context(LATER)
+    context["ti"].get_dr_count = lambda **asked: int(asked["run_ids"][0] in {LATER, *active})
+    for name in ("storage_client", "bigquery_client"):
+        monkeypatch.setattr(finish, name, getattr(google, name))
+    monkeypatch.setattr(finish, "ledger", lambda: here.ledger)
+    monkeypatch.setattr(finish, "settings", lambda: here.settings)
+    monkeypatch.setattr(site, "get_current_context", lambda: context)
+    finish.cleanup.function()
+    monkeypatch.setattr(site, "get_current_context", here.context)
+
+
+@pytest.mark.parametrize("stopped_after", ["archives", "stage", "load", "merge"])
+@pytest.mark.parametrize("status", [Status.EMPTY, Status.ERROR])
+def test_a_later_run_removes_what_an_ended_run_left_in_the_stores(
+    here, monkeypatch, stopped_after, status
+):
+    batch_id = here.batch(1)
+    lane = lane_with(batch_id)
+    steps = ["archives", "stage", "load", "merge"]
+    for step in steps[: steps.index(stopped_after) + 1]:
+        here.run(step, lane)
+    here.ledger.record(batch_id, status=status)
+    before = here.delivered(), here.tables()
+    clean_in_a_later_run(here, monkeypatch, RUN)
+    assert (here.delivered(), here.tables()) == before  # that run may go on
+    clean_in_a_later_run(here, monkeypatch)
+    assert here.delivered() == {}
+    assert here.tables() == ["dicom"]
+    assert not list(here.settings.work.glob("lanes/*"))
+
+
+def test_an_upload_whose_answer_was_lost_is_known(here, monkeypatch):
+    batch_id = here.batch(1)
+    deliver = objects.deliver
+
+    def lose(*args, **kwargs):
+        deliver(*args, **kwargs)
+        raise RetryLater("the answer was lost")
+
+    monkeypatch.setattr(objects, "deliver", lose)
+    with pytest.raises(RetryLater, match="lost"):
+        here.run("archives", lane_with(batch_id))
+    monkeypatch.setattr(objects, "deliver", deliver)
+    # Made anew with other bytes, it takes the place of what was sent before ...
+    here.ledger.start(batch_id)
+    here.archive(batch_id, 1, b"other images", day="20100210")
+    here.run_all(lane_with(batch_id))
+    assert here.agrees(batch_id)
+    # ... and nothing else lies there.
+    assert list(here.delivered()) == [here.ledger.delivery(batch_id).object]
+
+
+def test_a_task_of_a_run_that_lost_its_batch_changes_nothing(here, monkeypatch):
+    batch_id = here.batch(1)
+    lane = lane_with(batch_id)
+    deliver = objects.deliver
+
+    def late(*args, **kwargs):
+        there = deliver(*args, **kwargs)
+        here.claim(batch_id, LATER)  # another run takes the batch while it is sent
+        return there
+
+    monkeypatch.setattr(objects, "deliver", late)
+    here.run("archives", lane)
+    for step in ("stage", "load", "merge", "confirm"):
+        here.run(step, lane)
+    batch, delivery = here.ledger.batch(batch_id), here.ledger.delivery(batch_id)
+    assert (batch.status, batch.errors) == (Status.DONEPROCESSING, [])
+    assert delivery.generation is None
+    assert len(here.delivered()) == 1  # the other run finds its bytes there

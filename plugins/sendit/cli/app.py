@@ -139,7 +139,8 @@ def _recipe_names(given: str) -> list[str]:
 @app.command()
 def batches(
     errors: Annotated[
-        bool, typer.Option("--errors", help="Only batches with an error, and why.")
+        bool,
+        typer.Option("--errors", help="Only batches with an error, and why, and those under way."),
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line, for scripts.")
@@ -194,7 +195,9 @@ def withdraw(
     from sendit.delivery.withdraw import withdraw as recall
 
     storage, bigquery = _google()
-    recall(_ledger(read_settings()), storage, bigquery, batch, reason)
+    left = recall(_ledger(read_settings()), storage, bigquery, batch, reason)
+    for text in left:
+        print(f"still in the bucket: {text}")
     print(f"batch {batch} is withdrawn; to deliver it anew: sendit requeue {batch}")
 
 

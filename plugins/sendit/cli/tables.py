@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from sendit.ledger import Batch, HistoryEntry
+from sendit.ledger import UNDER_WAY, Batch, HistoryEntry
 
 if TYPE_CHECKING:
     from sendit.delivery.feeder import Remembered
@@ -45,10 +45,13 @@ COUNTED = ("received", "delivered", "filtered", "quarantined", "duplicate", "und
 
 
 def print_batches(batches: Sequence[Batch], errors: bool) -> None:
-    """Print one line per batch, and with ``errors`` every error below it."""
+    """Print one line per batch, and with ``errors`` every error below it, and the run of one
+    that is under way."""
     console = _console()
     if not batches:
-        console.print("no batch has an error" if errors else "the ledger has no batches")
+        console.print(
+            "no batch has an error or is under way" if errors else "the ledger has no batches"
+        )
         return
     table = Table(box=None, pad_edge=False)
     for column in ("batch", "status"):
@@ -65,6 +68,14 @@ def print_batches(batches: Sequence[Batch], errors: bool) -> None:
     if errors:
         for batch in batches:
             console.print(f"\n{batch.id}", highlight=False)
+            if batch.status in UNDER_WAY:
+                console.print(
+                    f"  {batch.status} in the run {batch.run_id}. If Airflow shows that run as "
+                    f"ended, or not at all, the next run takes the batch up; by hand: sendit "
+                    f"requeue {batch.id}",
+                    highlight=False,
+                    markup=False,
+                )
             for error in batch.errors:
                 files = f" (files {', '.join(map(str, error['files']))})" if error["files"] else ""
                 times = f"{error['count']} x " if error["count"] > 1 else ""

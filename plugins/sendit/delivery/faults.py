@@ -80,6 +80,18 @@ def asking(service: str, thing: str, setting: str, role: str) -> Iterator[None]:
         raise RetryLater(f"{service} does not answer ({type(error).__name__}); {thing}") from None
 
 
+def is_kept(error: api.Forbidden) -> bool:
+    """Whether Cloud Storage refuses to delete or replace an object because of a retention period
+    or a hold, which no role would change."""
+    words = (
+        "retentionPolicyNotMet",
+        "objectUnderActiveHold",
+        "retention policy",
+        "hold and cannot",
+    )
+    return any(word in str(error) for word in words)
+
+
 def _code(error: api.GoogleAPICallError) -> str:
     """Return an answer's code and its reason word; its text may quote a row."""
     code = str(int(error.code)) if error.code else "an error"

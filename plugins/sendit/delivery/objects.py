@@ -9,6 +9,7 @@ import base64
 import contextlib
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import google_crc32c
@@ -16,7 +17,7 @@ from google.api_core import exceptions as api
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from sendit.delivery.faults import asking
+from sendit.delivery.faults import asking, is_kept
 from sendit.errors import FailBatch, RetryLater
 from sendit.ledger import Delivery, Stored
 
@@ -27,13 +28,15 @@ TIMEOUT = (10.0, 120.0)
 RETRY = DEFAULT_RETRY.with_timeout(60.0)
 #: Archives larger than this go up in pieces of this size, held in memory one at a time.
 CHUNK_BYTES = 32 << 20
+KEPT = "under a retention policy or a hold"
 ROLE = "roles/storage.objectUser"
 SETTING = "SENDIT_BUCKET"
 
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object as Cloud Storage describes it. Checksums are base64; ``updated`` is ISO 8601."""
+    """An object as Cloud Storage describes it. Checksums are base64; ``updated`` is ISO 8601;
+    ``kept`` says what forbids to delete or replace it (a retention period, a hold)."""
 
     bucket: str
     name: str
@@ -44,6 +47,7 @@ class StoredObject:
     updated: str
     self_link: str
     media_link: str
+    kept: str | None = None
 
     def holds(self, delivery: Delivery) -> bool:
         """Whether the object's bytes are the archive's."""
@@ -81,7 +85,9 @@ def deliver(
     archive
         The local file.
     replaces
-        Generation of the object that this archive is a revision of, if it is one.
+        Generation of the object that this archive is a revision of, if it is one. What the
+        batch itself sent there before without an answer, if it was other bytes, is replaced
+        as well.
 
     Raises
     ------
@@ -96,7 +102,10 @@ def deliver(
     if there is not None and there.holds(delivery):
         return there
     _check_archive(delivery, archive)
-    if there is None or there.generation == replaces:
+    earlier = delivery.sent_crc32c if delivery.sent_object == delivery.object else None
+    if there is None or there.generation == replaces or there.crc32c == earlier:
+        if there is not None:
+            check_removable(delivery.batch_id, there)
         _upload(client, delivery, archive, 0 if there is None else there.generation)
         there = find(client, delivery.bucket, delivery.object)
         if there is None:
@@ -141,14 +150,23 @@ def _upload(client: storage.Client, delivery: Delivery, archive: Path, generatio
     """
     blob = client.bucket(delivery.bucket).blob(delivery.object, chunk_size=CHUNK_BYTES)
     with asking_bucket(delivery.bucket), contextlib.suppress(api.PreconditionFailed):
-        blob.upload_from_filename(
-            str(archive),
-            content_type=CONTENT_TYPE,
-            if_generation_match=generation,
-            checksum="crc32c",
-            timeout=TIMEOUT,
-            retry=RETRY,
-        )
+        try:
+            blob.upload_from_filename(
+                str(archive),
+                content_type=CONTENT_TYPE,
+                if_generation_match=generation,
+                checksum="crc32c",
+                timeout=TIMEOUT,
+                retry=RETRY,
+            )
+        except api.Forbidden as error:
+            if is_kept(error):
+                raise FailBatch(
+                    f"batch {delivery.batch_id}: the object {delivery.object} is {KEPT}: Cloud "
+                    "Storage lets nobody replace it, and it is as it was. When that has ended, or "
+                    "whoever answers for the bucket has lifted it, clear this task"
+                ) from None
+            raise
 
 
 def find(client: storage.Client, bucket: str, name: str) -> StoredObject | None:
@@ -249,10 +267,21 @@ def check_bucket(client: storage.Client, bucket: str) -> None:
         next(iter(client.list_blobs(bucket, max_results=1, timeout=TIMEOUT, retry=RETRY)), None)
 
 
-def remove(client: storage.Client, bucket: str, name: str, generation: int | None = None) -> bool:
+def remove(
+    client: storage.Client,
+    bucket: str,
+    name: str,
+    generation: int | None = None,
+    batch_id: str | None = None,
+) -> bool:
     """Delete an object (of this generation only, if given); return whether it was there.
 
     An object that has another generation by now is someone else's and stays.
+
+    Raises
+    ------
+    FailBatch
+        Retention or a hold forbids it.
     """
     there = find(client, bucket, name)
     if there is None or generation not in {None, there.generation}:
@@ -264,7 +293,89 @@ def remove(client: storage.Client, bucket: str, name: str, generation: int | Non
             )
         except (api.NotFound, api.PreconditionFailed):
             return False
+        except api.Forbidden as error:
+            if is_kept(error):
+                raise kept_error(there, there.kept or KEPT, batch_id) from None
+            raise
         return True
+
+
+def check_removable(batch_id: str, there: StoredObject) -> None:
+    """Raise unless an object may be deleted or replaced now.
+
+    Raises
+    ------
+    FailBatch
+        A retention period or a hold forbids it.
+    """
+    if there.kept is not None:
+        raise kept_error(there, there.kept, batch_id)
+
+
+def kept_error(there: StoredObject, why: str, batch_id: str | None) -> FailBatch:
+    """Return the error for an object that may not be deleted or replaced."""
+    whose = f"batch {batch_id}: " if batch_id else ""
+    return FailBatch(
+        f"{whose}the object {there.name} (generation {there.generation}) is {why}: Cloud Storage "
+        "lets nobody delete or replace it, and it is as it was. When that has "
+        "ended, or whoever answers for the bucket has lifted it, do this again"
+    )
+
+
+def is_of(there: StoredObject, delivery: Delivery) -> bool:
+    """Whether an object is the delivery's archive, also if it was rewritten since."""
+    return there.generation == delivery.generation or there.holds(delivery)
+
+
+def take_out(client: storage.Client, delivery: Delivery) -> bool:
+    """Delete the object that holds a delivery's bytes, and look that it is gone.
+
+    Its generation may be another than the one delivered: an object that was rewritten (for
+    another key or storage class, or copied back) is the same archive.
+
+    Returns
+    -------
+    bool
+        Whether there was one. One with other bytes is someone else's: it stays.
+
+    Raises
+    ------
+    FailBatch
+        Retention or a hold forbids it: nothing was deleted.
+    RetryLater
+        It is still there, or there again.
+    """
+    bucket, name = delivery.bucket, delivery.object
+    there = find(client, bucket, name)
+    if there is None or not is_of(there, delivery):
+        return False
+    check_removable(delivery.batch_id, there)
+    remove(client, bucket, name, there.generation, delivery.batch_id)
+    there = find(client, bucket, name)
+    if there is not None and is_of(there, delivery):
+        raise RetryLater(
+            f"batch {delivery.batch_id}: its object {name} was deleted, but there is one again; "
+            "do this again"
+        )
+    return True
+
+
+def remains(client: storage.Client, bucket: str, name: str) -> list[str]:
+    """Return what Cloud Storage keeps of a deleted object for a while, as texts: versions that
+    are no longer current (object versioning), and copies that can be restored (soft delete)."""
+    found = []
+    for kept, options in (
+        ("an earlier version, which object versioning keeps", {"versions": True}),
+        ("a copy that can be restored, which soft delete keeps", {"soft_deleted": True}),
+    ):
+        with asking_bucket(bucket):
+            blobs = client.list_blobs(bucket, prefix=name, timeout=TIMEOUT, retry=RETRY, **options)
+            found += [
+                f"{kept}: generation {blob.generation}"
+                for blob in blobs
+                if blob.name == name and (blob.time_deleted or blob.soft_delete_time)
+            ]
+    return found
 
 
 def asking_bucket(bucket: str) -> AbstractContextManager[None]:
@@ -283,4 +394,18 @@ def _described(blob: storage.Blob) -> StoredObject:
         updated=blob.updated.isoformat(),
         self_link=str(blob.self_link),
         media_link=str(blob.media_link),
+        kept=_kept(blob),
     )
+
+
+def _kept(blob: storage.Blob) -> str | None:
+    now = datetime.now(UTC)
+    ends = [blob.retention_expiration_time, blob.retention.retain_until_time]
+    until = max((end for end in ends if end is not None and end > now), default=None)
+    if until is not None:
+        return f"under retention until {until:%Y-%m-%d %H:%M} UTC"
+    if blob.temporary_hold:
+        return "under a temporary hold"
+    if blob.event_based_hold:
+        return "under an event-based hold"
+    return None

@@ -7,6 +7,7 @@ moment: what is delivered already is left alone, what another run took over is n
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Container
 from dataclasses import dataclass, replace
@@ -20,8 +21,8 @@ from sendit.delivery import objects, table
 from sendit.delivery.lanes import Lane
 from sendit.delivery.names import Stage, dataset_name, parse_object_name
 from sendit.delivery.rows import Rows, row_of, write_rows
-from sendit.errors import FailBatch, SenditError, keep_failure
-from sendit.ledger import Batch, Delivery, Ledger
+from sendit.errors import FailBatch, RetryLater, SenditError, keep_failure
+from sendit.ledger import Batch, Delivery, Ledger, StageLeft
 from sendit.workspace import RESULT, Workspace
 
 logger = logging.getLogger(__name__)
@@ -52,15 +53,15 @@ class LaneWork:
         The ledger.
     root
         The working folder, shared by all workers.
-    run_id
-        Airflow's run.
+    run
+        The run's key in the ledger (`Ledger.run_key`).
     lane
         The lane's number and its batches' ids.
     """
 
     ledger: Ledger
     root: Path
-    run_id: str
+    run: str
     lane: Lane
 
     def waiting(self) -> list[Waiting]:
@@ -69,7 +70,7 @@ class LaneWork:
         for batch_id in self.lane["batches"]:
             batch = self.ledger.batch(batch_id)
             delivery = self.ledger.delivery(batch_id)
-            if batch.run_id == self.run_id and delivery is not None and _is_ready(batch, delivery):
+            if batch.holder == self.run and delivery is not None and _is_ready(batch, delivery):
                 found.append(Waiting(batch, delivery))
         return found
 
@@ -80,7 +81,7 @@ class LaneWork:
         collections = sorted({each.batch.collection for each in stored})
         return [
             CollectionPart(
-                Stage.of(self.run_id, self.lane["lane"], collection),
+                Stage.of(self.run, self.lane["lane"], collection),
                 self.root,
                 [each for each in stored if each.batch.collection == collection],
             )
@@ -115,6 +116,11 @@ class CollectionPart:
     def bucket(self) -> str:
         """The bucket that the rows pass through."""
         return self.batches[0].delivery.bucket
+
+    @property
+    def collection(self) -> str:
+        """The collection."""
+        return self.batches[0].batch.collection
 
     @property
     def dataset(self) -> str:
@@ -158,6 +164,10 @@ def _deliver_archive(work: LaneWork, client: storage.Client, each: Waiting) -> N
     delivery = each.delivery
     workspace = Workspace(work.root, batch_id)
     check_place(each.batch, delivery, workspace)
+    _remove_sent(delivery, client)
+    _check_replaced(delivery, client)
+    work.ledger.put_sent(delivery)
+    reach("archives: about to send")
     there = objects.deliver(
         client,
         delivery,
@@ -171,6 +181,25 @@ def _deliver_archive(work: LaneWork, client: storage.Client, each: Waiting) -> N
         work.ledger.supersede(delivery.replaces, batch_id)
         reach("archives: superseded")
     logger.info("batch %s: its archive is in the bucket, %d bytes", batch_id, there.size)
+
+
+def _check_replaced(delivery: Delivery, client: storage.Client) -> None:
+    """Raise if the archive that this one replaces, under another name, may not be deleted: then
+    nothing is sent, and one archive of the study stays the only one."""
+    if delivery.replaced_object in {None, delivery.object}:
+        return
+    there = objects.find(client, delivery.bucket, str(delivery.replaced_object))
+    if there is not None and there.generation == delivery.replaced_generation:
+        objects.check_removable(delivery.batch_id, there)
+
+
+def _remove_sent(delivery: Delivery, client: storage.Client) -> None:
+    """Remove what an earlier try of the batch sent under another name, without an answer."""
+    if delivery.sent_object in {None, delivery.object}:
+        return
+    there = objects.find(client, delivery.bucket, str(delivery.sent_object))
+    if there is not None and there.crc32c == delivery.sent_crc32c:
+        objects.remove(client, delivery.bucket, there.name, there.generation)
 
 
 def _warn(failures: Failures) -> None:
@@ -207,6 +236,7 @@ def write_lane(work: LaneWork) -> Failures:
     """
     failures: Failures = {}
     for part in work.parts():
+        work.ledger.put_stage(work.lane["lane"], part.bucket, part.collection)
         rows = Rows()
         for each in part.batches:
             with keep_failure(failures, each.batch.id):
@@ -224,7 +254,7 @@ def confirm(
 ) -> Failures:
     """Read object and row of every batch back, and call those DONE where both agree.
 
-    What does not agree is taken back, row first: a batch is delivered whole or not at all.
+    What does not agree is taken back: a batch is delivered whole or not at all.
 
     Returns
     -------
@@ -265,15 +295,20 @@ class _Proof:
             It is not delivered.
         """
         batch_id, delivery = each.batch.id, each.delivery
+        self._ledger.check_held(batch_id)
         if delivery.generation is None:
             raise FailBatch(_why(each.batch) or "its archive is not in the bucket")
         dataset = dataset_name(each.batch.collection)
         problem = self._problem(delivery, dataset)
         if problem is not None:
-            take_back(delivery, dataset, self._storage, self._bigquery)
+            why = _why(each.batch) or problem
+            try:
+                take_back(delivery, dataset, self._storage, self._bigquery)
+            except FailBatch as error:
+                raise FailBatch(f"{why}; {error}") from None
             self._ledger.put_retracted(batch_id)
             reach("confirm: retracted")
-            raise FailBatch(_why(each.batch) or problem)
+            raise FailBatch(why)
         _remove_replaced(self._ledger, delivery, dataset, self._storage, self._bigquery)
         for stage in OWN_FAILURES:
             self._ledger.record(batch_id, errors=[], stage=stage)
@@ -304,14 +339,28 @@ def take_back(
     storage_client: storage.Client,
     bigquery_client: bigquery.Client,
 ) -> None:
-    """Take a delivery's row out of the table, then its object out of the bucket.
+    """Take a delivery's object out of the bucket, then its row out of the table, and look that
+    both are gone; gone already is fine.
 
-    In this order there is never a row without its object; gone already is fine.
+    The object goes first because it is what Cloud Storage may refuse to give up (retention,
+    a hold): then both are as they were.
+
+    Raises
+    ------
+    FailBatch
+        The object may not be deleted; nothing was done.
     """
-    table.delete_rows(bigquery_client, dataset, delivery.bucket, [delivery.object])
-    reach("take back: row deleted")
-    objects.remove(storage_client, delivery.bucket, delivery.object, delivery.generation)
+    name = delivery.object
+    table.held_rows(bigquery_client, dataset, delivery.bucket, [name])  # it answers
+    objects.take_out(storage_client, delivery)
     reach("take back: object deleted")
+    table.delete_rows(bigquery_client, dataset, delivery.bucket, [name])
+    if table.held_rows(bigquery_client, dataset, delivery.bucket, [name]):
+        raise RetryLater(
+            f"batch {delivery.batch_id}: its row in BigQuery was deleted, but there is one again; "
+            "do this again"
+        )
+    reach("take back: row deleted")
 
 
 def _remove_replaced(
@@ -324,8 +373,9 @@ def _remove_replaced(
     """Remove the archive that this one replaces, if it has another name (its date changed)."""
     if delivery.replaced_object in {None, delivery.object}:
         return
+    known = ledger.delivery(delivery.replaces) if delivery.replaces is not None else None
     old = replace(
-        delivery,
+        known or delivery,
         object=str(delivery.replaced_object),
         generation=delivery.replaced_generation,
     )
@@ -341,22 +391,36 @@ def _why(batch: Batch) -> str | None:
 
 
 def drop_stage(
-    work: LaneWork, storage_client: storage.Client, bigquery_client: bigquery.Client
+    work: LaneWork,
+    storage_client: storage.Client,
+    bigquery_client: bigquery.Client,
+    *,
+    for_good: bool,
 ) -> None:
-    """Remove the lane's file, object and table; gone already is fine."""
-    for bucket, collection in sorted(_places(work)):
-        stage = Stage.of(work.run_id, work.lane["lane"], collection)
-        table.drop_table(bigquery_client, dataset_name(collection), stage.table)
-        reach("confirm: stage table dropped")
-        objects.remove(storage_client, bucket, stage.object)
-        reach("confirm: stage object removed")
-        (work.root / stage.file).unlink(missing_ok=True)
+    """Remove what the lane put down on its way: file, object and table; gone already is fine.
+
+    Unless ``for_good``, a later run looks once more (`sendit.delivery.leftovers`).
+    """
+    for left in work.ledger.stages():
+        if (left.holder, left.lane) == (work.run, work.lane["lane"]):
+            remove_stage(left, work.root, storage_client, bigquery_client)
+            work.ledger.put_stage_dropped(left, for_good=for_good)
 
 
-def _places(work: LaneWork) -> set[tuple[str, str]]:
-    places = set()
-    for batch_id in work.lane["batches"]:
-        batch, delivery = work.ledger.batch(batch_id), work.ledger.delivery(batch_id)
-        if delivery is not None and batch.run_id == work.run_id:
-            places.add((delivery.bucket, batch.collection))
-    return places
+def remove_stage(
+    left: StageLeft,
+    root: Path,
+    storage_client: storage.Client,
+    bigquery_client: bigquery.Client,
+) -> None:
+    """Remove a lane's file, object and table of one collection; gone already is fine."""
+    stage = Stage.of(left.holder, left.lane, left.collection)
+    table.drop_table(bigquery_client, dataset_name(left.collection), stage.table)
+    reach("confirm: stage table dropped")
+    objects.remove(storage_client, left.bucket, stage.object)
+    reach("confirm: stage object removed")
+    file = root / stage.file
+    file.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # not there, or another lane's files are in it
+        file.parent.rmdir()
+        file.parent.parent.rmdir()

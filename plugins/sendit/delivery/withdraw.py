@@ -10,6 +10,7 @@ from sendit.batch import Status
 from sendit.crashpoint import reach
 from sendit.delivery.manifest import write_manifests
 from sendit.delivery.names import dataset_name
+from sendit.delivery.objects import find, is_of, remains
 from sendit.delivery.upload import take_back
 from sendit.errors import FailBatch
 from sendit.ledger import Ledger
@@ -23,8 +24,8 @@ def withdraw(
     bigquery_client: bigquery.Client,
     batch_id: str,
     reason: str,
-) -> None:
-    """Take a delivered batch's row and object away, and write down why.
+) -> list[str]:
+    """Take a delivered batch's object and row away, look that they are gone, and write down why.
 
     The batch can be queued again afterwards (`Ledger.requeue`), for another recipe, say; its
     archive is then the study's next revision. Doing it twice is doing it once; after a stop
@@ -41,10 +42,17 @@ def withdraw(
     reason
         Why, for the ledger's history. It is kept, so it must say nothing of a patient.
 
+    Returns
+    -------
+    list of str
+        What Cloud Storage keeps of the object all the same, as texts: earlier versions, and
+        copies that can be restored.
+
     Raises
     ------
     FailBatch
-        There is nothing to withdraw; the text says what there is.
+        There is nothing to withdraw, or the object may not be deleted (retention, a hold) or is
+        not the one delivered: all is as it was. The text says what there is.
     """
     batch, delivery = ledger.batch(batch_id), ledger.delivery(batch_id)
     if batch.same_as is not None:
@@ -60,11 +68,21 @@ def withdraw(
         )
     if batch.status not in (Status.DONE, Status.ERROR):
         raise FailBatch(f"batch {batch_id} is {batch.status}: wait until its run is finished")
+    there = find(storage_client, delivery.bucket, delivery.object)
+    if there is not None and not is_of(there, delivery):
+        raise FailBatch(
+            f"batch {batch_id}: under the name of its archive, {there.name}, lies an object with "
+            f"other bytes (generation {there.generation}); nothing was withdrawn. Find out who "
+            "wrote it; delete it, or copy it elsewhere and delete it here, then do this again"
+        )
+    take_back(delivery, dataset_name(batch.collection), storage_client, bigquery_client)
     if delivery.withdrawn_at is None:
-        dataset = dataset_name(batch.collection)
-        take_back(delivery, dataset, storage_client, bigquery_client)
         ledger.put_withdrawn(batch_id, reason)
         reach("withdraw: written down")
     if batch.run_id is not None:
         write_manifests(ledger, storage_client, delivery.bucket, batch.run_id)
+    left = remains(storage_client, delivery.bucket, delivery.object)
+    for text in left:
+        logger.warning("batch %s: of its archive remains %s", batch_id, text)
     logger.info("batch %s: withdrawn", batch_id)
+    return left

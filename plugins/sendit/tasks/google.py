@@ -18,7 +18,7 @@ from sendit.crashpoint import reach
 from sendit.errors import FailBatch, Misconfigured
 from sendit.tasks.connections import GOOGLE, reading
 from sendit.tasks.guard import guarded
-from sendit.tasks.site import ledger, settings
+from sendit.tasks.site import ledger, own_run, settings
 
 if TYPE_CHECKING:
     from google.cloud import bigquery, storage
@@ -63,7 +63,7 @@ class GoogleOperator(BaseOperator):
     def execute(self, context: Any) -> None:
         """Build the provider's operator and run it; a lane that is done needs nothing."""
         with guarded():
-            parts = lane_work(self.lane, context["run_id"]).parts()
+            parts = lane_work(self.lane).parts()
             if not parts:
                 logger.info("lane %d: nothing to do", self.lane["lane"])
             errors: list[Exception] = []
@@ -97,11 +97,12 @@ def _load(path: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def lane_work(lane: Lane, run_id: str) -> LaneWork:
-    """Return what a lane of a run works with."""
+def lane_work(lane: Lane) -> LaneWork:
+    """Return what a lane of this task's run works with."""
     from sendit.delivery.upload import LaneWork
 
-    return LaneWork(ledger(), settings().work, run_id, lane)
+    key = own_run().key
+    return LaneWork(ledger().of_run(key), settings().work, key, lane)
 
 
 def feed(client: storage.Client, bucket: str, collection: str, study: str) -> Feed:

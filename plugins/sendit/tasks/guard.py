@@ -12,7 +12,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+)
 
 from sendit.errors import (
     FailBatch,
@@ -20,6 +24,7 @@ from sendit.errors import (
     RetryLater,
     SenditError,
     SkipInstance,
+    TakenOver,
     kind_and_place,
 )
 
@@ -39,6 +44,8 @@ def guarded() -> Iterator[None]:
     ------
     AirflowFailException
         For ``FailBatch`` and ``Misconfigured``: a retry would not help.
+    AirflowSkipException
+        For ``TakenOver``: what is left to do is another run's.
     RetryLater
         As it is: Airflow retries the task.
     UnexpectedError
@@ -54,6 +61,8 @@ def guarded() -> Iterator[None]:
             yield
     except AirflowException:
         raise
+    except TakenOver as error:
+        raise AirflowSkipException(str(error)) from None
     except (FailBatch, Misconfigured, SkipInstance) as error:
         raise AirflowFailException(str(error)) from None
     except RetryLater as error:

@@ -18,7 +18,10 @@ from sendit.crashpoint import reach
 from sendit.tasks.guard import guarded
 from sendit.tasks.site import (
     NETWORK_RETRIES,
+    is_active,
     ledger,
+    own_ledger,
+    own_run,
     run_recipe,
     run_study,
     settings,
@@ -44,10 +47,12 @@ def discover() -> list[str]:
     context = get_current_context()
     params = context["params"]
     with guarded():
-        from sendit import discovery
+        from sendit import discovery, ownership
         from sendit.ledger import BatchParams
 
         study = run_study(params)
+        own = own_run()
+        ownership.take_up(ledger(), own, is_active)
         claimed = discovery.discover(
             ledger(),
             settings(),
@@ -61,6 +66,7 @@ def discover() -> list[str]:
                 subfolder=params.get("subfolder") or None,
             ),
             number=None if takes_all(context) else params["number"],
+            holder=own.key,
         )
         if not claimed:
             logger.info("no batch is ready: nothing to do in this run")
@@ -84,17 +90,18 @@ def import_batch(batch_id: str) -> str:
 
         if batch.status is Status.DONE:
             return batch_id
-        folder = locate(ledger(), settings(), settings().keys(), batch_id)
-        ledger().put_identifier(batch_id, "folder", str(folder))
+        held = own_ledger()
+        folder = locate(held, settings(), settings().keys(), batch_id)
+        held.put_identifier(batch_id, "folder", str(folder))
         reach("import: folder remembered")
         status = intake.import_batch(
-            ledger(),
+            held,
             workspace(batch_id),
             folder,
             prepare(batch.recipe).filters,
             settings().keys(),
         )
-        found = ledger().batch(batch_id)
+        found = held.batch(batch_id)
         logger.info("batch %s: %s; %s", batch_id, found.tally, found.reasons)
         if status is Status.EMPTY:
             raise AirflowSkipException(f"batch {batch_id}: no image is left after filtering")
@@ -113,7 +120,7 @@ def dasher(batch_id: str) -> str:
         from sendit.identify import identify_batch
 
         if batch.status is not Status.DONE:
-            identify_batch(ledger(), batch, _service(batch), settings().identity_rules())
+            identify_batch(own_ledger(), batch, _service(batch), settings().identity_rules())
         return batch_id
 
 
@@ -141,15 +148,16 @@ def anonymize(batch_id: str) -> str:
 
         if batch.status is Status.DONE:
             return batch_id
+        held = own_ledger()
         anonymize_batch(
-            ledger(),
+            held,
             workspace(batch_id),
-            locate(ledger(), settings(), settings().keys(), batch_id),
+            locate(held, settings(), settings().keys(), batch_id),
             recipe=prepare(batch.recipe),
             keys=settings().keys(),
             bucket=settings().bucket,
         )
-        found = ledger().batch(batch_id)
+        found = held.batch(batch_id)
         logger.info("batch %s: %s; %s", batch_id, found.tally, found.reasons)
         return batch_id
 
@@ -171,7 +179,7 @@ def collect() -> list[Lane]:
 
         ready = [
             batch.id
-            for batch in ledger().batches_of_run(get_current_context()["run_id"])
+            for batch in ledger().batches_held_by(own_run().key)
             if batch.status in (Status.DONEPROCESSING, Status.DONE)
         ]
         logger.info("%d batches go to upload", len(ready))

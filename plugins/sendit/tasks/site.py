@@ -9,17 +9,20 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import get_current_context
-from airflow.sdk.exceptions import AirflowException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowException, AirflowRuntimeError
 
 from sendit.batch import BatchError, Status
-from sendit.errors import RetryLater, SenditError
+from sendit.errors import RetryLater, SenditError, TakenOver
 from sendit.settings import Settings, read_settings
 from sendit.tasks.connections import LEDGER, read_connection
 from sendit.tasks.guard import guarded
 
 if TYPE_CHECKING:
-    from sendit.ledger import Batch, Ledger
+    from sendit.ledger import Batch, Holder, Ledger
     from sendit.workspace import Workspace
+
+#: States of a run that goes on, or will.
+ACTIVE = ["queued", "running"]
 
 #: For tasks that ask a service: tried again with growing pauses.
 NETWORK_RETRIES: dict[str, Any] = {
@@ -46,6 +49,47 @@ def ledger() -> Ledger:
     return Ledger(read_connection(LEDGER).get_uri())
 
 
+def own_run() -> Holder:
+    """Return the run that this task is of, as the ledger knows it."""
+    from sendit.ledger import Holder, Run
+
+    context = get_current_context()
+    run = context["dag_run"]
+    key = ledger().run_key(
+        Run(
+            dag_id=context["ti"].dag_id,
+            run_id=context["run_id"],
+            created=run.run_after.isoformat(),
+            clears=run.clear_number or 0,
+            started=run.start_date.isoformat() if run.start_date else "",
+        )
+    )
+    return Holder(key, context["ti"].dag_id, context["run_id"])
+
+
+def own_ledger() -> Ledger:
+    """Return the ledger for writing about batches that this task's run holds."""
+    return ledger().of_run(own_run().key)
+
+
+def is_active(dag_id: str, run_id: str) -> bool:
+    """Whether Airflow says that a run is queued or running.
+
+    Raises
+    ------
+    RetryLater
+        Airflow does not say.
+    """
+    ti = get_current_context()["ti"]
+    try:
+        return bool(ti.get_dr_count(dag_id=dag_id, run_ids=[run_id], states=ACTIVE))
+    except AirflowRuntimeError:
+        raise RetryLater(
+            "Airflow's API server did not answer whether earlier runs have ended; the task tries "
+            "again"
+        ) from None
+
+
 def workspace(batch_id: str) -> Workspace:
     """Return a batch's working folder."""
     from sendit.workspace import Workspace
@@ -61,18 +105,18 @@ def working(batch_id: str, stage: str) -> Iterator[Batch]:
     """
     with guarded():
         context = get_current_context()
-        batch = ledger().batch(batch_id)
-        if batch.run_id != context["run_id"]:
-            raise AirflowSkipException(f"batch {batch_id} was taken over by another run")
+        own = own_ledger()
+        own.check_held(batch_id)
+        batch = own.batch(batch_id)
         if batch.status is Status.ERROR:
-            ledger().record(
-                batch_id, status=Status.PROCESSING, errors=[], stage=failure_stage(stage)
-            )
+            own.record(batch_id, status=Status.PROCESSING, errors=[], stage=failure_stage(stage))
         try:
             yield batch
         except (AirflowException, RetryLater) as error:
             if isinstance(error, RetryLater) and context["ti"].try_number > context["ti"].max_tries:
                 fail_batch(batch_id, stage, str(error))
+            raise
+        except TakenOver:
             raise
         except SenditError as error:
             fail_batch(batch_id, stage, str(error))
@@ -89,9 +133,9 @@ def failure_stage(stage: str) -> str:
 
 
 def fail_batch(batch_id: str, stage: str, reason: str) -> None:
-    """Record that a stage failed a batch."""
+    """Record that a stage failed a batch, if this task's run still holds it."""
     failed = failure_stage(stage)
-    ledger().record(
+    own_ledger().record(
         batch_id, status=Status.ERROR, errors=[BatchError(failed, reason)], stage=failed
     )
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from airflow.sdk import get_current_context, task, task_group
 from airflow.sdk.exceptions import AirflowFailException
 
 from sendit.crashpoint import reach
-from sendit.errors import FailBatch, RetryLater, SenditError, joined, keep_failure
+from sendit.errors import FailBatch, RetryLater, SenditError, TakenOver, joined, keep_failure
 from sendit.tasks.google import (
     GoogleOperator,
     bigquery_client,
@@ -64,7 +64,7 @@ def archives(lane: Lane) -> None:
         from sendit.delivery.objects import check_bucket
         from sendit.delivery.upload import deliver_archives, write_lane
 
-        work = lane_work(lane, context["run_id"])
+        work = lane_work(lane)
         waiting = work.waiting()
         if not waiting:
             logger.info("lane %d: nothing to do", lane["lane"])
@@ -182,7 +182,7 @@ def confirm(lane: Lane) -> None:
         from sendit.delivery.upload import confirm as confirm_lane
         from sendit.delivery.upload import drop_stage
 
-        work = lane_work(lane, context["run_id"])
+        work = lane_work(lane)
         with _recorded(work, context):
             storage, bigquery = storage_client(), bigquery_client()
             failures = confirm_lane(work, storage, bigquery)
@@ -191,7 +191,7 @@ def confirm(lane: Lane) -> None:
                 _record({id_: e for id_, e in failures.items() if id_ not in later})
                 raise RetryLater(f"{len(later)} batches cannot be confirmed now: {joined(later)}")
             _record(failures)
-            drop_stage(work, storage, bigquery)
+            drop_stage(work, storage, bigquery, for_good=not failures)
         if failures:
             raise AirflowFailException(
                 f"{len(failures)} of {len(lane['batches'])} batches of lane {lane['lane']} were "
@@ -211,7 +211,8 @@ def _recorded(work: LaneWork, context: Any) -> Iterator[None]:
             reason = f"{type(error).__name__} in sendit; see the task's log"
             for each in work.waiting():
                 text = str(error) if isinstance(error, SenditError) else reason
-                fail_batch(each.batch.id, "upload", text)
+                with suppress(TakenOver):
+                    fail_batch(each.batch.id, "upload", text)
         raise
 
 
@@ -245,7 +246,8 @@ def manifest() -> None:
 
 def _record(failures: Failures) -> None:
     for batch_id, error in failures.items():
-        fail_batch(batch_id, "upload", str(error))
+        with suppress(TakenOver):
+            fail_batch(batch_id, "upload", str(error))
 
 
 def _is_alone(context: Any) -> bool:

@@ -1,0 +1,90 @@
+"""What runs that have ended left in bucket and table: it is found by what the ledger says was
+about to be put there, and removed."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from google.cloud import bigquery, storage
+
+from sendit.delivery import objects
+from sendit.delivery.names import dataset_name
+from sendit.delivery.upload import remove_stage, take_back
+from sendit.errors import FailBatch
+from sendit.ledger import Delivery, Ledger, StageLeft
+
+logger = logging.getLogger(__name__)
+
+#: Seconds after which a lane's things are looked for a second and last time: BigQuery finishes
+#: a load job, and makes its table, although the task that waited for it was killed.
+LAST_LOOK_SECONDS = 3600.0
+
+
+def stages_left(ledger: Ledger, ended: Iterable[str]) -> list[StageLeft]:
+    """Return what lanes of runs that have ended put down and is to be removed now."""
+    keys = set(ended)
+    return [
+        stage
+        for stage in ledger.stages()
+        if stage.holder in keys
+        and (stage.dropped_at is None or time.time() - stage.dropped_at > LAST_LOOK_SECONDS)
+    ]
+
+
+def remove_stages(
+    ledger: Ledger,
+    root: Path,
+    stages: Iterable[StageLeft],
+    storage_client: storage.Client,
+    bigquery_client: bigquery.Client,
+) -> None:
+    """Remove what lanes put down, below the working folder ``root`` too."""
+    for stage in stages:
+        remove_stage(stage, root, storage_client, bigquery_client)
+        ledger.put_stage_dropped(stage, for_good=stage.dropped_at is not None)
+        logger.info("lane %d of an ended run: what it put down was removed", stage.lane)
+
+
+def retract_strays(
+    ledger: Ledger,
+    strays: Iterable[Delivery],
+    storage_client: storage.Client,
+    bigquery_client: bigquery.Client,
+) -> None:
+    """Take archives of ended batches that were sent, and never proven to be delivered, out of
+    the bucket again, and their rows, if there are any, out of the table."""
+    for delivery in strays:
+        batch = ledger.batch(delivery.batch_id)
+        found = False
+        for name, checksum in {
+            (delivery.object, delivery.crc32c),
+            (delivery.sent_object or delivery.object, delivery.sent_crc32c),
+        }:
+            there = objects.find(storage_client, delivery.bucket, name)
+            if there is None or there.crc32c != checksum or _is_delivered(ledger, there, delivery):
+                continue
+            there_now = replace(delivery, object=name, generation=there.generation)
+            dataset = dataset_name(batch.collection)
+            try:
+                take_back(there_now, dataset, storage_client, bigquery_client)
+            except FailBatch as error:
+                logger.warning("%s", error)  # a later run tries again
+                break
+            found = True
+        else:
+            ledger.put_retracted(delivery.batch_id, found=found)
+
+
+def _is_delivered(ledger: Ledger, there: objects.StoredObject, delivery: Delivery) -> bool:
+    """Whether the object is what another batch delivered."""
+    return any(
+        (other.object, other.generation) == (there.name, there.generation)
+        and other.rows_at is not None
+        and other.withdrawn_at is None
+        for other in ledger.deliveries_of(delivery.bucket, delivery.archive_of)
+        if other.batch_id != delivery.batch_id
+    )
