@@ -50,6 +50,7 @@ def anonymize_batch(
         recipe=recipe,
         keys=keys,
         archive=workspace.archive,
+        people=workspace.read_people(),
         progress=progress,
     )
     reach("anonymize: archive made")
@@ -116,6 +117,7 @@ def deidentify_accepted(
     recipe: PreparedRecipe,
     keys: Keys,
     archive: Path,
+    people: frozenset[str] | None,
     progress: Callable[[int], None] | None = None,
 ) -> StudyResult:
     """De-identify the files that import let pass, and write each one's outcome on its record."""
@@ -134,6 +136,7 @@ def deidentify_accepted(
         ),
         keys=keys,
         archive=archive,
+        people=people,
         progress=progress,
     )
     for record in accepted:

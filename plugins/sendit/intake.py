@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sendit.batch import BatchError, Counts, InstanceRecord, Outcome, Reason, Status
 from sendit.crashpoint import reach
+from sendit.deidentify.people import People
 from sendit.dicom.scan import Element, Header, open_instance, value_text
 from sendit.discovery import list_files, listing_digest
 from sendit.errors import FailBatch, SenditError, SkipInstance
@@ -57,12 +58,13 @@ class Intake:
 
     ``failure`` says why nothing of the batch may go on, or is None. ``identity`` holds real
     values: it goes to the ledger's identifier rows only. ``issuers`` gathers what the files say
-    of the issuers of their numbers.
+    of the issuers of their numbers, ``people`` the words of all names in them.
     """
 
     records: list[InstanceRecord] = field(default_factory=list)
     identity: dict[int, str] = field(default_factory=dict)
     issuers: dict[int, list[dict[str, str]]] = field(default_factory=dict)
+    people: People = field(default_factory=People)
     failure: Reason | None = None
 
     @property
@@ -204,6 +206,7 @@ def import_batch(
         unreadable = BatchError("import", "the folder, or one within it, cannot be read")
         ledger.record(batch_id, status=Status.ERROR, errors=[unreadable], stage="import")
         raise
+    workspace.write_people(intake.people.words)
     workspace.write_instances(intake.records)
     reach("import: instances written")
     ledger.put_identifier(
@@ -244,6 +247,7 @@ def _look_at(
     values: dict[int, set[str]],
 ) -> None:
     instance_uid = header.sop_instance
+    intake.people.see(header)
     decision = filters.decide({tag: header.text(tag) for tag in filters.tags})
     if decision is None or header.text(ROWS):
         for tag, found in values.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from sendit.whole_file import whole_file
 #: What anonymize leaves for the upload: the study and collection that the archive was made for,
 #: its first image's header as delivered, and every file's outcome.
 RESULT = "result.json"
+
+#: The words of the names of the study's people, which no text keeps.
+PEOPLE = "people.json"
 
 
 class Workspace:
@@ -80,6 +84,14 @@ class Workspace:
             )
             for entry in self.read("import.json")
         ]
+
+    def write_people(self, words: Iterable[str]) -> None:
+        """Write down the words of the names of the study's people."""
+        self.write(PEOPLE, sorted(words))
+
+    def read_people(self) -> frozenset[str] | None:
+        """Read them; None if an older version's import wrote none."""
+        return frozenset(self.read(PEOPLE)) if (self.folder / PEOPLE).exists() else None
 
     def remove(self) -> None:
         """Delete the folder and all in it; gone already is fine."""

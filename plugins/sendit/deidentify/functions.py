@@ -107,12 +107,13 @@ Answer = bytes | Gone | Inside | tuple[tuple[NewElement, ...], ...]
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What is the same for a whole study."""
+    """What is the same for a whole study. ``people`` are words of names that no text keeps."""
 
     plan: Plan
     uids: UidMap
     days: int
     variables: Mapping[str, str]
+    people: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)  # not frozen: that would double the time to make one
@@ -210,7 +211,7 @@ def _clean_text(subject: Subject, _: Mapping[str, str]) -> Answer:
     if subject.vr not in charset.TEXT_VRS:
         disguised = vr_of(subject.tag) in charset.TEXT_VRS
         return _empty_or_dummy(subject, _) if disguised else subject.value
-    if subject.vr != "PN" and (cleaned := clean(subject.text)):
+    if subject.vr != "PN" and (cleaned := clean(subject.text, subject.site.people)):
         written = charset.encode(cleaned, subject.character_set)
         if charset.decode(written, subject.character_set) == cleaned:
             return written

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +28,7 @@ from sendit.archive import Archive, ArchiveInfo
 from sendit.batch import Outcome, Reason
 from sendit.deidentify.functions import Site
 from sendit.deidentify.gate import GateReport, RealValues, gate
+from sendit.deidentify.people import People
 from sendit.deidentify.plan import Kind, Plan
 from sendit.deidentify.rewrite import Output, Rewriter
 from sendit.deidentify.spare_bits import pixel_value
@@ -43,6 +45,7 @@ from sendit.dicom.scan import (
     Encoding,
     Header,
     number_values,
+    open_instance,
     read_file,
     read_header,
     value_text,
@@ -147,6 +150,7 @@ def deidentify_study(
     identifiers: StudyIdentifiers,
     keys: Keys,
     archive: Path,
+    people: frozenset[str] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> StudyResult:
     """De-identify the files of one study into one archive.
@@ -163,6 +167,9 @@ def deidentify_study(
         The site's keys, for the UIDs.
     archive
         Where the ``.tar.gz`` goes; it is there only once it has passed the gate.
+    people
+        Words of the names of the study's people, as import found them in all files
+        (:mod:`sendit.deidentify.people`). None: the files are read for them first.
     progress
         Called with the number of files done after each.
 
@@ -174,7 +181,9 @@ def deidentify_study(
         The gate found something real in the finished archive, or could not judge it; nothing
         is left of it.
     """
-    study = _Study(plan, identifiers, keys)
+    if people is None:
+        people = _people_of(sources)
+    study = _Study(plan, identifiers, keys, people)
     outcomes: dict[int, tuple[Outcome, str | None]] = {}
     info = passed = None
     with Archive(archive) as writer:
@@ -192,11 +201,25 @@ def deidentify_study(
     )
 
 
+def _people_of(sources: Sequence[Source]) -> frozenset[str]:
+    people = People()
+    for source in sources:
+        with suppress(SkipInstance, OSError):  # whoever reads it next says why
+            people.see(open_instance(source.path))
+    return frozenset(people.words)
+
+
 class _Study:
-    def __init__(self, plan: Plan, identifiers: StudyIdentifiers, keys: Keys) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        identifiers: StudyIdentifiers,
+        keys: Keys,
+        people: frozenset[str] = frozenset(),
+    ) -> None:
         self._code = identifiers.study_code
         self._uids = UidMap(keys)
-        site = Site(plan, self._uids, identifiers.jitter, identifiers.variables)
+        site = Site(plan, self._uids, identifiers.jitter, identifiers.variables, people)
         self._rewriter = Rewriter(plan, site)
         self._seen: set[str] = set()
         self._stems: Counter[str] = Counter()

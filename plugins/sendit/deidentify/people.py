@@ -1,0 +1,153 @@
+"""The words of the names of a study's people: none of them stays in any text.
+
+A surname may be a word of radiology (Stone, Long, Black, Rao, Per, Head), so that an allow-list
+alone would let it pass. What counts as a name's word (docs/decisions/names-that-are-words.md):
+
+- all person names (VR PN) of all files, at all levels: the patient's, parents', physicians',
+  operators', whoever's;
+- words of three letters and more; of the patient's names also of two, where they are a whole
+  part (Li, Or). Initials do not count, nor titles, prefixes and suffixes;
+- no name is what a phantom or a test is called (CT^Chest, QA^PHANTOM): all its words are on the
+  allow-list, and one of them says that nobody is meant; and of others than the patient, what an
+  organisation is called.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from pydicom._dicom_dict import DicomDictionary
+
+from sendit.deidentify.words import fold, vocabulary
+from sendit.dicom import charset
+
+if TYPE_CHECKING:
+    from sendit.dicom.scan import Header
+
+PATIENT_NAMES: Final = frozenset((0x00100010, 0x00100012, 0x00101001, 0x00101005, 0x00101060))
+"""Patient's Name, Name to Use, Other Patient Names, Patient's Birth Name, Patient's Mother's Birth
+Name."""
+
+PERSON_NAMES: Final = PATIENT_NAMES | {
+    tag for tag, entry in DicomDictionary.items() if entry[0] == "PN"
+}
+
+MIN_LETTERS: Final = 3
+MAX_BYTES: Final = 4096
+"""Bytes of an element's names that are looked at; a name has 64 characters a group."""
+
+_WORD: Final = re.compile(r"[^\W\d_]+")
+_NAMED_PARTS: Final = 3  # family, given and middle name; then prefix and suffix (PS3.5 6.2.1)
+_TITLES: Final = frozenset(
+    (
+        *(
+            "mr",
+            "mrs",
+            "ms",
+            "miss",
+            "dr",
+            "doc",
+            "prof",
+            "professor",
+            "sir",
+            "rev",
+            "herr",
+            "frau",
+        ),
+        *(
+            "mme",
+            "mlle",
+            "monsieur",
+            "madame",
+            "sr",
+            "sra",
+            "senor",
+            "senora",
+            "dott",
+            "sig",
+            "dhr",
+        ),
+    )
+)
+_NOBODY: Final = frozenset(
+    (
+        *("phantom", "phantoms", "phantome", "test", "tests", "testing", "qa", "qc", "acr", "demo"),
+        *("calibration", "quality", "service", "ct", "mri", "pet", "spect", "anonymous", "anon"),
+        *("anonymized", "anonymised", "unknown", "none", "unnamed", "dummy", "deidentified"),
+    )
+)
+_ORGANISATIONS: Final = frozenset(
+    (
+        *("clinic", "clinics", "hospital", "center", "centre", "group", "associates", "department"),
+        *("dept", "imaging", "radiology", "institute", "university", "medical", "practice", "llc"),
+        *("inc", "klinik", "klinikum", "krankenhaus", "praxis", "zentrum", "hopital", "clinique"),
+        *("ospedale", "clinica", "ziekenhuis", "sjukhus", "service", "services", "unit", "team"),
+    )
+)
+
+
+class People:
+    """Gathers the words of the names that files hold.
+
+    Attributes
+    ----------
+    words
+        Folded (:func:`sendit.deidentify.words.fold`). Real values: they are never written but
+        into a batch's working folder.
+    """
+
+    def __init__(self) -> None:
+        self.words: set[str] = set()
+        self._seen: set[tuple[bool, bytes, bytes]] = set()
+
+    def see(self, header: Header) -> None:
+        """Gather the names of one file."""
+        data, character_set = header.data, header.character_set
+        levels = [header.elements]
+        while levels:
+            for tag, vr, _, start, end, items in levels.pop():
+                if items is not None:
+                    levels.extend(elements for _, elements in items)
+                elif (vr == "PN" or tag in PERSON_NAMES) and start != end:
+                    self._note(tag, bytes(data[start : min(end, start + MAX_BYTES)]), character_set)
+
+    def _note(self, tag: int, raw: bytes, character_set: bytes) -> None:
+        patient = tag in PATIENT_NAMES
+        key = (patient, raw, character_set)
+        if key not in self._seen:
+            self._seen.add(key)
+            for name in charset.decode(raw, character_set).split("\\"):
+                self.words.update(words_of(name, patient=patient))
+
+
+def words_of(name: str, *, patient: bool) -> Iterator[str]:
+    """Give the words of one person name that must not stay in a text, folded."""
+    for group in name.split("="):
+        parts = [
+            _without_titles([fold(word) for word in _WORD.findall(part)])
+            for part in group.split("^")[:_NAMED_PARTS]
+        ]
+        if _is_nobody({word for part in parts for word in part}, patient=patient):
+            continue
+        for part in parts:
+            for word in part:
+                least = 2 if patient and len(part) == 1 else MIN_LETTERS
+                if len(word) >= least and word not in _NOBODY:
+                    yield word
+
+
+def _without_titles(words: list[str]) -> list[str]:
+    while len(words) > 1 and words[0] in _TITLES:
+        words = words[1:]
+    return words
+
+
+def _is_nobody(words: set[str], *, patient: bool) -> bool:
+    if not patient and words & _ORGANISATIONS:
+        return True
+    known = vocabulary()
+    return bool(words & _NOBODY) and all(
+        word in known or word in _NOBODY or len(word) == 1 for word in words
+    )

@@ -1,0 +1,150 @@
+"""No word of a person's name stays in a text, whatever else the word means."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.sequence import Sequence
+
+from sendit.deidentify.people import PERSON_NAMES, People, words_of
+from sendit.deidentify.words import Sort, clean, fold, vocabulary
+from sendit.dicom.scan import read_header
+from sendit.intake import import_folder
+from sendit.recipe.filters import compile_filters
+from sendit.recipe.parse import read_recipe
+from sendit.workspace import Workspace
+from tests.builder import make_dataset, to_bytes
+from tests.deidentify.engine import plan_of, run
+
+
+def read(data: bytes) -> FileDataset:
+    return dcmread(BytesIO(data))
+
+
+@pytest.mark.parametrize(
+    ("name", "patient", "words"),
+    [
+        ("Stone^Per", True, {"stone", "per"}),
+        ("STONE, PER", True, {"stone", "per"}),
+        ("Long^Black^^Mr", True, {"long", "black"}),
+        ("Mr. Per Stone", True, {"per", "stone"}),
+        ("Stone^J^L^Dr.^MD", False, {"stone"}),
+        ("Head-Rao^Åsa", True, {"head", "rao", "asa"}),
+        ("Müller^Kopf", False, {"muller", "kopf"}),
+        ("Li^Or", True, {"li", "or"}),
+        ("Li^Or", False, set()),
+        ("De La Cruz^Maria", True, {"cruz", "maria"}),
+        ("No^Kim", True, {"no", "kim"}),
+        ("王^小东=Wang^Stone", True, {"wang", "stone", "小东"}),
+        # nobody
+        ("CT^Chest", True, set()),
+        ("QA^PHANTOM", True, set()),
+        ("Head^Phantom", True, set()),
+        ("TEST^ABDOMEN", True, set()),
+        ("CT^Smith", True, {"smith"}),
+        ("Chest Clinic", False, set()),
+        ("Department of Radiology", False, set()),
+        ("UNKNOWN", True, set()),
+        ("^^^^", True, set()),
+    ],
+)
+def test_words_of_a_name(name: str, patient: bool, words: set[str]) -> None:
+    assert set(words_of(name, patient=patient)) == words
+
+
+PLAIN = sorted(w for w, s in vocabulary().items() if s is Sort.PLAIN and w.isalpha() and len(w) > 2)
+
+
+@given(
+    st.lists(st.sampled_from(PLAIN), min_size=1, max_size=3, unique=True),
+    st.lists(st.sampled_from(PLAIN), max_size=6),
+    st.sampled_from("/-+_^,.:( "),
+    st.sampled_from([str.upper, str.title, str.lower]),
+    st.randoms(use_true_random=False),
+)
+def test_no_word_of_a_name_stays_however_it_is_written(
+    name: list[str], others: list[str], sign: str, case: Callable[[str], str], random: Random
+) -> None:
+    people = set(words_of("^".join(name), patient=True))
+    words = [*name, *others]
+    random.shuffle(words)
+    kept = clean(sign.join(map(case, words)), people)
+    assert not people & {fold(word) for word in kept.split()}
+
+
+def test_names_of_all_elements_at_all_levels_are_seen() -> None:
+    item = Dataset()
+    item.PersonName = "Innermost^Deep"
+    outer = Dataset()
+    outer.ContentSequence = Sequence([item])
+    ds = make_dataset(
+        PatientName="Stone^Per",
+        PatientMotherBirthName="Black^Rao",
+        OperatorsName=["Long^Ann", "Short^Bo"],
+        ReferringPhysicianName="Field^Hand",
+        ContentSequence=Sequence([outer]),
+    )
+    people = People()
+    people.see(read_header(to_bytes(ds)))
+    wanted = {"stone", "per", "black", "rao", "long", "short", "field", "hand", "innermost", "deep"}
+    assert wanted <= people.words
+    assert "bo" not in people.words
+    assert {0x00100010, 0x00080090, 0x0040A123} <= PERSON_NAMES
+
+
+TEXT = "CT HEAD STONE PROTOCOL Per patient Rao"
+
+
+def test_a_name_in_one_file_is_one_in_all_of_the_study() -> None:
+    plan = plan_of("REPLACE StudyDescription func:clean_text\nREMOVE select:VR:PN")
+    files = [
+        to_bytes(make_dataset(instance=1, StudyDescription=TEXT, PatientName="Doe^Jane")),
+        to_bytes(make_dataset(instance=2, StudyDescription=TEXT, PatientName="Doe^Jane")),
+        to_bytes(make_dataset(instance=3, StudyDescription=TEXT, OperatorsName="Rao^Stone")),
+    ]
+    _, members = run(files, plan)
+    assert {read(data).StudyDescription for data in members.values()} == {
+        "CT HEAD PROTOCOL Per patient"
+    }
+
+
+def test_a_name_of_one_study_is_none_of_the_next() -> None:
+    plan = plan_of("REPLACE StudyDescription func:clean_text")
+    for name, kept in (("Stone^A", "HEAD Per patient"), ("Per^A", "HEAD STONE patient")):
+        ds = make_dataset(StudyDescription="HEAD STONE Per patient", PatientName=name)
+        _, members = run([to_bytes(ds)], plan)
+        assert [read(data).StudyDescription for data in members.values()] == [kept]
+
+
+def test_import_hands_names_on_within_the_working_folder(tmp_path: Path) -> None:
+    filters = compile_filters(read_recipe("default"))
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "1").write_bytes(to_bytes(make_dataset(PatientName="Stone^Per")))
+    filtered = make_dataset(instance=2, Modality="US", OperatorsName="Rao^Ann")
+    (folder / "2").write_bytes(to_bytes(filtered))
+    people = import_folder(folder, filters).people
+    assert {"stone", "per", "rao"} <= people.words
+    workspace = Workspace(tmp_path / "work", "b1")
+    workspace.make()
+    assert workspace.read_people() is None
+    workspace.write_people(people.words)
+    assert workspace.read_people() == people.words
+    assert json.loads((workspace.folder / "people.json").read_text()) == sorted(people.words)
+
+
+@pytest.mark.parametrize("name", ["CT^Chest", "QA^PHANTOM"])
+def test_a_phantom_takes_no_word_out_of_a_description(name: str) -> None:
+    plan = plan_of("REPLACE StudyDescription func:clean_text")
+    ds = make_dataset(StudyDescription="CT CHEST PHANTOM QA", PatientName=name)
+    _, members = run([to_bytes(ds)], plan)
+    assert [read(data).StudyDescription for data in members.values()] == ["CT CHEST PHANTOM QA"]
