@@ -1082,6 +1082,17 @@ class Ledger:
             (deliveries.c.bucket == bucket) & (deliveries.c.archive_of == archive_of)
         )
 
+    def delivered_to(self, bucket: str, collection: str) -> list[Delivery]:
+        """Return all archives that are said to be in place in a collection, with their rows."""
+        prefix = f"Collection/{collection}/"
+        return self._deliveries(
+            (deliveries.c.bucket == bucket)
+            & deliveries.c.object.startswith(prefix, autoescape=True)
+            & (deliveries.c.rows == 1)
+            & deliveries.c.superseded_by.is_(None)
+            & deliveries.c.withdrawn_at.is_(None)
+        )
+
     def _deliveries(self, where: sa.ColumnElement[bool]) -> list[Delivery]:
         with self._begin() as db:
             rows = db.execute(

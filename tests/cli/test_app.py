@@ -63,6 +63,7 @@ def test_version() -> None:
         ["withdraw"],
         ["verify"],
         ["adopt"],
+        ["doctor"],
     ],
 )
 def test_every_command_explains_itself(command: list[str]) -> None:
@@ -154,3 +155,18 @@ def test_a_recipe_on_top_of_the_default(home: Path) -> None:
     assert "DOE" not in str(dcmread(file).PatientName)
     wrong = run(app, ["recipe", "check", "default,"])
     assert wrong.exit_code == 1
+
+
+@pytest.mark.airflow
+def test_the_doctor_prints_what_it_finds_and_fails_if_anything_is_wrong(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "incoming").mkdir()
+    monkeypatch.setenv("SENDIT_INPUT_FOLDERS", str(home / "incoming"))
+    monkeypatch.setenv("SENDIT_BUCKET", "archives")
+    result = run(app, ["doctor"])
+    assert result.exit_code == 1
+    lines = result.output.splitlines()
+    assert "ok     settings: all have values that can be" in lines
+    assert any(line.startswith("?      input folder 1: has no accession folder") for line in lines)
+    assert any(line.startswith("WRONG  bucket: ") for line in lines)

@@ -209,13 +209,17 @@ def verify(
     collection: Annotated[
         str | None, typer.Option(help="Collection to look in. Default: the configured one.")
     ] = None,
+    with_ledger: Annotated[
+        bool,
+        typer.Option("--ledger", help="Hold the ledger against the bucket too: was it restored?"),
+    ] = False,
 ) -> None:
     """Read bucket and table again and report every difference from the runs' manifests.
 
-    The ledger is not asked. Exits with 1 if anything differs.
+    The ledger is not asked unless you say so. Exits with 1 if anything differs.
     """
     from sendit.cli.tables import print_feeder
-    from sendit.delivery.verify import verify_collection, verify_run
+    from sendit.delivery.verify import verify_collection, verify_ledger, verify_run
 
     settings = read_settings()
     settings.need("bucket")
@@ -226,6 +230,8 @@ def verify(
         if run
         else verify_collection(storage, bigquery, settings.bucket, place)
     )
+    if with_ledger:
+        verdict.differences += verify_ledger(_ledger(settings), storage, settings.bucket, place)
     if verdict.feeder is not None:
         print_feeder(place, verdict.feeder)
     for difference in verdict.differences:
@@ -295,6 +301,38 @@ def metrics(
     path = out or Path(default_name())
     lines = write_metrics(_ledger(read_settings()).all_batches(), path)
     print(f"{lines} batches written to {path}")
+
+
+@app.command()
+def doctor(
+    certificate: Annotated[
+        Path | None,
+        typer.Option(help="The UI's certificate (PEM). Default: as the UI's address presents it."),
+    ] = None,
+) -> None:
+    """Look at everything that a new site gets wrong, and say what to do.
+
+    Run it where tasks run, with their environment. It writes and deletes in folders, bucket and
+    dataset as a run would, and leaves nothing. Exits with 1 if anything is wrong.
+    """
+    from sendit.cli.tables import print_finding
+    from sendit.doctor import Verdict, examine
+
+    with redirect_stdout(sys.stderr):
+        from sendit.tasks.services import SiteServices
+
+        services = SiteServices()
+    wrong = False
+    findings = examine(read_settings, services, certificate)
+    while True:
+        with redirect_stdout(sys.stderr):
+            finding = next(findings, None)
+        if finding is None:
+            break
+        print_finding(finding)
+        wrong |= finding.verdict is Verdict.WRONG
+    if wrong:
+        raise typer.Exit(FAILED)
 
 
 @app.command()

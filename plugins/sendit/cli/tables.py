@@ -13,6 +13,7 @@ from sendit.ledger import UNDER_WAY, Batch, HistoryEntry
 
 if TYPE_CHECKING:
     from sendit.delivery.feeder import Remembered
+    from sendit.doctor import Finding
 
 
 #: What `sendit adopt` says before a person has given a reason.
@@ -26,6 +27,11 @@ that delivers to it, and then:
 So first: correct the setting or connection that is wrong, or restore the latest ledger and key.
 If they are lost, deliver to a new collection (SENDIT_COLLECTION), or withdraw what is there.
 If this site is right all the same: sendit adopt {collection} --reason TEXT"""
+
+
+def print_finding(finding: Finding) -> None:
+    """Print what a check of `sendit doctor` found."""
+    print(f"{finding.verdict:<6} {finding.about}: {finding.says}", flush=True)
 
 
 def print_feeder(collection: str, held: Remembered) -> None:

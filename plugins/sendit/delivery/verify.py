@@ -1,7 +1,8 @@
 """Verify: hold the manifests against bucket and table, and say every difference.
 
 The ledger is not asked: this is what someone who does not trust it can do. What is written
-here of an archive, its row and its object must be the same in all three places.
+here of an archive, its row and its object must be the same in all three places. A ledger that
+was restored can be held against the bucket as well (`verify_ledger`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from sendit.delivery.feeder import Remembered, remembered
 from sendit.delivery.manifest import VERSION, manifest_folder, manifest_name
 from sendit.delivery.names import dataset_name
 from sendit.errors import FailBatch
-from sendit.ledger import Delivery
+from sendit.ledger import Delivery, Ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,27 @@ def verify_collection(
         rows = table.held_rows(bigquery_client, dataset_name(collection), bucket)
     _compare(expected, found, rows, verdict)
     return verdict
+
+
+def verify_ledger(
+    ledger: Ledger, storage_client: storage.Client, bucket: str, collection: str
+) -> list[Difference]:
+    """Return what the ledger says is delivered and is not in the bucket as it says.
+
+    What the bucket has beyond that is said by ``verify_collection``, or, of a ledger that is
+    older than the bucket, by who feeds the collection (``sendit adopt``).
+    """
+    found = objects.find_all(storage_client, bucket, f"Collection/{collection}/Entity/")
+    differences = []
+    for delivery in ledger.delivered_to(bucket, collection):
+        there = found.get(delivery.object)
+        if there is None:
+            differences.append(Difference(delivery.object, "delivered, says the ledger; no object"))
+        elif not there.holds(delivery):
+            differences.append(
+                Difference(delivery.object, "the ledger says another size or checksum")
+            )
+    return differences
 
 
 def _read(client: storage.Client, bucket: str, name: str) -> dict[str, Any]:
