@@ -50,6 +50,7 @@ class Reason(StrEnum):
     DUPLICATE_INSTANCE = "duplicate SOPInstanceUID"
     MISSING_UID = "missing study, series or instance UID"
     SEVERAL_STUDIES = "more than one study in the folder"
+    SEVERAL_FOLDERS = "its folders hold studies of their own"
     SEVERAL_PATIENTS = "more than one patient in the folder"
     UNSUPPORTED = "unsupported transfer syntax"
     INFLATES = "deflated data set inflates to more than 256 MB"

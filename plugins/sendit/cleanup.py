@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from sendit.batch import BATCH_ID, InstanceRecord, Status
+from sendit.batch import BATCH_ID, InstanceRecord, Reason, Status
 from sendit.crashpoint import reach
 from sendit.discovery import SET_ASIDE, locate
 from sendit.errors import FailBatch, RetryLater
@@ -62,7 +62,8 @@ def clean_batch(ledger: Ledger, settings: Settings, keys: Keys, batch_id: str) -
 
     A batch that is DONE or EMPTY loses its working files and stored identifiers, and its
     originals as configured. A folder with a file that could not be delivered keeps all its
-    files and is renamed to ``.err``. A batch in ERROR that import did not stop (a service was
+    files and is renamed to ``.err``; one that holds folders with studies of their own was no
+    batch, and is left as it is. A batch in ERROR that import did not stop (a service was
     down) keeps everything, so that its tasks can be cleared.
 
     Returns
@@ -72,7 +73,8 @@ def clean_batch(ledger: Ledger, settings: Settings, keys: Keys, batch_id: str) -
     """
     batch = ledger.batch(batch_id)
     stages = {error["stage"] for error in batch.errors}
-    bad_files = not stages.isdisjoint(FOLDER_STAGES)
+    container = any(error["reason"] == Reason.SEVERAL_FOLDERS for error in batch.errors)
+    bad_files = not container and not stages.isdisjoint(FOLDER_STAGES)
     workspace = Workspace(settings.work, batch_id)
     clean = batch.cleaned_at is not None and not ledger.has_identifiers(batch_id)
     if not _has_ended(batch) or (clean and not workspace.folder.exists()):

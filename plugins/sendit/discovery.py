@@ -11,10 +11,13 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from sendit.batch import Status
+from sendit.containers import check_subfolder, is_container
 from sendit.crashpoint import reach
 from sendit.disk import MEBIBYTE, Room
 from sendit.errors import FailBatch, Misconfigured, RetryLater
@@ -26,11 +29,15 @@ logger = logging.getLogger(__name__)
 
 NOT_READY = re.compile(r"\.(tmp[^.]*|part|err)$", re.IGNORECASE)
 SET_ASIDE = ".err"
+#: Folders that a file system or a server keeps for itself.
+NOT_OURS = frozenset(
+    {"lost+found", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "#recycle", "#snapshot"}
+)
 
 
 def is_ours(name: str) -> bool:
     """Whether a folder of this name is a batch that may be taken."""
-    return not name.startswith(".") and not NOT_READY.search(name)
+    return not name.startswith(".") and name not in NOT_OURS and not NOT_READY.search(name)
 
 
 def chosen_folders(settings: Settings, subfolder: str | None) -> list[Path]:
@@ -44,6 +51,14 @@ def chosen_folders(settings: Settings, subfolder: str | None) -> list[Path]:
         raise Misconfigured(
             "no input folders: set SENDIT_INPUT_FOLDERS to the folders that hold accession folders"
         )
+    for number, folder in enumerate(configured, start=1):
+        for other, outer in enumerate(configured, start=1):
+            if number != other and folder.is_relative_to(outer):
+                raise Misconfigured(
+                    f"input folder {number} is, or lies within, input folder {other}: folders in "
+                    "it would be taken twice; name in SENDIT_INPUT_FOLDERS only folders that lie "
+                    "side by side"
+                )
     if not subfolder:
         return configured
     chosen: list[Path] = []
@@ -173,6 +188,7 @@ def discover(
     if already:
         return [batch.id for batch in already]
     inputs = chosen_folders(settings, params.subfolder)
+    _check_subfolder(ledger, settings, keys, inputs)
     folders = {
         folder_digest(keys, folder): folder
         for folder in list_folders(inputs, settings.settle_seconds)
@@ -181,18 +197,53 @@ def discover(
     wanted = None if number is None else number - ledger.queued(within)
     if wanted is None or wanted > 0:
         known = ledger.known(folders)
-        fresh = [
-            (digest, str(folder))
+        fresh = (
+            (digest, folder)
             for digest, folder in folders.items()
             if digest not in known or _came_again(known[digest], folder, settings, keys)
-        ]
-        ledger.enqueue(fresh[:wanted], params)
+        )
+        batches = _without_containers(ledger, settings, keys, fresh)
+        ledger.enqueue(
+            [(digest, str(folder)) for digest, folder in islice(batches, wanted)], params
+        )
         reach("discover: queued")
     limit = settings.batches_per_run if number is None else min(number, settings.batches_per_run)
     fitting = _fitting(ledger.waiting(within), limit, settings)
     claimed = ledger.claim(run_id, limit, fitting, holder=holder)
     reach("discover: claimed")
     return claimed
+
+
+def _check_subfolder(
+    ledger: Ledger, settings: Settings, keys: Keys, inputs: Iterable[Path]
+) -> None:
+    configured = {Path(os.path.realpath(folder)) for folder in settings.input_folders}
+    for folder in inputs:
+        if folder not in configured:
+            check_subfolder(ledger, partial(folder_digest, keys), folder)
+
+
+def _without_containers(
+    ledger: Ledger, settings: Settings, keys: Keys, folders: Iterable[tuple[str, Path]]
+) -> Iterator[tuple[str, Path]]:
+    """Leave out folders that are no batches: containers, and those that sendit itself works in."""
+    own = [Path(os.path.realpath(path)) for path in (settings.work, settings.home_folder)]
+    left = 0
+    for digest, folder in folders:
+        if any(path.is_relative_to(folder) for path in own):
+            continue
+        if is_container(ledger, partial(folder_digest, keys), folder):
+            left += 1
+            continue
+        yield digest, folder
+    if left:
+        logger.warning(
+            "%d folders were left where they are: the folders in each are batches, or of several "
+            "studies. If they hold accession folders, name one as the run's subfolder, or list it "
+            "in SENDIT_INPUT_FOLDERS in place of the folder around it; if not, sort their files "
+            "into one folder per study",
+            left,
+        )
 
 
 def _came_again(known: Known, folder: Path, settings: Settings, keys: Keys) -> bool:

@@ -66,6 +66,19 @@ class Intake:
     issuers: dict[int, list[dict[str, str]]] = field(default_factory=dict)
     people: People = field(default_factory=People)
     failure: Reason | None = None
+    studies: dict[str, set[str]] = field(default_factory=dict)
+
+    @property
+    def is_container(self) -> bool:
+        """Whether the folder holds folders with studies of their own, and no image itself: then
+        it is no accession folder, and sorting its files would be wrong."""
+        folders = [studies for place, studies in self.studies.items() if place]
+        return (
+            "" not in self.studies
+            and len(folders) > 1
+            and len(set.union(*folders)) > 1
+            and all(len(studies) == 1 for studies in folders)
+        )
 
     @property
     def accepted(self) -> list[InstanceRecord]:
@@ -167,9 +180,10 @@ def import_folder(
             intake.identity[tag] = issuers_text(issuers)
     for tag, reason in ONE_EACH.items():
         if len(values[tag]) > 1:
-            intake.failure = reason
+            nested = reason is Reason.SEVERAL_STUDIES and intake.is_container
+            intake.failure = Reason.SEVERAL_FOLDERS if nested else reason
             for record in intake.accepted:
-                record.outcome, record.reason = Outcome.QUARANTINED, reason
+                record.outcome, record.reason = Outcome.QUARANTINED, intake.failure
             break
     return intake
 
@@ -230,6 +244,13 @@ def import_batch(
     )
     reach("import: recorded")
     if intake.failure:
+        if intake.failure is Reason.SEVERAL_FOLDERS:
+            raise FailBatch(
+                f"batch {batch_id}: {intake.failure}, so it is none; it stays where it is. If they "
+                "are accession folders, run with it as subfolder, or list it in "
+                "SENDIT_INPUT_FOLDERS in place of the folder around it; if not, sort its files "
+                f"into one folder per study, then: sendit requeue {batch_id}"
+            )
         raise FailBatch(
             f"batch {batch_id}: {intake.failure}; sort its files into one folder per study. "
             f"cleanup sets the folder aside as .err: when it is mended, take .err off its name"
@@ -256,6 +277,9 @@ def _look_at(
                 found.add(value)
     if not (instance_uid and header.study_uid and header.series_uid):
         raise SkipInstance(Reason.MISSING_UID)
+    if decision is None or header.text(ROWS):
+        place = record.path.rpartition("/")[0].partition("/")[0]
+        intake.studies.setdefault(place, set()).add(header.study_uid)
     if instance_uid in seen:
         record.outcome, record.reason = Outcome.DUPLICATE, Reason.DUPLICATE_INSTANCE
         return
