@@ -6,6 +6,7 @@
 #   make benchmark                the engine beside its floor and its peers, on one core
 #   make chaos ROUNDS=200 SEED=7  the pipeline, broken once a round; the promise checked
 #   make fuzz N=100000            broken files through the engine
+#   make mutation SAMPLE=100      code changed at random; do the tests notice?
 #   make install                  .venv with .venv/bin/sendit
 
 PYTHON ?= python3
@@ -17,7 +18,7 @@ UV := $(VENV)/bin/uv
 UV_INSTALL := $(UV) pip install --quiet --require-hashes --compile-bytecode --build-constraints requirements.txt
 LOCK := $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet
 
-.PHONY: install install-test install-demo demo chaos test check unit benchmark fuzz lock clean
+.PHONY: install install-test install-demo demo chaos test check unit benchmark fuzz mutation lock clean
 
 install: $(VENV)/.installed
 
@@ -72,6 +73,10 @@ benchmark: $(VENV)/.installed-test $(BENCHMARK_VENV)/.installed
 
 fuzz: $(VENV)/.installed-test
 	$(VENV)/bin/python -m tests.fuzz.run --number $(or $(N),100000) $(if $(SEED),--seed $(SEED))
+
+mutation: $(VENV)/.installed-test $(DEMO_VENV)/.installed
+	@$(VENV)/bin/python -m tests.mutation.run $(if $(PACKAGES),--packages $(PACKAGES)) \
+		--sample $(or $(SAMPLE),100) --seed $(or $(SEED),1) --minutes $(or $(MINUTES),60) $(ARGS)
 
 lock: $(UV)
 	$(LOCK) requirements.in -o requirements.txt

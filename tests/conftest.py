@@ -20,6 +20,10 @@ __all__ = ["bigquery_client", "bucket", "dasher", "emulators", "storage_client"]
 
 # A machine that is busy with something else is no fault of the code.
 settings.register_profile("sendit", deadline=None)
+# For a mutant, few examples and always the same ones.
+settings.register_profile(
+    "mutation", deadline=None, max_examples=25, derandomize=True, database=None
+)
 settings.load_profile("sendit")
 
 ROOT = Path(__file__).resolve().parents[1]

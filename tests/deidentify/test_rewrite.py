@@ -382,3 +382,22 @@ def test_words_in_numbers_and_dates_go_whatever_the_recipe_says() -> None:
                 assert b"12345678" in one(with_value(data, tag, vr, b"12345678"), plan_of(rules))
     odd = with_value(data, 0x00101030, "DS", b"NaN\\1.5E+3\\-Inf ")
     assert b"NaN\\1.5E+3\\-Inf " in one(odd, plan_of("BLANK PatientName"))
+
+
+# What is remembered ---------------------------------------------------------------------
+
+
+def test_a_private_attribute_is_remembered_with_its_creator() -> None:
+    """Two files, the same bytes at the same tag, in blocks of two creators."""
+
+    def file(instance: int, creator: str) -> bytes:
+        ds = make_dataset(private=False, instance=instance)
+        ds.private_block(0x0019, creator, create=True).add_new(0x01, "LO", "THE SAME")
+        return to_bytes(ds)
+
+    plan = plan_of('KEEP 0019,"ACME",01\nREPLACE 0019,"OTHER",01 ANOTHER')
+    files = [file(1, "ACME"), file(2, "OTHER"), file(3, "ACME"), file(4, "OTHER")]
+    for order in (files, files[::-1]):
+        _, members = run(order, plan)
+        values = [read(data)[0x0019, 0x1001].value for data in members.values()]
+        assert values == ["THE SAME" if b"ACME" in data else "ANOTHER" for data in order]

@@ -520,3 +520,32 @@ def test_no_data_set_does_more_than_be_refused(data: bytes, syntax: str) -> None
     meta = _element(0x00020010, b"UI", uid + b"\0" * (len(uid) & 1))
     reason = reason_of(bytes(128) + b"DICM" + meta + data)
     assert reason is None or reason in set(Reason)
+
+
+def test_a_delimiter_ends_a_sequence_where_it_ends_and_nowhere_else() -> None:
+    """In one of defined length what stands behind a delimiter would be read by nobody."""
+    hidden = _element(0x00100010, b"PN", b"WINTERBOTTOM")
+    item = struct.pack("<HHL", 0xFFFE, 0xE000, 0)
+    behind = struct.pack("<HHL", 0xFFFE, 0xE000, len(hidden)) + hidden
+    end = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+    last = _element(0x00200011, b"IS", b"1 ")
+    # At its very end it is superfluous; before its end, nothing is what it says.
+    assert reason_of(_file(_element(0x00081140, b"SQ", item + end), last)) is None
+    assert reason_of(_file(_element(0x00081140, b"SQ", end), last)) is None
+    for content in (item + end + behind, end + behind, item + end + end, end + bytes(8)):
+        data = _file(_element(0x00081140, b"SQ", content), last)
+        assert reason_of(data) == Reason.MALFORMED, content
+    undefined = struct.pack("<HH2sHL", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF)
+    assert reason_of(_file(undefined, item + end, last)) is None
+
+
+def test_a_delimiter_ends_an_item_where_it_ends_and_nowhere_else() -> None:
+    inner = _element(0x00081150, b"UI", b"1.2.3\0")
+    end = struct.pack("<HHL", 0xFFFE, 0xE00D, 0)
+    for content, reason in (
+        (inner + end, None),
+        (inner + end + inner, Reason.MALFORMED),
+        (end + inner, Reason.MALFORMED),
+    ):
+        item = struct.pack("<HHL", 0xFFFE, 0xE000, len(content)) + content
+        assert reason_of(_file(_element(0x00081140, b"SQ", item))) == reason

@@ -9,8 +9,8 @@ import warnings
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from sendit.errors import FailBatch, Misconfigured, RetryLater
-from sendit.tasks.guard import UnexpectedError, guarded
+from sendit.errors import FailBatch, Misconfigured, RetryLater, SenditError, SkipInstance
+from sendit.tasks.guard import TALKATIVE, UnexpectedError, guarded
 
 pytestmark = pytest.mark.airflow
 
@@ -76,3 +76,34 @@ def test_libraries_do_not_log_or_warn_inside(
     assert "CANARY" not in caplog.text
     library.warning("after")
     assert "after" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(FailBatch("ours"), Misconfigured("ours"), SkipInstance("ours"), RetryLater("ours")),
+        *(SenditError("ours"), ValueError("CANARY"), OSError(5, "CANARY")),
+    ],
+)
+def test_no_chain_leads_back_to_a_librarys_error(error: Exception) -> None:
+    with pytest.raises(Exception) as caught, guarded():
+        try:
+            raise KeyError("CANARY-MRN")
+        except KeyError as library:
+            raise error from library
+    raised = caught.value
+    assert raised is not error
+    assert raised.__cause__ is None
+    assert raised.__suppress_context__
+    assert "CANARY-MRN" not in shown(raised)
+
+
+def test_talkative_libraries_are_quiet_inside_and_as_they_were_behind() -> None:
+    loggers = [logging.getLogger(name) for name in TALKATIVE]
+    before = [logger.level for logger in loggers]
+    with guarded():
+        assert not any(logger.isEnabledFor(logging.CRITICAL) for logger in loggers)
+    assert [logger.level for logger in loggers] == before
+    with pytest.raises(RetryLater), guarded():
+        raise RetryLater("x")
+    assert [logger.level for logger in loggers] == before

@@ -514,6 +514,24 @@ def test_a_collection_whose_rows_do_not_get_in_stops_no_other(here, monkeypatch,
     assert here.agrees(theirs)
 
 
+def test_the_same_bytes_of_another_generation_are_not_the_delivery(here):
+    """Somebody put them there anew: the row describes an object that is gone."""
+    good, bad = here.batch(1), here.batch(2)
+    lane = lane_with(good, bad)
+    for step in ("archives", "stage", "load", "merge"):
+        here.run(step, lane)
+    delivery = here.ledger.delivery(bad)
+    blob = here.storage.bucket(here.settings.bucket).blob(delivery.object)
+    content = blob.download_as_bytes()
+    blob.upload_from_string(content, content_type="application/gzip")
+    there = objects.find(here.storage, here.settings.bucket, delivery.object)
+    assert there.holds(delivery) and there.generation != delivery.generation
+    with pytest.raises(AirflowFailException, match=f"1 of 2 .*{bad}: its object in the bucket"):
+        here.run("confirm", lane)
+    assert here.agrees(good)
+    assert here.ledger.batch(bad).status is Status.ERROR
+
+
 def test_a_store_that_is_away_is_tried_again_and_then_named(here, monkeypatch):
     lost, good = here.batch(1), here.batch(2)
     real = objects.deliver

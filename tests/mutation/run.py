@@ -1,0 +1,273 @@
+"""Mutation testing: does a test fail when the code says something else?
+
+    make mutation                          every package, a sample of each
+    make mutation PACKAGES=recipe SAMPLE=0 all mutants of one package
+    make mutation SAMPLE=200 SEED=7 MINUTES=30
+
+mutmut makes the mutants and runs, for each one, the tests that reach its function, in a fork of a
+process that has imported everything. It works in ``build/mutation/<package>``, never in the
+repository. What is printed: the score of each package, and every mutant that survived, as a diff.
+The sample is drawn with the seed; the same seed and code give the same one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build" / "mutation"
+#: What tests read beside the package.
+ALSO = ("tests", "demo", "deploy", "docs", "dags", "chaos", "benchmarks", "tools")
+FILES = ("README.md", "Makefile", "Dockerfile", "docker-compose.yaml", "pyproject.toml")
+
+
+@dataclass(frozen=True)
+class Package:
+    """Modules, as patterns below ``sendit/``, and the tests that are theirs."""
+
+    modules: tuple[str, ...]
+    tests: tuple[str, ...]
+
+
+PACKAGES = {
+    "deidentify": Package(
+        ("deidentify/*",), ("tests/deidentify", "tests/dicom", "tests/recipe/test_properties.py")
+    ),
+    "dicom": Package(("dicom/*",), ("tests/dicom", "tests/deidentify")),
+    "delivery": Package(
+        ("delivery/*",),
+        ("tests/delivery", "tests/tasks/test_upload.py"),
+    ),
+    "tasks": Package(
+        ("tasks/*", "anonymize.py", "identify.py", "intake.py", "prepare.py", "cleanup.py"),
+        (
+            *("tests/tasks", "tests/test_anonymize.py", "tests/test_identify.py"),
+            *("tests/test_intake.py", "tests/test_cleanup.py", "tests/test_prepare.py"),
+        ),
+    ),
+    "recipe": Package(("recipe/*",), ("tests/recipe", "tests/cli")),
+    "identifiers": Package(("identifiers/*",), ("tests/identifiers", "tests/test_identify.py")),
+    "archive": Package(
+        ("archive.py", "whole_file.py", "disk.py", "workspace.py", "errors.py", "batch.py"),
+        (
+            *("tests/test_archive.py", "tests/test_disk.py", "tests/test_workspace.py"),
+            *(
+                "tests/test_disks_and_rights.py",
+                "tests/test_errors.py",
+                "tests/tasks/test_guard.py",
+            ),
+        ),
+    ),
+    "ledger": Package(
+        ("ledger.py", "discovery.py", "metrics.py", "keys.py", "settings.py"),
+        (
+            *("tests/test_ledger.py", "tests/test_discovery.py", "tests/test_metrics.py"),
+            *("tests/test_keys.py", "tests/test_settings.py", "tests/test_cleanup.py"),
+        ),
+    ),
+}
+
+CONFIGURATION = """
+[tool.mutmut]
+source_paths = ["src"]
+only_mutate = {modules}
+also_copy = {also}
+pytest_add_cli_args = ["-p", "no:cacheprovider", "-o", "addopts=", "-o", "timeout=300",
+    "--hypothesis-profile=mutation", "--hypothesis-seed=0", "-m", "not e2e"]
+pytest_add_cli_args_test_selection = {tests}
+use_git_change_detection = false
+track_dependencies = false
+timeout_multiplier = 10.0
+timeout_constant = 10.0
+"""
+
+#: Run in the package's folder, for mutmut keeps its state in the process.
+INNER = """
+import json, sys
+from pathlib import Path
+from mutmut import __main__ as mutmut
+from mutmut.utils.file_utils import walk_mutatable_files
+from mutmut.mutation.data import SourceFileMutationData
+
+def keys():
+    found = {}
+    for path in walk_mutatable_files():
+        data = SourceFileMutationData(path=path)
+        data.load()
+        found |= data.exit_code_by_key
+    return found
+
+order = json.loads(sys.argv[1])
+if order["do"] == "list":
+    mutmut.copy_src_dir()
+    mutmut.copy_also_copy_files()
+    mutmut.create_mutants(order["children"])
+    print("KEYS " + json.dumps(sorted(keys())))
+else:
+    mutmut._run(order["names"], order["children"])
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--packages", nargs="*", choices=PACKAGES, default=[*PACKAGES])
+    parser.add_argument("--sample", type=int, default=100, help="mutants a package; 0: all")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=60, help="for each package")
+    parser.add_argument("--children", type=int, default=os.cpu_count() or 2)
+    parser.add_argument("--only", default="", help="mutants whose name contains this")
+    parser.add_argument("--least", type=float, default=0, help="fail under this percentage")
+    options = parser.parse_args()
+    scores = {name: _score(name, options) for name in options.packages or PACKAGES}
+    print(f"\nseed {options.seed}")
+    print("| package | mutants | tried | killed | survived | without a test | score |")
+    print("|---|---|---|---|---|---|---|")
+    for name, score in scores.items():
+        print(f"| {name} | {score.line()} |")
+    return int(any(score.percent < options.least for score in scores.values()))
+
+
+@dataclass
+class Score:
+    """What became of a package's mutants."""
+
+    made: int
+    outcomes: Counter[str]
+
+    @property
+    def tried(self) -> int:
+        """Mutants of which it is known whether a test fails."""
+        return self.outcomes.total() - self.outcomes["not run"]
+
+    @property
+    def percent(self) -> float:
+        """Killed ones among those tried."""
+        return 100 * self.outcomes["killed"] / self.tried if self.tried else 100.0
+
+    def line(self) -> str:
+        """Return the numbers of a row of the table."""
+        return (
+            f"{self.made} | {self.tried} | {self.outcomes['killed']} | "
+            f"{self.outcomes['survived']} | {self.outcomes['no test']} | {self.percent:.1f}%"
+        )
+
+
+def _score(name: str, options: argparse.Namespace) -> Score:
+    folder = BUILD / name
+    _prepare(folder, PACKAGES[name])
+    listed = _inner(folder, {"do": "list", "children": options.children})
+    line = next(line for line in listed.splitlines() if line.startswith("KEYS "))
+    made = [key for key in json.loads(line.removeprefix("KEYS ")) if options.only in key]
+    chosen = made
+    if 0 < options.sample < len(made):
+        chosen = sorted(random.Random(options.seed).sample(made, options.sample))
+    print(f"{name}: {len(chosen)} of {len(made)} mutants", flush=True)
+    order = {"do": "run", "names": chosen, "children": options.children}
+    output = _inner(folder, order, minutes=options.minutes)
+    results = _results(folder)
+    if not any(results.get(key) is not None for key in chosen):
+        print(output[-4000:])
+        raise SystemExit(f"{name}: no mutant could be tried")
+    outcomes: Counter[str] = Counter()
+    for key in chosen:
+        outcome = _outcome(results.get(key))
+        outcomes[outcome] += 1
+        if outcome in {"survived", "no test"}:
+            print(f"--- {outcome}: {key}")
+            print(_diff(folder, key), flush=True)
+    return Score(len(made), outcomes)
+
+
+def _prepare(folder: Path, package: Package) -> None:
+    """Lay a copy of the repository out as mutmut wants it: the package below ``src``."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
+    shutil.copytree(ROOT / "plugins", folder / "src", ignore=ignore)
+    for name in ALSO:
+        shutil.copytree(ROOT / name, folder / name, ignore=ignore)
+    for name in FILES:
+        shutil.copy(ROOT / name, folder / name)
+    mutants = folder / "mutants"
+    mutants.mkdir()
+    # Tests read the sources where the repository has them, and start what .venv-demo brings.
+    (mutants / "plugins").symlink_to("src")
+    for venv in (".venv", ".venv-demo"):
+        for place in (folder, mutants):
+            (place / venv).symlink_to(ROOT / venv)
+    tests = [test for test in package.tests if (ROOT / test).exists()]
+    with (folder / "pyproject.toml").open("a") as file:
+        file.write(
+            CONFIGURATION.format(
+                modules=json.dumps([f"src/sendit/{pattern}" for pattern in package.modules]),
+                also=json.dumps([*ALSO, *FILES]),
+                tests=json.dumps(tests),
+            )
+        )
+
+
+def _inner(folder: Path, order: dict[str, object], minutes: float | None = None) -> str:
+    """Run mutmut in its folder, for so many minutes; return what it printed."""
+    with (folder / "printed.txt").open("w+b") as printed:
+        process = subprocess.Popen(
+            [sys.executable, "-c", INNER, json.dumps(order)],
+            cwd=folder,
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            process.wait(None if minutes is None else minutes * 60)
+        except subprocess.TimeoutExpired:
+            print(f"stopped after {minutes:g} minutes", flush=True)
+            os.killpg(process.pid, 9)
+            process.wait()
+        printed.seek(0)
+        output = printed.read().decode(errors="replace")
+    if process.returncode and minutes is None:
+        print(output[-4000:])
+        raise SystemExit("mutmut failed")
+    return output
+
+
+def _results(folder: Path) -> dict[str, int | None]:
+    found: dict[str, int | None] = {}
+    for meta in (folder / "mutants").rglob("*.meta"):
+        found |= json.loads(meta.read_text()).get("exit_code_by_key", {})
+    return found
+
+
+def _outcome(code: int | None) -> str:
+    """Say what a worker's exit code means (mutmut's own table)."""
+    if code is None:
+        return "not run"
+    if code == 0:
+        return "survived"
+    if code in {5, 33}:
+        return "no test"
+    return "killed"  # a test failed, or it ran without end
+
+
+def _diff(folder: Path, key: str) -> str:
+    shown = subprocess.run(
+        [Path(sys.executable).parent / "mutmut", "show", key],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = shown.stdout.splitlines()
+    return "\n".join(line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
