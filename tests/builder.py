@@ -9,6 +9,7 @@ Nothing here is random: the same arguments give the same bytes.
 from __future__ import annotations
 
 import datetime
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
@@ -844,11 +845,46 @@ def _pixels(
     if kind == "ENHANCED":
         ds.NumberOfFrames = frames
     if transfer_syntax == JPEGBaseline8Bit:
-        fragment = b"\xff\xd8\xff\xe0" + data[:64] + b"\xff\xd9"
+        fragment = jpeg(rows, columns, ds.SamplesPerPixel, data[:64])
         ds.add_new("PixelData", "OB", encapsulate([fragment] * count))
         ds["PixelData"].is_undefined_length = True
     else:
         ds.add_new("PixelData", "OB" if ds.BitsAllocated == 8 else "OW", data)
+
+
+def jpeg(
+    rows: int,
+    columns: int,
+    samples: int = 1,
+    data: bytes = b"",
+    *,
+    more: bytes = b"",
+    behind: bytes = b"",
+    frame_marker: int = 0xC0,
+) -> bytes:
+    """Return a JPEG of the right form whose entropy-coded bytes are made up.
+
+    ``more`` stands where segments do, ``behind`` behind the end of the image.
+    """
+    components = b"".join(bytes((number, 0x11, 0)) for number in range(1, samples + 1))
+    scan = b"".join(bytes((number, 0)) for number in range(1, samples + 1))
+    return b"".join(
+        (
+            b"\xff\xd8",
+            more,
+            jpeg_segment(frame_marker, struct.pack(">BHHB", 8, rows, columns, samples), components),
+            jpeg_segment(0xDA, bytes((samples,)), scan, b"\0\x3f\0"),
+            data.replace(b"\xff", b"\xff\0"),
+            b"\xff\xd9",
+            behind,
+        )
+    )
+
+
+def jpeg_segment(marker: int, *body: bytes) -> bytes:
+    """Return a marker segment."""
+    whole = b"".join(body)
+    return struct.pack(">BBH", 0xFF, marker, 2 + len(whole)) + whole
 
 
 def _private(ds: Dataset, kind: Kind, numbers: Numbers) -> None:

@@ -25,6 +25,7 @@ from sendit.deidentify.plan import TRAILING_PADDING, Kind, compile_plan
 from sendit.deidentify.values import element as element_bytes
 from sendit.dicom.placeholder import EARLIEST, LATEST, is_placeholder
 from sendit.dicom.scan import open_instance, read_header
+from sendit.dicom.transfer_syntax import ENCAPSULATED
 from sendit.errors import SkipInstance
 from sendit.recipe.parse import read_recipe
 from tests.builder import Kind as ObjectKind
@@ -71,15 +72,18 @@ def test_a_plan_that_keeps_all_changes_no_element_of_any_real_file() -> None:
             header = open_instance(path)
         except SkipInstance:
             continue
-        if not header.sop_instance or path.name == "winter.dcm":  # has an element twice
-            continue
+        if not header.sop_instance or path.name in {"winter.dcm", "MR_small_padded.dcm"}:
+            continue  # has an element twice; bytes behind the pixels
         result, members = run([data], KEEP_ALL)
+        if not members:  # its pixel data: tests/dicom/test_pixel_data.py
+            continue
         new = next(iter(members.values()))
         wanted, found = elements(read(data)), elements(read(new))
-        if result.actions[Kind.MASKED]:
+        compressed = header.transfer_syntax in ENCAPSULATED  # comments in them are blanked
+        if result.actions[Kind.MASKED] or compressed:
             wanted = [pair for pair in wanted if pair[0] != 0x7FE00010]
             found = [pair for pair in found if pair[0] != 0x7FE00010]
-            masked += 1
+            masked += result.actions[Kind.MASKED]
         # a UN value is decoded by pydicom where it can be; compare as text then
         assert repr(found) == repr(wanted), path.name
         assert read(new).file_meta.MediaStorageSOPInstanceUID == header.sop_instance
@@ -374,7 +378,7 @@ def test_words_in_numbers_and_dates_go_whatever_the_recipe_says() -> None:
             result, members = run([bad], plan_of(rules))
             assert b"DOE^JANE" not in next(iter(members.values()))
             assert result.actions[Kind.WORDS] == 1
-    for tag in (0x00101030, 0x00200013, 0x00080030, 0x00280010):  # weight, number, time, rows
+    for tag in (0x00101030, 0x00200013, 0x00080030, 0x00280106):  # the last one is US
         for vr in ("LO", "PN", "UT", "CS", "UI"):
             for rules in ("KEEP ALL", "BLANK PatientName"):
                 bad = with_value(data, tag, vr, b"DOE^JANE")

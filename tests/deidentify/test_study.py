@@ -226,10 +226,10 @@ def test_what_is_remembered_changes_nothing(recipe: str) -> None:
     for data in files * 2:
         try:
             header = read_header(data)
+            alone = b"".join(_Study(plan, IDENTIFIERS, KEYS)._convert(header)[1])
         except SkipInstance:
             continue
-        alone = _Study(plan, IDENTIFIERS, KEYS)
-        assert b"".join(together._convert(header)[1]) == b"".join(alone._convert(header)[1])
+        assert b"".join(together._convert(header)[1]) == alone
         compared += 1
     assert compared > 120
 
@@ -341,7 +341,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 def test_a_study_larger_than_memory_passes(tmp_path: Path) -> None:
     """One file of 700 MB (sparse) under a limit of 512 MB of memory: mapped, not read."""
-    dataset = make_dataset(rows=4, columns=4)
+    dataset = make_dataset(rows=4, columns=4, LargestImagePixelValue=None)
+    dataset.Rows, dataset.Columns = 22400, 16384
     data = bytearray(to_bytes(dataset))
     size = 700 << 20
     length = data.rindex(struct.pack("<L", 32))

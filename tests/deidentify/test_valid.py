@@ -16,7 +16,7 @@ from sendit.dicom.scan import open_instance
 from sendit.errors import SkipInstance
 from sendit.recipe.parse import bundled_names, read_recipe
 from tests.builder import Kind, make_dataset, to_bytes
-from tests.deidentify.engine import one
+from tests.deidentify.engine import one, run
 from tests.real import real_files
 
 DCIODVFY = shutil.which("dciodvfy", path=Path(sys.executable).parent) or shutil.which("dciodvfy")
@@ -69,6 +69,8 @@ def test_real_objects(tmp_path: Path) -> None:
         # this dciodvfy cannot inflate, and there is nothing to compare without a class
         if header.deflated or not header.sop_class or not header.sop_instance:
             continue
+        if not run([path.read_bytes()], DEFAULT)[1]:
+            continue  # header-only copies of images
         new = new_errors(path.read_bytes(), "default", tmp_path)
         if new and path.name not in KNOWN:
             found[path.name] = new

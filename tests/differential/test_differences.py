@@ -104,12 +104,21 @@ def test_trailing_padding():
     assert "DataSetTrailingPadding" not in ours
 
 
-def test_spare_bits():
+def test_overlay_bits():
     dataset = make_dataset(rows=2, columns=2)
-    dataset.PixelData = b"\x34\xf2" * 4
+    dataset.PixelData = b"\x34\x12\x34\x02" * 2
     theirs, ours = both(dataset, "REMOVE PatientName")
-    assert theirs.PixelData == b"\x34\xf2" * 4
+    assert theirs.PixelData == dataset.PixelData
     assert ours.PixelData == b"\x34\x02" * 4
+
+
+def test_around_pixels():
+    dataset = make_dataset(rows=4, columns=4)
+    samples = dataset.PixelData
+    dataset.PixelData += b"DOE^JANE"
+    theirs, ours = both(dataset, "REMOVE PatientName")
+    assert theirs.PixelData == samples + b"DOE^JANE"
+    assert ours.PixelData == samples
 
 
 def test_words_in_numbers():

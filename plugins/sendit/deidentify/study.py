@@ -29,9 +29,9 @@ from sendit.batch import Outcome, Reason
 from sendit.deidentify.functions import Site
 from sendit.deidentify.gate import GateReport, RealValues, gate
 from sendit.deidentify.people import People
+from sendit.deidentify.pixels import check_has_pixels, deliver, without_tables
 from sendit.deidentify.plan import Kind, Plan
 from sendit.deidentify.rewrite import Output, Rewriter
-from sendit.deidentify.spare_bits import pixel_value
 from sendit.deidentify.uids import UidMap
 from sendit.deidentify.values import Part, element, padded
 from sendit.dicom.likeness import LikeHeader
@@ -65,6 +65,7 @@ LONGEST_SEARCHABLE: Final = 1 << 16
 MOST_ITEMS: Final = 100
 """Items above which a sequence is a table (a frame each, a contour each), not metadata."""
 
+MEDIA_SOP_CLASS: Final = 0x00020002
 SERIES_NUMBER: Final = 0x00200011
 INSTANCE_NUMBER: Final = 0x00200013
 _KEYWORDS: Final = {tag: entry[4] for tag, entry in DicomDictionary.items()}
@@ -250,6 +251,7 @@ class _Study:
                 return Outcome.DUPLICATE, Reason.DUPLICATE_INSTANCE
             if not isinstance(header, LikeHeader):  # like one that passed
                 _check(header)
+                check_has_pixels(header)
             stem, parts = self._convert(header)
         except SkipInstance as skipped:
             self._rewriter.counts = counts
@@ -269,9 +271,8 @@ class _Study:
     def _convert(self, header: Header) -> tuple[str, list[Part]]:
         """Return the stem of a file's name in the archive, and its new bytes."""
         output = self._rewriter.file(header)
-        pixels = self._pixels(header, output.pixels)
         meta = self._meta(header, output)
-        parts: list[Part] = [*output.before, *pixels, *output.after]
+        parts: list[Part] = [*self._pixels(header, output), *output.after]
         if header.deflated:
             parts = [_deflate(parts)]
         if not self.header:
@@ -279,16 +280,15 @@ class _Study:
         self._rewriter.remember(header, output)
         return self._stem(header, output), _joined([_PREAMBLE, meta, *parts])
 
-    def _pixels(self, header: Header, found: Element | None) -> list[Part]:
-        if found is None:
-            return []
-        _, _, start, value, end, _ = found
-        cleared = pixel_value(header, found)
-        if cleared is None:
-            # The value as a part of its own: the archive lets the gate pass over such parts.
-            return [bytes(header.data[start:value]), memoryview(header.data)[value:end]]
-        self._rewriter.counts[Kind.MASKED] += 1
-        return [bytes(header.data[start:value]), *cleared]
+    def _pixels(self, header: Header, output: Output) -> list[Part]:
+        """Return a file's data set up to the end of its pixel data."""
+        if output.pixels is None:
+            return output.before
+        delivered = deliver(header, output.pixels)
+        if delivered.cleared:
+            self._rewriter.counts[Kind.MASKED] += 1
+        before = output.before if delivered.tables else without_tables(header, output.before)
+        return [*before, *delivered.parts]
 
     def _meta(self, header: Header, output: Output) -> bytes:
         """Return file meta (PS3.10 7.1), all of it written anew."""
@@ -342,7 +342,13 @@ def _read(source: Source) -> Buffer:
 
 
 def _check(header: Header) -> None:
-    """Refuse an object whose kept basics are not what they should be."""
+    """Refuse an object whose kept basics are not what they should be.
+
+    An instance UID of file meta is not compared: much software changes the data set's alone.
+    """
+    in_meta = header.uid(MEDIA_SOP_CLASS)
+    if in_meta and in_meta != header.sop_class:
+        raise SkipInstance(Reason.OTHER_CLASS)
     character_set = header.element(CHARACTER_SET)
     if not _UID.fullmatch(header.sop_class) or (
         character_set and character_set[1] not in {"CS", "UN"}

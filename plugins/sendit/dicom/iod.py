@@ -75,3 +75,19 @@ def need_of(sop_class: str, path: tuple[int, ...], tag: int) -> Need:
         if not steps or steps[-1] != step:  # a content item within a content item
             steps.append(step)
     return _needs(iod).get("/".join(f"{step:08x}" for step in (*steps, tag)), Need.NONE)
+
+
+_IMAGES: Final = frozenset(
+    (
+        *("corneal-topography-map", "enhanced-us-volume", "height-map-segmentation"),
+        *("ophthalmic-optical-coherence-tomography-b-scan-volume-analysis", "segmentation"),
+        *("ophthalmic-thickness-map", "parametric-map"),
+    )
+)
+"""IODs with pixel data (PS3.3 A) whose names do not end in "image"."""
+
+
+def is_image(sop_class: str) -> bool:
+    """Whether objects of a SOP class have pixel data; False for a class that is not known."""
+    iod = _data()["classes"].get(sop_class, "")
+    return iod.endswith("-image") or iod in _IMAGES

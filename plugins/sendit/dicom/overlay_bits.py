@@ -1,0 +1,323 @@
+"""Overlays in bits of pixel samples that no sample value uses.
+
+A sample of 16 allocated bits of which 12 are stored has four that are not used. The retired
+way to keep an overlay (PS3.5 8.1.2 of before 2004) was to put it there, so that burned-in text
+can sit in a CT image that looks clean. Such bits are cleared, and nothing else of the pixels
+changes. But bits above the stored ones are as often numbers: padding of a signed image, or
+values that a converter changed and the header does not know of. So a bit is cleared only if
+an overlay says that it is there (60xx,0102), or if it behaves like one: it comes and goes
+over an image that takes no notice. Numbers stay as they are; what is neither is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sendit.batch import Reason
+from sendit.dicom import rle
+from sendit.dicom.pixel_data import Description, PixelData
+from sendit.dicom.scan import PIXEL_DATA, Header
+from sendit.dicom.transfer_syntax import RLE_LOSSLESS
+from sendit.errors import SkipInstance
+
+PADDING_VALUE: Final = 0x00280120
+CLEARLY: Final = 4
+"""How many times as smooth an image has to be one way as the other to be believed."""
+
+_SAMPLE: Final = {8: "u1", 16: "u2", 32: "u4"}
+_AT_ONCE: Final = 1 << 22  # samples looked at together: bounds memory for large objects
+_OVERLAYS: Final = tuple(0x60000102 + (group << 17) for group in range(16))
+
+Samples = NDArray[np.unsignedinteger]
+Chunks = Callable[[], Iterable[Samples]]
+Piece = bytes | memoryview
+
+
+def native_without_overlays(header: Header, pixels: PixelData) -> list[Piece] | None:
+    """Return native samples with overlay bits cleared; None if there are none.
+
+    Raises
+    ------
+    SkipInstance
+        Bits may be an overlay, and may be none.
+    """
+    description = pixels.description
+    if not _has_unused_bits(description) or pixels.element[0] != PIXEL_DATA:
+        return None
+    vr, start = pixels.element[1], pixels.element[3]
+    # Words are swapped in big-endian files; bytes written as OB are in the order of PS3.5 D.
+    order = "<" if header.encoding.little or vr == "OB" else ">"
+    sample = np.dtype(f"{order}{_SAMPLE[description.allocated]}")
+    count = (pixels.end - start) // sample.itemsize
+
+    def chunks() -> Iterator[Samples]:
+        for first in range(0, count, _AT_ONCE):
+            yield np.frombuffer(
+                header.data,
+                sample,
+                min(_AT_ONCE, count - first),
+                start + first * sample.itemsize,
+            )
+
+    clear = overlay_bits(chunks, description, _declared(header), _padding(header))
+    if not clear:
+        return None
+    return [_cleared(chunk, clear, description).astype(sample).tobytes() for chunk in chunks()]
+
+
+def compressed_without_overlays(header: Header, pixels: PixelData) -> list[tuple[int, bytes]]:
+    """Return what compressed samples are to be written over with: offset in the file, bytes.
+
+    RLE runs are changed where they are, without being coded anew. In other compressed pixels
+    nothing can be changed.
+
+    Raises
+    ------
+    SkipInstance
+        There is an overlay, or may be one, that cannot be cleared.
+    """
+    description = pixels.description
+    if not _has_unused_bits(description):
+        return []
+    declared = _declared(header) & ~_used(description)
+    if header.transfer_syntax != RLE_LOSSLESS:
+        if declared:
+            raise SkipInstance(Reason.OVERLAY_BITS)
+        return []
+    planes = [_runs_of_planes(frame.data, description) for frame in pixels.frames]
+    if not any(
+        _some_unused(frame.data, runs, description)
+        for frame, runs in zip(pixels.frames, planes, strict=True)
+    ):
+        return []
+
+    def chunks() -> Iterator[Samples]:
+        for frame, runs in zip(pixels.frames, planes, strict=True):
+            yield _samples(frame.data, runs, description)
+
+    clear = overlay_bits(chunks, description, declared, _padding(header))
+    if not clear:
+        return []
+    if description.signed:
+        raise SkipInstance(Reason.OVERLAY_BITS)  # the sign of a sample is in another run
+    changes: list[tuple[int, bytes]] = []
+    for frame, runs in zip(pixels.frames, planes, strict=True):
+        for plane, found in enumerate(runs):
+            mask = clear >> _shift(plane, description) & 0xFF
+            if not mask:
+                continue
+            table = bytes(value & ~mask for value in range(256))
+            for start, end, _ in found:
+                new = frame.data[start:end].translate(table)
+                passed = 0
+                for first, last in frame.in_file((start, end)):
+                    changes.append((first, new[passed : passed + last - first]))
+                    passed += last - first
+    return changes
+
+
+def overlay_bits(
+    chunks: Chunks, description: Description, declared: int, padding: int | None
+) -> int:
+    """Return the bits of an image's samples that are overlays, as a mask.
+
+    Parameters
+    ----------
+    chunks
+        Gives the samples, as unsigned numbers, as often as they are asked for.
+    description
+        What the header says of them.
+    declared
+        Bits that overlays say they are in.
+    padding
+        Pixel Padding Value, as the bits of a sample; None if there is none.
+
+    Raises
+    ------
+    SkipInstance
+        Unused bits are neither numbers nor clearly an overlay.
+    """
+    used = _used(description)
+    if not any(_unused(chunk, description, 0).any() for chunk in _unclean(chunks, description)):
+        return 0
+    declared &= ~used
+    if _are_numbers(chunks, description, declared, padding):
+        return declared
+    low, high = _roughness(chunks, description, declared)
+    if low * CLEARLY <= high:
+        bits = 0
+        for chunk in chunks():
+            bits |= int(np.bitwise_or.reduce(_unused(chunk, description, declared)))
+        return declared | bits
+    if high * CLEARLY <= low:
+        return declared
+    raise SkipInstance(Reason.OVERLAY_BITS)
+
+
+def _has_unused_bits(description: Description) -> bool:
+    return description.allocated in _SAMPLE and 0 < description.stored < description.allocated
+
+
+def _shift_of(description: Description) -> int:
+    """Return where the stored bits start; a high bit that cannot be is not believed."""
+    high, stored = description.high, description.stored
+    return high + 1 - stored if stored - 1 <= high < description.allocated else 0
+
+
+def _used(description: Description) -> int:
+    return ((1 << description.stored) - 1) << _shift_of(description)
+
+
+def _unclean(chunks: Chunks, description: Description) -> Iterator[Samples]:
+    """Give the chunks whose samples do not all lie within the stored bits, told at once."""
+    shift, stored, used = _shift_of(description), description.stored, _used(description)
+    limit = 1 << (stored - 1)
+    for chunk in chunks():
+        if shift:
+            if int(np.bitwise_or.reduce(chunk)) & ~used:
+                yield chunk
+        elif int(chunk.max()) > used:  # several times as fast as looking at the bits
+            if description.signed:
+                values = chunk.view(chunk.dtype.str.replace("u", "i"))
+                if int(values.min()) >= -limit and int(values.max()) < limit:
+                    continue
+            yield chunk
+
+
+def _unused(chunk: Samples, description: Description, declared: int) -> Samples:
+    """Return the bits of each sample that are neither stored, nor repeat the sign, nor declared."""
+    used = _used(description)
+    every = (1 << description.allocated) - 1
+    unused = every & ~used & ~declared
+    bits = chunk & chunk.dtype.type(unused)
+    if description.signed and not _shift_of(description):
+        sign = chunk.dtype.type(1 << (description.stored - 1))
+        bits[(bits == unused) & (chunk & sign != 0)] = 0
+    return bits
+
+
+def _are_numbers(
+    chunks: Chunks, description: Description, declared: int, padding: int | None
+) -> bool:
+    """Whether unused bits are plainly numbers: there are none but the declared ones, all are
+    of one padding value, or the high bit is told wrong and all values fit."""
+    every = (1 << description.allocated) - 1
+    unused = every & ~_used(description) & ~declared
+    values: set[int] = set()
+    largest = 0
+    for chunk in chunks():
+        bits = _unused(chunk, description, declared)
+        if len(values) < 2:
+            values.update(map(int, np.unique(chunk[bits != 0])[:2]))
+        largest = max(largest, int((chunk & chunk.dtype.type(every & ~declared)).max()))
+    if not values or (_shift_of(description) and largest < 1 << description.stored):
+        return True
+    if len(values) > 1:
+        return False
+    (value,) = values
+    return value == padding or (description.signed and value & unused == unused)
+
+
+def _roughness(chunks: Chunks, description: Description, declared: int) -> tuple[int, int]:
+    """Return how much neighbours differ where unused bits change: in the stored bits alone, and
+    in the whole sample. An image is smooth in what its numbers are."""
+    keep = (1 << description.allocated) - 1 & ~declared
+    used, shift = _used(description), _shift_of(description)
+    low = high = 0
+    for chunk in chunks():
+        bits = _unused(chunk, description, declared)
+        edges = np.flatnonzero(bits[1:] != bits[:-1])
+        samples = chunk & chunk.dtype.type(keep)
+        stored = samples & chunk.dtype.type(used)
+        high += _change(_number(samples, description.allocated, description), edges)
+        alone = _number(stored >> chunk.dtype.type(shift), description.stored, description)
+        low += _change(alone << shift, edges)
+    if not high:
+        raise SkipInstance(Reason.OVERLAY_BITS)  # they are everywhere: there is no telling
+    return low, high
+
+
+def _number(samples: Samples, bits: int, description: Description) -> NDArray[np.int64]:
+    values = samples.astype(np.int64)
+    if description.signed:
+        values[values >= 1 << (bits - 1)] -= 1 << bits
+    return values
+
+
+def _change(values: NDArray[np.int64], edges: NDArray[np.intp]) -> int:
+    return int(np.abs(values[edges + 1] - values[edges]).sum())
+
+
+def _cleared(chunk: Samples, clear: int, description: Description) -> Samples:
+    low = chunk & chunk.dtype.type((1 << description.allocated) - 1 & ~clear)
+    if description.signed and not _shift_of(description):  # the sign goes on where they were
+        sign = chunk.dtype.type(1 << (description.stored - 1))
+        low[low & sign != 0] |= chunk.dtype.type(clear)
+    return low
+
+
+def _declared(header: Header) -> int:
+    """Return the bits that overlays say they are in: those without data of their own."""
+    bits = 0
+    for tag in _OVERLAYS:
+        raw = header.raw(tag)
+        if raw is not None and len(raw) >= 2 and header.element(tag - 0x0102 + 0x3000) is None:
+            position = int.from_bytes(raw[:2], "little" if header.encoding.little else "big")
+            if position < 64:
+                bits |= 1 << position
+    return bits
+
+
+def _padding(header: Header) -> int | None:
+    raw = header.raw(PADDING_VALUE)
+    if raw is None or len(raw) < 2:
+        return None
+    return int.from_bytes(raw[:2], "little" if header.encoding.little else "big")
+
+
+# RLE ------------------------------------------------------------------------------------
+
+
+def _runs_of_planes(frame: bytes, description: Description) -> list[list[rle.Run]]:
+    size = description.rows * description.columns
+    planes = description.samples * description.allocated // 8
+    segments, _ = rle.segments(frame, planes)
+    return [rle.runs(frame, segment, size)[0] for segment in segments]
+
+
+def _shift(plane: int, description: Description) -> int:
+    """Return which bits of a sample a byte plane holds; the most significant come first."""
+    width = description.allocated // 8
+    return 8 * (width - 1 - plane % width)
+
+
+def _some_unused(frame: bytes, runs: list[list[rle.Run]], description: Description) -> bool:
+    unused = (1 << description.allocated) - 1 & ~_used(description)
+    for plane, found in enumerate(runs):
+        mask = unused >> _shift(plane, description) & 0xFF
+        if mask and any(
+            frame[start:end].translate(None, _without(mask)) for start, end, _ in found
+        ):
+            return True
+    return False
+
+
+def _without(mask: int) -> bytes:
+    """Return the bytes that have none of the bits of a mask."""
+    return bytes(value for value in range(256) if not value & mask)
+
+
+def _samples(frame: bytes, runs: list[list[rle.Run]], description: Description) -> Samples:
+    sample = np.dtype(f"<{_SAMPLE[description.allocated]}")
+    size = description.rows * description.columns
+    whole = np.zeros(description.samples * size, sample)
+    width = description.allocated // 8
+    for plane, found in enumerate(runs):
+        plane_bytes = np.frombuffer(rle.decoded(frame, found), np.uint8).astype(sample)
+        first = plane // width * size
+        whole[first : first + size] |= plane_bytes << sample.type(_shift(plane, description))
+    return whole

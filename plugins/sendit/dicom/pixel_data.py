@@ -1,0 +1,342 @@
+"""Pixel data as exactly the frames that the header declares (PS3.3 C.7.6.3, PS3.5 8 and A.4).
+
+Whatever has room for other bytes is looked at: behind the last native frame, segments of a
+JPEG, boxes and comments of a JPEG 2000 codestream, unused fields and gaps of an RLE frame,
+fragments' padding, offset tables. What is no sample is cut off or written over with zeros; no
+sample, and no entropy-coded byte, changes. Where the pixel data are not what the header
+declares, or cannot be walked, the file is refused with a reason.
+
+Samples themselves are looked at by :mod:`sendit.dicom.overlay_bits`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from sendit.batch import Reason
+from sendit.dicom import jpeg, rle
+from sendit.dicom.scan import PIXEL_DATA, Element, Header
+from sendit.dicom.transfer_syntax import (
+    ENCAPSULATED,
+    ENCAPSULATED_UNCOMPRESSED,
+    JPEG,
+    JPEG_2000,
+    JPEG_LS,
+    RLE_LOSSLESS,
+)
+from sendit.errors import SkipInstance
+
+Span = tuple[int, int]
+
+SAMPLES: Final = 0x00280002
+PHOTOMETRIC: Final = 0x00280004
+FRAMES: Final = 0x00280008
+ROWS: Final = 0x00280010
+COLUMNS: Final = 0x00280011
+ALLOCATED: Final = 0x00280100
+STORED: Final = 0x00280101
+HIGH_BIT: Final = 0x00280102
+REPRESENTATION: Final = 0x00280103
+LARGEST_VALUE: Final = 0x00280107
+EXTENDED_OFFSETS: Final = 0x7FE00001
+EXTENDED_LENGTHS: Final = 0x7FE00002
+TOTAL_LENGTH: Final = 0x7FE00003
+TABLES: Final = (EXTENDED_OFFSETS, EXTENDED_LENGTHS, TOTAL_LENGTH)
+"""What says where frames are, in front of the pixel data."""
+
+_FLOATS: Final = {0x7FE00008: 32, 0x7FE00009: 64}
+_DESCRIBED_BY: Final = (
+    *(ROWS, COLUMNS, SAMPLES, FRAMES, ALLOCATED, STORED, HIGH_BIT, REPRESENTATION, PHOTOMETRIC),
+)
+ITEM_TAG: Final = b"\xfe\xff\x00\xe0"
+_ITEM: Final = struct.Struct("<HHL")
+_STARTS: Final = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51")
+_LARGEST_OFFSET: Final = 0xFFFFFFFF
+
+
+class Description(NamedTuple):
+    """What the header says of the pixel data; ``stored`` and ``high`` are bits."""
+
+    rows: int
+    columns: int
+    samples: int
+    frames: int
+    allocated: int
+    stored: int
+    high: int
+    signed: bool
+    photometric: bytes
+
+
+@dataclass(slots=True)
+class Frame:
+    """One compressed frame: its bytes, and where they are in the file (a span a fragment)."""
+
+    data: bytes
+    fragments: list[Span]
+
+    def in_file(self, span: Span) -> list[Span]:
+        """Return where a span of the frame is in the file."""
+        start, end = span
+        found: list[Span] = []
+        passed = 0
+        for first, last in self.fragments:
+            length = last - first
+            one, two = max(start - passed, 0), min(end - passed, length)
+            if one < two:
+                found.append((first + one, first + two))
+            passed += length
+        return found
+
+
+@dataclass(slots=True)
+class PixelData:
+    """The pixel data of a file, checked.
+
+    Attributes
+    ----------
+    element
+        Where it is.
+    description
+        What the header says of it.
+    end
+        Where the native samples end: what follows in the element is not delivered.
+    blank
+        Spans of the file that are written over with zeros.
+    frames
+        The compressed frames; empty for native pixel data.
+    offsets
+        The basic offset table as it has to be; None if it is right, or there is none.
+    tables_fit
+        Whether the extended offset table and its kin are right, or absent.
+    """
+
+    element: Element
+    description: Description
+    end: int
+    blank: list[Span] = field(default_factory=list)
+    frames: list[Frame] = field(default_factory=list)
+    offsets: bytes | None = None
+    tables_fit: bool = True
+
+
+def check_pixel_data(header: Header, element: Element) -> PixelData:
+    """Compare pixel data with the header and the transfer syntax.
+
+    Raises
+    ------
+    SkipInstance
+        They do not fit, or the pixel data cannot be walked to the last byte.
+    """
+    description = _describe(tuple(map(header.raw, _DESCRIBED_BY)), header.encoding.little)
+    tag, _, _, start, _, _ = element
+    encapsulated = header.data[start - 4 : start] == b"\xff\xff\xff\xff"
+    if encapsulated != (header.transfer_syntax in ENCAPSULATED):
+        raise SkipInstance(Reason.OTHER_SYNTAX)
+    if encapsulated:
+        return _encapsulated(header, element, description)
+    if tag in _FLOATS:
+        description = description._replace(samples=1, allocated=_FLOATS[tag])
+    return _native(header, element, description)
+
+
+@lru_cache(maxsize=256)
+def _describe(values: tuple[bytes | None, ...], little: bool) -> Description:
+    numbers = [_unsigned(value, little=little) for value in values]
+    rows, columns, samples, _, allocated, stored, high, signed, _ = numbers
+    text = (values[3] or b"").strip(b" \0")
+    frames = int(text) if text.isdigit() else 0 if text else 1
+    if not (rows and columns and frames):
+        raise SkipInstance(Reason.PIXELS_DIFFER)
+    photometric = (values[8] or b"").strip(b" \0")
+    return Description(
+        rows, columns, samples or 1, frames, allocated, stored, high, signed == 1, photometric
+    )
+
+
+def _unsigned(value: bytes | None, *, little: bool) -> int:
+    if value is None or len(value) < 2:
+        return 0
+    return int.from_bytes(value[:2], "little" if little else "big")
+
+
+# Native ---------------------------------------------------------------------------------
+
+
+def _native(header: Header, element: Element, description: Description) -> PixelData:
+    _, _, _, start, end, _ = element
+    length = end - start
+    if _are_fragments(header, start, end):
+        raise SkipInstance(Reason.OTHER_SYNTAX)
+    expected, frame = _native_length(description, length)
+    if not expected:
+        raise SkipInstance(Reason.PIXELS_DIFFER)
+    if length < expected:
+        raise SkipInstance(Reason.SHORT_PIXELS)
+    data = header.data
+    if length - expected >= frame and any(
+        data[at : min(at + (1 << 20), end)].strip(b"\0")
+        for at in range(start + expected, end, 1 << 20)
+    ):
+        raise SkipInstance(Reason.PIXELS_DIFFER)  # a frame more than declared: which is wrong?
+    if _unsigned(header.raw(LARGEST_VALUE), little=header.encoding.little) and _is_zero(
+        header, start, start + expected
+    ):
+        raise SkipInstance(Reason.ZERO_FILLED)
+    fits = not any(header.element(tag) is not None for tag in TABLES)
+    return PixelData(element, description, start + expected, tables_fit=fits)
+
+
+def _are_fragments(header: Header, start: int, end: int) -> bool:
+    """Whether a value of defined length is encapsulated all the same: item after item."""
+    tag = header.data[start : start + 4]
+    if tag != ITEM_TAG or end - start < 16:
+        return False
+    behind = start + 8 + int.from_bytes(header.data[start + 4 : start + 8], "little")
+    return header.data[behind : behind + 4] == ITEM_TAG
+
+
+@lru_cache(maxsize=256)
+def _native_length(description: Description, length: int) -> tuple[int, int]:
+    """Return how many bytes the samples take, and a frame of them (PS3.5 8.1.1)."""
+    rows, columns, samples, frames, allocated, *_, photometric = description
+    pixels = rows * columns
+    bits = pixels * samples * allocated
+    whole = (bits * frames + 7) // 8
+    if samples == 3 and not whole <= length <= whole + 1:
+        # Chrominance for every second column, or row too (PS3.3 C.7.6.3.1.2)
+        if photometric.endswith(b"_422"):
+            bits = pixels * 2 * allocated
+        elif photometric.endswith(b"_420"):
+            bits = pixels * 3 * allocated // 2
+    apart = (bits + 7) // 8 * frames
+    if allocated == 1 and apart <= length <= apart + 1:  # each frame from a byte on
+        return apart, apart // frames
+    return (bits * frames + 7) // 8, (bits + 7) // 8
+
+
+def _is_zero(header: Header, start: int, end: int) -> bool:
+    return not any(
+        header.data[at : min(at + (1 << 16), end)].strip(b"\0") for at in range(start, end, 1 << 16)
+    )
+
+
+# Encapsulated ---------------------------------------------------------------------------
+
+
+def _encapsulated(header: Header, element: Element, description: Description) -> PixelData:
+    if element[0] != PIXEL_DATA:
+        raise SkipInstance(Reason.OTHER_SYNTAX)
+    fragments = _fragments(header, element)
+    if not fragments:
+        raise SkipInstance(Reason.SHORT_PIXELS)
+    table, *fragments = fragments
+    frames = _frames(header, fragments, description.frames)
+    found = PixelData(element, description, element[4], frames=frames)
+    for frame in frames:
+        for span in _not_image(frame.data, header.transfer_syntax, description):
+            if frame.data[span[0] : span[1]].strip(b"\0"):
+                found.blank += frame.in_file(span)
+    first = table[1]
+    starts = [frame.fragments[0][0] - 8 - first for frame in frames]
+    found.offsets = _offset_table(header.data[table[0] : first], starts)
+    found.tables_fit = _tables_fit(header, frames, starts)
+    return found
+
+
+def _fragments(header: Header, element: Element) -> list[Span]:
+    """Return where the values of the items of encapsulated pixel data are."""
+    data, position, end = header.data, element[3], element[4] - 8
+    found: list[Span] = []
+    while position < end:
+        length = _ITEM.unpack_from(data, position)[2]
+        position += 8
+        found.append((position, position + length))
+        position += length
+    return found
+
+
+def _frames(header: Header, fragments: Sequence[Span], count: int) -> list[Frame]:
+    """Return fragments gathered into frames (PS3.5 A.4): a frame's first one tells its form."""
+    data = header.data
+    if count == 1:
+        groups = [list(fragments)]
+    elif len(fragments) == count:
+        groups = [[fragment] for fragment in fragments]
+    else:
+        groups = []
+        for start, end in fragments:
+            if not groups or bytes(data[start : start + 4]).startswith(_STARTS):
+                groups.append([])
+            groups[-1].append((start, end))
+    if len(groups) != count or not all(groups):
+        raise SkipInstance(Reason.PIXELS_DIFFER)
+    return [Frame(b"".join(data[start:end] for start, end in group), group) for group in groups]
+
+
+def _not_image(frame: bytes, syntax: str, description: Description) -> list[Span]:
+    """Return the spans of a compressed frame that are no part of the image."""
+    if syntax == RLE_LOSSLESS:
+        return _not_rle(frame, description)
+    if syntax == ENCAPSULATED_UNCOMPRESSED:
+        one = description._replace(frames=1)
+        expected, _ = _native_length(one, len(frame))
+        if not expected or len(frame) < expected:
+            raise SkipInstance(Reason.SHORT_PIXELS)
+        return [(expected, len(frame))]
+    if syntax in JPEG | JPEG_LS:
+        stream = jpeg.walk_jpeg(frame, jpeg_ls=syntax in JPEG_LS)
+    else:
+        assert syntax in JPEG_2000
+        stream = jpeg.walk_jpeg_2000(frame)
+    said = description.rows, description.columns, description.samples
+    if (stream.rows or said[0], stream.columns, stream.components) != said:
+        raise SkipInstance(Reason.PIXELS_DIFFER)
+    behind = stream.spans[-1][0]
+    if frame[behind : behind + 4].startswith(_STARTS):
+        raise SkipInstance(Reason.PIXELS_DIFFER)  # another image: which one is declared?
+    return stream.spans
+
+
+def _not_rle(frame: bytes, description: Description) -> list[Span]:
+    planes, odd = divmod(description.samples * description.allocated, 8)
+    if odd or not 0 < planes <= 15:
+        raise SkipInstance(Reason.PIXELS_DIFFER)
+    found, spans = rle.segments(frame, planes)
+    for segment in found:
+        spans.append(rle.runs(frame, segment, description.rows * description.columns)[1])
+    return spans
+
+
+def _offset_table(table: bytes, starts: Sequence[int]) -> bytes | None:
+    """Return a basic offset table as it has to be; None if it is (an empty one is, too)."""
+    if not table:
+        return None
+    right = b""
+    if starts[-1] <= _LARGEST_OFFSET:
+        right = struct.pack(f"<{len(starts)}L", *starts)
+    return None if table == right else right
+
+
+def _tables_fit(header: Header, frames: Sequence[Frame], starts: Sequence[int]) -> bool:
+    """Whether extended offset table, its lengths and the total length are those of the frames."""
+    raw = [header.raw(tag) for tag in TABLES]
+    if raw == [None, None, None]:
+        return True
+    offsets, lengths, total = raw
+    sizes = [sum(end - start for start, end in frame.fragments) for frame in frames]
+    if (offsets is None) != (lengths is None):
+        return False
+    if offsets is not None and lengths is not None:
+        if offsets != struct.pack(f"<{len(starts)}Q", *starts) or len(lengths) != 8 * len(sizes):
+            return False
+        said = struct.unpack(f"<{len(sizes)}Q", lengths)
+        if any(size - told not in (0, 1) for size, told in zip(sizes, said, strict=True)):
+            return False  # a frame's length may leave its byte of padding out
+    return total is None or (
+        len(total) == 8 and sum(sizes) - int.from_bytes(total, "little") in (0, 1)
+    )

@@ -1,0 +1,203 @@
+"""Bits of samples that are an overlay are cleared, and no number among the samples changes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    RLELossless,
+)
+
+from sendit.batch import Outcome, Reason
+from sendit.deidentify.plan import Kind
+from sendit.dicom import overlay_bits
+from tests.builder import make_dataset, to_bytes
+from tests.deidentify.engine import opened, plan_of, run
+
+PLAN = plan_of("BLANK PatientName\nREMOVE contains:^\\(60")
+REFUSED = (Outcome.QUARANTINED, Reason.OVERLAY_BITS)
+
+
+def dataset(samples: np.ndarray, *, stored: int = 12, signed: bool = False, **elements: object):
+    ds = make_dataset(rows=samples.shape[0], columns=samples.shape[1], **elements)
+    ds.BitsAllocated = samples.dtype.itemsize * 8
+    ds.BitsStored, ds.HighBit = stored, stored - 1
+    ds.PixelRepresentation = int(signed)
+    ds.SmallestImagePixelValue = ds.LargestImagePixelValue = None
+    order = ">" if ds.file_meta.TransferSyntaxUID == ExplicitVRBigEndian else "<"
+    ds.PixelData = samples.astype(samples.dtype.newbyteorder(order)).tobytes()
+    ds["PixelData"].VR = "OW"
+    return ds
+
+
+def rle(ds):
+    ds.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
+    return ds
+
+
+def samples_of(ds, like: np.ndarray) -> np.ndarray:
+    if ds.file_meta.TransferSyntaxUID == RLELossless:
+        ds.decompress(as_rgb=False, generate_instance_uid=False)
+    order = ">" if ds.file_meta.TransferSyntaxUID == ExplicitVRBigEndian else "<"
+    return np.frombuffer(ds.PixelData, like.dtype.newbyteorder(order)).reshape(like.shape)
+
+
+def delivered(ds, like: np.ndarray) -> np.ndarray:
+    return samples_of(opened(ds, PLAN), like)
+
+
+def smooth(rows: int = 16) -> np.ndarray:
+    """An image of 12 bits: a ramp, as smooth as images are."""
+    return (np.arange(rows * rows, dtype=np.uint16).reshape(rows, rows) * 7) % 1800
+
+
+def text(rows: int = 16) -> np.ndarray:
+    overlay = np.zeros((rows, rows), np.uint16)
+    overlay[4:9, 2:12:3] = 1
+    return overlay
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ExplicitVRBigEndian, RLELossless])
+@pytest.mark.parametrize("bits", [1 << 12, 1 << 15, 0xF000, 1 << 13 | 1 << 14])
+def test_an_overlay_that_no_element_names_goes(syntax: str, bits: int) -> None:
+    image = smooth()
+    native = ExplicitVRLittleEndian if syntax == RLELossless else syntax
+    before = dataset(image | text() * bits, transfer_syntax=native)
+    if syntax == RLELossless:
+        rle(before)
+    result, _ = run([to_bytes(before)], PLAN)
+    assert result.actions[Kind.MASKED] == 1
+    assert np.array_equal(delivered(before, image), image)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_an_overlay_that_is_named_goes_even_over_noise(compress: bool) -> None:
+    image = np.random.default_rng(1).integers(0, 4096, (16, 16)).astype(np.uint16)
+    before = dataset(image | text() << 12)
+    plain, _ = run([to_bytes(rle(before) if compress else before)], PLAN)
+    assert plain.outcomes[1] == REFUSED  # noise tells nothing about what is smooth
+    before = dataset(image | text() << 12)
+    before.add_new(0x60020100, "US", 16)
+    before.add_new(0x60020102, "US", 12)
+    if compress:
+        rle(before)
+    assert np.array_equal(delivered(before, image), image)
+    before.add_new(0x60023000, "OW", bytes(32))  # it has data of its own: it is not in there
+    result, _ = run([to_bytes(before)], PLAN)
+    assert result.outcomes[1] == REFUSED
+
+
+def test_a_named_bit_that_is_stored_stays() -> None:
+    image = smooth()
+    before = dataset(image | text() << 12)
+    before.add_new(0x60000102, "US", 0)
+    assert np.array_equal(delivered(before, image), image)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize(
+    ("samples", "stored", "high", "signed", "padding"),
+    [
+        (np.where(text(), -3024, 40).astype(np.int16), 12, 11, True, None),
+        (np.where(text(), 63536, smooth()).astype(np.uint16), 12, 11, False, 63536),
+        ((smooth() * 8).astype(np.uint16), 12, 11, False, None),  # 14 bits, 12 by the header
+        ((smooth().astype(np.int16) * 5 - 4000).astype(np.int16), 12, 11, True, None),
+        (smooth(), 12, 15, False, None),
+        (smooth().astype(np.int16) - 900, 12, 11, True, None),
+    ],
+)
+def test_numbers_stay(  # noqa: PLR0917 what the header says, and what it says it of
+    samples, stored, high, signed, padding, compress
+) -> None:
+    before = dataset(samples, stored=stored, signed=signed)
+    before.HighBit = high
+    if padding is not None:
+        before.add_new("PixelPaddingValue", "US", padding)
+    if compress:
+        rle(before)
+    result, _ = run([to_bytes(before)], PLAN)
+    assert result.outcomes[1] == (Outcome.DELIVERED, None)
+    assert result.actions[Kind.MASKED] == 0
+    assert opened(before, PLAN).PixelData == before.PixelData
+
+
+def test_a_sign_goes_on_where_an_overlay_was() -> None:
+    image = smooth().astype(np.int16) - 900
+    before = dataset(image ^ (text() << 13).astype(np.int16), signed=True)
+    before.add_new(0x60000102, "US", 13)
+    assert np.array_equal(delivered(before, image), image)
+
+
+def test_what_is_everywhere_may_be_either() -> None:
+    result, _ = run([to_bytes(dataset(smooth() | 1 << 12))], PLAN)
+    assert result.outcomes[1] == REFUSED
+
+
+@given(
+    st.integers(1, 16),
+    st.booleans(),
+    st.booleans(),
+    st.lists(st.integers(0, 65535), min_size=16, max_size=16),
+)
+@settings(max_examples=25, deadline=None)
+def test_stored_bits_never_change(
+    stored: int, signed: bool, compress: bool, values: list[int]
+) -> None:
+    samples = np.array(values, np.uint16).reshape(4, 4)
+    before = dataset(samples, stored=stored, signed=signed)
+    if compress and stored > 8:  # pydicom takes fewer for bytes
+        rle(before)
+    result, _ = run([to_bytes(before)], PLAN)
+    if result.outcomes[1] == REFUSED:
+        return
+    new = delivered(before, samples)
+    mask = (1 << stored) - 1
+    assert np.array_equal(new & mask, samples & mask)
+    cleared = (new ^ samples) & ~np.uint16(mask)
+    assert (result.actions[Kind.MASKED] == 1) == bool(cleared.any())
+
+
+@given(
+    st.integers(2, 15),
+    st.booleans(),
+    st.lists(st.integers(-32768, 32767), min_size=16, max_size=16),
+)
+@settings(max_examples=15, deadline=None)
+def test_proper_samples_pass_as_they_are(stored: int, compress: bool, values: list[int]) -> None:
+    limit = 1 << (stored - 1)
+    for signed in (True, False):
+        array = np.array(values).reshape(4, 4)
+        samples = (
+            np.clip(array, -limit, limit - 1).astype(np.int16)
+            if signed
+            else (array & (2 * limit - 1)).astype(np.uint16)
+        )
+        before = dataset(samples, stored=stored, signed=signed)
+        if compress and stored > 8:
+            rle(before)
+        assert opened(before, PLAN).PixelData == before.PixelData
+
+
+def test_large_images_are_looked_at_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overlay_bits, "_AT_ONCE", 48)
+    image = smooth()
+    assert np.array_equal(delivered(dataset(image | text() << 12), image), image)
+    assert np.array_equal(delivered(dataset(image), image), image)
+    long = (smooth() * 8).astype(np.uint16)
+    assert np.array_equal(delivered(dataset(long), long), long)
+
+
+def test_a_named_overlay_in_compressed_pixels_cannot_be_cleared() -> None:
+    ds = make_dataset(transfer_syntax=JPEGBaseline8Bit)
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 12, 11
+    plain, _ = run([to_bytes(ds)], PLAN)
+    assert plain.outcomes[1] == (Outcome.DELIVERED, None)
+    ds.add_new(0x60000100, "US", 16)
+    ds.add_new(0x60000102, "US", 12)
+    result, _ = run([to_bytes(ds)], PLAN)
+    assert result.outcomes[1] == REFUSED
