@@ -75,6 +75,8 @@ def broken(dice: Random) -> tuple[bytes, bytes]:
     """Return one file, as it was and changed in one to four places."""
     origin = dice.choice(canary_files() if dice.random() < 0.7 else plain_files())
     data = bytearray(origin)
+    if dice.random() < 0.004:  # takes as long as a hundred others
+        data = _deflated_whole(dice, data)
     for _ in range(dice.choice((1, 1, 1, 2, 4))):
         if data:
             data = dice.choice(_MUTATIONS)(dice, data)
@@ -225,10 +227,144 @@ def _deflated(dice: Random, data: bytearray) -> bytearray:
     return bytearray(meta + body[: dice.randrange(1, len(body) + 1)])
 
 
+def _deflated_whole(dice: Random, data: bytearray) -> bytearray:
+    """Deflate a whole data set with a great deal behind it: zeros, one long value, or many."""
+    dataset = make_dataset(rows=8, columns=8, transfer_syntax=DeflatedExplicitVRLittleEndian)
+    whole = to_bytes(dataset)
+    at = 144 + int.from_bytes(whole[140:144], "little")
+    body = zlib.decompress(whole[at:], -15)
+    count = dice.choice((1 << 10, 1 << 20, 1 << 25, 1 << 27))
+    kind = dice.randrange(3)
+    if kind == 0:
+        more = [bytes(count)]
+    elif kind == 1:
+        more = [struct.pack("<HH2sHL", 0xFFFC, 0xFFFC, b"OB", 0, count), bytes(count)]
+    else:
+        one = b"\x11\x00\x10\x10LO\x04\x00ABCD"
+        more = [one * min(count // len(one), 1 << 20)]
+    packer = zlib.compressobj(1, zlib.DEFLATED, -15)
+    packed = b"".join(map(packer.compress, [body, *more])) + packer.flush()
+    return bytearray(whole[:at] + packed)
+
+
+def _huge(dice: Random, data: bytearray) -> bytearray:
+    """Put in an element of millions of bytes that are there, or are only said to be."""
+    elements = _elements(data)
+    at = dice.choice(elements)[2] if elements else len(data)
+    tag, vr = dice.choice(
+        (
+            (0x00104000, b"LT"),
+            (0x00081030, b"UT"),
+            (0x00091010, b"UN"),
+            (0x00420011, b"OB"),
+            (0x00081140, b"SQ"),
+            (0x7FE00010, b"OW"),
+        )
+    )
+    there = dice.choice((0, 1 << 10, 1 << 20, 1 << 24))
+    said = dice.choice((there, 1 << 26, 1 << 31, 0xFFFFFFFE, 0xFFFFFFFF))
+    head = struct.pack("<HH", tag >> 16, tag & 0xFFFF)
+    fill = dice.choice((b"\0", b"A", b" ", b"1\\", b"Doe^"))
+    if vr == b"LT":
+        head += vr + struct.pack("<H", min(said, 0xFFFE))
+    else:
+        head += vr + b"\0\0" + struct.pack("<L", said)
+    return data[:at] + head + (fill * (there // len(fill) + 1))[:there] + data[at:]
+
+
+def _behind(dice: Random, data: bytearray) -> bytearray:
+    """Let something stand behind the end: zeros as of a transfer cut short, text, a second file."""
+    more = dice.choice(
+        (
+            bytes(dice.choice((1, 512, 1 << 16, 1 << 24))),
+            b"Kanarie000001Q " * 40,
+            bytes(data),
+            b"\xff\xfe\0\x20Kanarie000001Q  ",
+        )
+    )
+    return data + more
+
+
+def _zeros(dice: Random, data: bytearray) -> bytearray:
+    """Let everything from somewhere on be zeros: a copy that was reserved and never filled."""
+    at = dice.randrange(len(data))
+    data[at:] = bytes(len(data) - at)
+    return data
+
+
+def _second_meta(dice: Random, data: bytearray) -> bytearray:
+    """Repeat the file meta where the data set begins, with another transfer syntax."""
+    if data[128:132] != b"DICM" or data[132:136] != b"\x02\x00\x00\x00":
+        return data
+    end = 144 + int.from_bytes(data[140:144], "little")
+    if end >= len(data):
+        return data
+    meta = bytes(data[132:end]).replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.2\0")
+    return data[:end] + meta + data[end:]
+
+
+def _syntax(dice: Random, data: bytearray) -> bytearray:
+    """Name another transfer syntax than the data set is written in."""
+    end = data.find(b"\x02\x00\x10\x00UI")
+    if end < 0:
+        return data
+    length = int.from_bytes(data[end + 6 : end + 8], "little")
+    names = (
+        *(b"1.2.840.10008.1.2", b"1.2.840.10008.1.2.1", b"1.2.840.10008.1.2.2"),
+        *(b"1.2.840.10008.1.2.5", b"1.2.840.10008.1.2.4.50", b"1.2.840.10008.1.2.4.90"),
+        *(b"1.2.840.10008.1.2.1.99", b"1.2.3.4.5.6.7", b"1.2.840.10008.1.2.4.201", b""),
+    )
+    name = dice.choice(names)
+    name += b"\0" * (len(name) % 2)
+    data[end + 6 : end + 8 + length] = struct.pack("<H", len(name)) + name
+    return data
+
+
+def _numbers(dice: Random, data: bytearray) -> bytearray:
+    """Put what no number should be into a number: NaN, infinity, the greatest, words."""
+    elements = [e for e in _elements(data) if e[1] in ("FD", "FL", "DS", "IS", "US", "SS", "UL")]
+    if elements:
+        _, vr, _, value, end, _ = dice.choice(elements)
+        size = end - value
+        piece = {
+            "FD": struct.pack("<d", dice.choice((float("nan"), float("inf"), 1.8e308, 5e-324)))
+            if size
+            else b"",
+            "FL": struct.pack("<f", dice.choice((float("nan"), float("-inf"), 3.4e38))),
+        }.get(vr, dice.choice((b"1e999   ", b"NaN     ", b"-0      ", b"99999999", b"Kanarie0")))
+        data[value:end] = (piece * (size // len(piece) + 1))[:size] if piece else data[value:end]
+    return data
+
+
+def _names(dice: Random, data: bytearray) -> bytearray:
+    """Give somebody a name of very many words, or values without end."""
+    word = dice.choice((b"Anna ", b"O'Neil-", b"A\\", b"^", b"\x1b$B", b"1.2.20190304.", b"=="))
+    count = dice.choice((10, 400, 4000, 12_000))
+    text = (word * count)[: 2 * (len(word) * count // 2)][:0xFFFE]
+    name = dice.choice((b"\x10\x00\x10\x00PN", b"\x08\x00\x90\x00PN", b"\x08\x00\x30\x10LO"))
+    piece = name + struct.pack("<H", len(text)) + text
+    elements = _elements(data)
+    at = dice.choice(elements)[2] if elements else len(data)
+    return data[:at] + piece + data[at:]
+
+
+def _pixel_module(dice: Random, data: bytearray) -> bytearray:
+    """Let the description of the pixels say something else than they are."""
+    wanted = set(range(0x00280002, 0x00280104))
+    elements = [e for e in _elements(data) if e[0] in wanted and e[4] - e[3] == 2]
+    if elements:
+        value = dice.choice(elements)[3]
+        data[value : value + 2] = struct.pack(
+            "<H", dice.choice((0, 1, 7, 8, 12, 15, 16, 255, 65535))
+        )
+    return data
+
+
 _MUTATIONS: tuple[Mutation, ...] = (
     *(_bits, _bits, _header_bytes, _header_bytes, _truncate, _insert, _repeat, _drop),
     *(_splice, _length, _length, _length, _value, _value, _value),
     *(_vr, _vr, _tag, _swap, _deep, _deflated),
+    *(_huge, _behind, _zeros, _second_meta, _syntax, _numbers, _names, _pixel_module),
 )
 
 

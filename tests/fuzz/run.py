@@ -1,31 +1,34 @@
 """Broken files through the engine: none may hang it, exhaust memory, stop it, or leak.
 
     .venv/bin/python -m tests.fuzz.run --number 100000 [--seed 7]
+    .venv/bin/python -m tests.fuzz.run --seed 7 --first 4711 --number 1    that file again
 
-Each file ends as delivered or quarantined, in :data:`SLOWEST` seconds, within
-:data:`MOST_MEMORY`. What is delivered is read by pydicom, and a canary in it stands where the
-recipe keeps what is there. Behind the file that it was made from, which it is like, it ends as
-it does alone. One in :data:`WHOLE` goes through the whole of it: file, archive and gate. A file
-that fails is written to ``--keep``.
+Each file ends as delivered or quarantined, in :data:`MAX_CPU_SECONDS` of CPU time, within
+:data:`MAX_MEMORY`, each counted for this file alone. What is delivered is read by pydicom, and
+a canary in it stands where the recipe keeps what is there. Behind the file that it was made from,
+which it is like, it ends as it does alone. One in :data:`WHOLE` goes through the whole of it: file,
+archive and gate. A file that fails is written to ``--keep``.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
+import multiprocessing
 import random
 import re
 import resource
 import signal
 import sys
 import tempfile
-import time
 import warnings
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from types import FrameType
+from typing import Self
 from unittest import mock
 
 from pydicom.dataset import Dataset
@@ -42,10 +45,18 @@ from sendit.dicom.scan import read_header, vr_of
 from sendit.errors import FailBatch
 from sendit.keys import Keys
 from sendit.recipe.parse import read_recipe
-from tests.fuzz.mutate import broken, of_another_instance, readable
+from tests.fuzz.mutate import (
+    broken,
+    canary_files,
+    of_another_instance,
+    plain_files,
+    readable,
+)
 
-SLOWEST = 20
-MOST_MEMORY = 4 << 30
+MAX_CPU_SECONDS = 20
+#: Beyond what the process had: the file, what it inflates to (512 MB at most), and as much again.
+MAX_MEMORY = 1200 << 20
+MAX_ADDRESS_SPACE = 8 << 30
 WHOLE = 20
 LIKE = "(of these, taken as like the file that they were made from)"
 
@@ -70,8 +81,10 @@ class _Kept:
     def add(self, _name: str, *parts: bytes | memoryview) -> None:
         _Kept.member = b"".join(parts)
 
-    def close(self) -> ArchiveInfo:
+    def finish(self) -> ArchiveInfo:
         return ArchiveInfo(self._path, 0, "", 1)
+
+    close = finish
 
     def __enter__(self) -> _Kept:
         return self
@@ -88,7 +101,6 @@ def try_one(data: bytes, plan: Plan, *, whole: bool, folder: Path) -> str:
     Failure
         With what went wrong.
     """
-    start = time.monotonic()
     try:
         result = _whole(data, plan, folder) if whole else _in_memory([data], plan)
     except FailBatch:
@@ -98,8 +110,6 @@ def try_one(data: bytes, plan: Plan, *, whole: bool, folder: Path) -> str:
     except BaseException as error:
         raise Failure(f"{type(error).__name__} came out of the engine") from error
     outcome, reason = result.outcomes[1]
-    if time.monotonic() - start > SLOWEST:
-        raise Failure(f"took more than {SLOWEST} seconds")
     if outcome is Outcome.DELIVERED and _Kept.member:
         _check(_Kept.member, plan, data)
     return f"{outcome}: {reason}" if reason else str(outcome)
@@ -206,36 +216,102 @@ def _alarm(_signal: int, _frame: FrameType | None) -> None:
     raise _TooLong
 
 
-def fuzz(number: int, seed: int, keep: Path | None = None) -> Counter[str]:
-    """Try so many broken files; return how many ended in which way."""
-    dice = random.Random(seed)
-    plan = compile_plan(read_recipe("default"))
+class _Limits:
+    """Holds one input to its share of CPU time and memory.
+
+    CPU seconds and memory are this process's own (getrusage(2), proc(5)), so that a machine that
+    is busy with something else changes nothing. The highest resident memory is set back before
+    each input: an engine that survives a MemoryError is not thereby within the limit.
+    """
+
+    def __enter__(self) -> Self:
+        signal.signal(signal.SIGPROF, _alarm)
+        Path("/proc/self/clear_refs").write_text("5")
+        self._memory = _status("VmRSS")
+        signal.setitimer(signal.ITIMER_PROF, MAX_CPU_SECONDS)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+    def check(self) -> None:
+        """Raise if the input took more memory than it may."""
+        used = _status("VmHWM") - self._memory
+        if used > MAX_MEMORY:
+            raise Failure(f"took more than {MAX_MEMORY >> 20} MB of memory")
+
+
+def _status(name: str) -> int:
+    """Return a line of /proc/self/status, in bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    raise KeyError(name)
+
+
+@cache
+def _plan() -> Plan:
+    return compile_plan(read_recipe("default"))
+
+
+def made(seed: int, index: int) -> tuple[bytes, bytes]:
+    """Return the input of this number: as it was, and as it is broken."""
+    return broken(random.Random(f"{seed} {index}"))
+
+
+def fuzz(numbers: range, seed: int, keep: Path | None = None) -> Counter[str]:
+    """Try the broken files of these numbers; return how many ended in which way."""
+    plan = _plan()
     count: Counter[str] = Counter()
-    signal.signal(signal.SIGALRM, _alarm)
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for index in range(number):
-            origin, data = broken(dice)
-            signal.alarm(SLOWEST)
+        for index in numbers:
+            origin, data = made(seed, index)
             try:
-                count[try_one(data, plan, whole=index % WHOLE == 0, folder=Path(name))] += 1
-                before, layout = _before(origin)
-                if layout is not None and layout.match(data) is not None:
-                    try_behind(before, data, plan)
-                    count[LIKE] += 1
+                with _Limits() as limits:
+                    count[try_one(data, plan, whole=index % WHOLE == 0, folder=Path(name))] += 1
+                    limits.check()
+                    before, layout = _before(origin)
+                    if layout is not None and layout.match(data) is not None:
+                        try_behind(before, data, plan)
+                        count[LIKE] += 1
             except (Failure, _TooLong) as failure:
                 if keep is None:
                     raise
-                count[f"FAILED: {failure or 'hangs'}"] += 1
+                count[f"FAILED: {failure or f'took more than {MAX_CPU_SECONDS} CPU seconds'}"] += 1
                 keep.mkdir(parents=True, exist_ok=True)
                 (keep / f"{seed}-{index}.dcm").write_bytes(data)
-            finally:
-                signal.alarm(0)
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    if used > MOST_MEMORY:
-        raise Failure(f"{used >> 20} MB of memory were used")
     return count
+
+
+def _in_a_process(numbers: range, seed: int, keep: Path) -> Counter[str]:
+    """Try files in a process of its own, which cannot take more memory than the machine has; one
+    that ends it is a failure like any other."""
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+
+    def child() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (MAX_ADDRESS_SPACE, MAX_ADDRESS_SPACE))
+        for index in numbers:
+            sender.send((index, fuzz(range(index, index + 1), seed, keep)))
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    sender.close()
+    total: Counter[str] = Counter()
+    done = numbers.start
+    with contextlib.suppress(EOFError):
+        while done < numbers.stop:
+            index, count = receiver.recv()
+            total += count
+            done = index + 1
+    process.join()
+    if done < numbers.stop:
+        total[f"FAILED: ended the process ({process.exitcode})"] += 1
+        keep.mkdir(parents=True, exist_ok=True)
+        (keep / f"{seed}-{done}.dcm").write_bytes(made(seed, done)[1])
+        total += _in_a_process(range(done + 1, numbers.stop), seed, keep)
+    return total
 
 
 def main() -> int:
@@ -243,16 +319,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--number", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().getrandbits(32))
+    parser.add_argument("--first", type=int, default=0, help="number of the first file")
     parser.add_argument("--keep", type=Path, default=Path("out/fuzz"))
     options = parser.parse_args()
-    resource.setrlimit(resource.RLIMIT_AS, (2 * MOST_MEMORY, 2 * MOST_MEMORY))
+    _plan(), canary_files(), plain_files()  # made once, for all processes
     out = sys.stdout.write
     out(f"seed {options.seed}\n")
     failed = done = 0
     total: Counter[str] = Counter()
     while done < options.number:
         step = min(_LEAST, options.number - done)
-        total += fuzz(step, options.seed + done, options.keep)
+        start = options.first + done
+        total += _in_a_process(range(start, start + step), options.seed, options.keep)
         done += step
         failed = sum(number for kind, number in total.items() if kind.startswith("FAILED"))
         out(f"\r{done} of {options.number}, {failed} failed")

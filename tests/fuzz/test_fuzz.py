@@ -20,7 +20,7 @@ SEED = int(os.environ.get("SENDIT_FUZZ_SEED", "0")) or random.SystemRandom().get
 @pytest.mark.timeout(600)
 def test_no_broken_file_hangs_stops_or_leaks():
     print(f"SENDIT_FUZZ_SEED={SEED}")  # noqa: T201 the seed to run again
-    count = run.fuzz(NUMBER, SEED)
+    count = run.fuzz(range(NUMBER), SEED)
     assert count.pop(run.LIKE) > NUMBER / 100  # 7% as a rule
     assert count.total() == NUMBER
     assert count["delivered"] > NUMBER / 20

@@ -39,9 +39,7 @@ class Package:
 
 
 PACKAGES = {
-    "deidentify": Package(
-        ("deidentify/*",), ("tests/deidentify", "tests/dicom", "tests/recipe/test_properties.py")
-    ),
+    "deidentify": Package(("deidentify/*",), ("tests/deidentify", "tests/dicom")),
     "dicom": Package(("dicom/*",), ("tests/dicom", "tests/deidentify")),
     "delivery": Package(
         ("delivery/*",),
@@ -54,8 +52,22 @@ PACKAGES = {
             *("tests/test_intake.py", "tests/test_cleanup.py", "tests/test_prepare.py"),
         ),
     ),
-    "recipe": Package(("recipe/*",), ("tests/recipe", "tests/cli")),
-    "identifiers": Package(("identifiers/*",), ("tests/identifiers", "tests/test_identify.py")),
+    "recipe": Package(
+        ("recipe/*",),
+        (
+            *("tests/recipe/test_parse.py", "tests/recipe/test_filters.py"),
+            *("tests/recipe/test_lint.py", "tests/recipe/test_coverage.py"),
+            "tests/recipe/test_report.py",
+        ),
+    ),
+    "identifiers": Package(
+        ("identifiers/*",),
+        (
+            *("tests/identifiers/test_identity.py", "tests/identifiers/test_models.py"),
+            *("tests/identifiers/test_local.py", "tests/identifiers/test_tokens.py"),
+            *("tests/identifiers/test_calls.py", "tests/identifiers/test_dasher.py"),
+        ),
+    ),
     "archive": Package(
         ("archive.py", "whole_file.py", "disk.py", "workspace.py", "errors.py", "batch.py"),
         (
