@@ -15,13 +15,14 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from sendit.recipe.attributes import keyword_of, tag_text, vrs_of
+from sendit.recipe.attributes import FIRST_OF_AN_IMAGE, keyword_of, tag_text, vrs_of
 from sendit.recipe.coverage import OPTION_CODES, cover
 from sendit.recipe.effect import Effects
-from sendit.recipe.functions import FUNCTIONS, VARIABLES
+from sendit.recipe.functions import FORMS, FUNCTIONS, VARIABLES
 from sendit.recipe.model import Action, Function, HeaderRule, Literal, Variable
 from sendit.recipe.parse import bundled_names, read_recipe
 from sendit.recipe.profile import EDITION, PRIVATE, Row, safe_private, table
+from sendit.recipe.review import Holds, review
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -41,6 +42,8 @@ WORDS = {
     "capped": "kept up to 89 years, 090Y above",
     "kept if known": "kept if it is a value that the attribute is defined to hold, else emptied",
     "cleaned": "only words of the allow-list stay",
+    "in its form": "kept in its form, else cleaned",
+    "code's meaning": "kept if it is the standard's own text, else cleaned",
     "written anew": "written anew with the file meta information",
 }
 BY_FUNCTION = {
@@ -54,6 +57,8 @@ BY_FUNCTION = {
     "cap_age": "capped",
     "known_value": "kept if known",
     "clean_text": "cleaned",
+    "clean_code_meaning": "code's meaning",
+    "technical_value": "in its form",
 }
 
 
@@ -61,8 +66,8 @@ def word_for(row: Row, effects: Effects) -> str:
     """Return what the default recipe does to a row of the table, as a key of ``WORDS``."""
     if row.tag == PRIVATE or row.number is None:
         return "removed"
-    if row.number >> 16 == 0x0002:
-        return "written anew"
+    if row.number < FIRST_OF_AN_IMAGE:
+        return "written anew" if row.number >> 16 == 0x0002 else "removed"
     return word_of(effects.of(row.number)[-1])
 
 
@@ -139,6 +144,52 @@ def added() -> str:
     return "\n".join(lines)
 
 
+def classes() -> str:
+    """Return the table of what the attributes of the dictionary may hold."""
+    effects = Effects(read_recipe("default"))
+    counts = Counter(one.holds for one in review())
+    lines = ["| what it may hold | attributes | what happens |", "|---|--:|---|"]
+    for holds in Holds:
+        words = Counter(_word_beyond(effects, one.tag) for one in review() if one.holds is holds)
+        happens = "; ".join(f"{word} ({count})" for word, count in words.most_common())
+        if holds is Holds.PROFILE:
+            happens = "as the standard's table says, below"
+        elif holds is Holds.NOT_OF_AN_IMAGE:
+            happens = "removed, whatever a recipe says"
+        elif len(words) == 1:
+            happens = next(iter(words))
+        lines.append(f"| {holds} | {counts[holds]} | {happens} |")
+    return "\n".join(lines)
+
+
+def _word_beyond(effects: Effects, tag: int) -> str:
+    applied = effects.of(tag, nested=True)  # without what is added at the top
+    return word_of(applied[-1]) if applied else "kept"
+
+
+def beyond() -> str:
+    """Return the table of the attributes beyond the standard's that may say who someone is."""
+    effects = Effects(read_recipe("default"))
+    named = {row.number for row in table()}
+    lines = ["| attribute | tag | VR | may hold | in sendit | why |", "|---|---|---|---|---|---|"]
+    lines += [
+        f"| {one.keyword or 'none'} | {tag_text(one.tag)} | {one.vr} | {one.holds} "
+        f"| {_word_beyond(effects, one.tag)} | {one.reason} |"
+        for one in review()
+        if one.holds.identifies and one.tag not in named
+    ]
+    return "\n".join(lines)
+
+
+def technical() -> str:
+    """Return the attributes that stay in their form."""
+    lines = []
+    for form, meaning in FORMS.items():
+        names = [one.keyword for one in review() if one.form == form]
+        lines.append(f"**{form}** ({meaning}; {len(names)}): {', '.join(names)}.\n")
+    return "\n".join(lines).rstrip()
+
+
 def filters() -> str:
     """Return the default recipe's filters, in the order in which they are asked."""
     lines = ["| list | rule |", "|---|---|"]
@@ -191,6 +242,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "outcomes": outcomes,
     "attributes": attributes,
     "added": added,
+    "beyond": beyond,
+    "classes": classes,
+    "technical": technical,
     "filters": filters,
     "variants": variants,
     "private": private,

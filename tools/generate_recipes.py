@@ -10,12 +10,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
-from pydicom.datadict import DicomDictionary
-
-from sendit.recipe.attributes import keyword_of, vrs_of
+from sendit.recipe.attributes import FIRST_OF_AN_IMAGE, keyword_of, vrs_of
 from sendit.recipe.profile import EDITION, Option, Row, safe_private, table
+from sendit.recipe.review import Holds, review
 
 HERE = Path(__file__).resolve().parent
 BUNDLED = HERE.parent / "plugins" / "sendit" / "recipe" / "bundled"
@@ -31,43 +31,6 @@ RECIPES: dict[str, frozenset[Option]] = {
 
 CLEANABLE = {"LO", "LT", "SH", "ST", "UC", "UT", "SQ"}
 DATES = {"DA", "DT"}
-# Dates that a recipient can know: of something published, or of something that many patients
-# have in common (a device, a lot, a trial, an export). One of them moved, and seen once beside
-# its original, or in enough patients, gives the shift. They follow the Basic Profile instead.
-SHARED_DATES = {
-    "AttributeModificationDateTime",  # when the file was prepared to be sent
-    "CalibrationDate",
-    "CalibrationDateTime",
-    "ContextGroupLocalVersion",
-    "ContextGroupVersion",
-    "ContributionDateTime",  # when the file was prepared to be sent
-    "DateOfGainCalibration",
-    "DateOfInstallation",
-    "DateOfLastCalibration",
-    "DateOfLastDetectorCalibration",
-    "DateOfManufacture",
-    "DateTimeOfLastCalibration",
-    "EffectiveDateTime",
-    "EthicsCommitteeApprovalEffectivenessEndDate",
-    "EthicsCommitteeApprovalEffectivenessStartDate",
-    "ExpirationDateTime",
-    "ExpiryDate",
-    "HL7DocumentEffectiveTime",
-    "HangingProtocolCreationDateTime",
-    "InformationIssueDateTime",
-    "InstanceCoercionDateTime",  # when the file was prepared to be sent
-    "ItemInventoryDateTime",
-    "ProcedureCreationDate",
-    "ProcedureExpirationDate",
-    "ProcedureLastModifiedDate",
-    "ProductExpirationDateTime",
-    "SelectorDAValue",
-    "SelectorDTValue",
-    "SourceStrengthReferenceDate",
-    "StudyUpdateDateTime",
-    "TemplateLocalVersion",
-    "TemplateVersion",
-}
 # Times of day and the time zone: a shift by whole days leaves them right as they are.
 TIMES = {"TM", "SH"}
 # Kept, but by a list of values: anybody's typing may be in them.
@@ -81,35 +44,6 @@ LOOKED_AT = {
     "SmokingStatus",
 }
 
-# Of what the table does not name: texts that people write at length,
-FREE_TEXT = {"LT", "ST", "UC", "UT"}
-# parts of codes, without which a code means nothing,
-CODES = {
-    "CodingSchemeExternalID",
-    "CodingSchemeName",
-    "CodingSchemeResponsibleOrganization",
-    "CodingSchemeURL",
-    "ExtendedCodeMeaning",
-    "LongCodeValue",
-    "URNCodeValue",
-}
-# UIDs of kinds of things and not of a thing that was made for this patient,
-NO_INSTANCE = (
-    "ClassUID",
-    "ClassesInSeries",
-    "ClassesInStudy",
-    "ClassesSupported",
-    "CodingSchemeUID",
-    "ContextUID",
-    "CreatorUID",
-    "MappingResourceUID",
-    "TemplateUID",
-    "TransferSyntaxUID",
-    "VersionUID",
-)
-# and what holds anything at all.
-UNREADABLE = {"EncryptedContent", "HPGLDocument", "ObjectBinaryIdentifierTrial", "Signature"}
-
 # The coded identity, in place of what the table's Z and Z/D would leave empty.
 CODED = {
     "PatientID": "var:entity_id",
@@ -118,6 +52,19 @@ CODED = {
 }
 # X in the table, but type 2C in the Patient module: emptied, so that the object stays valid.
 EMPTIED = {"ResponsiblePerson", "ResponsibleOrganization"}
+# What becomes of what the table does not name.
+BEYOND = {
+    Holds.DATE: "JITTER {} var:jitter",
+    Holds.SHARED_DATE: "REPLACE {} func:profile_xzd",
+    Holds.PERSON: "REPLACE {} func:profile_z",
+    Holds.IDENTIFIER: "REPLACE {} func:profile_xzd",
+    Holds.DEVICE: "REPLACE {} func:profile_xzd",
+    Holds.UID: "REPLACE {} func:remap_uid",
+    Holds.ADDRESS: "REPLACE {} func:profile_xzd",
+    Holds.TEXT: "REPLACE {} func:clean_text",
+    Holds.CODE_MEANING: "REPLACE {} func:clean_code_meaning",
+}
+STAYS = {Option.UIDS: Holds.UID, Option.DEVICE: Holds.DEVICE}
 LETTERS = {
     "Z": "func:profile_z",
     "Z/D": "func:profile_z",
@@ -149,9 +96,10 @@ GROUPS = (
     ("CLEAN", "C: texts, cleaned by allow-list"),
     (
         "BEYOND",
-        "Not in the table: the dictionary's other names of people, dates, UIDs of instances, "
-        "addresses and free texts",
+        "Not in the table, but in the review of the dictionary: names of people, numbers, dates, "
+        "UIDs of instances, addresses, free texts",
     ),
+    ("FORM", "Not in the table: technical values, which stay in their form"),
 )
 
 
@@ -170,16 +118,24 @@ def lines_of(row: Row, active: frozenset[Option]) -> Iterator[tuple[str, str]]:
         else:
             yield "REMOVE", f"REMOVE contains:^\\({expression[:2]}[0-9a-f]{{2}},  # {row.name}"
         return
-    if row.number >> 16 == 0x0002:
-        return  # file meta information is written anew
+    if row.number < FIRST_OF_AN_IMAGE:
+        return  # not of an image: goes whatever a recipe says
     name, vr = keyword_of(row.number), vrs_of(row.number)[0]
     if name in CODED:
         yield "CODED", f"REPLACE {name} {CODED[name]}"
         yield "CODED", f"ADD {name} {CODED[name]}"
         return
-    if name in SHARED_DATES:  # no option keeps or moves them: their originals tell the shift
+    if (
+        row.number in shared_dates()
+    ):  # no option keeps or moves them: their originals tell the shift
         active = frozenset()
     yield option_line(row, name, vr, active) or basic_line(row.basic, name, vr)
+
+
+@cache
+def shared_dates() -> frozenset[int]:
+    """Return the dates that a recipient may know."""
+    return frozenset(one.tag for one in review() if one.holds is Holds.SHARED_DATE)
 
 
 def option_line(row: Row, name: str, vr: str, active: frozenset[Option]) -> tuple[str, str] | None:
@@ -189,11 +145,7 @@ def option_line(row: Row, name: str, vr: str, active: frozenset[Option]) -> tupl
         return "JITTER", f"JITTER {name} var:jitter"
     # An address (UR) may lead to the patient's record: an option would keep it, nobody needs it.
     if "K" in asked.values() and vr != "UR":
-        if vr == "AS":
-            return "AGE", f"REPLACE {name} func:cap_age"
-        if name in LOOKED_AT:
-            return kept_if_known(name)
-        return "KEEP", f"KEEP {name}"
+        return kept(name, vr)
     if Option.MODIFIED_DATES in asked and vr in TIMES:
         return kept_if_known(name)
     cleaned = {Option.DESCRIPTORS, Option.PATIENT, Option.DEVICE} & asked.keys()
@@ -202,32 +154,24 @@ def option_line(row: Row, name: str, vr: str, active: frozenset[Option]) -> tupl
     return None  # what cannot be cleaned follows the Basic Profile
 
 
-def beyond_the_table(active: frozenset[Option]) -> Iterator[str]:
-    """Yield a line for each attribute that the table does not name but that may tell who it is.
-
-    The table is of its edition; the dictionary has names of people, dates, UIDs of instances,
-    addresses and free texts that it does not list.
-    """
+def beyond_the_table(active: frozenset[Option]) -> Iterator[tuple[str, str]]:
+    """Yield (group, line) for each attribute that the table does not name but that may tell who
+    it is, or whose form is known: what the review of the dictionary says."""
     named = {row.number for row in table()}
-    for tag, (vrs, *_, name) in sorted(DicomDictionary.items()):
-        if tag in named or tag >> 16 in (0x0000, 0x0002, 0x0004) or not name:
+    for one in review():
+        if one.tag in named or one.holds in {STAYS.get(option) for option in active}:
             continue
-        vr = vrs.split(" or ")[0]
-        if name in CODES:
-            continue
-        if vr in DATES:
-            yield f"REMOVE {name}" if name in SHARED_DATES else f"JITTER {name} var:jitter"
-        elif vr == "PN":
-            yield f"REPLACE {name} func:profile_z"
-        elif vr == "UI" and not name.endswith(NO_INSTANCE):
-            if Option.UIDS not in active:
-                yield f"REPLACE {name} func:remap_uid"
-        elif vr == "UR":
-            yield f"REPLACE {name} func:profile_xzd"
-        elif vr in FREE_TEXT:
-            yield f"REPLACE {name} func:clean_text"
-        elif name in UNREADABLE:
-            yield f"REMOVE {name}"
+        if one.holds is Holds.TECHNICAL:
+            yield "FORM", f"REPLACE {one.name} func:technical_value form={one.form}"
+        elif one.holds in BEYOND:
+            yield "BEYOND", BEYOND[one.holds].format(one.name)
+
+
+def kept(name: str, vr: str) -> tuple[str, str]:
+    """Return the line that keeps what an option retains."""
+    if vr == "AS":
+        return "AGE", f"REPLACE {name} func:cap_age"
+    return kept_if_known(name) if name in LOOKED_AT else ("KEEP", f"KEEP {name}")
 
 
 def kept_if_known(name: str) -> tuple[str, str]:
@@ -253,7 +197,8 @@ def recipe(name: str, active: frozenset[Option]) -> str:
     for row in table():
         for group, line in lines_of(row, active):
             lines[group].append(line)
-    lines["BEYOND"] = list(beyond_the_table(active))
+    for group, line in beyond_the_table(active):
+        lines[group].append(line)
     options = "\n".join(f"#   {option.label}" for option in Option if option in active)
     head = f"""FORMAT dicom
 

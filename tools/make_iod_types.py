@@ -1,7 +1,8 @@
 """Make ``plugins/sendit/dicom/iod_types.json`` from highdicom's copy of PS3.3.
 
-For each SOP class: which attributes of PS3.15 Table E.1-1 its IOD requires with a value
-(type 1, 1C) or at least empty (type 2, 2C). Everything else may be removed.
+For each SOP class: which of the attributes that recipes act on (PS3.15 Table E.1-1 and the
+review of the dictionary) its IOD requires with a value (type 1, 1C) or at least empty (type 2,
+2C). Everything else may be removed.
 
     .venv/bin/python tools/make_iod_types.py HIGHDICOM_PACKAGE_FOLDER
 
@@ -18,6 +19,7 @@ from pathlib import Path
 from pydicom.datadict import tag_for_keyword
 
 from sendit.recipe.profile import EDITION, table
+from sendit.recipe.review import Holds, review
 
 TARGET = Path(__file__).parents[1] / "plugins/sendit/dicom/iod_types.json"
 
@@ -26,6 +28,11 @@ def main() -> None:
     """Read the tables and write the data file."""
     standard = Path(sys.argv[1]) / "_standard"
     wanted = {row.number for row in table() if row.number is not None}
+    wanted |= {
+        one.tag
+        for one in review()
+        if one.holds.acted_on and one.holds is not Holds.CODE_MEANING  # needed wherever it is
+    }
     modules = json.loads((standard / "module_attribute_map.json").read_text("utf-8"))
     iods = json.loads((standard / "iod_module_map.json").read_text("utf-8"))
     classes = json.loads((standard / "sop_class_iod_map.json").read_text("utf-8"))
@@ -47,7 +54,7 @@ def main() -> None:
         if found:
             types[name] = {level: sorted(paths) for level, paths in sorted(found.items())}
     data = {
-        "source": f"PS3.3 as in highdicom 0.28.2 (MIT); attributes of PS3.15 {EDITION} E.1-1",
+        "source": f"PS3.3 as in highdicom 0.28.2 (MIT); PS3.15 {EDITION} E.1-1, review",
         "attributes": sorted(f"{tag:08x}" for tag in wanted),
         "classes": classes,
         "iods": {

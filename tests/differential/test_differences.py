@@ -96,6 +96,14 @@ def test_file_meta():
     assert "SourceApplicationEntityTitle" not in ours.file_meta
 
 
+def test_elements_of_no_image():
+    dataset = make_dataset()
+    dataset.add_new(0x00041500, "CS", ["MUSTERFR", "SE1", "IM1"])
+    theirs, ours = both(dataset, "KEEP ReferencedFileID")
+    assert 0x00041500 in theirs
+    assert 0x00041500 not in ours
+
+
 def test_trailing_padding():
     dataset = make_dataset()
     dataset.DataSetTrailingPadding = b"Musterfrau"

@@ -15,7 +15,8 @@ from functools import cache
 from typing import Final
 
 from sendit import __version__
-from sendit.deidentify import jitter
+from sendit.deidentify import codes, jitter
+from sendit.deidentify.forms import fits, says_radiology
 from sendit.deidentify.plan import Level, Plan
 from sendit.deidentify.uids import UidMap
 from sendit.deidentify.values import NewElement
@@ -84,8 +85,12 @@ _STRUCTURE: Final[dict[int, frozenset[str]]] = {
     ),
 }
 _REFERENCED_ITEM: Final = 0x0040DB73
-_CODE_VALUE: Final = 0x00080100
+_CODE_VALUES: Final = frozenset((0x00080100, 0x00080119, 0x00080120))
 _CODING_SCHEME: Final = 0x00080102
+_CODES: Final = _CODE_VALUES | {_CODING_SCHEME, 0x00080103}
+_CODE: Final = re.compile(r"(?=.*\d)[\w.:/-]{1,18}|[A-Za-z]{1,6}", re.ASCII)
+_DUMMY: Final = Function("dummy")
+_CLEAN: Final = Function("clean_text")
 
 
 class Gone:
@@ -119,7 +124,8 @@ class Site:
 @dataclass(slots=True)  # not frozen: that would double the time to make one
 class Subject:
     """One element as a function sees it. ``vr`` is SQ for everything that has items, which
-    are ``items``, with their values in ``data``."""
+    are ``items``, with their values in ``data``. ``code`` are the code and the scheme beside it
+    in its item, for functions that look there."""
 
     tag: int
     vr: str
@@ -131,6 +137,7 @@ class Subject:
     site: Site
     items: Sequence[Item] = ()
     data: Buffer = b""
+    code: tuple[str, str] = ("", "")
 
     def with_value(self, value: bytes | tuple[tuple[NewElement, ...], ...]) -> Subject:
         """Return the element as an earlier rule has left it (new items read as empty)."""
@@ -148,6 +155,17 @@ class Subject:
 
 
 Implementation = Callable[[Subject, Mapping[str, str]], Answer]
+
+
+def code_of(elements: Sequence[Element], data: Buffer) -> tuple[str, str]:
+    """Return the code and the scheme of a code sequence's item; empty texts if it has none."""
+    value = scheme = ""
+    for tag, _, _, start, end, _ in elements:
+        if tag in _CODE_VALUES:
+            value = bytes(data[start:end]).decode("latin-1").strip(PADDING)
+        elif tag == _CODING_SCHEME:
+            scheme = bytes(data[start:end]).decode("latin-1").strip(PADDING)
+    return value, scheme
 
 
 def call(function: Function, subject: Subject) -> Answer:
@@ -207,7 +225,10 @@ def _clean_text(subject: Subject, _: Mapping[str, str]) -> Answer:
     from sendit.deidentify.words import clean, fold  # noqa: PLC0415 - only recipes that clean
 
     if subject.vr == "SQ":
-        return Inside(Function("clean_text"))
+        return Inside(_CLEAN)
+    text = subject.text.strip(PADDING)
+    if subject.tag in _CODES and subject.level.inherited == _CLEAN and _CODE.fullmatch(text):
+        return subject.value  # without it nobody knows what was meant
     if subject.vr not in charset.TEXT_VRS:
         disguised = vr_of(subject.tag) in charset.TEXT_VRS
         return _empty_or_dummy(subject, _) if disguised else subject.value
@@ -217,6 +238,33 @@ def _clean_text(subject: Subject, _: Mapping[str, str]) -> Answer:
             return written
         return fold(cleaned).encode("ascii", "ignore")  # the character set lacks its accents
     return _empty_or_dummy(subject, _) if subject.value.strip(b" \0") else b""
+
+
+def _clean_code_meaning(subject: Subject, _: Mapping[str, str]) -> Answer:
+    if subject.level.inherited == _DUMMY:  # a person's own code, not a term
+        return _dummy(subject, _)
+    text = subject.text.strip(PADDING)
+    known = codes.standard_meanings(*subject.code)
+    if subject.code == (text, "UCUM"):  # a unit's code says what it means: there is no list
+        return subject.value
+    if any(text.casefold() == meaning.casefold() for meaning in known) or says_radiology(text):
+        return subject.value
+    return known[0].encode("ascii") if known else _clean_text(subject, _)
+
+
+def _technical_value(subject: Subject, arguments: Mapping[str, str]) -> Answer:
+    from sendit.deidentify.words import clean  # noqa: PLC0415 - most values have their form
+
+    form, values = arguments["form"], subject.text.split("\\")
+    if all(not value.strip() or fits(form, value.strip(PADDING)) for value in values):
+        return subject.value
+    left = [
+        value.strip(PADDING) if fits(form, value.strip(PADDING)) else clean(value)
+        for value in values
+    ]
+    if any(left):
+        return "\\".join(left).encode("ascii")
+    return _gone_or_empty_or_dummy(subject, arguments)
 
 
 def _cap_age(subject: Subject, _: Mapping[str, str]) -> Answer:
@@ -304,17 +352,9 @@ def _method_codes(subject: Subject, _: Mapping[str, str]) -> Answer:
 def _earlier_methods(subject: Subject) -> Iterator[str]:
     """Yield the standard's methods that the object says were applied to it before."""
     for _, elements in subject.items:
-        code = _plain_value(elements, _CODE_VALUE, subject.data)
-        if code in METHODS and _plain_value(elements, _CODING_SCHEME, subject.data) == "DCM":
+        code, scheme = code_of(elements, subject.data)
+        if code in METHODS and scheme == "DCM":
             yield code
-
-
-def _plain_value(elements: Sequence[Element], tag: int, data: Buffer) -> str:
-    """Return an element's value, which is ASCII, or an empty text."""
-    for found, _, _, start, end, _ in elements:
-        if found == tag:
-            return bytes(data[start:end]).decode("latin-1").strip(" \0")
-    return ""
 
 
 def _dates_modified(subject: Subject, _: Mapping[str, str]) -> Answer:
@@ -350,6 +390,7 @@ def _suffix_uuid(subject: Subject, _: Mapping[str, str]) -> Answer:
 _FUNCTIONS: Final[dict[str, Implementation]] = {
     "basic_uuid": _basic_uuid,
     "cap_age": _cap_age,
+    "clean_code_meaning": _clean_code_meaning,
     "clean_text": _clean_text,
     "dates_modified": _dates_modified,
     "dicom_uuid": _dicom_uuid,
@@ -366,4 +407,5 @@ _FUNCTIONS: Final[dict[str, Implementation]] = {
     "pydicom_uuid": _pydicom_uuid,
     "remap_uid": _remap_uid,
     "suffix_uuid": _suffix_uuid,
+    "technical_value": _technical_value,
 }

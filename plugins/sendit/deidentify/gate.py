@@ -226,10 +226,14 @@ _WANTED: Final = frozenset(("PN", "UI", "DA", "DT"))
 
 @lru_cache(maxsize=_PLANS)
 def _actions(plan: Plan) -> dict[int, set[Action]]:
-    """Return what the recipe does to attributes that it names one by one."""
+    """Return what the recipe does to attributes that it names one by one.
+
+    A technical value stays where it has its form: a maker may be called like the patient.
+    """
     found: dict[int, set[Action]] = {}
     for rule in plan.recipe.header:
-        if isinstance(rule.selector, TagSelector):
+        stays = isinstance(rule.value, Function) and rule.value.name == "technical_value"
+        if isinstance(rule.selector, TagSelector) and not stays:
             found.setdefault(rule.selector.tag, set()).add(rule.action)
     return found
 

@@ -23,10 +23,10 @@ On purpose unlike deid:
 - ``select:VR`` counts an attribute whose VR in the file is not the dictionary's under both;
   for KEEP, both must fit.
 
-What no recipe can keep (the safety floor): the preamble, file meta (written anew), trailing
-bytes and DataSetTrailingPadding, group lengths, terms in SpecificCharacterSet that are no
-character sets, words in values that are numbers, dates, times or ages by their VR or the
-dictionary's, bits of pixel samples above those stored.
+What no recipe can keep (the safety floor): the preamble, file meta (written anew), elements of
+groups 0000 to 0006, trailing bytes and DataSetTrailingPadding, group lengths, terms in
+SpecificCharacterSet that are no character sets, words in values that are numbers, dates, times
+or ages by their VR or the dictionary's, bits of pixel samples above those stored.
 """
 
 from __future__ import annotations
@@ -43,7 +43,13 @@ from pydicom.datadict import get_private_entry
 from sendit.deidentify.values import one_vr
 from sendit.dicom.scan import CHARACTER_SET, PUBLIC_VR, vr_of
 from sendit.errors import Misconfigured
-from sendit.recipe.attributes import PIXEL_TAGS, expression_of, names_of, tag_text
+from sendit.recipe.attributes import (
+    FIRST_OF_AN_IMAGE,
+    PIXEL_TAGS,
+    expression_of,
+    names_of,
+    tag_text,
+)
 from sendit.recipe.coverage import Coverage, cover
 from sendit.recipe.functions import FUNCTIONS, VARIABLES
 from sendit.recipe.model import (
@@ -80,6 +86,7 @@ class Kind(StrEnum):
     UNKNOWN = "removed, not in the dictionary"
     OPAQUE = "removed, unreadable sequence"
     PADDING = "removed, padding or group length"
+    NO_IMAGES = "removed, element of messages, file meta or directories"
     WORDS = "removed, words where no text belongs"
     UNMOVABLE = "removed, date that cannot be moved"
     UNMOVABLE_BLANKED = "blanked, date that cannot be moved"
@@ -110,12 +117,14 @@ class Step:
 class Program:
     """What is done with an attribute at one place: ``steps`` in order, none to keep it.
 
-    ``removed`` says that it goes whatever its value, and why.
+    ``removed`` says that it goes whatever its value, and why. ``siblings`` says that a step
+    looks at the other elements of the item.
     """
 
     steps: tuple[Step, ...] = ()
     removed: Kind | None = None
     kept: bool = False
+    siblings: bool = False
 
 
 PASS: Final = Program()
@@ -345,7 +354,7 @@ class Plan:
             return CHECK_WORDS if _is_disguised(tag, vr) else PASS
         if all(step.values is None for step in steps) and steps[-1].action is Action.REMOVE:
             return Program(removed=Kind.REMOVED)
-        return Program(steps)
+        return Program(steps, siblings=not level.top and any(map(_looks_beside, steps)))
 
     def _candidates(self, tag: int) -> list[HeaderRule]:
         return [self._rules[i] for i in sorted([*self._exact.get(tag, ()), *self._others])]
@@ -356,6 +365,8 @@ class Plan:
         """Return what is settled before any rule acts: padding, KEEP, and the unknown."""
         if tag & 0xFFFF == 0 or tag == TRAILING_PADDING:
             return Program(removed=Kind.PADDING)
+        if tag < FIRST_OF_AN_IMAGE and creator is None:
+            return Program(removed=Kind.NO_IMAGES)
         known = PUBLIC_VR.get(tag) or vr_of(tag)
         opaque = creator is None and known == "SQ" and vr != "SQ"
         if any(rule.action is Action.KEEP for rule in matched):
@@ -408,6 +419,10 @@ class Plan:
                 return tag not in _UNREACHED and _pattern(
                     selector, match, text, level, tag, vr, creator, keeping=keeping
                 )
+
+
+def _looks_beside(step: Step) -> bool:
+    return isinstance(step.value, Function) and FUNCTIONS[step.value.name].siblings
 
 
 def _is_disguised(tag: int, vr: str) -> bool:

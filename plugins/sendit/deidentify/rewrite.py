@@ -417,12 +417,17 @@ class Rewriter:
                     counts[program.removed] += 1
                     changed = True
                     continue
-                entry = (
-                    known(data[start:end] or _absent_key(tag))
-                    if end - start <= LARGEST_REMEMBERED
-                    else None
-                )
-                result, happened = entry or self._entry(program, level, element, data, scope, "")
+                if program.siblings:
+                    result, happened = self._beside(program, level, element, elements, data, scope)
+                else:
+                    entry = (
+                        known(data[start:end] or _absent_key(tag))
+                        if end - start <= LARGEST_REMEMBERED
+                        else None
+                    )
+                    result, happened = entry or self._entry(
+                        program, level, element, data, scope, ""
+                    )
             for kind, number in happened:
                 counts[kind] += number
             if type(result) is bytes:
@@ -518,6 +523,27 @@ class Rewriter:
             self._remembered += _ENTRY_BYTES + len(raw) + size
         return entry
 
+    def _beside(  # noqa: PLR0917 as _entry
+        self,
+        program: Program,
+        level: Level,
+        element: Element,
+        siblings: Sequence[Element],
+        data: Buffer,
+        scope: Scope,
+    ) -> _Entry:
+        """Return what becomes of an element that is judged by its item's code as well."""
+        code = functions.code_of(siblings, data)
+        raw = b"\0".join((data[element[2] : element[4]], *map(str.encode, code)))
+        memo = scope.memo_of(level)
+        entry = memo.get(raw)
+        if entry is None:
+            entry = self._work_out(program, level, element, data, scope, "", code)
+            if len(raw) <= LARGEST_REMEMBERED:
+                memo[raw] = entry
+                self._remembered += _ENTRY_BYTES + 2 * len(raw)
+        return entry
+
     def _work_out(  # noqa: PLR0917 as _entry
         self,
         program: Program,
@@ -526,6 +552,7 @@ class Rewriter:
         data: Buffer,
         scope: Scope,
         creator: str,
+        code: tuple[str, str] = ("", ""),
     ) -> _Entry:
         tag, written_vr, start, value, end, items = element
         if program is CHECK_CHARACTER_SET:
@@ -550,6 +577,7 @@ class Rewriter:
             self._site,
             items or (),
             data,
+            code,
         )
         current: _Current = GONE if start < 0 else _SAME
         kind = Kind.KEPT

@@ -24,6 +24,10 @@ VRS = frozenset(vr.value for vr in VR if len(vr.value) == 2)
 TEXT_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 DATE_VRS = frozenset({"DA", "DT"})
 
+FIRST_OF_AN_IMAGE = 0x00080000
+"""The first tag of a data set: groups before it belong to network messages (0000, PS3.7), file
+meta (0002, PS3.10 7.1) and media directories (0004, PS3.3 F.3). Nothing of them ever leaves."""
+
 # What deid 0.4.13 never touches (its dicom/config.json); sendit agrees on pixels and colour
 # tables only: they are what the image is made of.
 PIXEL_TAGS = frozenset({0x7FE00010, 0x7FE00008, 0x7FE00009, 0x00281201, 0x00281202, 0x00281203})

@@ -16,6 +16,7 @@ from functools import cache
 from pydicom._private_dict import private_dictionaries
 
 from sendit.recipe.attributes import (
+    FIRST_OF_AN_IMAGE,
     expression_of,
     finds_a_sequence,
     names_of,
@@ -37,6 +38,7 @@ from sendit.recipe.model import (
     Variable,
 )
 from sendit.recipe.profile import PRIVATE, Option, Row, safe_private, table
+from sendit.recipe.review import Reviewed, review
 
 # PS3.16 CID 7050, De-identification Method
 BASIC_CODE = ("113100", "Basic Application Confidentiality Profile")
@@ -81,9 +83,11 @@ class Outcome(StrEnum):
 
 _BY_FUNCTION = {
     "cap_age": Outcome.CLEANED,
+    "clean_code_meaning": Outcome.CLEANED,
     "clean_text": Outcome.CLEANED,
     "jitter": Outcome.MOVED,
     "known_value": Outcome.KEPT,
+    "technical_value": Outcome.KEPT,
 }
 
 
@@ -287,7 +291,7 @@ def _worst(
             if _reaches_inside(selector, keyword):
                 return Outcome.KEPT, rule
     for tag in _tags(row):
-        if tag >> 16 == 0x0002:  # file meta information is written anew
+        if tag < FIRST_OF_AN_IMAGE:
             return Outcome.GONE, None
         within = effects.of(tag, nested=True, in_kept=in_kept)
         for applied in (effects.of(tag), within):
@@ -317,6 +321,20 @@ def _allowed_by(row: Row, outcome: Outcome) -> tuple[Option, ...]:
 def cover(recipe: Recipe) -> Coverage:
     """Compare a recipe with PS3.15's Table E.1-1."""
     return Coverage(tuple(_rows(recipe)))
+
+
+def beyond_the_table(recipe: Recipe) -> tuple[Reviewed, ...]:
+    """Return the attributes that PS3.15's table does not name, that may say who someone is, and
+    of which the recipe leaves the original as it is."""
+    named = {row.number for row in table()}
+    effects = Effects(recipe)
+    return tuple(
+        one
+        for one in review()
+        if one.holds.identifies
+        and one.tag not in named
+        and outcome_of(effects.of(one.tag)) is Outcome.KEPT
+    )
 
 
 def _rows(recipe: Recipe) -> list[Covered]:

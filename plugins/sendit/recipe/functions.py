@@ -19,9 +19,20 @@ from typing import Literal
 from sendit.recipe.model import Action
 
 Prefix = Literal["func", "deid_func"]
-Kind = Literal["integer", "boolean", "text", "uid root"]
+Kind = Literal["integer", "boolean", "text", "uid root", "form"]
 
 REPLACING = frozenset({Action.ADD, Action.REPLACE})
+FORMS: Mapping[str, str] = MappingProxyType(
+    {
+        "term": "a Defined Term, as the VR CS or people write it",
+        "label": "a name that a device or program has for a part, a method or a setting",
+        "maker": "a maker, a model, a program",
+        "version": "a version",
+        "words": "words of the allow-list",
+    }
+)
+"""Forms of technical values, with their meaning; ``sendit.deidentify.forms`` knows them."""
+
 _UIDS = frozenset({"UI"})
 _WORDS = frozenset({"LO", "LT", "SH", "ST", "UC", "UT"})
 _LONG_TEXTS = frozenset({"LO", "LT", "ST", "UC", "UT"})
@@ -42,6 +53,7 @@ class FunctionSpec:
     """What a recipe's author may write after ``func:`` or ``deid_func:``.
 
     ``vrs`` are the value representations that its result is valid for (None: all).
+    ``siblings`` says that it looks at the other elements of a sequence's item.
     """
 
     name: str
@@ -50,6 +62,7 @@ class FunctionSpec:
     arguments: tuple[Argument, ...] = ()
     actions: frozenset[Action] = REPLACING
     vrs: frozenset[str] | None = None
+    siblings: bool = False
 
 
 _DECLARED: tuple[FunctionSpec, ...] = (
@@ -151,6 +164,27 @@ _DECLARED: tuple[FunctionSpec, ...] = (
         "them that no rule names is cleaned",
         actions=frozenset({Action.REPLACE}),
         vrs=_WORDS | {"PN", "SQ"},
+    ),
+    FunctionSpec(
+        "clean_code_meaning",
+        "func",
+        "the meaning of a code: the standard's own text stays where code and scheme are the "
+        "standard's (PS3.16); any other text is cleaned as by clean_text, or gives way to the "
+        "standard's",
+        actions=frozenset({Action.REPLACE}),
+        vrs=_WORDS,
+        siblings=True,
+    ),
+    FunctionSpec(
+        "technical_value",
+        "func",
+        "a value stays if it has the form ("
+        + "; ".join(f"{form}: {meaning}" for form, meaning in FORMS.items())
+        + "); of any other only words of the allow-list do; if none does: removed if the object's "
+        "IOD has it as type 3 or not at all, empty if type 2, a dummy if type 1",
+        (Argument("form", "form", "term", "the form"),),
+        actions=frozenset({Action.REPLACE}),
+        vrs=_WORDS | {"AE", "CS"},
     ),
     FunctionSpec(
         "cap_age",

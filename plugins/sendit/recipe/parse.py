@@ -16,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 
 from sendit.recipe import attributes
-from sendit.recipe.functions import FUNCTIONS, VARIABLES, Argument, FunctionSpec
+from sendit.recipe.functions import FORMS, FUNCTIONS, VARIABLES, Argument, FunctionSpec
 from sendit.recipe.model import (
     Action,
     Condition,
@@ -312,6 +312,10 @@ def _checked(argument: Argument, value: str) -> str:
         case "uid root":
             if not _UID_ROOT.fullmatch(value) or len(value) > 40:
                 raise _Refused(f"{argument.name}={value} is not the root of a UID", "like 1.2.3")
+        case "form":
+            if value not in FORMS:
+                hint = _closest(value, FORMS) or f"there is {', '.join(FORMS)}"
+                raise _Refused(f"{argument.name}={value} is no form of a value", hint)
         case "text":
             pass
     if argument.name == "stable_remapping" and value != "true":

@@ -9,10 +9,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from sendit.recipe.attributes import keyword_of
-from sendit.recipe.coverage import Coverage, Outcome, cover
+from sendit.recipe.coverage import Coverage, Outcome, beyond_the_table, cover
 from sendit.recipe.model import Recipe
 from sendit.recipe.parse import RecipeError, read_recipe
 from sendit.recipe.profile import EDITION
+from sendit.recipe.review import Holds, Reviewed
+
+SHOWN = 8
+"""Attributes of a class that are told by name."""
 
 _MEANING = {
     Outcome.GONE: "removed, emptied or replaced",
@@ -43,6 +47,7 @@ def check(paths: Sequence[str], console: Console | None = None) -> int:
         return 1
     _print_recipe(recipe, console)
     _print_coverage(cover(recipe), console)
+    _print_beyond(beyond_the_table(recipe), console)
     return 0
 
 
@@ -97,3 +102,21 @@ def _print_coverage(coverage: Coverage, console: Console) -> None:
             escape(f"{item.rule.action} on {item.rule.position}") if item.rule else "no rule",
         )
     console.print(listing)
+
+
+def _print_beyond(kept: Sequence[Reviewed], console: Console) -> None:
+    """Print the attributes that the table does not name and the recipe leaves as they are,
+    though they may say who someone is."""
+    if not kept:
+        console.print("Beyond the table: nothing that may say who someone is stays as it is")
+        return
+    console.print(
+        f"\n[yellow]Beyond the table[/]: {len(kept)} attributes that may say who someone is stay "
+        "as they are"
+    )
+    for holds in Holds:
+        names = [one.name for one in kept if one.holds is holds]
+        if names:
+            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            console.print(f"  {holds}: {', '.join(names[:SHOWN])}{more}", soft_wrap=True)
+    console.print("What each may hold, and why: docs/deidentification.md")

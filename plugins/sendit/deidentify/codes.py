@@ -1,0 +1,47 @@
+"""The standard's own texts for codes (PS3.16), as pydicom ships them.
+
+A CodeMeaning is the standard's text for a published code, or whatever a site has typed for a
+code of its own. Old images have SNOMED's codes in their former style ("T-28000", schemes SRT,
+SNM3 and 99SDM); these are looked up by the code that has replaced them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Final, cast
+
+_Codes = Mapping[str, tuple[str, list[int]]]
+_FORMER_SNOMED: Final = frozenset(("SRT", "SNM3", "99SDM"))
+
+
+@cache
+def _meanings(scheme: str) -> Mapping[str, tuple[str, ...]]:
+    """Return the texts of each code of a scheme, those of context groups first."""
+    from pydicom.sr._concepts_dict import concepts  # noqa: PLC0415 - 15 MB, for few studies
+
+    schemes = cast("Mapping[str, Mapping[str, _Codes]]", concepts)
+    found: dict[str, list[str]] = {}
+    for codes in schemes.get(scheme, {}).values():
+        for code, (meaning, groups) in codes.items():
+            texts = found.setdefault(code, [])
+            if meaning.isascii():  # whatever character set an object has
+                texts.insert(0 if groups else len(texts), meaning)
+    return {code: tuple(texts) for code, texts in found.items()}
+
+
+def standard_meanings(value: str, scheme: str) -> tuple[str, ...]:
+    """Return the standard's texts for a code, the best first; empty if it is not the standard's.
+
+    Parameters
+    ----------
+    value
+        CodeValue, without padding.
+    scheme
+        CodingSchemeDesignator.
+    """
+    if scheme in _FORMER_SNOMED:
+        from pydicom.sr._snomed_dict import mapping  # noqa: PLC0415 - as above
+
+        value, scheme = mapping["SRT"].get(value, ""), "SCT"
+    return _meanings(scheme).get(value, ())

@@ -1,0 +1,96 @@
+"""What every attribute of the dictionary may hold: the review beside PS3.15's table.
+
+Table E.1-1 names what its editors thought of. The dictionary has two thousand more attributes
+that can hold a word or a number of someone. Each has been looked at once; what was found stands
+in ``bundled/attributes.tsv`` with its reason, and the bundled recipes, ``sendit recipe check``
+and docs/deidentification.md follow it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from importlib import resources
+
+
+class Holds(StrEnum):
+    """What an attribute may hold, as far as people are concerned."""
+
+    PROFILE = "profile"
+    DATE = "date"
+    SHARED_DATE = "shared date"
+    PERSON = "person"
+    IDENTIFIER = "identifier"
+    DEVICE = "device"
+    UID = "uid"
+    ADDRESS = "address"
+    TEXT = "text"
+    CODE_MEANING = "code meaning"
+    TECHNICAL = "technical"
+    CODE = "code"
+    KIND = "kind"
+    NUMBER = "number"
+    TIME = "time"
+    DATA = "data"
+    SEQUENCE = "sequence"
+    STRUCTURE = "structure"
+    NOT_OF_AN_IMAGE = "not of an image"
+
+    @property
+    def identifies(self) -> bool:
+        """Whether it may say who someone is, so that a recipe that keeps it as it is leaks."""
+        return self in _IDENTIFY
+
+    @property
+    def acted_on(self) -> bool:
+        """Whether the bundled recipes have a line for each attribute of this class."""
+        return self in _IDENTIFY or self is Holds.TECHNICAL
+
+
+_IDENTIFY = frozenset(
+    {
+        Holds.DATE,
+        Holds.SHARED_DATE,
+        Holds.PERSON,
+        Holds.IDENTIFIER,
+        Holds.DEVICE,
+        Holds.UID,
+        Holds.ADDRESS,
+        Holds.TEXT,
+        Holds.CODE_MEANING,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewed:
+    """One attribute: what it may hold, in which form if that is known, and why.
+
+    ``keyword`` is empty for the few retired attributes that have none. ``form`` is one of
+    ``sendit.recipe.functions.FORMS`` for what is technical, else empty.
+    """
+
+    tag: int
+    vr: str
+    keyword: str
+    holds: Holds
+    form: str
+    reason: str
+
+    @property
+    def name(self) -> str:
+        """How a recipe names it: its keyword, or its tag if it has none."""
+        return self.keyword or f"({self.tag >> 16:04X},{self.tag & 0xFFFF:04X})"
+
+
+@cache
+def review() -> tuple[Reviewed, ...]:
+    """Return every attribute of the dictionary, in order of tags."""
+    file = resources.files("sendit.recipe") / "bundled" / "attributes.tsv"
+    lines = [line for line in file.read_text("utf-8").splitlines() if not line.startswith("#")]
+    cells = (line.split("\t") for line in lines[1:])
+    return tuple(
+        Reviewed(int(tag, 16), vr, keyword, Holds(holds), form, reason)
+        for tag, vr, keyword, holds, form, reason in cells
+    )
