@@ -149,9 +149,8 @@ def option_line(row: Row, name: str, vr: str, active: frozenset[Option]) -> tupl
     if Option.MODIFIED_DATES in asked and vr in TIMES:
         return kept_if_known(name)
     cleaned = {Option.DESCRIPTORS, Option.PATIENT, Option.DEVICE} & asked.keys()
-    if cleaned and vr in CLEANABLE:
-        return "CLEAN", f"REPLACE {name} func:clean_text"
-    return None  # what cannot be cleaned follows the Basic Profile
+    # What cannot be cleaned follows the Basic Profile.
+    return ("CLEAN", f"REPLACE {name} func:clean_text") if cleaned and vr in CLEANABLE else None
 
 
 def beyond_the_table(active: frozenset[Option]) -> Iterator[tuple[str, str]]:
