@@ -17,11 +17,15 @@ from datetime import datetime, timedelta
 
 from airflow.sdk import Param, dag, task_group
 
-from sendit.settings import batches_at_once
+from sendit.run_params import MAX_NUMBER
+from sendit.settings import STUDY_NAME, batches_at_once
 from sendit.tasks import finish, process
 from sendit.tasks.upload import manifest, upload
 
 AT_ONCE = batches_at_once()
+#: The end of a text in a pattern, for Python as for JavaScript: ``$`` lets a line feed through.
+END = r"(?![\s\S])"
+ONE_LINE = rf"^[^\x00-\x1f\x7f]*{END}"
 
 
 @dag(
@@ -46,6 +50,7 @@ AT_ONCE = batches_at_once()
             1,
             type=["null", "integer"],
             minimum=1,
+            maximum=MAX_NUMBER,
             title="Batches",
             description="How many batches at most. Empty: all that are ready, in runs that "
             "follow one another. A scheduled run always takes all.",
@@ -53,6 +58,7 @@ AT_ONCE = batches_at_once()
         "subfolder": Param(
             None,
             type=["null", "string"],
+            pattern=ONE_LINE,
             title="Input folder",
             description="One input folder in place of the configured ones: its name, or a folder "
             "within one. Never an accession folder.",
@@ -60,13 +66,14 @@ AT_ONCE = batches_at_once()
         "study": Param(
             None,
             type=["null", "string"],
-            pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$",
+            pattern=f"^{STUDY_NAME.pattern}{END}",
             title="Study",
             description="Study at the identifier service. Empty: as configured.",
         ),
         "recipe": Param(
             None,
             type=["null", "string"],
+            pattern=ONE_LINE,
             title="Recipe",
             description="A bundled recipe's name or the absolute path of a deid recipe. Empty: "
             "as configured.",

@@ -17,6 +17,11 @@ from sendit.ledger import BatchParams, Ledger
 from sendit.settings import Settings
 from sendit.workspace import Workspace
 
+
+def ready(_: BatchParams) -> None:
+    """A preflight that finds nothing wrong."""
+
+
 PARAMS = BatchParams("test", "IRB1", "default")
 
 
@@ -33,7 +38,9 @@ class Case:
         self.settings = Settings(
             home=root / "home", input_folders=(root / "in",), settle_seconds=0, originals=originals
         )
-        (self.batch,) = discover(ledger, self.settings, keys, "run-1", PARAMS, number=1)
+        (self.batch,) = discover(
+            ledger, self.settings, keys, "run-1", PARAMS, number=1, preflight=ready
+        )
         self.workspace = Workspace(self.settings.work, self.batch)
         self.workspace.make()
         self.records = [

@@ -29,6 +29,10 @@ from sendit.settings import Settings
 PARAMS = BatchParams("test", "IRB1", "default")
 
 
+def ready(_: BatchParams) -> None:
+    """A preflight that finds nothing wrong."""
+
+
 @pytest.fixture
 def site(tmp_path: Path) -> Settings:
     for name in ("ACC1", "ACC2", "ACC3"):
@@ -63,6 +67,7 @@ def finish(ledger: Ledger, keys: Keys, batch: str) -> None:
         ("ACC.part", False),
         ("ACC.err", False),
         ("ACC.2.err", False),
+        ("ACC.err\n", True),
         (".hidden", False),
         ("a\nb", True),
     ],
@@ -120,19 +125,19 @@ def test_subfolder_is_an_input_folder_or_within_one(tmp_path: Path) -> None:
 def test_takes_up_to_number_of_new_folders(
     embedded_ledger: Ledger, site: Settings, keys: Keys
 ) -> None:
-    taken = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=1)
+    taken = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=1, preflight=ready)
     assert names(embedded_ledger, taken) == ["ACC1"]
     assert embedded_ledger.queued() == 0
-    again = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=1)
+    again = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=1, preflight=ready)
     assert again == taken
     assert embedded_ledger.queued() == 0
 
 
 def test_takes_all_in_runs_of_a_size(embedded_ledger: Ledger, site: Settings, keys: Keys) -> None:
-    taken = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=None)
+    taken = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=None, preflight=ready)
     assert names(embedded_ledger, taken) == ["ACC1", "ACC2"]
     assert embedded_ledger.queued() == 1
-    taken = discover(embedded_ledger, site, keys, "run-2", PARAMS, number=None)
+    taken = discover(embedded_ledger, site, keys, "run-2", PARAMS, number=None, preflight=ready)
     assert names(embedded_ledger, taken) == ["ACC3"]
 
 
@@ -141,7 +146,7 @@ def test_what_waits_in_the_queue_goes_first(
 ) -> None:
     late = tmp_path / "in" / "ACC3"
     embedded_ledger.enqueue([(folder_digest(keys, late), str(late))], PARAMS)
-    taken = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=1)
+    taken = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=1, preflight=ready)
     assert names(embedded_ledger, taken) == ["ACC3"]
     assert embedded_ledger.queued() == 0
 
@@ -149,16 +154,16 @@ def test_what_waits_in_the_queue_goes_first(
 def test_known_folders_are_not_taken_again(
     embedded_ledger: Ledger, site: Settings, keys: Keys
 ) -> None:
-    for batch in discover(embedded_ledger, site, keys, "run-1", PARAMS, number=2):
+    for batch in discover(embedded_ledger, site, keys, "run-1", PARAMS, number=2, preflight=ready):
         finish(embedded_ledger, keys, batch)
-    taken = discover(embedded_ledger, site, keys, "run-2", PARAMS, number=None)
+    taken = discover(embedded_ledger, site, keys, "run-2", PARAMS, number=None, preflight=ready)
     assert names(embedded_ledger, taken) == ["ACC3"]
 
 
 def test_a_folder_is_found_again_by_its_digest(
     embedded_ledger: Ledger, site: Settings, keys: Keys, tmp_path: Path
 ) -> None:
-    (batch,) = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=1)
+    (batch,) = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=1, preflight=ready)
     folder = tmp_path / "in" / "ACC1"
     assert locate(embedded_ledger, site, keys, batch) == folder
     aside = folder.rename(folder.with_name("ACC1.err"))
@@ -175,24 +180,26 @@ def test_a_folder_is_found_again_by_its_digest(
 def test_a_mended_folder_is_taken_again(
     embedded_ledger: Ledger, site: Settings, keys: Keys, tmp_path: Path
 ) -> None:
-    (batch,) = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=1)
+    (batch,) = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=1, preflight=ready)
     folder = tmp_path / "in" / "ACC1"
     folder.rename(tmp_path / "in" / "ACC1.err")
     embedded_ledger.record(batch, status=Status.ERROR)
     embedded_ledger.forget(batch, set_aside=True)
-    taken = discover(embedded_ledger, site, keys, "run-2", PARAMS, number=1)
+    taken = discover(embedded_ledger, site, keys, "run-2", PARAMS, number=1, preflight=ready)
     assert names(embedded_ledger, taken) == ["ACC2"]
     (tmp_path / "in" / "ACC1.err").rename(folder)
-    assert discover(embedded_ledger, site, keys, "run-3", PARAMS, number=1) == [batch]
+    assert discover(embedded_ledger, site, keys, "run-3", PARAMS, number=1, preflight=ready) == [
+        batch
+    ]
 
 
 def test_a_delivered_folder_with_other_files_comes_again(
     embedded_ledger: Ledger, site: Settings, keys: Keys, tmp_path: Path
 ) -> None:
-    (first,) = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=1)
+    (first,) = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=1, preflight=ready)
     finish(embedded_ledger, keys, first)
     (tmp_path / "in" / "ACC1" / "late.dcm").write_bytes(b"x")
-    (second,) = discover(embedded_ledger, site, keys, "run-2", PARAMS, number=1)
+    (second,) = discover(embedded_ledger, site, keys, "run-2", PARAMS, number=1, preflight=ready)
     assert names(embedded_ledger, [second]) == ["ACC1"]
     assert second != first
 
@@ -201,10 +208,97 @@ def test_a_folder_whose_originals_were_deleted_comes_again(
     embedded_ledger: Ledger, site: Settings, keys: Keys
 ) -> None:
     deleting = site.model_copy(update={"originals": "delete"})
-    (first,) = discover(embedded_ledger, deleting, keys, "run-1", PARAMS, number=1)
+    (first,) = discover(embedded_ledger, deleting, keys, "run-1", PARAMS, number=1, preflight=ready)
     finish(embedded_ledger, keys, first)
-    again = discover(embedded_ledger, deleting, keys, "run-2", PARAMS, number=1)
+    again = discover(embedded_ledger, deleting, keys, "run-2", PARAMS, number=1, preflight=ready)
     assert names(embedded_ledger, again) == ["ACC1"]
+
+
+class Preflight:
+    """A preflight that fails for some recipes, and counts."""
+
+    def __init__(self, *bad: str) -> None:
+        self.bad = bad
+        self.tried: list[str] = []
+
+    def __call__(self, params: BatchParams) -> None:
+        self.tried.append(params.recipe)
+        if params.recipe in self.bad:
+            raise Misconfigured(f"no recipe {params.recipe}")
+
+
+def test_what_would_fail_every_batch_leaves_the_queue_as_it_was(
+    embedded_ledger: Ledger, site: Settings, keys: Keys, tmp_path: Path
+) -> None:
+    late = tmp_path / "in" / "ACC3"
+    embedded_ledger.enqueue([(folder_digest(keys, late), str(late))], PARAMS)
+    before = embedded_ledger.all_batches()
+    typo = BatchParams("test", "IRB1", "defualt")
+    with pytest.raises(Misconfigured, match="no recipe defualt"):
+        discover(
+            embedded_ledger, site, keys, "run-1", typo, number=None, preflight=Preflight("defualt")
+        )
+    assert embedded_ledger.all_batches() == before
+
+
+def test_nothing_is_tried_where_there_is_nothing_to_do(
+    embedded_ledger: Ledger, site: Settings, keys: Keys, tmp_path: Path
+) -> None:
+    shutil.rmtree(tmp_path / "in" / "ACC1")
+    shutil.rmtree(tmp_path / "in" / "ACC2")
+    (tmp_path / "in" / "ACC3").rename(tmp_path / "in" / "ACC3.part")
+    preflight = Preflight("default")
+    found = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=None, preflight=preflight)
+    assert (found, preflight.tried) == ([], [])
+
+
+@pytest.mark.parametrize("number", [1, None])
+def test_batches_whose_own_params_fail_wait_and_others_go_on(
+    embedded_ledger: Ledger, site: Settings, keys: Keys, tmp_path: Path, number: int | None
+) -> None:
+    gone = BatchParams("alpha", "alpha", "/gone.deid")
+    for name in ("ACC2", "ACC3"):
+        folder = tmp_path / "in" / name
+        embedded_ledger.enqueue([(folder_digest(keys, folder), str(folder))], gone)
+    preflight = Preflight("/gone.deid")
+    taken = discover(
+        embedded_ledger, site, keys, "run-1", PARAMS, number=number, preflight=preflight
+    )
+    assert names(embedded_ledger, taken) == ["ACC1"]
+    assert preflight.tried == ["default", "/gone.deid"]
+    waiting = [b for b in embedded_ledger.all_batches() if b.status is Status.QUEUE]
+    assert [b.errors[0]["reason"] for b in waiting] == ["no recipe /gone.deid"] * 2
+    assert embedded_ledger.all_batches(errors_only=True) == waiting
+    # Nothing else is left: the run says why, and changes nothing.
+    embedded_ledger.record(taken[0], status=Status.DONE)
+    with pytest.raises(Misconfigured, match=r"no recipe /gone\.deid"):
+        discover(embedded_ledger, site, keys, "run-2", PARAMS, number=number, preflight=preflight)
+    assert embedded_ledger.queued() == 2
+    # Corrected, they go on, under what they were queued with.
+    taken = discover(embedded_ledger, site, keys, "run-3", PARAMS, number=None, preflight=ready)
+    assert names(embedded_ledger, taken) == ["ACC2", "ACC3"]
+    assert embedded_ledger.batch(taken[0]).params == gone
+
+
+def test_an_input_folder_that_was_unmounted_is_not_taken_for_an_empty_one(
+    embedded_ledger: Ledger, site: Settings, keys: Keys, tmp_path: Path
+) -> None:
+    discover(embedded_ledger, site, keys, "run-1", PARAMS, number=1, preflight=ready)
+    (tmp_path / "in").rename(tmp_path / "elsewhere")
+    with pytest.raises(Misconfigured, match="input folder 1 cannot be listed"):
+        discover(embedded_ledger, site, keys, "run-2", PARAMS, number=1, preflight=ready)
+
+
+def test_a_deep_subfolder_s_batch_is_found_again_after_cleanup(
+    embedded_ledger: Ledger, site: Settings, keys: Keys, tmp_path: Path
+) -> None:
+    folder = tmp_path / "in" / "wards" / "1_6" / "today" / "ACC9"
+    folder.mkdir(parents=True)
+    (folder / "image.dcm").write_bytes(b"x")
+    deep = BatchParams("test", "IRB1", "default", subfolder="wards/1_6/today")
+    (batch,) = discover(embedded_ledger, site, keys, "run-1", deep, number=1, preflight=ready)
+    embedded_ledger.forget(batch)
+    assert locate(embedded_ledger, site, keys, batch) == folder
 
 
 def test_only_as_many_as_fit_the_disk(
@@ -220,15 +314,15 @@ def test_only_as_many_as_fit_the_disk(
     site = site.model_copy(update={"home": tmp_path / "home", "disk_margin_mb": 1})
     free = 1024 * 1024 + 600_000
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=free))
-    taken = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=None)
+    taken = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=None, preflight=ready)
     # The second does not fit beside the first; it stops no smaller one, and is the next run's.
     assert names(embedded_ledger, taken) == ["ACC1", "ACC3"]
     assert embedded_ledger.queued() == 1
     free = 1024 * 1024 + 1000
     with pytest.raises(RetryLater, match="does not fit the working disk") as caught:
-        discover(embedded_ledger, site, keys, "run-2", PARAMS, number=None)
+        discover(embedded_ledger, site, keys, "run-2", PARAMS, number=None, preflight=ready)
     assert "ACC" not in str(caught.value)
     assert embedded_ledger.queued() == 1
     free = 1024 * 1024 + 600_000
-    taken = discover(embedded_ledger, site, keys, "run-3", PARAMS, number=None)
+    taken = discover(embedded_ledger, site, keys, "run-3", PARAMS, number=None, preflight=ready)
     assert names(embedded_ledger, taken) == ["ACC2"]

@@ -101,9 +101,14 @@ class InstanceRecord:
 
 @dataclass(frozen=True, slots=True)
 class BatchError:
-    """One thing that went wrong in a batch: safe to show (no paths, no header values)."""
+    """One thing that went wrong in a batch: safe to show (no paths, no header values).
+
+    ``outside``: the batch has no part in it (a setting, a service that is away), so that any
+    other batch would have failed too.
+    """
 
     stage: str
     reason: str
     count: int = 1
     files: tuple[int, ...] = field(default=())
+    outside: bool = False

@@ -11,28 +11,32 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from sendit.batch import Status
+from sendit.batch import BatchError, Status
 from sendit.containers import check_subfolder, is_container
 from sendit.crashpoint import reach
 from sendit.disk import MEBIBYTE, Room
-from sendit.errors import FailBatch, Misconfigured, RetryLater
+from sendit.errors import FailBatch, Misconfigured, RetryLater, SenditError
+from sendit.inputs import check_inputs, unlisted
 from sendit.keys import Keys
 from sendit.ledger import BatchParams, Known, Ledger
 from sendit.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-NOT_READY = re.compile(r"\.(tmp[^.]*|part|err)$", re.IGNORECASE)
+NOT_READY = re.compile(r"\.(tmp[^.]*|part|err)\Z", re.IGNORECASE)
 SET_ASIDE = ".err"
 #: Folders that a file system or a server keeps for itself.
 NOT_OURS = frozenset(
     {"lost+found", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "#recycle", "#snapshot"}
 )
+#: Stage of the error on a batch that waits because what it needs fails.
+QUEUE_STAGE = "queue"
 
 
 def is_ours(name: str) -> bool:
@@ -101,10 +105,7 @@ def _subfolders(number: int, parent: Path) -> list[Path]:
                 Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)
             )
     except OSError as error:
-        raise Misconfigured(
-            f"input folder {number} cannot be listed ({error.strerror}); "
-            "mount it, or mend its rights or SENDIT_INPUT_FOLDERS"
-        ) from None
+        raise Misconfigured(unlisted(number, error)) from None
 
 
 def settled(folder: Path, seconds: float) -> bool:
@@ -170,6 +171,7 @@ def discover(
     params: BatchParams,
     *,
     number: int | None,
+    preflight: Callable[[BatchParams], None],
     holder: str | None = None,
 ) -> list[str]:
     """Put new folders in the queue and take batches from it for a run.
@@ -179,36 +181,49 @@ def discover(
     is None, else up to that number. Only as many are taken as fit the working disk; the others
     wait. ``holder`` is the run's key in the ledger (`Ledger.run_key`), its id if None.
 
+    ``preflight`` tries what a batch with given params will need, and raises if it would fail.
+    It is called for ``params`` before anything is queued, and once for all waiting batches with
+    others; those for which it fails stay in the queue, with an error that says why.
+
     Returns
     -------
     list of str
         Batch ids, at most ``settings.batches_per_run``; the same again for the same run.
+
+    Raises
+    ------
+    SenditError
+        What ``preflight`` found wrong for ``params``, or for all batches that wait; the queue is
+        as it was.
     """
     already = ledger.claimed_by(holder or run_id)
     if already:
         return [batch.id for batch in already]
     inputs = chosen_folders(settings, params.subfolder)
+    check_inputs(ledger, keys, inputs)
     _check_subfolder(ledger, settings, keys, inputs)
     folders = {
         folder_digest(keys, folder): folder
         for folder in list_folders(inputs, settings.settle_seconds)
     }
     within = set(folders) if params.subfolder else None
-    wanted = None if number is None else number - ledger.queued(within)
-    if wanted is None or wanted > 0:
-        known = ledger.known(folders)
-        fresh = (
-            (digest, folder)
-            for digest, folder in folders.items()
-            if digest not in known or _came_again(known[digest], folder, settings, keys)
-        )
-        batches = _without_containers(ledger, settings, keys, fresh)
-        ledger.enqueue(
-            [(digest, str(folder)) for digest, folder in islice(batches, wanted)], params
-        )
-        reach("discover: queued")
+    waiting = [batch_id for batch_id, _ in ledger.waiting(within)]
+    wanted = None if number is None else max(0, number - len(waiting))
+    fresh = _fresh(ledger, folders, settings, keys, wanted)
+    if not fresh and not waiting:
+        return []
+    preflight(params)
+    blocked = _blocked(ledger, waiting, params, preflight)
+    if number is not None and blocked:
+        wanted = max(0, number - len(waiting) + len(blocked))
+        fresh = _fresh(ledger, folders, settings, keys, wanted)
+    ledger.enqueue(fresh, params)
+    reach("discover: queued")
     limit = settings.batches_per_run if number is None else min(number, settings.batches_per_run)
-    fitting = _fitting(ledger.waiting(within), limit, settings)
+    takeable = [each for each in ledger.waiting(within) if each[0] not in blocked]
+    if blocked and not takeable:
+        raise next(iter(blocked.values()))
+    fitting = _fitting(takeable, limit, settings)
     claimed = ledger.claim(run_id, limit, fitting, holder=holder)
     reach("discover: claimed")
     return claimed
@@ -244,6 +259,49 @@ def _without_containers(
             "into one folder per study",
             left,
         )
+
+
+def _fresh(
+    ledger: Ledger, folders: Mapping[str, Path], settings: Settings, keys: Keys, wanted: int | None
+) -> list[tuple[str, str]]:
+    """Return up to ``wanted`` folders (None: all) that are to be queued, as (digest, path)."""
+    if wanted == 0:
+        return []
+    known = ledger.known(folders)
+    fresh = (
+        (digest, folder)
+        for digest, folder in folders.items()
+        if digest not in known or _came_again(known[digest], folder, settings, keys)
+    )
+    batches = _without_containers(ledger, settings, keys, fresh)
+    return [(digest, str(folder)) for digest, folder in islice(batches, wanted)]
+
+
+def _blocked(
+    ledger: Ledger,
+    waiting: Sequence[str],
+    params: BatchParams,
+    preflight: Callable[[BatchParams], None],
+) -> dict[str, SenditError]:
+    """Return the waiting batches that cannot be taken with the params they have, and why; the
+    ledger shows the same."""
+    tried: dict[BatchParams, SenditError | None] = {}
+    blocked: dict[str, SenditError] = {}
+    for batch_id, held in ledger.params_of(waiting).items():
+        needs = replace(held, revise=False, subfolder=None)
+        if needs not in tried:
+            tried[needs] = None
+            if needs != replace(params, revise=False, subfolder=None):
+                try:
+                    preflight(held)
+                except SenditError as error:
+                    tried[needs] = error
+        problem = tried[needs]
+        if problem is not None:
+            blocked[batch_id] = problem
+            reason = BatchError(QUEUE_STAGE, str(problem))
+            ledger.record(batch_id, errors=[reason], stage=QUEUE_STAGE)
+    return blocked
 
 
 def _came_again(known: Known, folder: Path, settings: Settings, keys: Keys) -> bool:

@@ -42,6 +42,15 @@ identity = sa.Table(
     sa.Column("id", sa.String(32), primary_key=True),
 )
 
+inputs = sa.Table(
+    "inputs",
+    metadata,
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("device", sa.String(20), nullable=False),
+    sa.Column("inode", sa.String(20), nullable=False),
+    sa.Column("mounted", sa.Boolean, nullable=False),
+)
+
 feeds = sa.Table(
     "feeds",
     metadata,
@@ -316,6 +325,16 @@ class Known:
     set_aside: bool
     cleaned: bool
     listing: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class InputMark:
+    """What an input folder was when it held something: file system, inode, and whether it was
+    where a file system is mounted."""
+
+    device: str
+    inode: str
+    mounted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -694,6 +713,32 @@ class Ledger:
 
     # --- discovery -----------------------------------------------------------------------
 
+    def put_input(self, digest: str, mark: InputMark) -> None:
+        """Write down what an input folder that holds something is."""
+        values = asdict(mark)
+        with self._begin() as db:
+            db.execute(
+                _insert(db, inputs)
+                .values(digest=digest, **values)
+                .on_conflict_do_update(index_elements=["digest"], set_=values)
+            )
+
+    def input(self, digest: str) -> InputMark | None:
+        """Return what an input folder was when it last held something."""
+        with self._begin() as db:
+            row = db.execute(
+                sa.select(inputs.c.device, inputs.c.inode, inputs.c.mounted).where(
+                    inputs.c.digest == digest
+                )
+            ).first()
+        return None if row is None else InputMark(*row)
+
+    def params_of(self, batch_ids: Iterable[str]) -> dict[str, BatchParams]:
+        """Return what batches were queued with, by batch."""
+        with self._begin() as db:
+            rows = db.execute(sa.select(batches).where(batches.c.id.in_(list(batch_ids)))).all()
+        return {row.id: _params(row) for row in rows}
+
     def known(self, digests: Iterable[str]) -> dict[str, Known]:
         """Return what is known of those folders that have a batch, by digest."""
         wanted = list(digests)
@@ -844,6 +889,37 @@ class Ledger:
                     "nothing to queue again"
                 )
             _requeue(db, batch_id)
+
+    def put_params(self, batch_id: str, params: BatchParams) -> None:
+        """Give a batch that no run is at work on other params than it was queued with.
+
+        Raises
+        ------
+        FailBatch
+            A run is at work on it, or an archive of it lies in the bucket for another study.
+        """
+        with self._begin() as db:
+            row = db.execute(
+                sa.select(batches).where(batches.c.id == batch_id).with_for_update()
+            ).first()
+            if row is None or row.status not in (Status.QUEUE, *FINAL):
+                raise FailBatch(
+                    f"batch {batch_id} is not in the ledger, or a run is at work on it: nothing "
+                    "was changed"
+                )
+            in_bucket = db.execute(
+                sa.select(deliveries.c.batch_id)
+                .where(deliveries.c.batch_id == batch_id)
+                .where(deliveries.c.generation.is_not(None))
+                .where(deliveries.c.withdrawn_at.is_(None))
+            ).first()
+            held = _params(row)
+            if in_bucket and (held.study, held.collection) != (params.study, params.collection):
+                raise FailBatch(
+                    f"batch {batch_id} has an archive in the collection {held.collection}: "
+                    "withdraw it before the batch gets another study"
+                )
+            db.execute(batches.update().where(batches.c.id == batch_id).values(**asdict(params)))
 
     # --- one batch -----------------------------------------------------------------------
 

@@ -119,6 +119,40 @@ def test_metrics_by_default_name_and_by_given_name(two_batches: list[str], home:
     assert two_batches[0] in (home / "m.tsv").read_text()
 
 
+def test_requeue_by_run_reason_stage_or_all(two_batches: list[str], home: Path) -> None:
+    good, bad = two_batches
+    assert run(app, ["requeue"]).exit_code == 2
+    for option in (["--run", "other"], ["--reason", "no such"], ["--stage", "dasher"]):
+        assert run(app, ["requeue", *option]).exit_code == 1
+    ledger = Ledger(f"sqlite:///{home}/home/ledger.db")
+    for option in (["--run", "r"], ["--reason", "TRUNC"], ["--stage", "import"], ["--all"]):
+        ledger.record(
+            bad, status=Status.ERROR, errors=[BatchError("import", "truncated")], stage="import"
+        )
+        result = run(app, ["requeue", *option])
+        assert (result.exit_code, good in result.output, bad in result.output) == (0, False, True)
+        ledger.claim("r", 1)
+    ledger.close()
+
+
+def test_requeue_with_another_study_recipe_or_revise(two_batches: list[str], home: Path) -> None:
+    bad = two_batches[1]
+    ledger = Ledger(f"sqlite:///{home}/home/ledger.db")
+    for wrong in (["--study", "../x"], ["--recipe", "defualt"]):
+        assert run(app, ["requeue", bad, *wrong]).exit_code != 0
+        assert ledger.batch(bad).status is Status.ERROR
+    assert run(app, ["requeue", bad, "--study", "knee", "--recipe", "default"]).exit_code == 0
+    assert ledger.batch(bad).params == BatchParams("knee", "knee", "default")
+    # One that waits can be given others, too.
+    assert run(app, ["requeue", bad]).exit_code == 1
+    assert run(app, ["requeue", bad, "--revise"]).exit_code == 0
+    assert ledger.batch(bad).params == BatchParams("knee", "knee", "default", revise=True)
+    assert ledger.claim("next", 5) == [bad]
+    assert run(app, ["requeue", bad, "--study", "hip"]).exit_code == 1
+    assert ledger.batch(bad).params.study == "knee"
+    ledger.close()
+
+
 def test_requeue_takes_only_what_failed(two_batches: list[str]) -> None:
     good, bad = two_batches
     assert run(app, ["requeue", bad]).exit_code == 0

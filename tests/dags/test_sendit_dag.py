@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
+
+from sendit.run_params import RunParams
 
 pytestmark = pytest.mark.airflow
 
@@ -52,7 +55,7 @@ def test_runs_daily_one_at_a_time_and_waits_to_be_switched_on(dag: Any) -> None:
 
 
 def test_params_explain_themselves(dag: Any) -> None:
-    assert set(dag.params) == {"number", "subfolder", "study", "recipe", "revise"}
+    assert list(dag.params) == [each.name for each in fields(RunParams)]
     assert dag.params["number"] == 1
     for name in dag.params:
         param = dag.params.get_param(name)
@@ -62,7 +65,17 @@ def test_params_explain_themselves(dag: Any) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("number", 0), ("number", "5"), ("study", "../x"), ("subfolder", 7), ("revise", 1)],
+    [
+        ("number", 0),
+        ("number", "5"),
+        ("number", 10**30),
+        ("study", "../x"),
+        ("study", "alpha\n"),
+        ("subfolder", 7),
+        ("subfolder", "a\n"),
+        ("recipe", "a\0b"),
+        ("revise", 1),
+    ],
 )
 def test_params_are_validated(dag: Any, name: str, value: object) -> None:
     with pytest.raises(ValueError, match=r"."):

@@ -34,7 +34,8 @@ def here(
     for module in (finish, site):
         monkeypatch.setattr(module, "settings", lambda: settings)
         monkeypatch.setattr(module, "ledger", lambda: embedded_ledger)
-    monkeypatch.setattr(finish, "get_current_context", lambda: {"run_id": RUN})
+    ti = SimpleNamespace(dag_id="sendit", task_id="report", get_task_states=lambda **_: {RUN: {}})
+    monkeypatch.setattr(finish, "get_current_context", lambda: {"run_id": RUN, "ti": ti})
     monkeypatch.setattr(site, "own_run", lambda: Holder(RUN, "sendit", RUN))
     monkeypatch.setattr(finish, "own_run", site.own_run)
     embedded_ledger.enqueue(
@@ -188,7 +189,7 @@ def test_the_next_run_takes_what_is_left_of_the_number(  # noqa: PLR0917
     context = {
         "run_id": RUN if taken else "a run that took nothing",
         "params": {"number": number, "study": "s"},
-        "dag_run": SimpleNamespace(run_type="scheduled" if scheduled else "manual"),
+        "dag_run": SimpleNamespace(run_type="scheduled" if scheduled else "manual", conf={}),
         "dag": SimpleNamespace(dag_id="sendit"),
     }
     monkeypatch.setattr(finish, "get_current_context", lambda: context)
@@ -202,7 +203,7 @@ def test_the_next_run_takes_what_is_left_of_the_number(  # noqa: PLR0917
     finish.follow_on.function()
     finish.follow_on.function()
     first, second = seen
-    assert first["conf"] == {"number": asked, "study": "s"}
+    assert (first["conf"]["number"], first["conf"]["study"]) == (asked, "s")
     assert first["trigger_dag_id"] == "sendit" and first["executed"]
     assert first["skip_when_already_exists"]
     # Cleared and run again, it asks for the same run.

@@ -170,10 +170,48 @@ def lookup(batch: Annotated[str, typer.Argument(help="Batch id, as Airflow shows
 
 
 @app.command()
-def requeue(batch: Annotated[str, typer.Argument(help="Batch id, as Airflow shows it.")]) -> None:
-    """Put a batch that is in ERROR back into the queue, for the next run."""
-    _ledger(read_settings()).requeue(batch)
-    print(f"batch {batch} is in the queue again")
+def requeue(
+    batch: Annotated[
+        list[str] | None, typer.Argument(help="Batch ids, as Airflow shows them.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All batches in ERROR.")] = False,
+    run: Annotated[
+        str | None, typer.Option(help="Those in ERROR of a run (id, as Airflow shows it).")
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Those in ERROR whose error has this text in it.")
+    ] = None,
+    stage: Annotated[
+        str | None, typer.Option(help="Those in ERROR that failed at this stage, as dasher.")
+    ] = None,
+    study: Annotated[str | None, typer.Option(help="Deliver under another study.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="De-identify by another recipe.")] = None,
+    revise: Annotated[
+        bool | None,
+        typer.Option("--revise/--no-revise", help="Replace what was delivered before, or not."),
+    ] = None,
+) -> None:
+    """Put batches that are in ERROR, or were withdrawn, back into the queue, for the next run.
+
+    A batch keeps the study, recipe and revise that it was queued with, unless others are given;
+    so one that waits in the queue can be given others, too.
+    """
+    from sendit.requeue import Changes, Selection, requeue_batches
+
+    chosen = Selection(tuple(batch or ()), every, run, reason, stage)
+    if not chosen.names_something:
+        raise typer.BadParameter("name batches, or --run, --reason, --stage or --all")
+    settings = read_settings()
+    changes = Changes(study, ",".join(_recipe_names(recipe)) if recipe else None, revise)
+    done, refused = requeue_batches(_ledger(settings), settings, chosen, changes)
+    for batch_id in done:
+        print(f"batch {batch_id} is in the queue again")
+    for problem in refused:
+        print(f"sendit: {problem}", file=sys.stderr)
+    if not done and not refused:
+        print("sendit: no batch in ERROR is like that", file=sys.stderr)
+    if refused or not done:
+        raise typer.Exit(FAILED)
 
 
 @app.command()

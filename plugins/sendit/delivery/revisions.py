@@ -55,8 +55,8 @@ def accept(ledger: Ledger, delivery: Delivery) -> Status:
         what = "recipe" if before.content == delivery.content else "content"
         raise FailBatch(
             f"batch {batch.id}: its study was delivered before, with another {what}, as batch "
-            f"{before.batch_id}; to replace that archive, queue this batch again (sendit "
-            "requeue) and start the run with revise, or withdraw the earlier batch first"
+            f"{before.batch_id}; to replace that archive, queue this batch again with: "
+            f"sendit requeue {batch.id} --revise; or withdraw the earlier batch first"
         )
     ledger.put_archive(_placed(delivery, own, before, held))
     ledger.record(batch.id, status=Status.DONEPROCESSING)

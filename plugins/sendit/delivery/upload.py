@@ -21,7 +21,7 @@ from sendit.delivery import objects, table
 from sendit.delivery.lanes import Lane
 from sendit.delivery.names import Stage, dataset_name, parse_object_name
 from sendit.delivery.rows import Rows, row_of, write_rows
-from sendit.errors import FailBatch, RetryLater, SenditError, keep_failure
+from sendit.errors import FailBatch, Misconfigured, RetryLater, SenditError, keep_failure
 from sendit.ledger import Batch, Delivery, Ledger, StageLeft
 from sendit.workspace import RESULT, Workspace
 
@@ -297,18 +297,21 @@ class _Proof:
         batch_id, delivery = each.batch.id, each.delivery
         self._ledger.check_held(batch_id)
         if delivery.generation is None:
-            raise FailBatch(_why(each.batch) or "its archive is not in the bucket")
+            raise _earlier(each.batch) or FailBatch(
+                "no archive of it was uploaded, since the archives task of its lane did not come "
+                "to it; clear that task, with what follows"
+            )
         dataset = dataset_name(each.batch.collection)
         problem = self._problem(delivery, dataset)
         if problem is not None:
-            why = _why(each.batch) or problem
+            why = _earlier(each.batch) or FailBatch(problem)
             try:
                 take_back(delivery, dataset, self._storage, self._bigquery)
             except FailBatch as error:
                 raise FailBatch(f"{why}; {error}") from None
             self._ledger.put_retracted(batch_id)
             reach("confirm: retracted")
-            raise FailBatch(why)
+            raise why
         _remove_replaced(self._ledger, delivery, dataset, self._storage, self._bigquery)
         for stage in OWN_FAILURES:
             self._ledger.record(batch_id, errors=[], stage=stage)
@@ -385,9 +388,14 @@ def _remove_replaced(
         reach("confirm: superseded")
 
 
-def _why(batch: Batch) -> str | None:
-    reasons = [error["reason"] for error in batch.errors if error["stage"] in OWN_FAILURES]
-    return reasons[-1] if reasons else None
+def _earlier(batch: Batch) -> SenditError | None:
+    """Return what an earlier step of delivery recorded as wrong, if it did."""
+    found = [error for error in batch.errors if error["stage"] in OWN_FAILURES]
+    if not found:
+        return None
+    # Whatever it was, asking again here brings no archive: that is for its own task.
+    kind = Misconfigured if found[-1].get("outside") else FailBatch
+    return kind(found[-1]["reason"])
 
 
 def drop_stage(

@@ -156,6 +156,9 @@ class LocalService:
         )
         return read_answer(answer.wire(), request)
 
+    def check(self) -> None:
+        """Need nothing: the store is asked before anything else is."""
+
     def _digest(self, kind: str, *ids: RequestEntity | RequestItem) -> str:
         # As JSON, so that no two lists of ids run together into the same text.
         parts = [self._study, *((part.id_source, part.id) for part in ids)]

@@ -27,3 +27,13 @@ class IdentifierService(Protocol):
             Address, credentials or rights are wrong.
         """
         ...
+
+    def check(self) -> None:
+        """See that the service would answer, without naming anybody.
+
+        Raises
+        ------
+        Misconfigured, RetryLater
+            As ``identify``.
+        """
+        ...

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
@@ -15,10 +19,18 @@ from sendit.batch import Status
 from sendit.errors import SenditError, TakenOver, joined, keep_failure
 from sendit.tasks.google import bigquery_client, storage_client
 from sendit.tasks.guard import guarded
-from sendit.tasks.site import fail_batch, is_active, ledger, own_run, settings, takes_all
+from sendit.tasks.site import (
+    TASK_FAILURE,
+    fail_batch,
+    is_active,
+    ledger,
+    own_run,
+    run_params,
+    settings,
+)
 
 if TYPE_CHECKING:
-    from sendit.ledger import Delivery
+    from sendit.ledger import Batch, Delivery
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +93,8 @@ def _clean_stores(strays: list[Delivery], ended: set[str]) -> None:
     retries=3,
 )
 def follow_on() -> None:
-    """Trigger the next run, or be skipped when the queue is dry.
+    """Trigger the next run, or be skipped when the queue is dry, or when what failed all of this
+    run's batches would fail the next ones too.
 
     The next run's id is made from this one's key, so that clearing this task starts no second
     one, and a run of the same id that is made anew does start one.
@@ -91,33 +104,59 @@ def follow_on() -> None:
         # 0.7 CPU seconds to import: not at the top, which every task instance would pay.
         from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 
-        params = context["params"]
+        params = run_params(context)
         key = own_run().key
-        taken = len(ledger().claimed_by(key))
-        number = None if takes_all(context) else params["number"] - taken
+        taken = ledger().claimed_by(key)
+        number = None if params.number is None else params.number - len(taken)
         if not taken or number == 0 or not ledger().queued():
             raise AirflowSkipException("no batch waits: no follow-on run")
+        if all_failed_from_outside(taken):
+            raise AirflowSkipException(
+                "all batches of this run failed for a reason that is none of theirs: no follow-on "
+                "run. See it with: sendit batches --errors; when it is corrected, queue them "
+                f"again with: sendit requeue --run {context['run_id']}"
+            )
         digest = hashlib.sha256(key.encode()).hexdigest()[:16]
         TriggerDagRunOperator(
             task_id="follow_on",
             trigger_dag_id=context["dag"].dag_id,
             trigger_run_id=f"follow_on__{digest}",
-            conf={**params, "number": number},
+            conf=asdict(replace(params, number=number)),
             skip_when_already_exists=True,
         ).execute(context)
 
 
+def all_failed_from_outside(batches: Sequence[Batch]) -> bool:
+    """Whether all batches of a run failed, and none for what it holds: each for a setting or a
+    service, or, of several, all for the same reason."""
+    if not all(batch.status is Status.ERROR for batch in batches):
+        return False
+    last = [error for batch in batches for error in batch.errors if _is_task_failure(error)]
+    if len({error["stage"] + error["reason"] for error in last}) == 1 < len(batches) == len(last):
+        return True
+    return all(
+        any(_is_task_failure(error) and error.get("outside") for error in batch.errors)
+        for batch in batches
+    )
+
+
+def _is_task_failure(error: dict[str, Any]) -> bool:
+    return str(error["stage"]).endswith(TASK_FAILURE)
+
+
 @task(
     trigger_rule="all_done",
-    doc_md="Write the metrics; fail the run if any batch failed.",
+    doc_md="Write the metrics; fail the run if any task or batch of it failed.",
     execution_timeout=timedelta(minutes=10),
 )
 def report() -> None:
-    """Write the processing times and say which batches failed, if any.
+    """Write the processing times and say what failed, if anything did.
 
-    A batch that is in no final state by now had a task that was killed or gave up: it is in
-    error too.
+    A run has the colour of its last task, which this is: it fails if any other task of the run
+    failed. A batch that is in no final state by now had a task that was killed or gave up: it
+    is in error too.
     """
+    context = get_current_context()
     with guarded():
         from sendit.ledger import FINAL
         from sendit.metrics import default_name, write_metrics
@@ -128,10 +167,10 @@ def report() -> None:
                 with suppress(TakenOver):
                     fail_batch(batch.id, "run", f"the run ended while it was {batch.status}")
         found = ledger().batches_held_by(key)
-        problem: dict[str, SenditError] = {}
-        with keep_failure(problem, "metrics"):
-            folder = settings().home_folder / "metrics"
-            write_metrics(ledger().all_batches(), folder / default_name())
+        every = ledger().all_batches()
+        unwritten: dict[str, SenditError] = {}
+        with keep_failure(unwritten, "metrics"):
+            write_metrics(every, settings().home_folder / "metrics" / default_name())
         for batch in found:
             logger.info(
                 "batch %s: %s%s; %s; %s",
@@ -141,13 +180,49 @@ def report() -> None:
                 batch.tally,
                 batch.reasons,
             )
-        failed = [batch.id for batch in found if batch.status is Status.ERROR]
-        if failed:
-            raise AirflowFailException(
-                f"{len(failed)} of {len(found)} batches failed: {', '.join(failed)}; all others "
-                "were delivered. See why with: sendit batches --errors; mend it, then clear "
-                "the failed task of each" + "".join(f"; {error}" for error in problem.values())
-            )
-        if problem:
-            raise joined(problem)
+        problems = [*_failed_batches(found), *_blocked(every), *_failed_tasks(context)]
+        if problems:
+            raise AirflowFailException("; ".join([*problems, *map(str, unwritten.values())]))
+        if unwritten:
+            raise joined(unwritten)
         logger.info("%d batches, none failed", len(found))
+
+
+def _failed_batches(found: Sequence[Batch]) -> list[str]:
+    failed = [batch.id for batch in found if batch.status is Status.ERROR]
+    if not failed:
+        return []
+    return [
+        f"{len(failed)} of {len(found)} batches failed: {', '.join(failed)}; all others "
+        "were delivered. See why with: sendit batches --errors; correct it, then clear "
+        "the failed task of each, or queue them again with: sendit requeue"
+    ]
+
+
+def _blocked(every: Sequence[Batch]) -> list[str]:
+    """What is said of batches that wait because what they need fails."""
+    from sendit.discovery import QUEUE_STAGE
+
+    reasons = [
+        error["reason"]
+        for batch in every
+        for error in batch.errors
+        if batch.status is Status.QUEUE and error["stage"] == QUEUE_STAGE
+    ]
+    return [
+        f"{count} batches stay in the queue: {reason}" for reason, count in Counter(reasons).items()
+    ]
+
+
+def _failed_tasks(context: Any) -> list[str]:
+    ti = context["ti"]
+    states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[context["run_id"]])
+    failed = Counter(
+        re.sub(r"_\d+$", "", name)  # of a mapped task each instance is named
+        for name, state in states.get(context["run_id"], {}).items()
+        if state == "failed" and name != ti.task_id
+    )
+    if not failed:
+        return []
+    named = (f"{name} ({count} times)" if count > 1 else name for name, count in failed.items())
+    return [f"tasks of the run failed, see their logs: {', '.join(sorted(named))}"]

@@ -16,24 +16,21 @@ from airflow.sdk.exceptions import AirflowSkipException
 from sendit.batch import Status
 from sendit.crashpoint import reach
 from sendit.tasks.guard import guarded
+from sendit.tasks.preflight import Preflight, service_of
 from sendit.tasks.site import (
     NETWORK_RETRIES,
     is_active,
     ledger,
     own_ledger,
     own_run,
-    run_recipe,
-    run_study,
+    run_params,
     settings,
-    takes_all,
     working,
     workspace,
 )
 
 if TYPE_CHECKING:
     from sendit.delivery.lanes import Lane
-    from sendit.identifiers.service import IdentifierService
-    from sendit.ledger import Batch
 
 logger = logging.getLogger(__name__)
 
@@ -45,12 +42,12 @@ logger = logging.getLogger(__name__)
 def discover() -> list[str]:
     """Queue new folders and claim batches for this run."""
     context = get_current_context()
-    params = context["params"]
     with guarded():
         from sendit import discovery, ownership
         from sendit.ledger import BatchParams
 
-        study = run_study(params)
+        params = run_params(context)
+        study = params.study or settings().study
         own = own_run()
         ownership.take_up(ledger(), own, is_active)
         claimed = discovery.discover(
@@ -61,11 +58,12 @@ def discover() -> list[str]:
             BatchParams(
                 study=study,
                 collection=settings().collection_of(study),
-                recipe=run_recipe(params),
-                revise=bool(params.get("revise")),
-                subfolder=params.get("subfolder") or None,
+                recipe=params.recipe or settings().recipe,
+                revise=params.revise,
+                subfolder=params.subfolder,
             ),
-            number=None if takes_all(context) else params["number"],
+            number=params.number,
+            preflight=Preflight(),
             holder=own.key,
         )
         if not claimed:
@@ -120,18 +118,10 @@ def dasher(batch_id: str) -> str:
         from sendit.identify import identify_batch
 
         if batch.status is not Status.DONE:
-            identify_batch(own_ledger(), batch, _service(batch), settings().identity_rules())
+            identify_batch(
+                own_ledger(), batch, service_of(batch.study), settings().identity_rules()
+            )
         return batch_id
-
-
-def _service(batch: Batch) -> IdentifierService:
-    if settings().identifiers == "dasher":
-        from sendit.hooks.dasher import DasherHook
-
-        return DasherHook().get_service(batch.study)
-    from sendit.identifiers.local import LocalService
-
-    return LocalService(batch.study, settings().keys(), ledger())
 
 
 @task(

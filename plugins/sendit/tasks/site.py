@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,8 @@ from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowException, AirflowRuntimeError
 
 from sendit.batch import BatchError, Status
-from sendit.errors import RetryLater, SenditError, TakenOver
+from sendit.errors import Misconfigured, RetryLater, SenditError, TakenOver
+from sendit.run_params import RunParams, read_run_params
 from sendit.settings import Settings, read_settings
 from sendit.tasks.connections import LEDGER, read_connection
 from sendit.tasks.guard import guarded
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 #: States of a run that goes on, or will.
 ACTIVE = ["queued", "running"]
+#: What the stage of a task's own failure ends in.
+TASK_FAILURE = " task"
 
 #: For tasks that ask a service: tried again with growing pauses.
 NETWORK_RETRIES: dict[str, Any] = {
@@ -114,12 +118,12 @@ def working(batch_id: str, stage: str) -> Iterator[Batch]:
             yield batch
         except (AirflowException, RetryLater) as error:
             if isinstance(error, RetryLater) and context["ti"].try_number > context["ti"].max_tries:
-                fail_batch(batch_id, stage, str(error))
+                fail_batch(batch_id, stage, error)
             raise
         except TakenOver:
             raise
         except SenditError as error:
-            fail_batch(batch_id, stage, str(error))
+            fail_batch(batch_id, stage, error)
             raise
         except Exception as error:
             fail_batch(batch_id, stage, f"{type(error).__name__} in sendit; see the task's log")
@@ -129,27 +133,20 @@ def working(batch_id: str, stage: str) -> Iterator[Batch]:
 def failure_stage(stage: str) -> str:
     """Return the name under which a task's own failure is recorded, apart from what it found
     wrong with files: cleanup sets a folder aside for the latter only."""
-    return f"{stage} task"
+    return f"{stage}{TASK_FAILURE}"
 
 
-def fail_batch(batch_id: str, stage: str, reason: str) -> None:
-    """Record that a stage failed a batch, if this task's run still holds it."""
+def fail_batch(batch_id: str, stage: str, problem: SenditError | str) -> None:
+    """Record that a stage failed a batch, if this task's run still holds it; what was no batch's
+    fault is marked so."""
     failed = failure_stage(stage)
-    own_ledger().record(
-        batch_id, status=Status.ERROR, errors=[BatchError(failed, reason)], stage=failed
-    )
+    outside = isinstance(problem, (Misconfigured, RetryLater))
+    error = BatchError(failed, str(problem), outside=outside)
+    own_ledger().record(batch_id, status=Status.ERROR, errors=[error], stage=failed)
 
 
-def run_study(params: dict[str, Any]) -> str:
-    """Return the study of a run: its param, or the site's."""
-    return str(params.get("study") or settings().study)
-
-
-def run_recipe(params: dict[str, Any]) -> str:
-    """Return the recipe of a run: its param, or the site's."""
-    return str(params.get("recipe") or settings().recipe)
-
-
-def takes_all(context: Any) -> bool:
-    """Whether a run takes every batch there is: a scheduled one, or one with no number."""
-    return bool(context["dag_run"].run_type == "scheduled" or context["params"]["number"] is None)
+def run_params(context: Any) -> RunParams:
+    """Return what the run was given, checked; a scheduled run takes every batch there is."""
+    run = context["dag_run"]
+    params = read_run_params(run.conf or {}, context["params"])
+    return replace(params, number=None) if run.run_type == "scheduled" else params

@@ -210,9 +210,10 @@ def _recorded(work: LaneWork, context: Any) -> Iterator[None]:
         if not isinstance(error, RetryLater) or _is_last_try(context):
             reason = f"{type(error).__name__} in sendit; see the task's log"
             for each in work.waiting():
-                text = str(error) if isinstance(error, SenditError) else reason
                 with suppress(TakenOver):
-                    fail_batch(each.batch.id, "upload", text)
+                    fail_batch(
+                        each.batch.id, "upload", error if isinstance(error, SenditError) else reason
+                    )
         raise
 
 
@@ -247,7 +248,7 @@ def manifest() -> None:
 def _record(failures: Failures) -> None:
     for batch_id, error in failures.items():
         with suppress(TakenOver):
-            fail_batch(batch_id, "upload", str(error))
+            fail_batch(batch_id, "upload", error)
 
 
 def _is_alone(context: Any) -> bool:

@@ -1,0 +1,109 @@
+"""What a person gives a run, checked where it is used.
+
+Airflow's form checks values against a JSON schema, which takes 5.0 for an integer, and takes
+any name: what is mistyped would silently mean the default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from sendit.errors import Misconfigured
+from sendit.settings import STUDY_NAME
+
+#: More batches than this in one go are a slip of the finger; "all" is an empty number.
+MAX_NUMBER = 1_000_000
+MAX_TEXT = 1000
+_ANEW = "start another run with it corrected"
+_SHOWN = re.compile(r"[A-Za-z_]{1,32}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class RunParams:
+    """A run's params. ``number`` None: all batches; a text None: as configured."""
+
+    number: int | None = 1
+    subfolder: str | None = None
+    study: str | None = None
+    recipe: str | None = None
+    revise: bool = False
+
+
+def read_run_params(given: Iterable[str], params: Mapping[str, Any]) -> RunParams:
+    """Check what a run was given.
+
+    Parameters
+    ----------
+    given
+        The names in the run's conf, as a person wrote them.
+    params
+        The params that Airflow made of it: the conf over the DAG's defaults.
+
+    Raises
+    ------
+    Misconfigured
+        A name is none of the params, or a value none that the param takes. The text names the
+        param and never quotes a value.
+    """
+    known = [each.name for each in fields(RunParams)]
+    for name in given:
+        if name not in known:
+            shown = name if _SHOWN.fullmatch(name) else "a name"
+            near = difflib.get_close_matches(name.lower(), known, 1, 0.6)
+            hint = f"did you mean {near[0]}?" if near else f"the params are {', '.join(known)}."
+            raise Misconfigured(
+                f"the run was given {shown}, which is no param of sendit: {hint} Nothing was "
+                f"started; {_ANEW}"
+            )
+    return RunParams(
+        number=_number(params.get("number")),
+        subfolder=_text("subfolder", params.get("subfolder")),
+        study=_study(params.get("study")),
+        recipe=_text("recipe", params.get("recipe")),
+        revise=_switch("revise", params.get("revise")),
+    )
+
+
+def _number(value: object) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # JSON knows no integers: 5.0 is 5
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_NUMBER:
+        raise Misconfigured(
+            f"the run's number is not a whole number from 1 to {MAX_NUMBER}, or empty for all "
+            f"batches; {_ANEW}"
+        )
+    return value
+
+
+def _text(name: str, value: object) -> str | None:
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or len(value) > MAX_TEXT or _CONTROL.search(value):
+        raise Misconfigured(
+            f"the run's {name} is not a text of one line, of at most {MAX_TEXT} characters; {_ANEW}"
+        )
+    return value
+
+
+def _study(value: object) -> str | None:
+    study = _text("study", value)
+    if study is not None and not STUDY_NAME.fullmatch(study):
+        raise Misconfigured(
+            f"the run's study may have letters, digits, - and _ only, at most 63; {_ANEW}"
+        )
+    return study
+
+
+def _switch(name: str, value: object) -> bool:
+    if value is None:
+        return False
+    if not isinstance(value, bool):
+        raise Misconfigured(f"the run's {name} is neither true nor false; {_ANEW}")
+    return value
