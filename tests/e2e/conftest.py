@@ -65,9 +65,21 @@ def site(tmp_path_factory: pytest.TempPathFactory, dasher_port: Port) -> Iterato
             )
         },
     )
+    # The ledger's connection is in a file, as a site keeps it, so that tests can take it away.
+    connections = folder / "connections.json"
+    ledger = stack.environment.pop("AIRFLOW_CONN_SENDIT_LEDGER")
+    connections.write_text(json.dumps({"sendit_ledger": ledger}))
+    stack.environment |= {
+        "AIRFLOW__WORKERS__SECRETS_BACKEND": (
+            "airflow.secrets.local_filesystem.LocalFilesystemBackend"
+        ),
+        "AIRFLOW__WORKERS__SECRETS_BACKEND_KWARGS": json.dumps(
+            {"connections_file_path": str(connections)}
+        ),
+    }
     with stack:
         stack.wait_for_dag()
-        yield Site(stack, inputs)
+        yield Site(stack, inputs, connections)
 
 
 @pytest.fixture(scope="session")

@@ -29,11 +29,13 @@ class Site:
     """Runs the DAG on folders and looks at what came of it.
 
     ``inputs`` is the one configured input folder; each test has a subfolder of its own in it.
+    ``connections`` is the file that the ledger's connection is in.
     """
 
-    def __init__(self, stack: Stack, inputs: Path) -> None:
+    def __init__(self, stack: Stack, inputs: Path, connections: Path) -> None:
         self.stack = stack
         self.inputs = inputs
+        self.connections = connections
 
     # -- runs --------------------------------------------------------------------------------
 

@@ -35,12 +35,11 @@ def test_a_missing_bucket_is_named_and_mending_it_delivers(configured: Site) -> 
     site.stack.configure(SENDIT_BUCKET="no-such-bucket")
     run_id = site.run("nobucket")
     assert site.state(run_id) == "failed"
-    assert "no-such-bucket" in site.log(run_id, "upload.archives", 0)
-    (batch,) = site.batches(run_id)
-    assert batch["status"] == "ERROR"
+    assert "no-such-bucket" in site.log(run_id, "discover")
+    assert site.batches(run_id) == []  # nothing was taken
     assert [path.read_bytes() for path in study.files] == before
 
     site.stack.configure()
-    site.clear(run_id, "process.import", 0)
+    site.clear(run_id, "discover")
     assert site.wait(run_id) == "success", site.explain(run_id)
     assert len(site.delivered(run_id).objects) == len(site.delivered(run_id).rows) == 1
