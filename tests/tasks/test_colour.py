@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from sendit.batch import BatchError, Status
 from sendit.errors import FailBatch, Misconfigured, RetryLater
-from sendit.ledger import BatchParams, Ledger
+from sendit.ledger import BatchParams, Holder, Ledger
 from sendit.settings import Settings
 from sendit.tasks import finish, site
 
@@ -64,6 +64,7 @@ def run(embedded_ledger: Ledger, tmp_path, monkeypatch) -> Run:
     for module in (finish, site):
         monkeypatch.setattr(module, "ledger", lambda: embedded_ledger)
         monkeypatch.setattr(module, "settings", lambda: Settings(home=tmp_path))
+        monkeypatch.setattr(module, "own_run", lambda: Holder(RUN, "sendit", RUN))
     monkeypatch.setattr(finish, "get_current_context", made.context)
     from airflow.providers.standard.operators import trigger_dagrun
 
