@@ -32,11 +32,12 @@ RUN /build/uv/bin/uv venv --python python3.12 /opt/sendit \
     && /build/uv/bin/uv pip install --require-hashes --no-deps --build-constraints deploy/requirements.txt \
         -r deploy/requirements.txt \
     # Descriptions of Google's services for a client that is not used: 100 MB.
-    && rm -r /opt/sendit/lib/python3.12/site-packages/googleapiclient/discovery_cache/documents
+    && rm -r /opt/sendit/lib/python3.12/site-packages/googleapiclient/discovery_cache/documents \
+        /opt/sendit/.lock
 
 COPY pyproject.toml README.md LICENSE package/
 COPY plugins/ package/plugins/
-RUN /build/uv/bin/uv pip install --no-deps --no-build-isolation ./package
+RUN /build/uv/bin/uv pip install --no-deps --no-build-isolation ./package && rm /opt/sendit/.lock
 
 # Readable by whatever uid runs them, and written by none, whatever modes the checkout has.
 COPY dags/ airflow/dags/
@@ -47,7 +48,8 @@ RUN chmod -R u=rwX,go=rX airflow
 
 FROM ${BASE}
 USER root
-RUN install --directory --owner airflow --group root --mode 0775 /opt/airflow/logs \
+RUN install --directory --owner root --group root --mode 0755 /opt/airflow \
+    && install --directory --owner airflow --group root --mode 0775 /opt/airflow/logs \
     && install --directory --owner airflow --group root --mode 0770 /var/lib/sendit
 COPY --from=builder /opt/sendit /opt/sendit
 COPY --from=builder /build/airflow/ /opt/airflow/

@@ -3,6 +3,8 @@
 #   make demo                     sample studies through the whole pipeline; the UI stays up
 #   make demo ONCE=1 INPUT=folder-of-accession-folders OUT=results
 #   make test                     lint, types, unit, policy and end-to-end tests
+#   make test-containers          the deployment, in the Docker that is there
+#   make chaos-containers ROUNDS=30  the same, broken once a round; the promise checked
 #   make benchmark                the engine beside its floor and its peers, on one core
 #   make chaos ROUNDS=200 SEED=7  the pipeline, broken once a round; the promise checked
 #   make fuzz N=100000            broken files through the engine
@@ -18,7 +20,7 @@ UV := $(VENV)/bin/uv
 UV_INSTALL := $(UV) pip install --quiet --require-hashes --compile-bytecode --build-constraints requirements.txt
 LOCK := $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet
 
-.PHONY: install install-test install-demo demo chaos test check unit benchmark fuzz mutation lock clean
+.PHONY: install install-test install-demo demo chaos chaos-containers test test-containers check unit benchmark fuzz mutation lock clean
 
 install: $(VENV)/.installed
 
@@ -63,10 +65,16 @@ check: $(VENV)/.installed-test
 	$(VENV)/bin/mypy
 
 unit: $(VENV)/.installed-test $(DEMO_VENV)/.installed
-	$(VENV)/bin/python -m pytest -m "not airflow and not e2e"
+	$(VENV)/bin/python -m pytest -m "not airflow and not e2e and not containers"
 
 test: check $(DEMO_VENV)/.installed
 	$(VENV)/bin/python -m pytest
+
+test-containers: $(VENV)/.installed-test
+	$(VENV)/bin/python -m pytest -x -s -v -m containers tests/containers
+
+chaos-containers: $(VENV)/.installed-test
+	@PYTHONPATH=. $(VENV)/bin/python -m tests.containers.chaos --rounds $(or $(ROUNDS),30) --seed $(or $(SEED),7)
 
 benchmark: $(VENV)/.installed-test $(BENCHMARK_VENV)/.installed
 	$(VENV)/bin/python -m benchmarks.deidentify $(ARGS)

@@ -1,6 +1,6 @@
 """Who may sign in to Airflow's UI: users, roles and hashed passwords in Airflow's own database.
 
-For a site's LDAP or OAuth, replace this file: Flask AppBuilder's security page has the settings.
+For a site's OpenID Connect provider see deploy/examples/oidc.yaml.
 """
 
 from flask import request

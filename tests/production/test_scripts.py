@@ -209,3 +209,67 @@ class TestRedis:
         assert b"redis-server" in (process / "cmdline").read_bytes()
         assert self.PASSWORD.encode() not in (process / "cmdline").read_bytes()
         assert self.PASSWORD.encode() not in (process / "environ").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [
+        ("backup.sh", []),
+        ("backup.sh", ["/absent"]),
+        ("restore.sh", []),
+        ("restore.sh", ["/tmp"]),
+        ("retention.sh", []),
+        ("retention.sh", ["a week"]),
+    ],
+)
+def test_a_script_that_is_called_wrongly_says_how(script: str, arguments: list[str]) -> None:
+    result = subprocess.run(
+        ["sh", ROOT / "deploy" / script, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": "/usr/bin:/bin"},
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"usage: deploy/{script} ")
+
+
+class TestRestore:
+    """What restore.sh refuses, before it asks Docker for anything."""
+
+    @pytest.fixture
+    def backup(self, tmp_path: Path) -> Path:
+        backup = tmp_path / "backup"
+        (backup / "secrets").mkdir(parents=True)
+        (backup / "secrets" / "sendit_key").write_text("key")
+        sums = subprocess.run(
+            ["sha256sum", "secrets/sendit_key"], cwd=backup, capture_output=True, check=True
+        ).stdout
+        (backup / "SHA256SUMS").write_bytes(sums)
+        return backup
+
+    def restore(self, folder: Path, backup: Path) -> subprocess.CompletedProcess[str]:
+        shutil.copytree(ROOT / "deploy", folder / "deploy")
+        return subprocess.run(
+            ["sh", folder / "deploy" / "restore.sh", backup],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PATH": "/usr/bin:/bin"},
+        )
+
+    def test_a_backup_that_changed(self, tmp_path: Path, backup: Path) -> None:
+        (backup / "secrets" / "sendit_key").write_text("another")
+        result = self.restore(tmp_path / "site", backup)
+        assert result.returncode == 1
+        assert "the backup is not as it was made" in result.stderr
+        assert not (tmp_path / "site" / "secrets").exists()
+
+    def test_another_site_s_key(self, tmp_path: Path, backup: Path) -> None:
+        secrets = tmp_path / "site" / "secrets"
+        secrets.mkdir(parents=True)
+        (secrets / "sendit_key").write_text("mine")
+        result = self.restore(tmp_path / "site", backup)
+        assert result.returncode == 1
+        assert "its sendit_key differs" in result.stderr
+        assert (secrets / "sendit_key").read_text() == "mine"

@@ -1,0 +1,50 @@
+#!/bin/sh
+# Copies what cannot be made again into a folder of its own: databases, secrets, .env.
+#
+#   deploy/backup.sh /backup          makes /backup/sendit-20260131T020000Z
+#
+# Run it as the account that deploys, while everything runs. What it makes identifies patients and
+# opens every door of this site: keep it as you keep patients' data, and encrypt what leaves the
+# machine. deploy/restore.sh is the way back.
+set -eu
+umask 077
+
+if [ $# -ne 1 ] || [ ! -d "$1" ]; then
+    echo "usage: deploy/backup.sh FOLDER (which exists)" >&2
+    exit 2
+fi
+target=$(cd "$1" && pwd)
+cd "$(dirname "$0")/.."
+name=sendit-$(date -u +%Y%m%dT%H%M%SZ)
+part=$target/$name.part
+mkdir "$part" "$part/databases"
+
+# server CMD...: run a program of PostgreSQL's in its container, as its superuser.
+server() {
+    docker compose exec -T postgres sh -c \
+        'export PGPASSWORD="$(cat /run/secrets/postgres_password)" PGUSER=postgres; exec "$@"' - "$@"
+}
+
+server psql --no-psqlrc --tuples-only --no-align --dbname=postgres --command="
+    SELECT rolname FROM pg_roles WHERE rolcanlogin AND rolname <> 'postgres'" >"$part/roles"
+server psql --no-psqlrc --tuples-only --no-align --dbname=postgres --command="
+    SELECT datname FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres'
+    ORDER BY datname" >"$part/names"
+# Airflow's first, which comes first in the alphabet too: what its runs do afterwards the ledger
+# then knows already, and a run that is done again ends in the same.
+while IFS= read -r database; do
+    server pg_dump --format=custom --create --dbname="$database" </dev/null >"$part/databases/$database"
+    # Whole: a dump that was cut short has no list of its contents.
+    server pg_restore --list <"$part/databases/$database" >/dev/null
+done <"$part/names"
+[ -s "$part/names" ] || {
+    echo "there is no database yet: nothing to back up" >&2
+    exit 1
+}
+rm "$part/names"
+
+cp -Rp secrets "$part/secrets"
+cp -p .env "$part/env"
+(cd "$part" && find . -type f ! -name SHA256SUMS -exec sha256sum {} + >SHA256SUMS)
+mv "$part" "$target/$name"
+echo "$target/$name"

@@ -1,0 +1,239 @@
+"""A site of its own: a checkout beside Docker, deployed as docs/production.md says.
+
+Docker may be here or elsewhere: ``SENDIT_CONTAINERS_SHELL`` is a command that runs its last
+argument as a line of a shell where Docker is (as ``ssh imaging``); without it, that is here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.production.compose_file import ROOT
+
+ADDRESS = "https://sendit.example.org:8443"
+UID = 1001
+STARTED = time.monotonic()
+
+
+class Failed(Exception):
+    """A command that was to succeed did not; the text ends with its last lines."""
+
+
+def say(text: str) -> None:
+    """Print what happens now, and when."""
+    sys.stderr.write(f"  [{time.monotonic() - STARTED:6.0f} s] {text}\n")
+    sys.stderr.flush()
+
+
+class Site:
+    """The deployment under test."""
+
+    def __init__(self) -> None:
+        self._shell = shlex.split(os.environ.get("SENDIT_CONTAINERS_SHELL", "bash -c"))
+        self.home = self.run("mktemp -d /var/tmp/sendit-tests.XXXXXX").strip()
+        self.folder = f"{self.home}/checkout"
+        self.input = f"{self.home}/incoming"
+        self.backups = f"{self.home}/backups"
+        self.run(f"chmod 755 {self.home} && mkdir {self.folder} {self.input} {self.backups}")
+        self.root = self.run("id -u").strip() == "0"
+        self.uid = str(UID) if self.root else self.run("id -u").strip()
+
+    # --- where Docker is -----------------------------------------------------------------
+
+    def run(
+        self,
+        line: str,
+        *,
+        given: bytes | str = b"",
+        check: bool = True,
+        patience: float = 600,
+        errors: bool = False,
+    ) -> str:
+        """Run a line of bash where Docker is and return what it printed."""
+        result = subprocess.run(
+            [*self._shell, f"set -o pipefail; {line}"],
+            input=given.encode() if isinstance(given, str) else given,
+            capture_output=True,
+            check=False,
+            timeout=patience,
+        )
+        output, complaints = (
+            each.decode("utf-8", "replace") for each in (result.stdout, result.stderr)
+        )
+        if check and result.returncode:
+            last = "\n".join([*output.splitlines()[-25:], *complaints.splitlines()[-25:]])
+            raise Failed(f"{line}\nended with {result.returncode}:\n{last}")
+        return output + complaints if errors else output
+
+    def here(self, line: str, **options: Any) -> str:
+        """Run a line in the site's checkout."""
+        return self.run(f"cd {self.folder} && {line}", **options)
+
+    def compose(self, line: str, **options: Any) -> str:
+        """Run a command of docker compose in the site's checkout."""
+        return self.here(f"docker compose --ansi never --progress plain {line}", **options)
+
+    def inside(self, service: str, line: str, **options: Any) -> str:
+        """Run a shell's line in a service's container."""
+        return self.compose(f"exec -T {service} sh -c {shlex.quote(line)}", **options)
+
+    def send(self, folder: Path, target: str) -> None:
+        """Copy a folder's content to where Docker is."""
+        packed = subprocess.run(
+            ["tar", "-C", folder, "-cf", "-", "."], capture_output=True, check=True
+        ).stdout
+        self.run(f"mkdir -p {target} && tar -C {target} --no-same-owner -xf -", given=packed)
+
+    def send_checkout(self) -> None:
+        """Copy what git knows, and what it would know."""
+        git = ["git", "-c", "safe.directory=*", "-C", str(ROOT)]
+        names = subprocess.run(
+            [*git, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"],
+            capture_output=True,
+            check=True,
+        ).stdout.split(b"\0")
+        there = b"\0".join(name for name in names if name and (ROOT / name.decode()).exists())
+        packed = subprocess.run(
+            ["tar", "-C", ROOT, "--null", "--no-recursion", "-T", "-", "-cf", "-"],
+            input=there,
+            capture_output=True,
+            check=True,
+        ).stdout
+        self.run(f"tar -C {self.folder} --no-same-owner -xf -", given=packed)
+        if self.root:
+            self.run(f"chown -R {UID}:{UID} {self.home}")
+
+    def as_owner(self, line: str) -> str:
+        """Run a line in the checkout as the account that deploys, which is not root."""
+        if not self.root:
+            return self.here(line)
+        ordinary = f"setpriv --reuid={UID} --regid={UID} --clear-groups env HOME={self.home}"
+        return self.here(f"{ordinary} sh -c {shlex.quote(line)}")
+
+    # --- the deployment ------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Do what a site does before its first start, with stand-ins for Google Cloud."""
+        self.as_owner(f"deploy/prepare.sh {ADDRESS} {self.input} archives")
+        self.here(
+            "sed -i 's/your-project/sendit-demo/; s/key_path: .*/is_anonymous: true/'"
+            " secrets/connections.yaml"
+        )
+        settings = {
+            "COMPOSE_FILE": "docker-compose.yaml:tests/containers/stand-ins.yaml",
+            "COMPOSE_PROJECT_NAME": "sendit-tests",
+            "HTTPS_PORT": "8443",
+            "HTTP_PORT": "8080",
+            "SENDIT_SETTLE_SECONDS": "1",
+            "WORKER_CONCURRENCY": "3",
+        }
+        text = "".join(f"{name}={value}\n" for name, value in settings.items())
+        self.here("cat >>.env", given=text)
+
+    def states(self) -> dict[str, str]:
+        """Return each service's state, as `running (healthy)` or `exited (0)`."""
+        lines = self.compose("ps --all --format json").splitlines()
+        found = [json.loads(line) for line in lines]
+        return {
+            each["Service"]: f"{each['State']} ({each['Health'] or each['ExitCode']})"
+            for each in found
+        }
+
+    def batches(self) -> list[dict[str, Any]]:
+        """Return the batches, as `sendit batches --json` says them."""
+        printed = self.inside("worker", "sendit batches --json 2>/dev/null")
+        return [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
+
+    def unfinished(self) -> list[dict[str, Any]]:
+        """Return the runs that have not ended."""
+        printed = self.inside("scheduler", "airflow dags list-runs sendit --output json")
+        # Airflow's log goes to standard output too.
+        runs = json.loads(next(each for each in printed.splitlines() if each[:2] in ("[{", "[]")))
+        return [run for run in runs if run["state"] not in ("success", "failed")]
+
+    def trigger(self) -> None:
+        """Start a run that takes everything."""
+        self.inside(
+            "scheduler", "airflow dags trigger sendit --conf '{\"number\": null}' >/dev/null"
+        )
+
+    def ledger(self, statement: str) -> list[str]:
+        """Ask the ledger's database, as the server's superuser."""
+        return self.inside(
+            "postgres",
+            'PGPASSWORD="$(cat /run/secrets/postgres_password)" psql -U postgres --no-psqlrc'
+            f" --tuples-only --no-align --dbname=ledger --command={shlex.quote(statement)}",
+        ).splitlines()
+
+    def ask(
+        self, path: str, *, token: str = "", body: Any = None, method: str = ""
+    ) -> tuple[int, str]:
+        """Ask nginx as a browser would; return status and body."""
+        words = [
+            "curl",
+            "-sk",
+            "--max-time",
+            "60",
+            "--resolve",
+            "sendit.example.org:8443:127.0.0.1",
+        ]
+        words += ["-w", "\n%{http_code}"]
+        words += ["-X", method] if method else []
+        words += ["-H", f"Authorization: Bearer {token}"] if token else []
+        if body is not None:
+            words += ["-H", "Content-Type: application/json", "--data", json.dumps(body)]
+        printed = self.run(shlex.join([*words, ADDRESS + path]))
+        text, _, status = printed.rpartition("\n")
+        return int(status), text
+
+    def token(self, user: str, password: str) -> str:
+        """Sign in to the API."""
+        status, text = self.ask("/auth/token", body={"username": user, "password": password})
+        if status != 201:
+            raise Failed(f"{user} cannot sign in: {status} {text[:300]}")
+        return str(json.loads(text)["access_token"])
+
+    def wait(self, what: str, found: Callable[[], Any], patience: float = 420) -> Any:
+        """Ask again until there is something; say what is waited for, and what is there."""
+        end = time.monotonic() + patience
+        say(f"waiting for {what}")
+        problem = ""
+        while time.monotonic() < end:
+            try:
+                if value := found():
+                    return value
+            except (Failed, ValueError) as error:
+                problem = str(error)
+            time.sleep(2)
+        raise Failed(f"waited {patience:.0f} s for {what} in vain. {problem}\n{self.story()}")
+
+    def story(self) -> str:
+        """Return what a person would look at first when something went wrong."""
+        parts = []
+        for title, line in (
+            ("services", "ps --all"),
+            ("batches", "exec -T worker sendit batches --errors"),
+            ("log", "logs --no-color --tail 12 init worker scheduler nginx"),
+        ):
+            found = self.compose(f"{line} 2>&1 | cut -c1-220", check=False)
+            parts.append(f"--- {title} ---\n{found}")
+        return "\n".join(parts)
+
+    def end(self) -> None:
+        """Remove everything but the images."""
+        self.compose("--profile '*' down --volumes --timeout 5 --remove-orphans", check=False)
+        self.run(f"rm -rf {self.home}", check=False)
+
+
+def folder() -> tempfile.TemporaryDirectory[str]:
+    """Return a folder for what is made here and sent there."""
+    return tempfile.TemporaryDirectory(prefix="sendit-tests-")
