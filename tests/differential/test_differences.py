@@ -136,6 +136,18 @@ def test_words_in_numbers():
     assert b"Doe^Jane" not in by_sendit(data, recipe("KEEP DistanceSourceToPatient"))
 
 
+def test_safe_private_of_another_form():
+    dataset = make_dataset(private=False)
+    dataset.add_new(0x00190010, "LO", "SIEMENS MR HEADER")
+    dataset.add_new(0x0019100A, "LO", "Winterbottom")
+    dataset.add_new(0x0019100C, "IS", "1000")
+    rules = ('KEEP (0019,"SIEMENS MR HEADER",0A)', 'KEEP (0019,"SIEMENS MR HEADER",0C)')
+    theirs, ours = both(dataset, *rules)
+    assert theirs[0x0019100A].value == "Winterbottom"
+    assert 0x0019100A not in ours
+    assert ours[0x0019100C].value == 1000
+
+
 def test_sequence_that_is_none():
     data = to_bytes(make_dataset(private=False, ReferencedStudySequence=None))
     hidden = b"\x08\0\x10\x11UN\0\0\x08\0\0\0Doe^Jane"

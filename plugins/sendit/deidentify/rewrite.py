@@ -39,6 +39,7 @@ from sendit.deidentify.plan import (
     Program,
     Step,
 )
+from sendit.deidentify.private_form import is_of_form, listed
 from sendit.deidentify.values import (
     SEQUENCE_TAIL,
     NewElement,
@@ -455,7 +456,10 @@ class Rewriter:
     def _private(
         self, level: Level, elements: Sequence[Element], data: Buffer, scope: Scope
     ) -> dict[int, _Entry]:
-        """Return the result of each private element of a data set, by its offset."""
+        """Return the result of each private element of a data set, by its offset.
+
+        What the list of safe private attributes names stays only as what the list says it is.
+        """
         found: dict[int, _Entry] = {}
         creators: dict[int, str] = {}
         used: set[int] = set()
@@ -472,6 +476,10 @@ class Rewriter:
             program = level.private_program(tag, "SQ" if items is not None else vr, creator)
             if program.removed is not None:
                 found[start] = (None, ((program.removed, 1),))
+                continue
+            safe = listed(tag, creator)
+            if safe and (items is not None or not is_of_form(safe, vr, bytes(data[value:end]))):
+                found[start] = _PRIVATE
                 continue
             found[start] = self._entry(program, level, element, data, scope, creator)
             if found[start][0] is not None:
@@ -816,11 +824,18 @@ def _with_added(elements: Sequence[Element], added: Sequence[int]) -> Sequence[E
 
 
 def _ordered(elements: Sequence[Element]) -> Sequence[Element]:
-    """Return elements in the order of tags, the last one where a tag is there twice."""
+    """Return elements in the order of tags, the last one where a tag is there twice.
+
+    Of a private block that is reserved twice, nobody knows whose it is: no creator stays, and
+    its elements are nobody's.
+    """
     tags = list(map(itemgetter(0), elements))
     if all(map(lt, tags, islice(tags, 1, None))):
         return elements
     by_tag = {element[0]: element for element in elements}
+    for tag, count in Counter(tags).items():
+        if count > 1 and tag & 0x10000 and 0x10 <= tag & 0xFFFF <= 0xFF:
+            del by_tag[tag]
     return [by_tag[tag] for tag in sorted(by_tag)]
 
 

@@ -93,12 +93,24 @@ def table() -> tuple[Row, ...]:
 
 @dataclass(frozen=True, slots=True)
 class SafePrivate:
-    """One private attribute that says nothing about a person: (gggg,"CREATOR",ee)."""
+    """One private attribute that says nothing about a person: (gggg,"CREATOR",ee).
+
+    ``vr`` and ``vm`` (``1``, ``3-4``, ``1-n``) are those that it has in PS3.15 Table E.3.10-1, or
+    in pydicom's private dictionary if it is not in the table.
+    """
 
     group: int
     creator: str
     element: int
+    vr: str
+    vm: str
     meaning: str
+
+    def has(self, count: int) -> bool:
+        """Whether so many values are allowed."""
+        least, _, most = self.vm.partition("-")
+        most = most or least
+        return int(least) <= count and (most == "n" or count <= int(most))
 
 
 @cache
@@ -107,6 +119,6 @@ def safe_private() -> tuple[SafePrivate, ...]:
     text = (resources.files("sendit.recipe") / "bundled" / "safe-private.tsv").read_text("utf-8")
     lines = [line.split("\t") for line in text.splitlines() if not line.startswith("#")]
     return tuple(
-        SafePrivate(int(group, 16), creator, int(element, 16), meaning)
-        for group, creator, element, meaning in lines[1:]
+        SafePrivate(int(group, 16), creator, int(element, 16), vr, vm, meaning)
+        for group, creator, element, vr, vm, meaning in lines[1:]
     )
