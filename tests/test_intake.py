@@ -75,8 +75,22 @@ def test_each_kind_of_bad_file_has_its_reason(tmp_path: Path, filters: FilterPla
         "e-pipe": (Outcome.QUARANTINED, Reason.NOT_A_FILE),
         "f-dicomdir": (Outcome.QUARANTINED, Reason.DICOMDIR),
         "g-no-uid": (Outcome.QUARANTINED, Reason.MISSING_UID),
-        "z-copy": (Outcome.DUPLICATE, Reason.DUPLICATE_INSTANCE),
+        "z-copy": (None, None),  # which of two copies is delivered, their pixels tell
     }
+
+
+def test_copies_of_an_instance_are_told_apart(tmp_path: Path, filters: FilterPlan) -> None:
+    folder = tmp_path / "ACC1"
+    study = write_study(folder, instances=2)
+    good = study.files[0].read_bytes()
+    (folder / "a-cut").write_bytes(good[:-100])
+    (folder / "z-copy").write_bytes(good)
+    found = {record.path: record for record in import_folder(folder, filters).records}
+    names = [file.name for file in study.files]
+    assert found["a-cut"].instance is None
+    assert found[names[0]].instance == found["z-copy"].instance == found[names[0]].number
+    assert found[names[1]].instance == found[names[1]].number
+    assert found[names[0]].checksum == found["z-copy"].checksum != found[names[1]].checksum
 
 
 def test_a_hundred_thousand_files(tmp_path: Path, filters: FilterPlan) -> None:

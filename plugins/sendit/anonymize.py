@@ -123,10 +123,18 @@ def deidentify_accepted(
     """De-identify the files that import let pass, and write each one's outcome on its record."""
     result = deidentify_study(
         [
-            Source(record.number, folder / record.path, record.size, record.mtime_ns)
+            Source(
+                record.number,
+                folder / record.path,
+                record.size,
+                record.mtime_ns,
+                record.instance,
+                record.checksum,
+            )
             for record in accepted
         ],
         plan=recipe.plan,
+        filters=recipe.filters,
         identifiers=StudyIdentifiers(
             patient_code=coded.patient_code,
             study_code=coded.study_code,

@@ -48,6 +48,7 @@ class Reason(StrEnum):
     NOT_A_FILE = "not a regular file"
     LINK = "symbolic link"
     DUPLICATE_INSTANCE = "duplicate SOPInstanceUID"
+    CONFLICT = "same SOPInstanceUID as another file, other content"
     MISSING_UID = "missing study, series or instance UID"
     SEVERAL_STUDIES = "more than one study in the folder"
     SEVERAL_FOLDERS = "its folders hold studies of their own"
@@ -88,7 +89,9 @@ class InstanceRecord:
 
     ``path`` is relative to the batch's folder and is PHI; ``number`` (1-based, in
     sorted order of paths) is what logs and errors name the file by.
-    ``outcome`` is None while the file is still to be delivered.
+    ``outcome`` is None while the file is still to be delivered; then ``instance`` is the number
+    of the first such file with its SOPInstanceUID, and ``checksum`` that of the header as import
+    saw it (:func:`sendit.dicom.scan.header_checksum`).
     """
 
     number: int
@@ -97,6 +100,8 @@ class InstanceRecord:
     mtime_ns: int
     outcome: Outcome | None = None
     reason: str | None = None
+    instance: int | None = None
+    checksum: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Import: look at every file of a batch's folder, where it lies, and decide what goes on.
 
 Only headers are read. Every file ends as a record: still to be delivered, filtered by the
-recipe, quarantined with a reason, or a duplicate.
+recipe, or quarantined with a reason. Which of several copies of an instance is delivered is
+decided where their pixels are read; here they are only told apart.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from sendit.batch import BatchError, Counts, InstanceRecord, Outcome, Reason, Status
 from sendit.crashpoint import reach
 from sendit.deidentify.people import People
-from sendit.dicom.scan import Element, Header, open_instance, value_text
+from sendit.dicom.scan import Element, Header, header_checksum, open_instance, value_text
 from sendit.discovery import list_files, listing_digest
 from sendit.errors import FailBatch, SenditError, SkipInstance
 from sendit.identifiers.identity import (
@@ -280,13 +281,11 @@ def _look_at(
     if decision is None or header.text(ROWS):
         place = record.path.rpartition("/")[0].partition("/")[0]
         intake.studies.setdefault(place, set()).add(header.study_uid)
-    if instance_uid in seen:
-        record.outcome, record.reason = Outcome.DUPLICATE, Reason.DUPLICATE_INSTANCE
-        return
-    seen[instance_uid] = record.number
     if decision is not None:
         record.outcome, record.reason = Outcome.FILTERED, decision.reason
         return
+    record.instance = seen.setdefault(instance_uid, record.number)
+    record.checksum = header_checksum(header)
     for tag in ASKED_WITH:
         if tag not in intake.identity:
             value = header.text(tag)

@@ -7,6 +7,8 @@ import os
 import struct
 import subprocess
 import sys
+import tarfile
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from types import FrameType
@@ -22,13 +24,15 @@ from sendit.deidentify.study import (
     IMPLEMENTATION_CLASS_UID,
     Source,
     StudyIdentifiers,
+    StudyResult,
     _Study,
     deidentify_study,
 )
-from sendit.dicom.scan import read_header
+from sendit.dicom.scan import header_checksum, read_header
 from sendit.errors import RetryLater, SkipInstance
+from sendit.recipe.filters import FilterPlan, compile_filters
 from sendit.recipe.parse import read_recipe
-from tests.builder import Kind, make_dataset, to_bytes, write_study
+from tests.builder import Kind, end_with_pixels, make_dataset, to_bytes, write_study
 from tests.deidentify.engine import IDENTIFIERS, KEYS, one, plan_of, run
 from tests.real import real_files
 
@@ -105,6 +109,154 @@ def test_a_file_that_changed_since_import_is_quarantined(tmp_path: Path) -> None
     assert result.outcomes[1][0] is Outcome.DELIVERED
     assert result.outcomes[2] == (Outcome.QUARANTINED, Reason.CHANGED)
     assert result.outcomes[3] == (Outcome.QUARANTINED, Reason.UNREADABLE)
+
+
+def copies(tmp_path: Path, *files: bytes) -> dict[int, tuple[Outcome, str | None]]:
+    """De-identify files as import gives several of one instance."""
+    result, _ = delivered_of(tmp_path, *files)
+    return result.outcomes
+
+
+def delivered_of(tmp_path: Path, *files: bytes) -> tuple[StudyResult, list[bytes]]:
+    sources = []
+    for number, data in enumerate(files, 1):
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}"
+        path.write_bytes(data)
+        sources.append(replace(source(number, path), instance=1))
+    archive = tmp_path / "out.tar.gz"
+    result = deidentify_study(
+        sources, plan=DEFAULT, identifiers=IDENTIFIERS, keys=KEYS, archive=archive
+    )
+    if result.archive is None:
+        return result, []
+    with tarfile.open(archive) as tar:
+        return result, [
+            opened.read() for member in tar if (opened := tar.extractfile(member)) is not None
+        ]
+
+
+DONE = (Outcome.DELIVERED, None)
+SAME = (Outcome.DUPLICATE, Reason.DUPLICATE_INSTANCE)
+CONFLICT = (Outcome.QUARANTINED, Reason.CONFLICT)
+
+
+def test_of_two_copies_the_sound_one_is_delivered(tmp_path: Path) -> None:
+    dataset = make_dataset(rows=32, columns=32)
+    end_with_pixels(dataset)
+    whole = to_bytes(dataset)
+    short = make_dataset(rows=32, columns=32)
+    short.PixelData = short.PixelData[:-100]
+    cut = whole[:-1000] + bytes(1000)
+    for broken, reason in ((to_bytes(short), Reason.SHORT_PIXELS), (cut, Reason.ZERO_FILLED)):
+        bad = (Outcome.QUARANTINED, reason)
+        for files, expected in (
+            ((broken, whole), {1: bad, 2: DONE}),
+            ((whole, broken), {1: DONE, 2: bad}),
+            ((broken, whole, broken, whole), {1: bad, 2: DONE, 4: SAME}),
+        ):
+            result, members = delivered_of(tmp_path, *files)
+            assert {number: result.outcomes[number] for number in expected} == expected
+            assert len(members) == 1
+            assert members[0][-1000:] == whole[-1000:]
+    assert copies(tmp_path, cut, cut) == {1: DONE, 2: SAME}  # black at its end: an image
+
+
+def test_copies_that_come_out_the_same_are_duplicates(tmp_path: Path) -> None:
+    whole = to_bytes(make_dataset(private=False, PatientComments="sent once"))
+    again = make_dataset(private=False, PatientComments="sent again")
+    again.file_meta.SourceApplicationEntityTitle = "OTHER"
+    assert copies(tmp_path, whole, whole, to_bytes(again)) == {1: DONE, 2: SAME, 3: SAME}
+
+
+def test_copies_with_other_content_are_an_error(tmp_path: Path) -> None:
+    one, other = (to_bytes(make_dataset(SliceLocation=place)) for place in (1, 2))
+    assert copies(tmp_path, one, other, one) == {1: DONE, 2: CONFLICT, 3: SAME}
+    longer = to_bytes(make_dataset(rows=17))
+    assert copies(tmp_path, one, longer) == {1: DONE, 2: CONFLICT}
+    assert copies(tmp_path, b"", b"x") == {
+        1: (Outcome.QUARANTINED, Reason.EMPTY_FILE),
+        2: (Outcome.QUARANTINED, Reason.NOT_DICOM),
+    }
+
+
+def test_copies_that_import_did_not_know_of(tmp_path: Path) -> None:
+    one, other = (to_bytes(make_dataset(SliceLocation=place)) for place in (1, 2))
+    result, members = run([one, one, other], DEFAULT)
+    assert result.outcomes == {1: DONE, 2: SAME, 3: CONFLICT}
+    alone, _ = run([one], DEFAULT)
+    assert result.actions == alone.actions
+    assert len(members) == 1
+
+
+def test_a_copy_that_is_gone_when_it_is_to_be_written(tmp_path: Path) -> None:
+    whole = to_bytes(make_dataset())
+    changed = (None, (Outcome.QUARANTINED, Reason.CHANGED))
+    ready = _Study._ready
+    calls = 0
+
+    def until_written(study: _Study, file: Source) -> object:
+        nonlocal calls
+        calls += 1
+        return ready(study, file) if calls < 3 else changed
+
+    with patch.object(_Study, "_ready", until_written):
+        assert set(copies(tmp_path, whole, whole).values()) == {changed[1]}
+
+
+def test_a_header_that_is_not_the_one_that_import_saw(tmp_path: Path) -> None:
+    """Of the same size and time, and of a patient of another study."""
+    path = tmp_path / "one"
+    path.write_bytes(to_bytes(make_dataset()))
+    known = replace(source(1, path), checksum=header_checksum(read_header(path.read_bytes())))
+    for data, expected in (
+        (to_bytes(make_dataset()), DONE),
+        (to_bytes(make_dataset(2)), (Outcome.QUARANTINED, Reason.CHANGED)),
+    ):
+        path.write_bytes(data)
+        os.utime(path, ns=(known.mtime_ns, known.mtime_ns))
+        assert path.stat().st_size == known.size
+        result = deidentify_study(
+            [known],
+            plan=DEFAULT,
+            identifiers=IDENTIFIERS,
+            keys=KEYS,
+            archive=tmp_path / "out.tar.gz",
+        )
+        assert result.outcomes == {1: expected}
+
+
+def test_filters_are_asked_again_of_what_goes_out(tmp_path: Path) -> None:
+    filters = compile_filters(read_recipe("default"))
+    sources = []
+    for number, burned in enumerate(("NO", "NO", "YES", "NO"), 1):
+        path = tmp_path / str(number)
+        dataset = make_dataset(instance=number, BurnedInAnnotation=burned)
+        end_with_pixels(dataset)
+        path.write_bytes(to_bytes(dataset))
+        sources.append(source(number, path))
+    asked = []
+    decide = FilterPlan.decide
+
+    def noted(plan: FilterPlan, values: dict[int, str | None]) -> object:
+        asked.append(values)
+        return decide(plan, values)
+
+    with patch.object(FilterPlan, "decide", noted):
+        result = deidentify_study(
+            sources,
+            plan=DEFAULT,
+            identifiers=IDENTIFIERS,
+            keys=KEYS,
+            archive=tmp_path / "out.tar.gz",
+            filters=filters,
+        )
+    assert [outcome for outcome, _ in result.outcomes.values()] == [
+        Outcome.DELIVERED,
+        Outcome.DELIVERED,
+        Outcome.FILTERED,
+        Outcome.DELIVERED,
+    ]
+    assert len(asked) == 2  # of files like one that passed only where they differ
 
 
 def test_a_surprise_in_the_engine_delivers_nothing_of_the_file() -> None:
@@ -226,10 +378,10 @@ def test_what_is_remembered_changes_nothing(recipe: str) -> None:
     for data in files * 2:
         try:
             header = read_header(data)
-            alone = b"".join(_Study(plan, IDENTIFIERS, KEYS)._convert(header)[1])
+            alone = b"".join(_Study(plan, IDENTIFIERS, KEYS)._convert(header).parts)
         except SkipInstance:
             continue
-        assert b"".join(together._convert(header)[1]) == alone
+        assert b"".join(together._convert(header).parts) == alone
         compared += 1
     assert compared > 120
 

@@ -26,7 +26,7 @@ from sendit.batch import Reason
 from sendit.dicom import scan
 from sendit.dicom.scan import open_instance, read_header, walk_elements
 from sendit.errors import SkipInstance
-from tests.builder import Kind, make_dataset, to_bytes
+from tests.builder import Kind, end_with_pixels, make_dataset, to_bytes
 from tests.real import real_files
 
 SYNTAXES = [
@@ -549,3 +549,26 @@ def test_a_delimiter_ends_an_item_where_it_ends_and_nowhere_else() -> None:
     ):
         item = struct.pack("<HHL", 0xFFFE, 0xE000, len(content)) + content
         assert reason_of(_file(_element(0x00081140, b"SQ", item))) == reason
+
+
+def test_the_checksum_of_a_header_is_that_of_all_but_the_samples(tmp_path: Path) -> None:
+    dataset = make_dataset(rows=300, columns=300)
+    end_with_pixels(dataset)
+    data = to_bytes(dataset)
+    file = tmp_path / "one"
+    file.write_bytes(data)
+    assert len(data) > scan.HEAD
+    known = scan.header_checksum(open_instance(file))
+    assert known == scan.header_checksum(read_header(data))
+    assert known == scan.header_checksum(read_header(data[:-2] + b"xy"))
+    at = data.index(b"CT")
+    assert known != scan.header_checksum(read_header(data[:at] + b"MR" + data[at + 2 :]))
+    behind = data + _element(0xFFFCFFFC, b"OB", b"ab")
+    other = data + _element(0xFFFCFFFC, b"OB", b"cd")
+    assert known != scan.header_checksum(read_header(behind))
+    assert scan.header_checksum(read_header(behind)) != scan.header_checksum(read_header(other))
+    del dataset.PixelData
+    less = to_bytes(dataset)
+    assert scan.header_checksum(read_header(less)) != scan.header_checksum(
+        read_header(less.replace(b"CT", b"MR", 1))
+    )

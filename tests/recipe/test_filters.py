@@ -433,3 +433,18 @@ def test_every_real_ultrasound_image_is_filtered(default: FilterPlan) -> None:
             assert reason(default, data), path.name
             seen += 1
     assert seen > 50
+
+
+def test_positions_of_a_series_are_one_question() -> None:
+    """What is asked for its presence alone is not remembered by its value."""
+    recipe = "FORMAT dicom\n%filter blacklist\nLABEL a\n{}\n%header\nBLANK PatientName\n"
+    plan = compile_filters(read_text(("t", recipe.format("missing SliceLocation"))))
+    tag = 0x00201041
+    assert plan.by_presence == {tag}
+    for place in range(20):
+        assert plan.decide({tag: str(place)}) is None
+    assert len(plan._seen) == 1
+    for absent in (None, "", " "):
+        assert plan.decide({tag: absent}) is not None
+    other = compile_filters(read_text(("t", recipe.format("contains SliceLocation 1"))))
+    assert not other.by_presence

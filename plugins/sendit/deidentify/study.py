@@ -11,6 +11,7 @@ quarantined with its reason; one that merely surprises the engine, too.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from isal import isal_zlib
 from pydicom._dicom_dict import DicomDictionary
@@ -44,6 +45,7 @@ from sendit.dicom.scan import (
     Element,
     Encoding,
     Header,
+    header_checksum,
     number_values,
     open_instance,
     read_file,
@@ -53,6 +55,9 @@ from sendit.dicom.scan import (
 from sendit.dicom.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN
 from sendit.errors import SenditError, SkipInstance
 from sendit.keys import Keys
+
+if TYPE_CHECKING:
+    from sendit.recipe.filters import FilterPlan
 
 IMPLEMENTATION_CLASS_UID: Final = "2.25.166481188625391283051614673262761221380"
 """Of sendit: a UUID of its own as a UID (PS3.7 D.3.3.2)."""
@@ -72,6 +77,7 @@ _KEYWORDS: Final = {tag: entry[4] for tag, entry in DicomDictionary.items()}
 _UID: Final = re.compile(r"[0-9.]{0,64}")
 _NUMBER: Final = re.compile(rb"\s*[+]?0*(\d{1,10})\s*")
 _PREAMBLE: Final = bytes(128) + b"DICM"
+_PIECE: Final = 1 << 20
 _RAW_DEFLATE: Final = -15
 _DEFLATE_LEVEL: Final = 1
 
@@ -103,12 +109,18 @@ class StudyIdentifiers:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One file as import saw it: its number in the batch, where it is, and how it was."""
+    """One file as import saw it: its number in the batch, where it is, and how it was.
+
+    ``instance`` is the number of the first file with the same SOPInstanceUID, ``checksum`` that
+    of its header (:func:`~sendit.dicom.scan.header_checksum`); None if nobody looked.
+    """
 
     number: int
     path: Path
     size: int
     mtime_ns: int
+    instance: int | None = None
+    checksum: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +164,7 @@ def deidentify_study(
     keys: Keys,
     archive: Path,
     people: frozenset[str] | None = None,
+    filters: FilterPlan | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> StudyResult:
     """De-identify the files of one study into one archive.
@@ -171,6 +184,9 @@ def deidentify_study(
     people
         Words of the names of the study's people, as import found them in all files
         (:mod:`sendit.deidentify.people`). None: the files are read for them first.
+    filters
+        The recipe's filters, asked again of the header that goes out: the file, or the recipe,
+        may be another than at import. None: whoever calls has no filters.
     progress
         Called with the number of files done after each.
 
@@ -184,14 +200,17 @@ def deidentify_study(
     """
     if people is None:
         people = _people_of(sources)
-    study = _Study(plan, identifiers, keys, people)
+    study = _Study(plan, identifiers, keys, people, filters)
+    copies: dict[int, list[Source]] = {}
+    for source in sources:
+        copies.setdefault(source.instance or source.number, []).append(source)
     outcomes: dict[int, tuple[Outcome, str | None]] = {}
     info = passed = None
     with Archive(archive) as writer:
-        for done, source in enumerate(sources, 1):
-            outcomes[source.number] = study.add(source, writer)
+        for group in copies.values():
+            outcomes |= study.add_one_of(group, writer)
             if progress is not None:
-                progress(done)
+                progress(len(outcomes))
         if any(outcome is Outcome.DELIVERED for outcome, _ in outcomes.values()):
             for name in {source.path.parent.name for source in sources}:
                 study.real.add_identifier(name)  # an accession number, as folders are named
@@ -210,6 +229,54 @@ def _people_of(sources: Sequence[Source]) -> frozenset[str]:
     return frozenset(people.words)
 
 
+_Outcome = tuple[Outcome, str | None]
+_DONE: Final[_Outcome] = (Outcome.DELIVERED, None)
+_SAME: Final[_Outcome] = (Outcome.DUPLICATE, Reason.DUPLICATE_INSTANCE)
+_OTHER_CONTENT: Final[_Outcome] = (Outcome.QUARANTINED, Reason.CONFLICT)
+
+
+class _Ready(NamedTuple):
+    """A file ready to be written: ``stem`` is that of its name, ``instance`` its original UID."""
+
+    header: Header
+    instance: str
+    output: Output
+    meta: bytes
+    stem: str
+    parts: list[Part]
+
+
+class _Content(NamedTuple):
+    """What would be delivered of a file: in bytes its size and how many there are up to the zeros
+    at its end, if there are some; digests of all and of those."""
+
+    size: int
+    filled: int
+    digest: bytes
+    filled_digest: bytes
+
+
+def _content(parts: Sequence[Part]) -> _Content:
+    size = filled = 0
+    for part in parts:
+        for start in range(0, len(part), _PIECE):
+            piece = bytes(part[start : start + _PIECE])
+            rest = len(piece.rstrip(b"\0"))
+            filled = size + rest if rest else filled
+            size += len(piece)
+    return _Content(size, filled, _digest(parts, size), _digest(parts, filled))
+
+
+def _digest(parts: Sequence[Part], count: int) -> bytes:
+    """Return the digest of the first so many bytes."""
+    digest = hashlib.sha256()
+    for part in parts:
+        view = memoryview(part)[:count]
+        digest.update(view)
+        count -= len(view)
+    return digest.digest()
+
+
 class _Study:
     def __init__(
         self,
@@ -217,68 +284,156 @@ class _Study:
         identifiers: StudyIdentifiers,
         keys: Keys,
         people: frozenset[str] = frozenset(),
+        filters: FilterPlan | None = None,
     ) -> None:
         self._code = identifiers.study_code
         self._uids = UidMap(keys)
         site = Site(plan, self._uids, identifiers.jitter, identifiers.variables, people)
         self._rewriter = Rewriter(plan, site)
-        self._seen: set[str] = set()
+        self._filters = filters
+        self._delivered: dict[str, str] = {}
         self._stems: Counter[str] = Counter()
         self.real = RealValues(plan)
         self.header: dict[str, Any] = {}
         self.members: dict[int, str] = {}
-        self._content: list[str] = []
 
     def content(self, keys: Keys) -> str:
         """Return the keyed digest of the delivered files as they came in."""
-        return keys.digest("content", "\n".join(sorted(self._content)))
+        delivered = (f"{instance} {sums}" for instance, sums in self._delivered.items())
+        return keys.digest("content", "\n".join(sorted(delivered)))
 
     @property
     def actions(self) -> dict[str, int]:
         return {str(kind): self._rewriter.counts[kind] for kind in Kind}
 
-    def add(self, source: Source, writer: Archive) -> tuple[Outcome, str | None]:
+    def add_one_of(self, copies: Sequence[Source], writer: Archive) -> dict[int, _Outcome]:
+        """De-identify one of several files of the same instance and write it: a sound one.
+
+        Sound ones that come out the same are duplicates. Of those that do not, one that ends in
+        zeros where another goes on is a worse copy of it; all others are in conflict. A person
+        has to say which of them is right, and the first is delivered.
+        """
+        if len(copies) == 1:
+            return {copies[0].number: self.add(copies[0], writer)}
+        outcomes: dict[int, _Outcome] = {}
+        sound: dict[bytes, tuple[Source, _Content]] = {}
+        for source in copies:
+            content, outcome = self._content_of(source)
+            if content is None:
+                outcomes[source.number] = outcome
+            elif content.digest in sound:
+                outcomes[source.number] = _SAME
+            else:
+                sound[content.digest] = source, content
+        if not sound:
+            return outcomes
+        fullest, most = max(sound.values(), key=lambda found: found[1].filled)
+        candidates = []
+        for source, content in sound.values():
+            if source is not fullest and self._is_cut(content, fullest, most):
+                outcomes[source.number] = Outcome.QUARANTINED, Reason.ZERO_FILLED
+            else:
+                candidates.append(source)
+        first, *others = candidates
+        outcomes |= dict.fromkeys((source.number for source in others), _OTHER_CONTENT)
+        outcomes[first.number] = delivered = self.add(first, writer)
+        if delivered != _DONE:  # it was sound a moment ago
+            changed = Outcome.QUARANTINED, Reason.CHANGED
+            outcomes |= {number: changed for number in outcomes if outcomes[number] == _SAME}
+        return outcomes
+
+    def _content_of(self, source: Source) -> tuple[_Content | None, _Outcome]:
+        """Return what would be delivered of a file, if it is sound; nothing is counted."""
+        counts = self._rewriter.counts.copy()
+        ready, outcome = self._ready(source)
+        self._rewriter.counts = counts
+        return (None if ready is None else _content(ready.parts)), outcome
+
+    def _is_cut(self, content: _Content, fullest: Source, most: _Content) -> bool:
+        """Whether a content is another's up to some byte, and then zeros."""
+        if content.size != most.size or content.filled == most.filled:
+            return False
+        counts = self._rewriter.counts.copy()
+        ready, _ = self._ready(fullest)
+        self._rewriter.counts = counts
+        if ready is None:
+            return False
+        return _digest(ready.parts, content.filled) == content.filled_digest
+
+    def add(self, source: Source, writer: Archive) -> _Outcome:
         """De-identify one file and write it; say what became of it."""
+        counts = self._rewriter.counts.copy()
+        ready, outcome = self._ready(source)
+        if ready is None:
+            return outcome
+        checksums = _checksums(ready.header.data)
+        if ready.instance in self._delivered:
+            self._rewriter.counts = counts
+            return _SAME if self._delivered[ready.instance] == checksums else _OTHER_CONTENT
+        name = self._name(ready.stem)
+        writer.add(name, *ready.parts)
+        if not self.header:
+            self.header = _searchable(ready.meta, ready.output, ready.header)
+        self._delivered[ready.instance] = checksums
+        self.members[source.number] = name
+        return _DONE
+
+    def _ready(self, source: Source) -> tuple[_Ready | None, _Outcome]:
+        """Return a file ready to be written, or what becomes of it instead."""
         counts = self._rewriter.counts.copy()
         try:
             data = _read(source)
             header = self._rewriter.like(data) or read_header(data)
             self.real.see(header)
-            original = header.sop_instance
-            if not original:
+            instance = header.sop_instance
+            if not instance:
                 raise SkipInstance(Reason.MISSING_UID)
-            if original in self._seen:
-                return Outcome.DUPLICATE, Reason.DUPLICATE_INSTANCE
+            if source.checksum is not None and header_checksum(header) != source.checksum:
+                raise SkipInstance(Reason.CHANGED)
+            filtered = self._filter(header)
+            if filtered is not None:
+                return None, (Outcome.FILTERED, filtered)
             if not isinstance(header, LikeHeader):  # like one that passed
                 _check(header)
                 check_has_pixels(header)
-            stem, parts = self._convert(header)
+            return self._convert(header), _DONE
         except SkipInstance as skipped:
             self._rewriter.counts = counts
-            return Outcome.QUARANTINED, skipped.reason
+            return None, (Outcome.QUARANTINED, skipped.reason)
         except SenditError:
             raise
         except Exception:  # noqa: BLE001 an object that the engine cannot cope with is not delivered
             self._rewriter.counts = counts
-            return Outcome.QUARANTINED, Reason.NOT_CLEANABLE
-        name = self._name(stem)
-        writer.add(name, *parts)
-        self._seen.add(original)
-        self.members[source.number] = name
-        self._content.append(f"{original} {_checksums(header.data)}")
-        return Outcome.DELIVERED, None
+            return None, (Outcome.QUARANTINED, Reason.NOT_CLEANABLE)
 
-    def _convert(self, header: Header) -> tuple[str, list[Part]]:
-        """Return the stem of a file's name in the archive, and its new bytes."""
+    def _filter(self, header: Header) -> str | None:
+        """Return why the header that goes out is filtered, or None.
+
+        One that is like a file that passed passes, unless it differs in what filters ask.
+        """
+        if self._filters is None or (
+            isinstance(header, LikeHeader) and not _differs_in(header, self._filters)
+        ):
+            return None
+        decision = self._filters.decide({tag: header.text(tag) for tag in self._filters.tags})
+        return None if decision is None else decision.reason
+
+    def _convert(self, header: Header) -> _Ready:
+        """Return a file's new bytes."""
         output = self._rewriter.file(header)
         meta = self._meta(header, output)
         parts: list[Part] = [*self._pixels(header, output), *output.after]
         if header.deflated:
             parts = [_deflate(parts)]
-        if not self.header:
-            self.header = _searchable(meta, output, header)
         self._rewriter.remember(header, output)
-        return self._stem(header, output), _joined([_PREAMBLE, meta, *parts])
+        return _Ready(
+            header,
+            header.sop_instance,
+            output,
+            meta,
+            self._stem(header, output),
+            _joined([_PREAMBLE, meta, *parts]),
+        )
 
     def _pixels(self, header: Header, output: Output) -> list[Part]:
         """Return a file's data set up to the end of its pixel data."""
@@ -354,6 +509,24 @@ def _check(header: Header) -> None:
         character_set and character_set[1] not in {"CS", "UN"}
     ):
         raise SkipInstance(Reason.MALFORMED)
+
+
+def _differs_in(header: LikeHeader, filters: FilterPlan) -> bool:
+    """Whether a file differs from the one that it is like in what filters ask of it."""
+    tags, by_presence = filters.tags, filters.by_presence
+    for number, (tag, _, _, start, end, items) in header.differing.items():
+        if tag in tags and (
+            tag not in by_presence
+            or items is not None
+            or _is_blank(header.data[start:end])
+            or _is_blank(header.layout.raw(number))
+        ):
+            return True
+    return False
+
+
+def _is_blank(value: bytes) -> bool:
+    return not value.strip(b" \0\t\r\n\\")
 
 
 def _file_meta(sop_class: bytes, instance: bytes, transfer_syntax: str) -> bytes:

@@ -30,6 +30,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from isal import isal_zlib
+
 from sendit.batch import Reason
 from sendit.dicom import charset
 from sendit.dicom.dictionary import DicomDictionary, RepeatersDictionary
@@ -888,6 +890,19 @@ def _from_head(head: bytes, size: int) -> Header | None:
     tag, _, _, value, _, _ = header.elements[-1]
     whole = tag in PIXEL_TAGS and value + 8 <= len(head) and header.trailing == 0
     return header if whole and not header.deflated else None
+
+
+def header_checksum(header: Header) -> int:
+    """Return the CRC-32 of all of a file but the samples: what :func:`open_instance` looked at.
+
+    It is the same whether the whole file was read or its first bytes. Of a deflated file it is
+    that of the inflated data set.
+    """
+    data = header.data
+    pixels = next(filter(None, map(header.element, PIXEL_TAGS)), None)
+    if pixels is None:
+        return isal_zlib.crc32(data)
+    return isal_zlib.crc32(data[pixels[4] :], isal_zlib.crc32(data[: pixels[3]]))
 
 
 def walk_elements(elements: Sequence[Element]) -> list[Element]:

@@ -32,6 +32,7 @@ GRAY = frozenset({"graylist", "greylist"})
 ANSWERS = frozenset({0x00280301})
 _WORDS = re.compile(r"\w+(\|\w+)*")
 
+_OF_PRESENCE = frozenset({"empty", "missing", "present"})
 _BLANKS = " \0\t\r\n\\"
 
 MOST_SEEN = 256
@@ -66,13 +67,15 @@ class _Rule:
 class FilterPlan:
     """A recipe's filters, compiled once and the same for every image.
 
-    ``tags`` are the attributes that ``decide`` looks at.
+    ``tags`` are the attributes that ``decide`` looks at; of those in ``by_presence`` it asks only
+    whether they have a value, which a whole series answers in the same way.
     """
 
     tags: tuple[int, ...]
     black: tuple[_Rule, ...]
     white: tuple[_Rule, ...]
     gray: tuple[_Rule, ...]
+    by_presence: frozenset[int] = frozenset()
     _seen: dict[tuple[str | None, ...], Decision | None] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -87,7 +90,10 @@ class FilterPlan:
             joined by a backslash; None (or no entry) if the attribute is absent. For a
             sequence any text stands for "present".
         """
-        key = tuple(values.get(tag) for tag in self.tags)
+        key = tuple(
+            values.get(tag) if tag not in self.by_presence else _presence(tag, values)
+            for tag in self.tags
+        )
         try:  # the images of a series differ in nothing that is asked
             return self._seen[key]
         except KeyError:
@@ -115,14 +121,27 @@ def compile_filters(recipe: Recipe) -> FilterPlan:
     white: list[_Rule] = []
     gray: list[_Rule] = []
     tags: set[int] = set()
+    by_value: set[int] = set()
     for group in recipe.filters:
         rules = white if group.name in WHITE else gray if group.name in GRAY else black
         for rule in group.rules:
             decision = Decision(group.name, rule.label, rule.regions)
             agree = all if group.name in WHITE else any
             rules.append(_Rule(decision, partial(_rule_applies, rule, _tests(rule, agree))))
-            tags.update(c.tag for line in rule.lines for c in line.conditions)
-    return FilterPlan(tuple(sorted(tags)), tuple(black), tuple(white), tuple(gray))
+            for condition in (one for line in rule.lines for one in line.conditions):
+                tags.add(condition.tag)
+                if condition.operator not in _OF_PRESENCE:
+                    by_value.add(condition.tag)
+    return FilterPlan(
+        tuple(sorted(tags)), tuple(black), tuple(white), tuple(gray), frozenset(tags - by_value)
+    )
+
+
+def _presence(tag: int, values: Values) -> str | None:
+    """Return what the same answers to "is it there, has it a value" have in common."""
+    if values.get(tag) is None:
+        return None
+    return "" if _text(tag, values) is None else "a value"
 
 
 def _tests(rule: FilterRule, agree: Agree) -> tuple[tuple[Test, ...], ...]:
