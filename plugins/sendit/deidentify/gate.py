@@ -47,7 +47,6 @@ import google_crc32c
 from pydicom.charset import convert_encodings, decode_bytes
 
 from sendit.archive import ArchiveInfo
-from sendit.deidentify.plan import CHECK_WORDS
 from sendit.deidentify.reread import Head, Pixels, Place, Tail, Totals, Unreadable, reread
 from sendit.deidentify.search import Search, literal
 from sendit.dicom.scan import vr_of
@@ -214,8 +213,10 @@ class RealValues:
                 found = Action.KEEP not in actions
             else:
                 program = self._plan.top.program(tag, vr)
-                found = program.removed is not None or (
-                    bool(program.steps) and program is not CHECK_WORDS
+                # A rule that asks for a value (values:, a check for words) changes only what
+                # holds one.
+                found = program.removed is not None or any(
+                    step.values is None for step in program.steps
                 )
             self._changed[tag, vr] = found
         return found
