@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,13 +19,15 @@ from demo.processes import DemoError
 from demo.stack import PROJECT_ROOT
 from tests.builder import make_dataset, plant_canaries, to_bytes
 
-from chaos import faults
+from chaos import faults, people
 from chaos.faults import OTHER_DATE, REVISED, Fault, Run
 from chaos.promise import Promise
-from chaos.site import ChaosSite
+from chaos.site import STUDY, ChaosSite
 
 BATCHES = 2
 IMAGES = 2
+#: A run for another study beside the configured one.
+OTHER_STUDY = "Beta"
 #: Longest that a run may take to its end, tasks' retries included.
 RUN_SECONDS = 240.0
 #: How often what failed is cleared, as a person would, before the round is lost.
@@ -53,6 +56,7 @@ class Round:
     number: int
     fault: Fault
     extra: str = ""
+    also: Fault | None = None
     clears: int = 0
     seconds: float = 0.0
     broken: tuple[str, ...] = ()
@@ -62,6 +66,7 @@ class Round:
         result = "ok" if not self.broken else "BROKEN: " + "; ".join(self.broken[:5])
         return (
             f"round {self.number:3}  seed {seed}-{self.number}  {self.fault}, {self.fault.when}"
+            f"{f'; and {self.also}, {self.also.when}' if self.also else ''}"
             f"{f'; a study comes {self.extra}' if self.extra else ''}  "
             f"{self.clears} clears  {self.seconds:.0f} s  {result}"
         )
@@ -83,6 +88,7 @@ class Harness:
     def __init__(self, site: ChaosSite, seed: int) -> None:
         self._first = True
         self._month = 1  # of the study that changes
+        self._marked: set[str] = set()  # runs whose colour a person has set
         self.site = site
         self.seed = seed
         self.promise = Promise(site)
@@ -100,8 +106,13 @@ class Harness:
         folder = self._inputs(done)
         before = digest(folder)
         faults.prepare(self.site, fault)
+        conf: dict[str, object] = {
+            "number": None, "subfolder": folder.name, "revise": extra in REVISED,
+        }  # fmt: skip
         try:
-            conf = {"number": None, "subfolder": folder.name, "revise": extra in REVISED}
+            if fault.kind == "person":
+                done.clears = self._person(done, conf, rng)
+                return self._end(done, folder, before, started)
             run = Run(self.site.trigger(conf), conf, time.monotonic())
             second = faults.do(self.site, fault, run, rng)
             done.clears += self._recover(run.run_id)
@@ -109,17 +120,45 @@ class Harness:
                 done.clears += self._recover(second)
             if faults.after(self.site, fault, run, rng):
                 done.clears += self._recover(run.run_id)
-            broken = self.promise.broken(whole_database=number % WHOLE_DATABASE == 0)
+            return self._end(done, folder, before, started)
         except DemoError as error:
-            broken = [str(error)]
+            done.broken = (str(error),)
+            return done
         finally:
             for proxy in self.site.proxies.values():
                 proxy.mend()
+
+    def _end(self, done: Round, folder: Path, before: str, started: float) -> Round:
+        """Check the promise."""
+        broken = self.promise.broken(whole_database=done.number % WHOLE_DATABASE == 0)
+        broken += people.falsely_green(self.site, self._marked)
         if digest(folder) != before:
             broken.append("the input was touched")
         done.broken = tuple(broken)
         done.seconds = time.monotonic() - started
         return done
+
+    def _person(self, done: Round, conf: dict[str, object], rng: random.Random) -> int:
+        """Let a person do something, and something be killed as well now and then; then settle
+        it, and start one more run."""
+        confs = [conf]
+        people.before(self.site, done.fault, conf)
+        run = Run(self.site.trigger(conf), conf, time.monotonic())
+        if done.fault.target == "two studies":
+            confs.append(self._second_study(done))
+            self.site.trigger(confs[1])
+        if rng.random() < people.WITH_A_KILL:
+            done.also = faults.kill(rng)
+            faults.do(self.site, done.also, run, rng)
+        self._marked |= people.act(self.site, done.fault, run, rng)
+        return people.settle(self.site, confs, CLEARS)
+
+    def _second_study(self, done: Round) -> dict[str, object]:
+        """Write a folder of another study; return what a run of it is given."""
+        folder = self.site.inputs[0] / f"other{done.number:04}"
+        write_study(folder / "Kanarienfolder0", done.number * 10 + 5)
+        self.promise.expected[OTHER_STUDY] += 1
+        return {"number": None, "subfolder": folder.name, "study": OTHER_STUDY}
 
     def _recover(self, run_id: str) -> int:
         """Wait for the run's end; clear what failed until nothing does."""
@@ -134,10 +173,12 @@ class Harness:
         folder = self.site.inputs[0] / f"round{done.number:04}"
         for index in range(BATCHES):
             write_study(folder / f"Kanarienfolder{index}", done.number * 10 + index)
+        self.promise.expected[STUDY] += BATCHES + bool(done.extra)
         if self._first:
             for patient in (SAME, CHANGING):
                 write_study(folder / f"Kanarienfolder9{patient}", patient)
             self._first = False
+            self.promise.expected[STUDY] += 2
         elif done.extra == "again":
             write_study(folder / "Kanarienfolder9", SAME, first_name=7)
         elif done.extra:
@@ -160,8 +201,8 @@ def write_study(
         for keyword in FILTERED_BY:
             if keyword in dataset:
                 del dataset[keyword]
-        # One accession number and one patient for the folder.
-        dataset.AccessionNumber = f"Kanarie{patient:06}Q"[:16]
+        # One accession number and one patient for the folder, which are not the same.
+        dataset.AccessionNumber = f"Kanarie{500000 + patient:06}Q"
         dataset.PatientID = f"Kanarie{patient:06}Q"
         dataset.StudyInstanceUID = f"1.2.826.0.1.3680043.8.498.987.1{patient:06}"
         dataset.SOPInstanceUID = f"{dataset.StudyInstanceUID}.{instance}"
@@ -194,7 +235,9 @@ def running_site(folder: Path) -> Iterator[ChaosSite]:
 
 
 def run(rounds: int, seed: int, *, first: int, say: Callable[[str], None], keep: Path) -> int:
-    """Run rounds until one is broken; return how many were not."""
+    """Run rounds until one is broken, and say how many of each kind were not; return their
+    number."""
+    passed: Counter[str] = Counter()
     root = PROJECT_ROOT / ".demo"
     root.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="chaos-", dir=root))
@@ -208,10 +251,15 @@ def run(rounds: int, seed: int, *, first: int, say: Callable[[str], None], keep:
                     shutil.rmtree(keep, ignore_errors=True)
                     shutil.copytree(site.logs, keep, symlinks=True)
                     say(f"logs are in {keep}")
-                    return number - first
+                    break
+                passed[f"{done.fault.kind}: {done.fault.target}"] += 1
+                if done.also:
+                    passed[f"and with it {done.also.kind}: {done.also.target}"] += 1
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return rounds
+    for name, count in sorted(passed.items()):
+        say(f"{count:4} passed  {name}")
+    return sum(count for name, count in passed.items() if not name.startswith("and with it"))
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ ELSEWHERE = {
     "withdraw: written down",
     "cleanup: set aside",
     "cleanup: originals deleted",
+    "discover: taken up",
 }
 CRASHES = tuple(point for point in POINTS if point not in ELSEWHERE.union(*REVISED.values()))
 KILLED = (
@@ -36,7 +38,24 @@ KILLED = (
     *("postgresql", "storage", "bigquery", "dasher", "task", "all tasks"),
 )
 STOPPED = ("scheduler", "api-server", "postgresql", "storage", "bigquery", "dasher")
-KINDS = {"crash": 5, "kill": 5, "stop": 2, "break": 5, "clear": 4, "second run": 2}
+#: What people do; with a number, the seconds that it lasts at most.
+PEOPLE = {
+    "mark run failed": 0,
+    "mark run success": 0,
+    "mark task failed": 0,
+    "mark task success": 0,
+    "delete run": 0,
+    "delete run, same id again": 0,
+    "delete task": 0,
+    "delete dag": 0,
+    "tasks test": 0,
+    "pause": 10,
+    "connection away": 15,
+    "two studies": 0,
+    "requeue": 0,
+    "withdraw": 0,
+}
+KINDS = {"crash": 5, "kill": 5, "stop": 2, "break": 5, "clear": 4, "second run": 2, "person": 23}
 #: A run of two batches takes about this long.
 RUN_SECONDS = 14.0
 
@@ -56,7 +75,7 @@ class Fault:
         text = f"{self.kind} {self.target}"
         if self.how:
             text += f" ({self.how}, {self.calls} calls)"
-        if self.kind in {"kill", "stop"}:
+        if self.kind in {"kill", "stop"} or (self.kind == "person" and self.seconds):
             text += f" for {self.seconds:.1f} s"
         return text
 
@@ -73,7 +92,7 @@ class Run:
     """A run of the DAG: its id, its parameters, when it was triggered (monotonic, seconds)."""
 
     run_id: str
-    conf: dict[str, object]
+    conf: Mapping[str, object]
     started: float
 
 
@@ -85,20 +104,31 @@ def choose(rng: random.Random, extra: str = "") -> Fault:
     moment = rng.uniform(0.5, RUN_SECONDS)
     match kind:
         case "crash":
-            return Fault(kind, rng.choice(CRASHES))
+            fault = Fault(kind, rng.choice(CRASHES))
         case "kill":
-            return Fault(kind, rng.choice(KILLED), moment, rng.uniform(0.2, 6.0))
+            fault = Fault(kind, rng.choice(KILLED), moment, rng.uniform(0.2, 6.0))
         case "stop":
-            return Fault(kind, rng.choice(STOPPED), moment, rng.uniform(1.0, 25.0))
+            fault = Fault(kind, rng.choice(STOPPED), moment, rng.uniform(1.0, 25.0))
         case "break":
             target, how = rng.choice(PROXIED), rng.choice(list(BREAKS))
-            return Fault(kind, target, moment, how=how, calls=rng.choice((1, 1, 2, 5, 20)))
+            fault = Fault(kind, target, moment, how=how, calls=rng.choice((1, 1, 2, 5, 20)))
         case "clear":
             target = "one task, with what follows" if rng.random() < 0.6 else "one task alone"
-            moment = moment if rng.random() < 0.5 else 0.0
+            fault = Fault(kind, target, moment if rng.random() < 0.5 else 0.0)
+        case "person":
+            target = rng.choice(list(PEOPLE))
+            seconds = rng.uniform(1.0, PEOPLE[target]) if PEOPLE[target] else 0.0
+            after = target == "withdraw" or (target == "requeue" and rng.random() < 0.5)
+            fault = Fault(kind, target, 0.0 if after else moment, seconds)
         case _:
-            target = "over the same folders"
-    return Fault(kind, target, moment)
+            fault = Fault(kind, "over the same folders", moment)
+    return fault
+
+
+def kill(rng: random.Random) -> Fault:
+    """Choose something to kill beside what a person does."""
+    target = rng.choice(KILLED)
+    return Fault("kill", target, rng.uniform(0.5, RUN_SECONDS), rng.uniform(0.2, 6.0))
 
 
 def do(site: ChaosSite, fault: Fault, run: Run, rng: random.Random) -> str | None:

@@ -34,12 +34,15 @@ class Promise:
     ----------
     site
         What to look at.
+
+    ``expected`` counts the folders that were given to each study.
     """
 
     def __init__(self, site: ChaosSite) -> None:
         self._site = site
         self._read: dict[Path, int] = {}
         self._looked_into: set[str] = set()
+        self.expected: Counter[str] = Counter()
 
     def broken(self, *, whole_database: bool = False) -> list[str]:
         """Return everything that is not as promised."""
@@ -65,8 +68,16 @@ class Promise:
     def _batches(
         self, batches: list[dict[str, Any]], deliveries: dict[str, dict[str, Any]]
     ) -> Iterator[str]:
+        if (found := Counter(batch["study"] for batch in batches)) != self.expected:
+            yield f"there are batches of {dict(found)}, folders of {dict(self.expected)}"
         for batch in batches:
             name = batch["id"]
+            delivery = deliveries.get(name)
+            place = f"Collection/{batch['collection']}/"
+            if batch["collection"] != batch["study"] or (
+                delivery is not None and not delivery["object"].startswith(place)
+            ):
+                yield f"{name} of {batch['study']} lies in another study's place"
             if batch["status"] != "DONE":
                 yield f"{name} is {batch['status']}: {batch['errors']}"
                 continue

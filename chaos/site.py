@@ -6,10 +6,11 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import time
 import urllib.error
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from chaos.proxy import Proxy
 FINAL_RUN = {"success", "failed"}
 #: What a person would clear.
 FAILED_TASK = {"failed", "upstream_failed"}
+STUDY = "Chaos"
 TASK_PROCESS = "airflow task"
 PROXIED = ("storage", "bigquery", "dasher")
 #: Seconds, seconds, calls: a task that gives up is tried again.
@@ -80,11 +82,30 @@ class ChaosSite(Stack):
             },
             settings={
                 "SENDIT_IDENTIFIERS": "dasher",
-                "SENDIT_STUDY": "Chaos",
+                "SENDIT_STUDY": STUDY,
                 "SENDIT_PATIENT_ID_SOURCES": '{"*": "Stanford MRN"}',
             },
         )
         self.bigquery_keeps = ("--persistent", "--data-dir", str(self.folder / "tables"))
+        # As in production: from a file, which can be away. Airflow asks nothing else then.
+        self._connections = folder / "connections.json"
+        names = ("GOOGLE_CLOUD_DEFAULT", "SENDIT_LEDGER", "SENDIT_DASHER")
+        found = {name.lower(): self.environment.pop(f"AIRFLOW_CONN_{name}") for name in names}
+        self._connections.write_text(
+            json.dumps(
+                {
+                    name: json.loads(value) if value.startswith("{") else value
+                    for name, value in found.items()
+                }
+            )
+        )
+        self._connections.chmod(0o600)
+        self.environment |= {
+            "AIRFLOW__WORKERS__SECRETS_BACKEND": "sendit.hooks.connection_file.ConnectionFile",
+            "AIRFLOW__WORKERS__SECRETS_BACKEND_KWARGS": json.dumps(
+                {"connections_file_path": str(self._connections)}
+            ),
+        }
         self.proxies["storage"].target = self.storage_url
         self.proxies["bigquery"].target = self.bigquery_url
         self.proxies["dasher"].target = f"http://127.0.0.1:{self._dasher_port.number}"
@@ -217,6 +238,50 @@ class ChaosSite(Stack):
 
         self._wait(ended, seconds, f"the run {run_id} has ended")
         return self.run_state(run_id)
+
+    @staticmethod
+    def run_path(run_id: str) -> str:
+        """Return a run's path in the API."""
+        return f"/dags/{DAG_ID}/dagRuns/{urllib.parse.quote(run_id, safe='')}"
+
+    def trigger_as(self, run_id: str, conf: Mapping[str, object]) -> str:
+        """Trigger a run under an id of one's own."""
+        body = {"conf": dict(conf), "logical_date": None, "dag_run_id": run_id}
+        return str(self.patient_api("POST", f"/dags/{DAG_ID}/dagRuns", body)["dag_run_id"])
+
+    def pause(self, *, paused: bool) -> None:
+        """Pause the DAG, or let it go on."""
+        self.patient_api("PATCH", f"/dags/{DAG_ID}", {"is_paused": paused})
+
+    def wait_until_parsed(self) -> None:
+        """Wait until a DAG that was deleted can be triggered again."""
+
+        def parsed() -> bool:
+            try:
+                self.api("PATCH", f"/dags/{DAG_ID}", {"is_paused": False})
+            except urllib.error.HTTPError:
+                return False
+            return True
+
+        self._wait(parsed, 120, "the DAG is there again")
+
+    def hide_connections(self) -> None:
+        """Let the file with the connections be away."""
+        self._connections.rename(self._connections.with_suffix(".away"))
+
+    def show_connections(self) -> None:
+        """Put the file with the connections back, if it is away."""
+        with contextlib.suppress(FileNotFoundError):
+            self._connections.with_suffix(".away").rename(self._connections)
+
+    def sendit(self, *arguments: str) -> None:
+        """Run the command, as a person does; what it says goes to the logs."""
+        command = [str(self.airflow_bin / "sendit"), *arguments]
+        done = subprocess.run(
+            command, env=self.environment, check=False, capture_output=True, text=True, timeout=180
+        )
+        with (self.logs / "sendit.log").open("a") as log:
+            log.write(f"{' '.join(arguments)}: {done.returncode}\n{done.stdout}{done.stderr}\n")
 
     def clear(self, run_id: str, task_id: str, map_index: int, *, downstream: bool) -> None:
         """Clear a task instance, as the UI does."""

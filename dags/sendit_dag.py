@@ -109,4 +109,4 @@ def sendit() -> None:
     )
 
 
-sendit()
+pipeline = sendit()

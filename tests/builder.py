@@ -37,6 +37,8 @@ from pydicom.uid import (
     UltrasoundImageStorage,
 )
 
+import sendit.dicom.dictionary  # noqa: F401 - attributes newer than pydicom's dictionary
+
 Kind = Literal["CT", "MR", "ENHANCED", "US", "SR", "PDF", "SC"]
 
 ROOT = "1.2.826.0.1.3680043.8.498"

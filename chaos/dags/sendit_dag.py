@@ -11,7 +11,7 @@ from pathlib import Path
 
 REAL = Path(__file__).parents[2] / "dags" / "sendit_dag.py"
 
-sendit = runpy.run_path(str(REAL))["sendit"]()
+sendit = runpy.run_path(str(REAL))["pipeline"]
 # The promise must not hang on this.
 sendit.max_active_runs = 2
 for task in sendit.tasks:

@@ -1219,6 +1219,22 @@ class Ledger:
                 .values(asdict(stored))
             )
 
+    def put_rewritten(self, delivery: Delivery, stored: Stored) -> bool:
+        """Write down where Cloud Storage has a delivered archive that was rewritten with the same
+        bytes; False if this ledger does not know it as delivered."""
+        with self._begin() as db:
+            changed = db.execute(
+                deliveries.update()
+                .where(deliveries.c.batch_id == delivery.batch_id)
+                .where(deliveries.c.crc32c == delivery.crc32c)
+                .where(deliveries.c.object == delivery.object)
+                .where(deliveries.c.rows_at.is_not(None))
+                .where(deliveries.c.withdrawn_at.is_(None))
+                .where(deliveries.c.superseded_by.is_(None))
+                .values(asdict(stored))
+            ).rowcount
+        return bool(changed)
+
     def put_done(self, batch_id: str, rows: int) -> None:
         """Write down that object and rows of a batch are proven: it is DONE."""
         with self._begin() as db:

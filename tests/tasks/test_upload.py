@@ -7,6 +7,7 @@ the end-to-end tests run the mapped group through Airflow.
 from __future__ import annotations
 
 import json
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -35,6 +36,7 @@ from sendit.ledger import BatchParams, Delivery, Ledger, Run, batches
 from sendit.settings import Settings
 from sendit.tasks import google, site, upload
 from sendit.workspace import RESULT, Workspace
+from tests.builder import make_dataset, to_bytes
 from tests.emulators import PROJECT
 
 pytestmark = pytest.mark.airflow
@@ -1057,3 +1059,100 @@ def test_a_task_of_a_run_that_lost_its_batch_changes_nothing(here, monkeypatch):
     assert (batch.status, batch.errors) == (Status.DONEPROCESSING, [])
     assert delivery.generation is None
     assert len(here.delivered()) == 1  # the other run finds its bytes there
+
+
+@pytest.fixture
+def with_images(here, monkeypatch):
+    """Two batches whose archives hold images that came out of the engine, delivered."""
+    from sendit.deidentify import study
+
+    data = {number: to_bytes(make_dataset(number, 1, 1, 1)) for number in range(2)}
+    ids = []
+    for number in range(2):
+        monkeypatch.setattr(sys.modules[__name__], "HEADER", study.searchable(data[number]))
+        ids.append(here.batch(number, data[number]))
+    here.run_all(lane_with(*ids))
+    write_manifest(here)
+    return ids
+
+
+def repair(here: Site) -> dict[str, Exception]:
+    from sendit.delivery.repair import repair as load_again
+
+    compared = verdict(here).compared
+    return load_again(here.ledger, here.storage, here.bigquery, compared, location="US")
+
+
+def all_rows(here: Site) -> list[tuple[Any, ...]]:
+    query = f"SELECT * FROM `{here.collection}.dicom` ORDER BY name"
+    return [tuple(row.values()) for row in here.bigquery.query(query).result()]
+
+
+@pytest.mark.parametrize("harm", ["table gone", "row gone", "row twice", "row other", "all gone"])
+def test_rows_are_loaded_again_exactly_once(here, with_images, harm):
+    before = all_rows(here)
+    name = here.ledger.delivery(with_images[0]).object
+    table = f"`{here.collection}.dicom`"
+    if harm == "table gone":
+        here.bigquery.delete_table(f"{PROJECT}.{here.collection}.dicom")
+        assert "there is no such table" in str(verdict(here).differences[0])
+    else:
+        here.bigquery.query(
+            {
+                "row gone": f"DELETE FROM {table} WHERE name = '{name}'",
+                "row twice": f"INSERT INTO {table} SELECT * FROM {table} WHERE name = '{name}'",
+                "row other": f"UPDATE {table} SET size = 1 WHERE name = '{name}'",
+                "all gone": f"DELETE FROM {table} WHERE true",
+            }[harm]
+        ).result()
+    assert not verdict(here).agrees
+    for _ in range(2):
+        assert repair(here) == {}
+        assert verdict(here).agrees
+        assert all_rows(here) == before
+    assert here.tables() == ["dicom"]
+
+
+def test_an_object_that_was_rewritten_is_described_anew(here, with_images):
+    rewrite(here, with_images[0])
+    assert not verdict(here).agrees
+    assert repair(here) == {}
+    assert verdict(here).agrees
+    assert verdict(here, RUN).agrees
+    assert here.agrees(with_images[0])
+
+
+def test_what_no_ledger_knows_is_not_described_anew(here, with_images):
+    rewrite(here, with_images[0])
+    here.ledger.put_withdrawn(with_images[0], "elsewhere")
+    (failure,) = repair(here).values()
+    assert "run this where its ledger is" in str(failure)
+
+
+def test_an_archive_with_other_bytes_gets_no_row_and_has_a_way_out(here, with_images):
+    name = here.ledger.delivery(with_images[0]).object
+    blob = here.storage.bucket(here.settings.bucket).blob(name)
+    blob.upload_from_string(b"other")
+    assert repair(here) == {}
+    assert not verdict(here).agrees
+    with pytest.raises(FailBatch, match="delete it here, then do this again"):
+        withdraw(here, with_images[0])
+    blob.delete()
+    withdraw(here, with_images[0])
+    here.ledger.requeue(with_images[0])
+    here.claim(with_images[0], RUN)
+    here.ledger.start(with_images[0])
+    here.archive(with_images[0], 0, b"the study again")
+    here.run_all(lane_with(with_images[0]))
+    write_manifest(here)
+    assert verdict(here).agrees
+    assert here.ledger.delivery(with_images[0]).revision == 2
+
+
+def test_an_archive_that_holds_no_image_is_named(here, delivered):
+    with pytest.raises(FailBatch, match="is not an archive of images"):
+        from sendit.delivery.repair import first_header
+
+        blob = here.storage.bucket(here.settings.bucket).blob("x.tar.gz")
+        blob.upload_from_string(b"no archive")
+        first_header(here.storage, objects.find(here.storage, here.settings.bucket, "x.tar.gz"))

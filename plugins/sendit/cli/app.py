@@ -20,6 +20,7 @@ from sendit.settings import Settings, read_settings
 if TYPE_CHECKING:
     from google.cloud import bigquery, storage
 
+    from sendit.delivery.verify import Verdict
     from sendit.ledger import Ledger
 
 FAILED = 1
@@ -251,10 +252,15 @@ def verify(
         bool,
         typer.Option("--ledger", help="Hold the ledger against the bucket too: was it restored?"),
     ] = False,
+    with_repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Load rows that are gone, double or wrong again, once."),
+    ] = False,
 ) -> None:
     """Read bucket and table again and report every difference from the runs' manifests.
 
-    The ledger is not asked unless you say so. Exits with 1 if anything differs.
+    The ledger is not asked unless you say so. Exits with 1 if anything differs. With --repair,
+    what it says in the end is what still differs then.
     """
     from sendit.cli.tables import print_feeder
     from sendit.delivery.verify import verify_collection, verify_ledger, verify_run
@@ -263,11 +269,24 @@ def verify(
     settings.need("bucket")
     place = collection or settings.collection_of(settings.study)
     storage, bigquery = _google()
-    verdict = (
-        verify_run(storage, bigquery, settings.bucket, place, run)
-        if run
-        else verify_collection(storage, bigquery, settings.bucket, place)
-    )
+
+    def look() -> Verdict:
+        if run:
+            return verify_run(storage, bigquery, settings.bucket, place, run)
+        return verify_collection(storage, bigquery, settings.bucket, place)
+
+    verdict = look()
+    if with_repair and verdict.compared is not None and verdict.compared.without_row():
+        from sendit.delivery.repair import repair
+
+        wanted = len(verdict.compared.without_row())
+        failures = repair(
+            _ledger(settings), storage, bigquery, verdict.compared, location=settings.location
+        )
+        for name, error in failures.items():
+            print(f"{name}: {error}")
+        print(f"{wanted - len(failures)} of {wanted} rows were loaded again")
+        verdict = look()
     if with_ledger:
         verdict.differences += verify_ledger(_ledger(settings), storage, settings.bucket, place)
     if verdict.feeder is not None:

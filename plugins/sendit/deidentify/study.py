@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -39,6 +40,7 @@ from sendit.dicom.likeness import LikeHeader
 from sendit.dicom.scan import (
     CHARACTER_SET,
     EXPLICIT_LITTLE,
+    PIXEL_TAGS,
     SOP_CLASS,
     SOP_INSTANCE,
     Buffer,
@@ -569,6 +571,14 @@ def _searchable(meta: bytes, output: Output, header: Header) -> dict[str, Any]:
         meta = _file_meta(b"", b"", EXPLICIT_VR_LITTLE_ENDIAN)
     done = read_header(b"".join([_PREAMBLE, meta, *output.before]))
     return _attributes(done.elements, done.data, done.encoding, done.character_set)
+
+
+def searchable(data: bytes) -> dict[str, Any]:
+    """Return the attributes of an image that was delivered, as `StudyResult.header` has them of
+    the first one: keyword to value, without what follows the pixels."""
+    header = read_header(data)
+    before = takewhile(lambda element: element[0] not in PIXEL_TAGS, header.elements)
+    return _attributes(list(before), header.data, header.encoding, header.character_set)
 
 
 def _attributes(

@@ -118,6 +118,18 @@ def _fit(client: bigquery.Client, table: bigquery.Table, dataset: str) -> None:
         client.update_table(table, ["schema"], timeout=TIMEOUT)
 
 
+def exists(client: bigquery.Client, dataset: str) -> bool:
+    """Whether a collection's table is there."""
+    with asking_dataset(dataset):
+        try:
+            client.get_table(
+                bigquery.DatasetReference(client.project, dataset).table(TABLE), timeout=TIMEOUT
+            )
+        except api.NotFound:
+            return False
+        return True
+
+
 def held_rows(
     client: bigquery.Client, dataset: str, bucket: str, names: Iterable[str] | None = None
 ) -> dict[str, list[HeldRow]]:

@@ -8,7 +8,8 @@ was restored can be held against the bucket as well (`verify_ledger`).
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from google.cloud import bigquery, storage
@@ -16,7 +17,7 @@ from google.cloud import bigquery, storage
 from sendit.delivery import objects, table
 from sendit.delivery.feeder import Remembered, remembered
 from sendit.delivery.manifest import VERSION, manifest_folder, manifest_name
-from sendit.delivery.names import dataset_name
+from sendit.delivery.names import TABLE, dataset_name
 from sendit.errors import FailBatch
 from sendit.ledger import Delivery, Ledger
 
@@ -32,6 +33,33 @@ class Difference:
         return f"{self.where}: {self.what}"
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What the manifests, the bucket and the table say of archives, each by name."""
+
+    collection: str
+    expected: dict[str, Delivery]
+    objects: dict[str, objects.StoredObject]
+    rows: dict[str, list[table.HeldRow]]
+
+    def without_row(self) -> list[str]:
+        """Return the archives whose object is there, with the bytes that were delivered, and
+        that do not have the one row which describes it."""
+        found = []
+        for name, delivery in sorted(self.expected.items()):
+            there, held = self.objects.get(name), self.rows.get(name, [])
+            if there is None or not there.holds(delivery):
+                continue
+            stored = replace(delivery, generation=there.generation, md5=there.md5)
+            if (
+                len(held) != 1
+                or not held[0].describes(stored)
+                or there.generation != delivery.generation
+            ):
+                found.append(name)
+        return found
+
+
 @dataclass(slots=True)
 class Verdict:
     """What was looked at, and what was found."""
@@ -40,6 +68,7 @@ class Verdict:
     archives: int = 0
     differences: list[Difference] = field(default_factory=list)
     feeder: Remembered | None = None
+    compared: Compared | None = None
 
     @property
     def agrees(self) -> bool:
@@ -71,11 +100,8 @@ def verify_run(
         for name in expected
         if (there := objects.find(storage_client, bucket, name)) is not None
     }
-    rows = (
-        table.held_rows(bigquery_client, dataset_name(collection), bucket, expected)
-        if expected
-        else {}
-    )
+    rows = _rows(bigquery_client, collection, bucket, verdict, expected) if expected else {}
+    verdict.compared = Compared(collection, expected, found, rows)
     _compare(expected, found, rows, verdict)
     return verdict
 
@@ -96,9 +122,27 @@ def verify_collection(
     found = objects.find_all(storage_client, bucket, f"Collection/{collection}/Entity/")
     rows = {}
     if names or found:
-        rows = table.held_rows(bigquery_client, dataset_name(collection), bucket)
+        rows = _rows(bigquery_client, collection, bucket, verdict)
+    verdict.compared = Compared(collection, expected, found, rows)
     _compare(expected, found, rows, verdict)
     return verdict
+
+
+def _rows(
+    client: bigquery.Client,
+    collection: str,
+    bucket: str,
+    verdict: Verdict,
+    names: Iterable[str] | None = None,
+) -> dict[str, list[table.HeldRow]]:
+    """Return the rows that there are; a table that is not there is a difference of its own."""
+    dataset = dataset_name(collection)
+    if table.exists(client, dataset):
+        return table.held_rows(client, dataset, bucket, names)
+    verdict.differences.append(
+        Difference(f"{client.project}.{dataset}.{TABLE}", "there is no such table")
+    )
+    return {}
 
 
 def verify_ledger(

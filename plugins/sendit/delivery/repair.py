@@ -1,0 +1,151 @@
+"""Repair: rows that are gone, double or wrong are loaded again, from what the manifests say and
+what lies in the bucket.
+
+Only a row is ever written or deleted here, never an object. An object that was rewritten with
+the same bytes is still the archive that was delivered: ledger, manifest and row learn its new
+generation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import tarfile
+from dataclasses import asdict, replace
+from typing import Any
+
+from google.cloud import bigquery, storage
+
+from sendit.deidentify.study import searchable
+from sendit.delivery import objects, table
+from sendit.delivery.manifest import write_manifests
+from sendit.delivery.names import dataset_name
+from sendit.delivery.rows import merge_statement, row_of, schema_fields
+from sendit.delivery.verify import Compared
+from sendit.errors import FailBatch, SenditError, keep_failure
+from sendit.ledger import Delivery, Ledger
+
+logger = logging.getLogger(__name__)
+
+#: Bytes of an archive that are fetched at a time; its first image is all that is wanted.
+CHUNK_BYTES = 1 << 20
+
+
+def repair(
+    ledger: Ledger,
+    storage_client: storage.Client,
+    bigquery_client: bigquery.Client,
+    found: Compared,
+    *,
+    location: str,
+) -> dict[str, SenditError]:
+    """Give each archive that is in the bucket, as its manifest says, exactly one row again.
+
+    Parameters
+    ----------
+    ledger
+        The ledger, which learns of objects that were rewritten.
+    storage_client, bigquery_client
+        Where the collection is.
+    found
+        What the manifests, the bucket and the table say (`sendit.delivery.verify`).
+    location
+        Where the dataset is kept, if it has to be made.
+
+    Returns
+    -------
+    dict of str to SenditError
+        Archives whose row could not be made, by name.
+    """
+    failures: dict[str, SenditError] = {}
+    rows: list[dict[str, Any]] = []
+    runs: set[tuple[str, str]] = set()
+    for name in found.without_row():
+        with keep_failure(failures, name):
+            delivery, there = found.expected[name], found.objects[name]
+            if there.generation != delivery.generation:
+                run_id = _rewritten(ledger, delivery, there)
+                runs.add((delivery.bucket, run_id))
+            stored = replace(delivery, **asdict(there.stored))
+            rows.append(row_of(stored, first_header(storage_client, there)))
+    for bucket, run_id in sorted(runs):
+        write_manifests(ledger, storage_client, bucket, run_id)
+    if rows:
+        _load(storage_client, bigquery_client, found.collection, location, rows)
+    return failures
+
+
+def _rewritten(ledger: Ledger, delivery: Delivery, there: objects.StoredObject) -> str:
+    """Write down an object's new generation; return the run whose manifest tells of it."""
+    run_id = ledger.batch(delivery.batch_id).run_id
+    if run_id is None or not ledger.put_rewritten(delivery, there.stored):
+        raise FailBatch(
+            f"batch {delivery.batch_id}: its object was rewritten, but this ledger does not say "
+            "that it was delivered; run this where its ledger is"
+        )
+    logger.info("batch %s: generation %d now", delivery.batch_id, there.generation)
+    return run_id
+
+
+def first_header(client: storage.Client, there: objects.StoredObject) -> dict[str, Any]:
+    """Return the attributes of an archive's first image, as its row has them.
+
+    Raises
+    ------
+    FailBatch
+        The object is no archive of images.
+    """
+    blob = client.bucket(there.bucket).blob(there.name, generation=there.generation)
+    with objects.asking_bucket(there.bucket):
+        try:
+            with (
+                blob.open("rb", chunk_size=CHUNK_BYTES) as file,
+                tarfile.open(fileobj=file, mode="r|gz") as archive,
+            ):
+                member = archive.next()
+                content = archive.extractfile(member) if member is not None else None
+                if content is not None:
+                    return searchable(content.read())
+        except (tarfile.TarError, EOFError):
+            pass
+    raise FailBatch(f"{there.name} in bucket {there.bucket} is not an archive of images")
+
+
+def _load(
+    storage_client: storage.Client,
+    client: bigquery.Client,
+    collection: str,
+    location: str,
+    rows: list[dict[str, Any]],
+) -> None:
+    """Load rows in place of those that their archives have: as a run does, through an object and
+    a table of their own and MERGE, so that doing it twice is doing it once."""
+    bucket = rows[0]["bucket"]
+    dataset = dataset_name(collection)
+    table.ensure_table(client, collection, location)
+    names = sorted(row["name"] for row in rows)
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+    stage, name = f"stage_repair_{digest}", f"Stage/repair/{digest}.ndjson"
+    text = "".join(f"{json.dumps(row)}\n" for row in rows)
+    objects.put(storage_client, bucket, name, text.encode(), "application/x-ndjson")
+    with table.asking_dataset(dataset):
+        client.load_table_from_uri(
+            f"gs://{bucket}/{name}",
+            bigquery.DatasetReference(client.project, dataset).table(stage),
+            job_config=bigquery.LoadJobConfig(
+                source_format=bigquery.SourceFormat.NEWLINE_DELIMITED_JSON,
+                schema=[bigquery.SchemaField.from_api_repr(field) for field in schema_fields()],
+                write_disposition="WRITE_TRUNCATE",
+            ),
+            timeout=table.TIMEOUT,
+        ).result(timeout=table.QUERY_TIMEOUT)
+    try:
+        table.delete_rows(client, dataset, bucket, names)
+        with table.asking_dataset(dataset):
+            client.query(merge_statement(dataset, stage), timeout=table.TIMEOUT).result(
+                timeout=table.QUERY_TIMEOUT
+            )
+    finally:
+        table.drop_table(client, dataset, stage)
+        objects.remove(storage_client, bucket, name)
