@@ -58,7 +58,7 @@ def anonymize_batch(
     if counts.received != len(records) or not counts.conserved:
         raise FailBatch(
             f"batch {batch.id}: {len(records)} files received, but the outcomes add up to "
-            f"{counts.received}; nothing is delivered"
+            f"{counts.received}; nothing is delivered. This is a fault in sendit: report it"
         )
     ledger.record(
         batch.id,
@@ -77,7 +77,8 @@ def anonymize_batch(
     if result.archive.members != counts.delivered:
         raise FailBatch(
             f"batch {batch.id}: the archive holds {result.archive.members} files, "
-            f"{counts.delivered} were to be delivered"
+            f"{counts.delivered} were to be delivered; nothing is. This is a fault in sendit: "
+            "report it"
         )
     workspace.write(
         RESULT,

@@ -472,7 +472,10 @@ class Ledger:
             ) from None
         except sa.exc.DBAPIError as error:
             kind = type(error.orig).__name__
-            raise RetryLater(f"the ledger's database refused a statement ({kind})") from None
+            raise RetryLater(
+                f"the ledger's database refused a statement ({kind}); if that comes again, its own "
+                "log says why: it may be out of disk, or have been changed by hand"
+            ) from None
 
     def _make_tables(self) -> None:
         with self._engine.begin() as db:

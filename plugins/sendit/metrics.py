@@ -44,7 +44,9 @@ def write_metrics(batches: Iterable[Batch], path: Path) -> int:
                 writer.writerow(_line(batch))
                 lines += 1
     except OSError as error:
-        raise RetryLater(f"the metrics cannot be written ({error.strerror})") from None
+        raise RetryLater(
+            f"the metrics cannot be written ({error.strerror}): make room, or see to SENDIT_HOME"
+        ) from None
     return lines
 
 

@@ -139,7 +139,8 @@ def _check_archive(delivery: Delivery, archive: Path) -> None:
         ) from None
     except OSError as error:
         raise RetryLater(
-            f"batch {delivery.batch_id}: its archive cannot be read ({error.strerror})"
+            f"batch {delivery.batch_id}: its archive cannot be read ({error.strerror}): see to "
+            "SENDIT_WORK_FOLDER"
         ) from None
     if (size, base64.b64encode(checksum.digest()).decode()) != (delivery.size, delivery.crc32c):
         raise FailBatch(
