@@ -50,7 +50,7 @@ FROM ${BASE}
 USER root
 RUN install --directory --owner root --group root --mode 0755 /opt/airflow \
     && install --directory --owner airflow --group root --mode 0775 /opt/airflow/logs \
-    && install --directory --owner airflow --group root --mode 0770 /var/lib/sendit
+    && install --directory --owner airflow --group root --mode 0770 /var/lib/sendit /var/lib/queue
 COPY --from=builder /opt/sendit /opt/sendit
 COPY --from=builder /build/airflow/ /opt/airflow/
 USER airflow

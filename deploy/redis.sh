@@ -1,8 +1,8 @@
 #!/bin/sh
 # Redis as Celery's broker: `serve` starts it, `ping` is its health check.
 # The password is part of broker_url and reaches Redis on standard input, so that it stands in no
-# list of processes and in no other file. Nothing is kept on disk: tasks that were queued when Redis
-# stops are queued again by Airflow's scheduler.
+# list of processes and in no other file. What is queued is on disk before it counts, so that it is
+# still queued after a stop: it holds ids of tasks and runs, and nothing of a patient.
 set -eu
 
 after_user=$(sed 's|^[a-z]*://[^:]*:||' "${SECRETS_FOLDER:-/run/secrets}/broker_url")
@@ -15,7 +15,9 @@ serve)
 port $port
 requirepass $password
 save ""
-appendonly no
+dir ${QUEUE_FOLDER:-/var/lib/queue}
+appendonly yes
+appendfsync always
 maxmemory-policy noeviction
 END
     ;;

@@ -41,7 +41,7 @@ ask() {
 docker compose up --detach --wait postgres
 held=$(ask --command="SELECT count(*) FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres'" </dev/null)
 [ "$held" = 0 ] || stop "the volume has databases already. If they may go: docker compose down,
-then docker volume rm sendit_postgres sendit_sendit, and again"
+then docker volume rm sendit_postgres sendit_sendit sendit_redis, and again"
 
 # Roles come without passwords: the init step gives them those of secrets/.
 while IFS= read -r role; do

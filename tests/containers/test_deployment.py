@@ -221,7 +221,7 @@ def test_everything_is_restored_onto_fresh_volumes(site: Site) -> None:
     say("destroying the site; what is in the cloud stays")
     own = " ".join(sorted(SERVICES | {"init"}))
     site.compose(f"rm --stop --force {own}")
-    volumes = " ".join(f"sendit-tests_{name}" for name in ("postgres", "sendit", "logs"))
+    volumes = " ".join(f"sendit-tests_{name}" for name in ("postgres", "sendit", "logs", "redis"))
     site.run(f"docker volume rm {volumes}")
     site.here("rm -r secrets .env")
     say("restoring")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import inspect
 import re
 from functools import cache
 from typing import Any
@@ -58,6 +59,7 @@ def test_only_harmless_variables_have_defaults() -> None:
     with_default = {name for name, mark in variables() if mark.endswith("-")}
     assert with_default == {
         "WORKER_CONCURRENCY",
+        "TASKS_AT_ONCE",
         "DASHER_ON_HOST",
         "LISTEN",
         "ALLOWED_NETWORKS",
@@ -285,6 +287,11 @@ def known(section: str, option: str) -> bool:
     """Whether Airflow or a provider knows an option. FAB is in the production image only."""
     if section == "fab" and section not in described():
         return True
+    if (section, option) == ("scheduler", "num_stuck_in_queued_retries"):
+        # The scheduler reads it, and Airflow describes it nowhere.
+        from airflow.jobs import scheduler_job_runner
+
+        return f'"{option}"' in inspect.getsource(scheduler_job_runner)
     return option in described().get(section, {}).get("options", {})
 
 

@@ -173,6 +173,7 @@ class TestRedis:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "SECRETS_FOLDER": str(tmp_path),
             "PORT": str(port),
+            "QUEUE_FOLDER": str(tmp_path),
         }
         with subprocess.Popen(
             ["sh", ROOT / "deploy" / "redis.sh", "serve"],
