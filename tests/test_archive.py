@@ -186,3 +186,30 @@ def test_a_finished_archive_that_is_not_closed_leaves_nothing(tmp_path):
         writer.add("a", b"x")
         writer.finish()
     assert not list(tmp_path.iterdir())
+
+
+def test_the_pax_header_is_as_it_always_was():
+    """Its own name counts for the bytes, which must be the same in every version and place."""
+    long = "ä" * 60
+    header = archive._headers(long, 5)
+    assert len(header) == 3 * 512
+    assert header[:4] == b"pax\0"
+    assert header[156:157] == b"x"
+    assert header[512 : 512 + 130] == b"130 path=" + long.encode() + b"\n"
+    assert header[1024 : 1024 + 61] == b"?" * 60 + b"\0"
+    assert archive._headers("a.dcm", 5)[:6] == b"a.dcm\0"
+    assert len(archive._headers("a.dcm", 5)) == 512
+
+
+def test_an_archive_that_was_closed_stays_when_an_error_follows(tmp_path):
+    with pytest.raises(ValueError, match="later"), Archive(tmp_path / "a.tar.gz") as made:
+        made.add("a", b"b")
+        made.close()
+        (tmp_path / f"a.tar.gz{archive.PART_SUFFIX}").write_bytes(b"another worker's")
+        raise ValueError("later")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "a.tar.gz",
+        f"a.tar.gz{archive.PART_SUFFIX}",
+    ]
+    with pytest.raises(ValueError, match="closed"):
+        made.finish()

@@ -47,3 +47,10 @@ def test_a_working_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RetryLater, match="SENDIT_WORK_FOLDER"):
         Room(tmp_path / "file" / "work", 0)
+
+
+def test_a_working_folder_is_made_with_all_above_it(tmp_path: Path) -> None:
+    work = tmp_path / "a" / "b" / "work"
+    assert Room(work, margin=0).free > 0
+    assert work.is_dir()
+    assert Room(work, margin=0).free > 0  # there already

@@ -62,3 +62,32 @@ def test_removing_twice_is_removing_once(workspace: Workspace) -> None:
     workspace.remove()
     workspace.remove()
     assert not workspace.folder.exists()
+
+
+def test_people_come_back_or_are_not_known(workspace: Workspace) -> None:
+    assert workspace.read_people() is None
+    workspace.write_people({"winterbottom", "ada"})
+    assert workspace.read_people() == {"ada", "winterbottom"}
+    assert workspace.read("people.json") == ["ada", "winterbottom"]
+    workspace.write_people(())
+    assert workspace.read_people() == frozenset()
+
+
+def test_making_makes_what_is_missing_and_nothing_anew(tmp_path: Path) -> None:
+    deep = Workspace(tmp_path / "a" / "b" / "work", "b0123456789abcdef")
+    deep.make()
+    deep.write("result.json", {"kept": 1})
+    deep.folder.chmod(0o755)
+    deep.make()
+    assert deep.read("result.json") == {"kept": 1}
+    assert stat.S_IMODE(deep.folder.stat().st_mode) == 0o700
+    other = Workspace(tmp_path / "a" / "b" / "work", "b1123456789abcdef")
+    other.make()
+    assert other.folder.is_dir()
+
+
+def test_a_working_folder_that_cannot_be_made_names_its_setting(tmp_path: Path) -> None:
+    (tmp_path / "work").write_text("")
+    with pytest.raises(RetryLater, match="SENDIT_WORK_FOLDER; the task tries again") as raised:
+        Workspace(tmp_path / "work", "b0123456789abcdef").make()
+    assert str(tmp_path) not in str(raised.value)

@@ -148,6 +148,13 @@ def test_files_that_name_a_part_of_one_issuer_are_of_one() -> None:
     assert request == request_for(header("1", "2", whole), IdentityRules())
 
 
+def test_in_which_order_files_name_the_parts_changes_nothing() -> None:
+    parts = NORTH | {"00100024.00400035": "MR"}, {UNIVERSAL: "1.2.840.99"}
+    whole = request_for(header("1", "2", parts[0] | parts[1]), IdentityRules())
+    for order in (parts, parts[::-1]):
+        assert request_for(header("1", "2", *order), IdentityRules()) == whole
+
+
 def test_files_that_name_two_issuers_fail_unless_they_are_one() -> None:
     values = header("1001234", "A0001", NORTH, SOUTH)
     with pytest.raises(FailBatch, match="more than one issuer of PatientID"):

@@ -7,7 +7,8 @@
 mutmut makes the mutants and runs, for each one, the tests that reach its function, in a fork of a
 process that has imported everything. It works in ``build/mutation/<package>``, never in the
 repository. What is printed: the score of each package, and every mutant that survived, as a diff.
-The sample is drawn with the seed; the same seed and code give the same one.
+The sample is drawn with the seed; the same seed and code give the same one. Mutants that only
+write a sentence in other letters are left out: no test should hold a message to the letter.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import shutil
 import subprocess
 import sys
@@ -104,9 +104,10 @@ timeout_constant = 10.0
 
 #: Run in the package's folder, for mutmut keeps its state in the process.
 INNER = """
-import json, sys
+import json, random, re, sys
 from pathlib import Path
 from mutmut import __main__ as mutmut
+from mutmut.mutation.diff_apply import get_diff_for_mutant
 from mutmut.utils.file_utils import walk_mutatable_files
 from mutmut.mutation.data import SourceFileMutationData
 
@@ -118,12 +119,31 @@ def keys():
         found |= data.exit_code_by_key
     return found
 
+def lines(key):
+    diff = get_diff_for_mutant(key).splitlines()
+    return [l for l in diff if l[:1] in "+-" and l[:3] not in ("+++", "---")]
+
+def says_the_same(key):
+    # A sentence in other letters: what a person reads, which no test should hold to the letter.
+    old = " ".join(l[1:] for l in lines(key) if l[0] == "-")
+    new = " ".join(l[1:] for l in lines(key) if l[0] == "+")
+    sentence = re.search(r"[\"'][^\"']*[a-z,;:] [^\"']*[\"']", old)
+    return bool(sentence) and old.casefold() == new.replace("XX", "").casefold()
+
 order = json.loads(sys.argv[1])
 if order["do"] == "list":
     mutmut.copy_src_dir()
     mutmut.copy_also_copy_files()
     mutmut.create_mutants(order["children"])
-    print("KEYS " + json.dumps(sorted(keys())))
+    made = [key for key in sorted(keys()) if order["only"] in key]
+    random.Random(order["seed"]).shuffle(made)
+    chosen = {}
+    for key in made:
+        if order["sample"] and len(chosen) == order["sample"]:
+            break
+        if not says_the_same(key):
+            chosen[key] = "\n".join(lines(key))
+    print("KEYS " + json.dumps([len(made), chosen]))
 else:
     mutmut._run(order["names"], order["children"])
 """
@@ -176,27 +196,25 @@ class Score:
 def _score(name: str, options: argparse.Namespace) -> Score:
     folder = BUILD / name
     _prepare(folder, PACKAGES[name])
-    listed = _inner(folder, {"do": "list", "children": options.children})
+    wish = {"seed": options.seed, "sample": options.sample, "only": options.only}
+    listed = _inner(folder, {"do": "list", "children": options.children} | wish)
     line = next(line for line in listed.splitlines() if line.startswith("KEYS "))
-    made = [key for key in json.loads(line.removeprefix("KEYS ")) if options.only in key]
-    chosen = made
-    if 0 < options.sample < len(made):
-        chosen = sorted(random.Random(options.seed).sample(made, options.sample))
-    print(f"{name}: {len(chosen)} of {len(made)} mutants", flush=True)
-    order = {"do": "run", "names": chosen, "children": options.children}
+    made, chosen = json.loads(line.removeprefix("KEYS "))
+    print(f"{name}: {len(chosen)} of {made} mutants", flush=True)
+    order = {"do": "run", "names": sorted(chosen), "children": options.children}
     output = _inner(folder, order, minutes=options.minutes)
     results = _results(folder)
     if not any(results.get(key) is not None for key in chosen):
         print(output[-4000:])
         raise SystemExit(f"{name}: no mutant could be tried")
     outcomes: Counter[str] = Counter()
-    for key in chosen:
+    for key, diff in sorted(chosen.items()):
         outcome = _outcome(results.get(key))
         outcomes[outcome] += 1
         if outcome in {"survived", "no test"}:
             print(f"--- {outcome}: {key}")
-            print(_diff(folder, key), flush=True)
-    return Score(len(made), outcomes)
+            print(diff, flush=True)
+    return Score(made, outcomes)
 
 
 def _prepare(folder: Path, package: Package) -> None:
@@ -267,18 +285,6 @@ def _outcome(code: int | None) -> str:
     if code in {5, 33}:
         return "no test"
     return "killed"  # a test failed, or it ran without end
-
-
-def _diff(folder: Path, key: str) -> str:
-    shown = subprocess.run(
-        [Path(sys.executable).parent / "mutmut", "show", key],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    lines = shown.stdout.splitlines()
-    return "\n".join(line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---"))
 
 
 if __name__ == "__main__":
