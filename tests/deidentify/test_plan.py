@@ -303,3 +303,37 @@ def test_pixels_and_colour_tables_are_out_of_reach_of_patterns() -> None:
     ds = opened(before, plan_of("REMOVE ALL"))
     assert ds.PixelData == before.PixelData
     assert "PixelData" not in opened(before, plan_of("REMOVE PixelData"))
+
+
+def _codes(*meanings: str) -> Sequence:
+    items = []
+    for meaning in meanings:
+        item = Dataset()
+        item.CodeMeaning = meaning
+        items.append(item)
+    return Sequence(items)
+
+
+@pytest.mark.parametrize(
+    ("path", "kept"),
+    [
+        ("CTDIPhantomTypeCodeSequence__0__CodeMeaning", [[None, "b"], ["c", "d"]]),
+        ("(0018,9346)__1__(0008,0104)", [["a", None], ["c", "d"]]),
+        ("CTDIPhantomTypeCodeSequence__CodeMeaning", [[None, None], ["c", "d"]]),
+        ("CTDIPhantomTypeCodeSequence__7__CodeMeaning", [["a", "b"], ["c", "d"]]),
+        ("ContentSequence__0__ConceptNameCodeSequence__1__CodeMeaning", [["a", "b"], ["c", None]]),
+        ("ContentSequence__1__ConceptNameCodeSequence__1__CodeMeaning", [["a", "b"], ["c", "d"]]),
+    ],
+)
+def test_a_path_with_item_numbers_means_those_items(path: str, kept: list[list[str]]) -> None:
+    content = Dataset()
+    content.ConceptNameCodeSequence = _codes("c", "d")
+    ds = make_dataset(
+        CTDIPhantomTypeCodeSequence=_codes("a", "b"), ContentSequence=Sequence([content])
+    )
+    after = opened(ds, plan_of(f"REMOVE {path}"))
+    inner = after.ContentSequence[0].ConceptNameCodeSequence
+    assert [
+        [item.get("CodeMeaning") for item in items]
+        for items in (after.CTDIPhantomTypeCodeSequence, inner)
+    ] == kept

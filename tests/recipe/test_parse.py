@@ -70,6 +70,14 @@ def test_an_attribute_goes_by_keyword_or_tag(name: str) -> None:
             "REMOVE RequestAttributesSequence__AccessionNumber",
             PatternSelector(Match.CONTAINS, "^requestattributessequence__accessionnumber$"),
         ),
+        (
+            "REMOVE RequestAttributesSequence__12__AccessionNumber",
+            PatternSelector(Match.CONTAINS, "^requestattributessequence__12__accessionnumber$"),
+        ),
+        (
+            "REMOVE (0040,0275)__0__(0008,0050)",
+            PatternSelector(Match.CONTAINS, "^requestattributessequence__0__accessionnumber$"),
+        ),
         ("REMOVE OverlayData", PatternSelector(Match.CONTAINS, r"^\(60[0-9a-f][0-9a-f],3000\)$")),
     ],
 )
@@ -241,7 +249,13 @@ def test_the_digest_is_of_what_is_said() -> None:
         ("REMOVE select:VR:ZZ", "not a value representation"),
         ("REMOVE select:group:xyz", "not a group"),
         ("REMOVE select:name:x", "unknown"),
-        ("REMOVE RequestAttributesSequence__0__AccessionNumber", "without item numbers"),
+        (
+            "REMOVE RequestAttributesSequence__0__ScheduledProtocolCodeSequence__CodeValue",
+            "for some of its sequences only",
+        ),
+        ("REMOVE RequestAttributesSequence__0__1__AccessionNumber", "for some of its sequences"),
+        ("REMOVE 0__AccessionNumber", "for some of its sequences"),
+        ("REMOVE (0040,0275)__0__(0040,9999)", "is not a keyword"),
         ("REMOVE AccessionNumber__PatientID", "not the keyword of a sequence"),
         ("REMOVE RequestAttributesSequence__AcessionNumber", "did you mean AccessionNumber or"),
         ('KEEP (0033,"MITRA,1E)', "no partner"),

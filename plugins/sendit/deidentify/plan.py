@@ -32,7 +32,7 @@ or ages by their VR or the dictionary's, bits of pixel samples above those store
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property, lru_cache
@@ -156,7 +156,9 @@ class Level:
 
     __slots__ = (
         "_children",
+        "_items",
         "_kept",
+        "_numbered",
         "_plan",
         "_prefix",
         "_private",
@@ -170,12 +172,15 @@ class Level:
         plan: Plan,
         tags: tuple[int, ...] = (),
         prefix: str = "",
+        numbered: str = "",
         *,
         kept: bool = False,
         inherited: Function | None = None,
     ) -> None:
         self._plan = plan
         self._prefix = prefix
+        self._numbered = numbered
+        self._items: dict[int, Level] = {}
         self._kept = kept
         self._children: dict[tuple[int, str, bool, Function | None], Level] = {}
         self._private: dict[tuple[int, str, str], Program] = {}
@@ -219,6 +224,7 @@ class Level:
                 self._plan,
                 (*self.tags, tag),
                 f"{self._prefix}{keyword}__",
+                f"{self._numbered}{keyword}__" if self._numbered else "",
                 kept=kept,
                 inherited=inherited,
             )
@@ -226,9 +232,27 @@ class Level:
                 self._children[key] = found
         return found
 
+    def item(self, number: int) -> Level:
+        """Return the place of one item of this sequence: one of its own if a rule names it."""
+        if number not in self._plan.items:
+            return self
+        found = self._items.get(number)
+        if found is None:
+            found = self._items[number] = Level(
+                self._plan,
+                self.tags,
+                self._prefix,
+                f"{self._numbered or self._prefix}{number}__",
+                kept=self._kept,
+                inherited=self.inherited,
+            )
+        return found
+
     def names(self, tag: int, creator: str | None) -> tuple[str, ...]:
         """Return the texts that a pattern is searched for in."""
         first, *rest = names_of(tag) if creator is None else _private_names(tag, creator)
+        if self._numbered:
+            rest.append(self._numbered + first)
         return (self._prefix + first, *rest)
 
     @property
@@ -271,6 +295,8 @@ class Plan:
         Names of the ``%values`` lists in use; their values differ from object to object.
     private
         Whether any private attribute may stay.
+    items
+        Numbers of items of sequences that rules name (``Sequence__0__Keyword``).
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -302,6 +328,7 @@ class Plan:
             )
         )
         self.private = any(map(self._may_keep_private, self._rules))
+        self.items = frozenset(_items_named(recipe))
         self._levels = 0
         self.top = Level(self)
 
@@ -423,6 +450,15 @@ class Plan:
 
 def _looks_beside(step: Step) -> bool:
     return isinstance(step.value, Function) and FUNCTIONS[step.value.name].siblings
+
+
+def _items_named(recipe: Recipe) -> Iterator[int]:
+    lists = (*recipe.fields.values(), *recipe.values.values())
+    selectors = [rule.selector for rule in recipe.header]
+    selectors += [entry.selector for entries in lists for entry in entries]
+    for selector in selectors:
+        if isinstance(selector, PatternSelector) and "__" in selector.text:
+            yield from (int(part) for part in selector.text.split("__") if part.isdigit())
 
 
 def _is_disguised(tag: int, vr: str) -> bool:

@@ -709,9 +709,11 @@ class Rewriter:
         """Return a sequence with its items rewritten, its lengths written as they were."""
         parts: list[bytes] = []
         changed = False
-        for encoding, elements in items:
+        numbered = self._plan.items
+        for number, (encoding, elements) in enumerate(items):
             inner = scope.of_item(encoding, elements, data)
-            content = self._dataset(level, elements, data, inner, counts)
+            place = level.item(number) if numbered else level
+            content = self._dataset(place, elements, data, inner, counts)
             if content is None:
                 content = _whole(data, elements)
             else:
@@ -763,8 +765,9 @@ def _walk(
         yield level, element, creator, scope
         if items:
             child = level.child(tag, creator or "", kept=False)
-            for encoding, nested in items:
-                yield from _walk(child, nested, data, scope.of_item(encoding, nested, data))
+            for number, (encoding, nested) in enumerate(items):
+                inner = scope.of_item(encoding, nested, data)
+                yield from _walk(child.item(number), nested, data, inner)
 
 
 def _values_of(entry: ListEntry, element: Element, data: Buffer, scope: Scope) -> set[str]:

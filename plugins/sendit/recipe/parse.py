@@ -176,18 +176,39 @@ def _selector(text: str) -> Selector:
 
 
 def _path(text: str) -> PatternSelector:
-    """Return the pattern of one attribute within named sequences: ``Sequence__Keyword``."""
+    """Return the pattern of one attribute within named sequences.
+
+    ``Sequence__Keyword`` is in all their items, ``Sequence__0__Keyword`` in one each, as deid
+    writes the place of a nested element; keywords may be tags.
+    """
     *sequences, last = text.split("__")
-    for name in sequences:
-        tag = attributes.tag_of(name)
+    numbers = [part for part in sequences if part.isdigit()]
+    names = [part for part in sequences if not part.isdigit()]
+    if numbers and (len(names) != len(numbers) or sequences[1::2] != numbers):
+        raise _Refused(
+            f"{text} has item numbers for some of its sequences only",
+            "write Sequence__0__Keyword, or no number at all",
+        )
+    for name in names:
+        tag = _tag_in_path(name)
         if tag is None or attributes.vrs_of(tag) != ("SQ",):
             raise _Refused(
                 f"{name or 'nothing'} in {text} is not the keyword of a sequence",
-                attributes.near(name) or "a path is made of keywords, without item numbers",
+                attributes.near(name) or "a path is made of keywords or tags",
             )
-    if attributes.tag_of(last) is None:
+    if _tag_in_path(last) is None:
         raise _Refused(f"{last or 'nothing'} in {text} is not a keyword", attributes.near(last))
-    return PatternSelector(Match.CONTAINS, f"^{text.lower()}$")
+    parts = [
+        f"{int(part)}" if part.isdigit() else attributes.keyword_of(_tag_in_path(part) or 0)
+        for part in (*sequences, last)
+    ]
+    return PatternSelector(Match.CONTAINS, f"^{'__'.join(parts).lower()}$")
+
+
+def _tag_in_path(name: str) -> int | None:
+    found = _TAG.fullmatch(name)
+    tag = int(found[1] + found[2], 16) if found else attributes.tag_of(name)
+    return tag if tag is not None and attributes.tag_of(attributes.keyword_of(tag)) else None
 
 
 def _expander(word: str, text: str) -> Selector:
