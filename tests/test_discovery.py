@@ -278,6 +278,7 @@ def test_batches_whose_own_params_fail_wait_and_others_go_on(
     # Corrected, they go on, under what they were queued with.
     taken = discover(embedded_ledger, site, keys, "run-3", PARAMS, number=None, preflight=ready)
     assert names(embedded_ledger, taken) == ["ACC2", "ACC3"]
+    assert not any(batch.errors for batch in embedded_ledger.all_batches())
     assert embedded_ledger.batch(taken[0]).params == gone
 
 

@@ -285,8 +285,15 @@ def _blocked(
 ) -> dict[str, SenditError]:
     """Return the waiting batches that cannot be taken with the params they have, and why; the
     ledger shows the same."""
+    if not waiting:
+        return {}
     tried: dict[BatchParams, SenditError | None] = {}
     blocked: dict[str, SenditError] = {}
+    marked = {
+        batch.id
+        for batch in ledger.all_batches(errors_only=True)
+        if any(error["stage"] == QUEUE_STAGE for error in batch.errors)
+    }
     for batch_id, held in ledger.params_of(waiting).items():
         needs = replace(held, revise=False, subfolder=None)
         if needs not in tried:
@@ -301,6 +308,8 @@ def _blocked(
             blocked[batch_id] = problem
             reason = BatchError(QUEUE_STAGE, str(problem))
             ledger.record(batch_id, errors=[reason], stage=QUEUE_STAGE)
+        elif batch_id in marked:
+            ledger.record(batch_id, errors=[], stage=QUEUE_STAGE)
     return blocked
 
 

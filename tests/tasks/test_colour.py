@@ -27,7 +27,7 @@ class Run:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
         self.states: dict[str, str | None] = {"discover": "success", "report": "running"}
-        self.params = {"number": None}
+        self.params: dict[str, Any] = {"number": None}
         self.triggered: list[dict[str, Any]] = []
         self._made = 0
 
@@ -119,6 +119,8 @@ def test_batches_that_wait_because_something_is_wrong_make_the_run_red(run: Run)
     run.ledger.record(waits, errors=[BatchError("queue", "no recipe x")], stage="queue")
     with pytest.raises(AirflowFailException, match="1 batches stay in the queue: no recipe x"):
         finish.report.function()
+    run.params["subfolder"] = "another's"
+    finish.report.function()
 
 
 def test_metrics_that_cannot_be_written_hide_nothing(run: Run, tmp_path) -> None:

@@ -35,7 +35,9 @@ def here(
         monkeypatch.setattr(module, "settings", lambda: settings)
         monkeypatch.setattr(module, "ledger", lambda: embedded_ledger)
     ti = SimpleNamespace(dag_id="sendit", task_id="report", get_task_states=lambda **_: {RUN: {}})
-    monkeypatch.setattr(finish, "get_current_context", lambda: {"run_id": RUN, "ti": ti})
+    monkeypatch.setattr(
+        finish, "get_current_context", lambda: {"run_id": RUN, "ti": ti, "params": {}}
+    )
     monkeypatch.setattr(site, "own_run", lambda: Holder(RUN, "sendit", RUN))
     monkeypatch.setattr(finish, "own_run", site.own_run)
     embedded_ledger.enqueue(

@@ -180,7 +180,11 @@ def report() -> None:
                 batch.tally,
                 batch.reasons,
             )
-        problems = [*_failed_batches(found), *_blocked(every), *_failed_tasks(context)]
+        problems = [
+            *_failed_batches(found),
+            *_blocked(every, context["params"].get("subfolder")),
+            *_failed_tasks(context),
+        ]
         if problems:
             raise AirflowFailException("; ".join([*problems, *map(str, unwritten.values())]))
         if unwritten:
@@ -199,15 +203,18 @@ def _failed_batches(found: Sequence[Batch]) -> list[str]:
     ]
 
 
-def _blocked(every: Sequence[Batch]) -> list[str]:
-    """What is said of batches that wait because what they need fails."""
+def _blocked(every: Sequence[Batch], subfolder: str | None) -> list[str]:
+    """What is said of batches that wait because what they need fails; a run on a subfolder looks
+    at its own."""
     from sendit.discovery import QUEUE_STAGE
 
     reasons = [
         error["reason"]
         for batch in every
         for error in batch.errors
-        if batch.status is Status.QUEUE and error["stage"] == QUEUE_STAGE
+        if batch.status is Status.QUEUE
+        and error["stage"] == QUEUE_STAGE
+        and subfolder in {None, "", batch.subfolder}
     ]
     return [
         f"{count} batches stay in the queue: {reason}" for reason, count in Counter(reasons).items()
