@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from airflow.sdk import Connection
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+from airflow.sdk.execution_time.comms import ErrorResponse
 
 from sendit.errors import Misconfigured, RetryLater
 from sendit.tasks import site
@@ -59,3 +63,26 @@ def test_the_embedded_ledger_is_used_where_it_is_chosen(
     monkeypatch.setenv("SENDIT_LEDGER", "embedded")
     assert site.ledger().queued() == 0
     assert (home / "ledger.db").exists()
+
+
+@pytest.mark.parametrize(("count", "active"), [(0, False), (1, True)])
+def test_a_run_is_active_while_airflow_counts_it(
+    monkeypatch: pytest.MonkeyPatch, count: int, active: bool
+) -> None:
+    asked = []
+    ti = SimpleNamespace(get_dr_count=lambda **what: (asked.append(what), count)[1])
+    monkeypatch.setattr(site, "get_current_context", lambda: {"ti": ti})
+    assert site.is_active("sendit", "run") is active
+    assert asked == [{"dag_id": "sendit", "run_ids": ["run"], "states": ["queued", "running"]}]
+
+
+def test_a_run_that_airflow_cannot_say_anything_of_is_not_taken_for_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(**_: Any) -> int:
+        raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR))
+
+    ti = SimpleNamespace(get_dr_count=fail)
+    monkeypatch.setattr(site, "get_current_context", lambda: {"ti": ti})
+    with pytest.raises(RetryLater, match="did not answer whether earlier runs have ended"):
+        site.is_active("sendit", "run")

@@ -689,6 +689,18 @@ def test_a_revision_replaces_object_and_row(here, day, stop):
     assert [entry.event for entry in here.ledger.history(first)] == ["delivered", "superseded"]
 
 
+@pytest.mark.parametrize("day", ["20100209", "20100210"])
+def test_a_revision_also_replaces_an_object_that_was_rewritten(here, day):
+    first, second = here.batch(1), here.batch(2, archived=False)
+    here.run_all(lane_with(first))
+    rewrite(here, first)
+    revise(here, second)
+    here.archive(second, 1, b"another image", day=day)
+    here.run_all(lane_with(second))
+    assert here.agrees(second)
+    assert len(here.delivered()) == 1
+
+
 def test_what_does_not_agree_is_taken_back(here):
     batch_id = here.batch(1)
     lane = lane_with(batch_id)

@@ -172,7 +172,7 @@ def _deliver_archive(work: LaneWork, client: storage.Client, each: Waiting) -> N
         client,
         delivery,
         workspace.archive,
-        replaces=delivery.replaced_generation,
+        replaces=_replaced_generation(work.ledger, delivery, client),
     )
     reach("archives: uploaded")
     work.ledger.put_stored(delivery, there.stored)
@@ -183,13 +183,25 @@ def _deliver_archive(work: LaneWork, client: storage.Client, each: Waiting) -> N
     logger.info("batch %s: its archive is in the bucket, %d bytes", batch_id, there.size)
 
 
+def _replaced_generation(ledger: Ledger, delivery: Delivery, client: storage.Client) -> int | None:
+    """Return the generation of the object that this archive replaces: another one by now, if the
+    object was rewritten with the same bytes."""
+    if delivery.replaces is None or delivery.replaced_object != delivery.object:
+        return delivery.replaced_generation
+    there = objects.find(client, delivery.bucket, delivery.object)
+    earlier = ledger.delivery(delivery.replaces)
+    if there is not None and earlier is not None and there.holds(earlier):
+        return there.generation
+    return delivery.replaced_generation
+
+
 def _check_replaced(delivery: Delivery, client: storage.Client) -> None:
     """Raise if the archive that this one replaces, under another name, may not be deleted: then
     nothing is sent, and one archive of the study stays the only one."""
     if delivery.replaced_object in {None, delivery.object}:
         return
     there = objects.find(client, delivery.bucket, str(delivery.replaced_object))
-    if there is not None and there.generation == delivery.replaced_generation:
+    if there is not None:
         objects.check_removable(delivery.batch_id, there)
 
 
