@@ -146,6 +146,7 @@ def deidentify_accepted(
         keys=keys,
         archive=archive,
         people=people,
+        folder=folder.name,
         progress=progress,
     )
     for record in accepted:

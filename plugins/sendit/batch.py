@@ -65,6 +65,7 @@ class Reason(StrEnum):
     INFLATES = "deflated data set inflates to more than 256 MB"
     CHANGED = "changed since import"
     NOT_CLEANABLE = "cannot be proven clean"
+    STOPPED = "stopped by the last gate"
 
 
 @dataclass(slots=True)

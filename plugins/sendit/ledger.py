@@ -931,10 +931,7 @@ class Ledger:
         with self._begin() as db:
             row = db.execute(sa.select(batches).where(batches.c.id == batch_id)).first()
         if row is None:
-            raise FailBatch(
-                f"batch {batch_id} is not in this ledger: look for its id with sendit batches, and "
-                "whether the connection sendit_ledger leads to the right one"
-            )
+            raise FailBatch(f"batch {batch_id} is not in the ledger; run discover again")
         return _batch(row)
 
     def batches_of_run(self, run_id: str) -> list[Batch]:

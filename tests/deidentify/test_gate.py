@@ -21,10 +21,12 @@ from pydicom.uid import (
 )
 
 from sendit.archive import BULK, Archive, ArchiveInfo
+from sendit.batch import Outcome
 from sendit.deidentify import reread
-from sendit.deidentify.gate import RealValues, gate
+from sendit.deidentify.gate import Stopped, gate
 from sendit.deidentify.plan import Plan, compile_plan
-from sendit.deidentify.study import Source, StudyIdentifiers, deidentify_study
+from sendit.deidentify.real_values import Known, RealValues
+from sendit.deidentify.study import Source, StudyIdentifiers, StudyResult, deidentify_study
 from sendit.dicom.scan import read_header
 from sendit.errors import FailBatch
 from sendit.keys import Keys
@@ -270,7 +272,8 @@ def test_names_in_every_character_set(character_set, name, shown, plan, tmp_path
 
 HARMLESS = {
     "named like anatomy": {"PatientName": "Chest^Head"},
-    "named like the scanner": {"PatientName": "Testworks^Anna"},
+    "named like the maker": {"PatientName": "Philips^Anna", "Manufacturer": "PHILIPS"},
+    "named like the model": {"PatientName": "Vida^Anna", "ManufacturerModelName": "Vida"},
     "a number of one digit": {"PatientID": "1", "StudyID": "2", "AccessionNumber": "3"},
     "scanned again five days later": {"SeriesDate": "20160304", "ContentDate": "20160304"},
     "de-identified before": {
@@ -536,3 +539,140 @@ def test_nothing_has_the_archive_s_name_while_the_gate_reads(plan, tmp_path, mon
     )
     assert result.archive.path == out / "a.tar.gz"
     assert [path.name for path in out.iterdir()] == ["a.tar.gz"]
+
+
+def result_of(originals: list[bytes], plan: Plan, place: Path, **options: object) -> StudyResult:
+    return deidentify_study(
+        study_of(originals, place / "in"),
+        plan=plan,
+        identifiers=IDENTIFIERS,
+        keys=KEYS,
+        archive=place / "a.tar.gz",
+        **options,
+    )
+
+
+def test_a_finding_in_one_file_quarantines_that_file(plan, tmp_path):
+    originals = received(4)
+    leaking = set_to("SequenceName", "MUSTERFRAU0001")
+    first = result_of([originals[0], *originals[2:]], plan, tmp_path)
+    leaked = [originals[0], changed(originals[1], leaking), *originals[2:]]
+    (tmp_path / "second").mkdir()
+    result = result_of(leaked, plan, tmp_path / "second")
+    outcomes = [outcome for outcome, _ in result.outcomes.values()]
+    assert outcomes == [Outcome.DELIVERED, Outcome.QUARANTINED, *2 * [Outcome.DELIVERED]]
+    reason = result.outcomes[2][1]
+    assert "a part of the patient's name in (0018,0024) SequenceName" in reason
+    # As if it had never come.
+    assert (result.content, result.actions, result.header) == (
+        first.content,
+        first.actions,
+        first.header,
+    )
+    assert result.archive.crc32c == first.archive.crc32c
+    assert list(result.members) == [1, 3, 4]
+    assert result.archive.members == 3
+
+
+def test_what_is_the_same_in_files_behind_is_theirs_too(plan, tmp_path):
+    """A member that is like the one before is judged by what differs; not so its findings."""
+    originals = received(5)
+    leaking = set_to("SequenceName", "MUSTERFRAU0001")
+    leaked = [originals[0], *(changed(original, leaking) for original in originals[1:4])]
+    result = result_of([*leaked, originals[4]], plan, tmp_path)
+    stopped = [number for number, (outcome, _) in result.outcomes.items() if outcome != "delivered"]
+    assert stopped == [2, 3, 4]
+
+
+def test_a_copy_of_a_file_that_is_stopped_takes_its_place(plan, tmp_path):
+    originals = received(2)
+    leaked = changed(originals[0], set_to("SequenceName", "MUSTERFRAU0001"))
+    result = result_of([leaked, originals[0], originals[1]], plan, tmp_path)
+    outcomes = {number: outcome for number, (outcome, _) in result.outcomes.items()}
+    assert outcomes[1] is Outcome.QUARANTINED
+    assert outcomes[2] is outcomes[3] is Outcome.DELIVERED
+
+
+def test_findings_in_all_files_fail_the_batch_with_what_to_do(plan, tmp_path):
+    leaking = set_to("SequenceName", "MUSTERFRAU0001")
+    (tmp_path / "a.tar.gz").write_bytes(b"an earlier attempt's")
+    with pytest.raises(FailBatch) as failed:
+        result_of([changed(original, leaking) for original in received(2)], plan, tmp_path)
+    text = str(failed.value)
+    assert "which the batch has as (0010,0010) PatientName" in text
+    assert "SequenceName" in text
+    assert "REMOVE SequenceName" in text
+    assert "mend" not in text
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_a_member_that_the_reader_cannot_take_is_named(plan, tmp_path):
+    originals = received(3)
+    members = delivered(originals, plan, tmp_path)
+    names = list(members)
+    good = members[names[1]]
+    members[names[1]] = good[:132] + b"\x02\0\0\0XX" + good[138:]
+    with pytest.raises(Stopped) as stopped:
+        gate(pack(members, tmp_path / "a.tar.gz"), RealValues(plan), plan, IDENTIFIERS)
+    assert stopped.value.members == {2: "no file meta in its structure"}
+
+
+COINCIDENCES = {
+    "station named like the model": {
+        "StationName": "Galan 3T",
+        "ManufacturerModelName": "Galan 3T",
+    },
+    "institution named like the maker": {
+        "InstitutionName": "GE MEDICAL SYSTEMS",
+        "Manufacturer": "GE MEDICAL SYSTEMS",
+    },
+    "accession number is a time": {"AccessionNumber": "101101", "AcquisitionTime": "101101"},
+    "patient number is a time": {"PatientID": "143022", "SeriesTime": "143022.123"},
+    "serial number is a time": {"DeviceSerialNumber": "143022", "ContentTime": "143022"},
+    "study's id is the series' number": {"StudyID": "1000123", "SeriesNumber": "1000123"},
+    "called CT": {"PatientName": "CT^Chest", "StudyDescription": "CT chest"},
+    "a phantom": {
+        "PatientName": "QA^PHANTOM",
+        "PatientID": "QA PHANTOM",
+        "SeriesDescription": "QA PHANTOM",
+        "BodyPartExamined": "PHANTOM",
+    },
+    "a term of ImageType": {
+        "PatientName": "Norm^Ada",
+        "ImageType": ["ORIGINAL", "PRIMARY", "M", "NORM"],
+    },
+    "digits behind a point": {"SliceLocation": "-12.20160321"},
+    "birth date behind a point": {"ImagePositionPatient": ["0.19480807", "0", "3"]},
+}
+
+
+@pytest.mark.parametrize("case", COINCIDENCES)
+def test_a_coincidence_does_not_condemn_a_study(case, plan, tmp_path):
+    result = result_of(received(**COINCIDENCES[case]), plan, tmp_path)
+    assert {outcome for outcome, _ in result.outcomes.values()} == {Outcome.DELIVERED}
+
+
+def test_the_folder_s_name_is_an_identifier(plan, tmp_path):
+    originals = received()
+    members = delivered(originals, plan, tmp_path)
+    last = list(members)[-1]
+    members[last] = changed(members[last], set_to("Manufacturer", "acc-990017"))
+    real = real_values(originals, plan)
+    real.add_identifier("ACC990017")
+    info = pack(members, tmp_path / "a.tar.gz")
+    assert "which the batch has as the folder's name" in caught(info, real, plan)
+
+
+def test_a_folder_named_by_what_radiology_says_is_none(plan, tmp_path):
+    originals = received(SeriesDescription="AXIAL 5MM")
+    assert result_of(originals, plan, tmp_path, folder="AXIAL 5MM").archive.members == 2
+
+
+def test_what_is_looked_for_grows_with_the_input_only(plan):
+    words = " ".join(f"w{chr(97 + n % 26)}{chr(97 + n // 26 % 26)}x" for n in range(600))
+    real = real_values(received(1, PatientName=words), plan)
+    assert len(Known(real, plan, -17)) < 3000
+    uids = RealValues(plan)
+    uids.uids = {f"1.3.12.2.1107.5.2.30.{number}": {0x00081155} for number in range(5000)}
+    assert len(Known(uids, plan, -17).needles) == 1
+    assert Known(uids, plan, -17).read("see 1.3.12.2.1107.5.2.30.4999.", identifying=False)

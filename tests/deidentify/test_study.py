@@ -20,6 +20,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from sendit.batch import Outcome, Reason
 from sendit.deidentify.plan import compile_plan
+from sendit.deidentify.real_values import RealValues
 from sendit.deidentify.study import (
     IMPLEMENTATION_CLASS_UID,
     Source,
@@ -285,7 +286,7 @@ def test_names_of_members() -> None:
 
 
 def test_naming_takes_as_long_for_the_last_file_as_for_the_first() -> None:
-    study = _Study(DEFAULT, IDENTIFIERS, KEYS)
+    study = _Study(DEFAULT, IDENTIFIERS, KEYS, RealValues(DEFAULT))
     lines = 0
 
     def count(frame: FrameType, event: str, _: object) -> object:
@@ -373,15 +374,16 @@ def test_what_is_remembered_changes_nothing(recipe: str) -> None:
         for syntax in (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
     ]
     files += [path.read_bytes() for path in real_files() if path.stat().st_size < 30_000][:60]
-    together = _Study(plan, IDENTIFIERS, KEYS)
+    together = _Study(plan, IDENTIFIERS, KEYS, RealValues(plan))
     compared = 0
     for data in files * 2:
         try:
             header = read_header(data)
-            alone = b"".join(_Study(plan, IDENTIFIERS, KEYS)._convert(header).parts)
+            alone = _Study(plan, IDENTIFIERS, KEYS, RealValues(plan))
+            converted = b"".join(alone._convert(header).parts)
         except SkipInstance:
             continue
-        assert b"".join(together._convert(header).parts) == alone
+        assert b"".join(together._convert(header).parts) == converted
         compared += 1
     assert compared > 120
 
@@ -466,7 +468,7 @@ from tests.deidentify.test_study import *
 from tests.builder import Kind, make_dataset, to_bytes
 from sendit.deidentify.study import _Study
 from sendit.dicom.scan import read_header
-study = _Study(DEFAULT, IDENTIFIERS, KEYS)
+study = _Study(DEFAULT, IDENTIFIERS, KEYS, RealValues(DEFAULT))
 data = to_bytes(make_dataset(rows=8, columns=8, instance=1000))
 old = b".1.1.1.1000"
 assert old in data

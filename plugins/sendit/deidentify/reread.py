@@ -67,6 +67,7 @@ _VR: Final = re.compile(rb"[A-Z]{2}")
 _DEFLATED: Final = b"1.2.840.10008.1.2.1.99"
 _BIG: Final = b"1.2.840.10008.1.2.2"
 _IMPLICIT: Final = b"1.2.840.10008.1.2"
+_RUN_LENGTHS: Final = b"1.2.840.10008.1.2.5"
 _NATIVE: Final = frozenset((_IMPLICIT, b"1.2.840.10008.1.2.1", _BIG))
 _SIZES: Final = {
     0x00280002: "samples",
@@ -81,6 +82,10 @@ _LOOKED_AT: Final = frozenset((0x00020000, 0x00020010, _CHARACTER_SET, *_SIZES))
 
 class Unreadable(Exception):
     """The archive is not what it should be; the text says what, and holds no values."""
+
+
+class _Strange(Exception):
+    """A member is not what a DICOM file should be; the text says what, and holds no values."""
 
 
 class _Short(Exception):
@@ -132,10 +137,17 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """A piece of a member's pixel data; pieces overlap, so that nothing falls between two."""
+    """A piece of a member's pixel data; pieces overlap, so that nothing falls between two.
+
+    ``samples``: these are samples as they are, or run-length coded; else they are compressed.
+    ``first`` and ``last``: nothing of this fragment comes before, or behind.
+    """
 
     number: int
     data: bytes
+    samples: bool = True
+    first: bool = False
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +158,14 @@ class Tail:
     data: bytes
     elements: list[Place]
     sequences: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A member cannot be read, or not to its end; the others can."""
+
+    number: int
+    why: str
 
 
 @dataclass(slots=True)
@@ -160,7 +180,10 @@ class Totals:
 OVERLAP: Final = 256
 
 
-def reread(path: Path, totals: Totals, *, thorough: bool = False) -> Iterator[Head | Pixels | Tail]:
+Part = Head | Pixels | Tail | Damaged
+
+
+def reread(path: Path, totals: Totals, *, thorough: bool = False) -> Iterator[Part]:
     """Yield the parts of every member.
 
     Parameters
@@ -175,7 +198,7 @@ def reread(path: Path, totals: Totals, *, thorough: bool = False) -> Iterator[He
     Raises
     ------
     Unreadable
-        Not a whole archive of DICOM files.
+        Not a whole archive.
     """
     with path.open("rb") as file:
         size = file.seek(0, 2)
@@ -191,7 +214,10 @@ def reread(path: Path, totals: Totals, *, thorough: bool = False) -> Iterator[He
 
 
 class _Stream:
-    """The archive as inflated, from one end to the other."""
+    """The archive as inflated, from one end to the other.
+
+    ``position`` is where in it the buffer begins.
+    """
 
     def __init__(self, data: mmap.mmap, size: int, totals: Totals) -> None:
         if data[:8] != _GZIP:
@@ -205,6 +231,7 @@ class _Stream:
         self._ahead: deque[int] = deque()
         self._flushed = self._next_flush()
         self.buffer = bytearray()
+        self.position = 0
 
     def close(self) -> None:
         """Let go of the file."""
@@ -237,8 +264,21 @@ class _Stream:
         """Return the next bytes and forget them."""
         self.need(count)
         taken = bytes(memoryview(self.buffer)[:count])
-        del self.buffer[:count]
+        self.drop(count)
         return taken
+
+    def drop(self, count: int) -> None:
+        """Forget the next bytes, which are in the buffer."""
+        del self.buffer[:count]
+        self.position += count
+
+    def skip(self, position: int) -> None:
+        """Go on at a position: that of the end of a member of which something was taken."""
+        while self.position < position:
+            self.need(1)
+            self.drop(min(len(self.buffer), position - self.position))
+        if self.position > position:
+            raise Unreadable("a member takes more than its part of the archive")
 
     def passed(self, count: int, follows: int) -> bool:
         """Go past so many bytes without inflating them, if what follows is found then.
@@ -272,6 +312,7 @@ class _Stream:
         self._inflate = inflate
         self._next, self._flushed = stop, position
         self.buffer += got
+        self.position += count
         self._totals.inflated += len(got)
         self._totals.passed += count
         return True
@@ -325,7 +366,7 @@ def _octal(field: bytes) -> int:
         raise Unreadable("a tar header cannot be read") from None
 
 
-def _members(stream: _Stream, totals: Totals, *, thorough: bool) -> Iterator[Head | Pixels | Tail]:
+def _members(stream: _Stream, totals: Totals, *, thorough: bool) -> Iterator[Part]:
     extended: dict[bytes, bytes] = {}
     shapes = _Shapes()
     while True:
@@ -348,19 +389,26 @@ def _members(stream: _Stream, totals: Totals, *, thorough: bool) -> Iterator[Hea
         totals.members += 1
         sample = MOST_SAMPLED if totals.members % SAMPLED == 1 else 0
         sample = size if thorough else sample
-        number = totals.members
-        walk = _head(stream, number, size, shapes)
-        yield Head(
-            number=number,
-            name=name,
-            data=walk.data,
-            meta=walk.meta,
-            meta_elements=walk.meta_elements,
-            elements=walk.elements,
-            new=walk.new,
-            sequences=walk.sequences,
-        )
-        yield from _rest(stream, number, size, walk, sample)
+        end = stream.position + size
+        try:
+            walk = _head(stream, size, shapes)
+            yield Head(
+                number=totals.members,
+                name=name,
+                data=walk.data,
+                meta=walk.meta,
+                meta_elements=walk.meta_elements,
+                elements=walk.elements,
+                new=walk.new,
+                sequences=walk.sequences,
+            )
+            yield from _rest(stream, totals.members, size, walk, sample)
+        except Unreadable:
+            raise
+        except Exception as failure:  # noqa: BLE001 whatever a member does to the reader, it ends here
+            why = str(failure) if isinstance(failure, _Strange) else "what cannot be read"
+            yield Damaged(totals.members, why)
+            stream.skip(end)
         if any(stream.take(-size % _BLOCK)):
             raise Unreadable("a member is not followed by zeros")
 
@@ -375,7 +423,7 @@ def _records(data: bytes) -> dict[bytes, bytes]:
     return found
 
 
-def _head(stream: _Stream, number: int, size: int, shapes: _Shapes) -> _Walk:
+def _head(stream: _Stream, size: int, shapes: _Shapes) -> _Walk:
     """Take a member's bytes up to its pixels."""
     while True:
         available = min(size, len(stream.buffer))
@@ -387,15 +435,15 @@ def _head(stream: _Stream, number: int, size: int, shapes: _Shapes) -> _Walk:
                 shapes.keep(size, available, walk)
         except _Short as short:
             if available == size:
-                raise Unreadable(f"member {number} ends in the middle") from None
+                raise _Strange("an element that goes on behind the end") from None
             if available > MOST_HEAD:
-                raise Unreadable(f"the header of member {number} has no end") from None
+                raise _Strange("a header without an end") from None
             stream.more()
             # A long value is waited for at once; what has no length, in steps that grow.
             grown = available * 3 // 2 if available > PIECE else 0
             stream.need(min(size, max(short.need, grown)))
         else:
-            del stream.buffer[: walk.taken]
+            stream.drop(walk.taken)
             return walk
 
 
@@ -407,13 +455,13 @@ def _rest(
     if walk.pixels is None:
         return
     if walk.pixels == _UNDEFINED:
-        for piece, taken in _fragments(stream, number, left, big=walk.big):
+        for piece, taken in _fragments(stream, number, left, walk):
             left -= taken
             yield piece
     else:
         left -= walk.pixels
         if left < 0:
-            raise Unreadable(f"the pixels of member {number} end in the middle")
+            raise _Strange("pixels that end in the middle")
         if walk.native == walk.pixels and left <= _BLOCK:
             yield from _sampled(stream, number, walk.pixels, sample, left + -size % _BLOCK)
         else:
@@ -436,23 +484,23 @@ def _sampled(
         yield from _pieces(stream, number, count)
 
 
-def _pieces(stream: _Stream, number: int, count: int) -> Iterator[Pixels]:
-    before = b""
+def _pieces(stream: _Stream, number: int, count: int, *, samples: bool = True) -> Iterator[Pixels]:
+    before, first = b"", True
     while count:
         stream.need(1)
         got = stream.take(min(count, len(stream.buffer), PIECE))
         count -= len(got)
-        yield Pixels(number, before + got)
-        before = got[-OVERLAP:]
+        yield Pixels(number, before + got, samples, first, not count)
+        before, first = got[-OVERLAP:], False
 
 
 def _fragments(
-    stream: _Stream, number: int, left: int, *, big: bool
+    stream: _Stream, number: int, left: int, walk: _Walk
 ) -> Iterator[tuple[Pixels, int]]:
-    head = struct.Struct(">HHL" if big else "<HHL")
+    head = struct.Struct(">HHL" if walk.big else "<HHL")
     while True:
         if left < 8:
-            raise Unreadable(f"the pixels of member {number} end in the middle")
+            raise _Strange("pixels that end in the middle")
         raw = stream.take(8)
         group, element, length = head.unpack(raw)
         left -= 8
@@ -461,10 +509,10 @@ def _fragments(
         if tag == _SEQUENCE_END:
             return
         if tag != _ITEM or length > left:
-            raise Unreadable(f"the pixels of member {number} cannot be read")
+            raise _Strange("fragments that cannot be read")
         left -= length
         before = 0
-        for piece in _pieces(stream, number, length):
+        for piece in _pieces(stream, number, length, samples=walk.samples):
             yield piece, len(piece.data) - before
             before = min(OVERLAP, len(piece.data) - before)
 
@@ -544,7 +592,7 @@ class _Walk:
         if len(data) < 132:
             raise _Short
         if data[128:132] != b"DICM":
-            raise Unreadable("a member is not a DICOM file")
+            raise _Strange("what is no DICOM file")
         self.big, self._explicit = False, True
         position = self._meta()
         self.meta = data[:position]
@@ -552,6 +600,7 @@ class _Walk:
         syntax = self._syntax
         self.big, self._explicit = syntax == _BIG, syntax != _IMPLICIT
         self._native = syntax in _NATIVE
+        self.samples = self._native or syntax == _RUN_LENGTHS
         self.deflated = syntax == _DEFLATED
         if self.deflated:
             if not whole:
@@ -575,7 +624,7 @@ class _Walk:
         try:
             made._dataset(0, len(data), (), made._explicit, top=False)
         except _Short:
-            raise Unreadable("something that is no element follows the pixels") from None
+            raise _Strange("what is no element behind the pixels") from None
         return made
 
     @property
@@ -594,23 +643,23 @@ class _Walk:
         try:
             got = inflate.decompress(data, MOST_HEAD)
         except _Broken:
-            raise Unreadable("a deflated member does not inflate") from None
+            raise _Strange("a data set that does not inflate") from None
         if not inflate.eof:
-            raise Unreadable("a deflated member has no end")
+            raise _Strange("a deflated data set without an end")
         return got
 
     def _meta(self) -> int:
         position, self._syntax = 132, b""
         data = self.data
         if data[132:140] != b"\x02\0\0\0UL\x04\0":
-            raise Unreadable("a member has no file meta")
+            raise _Strange("no file meta")
         end = 144 + int.from_bytes(data[140:144], "little")
         if end > len(data):
             raise _Short
         position = self._dataset(position, end, (), True, top=False)
         for tag, _, start, stop, _ in self.elements:
             if tag >> 16 != 2:
-                raise Unreadable("file meta of a member cannot be read")
+                raise _Strange("file meta that cannot be read")
             if tag == 0x00020010:
                 self._syntax = data[start:stop].rstrip(b" \0")
         if position + 2 > len(data) and not self._whole:
@@ -622,7 +671,7 @@ class _Walk:
     ) -> int:
         """Walk elements up to ``end``, the end of an item, or the pixels; return where."""
         if len(path) > DEEPEST:
-            raise Unreadable("sequences in a member are nested too deep")
+            raise _Strange("sequences nested too deep")
         data, add = self.data, self.elements.append
         short, long, plain = _STRUCTS[self.big]
         # Called for each element of each delivered file: nothing is looked up twice.
@@ -650,7 +699,7 @@ class _Walk:
             elif tag == _ITEM_END:
                 vr = ""
             else:
-                raise Unreadable("an element of a member has no VR")
+                raise _Strange("an element without a VR")
             if tag == _ITEM_END and path:
                 return start
             if group == 0x7FE0 and top and tag in _PIXELS:
@@ -684,7 +733,7 @@ class _Walk:
             if tag == _SEQUENCE_END:
                 return start
             if tag != _ITEM:
-                raise Unreadable("a sequence of a member cannot be read")
+                raise _Strange("a sequence that cannot be read")
             stop = end if size == _UNDEFINED else start + size
             if stop > end:
                 raise _Short
@@ -703,7 +752,7 @@ class _Walk:
             self._sizes[_SIZES[tag]] = int.from_bytes(raw[:2], "big" if self.big else "little")
         else:
             text = raw.strip(b" \0")
-            self._sizes[_SIZES[tag]] = int(text) if text.isdigit() else 0
+            self._sizes[_SIZES[tag]] = int(text) if text.isdigit() and len(text) < 13 else 0
 
 
 @lru_cache(maxsize=4096)

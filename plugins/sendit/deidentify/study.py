@@ -3,7 +3,8 @@
 Each file is read once, its data set rewritten, and the new header and the pixel bytes as
 they were go straight into the archive. Nothing is written anywhere else, and no more than
 one file is held in memory (files over 64 MB are mapped, not read). The finished archive then
-passes the gate (:mod:`sendit.deidentify.gate`), or is deleted.
+passes the gate (:mod:`sendit.deidentify.gate`), or is deleted; if it would pass without some
+of the files, it is made again without them.
 
 Every source ends with exactly one outcome. A file about which anything is in doubt is
 quarantined with its reason; one that merely surprises the engine, too.
@@ -14,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,10 +30,11 @@ from sendit import __version__
 from sendit.archive import Archive, ArchiveInfo
 from sendit.batch import Outcome, Reason
 from sendit.deidentify.functions import Site
-from sendit.deidentify.gate import GateReport, RealValues, gate
+from sendit.deidentify.gate import GateReport, Stopped, gate
 from sendit.deidentify.people import People
 from sendit.deidentify.pixels import check_has_pixels, deliver, without_tables
 from sendit.deidentify.plan import Kind, Plan
+from sendit.deidentify.real_values import RealValues
 from sendit.deidentify.rewrite import Output, Rewriter
 from sendit.deidentify.uids import UidMap
 from sendit.deidentify.values import Part, element, padded
@@ -55,7 +57,7 @@ from sendit.dicom.scan import (
     value_text,
 )
 from sendit.dicom.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN
-from sendit.errors import SenditError, SkipInstance
+from sendit.errors import FailBatch, SenditError, SkipInstance
 from sendit.keys import Keys
 
 if TYPE_CHECKING:
@@ -141,7 +143,7 @@ class StudyResult:
         The first delivered instance's attributes as delivered, by keyword: text, numbers,
         lists of them, lists of items; no bytes, no long texts, no sequences of many items.
     members
-        By number of the source: a delivered file's name in the archive.
+        By number of the source: a delivered file's name in the archive, in its order.
     content
         Keyed digest of what was delivered, as it came in: the same instances with the same
         bytes give the same one, whatever their files are called, whatever recipe or engine.
@@ -167,6 +169,7 @@ def deidentify_study(
     archive: Path,
     people: frozenset[str] | None = None,
     filters: FilterPlan | None = None,
+    folder: str = "",
     progress: Callable[[int], None] | None = None,
 ) -> StudyResult:
     """De-identify the files of one study into one archive.
@@ -189,6 +192,8 @@ def deidentify_study(
     filters
         The recipe's filters, asked again of the header that goes out: the file, or the recipe,
         may be another than at import. None: whoever calls has no filters.
+    folder
+        The batch folder's own name: an accession number, as folders are named.
     progress
         Called with the number of files done after each.
 
@@ -197,30 +202,42 @@ def deidentify_study(
     RetryLater
         The working disk is full or fails; nothing is left behind.
     FailBatch
-        The gate found something real in the finished archive, or could not judge it; nothing
-        is left of it.
+        The gate found something real in every file of the finished archive, or could not judge
+        it; nothing is left of it. Of findings in some files, these are quarantined and the
+        archive is made again without them.
     """
     if people is None:
         people = _people_of(sources)
-    study = _Study(plan, identifiers, keys, people, filters)
-    copies: dict[int, list[Source]] = {}
-    for source in sources:
-        copies.setdefault(source.instance or source.number, []).append(source)
-    outcomes: dict[int, tuple[Outcome, str | None]] = {}
-    info = passed = None
-    with Archive(archive) as writer:
-        for group in copies.values():
-            outcomes |= study.add_one_of(group, writer)
-            if progress is not None:
-                progress(len(outcomes))
-        if any(outcome is Outcome.DELIVERED for outcome, _ in outcomes.values()):
-            for name in {source.path.parent.name for source in sources}:
-                study.real.add_identifier(name)  # an accession number, as folders are named
-            passed = gate(writer.finish(), study.real, plan, identifiers)
-            info = writer.close()
-    return StudyResult(
-        outcomes, info, study.actions, study.header, study.members, study.content(keys), passed
-    )
+    real = RealValues(plan)
+    if folder:
+        real.add_identifier(folder)
+    stopped: dict[int, str] = {}
+    thorough = False
+    while True:
+        study = _Study(plan, identifiers, keys, real, people=people, filters=filters)
+        with Archive(archive) as writer:
+            outcomes = study.take(sources, stopped, writer, progress)
+            info = passed = None
+            if study.members:
+                try:
+                    passed = gate(writer.finish(), real, plan, identifiers, thorough=thorough)
+                except FailBatch as failure:
+                    if isinstance(failure, Stopped) and len(failure.members) < len(study.members):
+                        # What the archive is made of without them is as if they had not come.
+                        delivered = list(study.members)
+                        stopped |= {
+                            delivered[member - 1]: f"{Reason.STOPPED}: {why}"
+                            for member, why in failure.members.items()
+                        }
+                        thorough = thorough or failure.thorough
+                        progress = None
+                        continue
+                    archive.unlink(missing_ok=True)  # an earlier attempt's
+                    raise
+                info = writer.close()
+        return StudyResult(
+            outcomes, info, study.actions, study.header, study.members, study.content(keys), passed
+        )
 
 
 def _people_of(sources: Sequence[Source]) -> frozenset[str]:
@@ -285,6 +302,8 @@ class _Study:
         plan: Plan,
         identifiers: StudyIdentifiers,
         keys: Keys,
+        real: RealValues,
+        *,
         people: frozenset[str] = frozenset(),
         filters: FilterPlan | None = None,
     ) -> None:
@@ -295,7 +314,7 @@ class _Study:
         self._filters = filters
         self._delivered: dict[str, str] = {}
         self._stems: Counter[str] = Counter()
-        self.real = RealValues(plan)
+        self._real = real
         self.header: dict[str, Any] = {}
         self.members: dict[int, str] = {}
 
@@ -307,6 +326,27 @@ class _Study:
     @property
     def actions(self) -> dict[str, int]:
         return {str(kind): self._rewriter.counts[kind] for kind in Kind}
+
+    def take(
+        self,
+        sources: Sequence[Source],
+        stopped: Mapping[int, str],
+        writer: Archive,
+        progress: Callable[[int], None] | None,
+    ) -> dict[int, _Outcome]:
+        """De-identify the files but those that were stopped; say what became of each."""
+        copies: dict[int, list[Source]] = {}
+        outcomes: dict[int, _Outcome] = {}
+        for source in sources:
+            if source.number in stopped:
+                outcomes[source.number] = Outcome.QUARANTINED, stopped[source.number]
+            else:
+                copies.setdefault(source.instance or source.number, []).append(source)
+        for group in copies.values():
+            outcomes |= self.add_one_of(group, writer)
+            if progress is not None:
+                progress(len(outcomes))
+        return {source.number: outcomes[source.number] for source in sources}
 
     def add_one_of(self, copies: Sequence[Source], writer: Archive) -> dict[int, _Outcome]:
         """De-identify one of several files of the same instance and write it: a sound one.
@@ -386,7 +426,7 @@ class _Study:
         try:
             data = _read(source)
             header = self._rewriter.like(data) or read_header(data)
-            self.real.see(header)
+            self._real.see(header)
             instance = header.sop_instance
             if not instance:
                 raise SkipInstance(Reason.MISSING_UID)
