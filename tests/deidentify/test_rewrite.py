@@ -29,7 +29,7 @@ from sendit.dicom.transfer_syntax import ENCAPSULATED
 from sendit.errors import SkipInstance
 from sendit.recipe.parse import read_recipe
 from tests.builder import Kind as ObjectKind
-from tests.builder import make_dataset, to_bytes
+from tests.builder import end_with_pixels, make_dataset, to_bytes
 from tests.deidentify.engine import IDENTIFIERS, one, opened, plan_of, run
 from tests.operations import calls_of
 from tests.real import real_files
@@ -405,3 +405,52 @@ def test_a_private_attribute_is_remembered_with_its_creator() -> None:
         _, members = run(order, plan)
         values = [read(data)[0x0019, 0x1001].value for data in members.values()]
         assert values == ["THE SAME" if b"ACME" in data else "ANOTHER" for data in order]
+
+
+@pytest.mark.parametrize(
+    ("term", "written", "text", "found"),
+    [
+        (b"ISO IR 192", "ISO_IR 192", "Größe".encode(), "Größe"),
+        (b"ISO IR 192", "ISO_IR 192", "Größe".encode("latin-1"), "Gr??e"),
+        (b"ISO IR 100", "ISO_IR 100", "Größe".encode("latin-1"), "Größe"),
+        (b"KLINGONIAN", None, "Größe".encode("latin-1"), "Gr??e"),
+    ],
+)
+@pytest.mark.parametrize("rules", ["BLANK PatientName", "KEEP ContentDescription"])
+def test_text_is_of_the_character_set_that_the_file_declares(
+    term: bytes, written: str | None, text: bytes, found: str, rules: str
+) -> None:
+    files = []
+    for instance in (1, 2):  # the second one is like the first
+        dataset = make_dataset(
+            instance=instance,
+            SpecificCharacterSet="ISO_IR 144",
+            ContentDescription="ZZZZZZZZ",
+            Laterality="XX",
+            PatientName="A",
+            private=False,
+        )
+        end_with_pixels(dataset)
+        data = to_bytes(dataset).replace(b"ISO_IR 144", term, 1)
+        other = text.ljust(8) if instance == 1 else b" " * (8 - len(text)) + text
+        files.append(
+            data.replace(b"ZZZZZZZZ", other, 1).replace(b"CS\x02\0XX", b"CS\x02\0\xe4X", 1)
+        )
+    _, members = run(files, plan_of(rules))
+    assert len(members) == 2
+    for member in members.values():
+        new = read(member)
+        assert new.get("SpecificCharacterSet") == written
+        assert str(new.ContentDescription).strip().rstrip("?") == found.rstrip("?")
+        assert new.Laterality == "?X"
+
+
+def test_a_number_of_a_binary_vr_stays_one() -> None:
+    dataset = make_dataset()
+    dataset.add_new("PatientWeight", "FD", 70.5)
+    dataset.add_new("PatientSize", "FL", 1.75)
+    dataset.add_new("PatientAge", "US", 7)
+    rules = "REPLACE PatientWeight func:known_value\nREPLACE PatientSize func:known_value\n"
+    new = opened(dataset, plan_of(f"{rules}REPLACE PatientAge func:cap_age"))
+    assert (new.PatientWeight, new.PatientSize) == (70.5, 1.75)
+    assert not new.PatientAge

@@ -11,6 +11,7 @@ import pytest
 from pydicom.encaps import encapsulate
 from pydicom.pixels import pixel_array
 from pydicom.uid import (
+    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
@@ -61,6 +62,15 @@ def test_a_byte_of_padding_is_a_zero() -> None:
     for padding in (b"\0", b"x", b"", b"\0more"):
         ds.PixelData = samples + padding
         assert opened(ds, PLAN).PixelData == samples + b"\0"
+
+
+def test_the_last_byte_of_big_endian_words_is_no_padding() -> None:
+    ds = make_dataset(kind="SC", rows=3, columns=3, transfer_syntax=ExplicitVRBigEndian)
+    samples = ds.PixelData[:26] + b"\0\x9e"
+    ds["PixelData"].VR = "OW"
+    for behind in (b"", b"more"):
+        ds.PixelData = samples + behind
+        assert opened(ds, PLAN).PixelData == samples
 
 
 @pytest.mark.parametrize(

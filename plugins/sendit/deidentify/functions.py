@@ -19,7 +19,7 @@ from sendit.deidentify import codes, jitter
 from sendit.deidentify.forms import fits, says_radiology
 from sendit.deidentify.plan import Level, Plan
 from sendit.deidentify.uids import UidMap
-from sendit.deidentify.values import NewElement
+from sendit.deidentify.values import NewElement, one_vr, pack
 from sendit.dicom import charset
 from sendit.dicom.dates import PADDING
 from sendit.dicom.iod import Need, need_of
@@ -60,6 +60,14 @@ DUMMIES: Final[dict[str, bytes]] = {
     "UV": bytes(8),
 }
 
+
+_OF_TEXT: Final = frozenset(
+    (
+        *("basic_uuid", "cap_age", "dates_modified", "dicom_uuid", "jitter", "known_value"),
+        *("method_text", "pydicom_uuid", "remap_uid", "suffix_uuid", "technical_value"),
+    )
+)
+"""Functions whose answers are text whatever the VR is."""
 
 _BINARY_NUMBERS: Final = frozenset(("FD", "FL", "SL", "SS", "SV", "UL", "US", "US or SS", "UV"))
 
@@ -169,8 +177,21 @@ def code_of(elements: Sequence[Element], data: Buffer) -> tuple[str, str]:
 
 
 def call(function: Function, subject: Subject) -> Answer:
-    """Apply a function to an element."""
-    return _FUNCTIONS[function.name](subject, _arguments(function))
+    """Apply a function to an element.
+
+    A number of a binary VR stays one: what a function answers as text is packed as the VR says.
+    """
+    answer = _FUNCTIONS[function.name](subject, _arguments(function))
+    if (
+        subject.vr in _BINARY_NUMBERS
+        and isinstance(answer, bytes)
+        and answer != subject.value
+        and answer.strip(b"\0")  # a dummy of such a VR
+        and function.name in _OF_TEXT
+    ):
+        text = answer.decode("ascii", "replace")
+        return pack(one_vr(subject.vr), text, subject.encoding, b"") or b""
+    return answer
 
 
 @cache

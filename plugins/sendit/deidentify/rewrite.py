@@ -17,13 +17,11 @@ from __future__ import annotations
 import re
 from bisect import insort
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import itemgetter, lt
 from typing import Final
-
-from pydicom.charset import python_encoding
 
 from sendit.deidentify import functions, jitter
 from sendit.deidentify.functions import GONE, Gone, Inside, Site, Subject
@@ -80,6 +78,7 @@ COPIED: Final = 1 << 20
 """Runs of more bytes than this are passed on as views of the file."""
 
 _TEXT_DATES: Final = frozenset(("DA", "DT", "TM", "LO", "LT", "PN", "SH", "ST", "UC", "UT"))
+_CHECKED_TEXTS: Final = charset.TEXT_VRS | charset.ASCII_VRS
 _DATES: Final = frozenset(("DA", "DT", "TM"))
 _MAYBE_DATES: Final = frozenset(("AE", "CS", "DS", "IS"))
 _WORD: Final = re.compile(rb"[A-Za-z\x80-\xff]{2}")
@@ -385,6 +384,7 @@ class Rewriter:
         program_of = level.programs.get
         known = scope.memo_of(level).get
         no_text, has_word = WRITTEN_NUMBERS, _WORD.search
+        of_a_set = _CHECKED_TEXTS
         private: dict[int, _Entry] | None = None
         private_stays = self._plan.private
         parts: list[Part] = []
@@ -408,6 +408,15 @@ class Rewriter:
                         counts[Kind.WORDS] += 1
                         changed = True
                         continue
+                    if vr in of_a_set and not data[value:end].isascii():
+                        text = _of_no_set(element, data, scope)
+                        if text is not None:
+                            counts[Kind.CLEANED] += 1
+                            changed = True
+                            _flush(parts, data, run, run_end)
+                            parts.append(text)
+                            run = run_end = end
+                            continue
                     kept += 1
                     if run_end != start:
                         _flush(parts, data, run, run_end)
@@ -502,7 +511,10 @@ class Rewriter:
         level = self._plan.top
         program = level.program(tag, vr if items is None else "SQ")
         if items is None and (program is PASS or program is KEEP):
-            return _KEPT if vr not in WRITTEN_NUMBERS or _has_no_words(data, value, end) else _WORDS
+            if vr in WRITTEN_NUMBERS and not _has_no_words(data, value, end):
+                return _WORDS
+            text = _of_no_set(element, data, scope) if vr in _CHECKED_TEXTS else None
+            return _KEPT if text is None else (text, ((Kind.CLEANED, 1),))
         if program.removed is not None:
             return None, ((program.removed, 1),)
         return self._entry(program, level, element, data, scope, "")
@@ -564,8 +576,13 @@ class Rewriter:
     ) -> _Entry:
         tag, written_vr, start, value, end, items = element
         if program is CHECK_CHARACTER_SET:
-            known = _known_character_set(bytes(data[value:end]))
-            return _KEPT if known else (None, ((Kind.REMOVED, 1),))
+            written = bytes(data[value:end]).strip(b" \0")
+            terms = charset.defined_terms(written)
+            if terms is None:
+                return None, ((Kind.REMOVED, 1),)
+            if terms == b"\\".join(part.strip(b" \0") for part in written.split(b"\\")):
+                return _KEPT
+            return element_bytes(tag, "CS", terms, scope.encoding), ((Kind.REPLACED, 1),)
         if program is CHECK_WORDS:
             return _KEPT if _has_no_words(data, value, end) else _WORDS
         vr = written_vr
@@ -865,6 +882,13 @@ def _has_no_words(data: Buffer, start: int, end: int) -> bool:
     return _WORD.search(data, start, end) is None or not _is_text(data, start, end)
 
 
-def _known_character_set(value: bytes) -> bool:
-    terms: Mapping[str, str] = python_encoding
-    return all(part.strip(b" \0").decode("latin-1") in terms for part in value.split(b"\\"))
+def _of_no_set(element: Element, data: Buffer, scope: Scope) -> bytes | None:
+    """Return a text that stays in the character set that its file declares, with ``?`` for what
+    that does not have; None if it is of that set as it is."""
+    tag, vr, _, value, end, _ = element
+    raw = bytes(data[value:end])
+    if charset.is_valid(raw, vr, scope.character_set):
+        return None
+    declared = scope.character_set if vr in charset.TEXT_VRS else b""
+    text = charset.decode(raw, declared).replace("\ufffd", "?")
+    return element_bytes(tag, vr, charset.encode(text, declared), scope.encoding)

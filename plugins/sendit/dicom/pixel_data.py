@@ -175,6 +175,8 @@ def _native(header: Header, element: Element, description: Description) -> Pixel
     expected, frame = _native_length(description, length)
     if not expected:
         raise SkipInstance(Reason.PIXELS_DIFFER)
+    if element[1] == "OW" and not header.encoding.little:
+        expected += expected % 2  # of two bytes of a word the second is in front
     if length < expected:
         raise SkipInstance(Reason.SHORT_PIXELS)
     data = header.data
