@@ -543,14 +543,14 @@ def _check(header: Header) -> None:
 
     An instance UID of file meta is not compared: much software changes the data set's alone.
     """
-    in_meta = header.uid(MEDIA_SOP_CLASS)
-    if in_meta and in_meta != header.sop_class:
-        raise SkipInstance(Reason.OTHER_CLASS)
     character_set = header.element(CHARACTER_SET)
     if not _UID.fullmatch(header.sop_class) or (
         character_set and character_set[1] not in {"CS", "UN"}
     ):
         raise SkipInstance(Reason.MALFORMED)
+    in_meta = header.uid(MEDIA_SOP_CLASS)
+    if in_meta and in_meta != header.sop_class:
+        raise SkipInstance(Reason.OTHER_CLASS)
 
 
 def _differs_in(header: LikeHeader, filters: FilterPlan) -> bool:
