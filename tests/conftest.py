@@ -15,11 +15,12 @@ from sendit.keys import Keys
 from sendit.ledger import Ledger
 from tests.dasher_standin import dasher
 from tests.emulators import bigquery_client, bucket, emulators, storage_client
+from tests.seeds import IN_CI
 
 __all__ = ["bigquery_client", "bucket", "dasher", "emulators", "storage_client"]
 
 # A machine that is busy with something else is no fault of the code.
-settings.register_profile("sendit", deadline=None)
+settings.register_profile("sendit", deadline=None, derandomize=IN_CI)
 # For a mutant, few examples and always the same ones.
 settings.register_profile(
     "mutation", deadline=None, max_examples=25, derandomize=True, database=None

@@ -155,7 +155,8 @@ def test_half_an_answer_is_none(site: Site, tmp_path: Path, kind: str) -> None:
         IdentityRules(),
     )
     kept = site.ledger.identifier(batch_id, kind)
-    site.ledger.forget(batch_id)
+    site.ledger.record(batch_id, status=Status.ERROR)
+    assert site.ledger.forget(batch_id)
     site.ledger.put_identifier(batch_id, kind, json.loads(json.dumps(kept)))
     with pytest.raises(FailBatch, match="has no identifiers"):
         coded_study(site.ledger, site.ledger.batch(batch_id))

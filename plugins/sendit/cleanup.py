@@ -5,6 +5,7 @@ Everything here may be done twice, and may stop between any two lines.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Iterable
@@ -110,9 +111,19 @@ def _set_aside(ledger: Ledger, settings: Settings, keys: Keys, batch: Batch) -> 
     except OSError as error:
         raise RetryLater(
             f"batch {batch.id}: its folder cannot be renamed to {SET_ASIDE} "
-            f"({error.strerror}); give sendit the right to write the input folder, "
-            "then clear cleanup"
+            f"({error.strerror}); {_way_out(error)}, then clear cleanup"
         ) from None
+
+
+def _way_out(error: OSError) -> str:
+    """Return what helps against what the system said of the input folder."""
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        return "give sendit the right to write the input folder"
+    if error.errno == errno.EROFS:
+        return "mount the input folder so that it can be written"
+    if error.errno == errno.ENAMETOOLONG:
+        return "give the folder a shorter name"
+    return "see to the input folder's file system"
 
 
 def _delete_originals(
@@ -137,9 +148,8 @@ def _delete_originals(
                 reach("cleanup: originals deleted")
     except OSError as error:
         raise RetryLater(
-            f"batch {batch.id}: its originals cannot be deleted ({error.strerror}); give "
-            "sendit the right to write the input folder, or set SENDIT_ORIGINALS=keep, "
-            "then clear cleanup"
+            f"batch {batch.id}: its originals cannot be deleted ({error.strerror}); "
+            f"{_way_out(error)}, or set SENDIT_ORIGINALS=keep, then clear cleanup"
         ) from None
     if folder.exists():
         logger.warning("batch %s: its folder has files that came later; they stay", batch.id)

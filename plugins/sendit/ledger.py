@@ -931,7 +931,10 @@ class Ledger:
         with self._begin() as db:
             row = db.execute(sa.select(batches).where(batches.c.id == batch_id)).first()
         if row is None:
-            raise FailBatch(f"batch {batch_id} is not in the ledger; run discover again")
+            raise FailBatch(
+                f"batch {batch_id} is not in this ledger: look for its id with sendit batches, and "
+                "whether the connection sendit_ledger leads to the right one"
+            )
         return _batch(row)
 
     def batches_of_run(self, run_id: str) -> list[Batch]:

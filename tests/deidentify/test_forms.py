@@ -55,6 +55,22 @@ def test_what_says_who_someone_is_has_none(form: str, value: str) -> None:
 def test_a_long_number_is_no_name_of_a_thing(form: str) -> None:
     assert not fits(form, "MRN7734512")
     assert not fits(form, "7734512")
+    assert not fits(form, "CHEST 14.03.1957")
+    assert not fits(form, "CHEST 1957-3-14")
+
+
+def test_no_word_of_a_persons_name_is_radiology_for_that_person() -> None:
+    assert fits("words", "left head")
+    assert not fits("words", "left head", {"head"})
+
+
+def test_accents_that_the_character_set_lacks_do_not_stop_a_file() -> None:
+    rules = "REPLACE ImageType func:technical_value form=term"
+    data = make_dataset(ImageType=["ORIGINAL", "Schädel, Herr Müller", "AXIAL"])
+    first, second, third = opened(data, plan_of(rules)).ImageType
+    assert (first, third) == ("ORIGINAL", "AXIAL")
+    assert second.isascii()
+    assert "ller" not in second
 
 
 def test_each_value_is_judged_alone() -> None:
@@ -130,7 +146,7 @@ def code(value: str, scheme: str, meaning: str) -> Dataset:
         ("ml/100ml/s", "UCUM", "ml/100ml/s", "ml/100ml/s"),
         ("CTCH", "99LOCAL", "CT chest, Dr Winterbottom", "CT chest"),
         ("CTCH", "99LOCAL", "Winterbottom", "DEIDENTIFIED"),
-        ("39607008", "99LOCAL", "Lunge", "DEIDENTIFIED"),  # somebody else's number
+        ("39607008", "99LOCAL", "Quackenbush", "DEIDENTIFIED"),  # somebody else's number
     ],
 )
 def test_meanings(value: str, scheme: str, meaning: str, expected: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -22,9 +21,10 @@ from sendit.recipe.parse import read_recipe, read_text
 from tests.builder import Kind, end_with_pixels, make_dataset, plant_canaries, to_bytes
 from tests.deidentify.engine import plan_of, run
 from tests.differential.random_recipes import random_recipe
+from tests.seeds import seed
 
 DEFAULT = compile_plan(read_recipe("default"))
-SEED = int(os.environ.get("SENDIT_LIKE_SEED", "0")) or random.SystemRandom().getrandbits(32)
+SEED = seed("SENDIT_LIKE_SEED")
 
 
 @contextmanager

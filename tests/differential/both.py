@@ -95,7 +95,7 @@ def by_sendit(data: bytes, recipe: str) -> bytes:
 def _deid_uid(item: object, value: object, field: deid_fields.DicomField, **_: object) -> object:
     original = field.element.value
     if isinstance(original, str):
-        return uid_for(original)
+        return uid_for(original) if original else ""
     return [uid_for(str(one)) for one in original]
 
 

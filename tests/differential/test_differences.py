@@ -318,6 +318,17 @@ def test_uids_are_keyed():
     assert int(ours.StudyInstanceUID.removeprefix("2.25.")) < 1 << 128
 
 
+def test_empty_uid():
+    from deid.dicom.actions.uids import pydicom_uuid as their_uuid
+
+    dataset = make_dataset()
+    dataset.InstanceCreatorUID = ""
+    field = type("Field", (), {"element": dataset["InstanceCreatorUID"]})()
+    assert str(their_uuid(None, None, field)).startswith("2.25.")
+    _, ours = both(dataset, "REPLACE InstanceCreatorUID deid_func:pydicom_uuid")
+    assert ours.InstanceCreatorUID == ""
+
+
 # What deid lets pass and sendit refuses --------------------------------------------------
 
 

@@ -2,7 +2,7 @@
 
     SENDIT_DIFFERENTIAL_RECIPES=5000 .venv/bin/python -m pytest tests/differential/test_random.py -s
 
-The seed is fresh and printed; SENDIT_DIFFERENTIAL_SEED runs one again.
+The seed is printed, and fresh unless in CI; SENDIT_DIFFERENTIAL_SEED runs one again.
 """
 
 import os
@@ -22,9 +22,10 @@ from tests.differential.both import (
     real_files,
 )
 from tests.differential.random_recipes import random_recipe
+from tests.seeds import seed
 
 RECIPES = int(os.environ.get("SENDIT_DIFFERENTIAL_RECIPES", "100"))
-SEED = int(os.environ.get("SENDIT_DIFFERENTIAL_SEED", "0")) or random.SystemRandom().getrandbits(32)
+SEED = seed("SENDIT_DIFFERENTIAL_SEED")
 
 
 @pytest.mark.timeout(600 + 5 * RECIPES)

@@ -1,7 +1,6 @@
-"""A small run of the fuzzer, with a fresh seed; ``make fuzz`` does 100,000."""
+"""A small run of the fuzzer, with a fresh seed unless in CI; ``make fuzz`` does 100,000."""
 
 import os
-import random
 
 import pytest
 
@@ -12,9 +11,10 @@ from sendit.recipe.parse import read_recipe
 from tests.builder import make_dataset, to_bytes
 from tests.fuzz import run
 from tests.fuzz.mutate import canary_files
+from tests.seeds import seed
 
 NUMBER = int(os.environ.get("SENDIT_FUZZ_NUMBER", "250"))
-SEED = int(os.environ.get("SENDIT_FUZZ_SEED", "0")) or random.SystemRandom().getrandbits(32)
+SEED = seed("SENDIT_FUZZ_SEED")
 
 
 @pytest.mark.timeout(600)

@@ -30,7 +30,7 @@ from sendit.delivery.names import Stage, archive_of, object_name
 from sendit.delivery.revisions import accept
 from sendit.delivery.table import held_rows
 from sendit.delivery.upload import OWN_FAILURES
-from sendit.errors import FailBatch, RetryLater
+from sendit.errors import FailBatch, Misconfigured, RetryLater
 from sendit.keys import write_new_key
 from sendit.ledger import BatchParams, Delivery, Ledger, Run, batches
 from sendit.settings import Settings
@@ -571,6 +571,29 @@ def test_no_connection_is_named(here, monkeypatch):
     monkeypatch.delenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT")
     with pytest.raises(RetryLater, match="connection google_cloud_default cannot be read"):
         google.storage_client()
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "match"),
+    [
+        (None, RetryLater, r"key_path\) cannot be read \(No such file"),
+        ("no JSON", Misconfigured, "not a service account's"),
+        ("{}", Misconfigured, "accepts no credentials|not a service account's"),
+    ],
+)
+def test_a_key_file_that_is_not_one_is_named(  # noqa: PLR0917
+    here, monkeypatch, tmp_path, content, kind, match
+):
+    key = tmp_path / "SECRET-PLACE.json"
+    if content is not None:
+        key.write_text(content)
+    connection = {"conn_type": "google_cloud_platform"}
+    connection["extra"] = {"key_path": str(key), "project": PROJECT}
+    monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", json.dumps(connection))
+    for client in (google.storage_client, google.bigquery_client):
+        with pytest.raises(kind, match=match) as caught:
+            client()
+        assert "SECRET" not in str(caught.value)
 
 
 def test_batches_that_are_not_this_run_s_or_not_ready_are_left_alone(here):

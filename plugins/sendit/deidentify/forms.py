@@ -8,9 +8,11 @@ digits in a row.
 from __future__ import annotations
 
 import re
+from collections.abc import Set
 from typing import Final
 
-_NO_NUMBER: Final = r"(?!.*\d{6})"
+_DATE: Final = r"(?:19|20)\d\d[./-]\d{1,2}[./-]\d{1,2}|\d{1,2}[./-]\d{1,2}[./-](?:19|20)\d\d"
+_NO_NUMBER: Final = rf"(?!.*(?:\d{{6}}|{_DATE}))"
 _PATTERNS: Final = {
     form: re.compile(pattern, re.ASCII)
     for form, pattern in {
@@ -27,21 +29,20 @@ _PATTERNS: Final = {
     }.items()
 }
 _WORD: Final = re.compile(r"[^\W_]+")
-_LONG_NUMBER: Final = re.compile(r"\d{6}")
 
 
-def fits(form: str, value: str) -> bool:
-    """Whether one value without padding has a form, or says nothing but words of radiology."""
+def fits(form: str, value: str, people: Set[str] = frozenset()) -> bool:
+    """Whether one value without padding has a form, or says nothing but words of radiology,
+    none of them in the names of ``people`` (folded)."""
     pattern = _PATTERNS.get(form)
     if pattern is not None and pattern.fullmatch(value):
         return True
-    return says_radiology(value)
+    return says_radiology(value, people)
 
 
-def says_radiology(value: str) -> bool:
-    """Whether a text says nothing but words of the allow-list and short numbers."""
-    from sendit.deidentify.words import is_allowed  # noqa: PLC0415 - only where it is asked
+def says_radiology(value: str, people: Set[str] = frozenset()) -> bool:
+    """Whether a text says nothing but words of the allow-list."""
+    from sendit.deidentify.words import fold, is_allowed  # noqa: PLC0415 - only where it is asked
 
     words = _WORD.findall(value)
-    plain = value.isascii() and not _LONG_NUMBER.search(value)
-    return plain and bool(words) and all(word.isdigit() or is_allowed(word) for word in words)
+    return bool(words) and all(is_allowed(word) and fold(word) not in people for word in words)

@@ -243,7 +243,7 @@ def _gone_or_remapped(subject: Subject, _: Mapping[str, str]) -> Answer:
 
 
 def _clean_text(subject: Subject, _: Mapping[str, str]) -> Answer:
-    from sendit.deidentify.words import clean, fold  # noqa: PLC0415 - only recipes that clean
+    from sendit.deidentify.words import clean  # noqa: PLC0415 - only recipes that clean
 
     if subject.vr == "SQ":
         return Inside(_CLEAN)
@@ -254,11 +254,24 @@ def _clean_text(subject: Subject, _: Mapping[str, str]) -> Answer:
         disguised = vr_of(subject.tag) in charset.TEXT_VRS
         return _empty_or_dummy(subject, _) if disguised else subject.value
     if subject.vr != "PN" and (cleaned := clean(subject.text, subject.site.people)):
-        written = charset.encode(cleaned, subject.character_set)
-        if charset.decode(written, subject.character_set) == cleaned:
-            return written
-        return fold(cleaned).encode("ascii", "ignore")  # the character set lacks its accents
+        return _written(cleaned, subject)
     return _empty_or_dummy(subject, _) if subject.value.strip(b" \0") else b""
+
+
+def _written(cleaned: str, subject: Subject) -> bytes:
+    """Return cleaned text in the element's character set; without accents that it lacks."""
+    written = charset.encode(cleaned, subject.character_set)
+    if charset.decode(written, subject.character_set) == cleaned:
+        return written
+    return _ascii(cleaned).encode("ascii")
+
+
+def _ascii(cleaned: str) -> str:
+    from sendit.deidentify.words import fold  # noqa: PLC0415 - only recipes that clean
+
+    if cleaned.isascii():
+        return cleaned
+    return fold(cleaned).encode("ascii", "ignore").decode("ascii")
 
 
 def _clean_code_meaning(subject: Subject, _: Mapping[str, str]) -> Answer:
@@ -268,7 +281,8 @@ def _clean_code_meaning(subject: Subject, _: Mapping[str, str]) -> Answer:
     known = codes.standard_meanings(*subject.code)
     if subject.code == (text, "UCUM"):  # a unit's code says what it means: there is no list
         return subject.value
-    if any(text.casefold() == meaning.casefold() for meaning in known) or says_radiology(text):
+    standard = any(text.casefold() == meaning.casefold() for meaning in known)
+    if standard or says_radiology(text, subject.site.people):
         return subject.value
     return known[0].encode("ascii") if known else _clean_text(subject, _)
 
@@ -276,12 +290,12 @@ def _clean_code_meaning(subject: Subject, _: Mapping[str, str]) -> Answer:
 def _technical_value(subject: Subject, arguments: Mapping[str, str]) -> Answer:
     from sendit.deidentify.words import clean  # noqa: PLC0415 - most values have their form
 
-    form, values = arguments["form"], subject.text.split("\\")
-    if all(not value.strip() or fits(form, value.strip(PADDING)) for value in values):
+    form, people = arguments["form"], subject.site.people
+    values = [value.strip(PADDING) for value in subject.text.split("\\")]
+    if all(not value or fits(form, value, people) for value in values):
         return subject.value
     left = [
-        value.strip(PADDING) if fits(form, value.strip(PADDING)) else clean(value)
-        for value in values
+        value if fits(form, value, people) else _ascii(clean(value, people)) for value in values
     ]
     if any(left):
         return "\\".join(left).encode("ascii")

@@ -109,12 +109,17 @@ def deliver(
         _upload(client, delivery, archive, 0 if there is None else there.generation)
         there = find(client, delivery.bucket, delivery.object)
         if there is None:
-            raise RetryLater(f"batch {delivery.batch_id}: its archive is not in the bucket")
+            raise RetryLater(
+                f"batch {delivery.batch_id}: Cloud Storage took its archive, but says that there "
+                "is none; the task tries again"
+            )
     if not there.holds(delivery):
         raise FailBatch(
             f"batch {delivery.batch_id}: another archive is in the bucket under its name "
-            f"(generation {there.generation}); it was not overwritten. If the study was "
-            "delivered before and has changed, run it as a revision"
+            f"(generation {there.generation}), and not "
+            + ("the one that this ledger delivered" if replaces else "one of this ledger's")
+            + "; it was not overwritten. Find out who wrote it; delete it, or copy it elsewhere "
+            "and delete it here, then clear the task, with what follows"
         )
     return there
 
@@ -161,7 +166,7 @@ def _upload(client: storage.Client, delivery: Delivery, archive: Path, generatio
                 retry=RETRY,
             )
         except api.Forbidden as error:
-            if is_kept(error):
+            if is_kept(str(error)):
                 raise FailBatch(
                     f"batch {delivery.batch_id}: the object {delivery.object} is {KEPT}: Cloud "
                     "Storage lets nobody replace it, and it is as it was. When that has ended, or "
@@ -295,7 +300,7 @@ def remove(
         except (api.NotFound, api.PreconditionFailed):
             return False
         except api.Forbidden as error:
-            if is_kept(error):
+            if is_kept(str(error)):
                 raise kept_error(there, there.kept or KEPT, batch_id) from None
             raise
         return True

@@ -8,14 +8,20 @@ The operator that runs, and that Airflow's UI names, is the provider's own, unmo
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowNotFoundException,
+    AirflowSkipException,
+)
 
 from sendit.crashpoint import reach
-from sendit.errors import FailBatch, Misconfigured
+from sendit.errors import FailBatch, Misconfigured, unreadable
 from sendit.tasks.connections import GOOGLE, reading
 from sendit.tasks.guard import guarded
 from sendit.tasks.site import ledger, own_run, settings
@@ -79,7 +85,8 @@ class GoogleOperator(BaseOperator):
 
     def _run(self, part: CollectionPart, context: Any) -> None:
         arguments = self.arguments(part)
-        with reading(GOOGLE), asking_google():
+        storage_client()  # says what is wrong with the credentials, if anything is
+        with reading(GOOGLE), asking_google(), _jobs(part):
             self._running = _load(self.operator)(task_id=self.task_id, **arguments)
             self._running.execute(context)
         reach(f"{self.task_id.rpartition('.')[2]}: ran")
@@ -125,11 +132,45 @@ def asking_google() -> AbstractContextManager[None]:
     )
 
 
+@contextmanager
+def _credentials() -> Iterator[None]:
+    """Run what makes a client, which reads the service account's key."""
+    try:
+        yield
+    except OSError as error:
+        raise unreadable(
+            error,
+            f"the key file that the Airflow connection {GOOGLE} names (key_path) cannot be read "
+            f"({error.strerror}): mount it, or correct key_path or the file's rights",
+        ) from None
+    except AirflowNotFoundException:
+        raise
+    except (ValueError, AirflowException):
+        raise Misconfigured(
+            f"the key that the Airflow connection {GOOGLE} holds or names is not a service "
+            "account's, or is damaged: put the JSON file there that Google gave, then clear the "
+            "task"
+        ) from None
+
+
+@contextmanager
+def _jobs(part: CollectionPart) -> Iterator[None]:
+    """Run an operator of the provider: it raises a job's own error, which may quote a row."""
+    from sendit.delivery.faults import refused
+
+    try:
+        yield
+    except (AirflowNotFoundException, AirflowSkipException, AirflowFailException):
+        raise
+    except AirflowException as error:
+        raise refused("BigQuery", f"dataset {part.dataset}", str(error)) from None
+
+
 def storage_client() -> storage.Client:
     """Return the Cloud Storage client of the provider's hook."""
     from airflow.providers.google.cloud.hooks.gcs import GCSHook
 
-    with reading(GOOGLE), asking_google():
+    with reading(GOOGLE), _credentials(), asking_google():
         return GCSHook().get_conn()
 
 
@@ -137,6 +178,6 @@ def bigquery_client() -> bigquery.Client:
     """Return the BigQuery client of the provider's hook."""
     from airflow.providers.google.cloud.hooks.bigquery import BigQueryHook
 
-    with reading(GOOGLE), asking_google():
+    with reading(GOOGLE), _credentials(), asking_google():
         hook = BigQueryHook(use_legacy_sql=False)
         return hook.get_client(project_id=hook.project_id)
