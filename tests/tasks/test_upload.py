@@ -830,6 +830,16 @@ def test_every_difference_is_found(here, delivered, harm, said):
     assert verdict(here, RUN).agrees == ("too many" in harm)
 
 
+def test_a_run_that_another_ledger_delivered_is_found(here, delivered):
+    bucket = here.storage.bucket(here.settings.bucket)
+    (name,) = objects.names(here.storage, here.settings.bucket, manifest_folder(here.collection))
+    manifest = json.loads(bucket.blob(name).download_as_text())
+    bucket.blob(name).upload_from_string(json.dumps(manifest | {"ledger": "0123456789abcdef"}))
+    (found,) = verdict(here).differences
+    assert found.where == RUN
+    assert "with the ledger 0123456789abcdef, which the collection does not know" in found.what
+
+
 def test_a_withdrawn_batch_is_gone_and_remembered(here, delivered):
     for _ in range(2):
         withdraw(here, delivered[0])
