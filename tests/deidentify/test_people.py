@@ -148,3 +148,32 @@ def test_a_phantom_takes_no_word_out_of_a_description(name: str) -> None:
     ds = make_dataset(StudyDescription="CT CHEST PHANTOM QA", PatientName=name)
     _, members = run([to_bytes(ds)], plan)
     assert [read(data).StudyDescription for data in members.values()] == ["CT CHEST PHANTOM QA"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "text", "name", "kept"),
+    [
+        ("technical_value form=words", "head stone", "Stone^A", "head"),
+        ("technical_value form=words", "Schädel Quackenbush 77", "Doe^A", "schadel"),
+        ("clean_text", "Schädel Stone", "Stone^A", "Schädel"),
+    ],
+)
+def test_technical_texts_keep_no_name_either(rule: str, text: str, name: str, kept: str) -> None:
+    plan = plan_of(f"REPLACE SeriesDescription func:{rule}")
+    ds = make_dataset(
+        SeriesDescription=text, PatientName=name, SpecificCharacterSet="ISO_IR 100", private=False
+    )
+    _, members = run([to_bytes(ds)], plan)
+    assert [read(data).SeriesDescription for data in members.values()] == [kept]
+
+
+def test_a_code_meaning_keeps_no_name_but_the_standards_own_text() -> None:
+    plan = plan_of("REPLACE CodeMeaning func:clean_code_meaning")
+    local, standard = Dataset(), Dataset()
+    local.CodeValue, local.CodingSchemeDesignator, local.CodeMeaning = "X", "99LOCAL", "Head stone"
+    standard.CodeValue, standard.CodingSchemeDesignator = "69536005", "SCT"
+    standard.CodeMeaning = "Head"
+    ds = make_dataset(ProcedureCodeSequence=Sequence([local, standard]), PatientName="Head^A")
+    _, members = run([to_bytes(ds)], plan)
+    (after,) = [read(data) for data in members.values()]
+    assert [item.CodeMeaning for item in after.ProcedureCodeSequence] == ["stone", "Head"]

@@ -107,10 +107,14 @@ class People:
         data, character_set = header.data, header.character_set
         levels = [header.elements]
         while levels:
-            for tag, vr, _, start, end, items in levels.pop():
+            for tag, _, _, start, end, items in [
+                element
+                for element in levels.pop()
+                if element[5] is not None or element[1] == "PN" or element[0] in PERSON_NAMES
+            ]:
                 if items is not None:
                     levels.extend(elements for _, elements in items)
-                elif (vr == "PN" or tag in PERSON_NAMES) and start != end:
+                elif start != end:
                     self._note(tag, bytes(data[start : min(end, start + MAX_BYTES)]), character_set)
 
     def _note(self, tag: int, raw: bytes, character_set: bytes) -> None:
