@@ -168,6 +168,16 @@ def test_a_refresh_that_fails_once_is_tried_again(
     assert dasher.refreshes == 1
 
 
+def test_the_token_service_is_waited_for_as_long_as_is_set(
+    dasher: DasherStandin, service: Make, request_body: Request, no_pauses: None
+) -> None:
+    dasher.expire()
+    # Waited for, it would answer, and nothing would be raised.
+    dasher.script(Fault("slow", seconds=4), where="token")
+    asked = service(timeout=0.3, attempts=1)
+    fails(RetryLater, "DASHER could not be asked", lambda: asked.identify(request_body))
+
+
 def test_a_refresh_that_is_refused(
     dasher: DasherStandin, service: Make, request_body: Request, no_pauses: None
 ) -> None:

@@ -173,6 +173,12 @@ def test_no_text_breaks_the_timestamp(value: str) -> None:
     assert stamp is None or len(stamp) == len("2010-02-04T11:50:00Z")
 
 
+@pytest.mark.parametrize("padding", ["\0", " ", " \0", "\n"])
+def test_padding_is_no_part_of_a_date(padding: str) -> None:
+    header = {0x00080020: f"20100204{padding}", 0x00080030: f"{padding}1150{padding}"}
+    assert first_date_time(header.get) == "201002041150"
+
+
 def test_the_first_attribute_with_a_date_dates_the_study() -> None:
     header = {
         0x00080020: "not a date",
