@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 
 import pytest
 
@@ -66,6 +67,13 @@ def test_kind_and_place_say_where() -> None:
     assert second.endswith(" in test_kind_and_place_say_where")
     assert "MRN7" not in text
     assert text.endswith("; its text is withheld because it may quote a patient's data")
+
+
+def test_a_librarys_error_is_named_with_its_module() -> None:
+    try:
+        json.loads("{")
+    except ValueError as error:
+        assert kind_and_place(error).startswith("json.decoder.JSONDecodeError at ")
 
 
 def test_no_more_than_four_places_are_named() -> None:

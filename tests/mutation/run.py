@@ -103,7 +103,7 @@ timeout_constant = 10.0
 """
 
 #: Run in the package's folder, for mutmut keeps its state in the process.
-INNER = """
+INNER = r"""
 import json, random, re, sys
 from pathlib import Path
 from mutmut import __main__ as mutmut
@@ -127,7 +127,7 @@ def says_the_same(key):
     # A sentence in other letters: what a person reads, which no test should hold to the letter.
     old = " ".join(l[1:] for l in lines(key) if l[0] == "-")
     new = " ".join(l[1:] for l in lines(key) if l[0] == "+")
-    sentence = re.search(r"[\"'][^\"']*[a-z,;:] [^\"']*[\"']", old)
+    sentence = re.search(r'["\x27][^"\x27]*[a-z,;:] [^"\x27]*["\x27]', old)
     return bool(sentence) and old.casefold() == new.replace("XX", "").casefold()
 
 order = json.loads(sys.argv[1])
