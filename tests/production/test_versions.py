@@ -7,18 +7,26 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.markers import Marker
 
 from sendit import __version__
 from tests.production.compose_file import ROOT, load
 
-PINNED = re.compile(r"^([a-z0-9][a-z0-9._-]*)==([^ ;\\]+)", re.MULTILINE)
+PINNED = re.compile(r"^([a-z0-9][a-z0-9._-]*)==([^ ;\\]+)(?: ; ([^\\\n]+))?", re.MULTILINE)
 DOCUMENTS = sorted(path for path in (ROOT / "docs").glob("*.md"))
 
 
 def pins(lock: str) -> dict[str, set[str]]:
+    """Return a lock's versions by package, without those for Pythons that sendit is not for."""
     found: dict[str, set[str]] = {}
-    for name, version in PINNED.findall((ROOT / lock).read_text()):
-        found.setdefault(name, set()).add(version)
+    for name, version, marker in PINNED.findall((ROOT / lock).read_text()):
+        if not marker or any(
+            Marker(marker.strip()).evaluate(
+                {"python_version": each, "python_full_version": f"{each}.9"}
+            )
+            for each in ("3.11", "3.12")
+        ):
+            found.setdefault(name, set()).add(version)
     return found
 
 
