@@ -64,7 +64,6 @@ BEYOND = {
     Holds.TEXT: "REPLACE {} func:clean_text",
     Holds.CODE_MEANING: "REPLACE {} func:clean_code_meaning",
 }
-STAYS = {Option.UIDS: Holds.UID, Option.DEVICE: Holds.DEVICE}
 LETTERS = {
     "Z": "func:profile_z",
     "Z/D": "func:profile_z",
@@ -86,6 +85,7 @@ GROUPS = (
     ("U", "U: UIDs, remapped with the site's key; the same original, the same new one"),
     ("JITTER", "C: dates, moved by the patient's shift in whole days"),
     ("KEEP", "K: kept"),
+    ("UNDATED", "K: UIDs, kept unless they hold a date, which would tell the shift"),
     (
         "KNOWN",
         "K: kept if the value is one that the attribute is defined to hold; times of day (C) are "
@@ -158,7 +158,10 @@ def beyond_the_table(active: frozenset[Option]) -> Iterator[tuple[str, str]]:
     it is, or whose form is known: what the review of the dictionary says."""
     named = {row.number for row in table()}
     for one in review():
-        if one.tag in named or one.holds in {STAYS.get(option) for option in active}:
+        if one.tag in named or (one.holds is Holds.DEVICE and Option.DEVICE in active):
+            continue
+        if one.holds is Holds.UID and Option.UIDS in active:
+            yield kept(one.name, one.vr)
             continue
         if one.holds is Holds.TECHNICAL:
             yield "FORM", f"REPLACE {one.name} func:technical_value form={one.form}"
@@ -170,6 +173,8 @@ def kept(name: str, vr: str) -> tuple[str, str]:
     """Return the line that keeps what an option retains."""
     if vr == "AS":
         return "AGE", f"REPLACE {name} func:cap_age"
+    if vr == "UI":
+        return "UNDATED", f"REPLACE {name} func:undated_uid"
     return kept_if_known(name) if name in LOOKED_AT else ("KEEP", f"KEEP {name}")
 
 

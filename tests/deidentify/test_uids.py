@@ -5,12 +5,20 @@ from __future__ import annotations
 import re
 import uuid
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 from pydicom.uid import RE_VALID_UID
 
-from sendit.deidentify.uids import UidMap
+from sendit.deidentify.plan import compile_plan
+from sendit.deidentify.uids import UidMap, holds_date
 from sendit.keys import Keys
+from sendit.recipe.coverage import cover
+from sendit.recipe.parse import read_recipe, read_text
+from tests.builder import make_dataset
+from tests.deidentify.engine import opened
 
 ONE = UidMap(Keys(b"1" * 32))
 OTHER = UidMap(Keys(b"2" * 32))
@@ -51,3 +59,69 @@ def test_empty_stays_empty_and_text_does_not_pass() -> None:
     assert ONE.many(b"") == b""
     assert ONE.many(b"\0") == b""
     assert ONE.many(b"DOE^JANE").startswith(b"2.25.")
+
+
+DATED = (
+    "1.3.12.2.1107.5.2.30.25858.2019062310111247857",
+    "1.3.46.670589.11.0.0.11.4.2.0.12345.5.5396.2006120114285654497",
+    "1.2.3.20190623.101112.4",
+    "1.2.3.2019.6.23.10.11",
+    "1.3.12.2.1107.5.1.4.50025.30000019062310111247800000012",
+    "1.2.840.113619.2.55.3.2831868886.539.1181562487.123",
+    "1.2.3.1561284672123.7",
+)
+UNDATED = (
+    "1.2.826.0.1.3680043.8.498.77.1.1",
+    "1.2.826.0.1.3680043.8.498.77.1000",
+    "2.25.329800735698586629295641978511506172918",
+    "1.2.840.10008.5.1.4.1.1.2",
+    "1.2.3.20191332.4",
+    "1.2.392.200036.9116.2.6.1.48",
+)
+
+
+@pytest.mark.parametrize("uid", DATED)
+def test_a_uid_that_holds_a_date(uid: str) -> None:
+    assert holds_date(uid.encode())
+
+
+@pytest.mark.parametrize("uid", UNDATED)
+def test_a_uid_that_holds_none(uid: str) -> None:
+    assert not holds_date(uid.encode())
+
+
+def test_with_retained_uids_those_that_hold_a_date_are_remapped() -> None:
+    plan = compile_plan(read_recipe("default-retain-uids"))
+    reference = Dataset()
+    reference.ReferencedSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+    reference.ReferencedSOPInstanceUID = DATED[0]
+    data = make_dataset(
+        StudyInstanceUID=UNDATED[0],
+        SeriesInstanceUID=DATED[1],
+        SOPInstanceUID=DATED[0],
+        ReferencedImageSequence=Sequence([reference]),
+        TargetFrameOfReferenceUID=DATED[2],
+    )
+    ds = opened(data, plan)
+    assert ds.StudyInstanceUID == UNDATED[0]
+    assert ds.SOPInstanceUID.startswith("2.25.")
+    assert ds.file_meta.MediaStorageSOPInstanceUID == ds.SOPInstanceUID
+    assert ds.ReferencedImageSequence[0].ReferencedSOPInstanceUID == ds.SOPInstanceUID
+    assert ds.SeriesInstanceUID.startswith("2.25.")
+    assert ds.TargetFrameOfReferenceUID.startswith("2.25.")
+    assert "113110" in [item.CodeValue for item in ds.DeidentificationMethodCodeSequence]
+    assert ds.DeidentificationMethod[1] == "UIDs that hold a date are remapped"
+
+
+def test_what_a_recipe_says_of_its_uids() -> None:
+    dates = "JITTER select:VR:DA var:jitter\nREMOVE select:VR:DT"
+    undated, whole = (
+        cover(read_text(("r", f"FORMAT dicom\n%header\n{dates}\n{rule}\n")))
+        for rule in ("REPLACE StudyInstanceUID func:undated_uid", "KEEP StudyInstanceUID")
+    )
+    assert undated.undates_uids
+    assert "Study Instance UID" not in {row.row.name for row in undated.dated_uids}
+    assert "Study Instance UID" in {row.row.name for row in whole.dated_uids}
+    assert cover(read_recipe("default")).dated_uids == ()
+    assert cover(read_recipe("default-retain-uids")).dated_uids == ()
+    assert not whole.undates_uids

@@ -210,6 +210,11 @@ def _remap_uid(subject: Subject, _: Mapping[str, str]) -> Answer:
     return subject.site.uids.many(subject.value) if is_uid else subject.value
 
 
+def _undated_uid(subject: Subject, _: Mapping[str, str]) -> Answer:
+    is_uid = "UI" in (subject.vr, vr_of(subject.tag))  # whatever VR the file gives it
+    return subject.site.uids.undated(subject.value) if is_uid else subject.value
+
+
 def _dummy(subject: Subject, _: Mapping[str, str]) -> Answer:
     vr = subject.vr
     if vr == "SQ":
@@ -367,7 +372,10 @@ def _measure(text: str, most: float) -> str | None:
 def _method_text(subject: Subject, _: Mapping[str, str]) -> Answer:
     plan = subject.site.plan
     profile = f"PS3.15 {EDITION} " if plan.coverage.codes else ""
-    return f"sendit {__version__} {profile}recipe {plan.recipe.digest[:16]}".encode()
+    text = f"sendit {__version__} {profile}recipe {plan.recipe.digest[:16]}"
+    if plan.coverage.undates_uids:
+        text += "\\UIDs that hold a date are remapped"
+    return text.encode()
 
 
 def _method_codes(subject: Subject, _: Mapping[str, str]) -> Answer:
@@ -443,4 +451,5 @@ _FUNCTIONS: Final[dict[str, Implementation]] = {
     "remap_uid": _remap_uid,
     "suffix_uuid": _suffix_uuid,
     "technical_value": _technical_value,
+    "undated_uid": _undated_uid,
 }

@@ -383,6 +383,13 @@ class Plan:
             return Program(removed=Kind.REMOVED)
         return Program(steps, siblings=not level.top and any(map(_looks_beside, steps)))
 
+    def undates(self, tag: int) -> bool:
+        """Whether an attribute's UIDs stay, but for those that hold a date."""
+        return any(
+            isinstance(step.value, Function) and step.value.name == "undated_uid"
+            for step in self.top.program(tag, "UI").steps
+        )
+
     def _candidates(self, tag: int) -> list[HeaderRule]:
         return [self._rules[i] for i in sorted([*self._exact.get(tag, ()), *self._others])]
 

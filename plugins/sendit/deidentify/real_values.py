@@ -24,6 +24,7 @@ from pydicom.charset import convert_encodings, decode_bytes
 from sendit.deidentify import spellings
 from sendit.deidentify.own_right import PLACEHOLDERS, PLACES_AND_STEPS, is_common, is_common_word
 from sendit.deidentify.people import words_of
+from sendit.deidentify.uids import holds_date
 from sendit.recipe.model import Action, Function, Literal, TagSelector
 
 if TYPE_CHECKING:
@@ -209,7 +210,8 @@ class RealValues:
         elif vr == "UI":
             for written in raw.split(b"\\"):
                 uid = written.strip(_PAD).decode("latin-1")
-                if len(uid) > 8 and not uid.startswith(_KNOWN_UIDS):
+                stays = self._plan.undates(tag) and not holds_date(uid.encode("latin-1"))
+                if len(uid) > 8 and not uid.startswith(_KNOWN_UIDS) and not stays:
                     self.uids.setdefault(uid, set()).add(tag)
         elif vr in {"DA", "DT"}:
             for day in _dates_in(raw):

@@ -88,6 +88,7 @@ _BY_FUNCTION = {
     "jitter": Outcome.MOVED,
     "known_value": Outcome.KEPT,
     "technical_value": Outcome.KEPT,
+    "undated_uid": Outcome.KEPT,
 }
 
 
@@ -148,6 +149,27 @@ class Coverage:
         if Outcome.KEPT in outcomes:
             return "UNMODIFIED"
         return "MODIFIED" if Outcome.MOVED in outcomes else "REMOVED"
+
+    @property
+    def undates_uids(self) -> bool:
+        """Whether UIDs stay, but for those that hold a date."""
+        return any(_undates(row.rule) for row in self.rows)
+
+    @property
+    def dated_uids(self) -> tuple[Covered, ...]:
+        """The UIDs of the table that stay even if they hold a date, though dates do not."""
+        if self.dates == "UNMODIFIED":
+            return ()
+        return tuple(
+            row
+            for row in self.rows
+            if row.row.vr == "UI" and row.outcome is Outcome.KEPT and not _undates(row.rule)
+        )
+
+
+def _undates(rule: HeaderRule | None) -> bool:
+    value = rule.value if rule is not None else None
+    return isinstance(value, Function) and value.name == "undated_uid"
 
 
 def outcome_of(applied: tuple[HeaderRule, ...]) -> Outcome:

@@ -118,6 +118,15 @@ _DECLARED: tuple[FunctionSpec, ...] = (
         vrs=_UIDS,
     ),
     FunctionSpec(
+        "undated_uid",
+        "func",
+        "K, looked at: a UID stays, but one that holds a date (yyyymmdd, or the seconds since "
+        "1970, as many makers' do) is remapped as by remap_uid: beside moved dates it would tell "
+        "the shift",
+        actions=frozenset({Action.REPLACE}),
+        vrs=_UIDS,
+    ),
+    FunctionSpec(
         "dummy",
         "func",
         "D: a fixed value that says nothing and is valid for the VR; in a sequence the items "
@@ -205,8 +214,8 @@ _DECLARED: tuple[FunctionSpec, ...] = (
     FunctionSpec(
         "method_text",
         "func",
-        "(0012,0063): sendit's version, the edition of PS3.15 that the recipe fulfils, and the "
-        "recipe's digest",
+        "(0012,0063): sendit's version, the edition of PS3.15 that the recipe fulfils, the "
+        "recipe's digest, and whether UIDs that hold a date are remapped",
         vrs=_LONG_TEXTS,
     ),
     FunctionSpec(

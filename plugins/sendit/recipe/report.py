@@ -82,6 +82,16 @@ def _print_coverage(coverage: Coverage, console: Console) -> None:
     console.print(table)
     for option in coverage.options:
         console.print(f"  uses {option.label}")
+    if coverage.undates_uids:
+        console.print("  UIDs stay, but those that hold a date are remapped")
+    if coverage.dated_uids:
+        console.print(
+            f"[yellow]{len(coverage.dated_uids)} UIDs stay whole[/], "
+            f"{keyword_of(coverage.dated_uids[0].row.number or 0)} among them, while dates are "
+            f"{coverage.dates.lower()}: many makers' UIDs hold the date, which tells the shift. "
+            "Write REPLACE with func:undated_uid in place of KEEP",
+            soft_wrap=True,
+        )
     if not coverage.exposed:
         codes = ", ".join(code for code, _ in coverage.codes)
         console.print(f"[green]Nothing is exposed[/]; (0012,0064) will hold {codes}")
