@@ -312,6 +312,7 @@ class _Study:
         site = Site(plan, self._uids, identifiers.jitter, identifiers.variables, people)
         self._rewriter = Rewriter(plan, site)
         self._filters = filters
+        self._asked = frozenset(filters.tags) if filters is not None else frozenset()
         self._delivered: dict[str, str] = {}
         self._stems: Counter[str] = Counter()
         self._real = real
@@ -454,7 +455,8 @@ class _Study:
         One that is like a file that passed passes, unless it differs in what filters ask.
         """
         if self._filters is None or (
-            isinstance(header, LikeHeader) and not _differs_in(header, self._filters)
+            isinstance(header, LikeHeader)
+            and not _differs_in(header, self._asked, self._filters.by_presence)
         ):
             return None
         decision = self._filters.decide({tag: header.text(tag) for tag in self._filters.tags})
@@ -553,9 +555,8 @@ def _check(header: Header) -> None:
         raise SkipInstance(Reason.OTHER_CLASS)
 
 
-def _differs_in(header: LikeHeader, filters: FilterPlan) -> bool:
+def _differs_in(header: LikeHeader, tags: frozenset[int], by_presence: frozenset[int]) -> bool:
     """Whether a file differs from the one that it is like in what filters ask of it."""
-    tags, by_presence = filters.tags, filters.by_presence
     for number, (tag, _, _, start, end, items) in header.differing.items():
         if tag in tags and (
             tag not in by_presence
