@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
-from chaos.faults import CRASHES, ELSEWHERE, KILLED, REVISED, STOPPED, choose
+from airflow.dag_processing.dagbag import DagBag
+from chaos.faults import CRASHES, ELSEWHERE, KILLED, PEOPLE, REVISED, STOPPED, choose
 from chaos.proxy import BREAKS
 
 from sendit.crashpoint import POINTS
@@ -24,7 +26,7 @@ def test_a_seed_always_chooses_the_same():
 
 def test_rounds_reach_every_kind_of_fault():
     text = "\n".join(chosen(7, 2000))
-    for name in (*CRASHES, *BREAKS, *KILLED, *STOPPED, "with what follows", "alone"):
+    for name in (*CRASHES, *BREAKS, *KILLED, *STOPPED, *PEOPLE, "with what follows", "alone"):
         assert name in text
 
 
@@ -36,3 +38,12 @@ def test_a_revision_is_broken_where_only_it_passes():
 
 def test_points_that_are_left_out_exist():
     assert set(POINTS) >= ELSEWHERE
+
+
+def test_the_harness_registers_one_dag():
+    folder = Path(__file__).parents[2] / "chaos" / "dags"
+    found = DagBag(str(folder))
+    assert found.import_errors == {}
+    assert list(found.dags) == ["sendit"]
+    assert found.dags["sendit"].max_active_runs == 2
+    assert found.dagbag_stats[0].dag_num == 1
