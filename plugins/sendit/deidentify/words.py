@@ -46,6 +46,7 @@ _NAMED_NUMBER: Final = re.compile(
     r"\d(?:st|nd|rd|th)",
     re.ASCII | re.IGNORECASE,
 )
+_BRACKETS: Final = frozenset(")]}")
 _LETTERS: Final = str.maketrans({"ø": "o", "æ": "ae", "œ": "oe", "ł": "l", "đ": "d", "ı": "i"})
 
 
@@ -207,8 +208,10 @@ def _with_signs(tokens: list[_Token]) -> list[_Token]:
         if not _SIGN.fullmatch(text) and text.strip("0"):
             decided.append(_Token(text, sort))
             continue
-        around = tokens[max(0, index - 2) : index + 2]
-        says = any(other.sort is Sort.CLAIM for other in around)
+        before = [each for each in tokens[max(0, index - 6) : index] if each.sort != Sort.BREAK]
+        behind = [each for each in tokens[index + 1 : index + 7] if each.sort != Sort.BREAK]
+        says = any(other.sort is Sort.CLAIM for other in (*before[-2:], *behind[:1]))
+        says = says or any(one.text in _BRACKETS for one in tokens[index + 1 : index + 2])
         if says or text in ("+", "+/-", "±"):
             decided.append(_Token("-" if text in "–—" else text, Sort.REFUSAL))
         elif text == "0" * len(text):
