@@ -25,16 +25,19 @@ PLACEHOLDERS: Final = frozenset(
         (1979, 12, 31),
         (1980, 1, 1),  # DOS, FAT, and a PC's clock without its battery
         (1980, 1, 6),  # GPS
-        (1999, 12, 31),
         (2000, 1, 1),  # clocks of embedded systems, PostgreSQL
-        (2001, 1, 1),  # Cocoa
         (2036, 2, 7),  # NTP runs over
         (2038, 1, 19),  # Unix runs over
         (2079, 6, 6),  # the last small date of SQL Server
         (2099, 12, 31),
     )
 )
-"""Where clocks and calendars of software begin or end, within the plausible years."""
+"""Where clocks and calendars of software begin or end, within the plausible years.
+
+Each costs the studies that were really made on that day their date, so that a day is listed only
+if it is written for want of one: 31 December 1999 and 1 January 2001 (where Cocoa counts from)
+are not.
+"""
 
 
 def is_placeholder(day: date) -> bool:
