@@ -84,7 +84,7 @@ recall: $(VENV)/.installed-test
 	$(VENV)/bin/python -W ignore -m benchmarks.recall $(ARGS)
 
 fuzz: $(VENV)/.installed-test
-	$(VENV)/bin/python -m tests.fuzz.run --number $(or $(N),100000) $(if $(SEED),--seed $(SEED))
+	$(VENV)/bin/python -m tests.fuzz.run --number $(or $(N),100000) $(if $(SEED),--seed $(SEED)) $(if $(FIRST),--first $(FIRST))
 
 mutation: $(VENV)/.installed-test $(DEMO_VENV)/.installed
 	@$(VENV)/bin/python -m tests.mutation.run $(if $(PACKAGES),--packages $(PACKAGES)) \
