@@ -1,173 +1,210 @@
-"""Runs that people end, and runs that follow them: the tasks as Airflow calls them."""
+"""The tasks from import to collect, one after the other, twice, and when something is wrong."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException, ErrorType
-from airflow.sdk.execution_time.comms import ErrorResponse
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from sendit.batch import Status
-from sendit.errors import RetryLater
-from sendit.keys import write_new_key
-from sendit.ledger import MAX_TAKE_UPS, Ledger
+from sendit import anonymize as anonymizing
+from sendit import identify as identifying
+from sendit.batch import BatchError, Status
+from sendit.errors import FailBatch, RetryLater
+from sendit.ledger import BatchParams, Holder, Ledger
 from sendit.settings import Settings
-from sendit.tasks import finish, preflight, process, site
+from sendit.tasks import preflight, process, site
 from tests.builder import write_study
 
 pytestmark = pytest.mark.airflow
 
-DUE = datetime(2026, 11, 29, tzinfo=UTC)
+RUN = "manual__2026-11-22T12:00:00+00:00"
 
 
-class Airflow:
-    """A DAG's runs: which goes on, and which one's task is at work."""
+@dataclass
+class Here:
+    """A site with one batch of two images, taken by a run."""
 
-    def __init__(self) -> None:
-        self.active: set[str] = set()
-        self.answers = True
-        self.run: dict[str, Any] = {}
+    ledger: Ledger
+    settings: Settings
+    folder: Path
+    id: str
+    tries: tuple[int, int] = (1, 5)
 
-    def start(self, run_id: str, *, minute: int = 0) -> None:
-        """Start a run; what follows is done by its tasks."""
-        self.active.add(run_id)
-        started = DUE + timedelta(minutes=minute)
-        ti = SimpleNamespace(
-            dag_id="sendit", try_number=1, max_tries=3, get_dr_count=self._count, map_index=0
-        )
-        run = SimpleNamespace(
-            run_after=DUE, start_date=started, clear_number=0, conf={}, run_type="scheduled"
-        )
-        params = {"number": None, "subfolder": None, "study": None, "recipe": None, "revise": False}
-        self.run = {"run_id": run_id, "ti": ti, "dag_run": run, "params": params}
+    @property
+    def status(self) -> Status:
+        return self.ledger.batch(self.id).status
 
-    def _count(self, *, dag_id: str, run_ids: list[str], states: list[str]) -> int:
-        if not self.answers:
-            raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR))
-        return len(self.active & set(run_ids))
+    @property
+    def stages(self) -> list[str]:
+        return [error["stage"] for error in self.ledger.batch(self.id).errors]
+
+    def run(self, *steps: str) -> None:
+        for step in steps:
+            assert getattr(process, step).function(self.id) == self.id
 
 
 @pytest.fixture
-def airflow(embedded_ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Airflow:
-    write_study(tmp_path / "in" / "A1", patient=1, study=1)
-    write_new_key(tmp_path / "key")
+def here(embedded_ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Here:
+    key = tmp_path / "key"
+    key.write_text("k" * 64)
+    key.chmod(0o600)
+    inputs = tmp_path / "in"
+    write_study(inputs / "ACC1", instances=2)
     settings = Settings(
-        home=tmp_path / "home",
-        key_file=tmp_path / "key",
-        bucket="bucket",
-        input_folders=(tmp_path / "in",),
+        home=tmp_path / "home", key_file=key, input_folders=(inputs,), bucket="data", lanes=3
     )
-    made = Airflow()
-    for module in (process, finish, preflight, site):
+    for module in (process, preflight, site):
         monkeypatch.setattr(module, "settings", lambda: settings)
         monkeypatch.setattr(module, "ledger", lambda: embedded_ledger)
-    for module in (process, finish, site):
-        monkeypatch.setattr(module, "get_current_context", lambda: made.run)
-    monkeypatch.setattr(process, "Preflight", lambda: lambda _: None)
+        monkeypatch.setattr(module, "own_run", lambda: Holder(RUN, "sendit", RUN), raising=False)
+    embedded_ledger.enqueue([("0" * 64, str(inputs / "ACC1"))], BatchParams("s", "c", "default"))
+    (batch_id,) = embedded_ledger.claim(RUN, 1)
+    made = Here(embedded_ledger, settings, inputs / "ACC1", batch_id)
+    embedded_ledger.put_identifier(batch_id, "folder", str(inputs / "ACC1"))
+
+    def context() -> dict[str, Any]:
+        ti = SimpleNamespace(try_number=made.tries[0], max_tries=made.tries[1], dag_id="sendit")
+        return {"run_id": RUN, "ti": ti}
+
+    for module in (process, site):
+        monkeypatch.setattr(module, "get_current_context", context)
     return made
 
 
-def do(batch_id: str, *names: str) -> None:
-    for name in names:
-        getattr(process, name).function(batch_id)
+def test_a_batch_goes_from_folder_to_archive_and_to_its_lane(here: Here) -> None:
+    here.run("import_batch", "dasher", "anonymize")
+    assert here.status is Status.DONEPROCESSING
+    assert here.stages == []
+    (lane,) = process.collect.function()
+    assert lane["batches"] == [here.id]
+    assert lane["lane"] in range(3)
 
 
-STEPS = ("import_batch", "dasher", "anonymize")
+@pytest.mark.parametrize("again", ["import_batch", "dasher", "anonymize"])
+def test_any_of_them_may_run_again_with_what_follows(here: Here, again: str) -> None:
+    steps = ["import_batch", "dasher", "anonymize"]
+    here.run(*steps)
+    before = here.ledger.delivery(here.id)
+    here.run(*steps[steps.index(again) :])
+    assert here.ledger.delivery(here.id) == before
+    assert here.status is Status.DONEPROCESSING
 
 
-@pytest.mark.parametrize("done", range(4))
-@pytest.mark.parametrize("same_id", [False, True])
-def test_the_next_run_goes_on_with_what_a_run_left(
-    airflow: Airflow, embedded_ledger: Ledger, done: int, same_id: bool
+def test_a_batch_that_is_done_is_left_alone(here: Here) -> None:
+    here.run("import_batch", "dasher", "anonymize")
+    here.ledger.record(here.id, status=Status.DONE)
+    before = here.ledger.batch(here.id)
+    for file in here.folder.iterdir():
+        file.unlink()
+    here.folder.rmdir()
+    here.run("import_batch", "dasher", "anonymize")
+    assert here.ledger.batch(here.id) == before
+
+
+def test_a_folder_without_an_image_is_empty_and_skipped(here: Here) -> None:
+    for file in here.folder.iterdir():
+        file.unlink()
+    write_study(here.folder, kind="US", instances=1)
+    with pytest.raises(AirflowSkipException, match="no image is left after filtering"):
+        process.import_batch.function(here.id)
+    assert here.status is Status.EMPTY
+    assert process.collect.function() == []
+
+
+def test_a_folder_with_two_studies_fails_and_says_so(here: Here) -> None:
+    write_study(here.folder, study=2, series=9, instances=1)
+    with pytest.raises(AirflowFailException, match="more than one study in the folder"):
+        process.import_batch.function(here.id)
+    assert here.status is Status.ERROR
+    assert set(here.stages) == {"import", "import task"}
+    assert process.collect.function() == []
+
+
+def test_a_folder_that_is_gone_fails_its_batch(here: Here) -> None:
+    here.folder.rename(here.folder.with_name(".hidden"))
+    with pytest.raises(AirflowFailException, match="no longer in the input folders"):
+        process.import_batch.function(here.id)
+    assert here.stages == ["import task"]
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "reason"),
+    [
+        (FailBatch("its id is none"), AirflowFailException, "its id is none"),
+        (ValueError("MRN7"), Exception, "ValueError in sendit; see the task's log"),
+    ],
+)
+def test_what_a_task_raises_is_on_its_batch(
+    here: Here,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    raised: type[Exception],
+    reason: str,
 ) -> None:
-    airflow.start("first")
-    (batch_id,) = process.discover.function()
-    do(batch_id, *STEPS[:done])
-    late = airflow.run
-    airflow.active.clear()
-    airflow.start("first" if same_id else "second", minute=5)
-    assert process.discover.function() == [batch_id]
-    next_run = airflow.run
-    airflow.run = late  # a process of the first run that Airflow thinks dead
-    for step in STEPS:
-        with pytest.raises(AirflowSkipException, match="taken over"):
-            do(batch_id, step)
-    airflow.run = next_run
-    do(batch_id, *STEPS)
-    batch = embedded_ledger.batch(batch_id)
-    assert (batch.status, batch.errors) == (Status.DONEPROCESSING, [])
-    assert [lane["batches"] for lane in process.collect.function()] == [[batch_id]]
+    def broken(*_: Any) -> None:
+        raise error
+
+    here.run("import_batch")
+    monkeypatch.setattr(identifying, "identify_batch", broken)
+    with pytest.raises(raised) as caught:
+        process.dasher.function(here.id)
+    assert "MRN7" not in str(caught.value)
+    batch = here.ledger.batch(here.id)
+    assert (batch.status, batch.has_error) == (Status.ERROR, True)
+    assert [(e["stage"], e["reason"]) for e in batch.errors] == [("dasher task", reason)]
+    assert process.collect.function() == []
 
 
-def test_a_run_that_goes_on_keeps_its_batch(airflow: Airflow) -> None:
-    airflow.start("first")
-    (batch_id,) = process.discover.function()
-    first = airflow.run
-    airflow.start("second")
-    assert process.discover.function() == []
-    airflow.run = first
-    do(batch_id, *STEPS)
-
-
-def test_while_airflow_does_not_answer_nothing_is_taken_up(
-    airflow: Airflow, embedded_ledger: Ledger
+@pytest.mark.parametrize(("tried", "recorded"), [(1, False), (5, False), (6, True)])
+def test_what_may_work_later_is_a_failure_after_the_last_try(
+    here: Here, monkeypatch: pytest.MonkeyPatch, tried: int, recorded: bool
 ) -> None:
-    airflow.start("first")
-    (batch_id,) = process.discover.function()
-    airflow.active.clear()
-    airflow.start("second")
-    airflow.answers = False
-    with pytest.raises(RetryLater, match="did not answer"):
-        process.discover.function()
-    assert embedded_ledger.batch(batch_id).status is Status.NEW
-    airflow.answers = True
-    assert process.discover.function() == [batch_id]
+    def away(*_: Any, **__: Any) -> None:
+        raise RetryLater("the disk is full")
+
+    here.run("import_batch", "dasher")
+    here.tries = (tried, 5)
+    with monkeypatch.context() as patch:
+        patch.setattr(anonymizing, "anonymize_batch", away)
+        with pytest.raises(RetryLater, match="the disk is full"):
+            process.anonymize.function(here.id)
+    assert here.stages == (["anonymize task"] if recorded else [])
+    assert here.status is (Status.ERROR if recorded else Status.PROCESSING)
+    # Cleared: the failure is taken back.
+    here.run("anonymize")
+    assert (here.stages, here.status) == ([], Status.DONEPROCESSING)
 
 
-def test_a_run_that_finds_a_batch_given_up_is_red(
-    airflow: Airflow, embedded_ledger: Ledger
-) -> None:
-    for number in range(MAX_TAKE_UPS + 1):
-        airflow.start(f"run {number}")
-        (batch_id,) = process.discover.function()
-        airflow.active.clear()
-    airflow.start("last")
-    assert process.discover.function() == []
-    assert process.discover.function() == []  # cleared
-    (batch,) = embedded_ledger.batches_held_by(site.own_run().key)
-    assert (batch.id, batch.status) == (batch_id, Status.ERROR)
-    assert f"{MAX_TAKE_UPS + 1} runs in a row" in batch.errors[-1]["reason"]
+def test_only_batches_that_are_ready_or_done_go_to_lanes(here: Here) -> None:
+    here.ledger.enqueue(
+        [(f"{n:064d}", "/nowhere") for n in range(1, 6)], BatchParams("s", "c", "default")
+    )
+    with here.ledger._begin() as db:
+        from sendit.ledger import batches
+
+        held = db.execute(batches.select().where(batches.c.id == here.id)).mappings().one()
+        db.execute(
+            batches.update().values(
+                **{name: held[name] for name in ("run_id", "holder") if name in held}
+            )
+        )
+        ids = [row.id for row in db.execute(batches.select().where(batches.c.id != here.id))]
+    states = [Status.DONE, Status.DONEPROCESSING, Status.ERROR, Status.EMPTY, Status.PROCESSING]
+    for batch_id, status in zip(ids, states, strict=True):
+        here.ledger.record(batch_id, status=status)
+    dealt = [batch_id for lane in process.collect.function() for batch_id in lane["batches"]]
+    assert sorted(dealt) == sorted(ids[:2])
+    assert all(lane["lane"] < 3 for lane in process.collect.function())
 
 
-def test_what_an_ended_run_did_not_clean_goes_in_the_next(
-    airflow: Airflow, embedded_ledger: Ledger
-) -> None:
-    airflow.start("first")
-    (batch_id,) = process.discover.function()
-    do(batch_id, "import_batch")
-    embedded_ledger.record(batch_id, status=Status.EMPTY)
-    folder = site.workspace(batch_id).folder
-    assert folder.exists()
-    first = airflow.run
-    airflow.start("second")
-    finish.cleanup.function()
-    assert folder.exists()  # the first run may come to it itself
-    airflow.active = {"second"}
-    finish.cleanup.function()
-    assert not folder.exists()
-    assert not embedded_ledger.has_identifiers(batch_id)
-    # Its import is cleared by hand, and brings all of it back.
-    airflow.active.add("first")
-    airflow.run = first
-    do(batch_id, "import_batch")
-    assert folder.exists()
-    embedded_ledger.record(batch_id, status=Status.EMPTY)
-    airflow.active.clear()
-    airflow.start("third")
-    finish.cleanup.function()
-    assert not folder.exists()
-    assert not embedded_ledger.has_identifiers(batch_id)
+def test_an_error_of_files_alone_does_not_hide_a_task(here: Here) -> None:
+    here.run("import_batch")
+    here.ledger.record(
+        here.id, status=Status.ERROR, errors=[BatchError("dasher task", "no")], stage="dasher task"
+    )
+    here.run("dasher")
+    assert (here.stages, here.status) == ([], Status.PROCESSING)
