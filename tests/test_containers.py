@@ -53,6 +53,7 @@ class Place:
             f"run {self.runs}",
             BatchParams("study", "c", "default", subfolder=subfolder),
             number=None,
+            preflight=lambda _: None,
         )
         folders = [Path(str(self.ledger.identifier(each, "folder"))) for each in taken]
         for each in taken:

@@ -481,7 +481,7 @@ def test_other_databases_are_refused(uri: str) -> None:
 
 
 def test_unknown_batch_fails_clearly(ledger: Ledger) -> None:
-    with pytest.raises(FailBatch, match="not in the ledger"):
+    with pytest.raises(FailBatch, match="is not in this ledger"):
         ledger.batch("b0000000000000000")
 
 

@@ -93,11 +93,7 @@ class Site:
     def clear(
         self, run_id: str, task_id: str, map_index: int | None = None, *, downstream: bool = True
     ) -> None:
-        """Clear task instances, as the UI does.
-
-        Airflow answers 500 when the call and its scheduler block each other's rows; a person
-        would press the button again.
-        """
+        """Clear task instances, as the UI does."""
         body = {
             "dry_run": False,
             "dag_run_id": run_id,
@@ -106,9 +102,17 @@ class Site:
             "only_failed": False,
             "reset_dag_runs": True,
         }
+        self.press("POST", "/dags/sendit/clearTaskInstances", body)
+
+    def press(self, method: str, path: str, body: dict[str, object]) -> None:
+        """Ask Airflow for something that changes a run, as a button of the UI does.
+
+        Airflow answers 500 when the call and its scheduler block each other's rows; a person
+        would press the button again.
+        """
         for tries_left in (4, 3, 2, 1, 0):
             try:
-                self.stack.api("POST", "/dags/sendit/clearTaskInstances", body)
+                self.stack.api(method, path, body)
                 return
             except urllib.error.HTTPError as error:
                 if error.code != 500 or not tries_left:

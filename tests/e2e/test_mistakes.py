@@ -15,7 +15,7 @@ pytestmark = pytest.mark.e2e
 def test_a_typo_in_the_ledger_s_connection_delivers_nothing_and_is_red(configured: Site) -> None:
     site = configured
     site.run("nothing")  # makes the ledger's tables, if this test is the first
-    study = write_study(site.inputs / "typo" / "A1", patient=41)
+    study = write_study(site.inputs / "typo" / "A1", patient=71)
     before = site.stack.ledger("SELECT * FROM batches ORDER BY id")
     objects = site.stack.objects()
     right = site.connections.read_text()
@@ -44,7 +44,7 @@ def test_a_colleague_s_run_in_between_delivers_each_batch_under_its_own_study(
 ) -> None:
     site = configured
     for number in (1, 2, 3):
-        write_study(site.inputs / "between" / f"A{number}", patient=42, study=number)
+        write_study(site.inputs / "between" / f"A{number}", patient=72, study=number)
     site.stack.configure(SENDIT_BATCHES_PER_RUN="1")
     runs = [site.trigger("between", study=study) for study in ("alpha", "beta")]
     assert [site.wait(run_id) for run_id in runs] == ["success", "success"]
@@ -73,7 +73,7 @@ def test_a_failed_discover_is_red(site: Site) -> None:
 
 
 def test_a_param_that_does_not_exist_is_refused_with_a_suggestion(site: Site) -> None:
-    write_study(site.inputs / "param" / "A1", patient=43)
+    write_study(site.inputs / "param" / "A1", patient=73)
     run_id = site.run("param", numbr=3)
     assert site.state(run_id) == "failed"
     assert "did you mean number" in site.log(run_id, "discover")

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydicom.dataset import FileDataset
 
 from demo import results
 from tests.builder import Canary, make_dataset, plant_canaries, to_bytes
@@ -30,6 +31,12 @@ FILTERED_BY = (
     "SecondaryCaptureDeviceSoftwareVersions",
     "RecognizableVisualFeatures",
 )
+#: Of one study: two issuers of its numbers would be two patients.
+ISSUERS = (
+    "IssuerOfPatientID",
+    "IssuerOfPatientIDQualifiersSequence",
+    "IssuerOfAccessionNumberSequence",
+)
 #: Whatever the VR or the character set makes of a canary's text.
 WORD = re.compile(rb"kan(?:a|\xe4|\xc3\xa4|\\u00e4|\\xe4|%C3%A4)rie\d{6}q|zwilling\d{6}q", re.I)
 UID = re.compile(rb"\.987\.1\d{6}\b")
@@ -39,6 +46,7 @@ def plant(folder: Path, *, patient: int, images: int, passing: bool) -> list[Can
     """Write images full of canaries into a folder that is named like one."""
     folder.mkdir(parents=True)
     found: list[Canary] = []
+    first: FileDataset | None = None
     for instance in range(1, images + 1):
         # A study of its own day: the ledger also holds what other tests left in error.
         dataset = make_dataset(patient, 60 + patient, 1, instance)
@@ -46,6 +54,10 @@ def plant(folder: Path, *, patient: int, images: int, passing: bool) -> list[Can
         for keyword in FILTERED_BY if passing else ():
             if keyword in dataset:
                 del dataset[keyword]
+        first = first or dataset
+        for keyword in ISSUERS:
+            if keyword in first:
+                dataset[keyword] = first[keyword]
         dataset.BurnedInAnnotation = "NO" if passing else "YES"
         (folder / f"{NAMES[1]}{patient}{instance:04}.dcm").write_bytes(to_bytes(dataset))
     return found

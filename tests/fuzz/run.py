@@ -151,7 +151,7 @@ def _in_memory(files: Sequence[bytes], plan: Plan) -> engine.StudyResult:
     with (
         mock.patch.object(engine, "_read", lambda source: files[source.number - 1]),
         mock.patch.object(engine, "Archive", _Kept),
-        mock.patch.object(engine, "gate", lambda *_: None),
+        mock.patch.object(engine, "gate", lambda *_, **__: None),
     ):
         return _deidentify(sources, plan, path.parent)
 
