@@ -54,7 +54,7 @@ from tests.fuzz.mutate import (
 )
 
 MAX_CPU_SECONDS = 20
-#: Beyond what the process had: the file, what it inflates to (512 MB at most), and as much again.
+#: Beyond what the process had: the file, what it inflates to (256 MiB at most), and as much again.
 MAX_MEMORY = 1200 << 20
 MAX_ADDRESS_SPACE = 8 << 30
 WHOLE = 20
