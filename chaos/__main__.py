@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from demo.processes import DemoError
@@ -29,7 +30,9 @@ IMAGES = 2
 #: A run for another study beside the configured one.
 OTHER_STUDY = "Beta"
 #: Longest that a run may take to its end, tasks' retries included.
-RUN_SECONDS = 240.0
+RUN_SECONDS = 600.0
+#: How long a run of two batches takes, until one has been seen; and bounds of what is believed.
+FIRST_LENGTH, SHORTEST, LONGEST = 14.0, 8.0, 90.0
 #: How often what failed is cleared, as a person would, before the round is lost.
 CLEARS = 4
 #: Rounds between two looks into the whole of Airflow's database.
@@ -57,16 +60,25 @@ class Round:
     fault: Fault
     extra: str = ""
     also: Fault | None = None
+    hits: int | None = None
     clears: int = 0
     seconds: float = 0.0
     broken: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The kind of action that was done, for counting."""
+        missed = "" if self.hits is None or self.hits else " (no call came)"
+        return f"{self.fault.kind}: {self.fault.target}{missed}"
 
     def line(self, seed: int) -> str:
         """Return the round in one line."""
         result = "ok" if not self.broken else "BROKEN: " + "; ".join(self.broken[:5])
         return (
-            f"round {self.number:3}  seed {seed}-{self.number}  {self.fault}, {self.fault.when}"
+            f"{datetime.now(UTC):%H:%M:%S}  round {self.number:3}  seed {seed}-{self.number}  "
+            f"{self.fault}, {self.fault.when}"
             f"{f'; and {self.also}, {self.also.when}' if self.also else ''}"
+            f"{f'; {self.hits} calls went wrong' if self.hits is not None else ''}"
             f"{f'; a study comes {self.extra}' if self.extra else ''}  "
             f"{self.clears} clears  {self.seconds:.0f} s  {result}"
         )
@@ -89,6 +101,7 @@ class Harness:
         self._first = True
         self._month = 1  # of the study that changes
         self._marked: set[str] = set()  # runs whose colour a person has set
+        self._length = FIRST_LENGTH  # of a run, in seconds
         self.site = site
         self.seed = seed
         self.promise = Promise(site)
@@ -113,16 +126,21 @@ class Harness:
             if fault.kind == "person":
                 done.clears = self._person(done, conf, rng)
                 return self._end(done, folder, before, started)
-            run = Run(self.site.trigger(conf), conf, time.monotonic())
+            run = self._trigger(conf)
             second = faults.do(self.site, fault, run, rng)
             done.clears += self._recover(run.run_id)
+            if fault.kind == "break":
+                done.hits = self.site.proxies[fault.target].broken
+            if fault.kind == "crash" and not done.clears:
+                self._length = min(max(SHORTEST, time.monotonic() - run.started), LONGEST)
             if second is not None:
                 done.clears += self._recover(second)
             if faults.after(self.site, fault, run, rng):
                 done.clears += self._recover(run.run_id)
             return self._end(done, folder, before, started)
-        except DemoError as error:
-            done.broken = (str(error),)
+        except (DemoError, OSError) as error:  # OSError: an answer of Airflow's, 404 and the like
+            done.broken = (f"{type(error).__name__}: {error}",)
+            done.seconds = time.monotonic() - started
             return done
         finally:
             for proxy in self.site.proxies.values():
@@ -143,7 +161,7 @@ class Harness:
         it, and start one more run."""
         confs = [conf]
         people.before(self.site, done.fault, conf)
-        run = Run(self.site.trigger(conf), conf, time.monotonic())
+        run = self._trigger(conf)
         if done.fault.target == "two studies":
             confs.append(self._second_study(done))
             self.site.trigger(confs[1])
@@ -152,6 +170,9 @@ class Harness:
             faults.do(self.site, done.also, run, rng)
         self._marked |= people.act(self.site, done.fault, run, rng)
         return people.settle(self.site, confs, CLEARS)
+
+    def _trigger(self, conf: dict[str, object]) -> Run:
+        return Run(self.site.trigger(conf), conf, time.monotonic(), self._length)
 
     def _second_study(self, done: Round) -> dict[str, object]:
         """Write a folder of another study; return what a run of it is given."""
@@ -252,7 +273,7 @@ def run(rounds: int, seed: int, *, first: int, say: Callable[[str], None], keep:
                     shutil.copytree(site.logs, keep, symlinks=True)
                     say(f"logs are in {keep}")
                     break
-                passed[f"{done.fault.kind}: {done.fault.target}"] += 1
+                passed[done.name] += 1
                 if done.also:
                     passed[f"and with it {done.also.kind}: {done.also.target}"] += 1
     finally:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
+from demo.processes import DemoError
+
 from chaos.proxy import BREAKS
 from chaos.site import PROXIED, ChaosSite
 from sendit.crashpoint import POINTS, arm
@@ -53,16 +55,25 @@ PEOPLE = {
     "connection away": 15,
     "two studies": 0,
     "requeue": 0,
+    "requeue what a run left": 0,
     "withdraw": 0,
+    "clear run": 0,
+    "clear task, with what came before": 0,
+    "backfill": 0,
 }
+AFTERWARDS = ("withdraw",)
 KINDS = {"crash": 5, "kill": 5, "stop": 2, "break": 5, "clear": 4, "second run": 2, "person": 23}
-#: A run of two batches takes about this long.
-RUN_SECONDS = 14.0
+#: At what part of a run, at most, a fault comes, where later there is nothing left for it.
+LATEST = {"dasher": 0.35, "storage": 0.75, "bigquery": 0.75, "task": 0.9, "all tasks": 0.9}
+LATEST |= {"requeue": 0.5, "requeue what a run left": 0.6, "mark task": 0.9, "delete task": 0.9}
+#: Longest to wait for something to break, in seconds.
+PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault: what, to whom, when (seconds after the run was triggered), for how long."""
+    """One fault: what, to whom, when (part of a run that has passed; 0: none, or all), for how
+    long (seconds)."""
 
     kind: str
     target: str
@@ -84,16 +95,22 @@ class Fault:
         """The moment, as text."""
         if self.kind == "crash":
             return "when reached"
-        return f"after {self.moment:.1f} s" if self.moment else "after the run"
+        return f"at {self.moment:.0%} of the run" if self.moment else "after the run"
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run of the DAG: its id, its parameters, when it was triggered (monotonic, seconds)."""
+    """A run of the DAG: its id, its parameters, when it was triggered (monotonic, seconds), and
+    how long it will take, as runs before it took (seconds)."""
 
     run_id: str
     conf: Mapping[str, object]
     started: float
+    length: float
+
+    def wait_until(self, moment: float) -> None:
+        """Wait until this part of the run has passed."""
+        time.sleep(max(0.0, self.started + moment * self.length - time.monotonic()))
 
 
 def choose(rng: random.Random, extra: str = "") -> Fault:
@@ -101,16 +118,17 @@ def choose(rng: random.Random, extra: str = "") -> Fault:
     if extra in REVISED and rng.random() < 0.5:
         return Fault("crash", rng.choice(REVISED[extra]))
     kind = rng.choices(list(KINDS), weights=list(KINDS.values()))[0]
-    moment = rng.uniform(0.5, RUN_SECONDS)
+    moment = rng.uniform(0.03, 1.0)
     match kind:
         case "crash":
             fault = Fault(kind, rng.choice(CRASHES))
         case "kill":
-            fault = Fault(kind, rng.choice(KILLED), moment, rng.uniform(0.2, 6.0))
+            fault = kill(rng)
         case "stop":
-            fault = Fault(kind, rng.choice(STOPPED), moment, rng.uniform(1.0, 25.0))
+            fault = Fault(kind, rng.choice(STOPPED), moment, rng.uniform(1.0, 20.0))
         case "break":
             target, how = rng.choice(PROXIED), rng.choice(list(BREAKS))
+            moment *= LATEST[target]
             fault = Fault(kind, target, moment, how=how, calls=rng.choice((1, 1, 2, 5, 20)))
         case "clear":
             target = "one task, with what follows" if rng.random() < 0.6 else "one task alone"
@@ -118,8 +136,8 @@ def choose(rng: random.Random, extra: str = "") -> Fault:
         case "person":
             target = rng.choice(list(PEOPLE))
             seconds = rng.uniform(1.0, PEOPLE[target]) if PEOPLE[target] else 0.0
-            after = target == "withdraw" or (target == "requeue" and rng.random() < 0.5)
-            fault = Fault(kind, target, 0.0 if after else moment, seconds)
+            moment *= LATEST.get(target.removesuffix(" failed").removesuffix(" success"), 1.0)
+            fault = Fault(kind, target, 0.0 if target in AFTERWARDS else moment, seconds)
         case _:
             fault = Fault(kind, "over the same folders", moment)
     return fault
@@ -128,7 +146,8 @@ def choose(rng: random.Random, extra: str = "") -> Fault:
 def kill(rng: random.Random) -> Fault:
     """Choose something to kill beside what a person does."""
     target = rng.choice(KILLED)
-    return Fault("kill", target, rng.uniform(0.5, RUN_SECONDS), rng.uniform(0.2, 6.0))
+    moment = rng.uniform(0.03, 1.0) * LATEST.get(target, 1.0)
+    return Fault("kill", target, moment, rng.uniform(0.2, 6.0))
 
 
 def do(site: ChaosSite, fault: Fault, run: Run, rng: random.Random) -> str | None:
@@ -138,7 +157,7 @@ def do(site: ChaosSite, fault: Fault, run: Run, rng: random.Random) -> str | Non
     """
     if fault.when in {"when reached", "after the run"}:
         return None
-    time.sleep(max(0.0, run.started + fault.moment - time.monotonic()))
+    run.wait_until(fault.moment)
     if fault.kind == "second run":
         return site.trigger(run.conf)
     if fault.kind == "clear":
@@ -152,11 +171,7 @@ def do(site: ChaosSite, fault: Fault, run: Run, rng: random.Random) -> str | Non
         finally:
             site.signal_server(fault.target, signal.SIGCONT)
     elif fault.target in {"task", "all tasks"}:
-        pids = site.task_pids()
-        rng.shuffle(pids)
-        for pid in pids[: None if fault.target == "all tasks" else 1]:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        _kill_tasks(site, rng, every=fault.target == "all tasks")
     else:
         name = fault.target.removesuffix(" with its workers")
         alone = fault.target == "scheduler"
@@ -164,6 +179,22 @@ def do(site: ChaosSite, fault: Fault, run: Run, rng: random.Random) -> str | Non
         time.sleep(fault.seconds)
         site.restart(name)
     return None
+
+
+def _kill_tasks(site: ChaosSite, rng: random.Random, *, every: bool) -> None:
+    """Kill one of the tasks that are at work, or all; wait until there are some."""
+    killed = 0
+    deadline = time.monotonic() + PATIENCE
+    while not killed and time.monotonic() < deadline:
+        pids = site.task_pids()
+        rng.shuffle(pids)
+        for pid in pids if every else pids[:1]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                killed += 1
+        time.sleep(0.05)
+    if not killed:
+        raise DemoError("no task was at work that could be killed")
 
 
 def prepare(site: ChaosSite, fault: Fault) -> None:
@@ -183,12 +214,11 @@ def after(site: ChaosSite, fault: Fault, run: Run, rng: random.Random) -> bool:
 
 
 def _clear(site: ChaosSite, fault: Fault, run_id: str, rng: random.Random) -> None:
-    """Clear one of the tasks that have started."""
-    instances = sorted(
-        (each["task_id"], each["map_index"])
-        for each in site.task_instances(run_id)
-        if each["state"] not in {"removed", "scheduled", "queued", None}
-    )
-    if instances:
-        name, index = rng.choice(instances)
-        site.clear(run_id, name, index, downstream=fault.target.endswith("follows"))
+    """Clear one of the tasks that have started; wait until there are some."""
+    deadline = time.monotonic() + PATIENCE
+    while not (instances := site.started(run_id)):
+        if time.monotonic() > deadline:
+            raise DemoError("no task had started that could be cleared")
+        time.sleep(0.5)
+    name, index = rng.choice(instances)
+    site.clear(run_id, name, index, downstream=fault.target.endswith("follows"))

@@ -35,12 +35,14 @@ class Break:
 class Proxy:
     """Listens on a free port of 127.0.0.1 and passes calls on to ``target``.
 
-    ``calls`` are the methods and targets of the calls that came in.
+    ``calls`` are the methods and targets of the calls that came in, ``broken`` counts those that
+    went wrong since `break_next`.
     """
 
     def __init__(self) -> None:
         self.target = ""
         self.calls: list[tuple[str, str]] = []
+        self.broken = 0
         self._break: Break | None = None
         self._lock = threading.Lock()
         proxy = self
@@ -75,6 +77,7 @@ class Proxy:
         """Let the next calls go wrong."""
         with self._lock:
             self._break = Break(kind, calls)
+            self.broken = 0
 
     def mend(self) -> None:
         """Let all calls go right."""
@@ -86,6 +89,7 @@ class Proxy:
             if self._break is None:
                 return None
             self._break.calls -= 1
+            self.broken += 1
             kind = self._break.kind
             if self._break.calls <= 0:
                 self._break = None

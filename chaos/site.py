@@ -41,7 +41,14 @@ IMPATIENT = {
     "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "60",
     "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "10",
     "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "2",
+    # Each look into the DAG's file costs seconds that the runs need; `wait_until_parsed` asks
+    # for one.
+    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
 }
+#: Seconds between two questions about a run: each costs the API server what a task would need.
+POLL_SECONDS = 0.5
+#: Runs that a round can have, follow-on runs included.
+RECENT_RUNS = 30
 
 
 class ChaosSite(Stack):
@@ -203,12 +210,14 @@ class ChaosSite(Stack):
                     found.append(pid)
         return found
 
-    def _wait(self, ready: Callable[[], bool], seconds: float, what: str) -> None:
+    def _wait(
+        self, ready: Callable[[], bool], seconds: float, what: str, *, pause: float = 0.1
+    ) -> None:
         deadline = time.monotonic() + seconds
         while not ready():
             if time.monotonic() > deadline:
                 raise DemoError(f"waited {seconds:g} s in vain until {what}")
-            time.sleep(0.1)
+            time.sleep(pause)
 
     # -- runs --------------------------------------------------------------------------
 
@@ -236,7 +245,7 @@ class ChaosSite(Stack):
             self.supervise()
             return self.run_state(run_id) in FINAL_RUN
 
-        self._wait(ended, seconds, f"the run {run_id} has ended")
+        self._wait(ended, seconds, f"the run {run_id} has ended", pause=POLL_SECONDS)
         return self.run_state(run_id)
 
     @staticmethod
@@ -249,9 +258,24 @@ class ChaosSite(Stack):
         body = {"conf": dict(conf), "logical_date": None, "dag_run_id": run_id}
         return str(self.patient_api("POST", f"/dags/{DAG_ID}/dagRuns", body)["dag_run_id"])
 
+    def recent_runs(self) -> list[dict[str, Any]]:
+        """Return the runs that were made last, the newest first."""
+        path = f"/dags/{DAG_ID}/dagRuns?limit={RECENT_RUNS}&order_by=-run_after"
+        return list(self.patient_api("GET", path)["dag_runs"])
+
+    def started(self, run_id: str) -> list[tuple[str, int]]:
+        """Return the task instances of a run that have started, by task id and map index."""
+        return sorted(
+            (each["task_id"], each["map_index"])
+            for each in self.task_instances(run_id)
+            if each["state"] not in {"removed", "scheduled", "queued", None}
+        )
+
     def pause(self, *, paused: bool) -> None:
         """Pause the DAG, or let it go on."""
-        self.patient_api("PATCH", f"/dags/{DAG_ID}", {"is_paused": paused})
+        found = self.patient_api("PATCH", f"/dags/{DAG_ID}", {"is_paused": paused})
+        if found["is_paused"] is not paused:
+            raise DemoError("the DAG is not paused, or not let go on, as it was told")
 
     def wait_until_parsed(self) -> None:
         """Wait until a DAG that was deleted can be triggered again."""
@@ -274,18 +298,28 @@ class ChaosSite(Stack):
         with contextlib.suppress(FileNotFoundError):
             self._connections.with_suffix(".away").rename(self._connections)
 
-    def sendit(self, *arguments: str) -> None:
-        """Run the command, as a person does; what it says goes to the logs."""
+    def sendit(self, *arguments: str) -> int:
+        """Run the command, as a person does; what it says goes to the logs. Return its exit
+        code."""
         command = [str(self.airflow_bin / "sendit"), *arguments]
         done = subprocess.run(
             command, env=self.environment, check=False, capture_output=True, text=True, timeout=180
         )
         with (self.logs / "sendit.log").open("a") as log:
             log.write(f"{' '.join(arguments)}: {done.returncode}\n{done.stdout}{done.stderr}\n")
+        return done.returncode
 
-    def clear(self, run_id: str, task_id: str, map_index: int, *, downstream: bool) -> None:
-        """Clear a task instance, as the UI does."""
-        self.patient_api(
+    def clear(
+        self, run_id: str, task_id: str, map_index: int, *, downstream: bool, upstream: bool = False
+    ) -> None:
+        """Clear a task instance, as the UI does.
+
+        Raises
+        ------
+        DemoError
+            Airflow cleared nothing.
+        """
+        found = self.patient_api(
             "POST",
             f"/dags/{DAG_ID}/clearTaskInstances",
             {
@@ -293,10 +327,13 @@ class ChaosSite(Stack):
                 "dag_run_id": run_id,
                 "task_ids": [task_id if map_index < 0 else [task_id, map_index]],
                 "include_downstream": downstream,
+                "include_upstream": upstream,
                 "only_failed": False,
                 "reset_dag_runs": True,
             },
         )
+        if not found["total_entries"]:
+            raise DemoError(f"clearing {task_id} cleared nothing")
 
     def clear_failed(self, run_id: str) -> list[str]:
         """Clear what failed, each with what follows, as the errors' texts ask for."""

@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 ROUNDS = [
     (Fault("crash", "archives: uploaded"), ""),
     (Fault("crash", "take back: row deleted"), "revised, under another date"),
-    (Fault("break", "bigquery", moment=8.0, how="cut after", calls=3), "again"),
+    (Fault("break", "bigquery", moment=0.5, how="cut after", calls=3), "again"),
     (Fault("clear", "one task, with what follows"), "revised"),
 ]
 
