@@ -26,7 +26,8 @@ FINAL_RUN = {"success", "failed"}
 #: What a person would clear.
 FAILED_TASK = {"failed", "upstream_failed"}
 STUDY = "Chaos"
-TASK_PROCESS = "airflow task"
+#: What Airflow names a process that runs a task's code.
+TASK_PROCESS = "airflow worker -- "
 PROXIED = ("storage", "bigquery", "dasher")
 #: Seconds, seconds, calls: a task that gives up is tried again.
 PATIENCE_WITH_DASHER = {"timeout": 5, "deadline": 15, "attempts": 3}
