@@ -255,7 +255,13 @@ def _collection(settings: Settings, services: Services) -> str:
     from sendit.delivery.feeder import Feed, feeder_of  # noqa: PLC0415 - see above
 
     collection = settings.collection_of(settings.study)
-    feeder = feeder_of(services.ledger(), settings.keys(), settings.identifiers, settings.study)
+    feeder = feeder_of(
+        services.ledger(),
+        settings.keys(),
+        settings.identifiers,
+        settings.study,
+        settings.identity_rules(),
+    )
     feed = Feed(services.ledger(), services.storage(), settings.bucket, collection, feeder)
     if feed.check() is None:
         return f"{collection}: nobody has delivered to it yet"

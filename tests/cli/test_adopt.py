@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from sendit.cli import app as command
 from sendit.delivery.feeder import Feed, feeder_of, remembered
 from sendit.errors import Misconfigured
+from sendit.identifiers.identity import IdentityRules
 from sendit.keys import read_keys, write_new_key
 from sendit.ledger import Ledger
 
@@ -34,7 +35,7 @@ def feed(storage_client, bucket: str, tmp_path: Path, monkeypatch: pytest.Monkey
     made = []
     for name in ("other", "home"):
         ledger = Ledger(f"sqlite:///{tmp_path}/{name}/ledger.db")
-        feeder = feeder_of(ledger, keys, "local", "chest")
+        feeder = feeder_of(ledger, keys, "local", "chest", IdentityRules())
         made.append(Feed(ledger, storage_client, bucket, COLLECTION, feeder))
     made[0].count()
     return made[1]

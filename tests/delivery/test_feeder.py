@@ -6,6 +6,7 @@ import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from sendit.delivery import objects
 from sendit.delivery.feeder import Feed, Feeder, feeder_folder, feeder_of, remembered
 from sendit.errors import Misconfigured
+from sendit.identifiers.identity import IdentityRules
 from sendit.keys import Keys
 from sendit.ledger import BatchParams, Delivery, Ledger
 
@@ -37,9 +39,13 @@ def open_ledger(tmp_path: Path) -> Iterator[Callable[[str], Ledger]]:
 @pytest.fixture
 def feed(storage_client, bucket, keys) -> Callable[..., Feed]:
     def make(
-        ledger: Ledger, by: Keys = keys, identifiers: str = "local", study: str = "test"
+        ledger: Ledger,
+        by: Keys = keys,
+        identifiers: str = "local",
+        study: str = "test",
+        **sources: dict[str, str],
     ) -> Feed:
-        feeder = feeder_of(ledger, by, identifiers, study)
+        feeder = feeder_of(ledger, by, identifiers, study, IdentityRules(**sources))
         return Feed(ledger, storage_client, bucket, COLLECTION, feeder)
 
     return make
@@ -84,6 +90,91 @@ def test_who_comes_with_something_else_delivers_nothing(open_ledger, feed, chang
         assert f"sendit adopt {COLLECTION}" in str(caught.value)
     assert stranger.problems()
     feed(mine).check()
+
+
+PATIENTS, ACCESSIONS = "SENDIT_PATIENT_ID_SOURCES", "SENDIT_ACCESSION_SOURCES"
+OURS = {"OUR HOSPITAL": "Stanford MRN"}
+NORTH = {"NORTHGATE": "Northgate MRN"}
+ALL = {"*": "Stanford MRN"}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        # The built-in service: an issuer without a source has codes of its own.
+        ("local", {}, OURS, 1),
+        ("local", OURS, {}, 1),
+        ("local", OURS, OURS | NORTH, 1),
+        ("local", {}, ALL, 1),
+        ("local", OURS, {"OUR HOSPITAL": "Northgate MRN"}, 1),
+        ("local", OURS | NORTH, {"OUR HOSPITAL": "x", "NORTHGATE": "y"}, 2),
+        ("local", {}, {"": "Northgate MRN"}, 1),
+        ("local", {}, {"": "Stanford MRN"}, 0),
+        ("local", OURS, {" our  Hospital": "Stanford MRN"}, 0),
+        ("local", ALL, ALL | OURS, 0),
+        ("local", ALL, ALL | NORTH, 1),
+        # DASHER: a study of an issuer without a source was never delivered.
+        ("dasher", OURS, OURS | NORTH, 0),
+        ("dasher", OURS | NORTH, OURS, 0),
+        ("dasher", {}, ALL, 0),
+        ("dasher", ALL, ALL | NORTH, 1),
+        ("dasher", OURS, {"OUR HOSPITAL": "Northgate MRN"}, 1),
+        ("dasher", {}, {"": "Northgate MRN"}, 1),
+    ],
+)
+@pytest.mark.parametrize("setting", [PATIENTS, ACCESSIONS])
+def test_another_source_for_an_issuer_delivers_nothing(open_ledger, feed, setting, case):
+    service, before, now, recoded = case
+    word = {PATIENTS: "patient_sources", ACCESSIONS: "accession_sources"}[setting]
+    default = {PATIENTS: "Stanford MRN", ACCESSIONS: "DCM Accession #"}[setting]
+
+    def site(sources: dict[str, str]) -> Feed:
+        named = {name: source.replace("Stanford MRN", default) for name, source in sources.items()}
+        return feed(mine, identifiers=service, **{word: named})
+
+    mine = open_ledger("mine")
+    site(before).count()
+    other = site(now)
+    if not recoded:
+        other.count()
+        site(now).check()
+        return
+    said = f"fed by another: {setting} gives {recoded} issuer"
+    for refused in (other.check, other.count):
+        with pytest.raises(Misconfigured, match=said):
+            refused()
+    site(before).check()
+    other.adopt("they are the same people")
+    other.count()
+    with pytest.raises(Misconfigured, match="fed by another"):
+        site(before).check()
+
+
+def test_a_source_that_was_taken_away_comes_back_as_it_was(open_ledger, feed):
+    mine = open_ledger("mine")
+    for sources in (NORTH, {}, NORTH):
+        feed(mine, identifiers="dasher", patient_sources=sources).count()
+    feed(mine, identifiers="dasher").count()
+    changed = feed(mine, identifiers="dasher", patient_sources={"northgate": "another"})
+    with pytest.raises(Misconfigured, match=f"{PATIENTS} gives 1 issuer another source"):
+        changed.count()
+
+
+def test_a_record_from_before_sources_were_kept_learns_them(open_ledger, feed):
+    mine = open_ledger("mine")
+    site = feed(mine, patient_sources=OURS)
+    old = replace(site, feeder=replace(site.feeder, sources=None))
+    old.count()
+    site.count()
+    with pytest.raises(Misconfigured, match=PATIENTS):
+        feed(mine).check()
+
+
+def test_no_issuer_s_name_is_in_the_bucket(open_ledger, feed):
+    site = feed(open_ledger("mine"), patient_sources=OURS | NORTH)
+    site.count()
+    text = str(remembered(site.client, site.bucket, COLLECTION)).casefold()
+    assert not any(word in text for word in ("hospital", "northgate", "mrn"))
 
 
 def test_the_case_of_a_study_is_the_service_s(open_ledger, feed):

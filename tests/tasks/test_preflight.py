@@ -9,6 +9,7 @@ import pytest
 
 from sendit.delivery.feeder import Feed, feeder_of, remembered
 from sendit.errors import Misconfigured, RetryLater
+from sendit.identifiers.identity import IdentityRules
 from sendit.ledger import BatchParams, Ledger
 from sendit.tasks import google, preflight, site, upload
 from sendit.tasks.preflight import Preflight
@@ -114,7 +115,7 @@ def test_a_connection_that_is_away(
 
 def test_a_collection_that_another_feeds(here: Site, params: BatchParams, tmp_path: Path) -> None:
     stranger = Ledger(f"sqlite:///{tmp_path}/stranger.db")
-    feeder = feeder_of(stranger, here.settings.keys(), "local", "study")
+    feeder = feeder_of(stranger, here.settings.keys(), "local", "study", IdentityRules())
     Feed(stranger, here.storage, here.settings.bucket, here.collection, feeder).count()
     with pytest.raises(Misconfigured, match="is fed by another"):
         Preflight()(params)

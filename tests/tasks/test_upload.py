@@ -31,6 +31,7 @@ from sendit.delivery.revisions import accept
 from sendit.delivery.table import held_rows
 from sendit.delivery.upload import OWN_FAILURES
 from sendit.errors import FailBatch, Misconfigured, RetryLater
+from sendit.identifiers.identity import IdentityRules
 from sendit.keys import write_new_key
 from sendit.ledger import BatchParams, Delivery, Ledger, Run, batches
 from sendit.settings import Settings
@@ -287,7 +288,7 @@ def test_a_collection_of_another_ledger_takes_nothing_and_others_go_on(here, tmp
     keys = here.settings.keys()
     Feed(
         stranger, here.storage, here.settings.bucket, other,
-        feeder_of(stranger, keys, "local", "study"),
+        feeder_of(stranger, keys, "local", "study", IdentityRules()),
     ).count()  # fmt: skip
     mine, theirs = here.batch(1), here.batch(1001, collection=other)
     lane = lane_with(mine, theirs)

@@ -330,7 +330,9 @@ def adopt(
         study = settings.study if configured else collection
     ledger = _ledger(settings)
     storage, _ = _google()
-    feeder = feeder_of(ledger, settings.keys(), settings.identifiers, study)
+    feeder = feeder_of(
+        ledger, settings.keys(), settings.identifiers, study, settings.identity_rules()
+    )
     feed = Feed(ledger, storage, settings.bucket, collection, feeder)
     problems = feed.problems()
     if not problems:

@@ -1,8 +1,9 @@
 """A collection remembers in the bucket who feeds it, so that nobody else does by mistake.
 
-Codes and date shifts come from the ledger, the key, the identifier service and the study. A
-ledger that is empty, restored from a backup or another one, or another key, would deliver
-studies again under other codes, and nothing in the bucket would tell. So each delivery is
+Codes and date shifts come from the ledger, the key, the identifier service, the study, and from
+which issuers share their numbers. A ledger that is empty, restored from a backup or another one,
+another key, or another source for an issuer, would deliver known patients under other codes, and
+nothing in the bucket would tell. So each delivery is
 counted in the ledger and then written down beside the archives, as an object of its own that
 nobody can replace (``if_generation_match=0``): ``Collection/<IRB>/Feeder/<count>.json``. Whoever
 comes with other digests, or has counted less far, delivers nothing until a person says so
@@ -17,7 +18,7 @@ import json
 import logging
 import secrets
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from google.cloud import storage
@@ -25,6 +26,13 @@ from google.cloud import storage
 from sendit.crashpoint import reach
 from sendit.delivery import objects
 from sendit.errors import Misconfigured, RetryLater, SenditError
+from sendit.identifiers.identity import (
+    ANY_ISSUER,
+    NO_ISSUER,
+    IdentityRules,
+    issuer_sources,
+)
+from sendit.identifiers.models import ENTITY_SOURCE, ITEM_SOURCE
 from sendit.keys import Keys
 from sendit.ledger import Ledger
 
@@ -38,22 +46,58 @@ MAX_TRIES = 20
 
 @dataclass(frozen=True, slots=True)
 class Feeder:
-    """What a collection's codes and dates depend on. ``ledger`` and ``key`` are digests: neither
-    can be found from them."""
+    """What a collection's codes and dates depend on.
+
+    Attributes
+    ----------
+    ledger, key
+        Digests: neither can be found from them.
+    identifiers
+        The identifier service.
+    study
+        The study whose codes are delivered, in lower case.
+    sources
+        By setting the id source of each issuer, both as keyed digests; None in a record that was
+        written before it was kept.
+    """
 
     ledger: str
     key: str
     identifiers: str
     study: str
+    sources: dict[str, dict[str, str]] | None = None
 
     def differences(self, other: Feeder) -> list[str]:
         """Return what of ``other`` is not this one's, in words."""
-        words = {"ledger": "ledger", "key": "key", "identifiers": "identifier service"}
-        return [
-            f"{words.get(name, name)} {value}, here {getattr(other, name)}"
-            for name, value in asdict(self).items()
-            if value != getattr(other, name)
+        words = {
+            "ledger": "ledger",
+            "key": "key",
+            "identifiers": "identifier service",
+            "study": "study",
+        }
+        found = [
+            f"{word} {getattr(self, name)}, here {getattr(other, name)}"
+            for name, word in words.items()
+            if getattr(self, name) != getattr(other, name)
         ]
+        # Under another key nothing of them can be compared.
+        if self.sources is not None and other.sources is not None and self.key == other.key:
+            for setting, held in self.sources.items():
+                count = _recoded(held, other.sources[setting], self.identifiers)
+                if count:
+                    found.append(
+                        f"{setting} gives {count} issuer{'s' * (count > 1)} another source than "
+                        "before, so their numbers would get other codes"
+                    )
+        return found
+
+    def after(self, held: Feeder) -> Feeder:
+        """Return this feeder with the sources that ``held``, whose place it takes, knew: a name
+        that is gone from the settings may come back."""
+        if self.sources is None or held.sources is None:
+            return self
+        merged = {name: held.sources[name] | found for name, found in self.sources.items()}
+        return replace(self, sources=merged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +153,7 @@ class Feed:
                 f"the collection {self.collection} in bucket {self.bucket} is fed by another: "
                 f"{'; '.join(problems)}. Its studies would be delivered again, under other codes "
                 "and dates, so nothing was delivered. Correct the connection sendit_ledger, "
-                "SENDIT_KEY_FILE, SENDIT_IDENTIFIERS or SENDIT_STUDY, or restore the latest "
+                "SENDIT_KEY_FILE or what else of the settings it names, or restore the latest "
                 f"ledger; what else can be done says: sendit adopt {self.collection}"
             )
         return held
@@ -131,7 +175,10 @@ class Feed:
             held = self.check()
             counter = self.ledger.advance_feed(self.bucket, self.collection)
             reach("feeder: counted")
-            if self._write(Remembered(self.feeder, counter, held.adopted if held else ())):
+            new = Remembered(self.feeder, counter)
+            if held:
+                new = Remembered(self.feeder.after(held.feeder), counter, held.adopted)
+            if self._write(new):
                 reach("feeder: written")
                 return
         raise RetryLater(f"too many runs deliver to the collection {self.collection} at once")
@@ -200,9 +247,46 @@ class Feed:
 
 
 _NOBODY = Feeder("", "", "", "")
+#: Stand in a mapping of sources for the issuers that it does not name, and for numbers without one.
+_ANY, _NONE = "any", "none"
 
 
-def feeder_of(ledger: Ledger, keys: Keys, identifiers: str, study: str) -> Feeder:
+def _recoded(before: dict[str, str], now: dict[str, str], identifiers: str) -> int:
+    """Count the issuers whose numbers another mapping of sources gives other codes.
+
+    With DASHER an issuer without a source fails its studies, so that giving or taking it one
+    changes no code. The built-in service codes it as a source of its own.
+    """
+    changed = 0
+    for name in before.keys() | now.keys():
+        held, wanted = (each.get(name, each.get(_ANY)) for each in (before, now))
+        if held != wanted and not (identifiers == "dasher" and None in {held, wanted}):
+            changed += 1
+    return changed
+
+
+def _sources(rules: IdentityRules, keys: Keys) -> dict[str, dict[str, str]]:
+    """Return which issuers have which source, as keyed digests: their names are the site's."""
+
+    def digest(text: str) -> str:
+        return keys.digest("feeder", f"source {text}")[:16]
+
+    settings = {
+        "SENDIT_PATIENT_ID_SOURCES": (rules.patient_sources, ENTITY_SOURCE),
+        "SENDIT_ACCESSION_SOURCES": (rules.accession_sources, ITEM_SOURCE),
+    }
+    found: dict[str, dict[str, str]] = {}
+    for setting, (sources, default) in settings.items():
+        found[setting] = {}
+        for name, source in ({NO_ISSUER: default} | issuer_sources(sources)).items():
+            key = {ANY_ISSUER: _ANY, NO_ISSUER: _NONE}.get(name) or digest(name)
+            found[setting][key] = digest(source)
+    return found
+
+
+def feeder_of(
+    ledger: Ledger, keys: Keys, identifiers: str, study: str, rules: IdentityRules
+) -> Feeder:
     """Return who a site is to a collection.
 
     Parameters
@@ -213,12 +297,17 @@ def feeder_of(ledger: Ledger, keys: Keys, identifiers: str, study: str) -> Feede
         The identifier service.
     study
         The study whose codes are delivered; the services take it in lower case.
+    rules
+        The site's rules about numbers. What becomes of a number that is none is not held against
+        the collection: such a study fails, or is a patient of its own; it never gets the code of
+        another, nor another code than before.
     """
     return Feeder(
         ledger=ledger_digest(ledger),
         key=keys.digest("feeder", "key")[:16],
         identifiers=identifiers,
         study=study.lower(),
+        sources=_sources(rules, keys),
     )
 
 

@@ -163,6 +163,11 @@ def is_placeholder(value: str) -> bool:
     return text in _PLACEHOLDER_WORDS or _PLACEHOLDER_WORDS.issuperset(words)
 
 
+def issuer_sources(sources: Mapping[str, str]) -> dict[str, str]:
+    """Return a mapping of issuers to sources by the names as issuers are compared."""
+    return {_one_name(name): source for name, source in sources.items()}
+
+
 def issuers_text(issuers: Iterable[Issuer]) -> str:
     """Return the issuers that a study's files name, each once, as one text to keep."""
     found = {json.dumps(_folded(issuer), sort_keys=True) for issuer in issuers}
@@ -208,7 +213,7 @@ def _source(
     rules: IdentityRules,
 ) -> str:
     """Return the id source of a number: what stands for its issuer."""
-    named = {_one_name(name): source for name, source in sources.items()}
+    named = issuer_sources(sources)
     issuers: list[dict[str, str]] = json.loads(values.get(tag) or "[]")
     if not issuers:
         return named.get(NO_ISSUER, default)

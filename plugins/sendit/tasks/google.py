@@ -116,7 +116,13 @@ def feed(client: storage.Client, bucket: str, collection: str, study: str) -> Fe
     """Return a collection as this site feeds it."""
     from sendit.delivery.feeder import Feed, feeder_of
 
-    feeder = feeder_of(ledger(), settings().keys(), settings().identifiers, study)
+    feeder = feeder_of(
+        ledger(),
+        settings().keys(),
+        settings().identifiers,
+        study,
+        settings().identity_rules(),
+    )
     return Feed(ledger(), client, bucket, collection, feeder)
 
 
