@@ -17,16 +17,15 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-from tests.real import real_files
-
-from sendit.anonymize import deidentify_accepted
 from sendit.batch import Outcome
 from sendit.errors import SenditError
 from sendit.identifiers.identity import IdentityRules, request_for
 from sendit.identifiers.local import KeyedCodes, LocalService
-from sendit.intake import import_folder
 from sendit.keys import Keys
-from sendit.prepare import prepare
+from sendit.pipeline.anonymize import deidentify_accepted
+from sendit.pipeline.intake import import_folder
+from sendit.pipeline.load_recipe import load_recipe
+from testing.real_files import real_files
 
 KEYS = Keys(b"a key for public files' benchmark")
 
@@ -47,7 +46,7 @@ def main() -> int:
 
 
 def _outcome(path: Path) -> tuple[str, str]:
-    recipe = prepare("default")
+    recipe = load_recipe("default")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "study"
         folder.mkdir()

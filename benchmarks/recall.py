@@ -24,19 +24,19 @@ import pydicom
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit
-from tests.builder import make_dataset, to_bytes
-from tests.real import real_files
 
 from sendit.archive import Archive
 from sendit.batch import Outcome
-from sendit.deidentify.gate import Stopped, gate
 from sendit.deidentify.plan import Plan, compile_plan
-from sendit.deidentify.real_values import RealValues
 from sendit.deidentify.study import Source, StudyIdentifiers, deidentify_study
 from sendit.dicom.scan import read_header
 from sendit.errors import FailBatch
+from sendit.gate.check import Stopped, gate
+from sendit.gate.real_values import RealValues
 from sendit.keys import Keys
 from sendit.recipe.parse import read_recipe, read_text
+from testing.builder import make_dataset, to_bytes
+from testing.real_files import real_files
 
 KEYS: Final = Keys(b"recall" * 6)
 IDENTIFIERS: Final = StudyIdentifiers("P1", "A1", -17, "19570225", "20190606")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag
-from tests.builder import basic_profile
+
+from testing.builder import basic_profile
 
 SMALL = """FORMAT dicom
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.builder import make_dataset, to_bytes, write_study
+from testing.builder import make_dataset, to_bytes, write_study
 
 
 @dataclass(frozen=True)

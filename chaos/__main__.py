@@ -16,14 +16,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from demo.processes import DemoError
-from demo.stack import PROJECT_ROOT
-from tests.builder import make_dataset, plant_canaries, to_bytes
-
 from chaos import faults, people
 from chaos.faults import OTHER_DATE, REVISED, Fault, Run
-from chaos.promise import Promise
+from chaos.invariants import Promise
 from chaos.site import STUDY, ChaosSite
+from demo.processes import DemoError
+from demo.stack import PROJECT_ROOT
+from testing.builder import make_dataset, plant_canaries, to_bytes
 
 BATCHES = 2
 IMAGES = 2

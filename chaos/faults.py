@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from demo.processes import DemoError
-
 from chaos.proxy import BREAKS
 from chaos.site import PROXIED, ChaosSite
+from demo.processes import DemoError
 from sendit.crashpoint import POINTS, arm
 
 OTHER_DATE = "revised, under another date"

@@ -11,11 +11,10 @@ import urllib.error
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from demo.processes import DemoError
-from demo.stack import DAG_ID
-
 from chaos.faults import Fault, Run
 from chaos.site import FINAL_RUN, ChaosSite
+from demo.processes import DemoError
+from demo.stack import DAG_ID
 
 #: Of an action's seed: how often something is killed in the same round.
 WITH_A_KILL = 0.35

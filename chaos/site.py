@@ -14,13 +14,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from demo.keeper import descendants
+from chaos.proxy import Proxy
 from demo.postgres import Postgres
 from demo.processes import DemoError, Port, listens, send_json
 from demo.stack import DAG_ID, PROJECT_ROOT, Stack, clean_environment
-from tests.dasher_standin import BASE
-
-from chaos.proxy import Proxy
+from demo.supervisor import descendants
+from testing.dasher_standin import BASE
 
 FINAL_RUN = {"success", "failed"}
 #: What a person would clear.
@@ -129,7 +128,7 @@ class ChaosSite(Stack):
             "dasher",
             [
                 self.airflow_bin / "python",
-                *("-m", "tests.dasher_standin", "--port", str(port)),
+                *("-m", "testing.dasher_standin", "--port", str(port)),
                 *("--secrets", self._tokens),
             ],
             env=clean_environment(),

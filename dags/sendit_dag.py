@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 
 from airflow.sdk import Param, dag, task_group
 
-from sendit.run_params import MAX_NUMBER
+from sendit.pipeline.run_params import MAX_NUMBER
 from sendit.settings import STUDY_NAME, batches_at_once
 from sendit.tasks import finish, process
 from sendit.tasks.upload import manifest, upload

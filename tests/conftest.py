@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from demo.postgres import Postgres
-from demo.processes import Processes
 from hypothesis import settings
 
+from demo.postgres import Postgres
+from demo.processes import Processes
 from sendit.keys import Keys
 from sendit.ledger import Ledger
-from tests.dasher_standin import dasher
-from tests.emulators import bigquery_client, bucket, emulators, storage_client
-from tests.seeds import IN_CI
+from testing.dasher_standin import dasher
+from testing.emulators import bigquery_client, bucket, emulators, storage_client
+from testing.seeds import IN_CI
 
 __all__ = ["bigquery_client", "bucket", "dasher", "emulators", "storage_client"]
 

@@ -93,7 +93,7 @@ def test_wide_views_count_in_bytes(tmp_path):
 
 
 def test_a_size_past_ustar_goes_into_a_pax_header():
-    size = archive.USTAR_LARGEST + 1
+    size = archive.USTAR_MAX + 1
     assert len(archive._headers("a", size - 1)) == archive.BLOCK
     for length in (size, size - 1):
         header = io.BytesIO(archive._headers("big.dcm", length))

@@ -22,11 +22,11 @@ from sendit.batch import Reason
 from sendit.deidentify.plan import compile_plan
 from sendit.deidentify.study import Source, deidentify_study
 from sendit.errors import FailBatch, RetryLater
-from sendit.intake import import_folder
+from sendit.pipeline.intake import import_folder
 from sendit.recipe.filters import compile_filters
 from sendit.recipe.parse import read_recipe
 from sendit.workspace import Workspace
-from tests.builder import write_study
+from testing.builder import write_study
 from tests.deidentify.engine import IDENTIFIERS, KEYS
 
 NOBODY = 65534

@@ -19,7 +19,7 @@ from google.api_core.exceptions import NotFound
 
 from sendit.batch import Reason, Status
 from sendit.cli.app import app
-from sendit.delivery.objects import asking_bucket
+from sendit.delivery.objects import bucket_errors
 from sendit.errors import Misconfigured
 from sendit.settings import Settings
 
@@ -135,7 +135,7 @@ def test_errors_quoted_are_errors_that_are_raised() -> None:
         re.sub(r'"\s+f?"', "", path.read_text())
         for path in (ROOT / "plugins" / "sendit").rglob("*.py")
     )
-    with pytest.raises(Misconfigured) as refused, asking_bucket("x"):
+    with pytest.raises(Misconfigured) as refused, bucket_errors("x"):
         raise NotFound("x")
     known = "\n".join([sources, *Reason, str(refused.value), os.strerror(errno.ENOSPC)])
     for text in quoted:

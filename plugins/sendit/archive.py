@@ -38,7 +38,7 @@ SLICE = 1 << 20
 # the pixels. It costs nothing that can be measured, in time or size.
 BULK = 1 << 16
 # ustar's size field holds eleven octal digits.
-USTAR_LARGEST = 8**11 - 1
+USTAR_MAX = 8**11 - 1
 USTAR_NAME = 100
 # 1980-01-01, the earliest time that every archiver takes without a warning.
 MTIME = 315532800
@@ -214,7 +214,7 @@ def _headers(name: str, size: int) -> bytes:
     if len(encoded) > USTAR_NAME or not name.isascii():
         records += _pax_record("path", encoded)
         encoded = name.encode("ascii", "replace")[:USTAR_NAME]
-    if size > USTAR_LARGEST:
+    if size > USTAR_MAX:
         records += _pax_record("size", b"%d" % size)
         size = 0
     header = _ustar(encoded, size, b"0")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sendit.errors import Misconfigured, unreadable
 
-MINIMUM_BYTES = 32
+MIN_BYTES = 32
 
 
 class Keys:
@@ -31,10 +31,9 @@ class Keys:
     __slots__ = ("_secret",)
 
     def __init__(self, secret: bytes) -> None:
-        if len(secret) < MINIMUM_BYTES:
+        if len(secret) < MIN_BYTES:
             raise Misconfigured(
-                f"the secret key is shorter than {MINIMUM_BYTES} bytes; "
-                "make one with: sendit key FILE"
+                f"the secret key is shorter than {MIN_BYTES} bytes; make one with: sendit key FILE"
             )
         self._secret = secret
 

@@ -13,9 +13,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from sendit.atomic_write import atomic_write
 from sendit.batch import InstanceRecord, Outcome
 from sendit.errors import FailBatch, RetryLater
-from sendit.whole_file import whole_file
 
 #: What anonymize leaves for the upload: the study and collection that the archive was made for,
 #: its first image's header as delivered, and every file's outcome.
@@ -57,7 +57,7 @@ class Workspace:
     def write(self, name: str, value: Any) -> None:
         """Write a JSON file, whole or not at all."""
         try:
-            with whole_file(self.folder / name) as file:
+            with atomic_write(self.folder / name) as file:
                 json.dump(value, file)
         except OSError as error:
             raise _cannot_write(error) from None

@@ -6,9 +6,9 @@ import random
 from pathlib import Path
 
 from airflow.dag_processing.dagbag import DagBag
+
 from chaos.faults import CRASHES, ELSEWHERE, KILLED, PEOPLE, REVISED, STOPPED, choose
 from chaos.proxy import BREAKS
-
 from sendit.crashpoint import POINTS
 
 

@@ -7,10 +7,10 @@ import http.server
 import threading
 
 import pytest
-from chaos.proxy import BREAKS, Proxy
-from demo.processes import answers
 
 from chaos import proxy as proxy_module
+from chaos.proxy import BREAKS, Proxy
+from demo.processes import answers
 
 
 @pytest.fixture

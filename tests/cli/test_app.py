@@ -15,7 +15,7 @@ from sendit.batch import BatchError, Status
 from sendit.cli.app import app
 from sendit.errors import RetryLater
 from sendit.ledger import BatchParams, Ledger
-from tests.builder import write_study
+from testing.builder import write_study
 
 run = CliRunner().invoke
 

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.builder import write_study
+from testing.builder import write_study
 from tests.containers.site import Failed, Site, say
 
 SERVICES = ("postgres", "redis", "api-server", "scheduler", "dag-processor", "worker", "nginx")

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from demo.samples import SAMPLES
 
-from tests.builder import write_study
+from demo.samples import SAMPLES
+from testing.builder import write_study
 from tests.containers.site import ADDRESS, Site, folder, say
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]
@@ -167,7 +167,7 @@ def test_each_role_may_do_what_it_may(site: Site) -> None:
     for name in CONNECTIONS:
         connection = {"connection_id": name, "conn_type": "dasher", "host": "https://elsewhere"}
         assert site.ask("/api/v2/connections", token=op, body=connection)[0] == 201
-    read = "from sendit.tasks.connections import read_connection as read\n"
+    read = "from sendit.hooks.connections import read_connection as read\n"
     read += "".join(f"print(read('{name}').host)\n" for name in CONNECTIONS)
     hosts = site.compose("exec -T worker python - 2>/dev/null", given=read).split()
     assert hosts == ["postgres", "None", "None"]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 
-from sendit.run_params import RunParams
+from sendit.pipeline.run_params import RunParams
 
 pytestmark = pytest.mark.airflow
 

@@ -16,7 +16,7 @@ from sendit.deidentify.plan import Plan, compile_plan
 from sendit.deidentify.study import Source, StudyIdentifiers, StudyResult, deidentify_study
 from sendit.keys import Keys
 from sendit.recipe.parse import read_text
-from tests.builder import to_bytes
+from testing.builder import to_bytes
 
 KEYS = Keys(b"0123456789abcdef" * 4)
 IDENTIFIERS = StudyIdentifiers(

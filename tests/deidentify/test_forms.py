@@ -11,7 +11,7 @@ from sendit.deidentify.forms import fits
 from sendit.deidentify.plan import compile_plan
 from sendit.recipe.functions import FORMS
 from sendit.recipe.parse import read_recipe
-from tests.builder import make_dataset
+from testing.builder import make_dataset
 from tests.deidentify.engine import opened, plan_of
 
 DEFAULT = compile_plan(read_recipe("default"))

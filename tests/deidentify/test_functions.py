@@ -17,7 +17,7 @@ from sendit.dicom.iod import Need, need_of
 from sendit.recipe.coverage import METHODS
 from sendit.recipe.functions import FUNCTIONS
 from sendit.recipe.parse import read_recipe
-from tests.builder import make_dataset
+from testing.builder import make_dataset
 from tests.deidentify.engine import opened, plan_of
 
 CT = "1.2.840.10008.5.1.4.1.1.2"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sendit.deidentify.jitter import shift
-from sendit.dicom.placeholder import EARLIEST, LATEST, PLACEHOLDERS, is_placeholder
+from sendit.dicom.placeholder_dates import EARLIEST, LATEST, PLACEHOLDERS, is_placeholder
 
 DAYS = st.integers(-36500, 36500)
 DATES = st.dates(date(EARLIEST, 1, 1), date(LATEST, 12, 31)).filter(

@@ -15,14 +15,14 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.sequence import Sequence
 
+from sendit.deidentify.clean_descriptors import Sort, clean, fold, vocabulary
 from sendit.deidentify.people import PERSON_NAMES, People, words_of
-from sendit.deidentify.words import Sort, clean, fold, vocabulary
 from sendit.dicom.scan import read_header
-from sendit.intake import import_folder
+from sendit.pipeline.intake import import_folder
 from sendit.recipe.filters import compile_filters
 from sendit.recipe.parse import read_recipe
 from sendit.workspace import Workspace
-from tests.builder import make_dataset, to_bytes
+from testing.builder import make_dataset, to_bytes
 from tests.deidentify.engine import plan_of, run
 
 

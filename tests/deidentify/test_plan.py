@@ -6,7 +6,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from sendit.deidentify.plan import Kind, compile_plan
+from sendit.deidentify.plan import Change, compile_plan
 from sendit.errors import Misconfigured
 from sendit.recipe.model import (
     Action,
@@ -20,7 +20,7 @@ from sendit.recipe.model import (
     Value,
     Variable,
 )
-from tests.builder import make_dataset
+from testing.builder import make_dataset
 from tests.deidentify.engine import IDENTIFIERS, opened, plan_of, run, to_bytes
 
 
@@ -243,7 +243,7 @@ def with_private() -> Dataset:
 
 def test_private_attributes_go() -> None:
     result, members = run([to_bytes(with_private())], plan_of("BLANK PatientName"))
-    assert result.actions[Kind.PRIVATE] == 5
+    assert result.actions[Change.PRIVATE] == 5
     assert b"ACME" not in next(iter(members.values()))
 
 

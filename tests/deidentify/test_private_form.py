@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 
 from sendit.deidentify.private_form import is_of_form, listed
 from sendit.recipe.profile import SafePrivate, safe_private
-from tests.builder import make_dataset, to_bytes
+from testing.builder import make_dataset, to_bytes
 from tests.deidentify.engine import opened, plan_of
 
 

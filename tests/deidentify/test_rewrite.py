@@ -21,18 +21,17 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
 )
 
-from sendit.deidentify.plan import TRAILING_PADDING, Kind, compile_plan
-from sendit.deidentify.values import element as element_bytes
-from sendit.dicom.placeholder import EARLIEST, LATEST, is_placeholder
+from sendit.deidentify.plan import TRAILING_PADDING, Change, compile_plan
+from sendit.dicom.encode import element as element_bytes
+from sendit.dicom.placeholder_dates import EARLIEST, LATEST, is_placeholder
 from sendit.dicom.scan import open_instance, read_header
 from sendit.dicom.transfer_syntax import ENCAPSULATED
 from sendit.errors import SkipInstance
 from sendit.recipe.parse import read_recipe
-from tests.builder import Kind as ObjectKind
-from tests.builder import end_with_pixels, make_dataset, to_bytes
+from testing.builder import ObjectKind, end_with_pixels, make_dataset, to_bytes
+from testing.operations import calls_of
+from testing.real_files import real_files
 from tests.deidentify.engine import IDENTIFIERS, one, opened, plan_of, run
-from tests.operations import calls_of
-from tests.real import real_files
 
 SYNTAXES = [
     ImplicitVRLittleEndian,
@@ -80,10 +79,10 @@ def test_a_plan_that_keeps_all_changes_no_element_of_any_real_file() -> None:
         new = next(iter(members.values()))
         wanted, found = elements(read(data)), elements(read(new))
         compressed = header.transfer_syntax in ENCAPSULATED  # comments in them are blanked
-        if result.actions[Kind.MASKED] or compressed:
+        if result.actions[Change.MASKED] or compressed:
             wanted = [pair for pair in wanted if pair[0] != 0x7FE00010]
             found = [pair for pair in found if pair[0] != 0x7FE00010]
-            masked += result.actions[Kind.MASKED]
+            masked += result.actions[Change.MASKED]
         # a UN value is decoded by pydicom where it can be; compare as text then
         assert repr(found) == repr(wanted), path.name
         assert read(new).file_meta.MediaStorageSOPInstanceUID == header.sop_instance
@@ -245,7 +244,7 @@ def test_sequences_coded_as_unknown_are_cleaned_too(syntax: str) -> None:
 def test_a_sequence_that_cannot_be_read_goes() -> None:
     data = with_unknown(to_bytes(make_dataset()), b"\xfe\xff\x00\xe0\x40\0\0\0DOE^JANE")
     result, members = run([data], plan_of("BLANK PatientName"))
-    assert result.actions[Kind.OPAQUE] == 1
+    assert result.actions[Change.OPAQUE] == 1
     assert b"DOE^JANE" not in next(iter(members.values()))
 
 
@@ -297,8 +296,8 @@ def test_a_date_that_cannot_be_moved_goes_and_is_counted() -> None:
     new = read(next(iter(members.values())))
     assert new["StudyDate"].is_empty  # type 2 in a CT image
     assert "AcquisitionDate" not in new  # type 3
-    assert result.actions[Kind.UNMOVABLE] == 1
-    assert result.actions[Kind.UNMOVABLE_BLANKED] == 1
+    assert result.actions[Change.UNMOVABLE] == 1
+    assert result.actions[Change.UNMOVABLE_BLANKED] == 1
 
 
 # Linear time ----------------------------------------------------------------------------
@@ -377,7 +376,7 @@ def test_words_in_numbers_and_dates_go_whatever_the_recipe_says() -> None:
             bad = with_value(data, tag, vr, b"DOE^JANE")
             result, members = run([bad], plan_of(rules))
             assert b"DOE^JANE" not in next(iter(members.values()))
-            assert result.actions[Kind.WORDS] == 1
+            assert result.actions[Change.WORDS] == 1
     for tag in (0x00101030, 0x00200013, 0x00080030, 0x00280106):  # the last one is US
         for vr in ("LO", "PN", "UT", "CS", "UI"):
             for rules in ("KEEP ALL", "BLANK PatientName"):

@@ -20,7 +20,6 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from sendit.batch import Outcome, Reason
 from sendit.deidentify.plan import compile_plan
-from sendit.deidentify.real_values import RealValues
 from sendit.deidentify.study import (
     IMPLEMENTATION_CLASS_UID,
     Source,
@@ -31,11 +30,12 @@ from sendit.deidentify.study import (
 )
 from sendit.dicom.scan import header_checksum, read_header
 from sendit.errors import RetryLater, SkipInstance
+from sendit.gate.real_values import RealValues
 from sendit.recipe.filters import FilterPlan, compile_filters
 from sendit.recipe.parse import read_recipe
-from tests.builder import Kind, end_with_pixels, make_dataset, to_bytes, write_study
+from testing.builder import ObjectKind, end_with_pixels, make_dataset, to_bytes, write_study
+from testing.real_files import real_files
 from tests.deidentify.engine import IDENTIFIERS, KEYS, one, plan_of, run
-from tests.real import real_files
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = compile_plan(read_recipe("default"))
@@ -366,7 +366,7 @@ def test_what_is_remembered_changes_nothing(recipe: str) -> None:
             "REMOVE values:known\nJITTER select:VR:DA 3\nKEEP contains:\\(0019",
             sections='%values known\nFIELD PatientID\nSPLIT PatientName by="^";minlength=3\n',
         )
-    kinds: list[Kind] = ["CT", "MR", "ENHANCED", "SR", "US"]
+    kinds: list[ObjectKind] = ["CT", "MR", "ENHANCED", "SR", "US"]
     files = [
         to_bytes(make_dataset(patient, kind=kind, transfer_syntax=syntax, rows=4, columns=4))
         for patient in (1, 2)
@@ -465,7 +465,7 @@ def test_memory_is_flat(tmp_path: Path) -> None:
     program = """
 import resource, sys
 from tests.deidentify.test_study import *
-from tests.builder import Kind, make_dataset, to_bytes
+from testing.builder import Kind, make_dataset, to_bytes
 from sendit.deidentify.study import _Study
 from sendit.dicom.scan import read_header
 study = _Study(DEFAULT, IDENTIFIERS, KEYS, RealValues(DEFAULT))

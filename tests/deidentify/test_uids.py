@@ -17,7 +17,7 @@ from sendit.deidentify.uids import UidMap, holds_date
 from sendit.keys import Keys
 from sendit.recipe.coverage import cover
 from sendit.recipe.parse import read_recipe, read_text
-from tests.builder import make_dataset
+from testing.builder import make_dataset
 from tests.deidentify.engine import opened
 
 ONE = UidMap(Keys(b"1" * 32))

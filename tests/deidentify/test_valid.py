@@ -15,9 +15,9 @@ from sendit.deidentify.plan import compile_plan
 from sendit.dicom.scan import open_instance
 from sendit.errors import SkipInstance
 from sendit.recipe.parse import bundled_names, read_recipe
-from tests.builder import Kind, make_dataset, to_bytes
+from testing.builder import ObjectKind, make_dataset, to_bytes
+from testing.real_files import real_files
 from tests.deidentify.engine import one, run
-from tests.real import real_files
 
 DCIODVFY = shutil.which("dciodvfy", path=Path(sys.executable).parent) or shutil.which("dciodvfy")
 DEFAULT = compile_plan(read_recipe("default"))
@@ -44,7 +44,7 @@ def new_errors(data: bytes, recipe: str, folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("kind", ["CT", "MR", "ENHANCED", "US", "SR", "SC", "PDF"])
 @pytest.mark.filterwarnings("ignore")
-def test_made_objects(kind: Kind, tmp_path: Path) -> None:
+def test_made_objects(kind: ObjectKind, tmp_path: Path) -> None:
     assert new_errors(to_bytes(make_dataset(kind=kind)), "default", tmp_path) == []
 
 

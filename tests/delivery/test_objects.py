@@ -160,7 +160,7 @@ def test_only_the_generation_that_is_named_is_removed(storage_client, made):
 )
 def test_every_fault_says_what_happens_next_and_quotes_nothing(fault, kind, text):
     fault.args = ("secret", *fault.args[1:]) if "Limit" not in str(fault) else fault.args
-    with pytest.raises(kind, match=text) as raised, objects.asking_bucket("data"):
+    with pytest.raises(kind, match=text) as raised, objects.bucket_errors("data"):
         raise fault
     assert "bucket data" in str(raised.value) or text in {"google_cloud_default", "refreshed"}
     assert "secret" not in str(raised.value)

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from sendit.batch import Status
-from sendit.delivery.names import archive_of
-from sendit.delivery.revisions import accept
+from sendit.delivery.names import study_key
+from sendit.delivery.revisions import register_archive
 from sendit.errors import FailBatch
 from sendit.ledger import BatchParams, Delivery, Event, Ledger, Stored
 
@@ -18,7 +18,7 @@ ARCHIVE = Delivery(
     batch_id="",
     bucket="data",
     object=NAME,
-    archive_of=archive_of(NAME),
+    archive_of=study_key(NAME),
     content="one",
     size=10,
     crc32c="AAAAAA==",
@@ -44,8 +44,8 @@ class Study:
         self.ledger.start(batch_id)
         return batch_id
 
-    def accept(self, batch_id: str, **changes) -> Status:
-        return accept(self.ledger, replace(ARCHIVE, batch_id=batch_id, **changes))
+    def register_archive(self, batch_id: str, **changes) -> Status:
+        return register_archive(self.ledger, replace(ARCHIVE, batch_id=batch_id, **changes))
 
     def store(self, batch_id: str, generation: int) -> None:
         delivery = self.ledger.delivery(batch_id)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from sendit.delivery.rows import (
     COLUMNS,
-    LARGEST_HEADER,
-    LARGEST_ROW_BYTES,
+    MAX_HEADER_BYTES,
+    MAX_ROW_BYTES,
     Rows,
     check_row,
     header_text,
@@ -164,7 +164,7 @@ def test_one_archive_has_one_row():
 def test_a_row_beyond_all_measure_is_refused():
     found = Rows()
     with pytest.raises(FailBatch, match="larger than"):
-        found.add(row_of(delivery(), {"StudyDescription": "x" * LARGEST_ROW_BYTES}))
+        found.add(row_of(delivery(), {"StudyDescription": "x" * MAX_ROW_BYTES}))
     assert found.lines() == []
 
 
@@ -193,9 +193,9 @@ def test_a_header_of_any_length_makes_a_row():
     row = row_of(delivery(), many)
     held = json.loads(row["DicomHeader"])
     assert held.keys() > HEADER.keys()
-    assert 600_000 < len(row["DicomHeader"]) <= LARGEST_HEADER + 10_000
+    assert 600_000 < len(row["DicomHeader"]) <= MAX_HEADER_BYTES + 10_000
     (line,) = rows(row).lines()
-    assert len(line) <= LARGEST_ROW_BYTES
+    assert len(line) <= MAX_ROW_BYTES
 
 
 def test_a_header_that_fits_is_whole():

@@ -2,8 +2,9 @@
 
 import pydicom
 import pytest
-from demo.samples import SAMPLES, make_samples
 from pydicom.errors import InvalidDicomError
+
+from demo.samples import SAMPLES, make_samples
 
 
 @pytest.fixture(scope="module")

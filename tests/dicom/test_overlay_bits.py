@@ -14,9 +14,9 @@ from pydicom.uid import (
 )
 
 from sendit.batch import Outcome, Reason
-from sendit.deidentify.plan import Kind
+from sendit.deidentify.plan import Change
 from sendit.dicom import overlay_bits
-from tests.builder import make_dataset, to_bytes
+from testing.builder import make_dataset, to_bytes
 from tests.deidentify.engine import opened, plan_of, run
 
 PLAN = plan_of("BLANK PatientName\nREMOVE contains:^\\(60")
@@ -71,7 +71,7 @@ def test_an_overlay_that_no_element_names_goes(syntax: str, bits: int) -> None:
     if syntax == RLELossless:
         rle(before)
     result, _ = run([to_bytes(before)], PLAN)
-    assert result.actions[Kind.MASKED] == 1
+    assert result.actions[Change.MASKED] == 1
     assert np.array_equal(delivered(before, image), image)
 
 
@@ -122,7 +122,7 @@ def test_numbers_stay(  # noqa: PLR0917 what the header says, and what it says i
         rle(before)
     result, _ = run([to_bytes(before)], PLAN)
     assert result.outcomes[1] == (Outcome.DELIVERED, None)
-    assert result.actions[Kind.MASKED] == 0
+    assert result.actions[Change.MASKED] == 0
     assert opened(before, PLAN).PixelData == before.PixelData
 
 
@@ -159,7 +159,7 @@ def test_stored_bits_never_change(
     mask = (1 << stored) - 1
     assert np.array_equal(new & mask, samples & mask)
     cleared = (new ^ samples) & ~np.uint16(mask)
-    assert (result.actions[Kind.MASKED] == 1) == bool(cleared.any())
+    assert (result.actions[Change.MASKED] == 1) == bool(cleared.any())
 
 
 @given(

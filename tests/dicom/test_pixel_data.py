@@ -25,9 +25,9 @@ from sendit.dicom.iod import is_image
 from sendit.dicom.scan import read_header
 from sendit.dicom.transfer_syntax import ENCAPSULATED, RLE_LOSSLESS
 from sendit.errors import SkipInstance
-from tests.builder import SOP_CLASSES, jpeg, jpeg_segment, make_dataset, to_bytes
+from testing.builder import SOP_CLASSES, jpeg, jpeg_segment, make_dataset, to_bytes
+from testing.real_files import real_files
 from tests.deidentify.engine import one, opened, plan_of, run
-from tests.real import real_files
 
 PLAN = plan_of("BLANK PatientName")
 NAME = b"WINTERBOTTOM^AGNES  "

@@ -26,8 +26,8 @@ from sendit.batch import Reason
 from sendit.dicom import scan
 from sendit.dicom.scan import open_instance, read_header, walk_elements
 from sendit.errors import SkipInstance
-from tests.builder import Kind, end_with_pixels, make_dataset, to_bytes
-from tests.real import real_files
+from testing.builder import ObjectKind, end_with_pixels, make_dataset, to_bytes
+from testing.real_files import real_files
 
 SYNTAXES = [
     ImplicitVRLittleEndian,
@@ -36,7 +36,7 @@ SYNTAXES = [
     DeflatedExplicitVRLittleEndian,
     JPEGBaseline8Bit,
 ]
-KINDS: list[Kind] = ["CT", "ENHANCED", "SR", "US"]
+KINDS: list[ObjectKind] = ["CT", "ENHANCED", "SR", "US"]
 
 # Not one of these can be delivered; pydicom reads most of them without a word.
 REFUSED = {
@@ -98,7 +98,7 @@ def test_real_files_that_cannot_be_trusted_are_refused() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("syntax", SYNTAXES)
-def test_every_transfer_syntax_gives_the_same_values(kind: Kind, syntax: str) -> None:
+def test_every_transfer_syntax_gives_the_same_values(kind: ObjectKind, syntax: str) -> None:
     dataset = make_dataset(kind=kind, transfer_syntax=syntax)
     header = read_header(to_bytes(dataset))
     assert header.transfer_syntax == syntax
@@ -226,8 +226,8 @@ def _nested(depth: int) -> bytes:
 
 
 def test_nesting_is_bounded() -> None:
-    assert reason_of(_nested(scan.DEEPEST)) is None
-    assert reason_of(_nested(scan.DEEPEST + 1)) == Reason.MALFORMED
+    assert reason_of(_nested(scan.MAX_DEPTH)) is None
+    assert reason_of(_nested(scan.MAX_DEPTH + 1)) == Reason.MALFORMED
     assert reason_of(_nested(5000)) == Reason.MALFORMED
 
 
@@ -242,7 +242,7 @@ def test_sequences_hidden_in_unknown_values_do_not_multiply_the_work() -> None:
 def test_elements_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     data = to_bytes(make_dataset(kind="ENHANCED", frames=20))
     assert reason_of(data) is None
-    monkeypatch.setattr(scan, "MOST_ELEMENTS", 200)
+    monkeypatch.setattr(scan, "MAX_ELEMENTS", 200)
     assert reason_of(data) == Reason.MALFORMED
 
 
@@ -267,7 +267,7 @@ def test_no_data_set_has_elements_without_end(syntax: str) -> None:
 
 def test_items_and_fragments_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     empty = struct.pack("<HHL", 0xFFFE, 0xE000, 0)
-    monkeypatch.setattr(scan, "MOST_ELEMENTS", 100)
+    monkeypatch.setattr(scan, "MAX_ELEMENTS", 100)
     for tag, vr in ((0x00081140, b"SQ"), (0x7FE00010, b"OB")):
         start = struct.pack("<HH2sHL", tag >> 16, tag & 0xFFFF, vr, 0, 0xFFFFFFFF)
         end = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
@@ -333,7 +333,7 @@ def test_inflating_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     packer = zlib.compressobj(wbits=-15)
     bomb = packer.compress(_element(0x7FE00010, b"OW", bytes(1 << 22))) + packer.flush()
     assert reason_of(head + bomb) is None
-    monkeypatch.setattr(scan, "MOST_INFLATED", 1 << 20)
+    monkeypatch.setattr(scan, "MAX_INFLATED", 1 << 20)
     assert reason_of(head + bomb) == Reason.INFLATES
     monkeypatch.undo()
     assert reason_of(head + bomb[: len(bomb) // 2]) == Reason.TRUNCATED
@@ -430,7 +430,9 @@ def test_the_head_of_a_file_tells_the_same_as_all_of_it(monkeypatch: pytest.Monk
             header = open_instance(path)
         except SkipInstance as skipped:
             return skipped.reason
-        texts = [(e[0], header.text(e[0])) for e in header.elements if e[0] not in scan.PIXEL_TAGS]
+        texts = [
+            (e[0], header.text(e[0])) for e in header.elements if e[0] not in scan.PIXEL_DATA_TAGS
+        ]
         return header.elements, texts, header.size, header.trailing, header.transfer_syntax
 
     alone = 0

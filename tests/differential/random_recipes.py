@@ -12,7 +12,7 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 
-from sendit.dicom.placeholder import is_placeholder
+from sendit.dicom.placeholder_dates import is_placeholder
 
 _LITERALS = {
     **dict.fromkeys(("LO", "SH", "PN", "LT", "ST", "UT"), ("ANON", "X1", "nobody")),

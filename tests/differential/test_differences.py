@@ -18,8 +18,15 @@ from pydicom.dataset import Dataset, FileDataset
 from sendit.dicom.scan import read_header
 from sendit.recipe.filters import compile_filters
 from sendit.recipe.parse import RecipeError, read_text
-from tests.builder import make_dataset, to_bytes
-from tests.differential.both import DeidFailed, by_deid, by_sendit, data_set, differences, read
+from testing.builder import make_dataset, to_bytes
+from tests.differential.deid_comparison import (
+    DeidFailed,
+    by_deid,
+    by_sendit,
+    data_set,
+    differences,
+    read,
+)
 from tests.differential.random_recipes import NEEDED
 
 PAGE = Path(__file__).parents[2] / "docs" / "differences.md"

@@ -12,7 +12,8 @@ from collections import Counter
 import pytest
 
 from sendit.errors import Misconfigured
-from tests.differential.both import (
+from testing.seeds import seed
+from tests.differential.deid_comparison import (
     DeidFailed,
     NotDelivered,
     by_deid,
@@ -22,7 +23,6 @@ from tests.differential.both import (
     real_files,
 )
 from tests.differential.random_recipes import random_recipe
-from tests.seeds import seed
 
 RECIPES = int(os.environ.get("SENDIT_DIFFERENTIAL_RECIPES", "100"))
 SEED = seed("SENDIT_DIFFERENTIAL_SEED")

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from demo.processes import Port, get_json, listens, send_json
 from demo.stack import PROJECT_ROOT, Stack, clean_environment
-
-from tests.dasher_standin import BASE
+from testing.dasher_standin import BASE
 from tests.e2e.site import Site
 
 DASHER_TOKENS = "dasher-tokens.json"
@@ -91,7 +91,7 @@ def remote_dasher(site: Site, dasher_port: Port) -> RemoteDasher:
         "dasher",
         [
             sys.executable,
-            *("-m", "tests.dasher_standin", "--port", str(port)),
+            *("-m", "testing.dasher_standin", "--port", str(port)),
             *("--secrets", site.inputs.parent / DASHER_TOKENS),
         ],
         env=clean_environment(),

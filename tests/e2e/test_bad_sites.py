@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.builder import write_study
+from testing.builder import write_study
 from tests.e2e.site import Site
 
 pytestmark = pytest.mark.e2e

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from chaos.__main__ import Harness, running_site
 from chaos.faults import Fault
 

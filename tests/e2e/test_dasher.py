@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.builder import make_dataset, to_bytes, write_study
+from testing.builder import make_dataset, to_bytes, write_study
 from tests.e2e.conftest import RemoteDasher
 from tests.e2e.site import Site
 
@@ -56,7 +56,7 @@ def _answer(
     dasher: RemoteDasher, entity: dict[str, object], item: dict[str, object]
 ) -> dict[str, str]:
     """What the stand-in answers to such a request: it always answers the same."""
-    from tests.dasher_standin import DasherStandin
+    from testing.dasher_standin import DasherStandin
 
     service = DasherStandin()
     try:

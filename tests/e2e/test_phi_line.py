@@ -16,7 +16,7 @@ import pytest
 from pydicom.dataset import FileDataset
 
 from demo import results
-from tests.builder import Canary, make_dataset, plant_canaries, to_bytes
+from testing.builder import Canary, make_dataset, plant_canaries, to_bytes
 from tests.e2e.site import Site
 
 pytestmark = pytest.mark.e2e

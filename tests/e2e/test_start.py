@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from demo.processes import DemoError
-from demo.stack import Stack
 
 from demo import results
+from demo.processes import DemoError
+from demo.stack import Stack
 
 pytestmark = pytest.mark.e2e
 

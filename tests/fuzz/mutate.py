@@ -21,7 +21,7 @@ from pydicom.uid import (
 
 from sendit.dicom.scan import SOP_INSTANCE, Element, read_header
 from sendit.errors import SkipInstance
-from tests.builder import end_with_pixels, make_dataset, plant_canaries, to_bytes
+from testing.builder import end_with_pixels, make_dataset, plant_canaries, to_bytes
 
 _SYNTAXES = (
     ExplicitVRLittleEndian,

@@ -40,7 +40,7 @@ from sendit.batch import Outcome
 from sendit.deidentify import study as engine
 from sendit.deidentify.plan import Plan, compile_plan
 from sendit.deidentify.study import Source, StudyIdentifiers, deidentify_study
-from sendit.dicom.likeness import Layout, layout_of
+from sendit.dicom.header_diff import HeaderTemplate, template_of
 from sendit.dicom.scan import read_header, vr_of
 from sendit.errors import FailBatch
 from sendit.keys import Keys
@@ -130,10 +130,10 @@ def try_behind(before: bytes, data: bytes, plan: Plan) -> None:
 
 
 @cache
-def _before(origin: bytes) -> tuple[bytes, Layout | None]:
+def _before(origin: bytes) -> tuple[bytes, HeaderTemplate | None]:
     """Return a file as another instance, and its layout; none where it has none."""
     data = of_another_instance(origin)
-    return (b"", None) if data is None else (data, layout_of(read_header(data)))
+    return (b"", None) if data is None else (data, template_of(read_header(data)))
 
 
 def _whole(data: bytes, plan: Plan, folder: Path) -> engine.StudyResult:

@@ -8,10 +8,10 @@ from sendit.batch import Reason
 from sendit.deidentify.plan import compile_plan
 from sendit.dicom.scan import CHARACTER_SET
 from sendit.recipe.parse import read_recipe
-from tests.builder import make_dataset, to_bytes
+from testing.builder import make_dataset, to_bytes
+from testing.seeds import seed
 from tests.fuzz import run
 from tests.fuzz.mutate import canary_files
-from tests.seeds import seed
 
 NUMBER = int(os.environ.get("SENDIT_FUZZ_NUMBER", "250"))
 SEED = seed("SENDIT_FUZZ_SEED")

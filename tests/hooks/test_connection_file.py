@@ -49,7 +49,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.mark.parametrize("name", sorted(ELSEWHERE))
 def test_a_connection_is_the_file_s(file: Path, name: str) -> None:
-    from sendit.tasks.connections import read_connection
+    from sendit.hooks.connections import read_connection
 
     assert read_connection(name).host != "https://elsewhere.example"
 
@@ -59,7 +59,7 @@ def test_a_connection_is_the_file_s(file: Path, name: str) -> None:
 def test_what_the_file_does_not_have_is_asked_for_nowhere_else(
     file: Path, name: str, text: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from sendit.tasks.connections import read_connection
+    from sendit.hooks.connections import read_connection
 
     if text is None:
         file.unlink()
@@ -71,7 +71,7 @@ def test_what_the_file_does_not_have_is_asked_for_nowhere_else(
 
 
 def test_every_kind_of_entry_is_understood(file: Path) -> None:
-    from sendit.tasks.connections import read_connection
+    from sendit.hooks.connections import read_connection
 
     assert read_connection("sendit_ledger").password == "pass/word"
     google = read_connection("google_cloud_default")

@@ -10,7 +10,7 @@ import pytest
 
 from sendit.errors import Misconfigured, RetryLater
 from sendit.identifiers.models import request_of
-from tests.dasher_standin import DasherStandin, Fault
+from testing.dasher_standin import DasherStandin, Fault
 
 pytestmark = pytest.mark.airflow
 

@@ -10,7 +10,7 @@ import tenacity
 from sendit.identifiers import dasher as dasher_module
 from sendit.identifiers.dasher import DasherService, DasherSettings
 from sendit.identifiers.models import Request, request_of
-from tests.dasher_standin import DasherStandin
+from testing.dasher_standin import DasherStandin
 
 
 @pytest.fixture

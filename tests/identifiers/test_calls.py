@@ -9,7 +9,7 @@ import pytest
 
 from sendit.errors import Misconfigured
 from sendit.identifiers.calls import Reply, Unanswered, checked_url, post
-from tests.dasher_standin import DasherStandin, Fault
+from testing.dasher_standin import DasherStandin, Fault
 
 
 def call(dasher: DasherStandin, *, timeout: float = 5.0, until: float = 60.0) -> Reply:

@@ -15,11 +15,11 @@ import tenacity
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sendit.dicom.placeholder import is_placeholder
+from sendit.dicom.placeholder_dates import is_placeholder
 from sendit.errors import FailBatch, Misconfigured, RetryLater
 from sendit.identifiers.dasher import DasherService, DasherSettings, _backoff, dasher_settings
 from sendit.identifiers.models import CodedStudy, Request, request_of
-from tests.dasher_standin import TOKEN_PATH, DasherStandin, Fault
+from testing.dasher_standin import TOKEN_PATH, DasherStandin, Fault
 
 Make = Callable[..., DasherService]
 

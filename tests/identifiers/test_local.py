@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sendit.identifiers.local import MOST_DAYS, KeyedCodes, LocalService, MemoryCodes
+from sendit.identifiers.local import MAX_DAYS, KeyedCodes, LocalService, MemoryCodes
 from sendit.identifiers.models import CodedStudy, Request, request_of
 from sendit.keys import Keys
 from sendit.ledger import Ledger
@@ -140,13 +140,13 @@ def test_codes_are_name_parts_and_no_date_stays(patient: str) -> None:
             # As an AccessionNumber, the code must fit SH.
             assert len(code) == 16
             assert code.isalnum() and code.isascii() and code[0] in "ps"
-        assert 1 <= abs(coded.jitter) <= MOST_DAYS
+        assert 1 <= abs(coded.jitter) <= MAX_DAYS
 
 
 def test_every_jitter_is_drawn() -> None:
     service = LocalService("test", KEYS, KeyedCodes(KEYS))
     drawn = {service.identify(asked(patient=str(n))).coded_study().jitter for n in range(1500)}
-    assert drawn == {*range(-MOST_DAYS, 0), *range(1, MOST_DAYS + 1)}
+    assert drawn == {*range(-MAX_DAYS, 0), *range(1, MAX_DAYS + 1)}
 
 
 def test_the_edges_of_the_calendar_stay_dates() -> None:

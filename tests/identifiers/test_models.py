@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sendit.dicom.placeholder import EARLIEST, LATEST, is_placeholder
+from sendit.dicom.placeholder_dates import EARLIEST, LATEST, is_placeholder
 from sendit.errors import FailBatch
 from sendit.identifiers.models import (
     CodedStudy,

@@ -16,7 +16,7 @@ import pytest
 from sendit.errors import Misconfigured, RetryLater
 from sendit.identifiers.calls import Unanswered
 from sendit.identifiers.tokens import TokenFile
-from tests.dasher_standin import TOKEN_PATH, DasherStandin, Fault
+from testing.dasher_standin import TOKEN_PATH, DasherStandin, Fault
 
 
 def soon(seconds: float = 30.0) -> float:

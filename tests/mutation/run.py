@@ -48,8 +48,12 @@ PACKAGES = {
     "tasks": Package(
         ("tasks/*", "anonymize.py", "identify.py", "intake.py", "prepare.py", "cleanup.py"),
         (
-            *("tests/tasks", "tests/test_anonymize.py", "tests/test_identify.py"),
-            *("tests/test_intake.py", "tests/test_cleanup.py", "tests/test_prepare.py"),
+            *("tests/tasks", "tests/pipeline/test_anonymize.py", "tests/pipeline/test_identify.py"),
+            *(
+                "tests/pipeline/test_intake.py",
+                "tests/pipeline/test_cleanup.py",
+                "tests/pipeline/test_load_recipe.py",
+            ),
         ),
     ),
     "recipe": Package(
@@ -71,19 +75,27 @@ PACKAGES = {
     "archive": Package(
         ("archive.py", "whole_file.py", "disk.py", "workspace.py", "errors.py", "batch.py"),
         (
-            *("tests/test_archive.py", "tests/test_disk.py", "tests/test_workspace.py"),
+            *(
+                "tests/test_archive.py",
+                "tests/pipeline/test_disk_budget.py",
+                "tests/test_workspace.py",
+            ),
             *(
                 "tests/test_disks_and_rights.py",
                 "tests/test_errors.py",
-                "tests/tasks/test_guard.py",
+                "tests/tasks/test_error_boundary.py",
             ),
         ),
     ),
     "ledger": Package(
-        ("ledger.py", "discovery.py", "metrics.py", "keys.py", "settings.py"),
+        ("ledger/*", "discovery.py", "metrics.py", "keys.py", "settings.py"),
         (
-            *("tests/test_ledger.py", "tests/test_discovery.py", "tests/test_metrics.py"),
-            *("tests/test_keys.py", "tests/test_settings.py", "tests/test_cleanup.py"),
+            *(
+                "tests/ledger/test_ledger.py",
+                "tests/pipeline/test_discover.py",
+                "tests/pipeline/test_metrics.py",
+            ),
+            *("tests/test_keys.py", "tests/test_settings.py", "tests/pipeline/test_cleanup.py"),
         ),
     ),
 }

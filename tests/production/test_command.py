@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from demo.postgres import Postgres
 
+from demo.postgres import Postgres
 from sendit.ledger import BatchParams, Ledger
 from tests.production.compose_file import load
 

@@ -11,9 +11,9 @@ from types import ModuleType
 
 import psycopg2
 import pytest
-from demo.postgres import Postgres
 from sqlalchemy.engine import URL, make_url
 
+from demo.postgres import Postgres
 from sendit.keys import write_new_key
 from tests.production.compose_file import ROOT
 

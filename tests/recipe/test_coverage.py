@@ -11,7 +11,7 @@ import pytest
 from sendit.dicom.dictionary import NEWER
 from sendit.dicom.scan import vr_of
 from sendit.recipe.attributes import FIRST_OF_AN_IMAGE, keyword_of
-from sendit.recipe.coverage import Coverage, Outcome, cover
+from sendit.recipe.coverage import Coverage, Treatment, cover
 from sendit.recipe.effect import Effects
 from sendit.recipe.model import Action, Function
 from sendit.recipe.parse import bundled_names, read_recipe, read_text
@@ -26,7 +26,7 @@ def of(lines: str) -> Coverage:
     return cover(read_text(("mine.deid", HEAD + lines)))
 
 
-def row(coverage: Coverage, name: str) -> tuple[Outcome, Option | None, bool]:
+def row(coverage: Coverage, name: str) -> tuple[Treatment, Option | None, bool]:
     found = next(r for r in coverage.rows if r.row.name == name)
     return found.outcome, found.by, found.exposed
 
@@ -84,7 +84,7 @@ def test_variants_add_their_option(name: str, option: Option, kept: str) -> None
     found = next(
         r for r in coverage.rows if r.row.number is not None and keyword_of(r.row.number) == kept
     )
-    assert (found.outcome, found.by) == (Outcome.KEPT, option)
+    assert (found.outcome, found.by) == (Treatment.KEPT, option)
     assert coverage.dates == "MODIFIED"
 
 
@@ -132,17 +132,17 @@ def test_the_bundled_recipes_are_what_the_generator_writes() -> None:
 
 
 def test_add_does_not_cover_what_is_inside_sequences() -> None:
-    assert row(of("ADD PatientID var:entity_id"), "Patient ID") == (Outcome.KEPT, None, True)
+    assert row(of("ADD PatientID var:entity_id"), "Patient ID") == (Treatment.KEPT, None, True)
     both = "REPLACE PatientID var:entity_id\nADD PatientID var:entity_id"
-    assert row(of(both), "Patient ID") == (Outcome.GONE, None, False)
+    assert row(of(both), "Patient ID") == (Treatment.GONE, None, False)
 
 
 def test_a_row_that_nothing_names_is_exposed() -> None:
     coverage = of("REMOVE PatientID")
-    assert row(coverage, "Patient ID") == (Outcome.GONE, None, False)
-    assert row(coverage, "Patient's Name") == (Outcome.KEPT, None, True)
+    assert row(coverage, "Patient ID") == (Treatment.GONE, None, False)
+    assert row(coverage, "Patient's Name") == (Treatment.KEPT, None, True)
     assert coverage.codes == ()
-    assert row(coverage, "Media Storage SOP Instance UID") == (Outcome.GONE, None, False)
+    assert row(coverage, "Media Storage SOP Instance UID") == (Treatment.GONE, None, False)
 
 
 def test_groups_that_repeat_need_all_of_them() -> None:
@@ -153,21 +153,21 @@ def test_groups_that_repeat_need_all_of_them() -> None:
 @pytest.mark.parametrize(
     ("lines", "outcome", "exposed"),
     [
-        ("REMOVE PatientID", Outcome.GONE, False),  # they go unless kept
-        ('KEEP (0019,"GEMS_ACQU_01",23)', Outcome.CLEANED, False),
-        ('KEEP (0019,"GEMS_ACQU_01",22)', Outcome.KEPT, True),
-        ("KEEP (0019,1023)", Outcome.KEPT, True),
-        ("KEEP select:group:0019", Outcome.KEPT, True),
-        ("KEEP select:group:0018", Outcome.GONE, False),
-        ("KEEP select:VR:DS", Outcome.KEPT, True),
-        ('KEEP contains:0019,"GEMS_ACQU_01",2', Outcome.KEPT, True),
-        ("KEEP contains:private", Outcome.KEPT, True),
-        ("KEEP contains:^patientsex$", Outcome.GONE, False),
-        ("KEEP fields:f\n%fields f\nFIELD (0019,1023)", Outcome.KEPT, True),
-        ('JITTER (0019,"GEMS_ACQU_01",23) 4', Outcome.MOVED, True),
+        ("REMOVE PatientID", Treatment.GONE, False),  # they go unless kept
+        ('KEEP (0019,"GEMS_ACQU_01",23)', Treatment.CLEANED, False),
+        ('KEEP (0019,"GEMS_ACQU_01",22)', Treatment.KEPT, True),
+        ("KEEP (0019,1023)", Treatment.KEPT, True),
+        ("KEEP select:group:0019", Treatment.KEPT, True),
+        ("KEEP select:group:0018", Treatment.GONE, False),
+        ("KEEP select:VR:DS", Treatment.KEPT, True),
+        ('KEEP contains:0019,"GEMS_ACQU_01",2', Treatment.KEPT, True),
+        ("KEEP contains:private", Treatment.KEPT, True),
+        ("KEEP contains:^patientsex$", Treatment.GONE, False),
+        ("KEEP fields:f\n%fields f\nFIELD (0019,1023)", Treatment.KEPT, True),
+        ('JITTER (0019,"GEMS_ACQU_01",23) 4', Treatment.MOVED, True),
     ],
 )
-def test_private_attributes(lines: str, outcome: Outcome, exposed: bool) -> None:
+def test_private_attributes(lines: str, outcome: Treatment, exposed: bool) -> None:
     found = row(of(lines), "Private Attributes")
     assert (found[0], found[2]) == (outcome, exposed)
 
@@ -175,44 +175,44 @@ def test_private_attributes(lines: str, outcome: Outcome, exposed: bool) -> None
 @pytest.mark.parametrize(
     ("lines", "name", "expected"),
     [
-        ("JITTER StudyDate 3", "Study Date", (Outcome.MOVED, Option.MODIFIED_DATES, False)),
+        ("JITTER StudyDate 3", "Study Date", (Treatment.MOVED, Option.MODIFIED_DATES, False)),
         (
             "REPLACE StudyDate deid_func:jitter days=3",
             "Study Date",
-            (Outcome.MOVED, Option.MODIFIED_DATES, False),
+            (Treatment.MOVED, Option.MODIFIED_DATES, False),
         ),
         (
             "REPLACE StudyDate var:item_timestamp",
             "Study Date",
-            (Outcome.MOVED, Option.MODIFIED_DATES, False),
+            (Treatment.MOVED, Option.MODIFIED_DATES, False),
         ),
         (
             "REPLACE PatientBirthDate var:entity_timestamp",
             "Patient's Birth Date",
-            (Outcome.MOVED, None, True),  # Z: no option lets a birth date stay, moved or not
+            (Treatment.MOVED, None, True),  # Z: no option lets a birth date stay, moved or not
         ),
-        ("KEEP StudyDate", "Study Date", (Outcome.KEPT, Option.FULL_DATES, False)),
+        ("KEEP StudyDate", "Study Date", (Treatment.KEPT, Option.FULL_DATES, False)),
         (
             "JITTER select:VR:DA 3\nREMOVE select:VR:DT\nKEEP StudyTime",
             "Study Time",
-            (Outcome.KEPT, Option.MODIFIED_DATES, False),
+            (Treatment.KEPT, Option.MODIFIED_DATES, False),
         ),
         (
             "REPLACE StudyDescription func:clean_text",
             "Study Description",
-            (Outcome.CLEANED, Option.DESCRIPTORS, False),
+            (Treatment.CLEANED, Option.DESCRIPTORS, False),
         ),
-        ("REPLACE StudyDescription x", "Study Description", (Outcome.GONE, None, False)),
+        ("REPLACE StudyDescription x", "Study Description", (Treatment.GONE, None, False)),
         (
             "REMOVE startswith:StudyDes\nKEEP StudyDescription",
             "Study Description",
-            (Outcome.KEPT, None, True),
+            (Treatment.KEPT, None, True),
         ),
-        ("REPLACE PatientName func:clean_text", "Patient's Name", (Outcome.CLEANED, None, True)),
+        ("REPLACE PatientName func:clean_text", "Patient's Name", (Treatment.CLEANED, None, True)),
     ],
 )
 def test_what_stays_needs_an_option(
-    lines: str, name: str, expected: tuple[Outcome, Option | None, bool]
+    lines: str, name: str, expected: tuple[Treatment, Option | None, bool]
 ) -> None:
     assert row(of(lines), name) == expected
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from sendit.deidentify.plan import compile_plan
 from sendit.deidentify.study import Source, StudyIdentifiers, deidentify_study
 from sendit.keys import Keys
-from sendit.recipe.coverage import Outcome, cover
+from sendit.recipe.coverage import Treatment, cover
 from sendit.recipe.model import Recipe
 from sendit.recipe.parse import RecipeError, read_recipe, read_text
-from tests.builder import Canary, make_dataset, plant_canaries, to_bytes
+from testing.builder import Canary, make_dataset, plant_canaries, to_bytes
 from tests.recipe import strategies
 
 KEEPS = (
@@ -61,7 +61,7 @@ def exposed(folder: Path, recipe: Recipe) -> list[str]:
     """Return the places of canaries that coverage calls gone and the archive still holds."""
     source, canaries = image(folder)
     gone = {
-        row.row.number for row in cover(recipe).rows if row.outcome is Outcome.GONE
+        row.row.number for row in cover(recipe).rows if row.outcome is Treatment.GONE
     }  # None stands for private attributes and repeating groups
     with mock.patch("sendit.deidentify.study.gate", return_value=None):  # would stop the archive
         result = deidentify_study(

@@ -18,7 +18,7 @@ from sendit.deidentify.plan import compile_plan
 from sendit.deidentify.study import Source, StudyIdentifiers, deidentify_study
 from sendit.keys import Keys
 from sendit.recipe.parse import bundled_names, read_recipe
-from tests.builder import make_dataset, to_bytes
+from testing.builder import make_dataset, to_bytes
 
 DAYS = -23
 DATED = sorted(

@@ -19,7 +19,7 @@ from sendit.deidentify.study import Source, StudyIdentifiers, deidentify_study
 from sendit.keys import Keys
 from sendit.recipe.functions import FUNCTIONS
 from sendit.recipe.parse import read_recipe, read_text
-from tests.builder import make_dataset, plant_canaries, to_bytes
+from testing.builder import make_dataset, plant_canaries, to_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
 DEIDENTIFICATION = (ROOT / "docs" / "deidentification.md").read_text()

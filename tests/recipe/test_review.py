@@ -6,7 +6,7 @@ import pytest
 
 from sendit.dicom.dictionary import DicomDictionary
 from sendit.recipe.attributes import FIRST_OF_AN_IMAGE
-from sendit.recipe.coverage import Outcome, beyond_the_table, outcome_of
+from sendit.recipe.coverage import Treatment, beyond_the_table, outcome_of
 from sendit.recipe.effect import Effects
 from sendit.recipe.functions import FORMS
 from sendit.recipe.model import Action, Function
@@ -65,7 +65,7 @@ def test_the_default_recipe_acts_by_class() -> None:
         elif one.holds is Holds.TEXT:
             assert [rule.value for rule in rules] == [Function("clean_text")], one
         elif one.holds.identifies:
-            assert outcome_of(rules) in (Outcome.GONE, Outcome.CLEANED), one
+            assert outcome_of(rules) in (Treatment.GONE, Treatment.CLEANED), one
         else:
             assert rules == (), one
 

@@ -13,7 +13,7 @@ from sendit.batch import BatchError, Status
 from sendit.errors import FailBatch, Misconfigured, RetryLater
 from sendit.ledger import BatchParams, Holder, Ledger
 from sendit.settings import Settings
-from sendit.tasks import finish, site
+from sendit.tasks import finish, task_context
 
 pytestmark = pytest.mark.airflow
 
@@ -61,7 +61,7 @@ class Run:
 @pytest.fixture
 def run(embedded_ledger: Ledger, tmp_path, monkeypatch) -> Run:
     made = Run(embedded_ledger)
-    for module in (finish, site):
+    for module in (finish, task_context):
         monkeypatch.setattr(module, "ledger", lambda: embedded_ledger)
         monkeypatch.setattr(module, "settings", lambda: Settings(home=tmp_path))
         monkeypatch.setattr(module, "own_run", lambda: Holder(RUN, "sendit", RUN))
@@ -131,7 +131,7 @@ def test_metrics_that_cannot_be_written_hide_nothing(run: Run, tmp_path) -> None
 
 
 def fail(batch_id: str, problem: Exception | str) -> None:
-    site.fail_batch(batch_id, "dasher", problem)
+    task_context.fail_batch(batch_id, "dasher", problem)
 
 
 @pytest.mark.parametrize(

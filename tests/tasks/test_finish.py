@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from sendit import cleanup as cleaning
-from sendit import metrics
 from sendit.batch import BatchError, Counts, Status
 from sendit.errors import FailBatch, Misconfigured, RetryLater
 from sendit.ledger import BatchParams, Holder, Ledger
+from sendit.pipeline import cleanup as cleaning
+from sendit.pipeline import metrics
 from sendit.settings import Settings
-from sendit.tasks import finish, site
+from sendit.tasks import finish, task_context
 
 pytestmark = pytest.mark.airflow
 
@@ -31,15 +31,15 @@ def here(
     key.write_text("k" * 64)
     key.chmod(0o600)
     settings = Settings(home=tmp_path / "home", key_file=key)
-    for module in (finish, site):
+    for module in (finish, task_context):
         monkeypatch.setattr(module, "settings", lambda: settings)
         monkeypatch.setattr(module, "ledger", lambda: embedded_ledger)
     ti = SimpleNamespace(dag_id="sendit", task_id="report", get_task_states=lambda **_: {RUN: {}})
     monkeypatch.setattr(
         finish, "get_current_context", lambda: {"run_id": RUN, "ti": ti, "params": {}}
     )
-    monkeypatch.setattr(site, "own_run", lambda: Holder(RUN, "sendit", RUN))
-    monkeypatch.setattr(finish, "own_run", site.own_run)
+    monkeypatch.setattr(task_context, "own_run", lambda: Holder(RUN, "sendit", RUN))
+    monkeypatch.setattr(finish, "own_run", task_context.own_run)
     embedded_ledger.enqueue(
         [(f"{n:064d}", f"/nowhere/{n}") for n in range(3)], BatchParams("s", "c", "default")
     )

@@ -11,8 +11,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from chaos.proxy import Proxy
 
+from chaos.proxy import Proxy
 from tests.tasks.test_upload import (
     Site,
     delivered,

@@ -11,7 +11,7 @@ from sendit.delivery.feeder import Feed, feeder_of, remembered
 from sendit.errors import Misconfigured, RetryLater
 from sendit.identifiers.identity import IdentityRules
 from sendit.ledger import BatchParams, Ledger
-from sendit.tasks import google, preflight, site, upload
+from sendit.tasks import google, preflight, task_context, upload
 from sendit.tasks.preflight import Preflight
 from tests.tasks.test_upload import Site, here
 
@@ -29,7 +29,7 @@ def params(here: Site, monkeypatch: pytest.MonkeyPatch) -> BatchParams:
 
 def change(here: Site, monkeypatch: pytest.MonkeyPatch, **settings: object) -> None:
     here.settings = here.settings.model_copy(update=settings)
-    for module in (google, site, upload, preflight):
+    for module in (google, task_context, upload, preflight):
         monkeypatch.setattr(module, "settings", lambda: here.settings)
 
 

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from sendit import anonymize as anonymizing
-from sendit import identify as identifying
 from sendit.batch import BatchError, Status
 from sendit.errors import FailBatch, RetryLater
 from sendit.ledger import BatchParams, Holder, Ledger
+from sendit.pipeline import anonymize as anonymizing
+from sendit.pipeline import identify as identifying
 from sendit.settings import Settings
-from sendit.tasks import preflight, process, site
-from tests.builder import write_study
+from sendit.tasks import preflight, process, task_context
+from testing.builder import write_study
 
 pytestmark = pytest.mark.airflow
 
@@ -57,7 +57,7 @@ def here(embedded_ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     settings = Settings(
         home=tmp_path / "home", key_file=key, input_folders=(inputs,), bucket="data", lanes=3
     )
-    for module in (process, preflight, site):
+    for module in (process, preflight, task_context):
         monkeypatch.setattr(module, "settings", lambda: settings)
         monkeypatch.setattr(module, "ledger", lambda: embedded_ledger)
         monkeypatch.setattr(module, "own_run", lambda: Holder(RUN, "sendit", RUN), raising=False)
@@ -70,7 +70,7 @@ def here(embedded_ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ti = SimpleNamespace(try_number=made.tries[0], max_tries=made.tries[1], dag_id="sendit")
         return {"run_id": RUN, "ti": ti}
 
-    for module in (process, site):
+    for module in (process, task_context):
         monkeypatch.setattr(module, "get_current_context", context)
     return made
 
@@ -184,7 +184,7 @@ def test_only_batches_that_are_ready_or_done_go_to_lanes(here: Here) -> None:
         [(f"{n:064d}", "/nowhere") for n in range(1, 6)], BatchParams("s", "c", "default")
     )
     with here.ledger._begin() as db:
-        from sendit.ledger import batches
+        from sendit.ledger.schema import batches
 
         held = db.execute(batches.select().where(batches.c.id == here.id)).mappings().one()
         db.execute(

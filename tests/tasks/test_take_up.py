@@ -16,8 +16,8 @@ from sendit.errors import RetryLater
 from sendit.keys import write_new_key
 from sendit.ledger import MAX_TAKE_UPS, Ledger
 from sendit.settings import Settings
-from sendit.tasks import finish, preflight, process, site
-from tests.builder import write_study
+from sendit.tasks import finish, preflight, process, task_context
+from testing.builder import write_study
 
 pytestmark = pytest.mark.airflow
 
@@ -62,10 +62,10 @@ def airflow(embedded_ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyP
         input_folders=(tmp_path / "in",),
     )
     made = Airflow()
-    for module in (process, finish, preflight, site):
+    for module in (process, finish, preflight, task_context):
         monkeypatch.setattr(module, "settings", lambda: settings)
         monkeypatch.setattr(module, "ledger", lambda: embedded_ledger)
-    for module in (process, finish, site):
+    for module in (process, finish, task_context):
         monkeypatch.setattr(module, "get_current_context", lambda: made.run)
     monkeypatch.setattr(process, "Preflight", lambda: lambda _: None)
     return made
@@ -138,7 +138,7 @@ def test_a_run_that_finds_a_batch_given_up_is_red(
     airflow.start("last")
     assert process.discover.function() == []
     assert process.discover.function() == []  # cleared
-    (batch,) = embedded_ledger.batches_held_by(site.own_run().key)
+    (batch,) = embedded_ledger.batches_held_by(task_context.own_run().key)
     assert (batch.id, batch.status) == (batch_id, Status.ERROR)
     assert f"{MAX_TAKE_UPS + 1} runs in a row" in batch.errors[-1]["reason"]
 
@@ -150,7 +150,7 @@ def test_what_an_ended_run_did_not_clean_goes_in_the_next(
     (batch_id,) = process.discover.function()
     do(batch_id, "import_batch")
     embedded_ledger.record(batch_id, status=Status.EMPTY)
-    folder = site.workspace(batch_id).folder
+    folder = task_context.workspace(batch_id).folder
     assert folder.exists()
     first = airflow.run
     airflow.start("second")

@@ -26,19 +26,20 @@ from sendit.delivery import objects
 from sendit.delivery.feeder import Feed, feeder_of, remembered
 from sendit.delivery.lanes import Lane
 from sendit.delivery.manifest import manifest_folder
-from sendit.delivery.names import Stage, archive_of, object_name
-from sendit.delivery.revisions import accept
+from sendit.delivery.names import Stage, object_name, study_key
+from sendit.delivery.revisions import register_archive
 from sendit.delivery.table import held_rows
 from sendit.delivery.upload import OWN_FAILURES
 from sendit.errors import FailBatch, Misconfigured, RetryLater
 from sendit.identifiers.identity import IdentityRules
 from sendit.keys import write_new_key
-from sendit.ledger import BatchParams, Delivery, Ledger, Run, batches
+from sendit.ledger import BatchParams, Delivery, Ledger, Run
+from sendit.ledger.schema import batches
 from sendit.settings import Settings
-from sendit.tasks import google, site, upload
+from sendit.tasks import google, task_context, upload
 from sendit.workspace import RESULT, Workspace
-from tests.builder import make_dataset, to_bytes
-from tests.emulators import PROJECT
+from testing.builder import make_dataset, to_bytes
+from testing.emulators import PROJECT
 
 pytestmark = pytest.mark.airflow
 
@@ -108,13 +109,13 @@ class Site:
         workspace.write(RESULT, place | {"header": HEADER, "outcomes": {}})
         name = object_name(batch.collection, "p", day, f"s{number}")
         self.ledger.record(batch_id, counts=Counts(received=1, delivered=1))
-        accept(
+        register_archive(
             self.ledger,
             Delivery(
                 batch_id=batch_id,
                 bucket=self.settings.bucket,
                 object=name,
-                archive_of=archive_of(name),
+                archive_of=study_key(name),
                 content=f"{hash(content)}",
                 size=info.size,
                 crc32c=info.crc32c,
@@ -208,12 +209,12 @@ def here(  # noqa: PLR0917
         f"c{bucket.replace('-', '')}",
         pushed={},
     )
-    for module in (google, upload, site):
+    for module in (google, upload, task_context):
         monkeypatch.setattr(module, "settings", lambda: settings)
-    for module in (google, upload, site):
+    for module in (google, upload, task_context):
         monkeypatch.setattr(module, "ledger", lambda: embedded_ledger)
     monkeypatch.setattr(upload, "get_current_context", made.context)
-    monkeypatch.setattr(site, "get_current_context", made.context)
+    monkeypatch.setattr(task_context, "get_current_context", made.context)
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulators.storage)
     monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", emulators.bigquery)
     monkeypatch.setenv(
@@ -601,7 +602,7 @@ def test_batches_that_are_not_this_run_s_or_not_ready_are_left_alone(here):
     taken, processing, failed, gone = (here.batch(number) for number in range(4))
     here.claim(taken, "another run")
     here.ledger.record(processing, status=Status.PROCESSING)
-    site.fail_batch(failed, "anonymize", "no image could be de-identified")
+    task_context.fail_batch(failed, "anonymize", "no image could be de-identified")
     here.ledger.record(gone, status=Status.EMPTY)
     lane = lane_with(taken, processing, failed, gone)
     before = [here.ledger.batch(batch_id) for batch_id in lane["batches"]]
@@ -612,7 +613,7 @@ def test_batches_that_are_not_this_run_s_or_not_ready_are_left_alone(here):
 
 def test_what_the_report_marked_after_a_kill_is_delivered_when_cleared(here):
     batch_id = here.batch(1)
-    site.fail_batch(batch_id, "run", "the run ended while it was DONEPROCESSING")
+    task_context.fail_batch(batch_id, "run", "the run ended while it was DONEPROCESSING")
     here.run_all(lane_with(batch_id))
     assert here.agrees(batch_id)
     assert not here.ledger.batch(batch_id).has_error
@@ -642,7 +643,9 @@ def test_an_object_that_went_away_is_not_called_delivered(here):
 
 
 def test_the_failures_that_delivery_takes_back_are_spelled_as_the_tasks_spell_them():
-    assert {site.failure_stage("upload"), site.failure_stage("run")} == set(OWN_FAILURES)
+    assert {task_context.failure_stage("upload"), task_context.failure_stage("run")} == set(
+        OWN_FAILURES
+    )
 
 
 def test_rendered_fields_and_labels_are_opaque(here):
@@ -868,7 +871,7 @@ def test_what_cannot_be_withdrawn_says_why(here, delivered):
     new = here.batch(7)
     with pytest.raises(FailBatch, match="delivered nothing"):
         withdraw(here, new)
-    here.ledger.put_same(new, delivered[0])
+    here.ledger.mark_duplicate_of(new, delivered[0])
     with pytest.raises(FailBatch, match=f"batch {delivered[0]} delivered: withdraw that one"):
         withdraw(here, new)
     here.ledger.supersede(delivered[0], delivered[1])
@@ -1018,9 +1021,9 @@ def clean_in_a_later_run(here: Site, monkeypatch: pytest.MonkeyPatch, *active: s
         monkeypatch.setattr(finish, name, getattr(google, name))
     monkeypatch.setattr(finish, "ledger", lambda: here.ledger)
     monkeypatch.setattr(finish, "settings", lambda: here.settings)
-    monkeypatch.setattr(site, "get_current_context", lambda: context)
+    monkeypatch.setattr(task_context, "get_current_context", lambda: context)
     finish.cleanup.function()
-    monkeypatch.setattr(site, "get_current_context", here.context)
+    monkeypatch.setattr(task_context, "get_current_context", here.context)
 
 
 @pytest.mark.parametrize("stopped_after", ["archives", "stage", "load", "merge"])

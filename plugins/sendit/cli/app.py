@@ -20,7 +20,7 @@ from sendit.settings import Settings, read_settings
 if TYPE_CHECKING:
     from google.cloud import bigquery, storage
 
-    from sendit.delivery.verify import Verdict
+    from sendit.delivery.verify import Verification
     from sendit.ledger import Ledger
 
 FAILED = 1
@@ -164,7 +164,7 @@ def batches(
 @app.command()
 def lookup(batch: Annotated[str, typer.Argument(help="Batch id, as Airflow shows it.")]) -> None:
     """Print the folder of a batch. The answer identifies a patient: keep it to yourself."""
-    from sendit.discovery import locate
+    from sendit.pipeline.discover import locate
 
     settings = read_settings()
     print(locate(_ledger(settings), settings, settings.keys(), batch))
@@ -197,7 +197,7 @@ def requeue(
     A batch keeps the study, recipe and revise that it was queued with, unless others are given;
     so one that waits in the queue can be given others, too.
     """
-    from sendit.requeue import Changes, Selection, requeue_batches
+    from sendit.pipeline.requeue import Changes, Selection, requeue_batches
 
     chosen = Selection(tuple(batch or ()), every, run, reason, stage)
     if not chosen.names_something:
@@ -270,7 +270,7 @@ def verify(
     place = collection or settings.collection_of(settings.study)
     storage, bigquery = _google()
 
-    def look() -> Verdict:
+    def look() -> Verification:
         if run:
             return verify_run(storage, bigquery, settings.bucket, place, run)
         return verify_collection(storage, bigquery, settings.bucket, place)
@@ -355,7 +355,7 @@ def metrics(
     ] = None,
 ) -> None:
     """Export status, size and processing time of every batch as a table (TSV)."""
-    from sendit.metrics import default_name, write_metrics
+    from sendit.pipeline.metrics import default_name, write_metrics
 
     path = out or Path(default_name())
     lines = write_metrics(_ledger(read_settings()).all_batches(), path)
@@ -374,11 +374,11 @@ def doctor(
     Run it where tasks run, with their environment. It writes and deletes in folders, bucket and
     dataset as a run would, and leaves nothing. Exits with 1 if anything is wrong.
     """
+    from sendit.cli.doctor import CheckStatus, examine
     from sendit.cli.tables import print_finding
-    from sendit.doctor import Verdict, examine
 
     with redirect_stdout(sys.stderr):
-        from sendit.tasks.services import SiteServices
+        from sendit.cli.services import SiteServices
 
         services = SiteServices()
     wrong = False
@@ -389,7 +389,7 @@ def doctor(
         if finding is None:
             break
         print_finding(finding)
-        wrong |= finding.verdict is Verdict.WRONG
+        wrong |= finding.verdict is CheckStatus.WRONG
     if wrong:
         raise typer.Exit(FAILED)
 
@@ -414,7 +414,7 @@ def _ledger(settings: Settings) -> Ledger:
     # The site keeps its connections where only Airflow looks, which takes seconds. Airflow logs
     # to standard output, which is ours.
     with redirect_stdout(sys.stderr):
-        from sendit.tasks.site import ledger
+        from sendit.tasks.task_context import ledger
 
         return ledger()
 

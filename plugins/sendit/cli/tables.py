@@ -12,8 +12,8 @@ from rich.table import Table
 from sendit.ledger import UNDER_WAY, Batch, HistoryEntry
 
 if TYPE_CHECKING:
+    from sendit.cli.doctor import CheckResult
     from sendit.delivery.feeder import Remembered
-    from sendit.doctor import Finding
 
 
 #: What `sendit adopt` says before a person has given a reason.
@@ -30,7 +30,7 @@ If they are lost, deliver to a new collection (SENDIT_COLLECTION), or withdraw w
 If this site is right all the same: sendit adopt {collection} --reason TEXT"""
 
 
-def print_finding(finding: Finding) -> None:
+def print_finding(finding: CheckResult) -> None:
     """Print what a check of `sendit doctor` found."""
     print(f"{finding.verdict:<6} {finding.about}: {finding.says}", flush=True)
 

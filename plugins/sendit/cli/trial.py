@@ -13,17 +13,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from sendit import __version__
-from sendit.anonymize import deidentify_accepted
 from sendit.batch import InstanceRecord, Outcome
 from sendit.deidentify.study import StudyResult
 from sendit.errors import FailBatch, Misconfigured
 from sendit.identifiers.identity import IdentityRules, request_for
 from sendit.identifiers.local import KeyedCodes, LocalService
 from sendit.identifiers.models import CodedStudy
-from sendit.intake import Intake, count_reasons, import_folder
 from sendit.keys import Keys, read_keys, write_new_key
 from sendit.ledger import count_outcomes
-from sendit.prepare import PreparedRecipe, prepare
+from sendit.pipeline.anonymize import deidentify_accepted
+from sendit.pipeline.intake import Intake, count_reasons, import_folder
+from sendit.pipeline.load_recipe import LoadedRecipe, load_recipe
 from sendit.settings import Settings, read_settings
 
 #: Where the key for trials is kept if SENDIT_HOME is not set.
@@ -54,7 +54,7 @@ def run_trial(
         The recipe, the key or the output folder cannot be used.
     """
     settings = read_settings()
-    prepared = prepare(recipe or settings.recipe)
+    prepared = load_recipe(recipe or settings.recipe)
     keys = _keys(settings, key_file)
     _make(out, folder)
     screen = Console(stderr=True)
@@ -134,7 +134,7 @@ def _write_manifest(
     out: Path,
     intake: Intake,
     result: StudyResult | None,
-    recipe: PreparedRecipe,
+    recipe: LoadedRecipe,
     *,
     archive: bool,
     names: bool,

@@ -1,8 +1,8 @@
 """What the functions of ``sendit.recipe.functions`` do with one element.
 
-A function is given a :class:`Subject` and answers with the new value as bytes (unpadded),
-with the items of a new sequence, or with what is to happen instead: :data:`GONE` (the
-element goes) or :class:`Inside` (the items of a sequence stay, and what no rule names in
+A function is given a :class:`ElementContext` and answers with the new value as bytes (unpadded),
+with the items of a new sequence, or with what is to happen instead: :data:`REMOVED` (the
+element goes) or :class:`ApplyToItems` (the items of a sequence stay, and what no rule names in
 them goes through a function).
 """
 
@@ -17,11 +17,11 @@ from typing import Final
 from sendit import __version__
 from sendit.deidentify import codes, jitter
 from sendit.deidentify.forms import fits, says_radiology
-from sendit.deidentify.plan import Level, Plan
+from sendit.deidentify.plan import Plan, SequencePath
 from sendit.deidentify.uids import UidMap
-from sendit.deidentify.values import NewElement, one_vr, pack
 from sendit.dicom import charset
 from sendit.dicom.dates import PADDING
+from sendit.dicom.encode import NewElement, one_vr, pack
 from sendit.dicom.iod import Need, need_of
 from sendit.dicom.scan import Buffer, Element, Encoding, Item, value_text, vr_of
 from sendit.recipe.attributes import keyword_of
@@ -30,7 +30,7 @@ from sendit.recipe.functions import FUNCTIONS
 from sendit.recipe.model import Function
 from sendit.recipe.profile import EDITION
 
-OLDEST_SHOWN: Final = 89
+MAX_AGE_SHOWN: Final = 89
 """Years of age above which HIPAA's Safe Harbor asks for one group (164.514(b)(2)(i)(C))."""
 
 CAPPED_AGE: Final = b"090Y"
@@ -101,25 +101,25 @@ _DUMMY: Final = Function("dummy")
 _CLEAN: Final = Function("clean_text")
 
 
-class Gone:
+class Removed:
     """The element goes."""
 
 
-GONE: Final = Gone()
+REMOVED: Final = Removed()
 
 
 @dataclass(frozen=True, slots=True)
-class Inside:
+class ApplyToItems:
     """A sequence's items stay; what no rule names in them goes through ``function``."""
 
     function: Function
 
 
-Answer = bytes | Gone | Inside | tuple[tuple[NewElement, ...], ...]
+NewValue = bytes | Removed | ApplyToItems | tuple[tuple[NewElement, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class StudyContext:
     """What is the same for a whole study. ``people`` are words of names that no text keeps."""
 
     plan: Plan
@@ -130,7 +130,7 @@ class Site:
 
 
 @dataclass(slots=True)  # not frozen: that would double the time to make one
-class Subject:
+class ElementContext:
     """One element as a function sees it. ``vr`` is SQ for everything that has items, which
     are ``items``, with their values in ``data``. ``code`` are the code and the scheme beside it
     in its item, for functions that look there."""
@@ -138,16 +138,16 @@ class Subject:
     tag: int
     vr: str
     value: bytes
-    level: Level
+    level: SequencePath
     encoding: Encoding
     character_set: bytes
     sop_class: str
-    site: Site
+    site: StudyContext
     items: Sequence[Item] = ()
     data: Buffer = b""
     code: tuple[str, str] = ("", "")
 
-    def with_value(self, value: bytes | tuple[tuple[NewElement, ...], ...]) -> Subject:
+    def with_value(self, value: bytes | tuple[tuple[NewElement, ...], ...]) -> ElementContext:
         """Return the element as an earlier rule has left it (new items read as empty)."""
         return replace(self, value=value if isinstance(value, bytes) else b"", items=())
 
@@ -162,7 +162,7 @@ class Subject:
         return value_text(self.tag, self.vr, self.value, self.encoding, self.character_set)
 
 
-Implementation = Callable[[Subject, Mapping[str, str]], Answer]
+Implementation = Callable[[ElementContext, Mapping[str, str]], NewValue]
 
 
 def code_of(elements: Sequence[Element], data: Buffer) -> tuple[str, str]:
@@ -176,7 +176,7 @@ def code_of(elements: Sequence[Element], data: Buffer) -> tuple[str, str]:
     return value, scheme
 
 
-def call(function: Function, subject: Subject) -> Answer:
+def call(function: Function, subject: ElementContext) -> NewValue:
     """Apply a function to an element.
 
     A number of a binary VR stays one: what a function answers as text is packed as the VR says.
@@ -203,22 +203,22 @@ def _arguments(function: Function) -> Mapping[str, str]:
 # PS3.15's letters -----------------------------------------------------------------------
 
 
-def _remap_uid(subject: Subject, _: Mapping[str, str]) -> Answer:
+def _remap_uid(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
     if subject.vr == "SQ":
-        return Inside(Function("remap_uid"))
+        return ApplyToItems(Function("remap_uid"))
     is_uid = "UI" in (subject.vr, vr_of(subject.tag))  # whatever VR the file gives it
     return subject.site.uids.many(subject.value) if is_uid else subject.value
 
 
-def _undated_uid(subject: Subject, _: Mapping[str, str]) -> Answer:
+def _undated_uid(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
     is_uid = "UI" in (subject.vr, vr_of(subject.tag))  # whatever VR the file gives it
     return subject.site.uids.undated(subject.value) if is_uid else subject.value
 
 
-def _dummy(subject: Subject, _: Mapping[str, str]) -> Answer:
+def _dummy(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
     vr = subject.vr
     if vr == "SQ":
-        return Inside(Function("dummy"))
+        return ApplyToItems(Function("dummy"))
     if vr == "UI":
         return subject.site.uids.many(subject.value) or subject.site.uids.one(b"")
     if vr[0] == "O" or vr == "UN":
@@ -231,27 +231,27 @@ def _dummy(subject: Subject, _: Mapping[str, str]) -> Answer:
     return dummy
 
 
-def _empty_or_dummy(subject: Subject, _: Mapping[str, str]) -> Answer:
+def _empty_or_dummy(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
     return _dummy(subject, _) if subject.need == Need.VALUE else b""
 
 
-def _gone_or_empty_or_dummy(subject: Subject, _: Mapping[str, str]) -> Answer:
-    return GONE if subject.need == Need.NONE else _empty_or_dummy(subject, _)
+def _gone_or_empty_or_dummy(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
+    return REMOVED if subject.need == Need.NONE else _empty_or_dummy(subject, _)
 
 
-def _gone_or_dummy(subject: Subject, _: Mapping[str, str]) -> Answer:
-    return GONE if subject.need == Need.NONE else _dummy(subject, _)
+def _gone_or_dummy(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
+    return REMOVED if subject.need == Need.NONE else _dummy(subject, _)
 
 
-def _gone_or_remapped(subject: Subject, _: Mapping[str, str]) -> Answer:
-    return GONE if subject.need == Need.NONE else Inside(Function("remap_uid"))
+def _gone_or_remapped(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
+    return REMOVED if subject.need == Need.NONE else ApplyToItems(Function("remap_uid"))
 
 
-def _clean_text(subject: Subject, _: Mapping[str, str]) -> Answer:
-    from sendit.deidentify.words import clean  # noqa: PLC0415 - only recipes that clean
+def _clean_text(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
+    from sendit.deidentify.clean_descriptors import clean  # noqa: PLC0415 - only recipes that clean
 
     if subject.vr == "SQ":
-        return Inside(_CLEAN)
+        return ApplyToItems(_CLEAN)
     text = subject.text.strip(PADDING)
     if subject.tag in _CODES and subject.level.inherited == _CLEAN and _CODE.fullmatch(text):
         return subject.value  # without it nobody knows what was meant
@@ -263,7 +263,7 @@ def _clean_text(subject: Subject, _: Mapping[str, str]) -> Answer:
     return _empty_or_dummy(subject, _) if subject.value.strip(b" \0") else b""
 
 
-def _written(cleaned: str, subject: Subject) -> bytes:
+def _written(cleaned: str, subject: ElementContext) -> bytes:
     """Return cleaned text in the element's character set; without accents that it lacks."""
     written = charset.encode(cleaned, subject.character_set)
     if charset.decode(written, subject.character_set) == cleaned:
@@ -272,14 +272,14 @@ def _written(cleaned: str, subject: Subject) -> bytes:
 
 
 def _ascii(cleaned: str) -> str:
-    from sendit.deidentify.words import fold  # noqa: PLC0415 - only recipes that clean
+    from sendit.deidentify.clean_descriptors import fold  # noqa: PLC0415 - only recipes that clean
 
     if cleaned.isascii():
         return cleaned
     return fold(cleaned).encode("ascii", "ignore").decode("ascii")
 
 
-def _clean_code_meaning(subject: Subject, _: Mapping[str, str]) -> Answer:
+def _clean_code_meaning(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
     if subject.level.inherited == _DUMMY:  # a person's own code, not a term
         return _dummy(subject, _)
     text = subject.text.strip(PADDING)
@@ -292,8 +292,8 @@ def _clean_code_meaning(subject: Subject, _: Mapping[str, str]) -> Answer:
     return known[0].encode("ascii") if known else _clean_text(subject, _)
 
 
-def _technical_value(subject: Subject, arguments: Mapping[str, str]) -> Answer:
-    from sendit.deidentify.words import clean  # noqa: PLC0415 - most values have their form
+def _technical_value(subject: ElementContext, arguments: Mapping[str, str]) -> NewValue:
+    from sendit.deidentify.clean_descriptors import clean  # noqa: PLC0415 - most values have their form
 
     form, people = arguments["form"], subject.site.people
     values = [value.strip(PADDING) for value in subject.text.split("\\")]
@@ -307,13 +307,13 @@ def _technical_value(subject: Subject, arguments: Mapping[str, str]) -> Answer:
     return _gone_or_empty_or_dummy(subject, arguments)
 
 
-def _cap_age(subject: Subject, _: Mapping[str, str]) -> Answer:
+def _cap_age(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
     text = subject.text
     found = _AGE.fullmatch(text.strip(PADDING).upper())
     if found is None:
         return b""
     years = int(found[1]) / _PER_YEAR[found[2]]
-    return CAPPED_AGE if years >= OLDEST_SHOWN + 1 else f"{int(found[1]):03d}{found[2]}".encode()
+    return CAPPED_AGE if years >= MAX_AGE_SHOWN + 1 else f"{int(found[1]):03d}{found[2]}".encode()
 
 
 _ETHNIC: Final = (
@@ -325,7 +325,7 @@ _ETHNIC: Final = (
 _DECIMAL: Final = re.compile(r"[+]?(\d+\.?\d*|\.\d+)(E[+-]?\d{1,9})?", re.ASCII | re.IGNORECASE)
 """A number that is not negative, as PS3.5 6.2 writes a DS or IS."""
 
-_LONGEST_DECIMAL: Final = 16
+_MAX_DECIMAL_LENGTH: Final = 16
 _MEASURES: Final = {0x00101020: 300.0, 0x00101030: 1000.0}
 """What Patient's Size (m, of some sites cm) and Weight (kg) do not exceed: a number above it is
 a date or an identifier."""
@@ -345,7 +345,7 @@ _KNOWN: Final = {
 there, so that only words that name one stay."""
 
 
-def _known_value(subject: Subject, _: Mapping[str, str]) -> Answer:
+def _known_value(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
     text = subject.text.strip(PADDING)
     if not text:
         return b""
@@ -363,13 +363,13 @@ def _measure(text: str, most: float) -> str | None:
     """Return a decimal number of at most ``most`` as a DS, or None if it is none."""
     if not _DECIMAL.fullmatch(text) or float(text) > most:
         return None
-    return text if len(text) <= _LONGEST_DECIMAL else f"{float(text):.10g}"
+    return text if len(text) <= _MAX_DECIMAL_LENGTH else f"{float(text):.10g}"
 
 
 # What was done --------------------------------------------------------------------------
 
 
-def _method_text(subject: Subject, _: Mapping[str, str]) -> Answer:
+def _method_text(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
     plan = subject.site.plan
     profile = f"PS3.15 {EDITION} " if plan.coverage.codes else ""
     text = f"sendit {__version__} {profile}recipe {plan.recipe.digest[:16]}"
@@ -378,7 +378,7 @@ def _method_text(subject: Subject, _: Mapping[str, str]) -> Answer:
     return text.encode()
 
 
-def _method_codes(subject: Subject, _: Mapping[str, str]) -> Answer:
+def _method_codes(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
     # PS3.15 E.1.1: the codes are added to what the sequence holds of earlier steps.
     codes = {code: METHODS[code] for code in _earlier_methods(subject)}
     codes |= dict(subject.site.plan.coverage.codes)
@@ -392,7 +392,7 @@ def _method_codes(subject: Subject, _: Mapping[str, str]) -> Answer:
     )
 
 
-def _earlier_methods(subject: Subject) -> Iterator[str]:
+def _earlier_methods(subject: ElementContext) -> Iterator[str]:
     """Yield the standard's methods that the object says were applied to it before."""
     for _, elements in subject.items:
         code, scheme = code_of(elements, subject.data)
@@ -400,32 +400,32 @@ def _earlier_methods(subject: Subject) -> Iterator[str]:
             yield code
 
 
-def _dates_modified(subject: Subject, _: Mapping[str, str]) -> Answer:
+def _dates_modified(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
     return subject.site.plan.coverage.dates.encode()
 
 
 # deid's built-ins -----------------------------------------------------------------------
 
 
-def _deid_jitter(subject: Subject, arguments: Mapping[str, str]) -> Answer:
+def _deid_jitter(subject: ElementContext, arguments: Mapping[str, str]) -> NewValue:
     days = int(arguments["days"]) + 365 * int(arguments["years"])
     moved = jitter.shift(subject.vr, subject.text, days)
-    return GONE if moved is None else moved.encode("ascii")
+    return REMOVED if moved is None else moved.encode("ascii")
 
 
-def _pydicom_uuid(subject: Subject, arguments: Mapping[str, str]) -> Answer:
+def _pydicom_uuid(subject: ElementContext, arguments: Mapping[str, str]) -> NewValue:
     return subject.site.uids.many(subject.value, arguments["prefix"])
 
 
-def _dicom_uuid(subject: Subject, arguments: Mapping[str, str]) -> Answer:
+def _dicom_uuid(subject: ElementContext, arguments: Mapping[str, str]) -> NewValue:
     return subject.site.uids.many(subject.value, arguments["org_root"])
 
 
-def _basic_uuid(subject: Subject, _: Mapping[str, str]) -> Answer:
+def _basic_uuid(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
     return str(subject.site.uids.uuid(subject.value.strip(b" \0"))).encode()
 
 
-def _suffix_uuid(subject: Subject, _: Mapping[str, str]) -> Answer:
+def _suffix_uuid(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
     identifier = subject.site.uids.uuid(subject.value.strip(b" \0"))
     return f"{keyword_of(subject.tag).lower()}-{identifier}".encode()
 

@@ -13,7 +13,7 @@ from datetime import date, timedelta
 from typing import Final
 
 from sendit.dicom.dates import PADDING, read_day, read_moment, read_time
-from sendit.dicom.placeholder import is_placeholder
+from sendit.dicom.placeholder_dates import is_placeholder
 
 
 def shift_date(text: str, days: int) -> str | None:

@@ -40,12 +40,12 @@ from typing import Final
 
 from pydicom.datadict import get_private_entry
 
-from sendit.deidentify.values import one_vr
+from sendit.dicom.encode import one_vr
 from sendit.dicom.scan import CHARACTER_SET, PUBLIC_VR, vr_of
 from sendit.errors import Misconfigured
 from sendit.recipe.attributes import (
     FIRST_OF_AN_IMAGE,
-    PIXEL_TAGS,
+    IMAGE_TAGS,
     expression_of,
     names_of,
     tag_text,
@@ -71,13 +71,13 @@ from sendit.recipe.model import (
 )
 
 TRAILING_PADDING: Final = 0xFFFCFFFC
-MOST_LEVELS: Final = 20_000
+MAX_SEQUENCE_PATHS: Final = 20_000
 """Places (sequence paths) remembered before the plan forgets them and starts again."""
 
-_UNREACHED: Final = PIXEL_TAGS | {CHARACTER_SET}
+_UNREACHED: Final = IMAGE_TAGS | {CHARACTER_SET}
 
 
-class Kind(StrEnum):
+class Change(StrEnum):
     """What happens to an element, as counted and shown."""
 
     KEPT = "kept"
@@ -122,7 +122,7 @@ class Program:
     """
 
     steps: tuple[Step, ...] = ()
-    removed: Kind | None = None
+    removed: Change | None = None
     kept: bool = False
     siblings: bool = False
 
@@ -140,7 +140,7 @@ _BINARY_NUMBERS: Final = frozenset(("AT", "FD", "FL", "SL", "SS", "SV", "UL", "U
 _TEXTS: Final = frozenset(("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UI", "UR", "UT"))
 
 
-class Level:
+class SequencePath:
     """One place where data sets are: the top, or the items of one sequence path.
 
     Attributes
@@ -180,9 +180,9 @@ class Level:
         self._plan = plan
         self._prefix = prefix
         self._numbered = numbered
-        self._items: dict[int, Level] = {}
+        self._items: dict[int, SequencePath] = {}
         self._kept = kept
-        self._children: dict[tuple[int, str, bool, Function | None], Level] = {}
+        self._children: dict[tuple[int, str, bool, Function | None], SequencePath] = {}
         self._private: dict[tuple[int, str, str], Program] = {}
         self.tags = tags
         self.inherited = inherited
@@ -206,21 +206,21 @@ class Level:
         key = (tag, vr, creator)
         found = self._private.get(key)
         if found is None:
-            if len(self._private) > MOST_LEVELS:
+            if len(self._private) > MAX_SEQUENCE_PATHS:
                 self._private.clear()
             found = self._private[key] = self._plan.decide(self, tag, vr, creator)
         return found
 
     def child(
         self, tag: int, creator: str, *, kept: bool, inherited: Function | None = None
-    ) -> Level:
+    ) -> SequencePath:
         """Return the place inside a sequence of this place."""
         kept = kept or self._kept
         key = (tag, creator, kept, inherited)
         found = self._children.get(key)
         if found is None:
             keyword = names_of(tag)[0] if not tag >> 16 & 1 else ""
-            found = Level(
+            found = SequencePath(
                 self._plan,
                 (*self.tags, tag),
                 f"{self._prefix}{keyword}__",
@@ -232,13 +232,13 @@ class Level:
                 self._children[key] = found
         return found
 
-    def item(self, number: int) -> Level:
+    def item(self, number: int) -> SequencePath:
         """Return the place of one item of this sequence: one of its own if a rule names it."""
         if number not in self._plan.items:
             return self
         found = self._items.get(number)
         if found is None:
-            found = self._items[number] = Level(
+            found = self._items[number] = SequencePath(
                 self._plan,
                 self.tags,
                 self._prefix,
@@ -330,7 +330,7 @@ class Plan:
         self.private = any(map(self._may_keep_private, self._rules))
         self.items = frozenset(_items_named(recipe))
         self._levels = 0
-        self.top = Level(self)
+        self.top = SequencePath(self)
 
     @cached_property
     def coverage(self) -> Coverage:
@@ -339,14 +339,14 @@ class Plan:
 
     def renew(self) -> None:
         """Forget the places seen, if they have become too many; called between files."""
-        if self._levels >= MOST_LEVELS:
+        if self._levels >= MAX_SEQUENCE_PATHS:
             self._levels = 0
-            self.top = Level(self)
+            self.top = SequencePath(self)
 
     def remember(self) -> bool:
         """Count one more place; False if there are too many to remember it."""
         self._levels += 1
-        return self._levels <= MOST_LEVELS
+        return self._levels <= MAX_SEQUENCE_PATHS
 
     def _may_keep_private(self, rule: HeaderRule) -> bool:
         if rule.action is Action.KEEP:
@@ -359,7 +359,7 @@ class Plan:
                     return True
         return _names_alone(rule.selector, self.recipe.fields, private=True)
 
-    def decide(self, level: Level, tag: int, vr: str, creator: str | None) -> Program:
+    def decide(self, level: SequencePath, tag: int, vr: str, creator: str | None) -> Program:
         """Work out what happens to an attribute at a place; see the module's docstring."""
         matched = [
             rule
@@ -380,7 +380,7 @@ class Plan:
         if not steps:
             return CHECK_WORDS if _is_disguised(tag, vr) else PASS
         if all(step.values is None for step in steps) and steps[-1].action is Action.REMOVE:
-            return Program(removed=Kind.REMOVED)
+            return Program(removed=Change.REMOVED)
         return Program(steps, siblings=not level.top and any(map(_looks_beside, steps)))
 
     def undates(self, tag: int) -> bool:
@@ -398,13 +398,13 @@ class Plan:
     ) -> Program | None:
         """Return what is settled before any rule acts: padding, KEEP, and the unknown."""
         if tag & 0xFFFF == 0 or tag == TRAILING_PADDING:
-            return Program(removed=Kind.PADDING)
+            return Program(removed=Change.PADDING)
         if tag < FIRST_OF_AN_IMAGE and creator is None:
-            return Program(removed=Kind.NO_IMAGES)
+            return Program(removed=Change.NO_IMAGES)
         known = PUBLIC_VR.get(tag) or vr_of(tag)
         opaque = creator is None and known == "SQ" and vr != "SQ"
         if any(rule.action is Action.KEEP for rule in matched):
-            return Program(removed=Kind.OPAQUE) if opaque else KEEP
+            return Program(removed=Change.OPAQUE) if opaque else KEEP
         alone = any(
             _names_alone(rule.selector, self.recipe.fields, private=creator is not None)
             for rule in matched
@@ -414,17 +414,17 @@ class Plan:
             return None
         removed = None
         if creator is not None:
-            removed = Kind.PRIVATE
+            removed = Change.PRIVATE
         elif known == "UN":
-            removed = Kind.UNKNOWN
+            removed = Change.UNKNOWN
         elif opaque:
-            removed = Kind.OPAQUE
+            removed = Change.OPAQUE
         return None if removed is None else Program(removed=removed)
 
     def names(
         self,
         selector: Selector,
-        level: Level,
+        level: SequencePath,
         tag: int,
         vr: str,
         creator: str | None,
@@ -480,7 +480,7 @@ def _pattern(  # noqa: PLR0917 what the caller has taken apart
     selector: PatternSelector,
     match: Match,
     text: str,
-    level: Level,
+    level: SequencePath,
     tag: int,
     vr: str,
     creator: str | None,

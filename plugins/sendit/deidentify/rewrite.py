@@ -4,7 +4,7 @@ Elements that stay are copied in runs, as they are in the file; only what a rule
 read and written anew, in the file's own encoding and character set. What was worked out for
 one element is remembered for the study, by its place and its bytes: files of a series differ
 in few of them. So is what became of a whole file; of a file like it, only the elements that
-differ are looked at (:mod:`sendit.dicom.likeness`).
+differ are looked at (:mod:`sendit.dicom.header_diff`).
 
 Unlike deid, a ``values:`` rule is literal text, compared without case; it looks into each
 element of a sequence, not at the sequence's printed form. JITTER of a date that cannot be
@@ -24,21 +24,22 @@ from operator import itemgetter, lt
 from typing import Final
 
 from sendit.deidentify import functions, jitter
-from sendit.deidentify.functions import GONE, Gone, Inside, Site, Subject
+from sendit.deidentify.functions import REMOVED, ApplyToItems, ElementContext, Removed, StudyContext
 from sendit.deidentify.plan import (
     CHECK_CHARACTER_SET,
     CHECK_WORDS,
     KEEP,
     PASS,
     WRITTEN_NUMBERS,
-    Kind,
-    Level,
+    Change,
     Plan,
     Program,
+    SequencePath,
     Step,
 )
 from sendit.deidentify.private_form import is_of_form, listed
-from sendit.deidentify.values import (
+from sendit.dicom import charset
+from sendit.dicom.encode import (
     SEQUENCE_TAIL,
     NewElement,
     Part,
@@ -48,14 +49,13 @@ from sendit.deidentify.values import (
     one_vr,
     pack,
 )
-from sendit.deidentify.values import element as element_bytes
-from sendit.dicom import charset
+from sendit.dicom.encode import element as element_bytes
+from sendit.dicom.header_diff import DiffHeader, HeaderTemplate, template_of
 from sendit.dicom.iod import Need, need_of
-from sendit.dicom.likeness import Layout, LikeHeader, layout_of
 from sendit.dicom.scan import (
     CHARACTER_SET,
     LONG_VRS,
-    PIXEL_TAGS,
+    PIXEL_DATA_TAGS,
     UNDEFINED,
     Buffer,
     Element,
@@ -70,8 +70,8 @@ from sendit.recipe.model import Action, Function, ListEntry, Literal, Value, Var
 REMEMBERED_BYTES: Final = 16 << 20
 """Bytes of elements remembered for a study before all are forgotten."""
 
-LARGEST_REMEMBERED: Final = 1 << 16
-MOST_PATTERNS: Final = 8
+MAX_REMEMBERED_VALUE: Final = 1 << 16
+MAX_TEMPLATES: Final = 8
 """Files remembered for a study, to find those that are like them."""
 
 COPIED: Final = 1 << 20
@@ -94,10 +94,10 @@ class _Same:
 _SAME: Final = _Same()
 _Result = bytes | _Same | None  # None: the element goes
 _Entry = tuple[_Result, tuple[tuple[str, int], ...]]
-_KEPT: Final[_Entry] = (_SAME, ((Kind.KEPT, 1),))
-_PRIVATE: Final[_Entry] = (None, ((Kind.PRIVATE, 1),))
-_WORDS: Final[_Entry] = (None, ((Kind.WORDS, 1),))
-_Current = bytes | _Same | Gone | Inside | tuple[tuple[NewElement, ...], ...]
+_KEPT: Final[_Entry] = (_SAME, ((Change.KEPT, 1),))
+_PRIVATE: Final[_Entry] = (None, ((Change.PRIVATE, 1),))
+_WORDS: Final[_Entry] = (None, ((Change.WORDS, 1),))
+_Current = bytes | _Same | Removed | ApplyToItems | tuple[tuple[NewElement, ...], ...]
 
 
 _Gathered = tuple[tuple[str, frozenset[str]], ...]
@@ -124,10 +124,10 @@ class Scope:
         self.character_set = character_set
         self.sop_class = sop_class
         self.gathered = gathered
-        self.memo: dict[Level, dict[bytes, _Entry]] = {}
+        self.memo: dict[SequencePath, dict[bytes, _Entry]] = {}
         self._others: dict[tuple[Encoding, bytes], Scope] = {}
 
-    def memo_of(self, level: Level) -> dict[bytes, _Entry]:
+    def memo_of(self, level: SequencePath) -> dict[bytes, _Entry]:
         """Return what was worked out in this scope at a place."""
         found = self.memo.get(level)
         if found is None:
@@ -165,7 +165,7 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
-class Pattern:
+class RewriteTemplate:
     """What became of a file.
 
     Attributes
@@ -184,7 +184,7 @@ class Pattern:
         What elements' values have become, as far as that was asked.
     """
 
-    layout: Layout
+    template: HeaderTemplate
     scope: _ScopeKey
     output: bytes
     outcomes: list[tuple[int, int, tuple[tuple[str, int], ...]]]
@@ -205,26 +205,26 @@ class Rewriter:
     Attributes
     ----------
     counts
-        Elements by what happened to them (:class:`~sendit.deidentify.plan.Kind`).
+        Elements by what happened to them (:class:`~sendit.deidentify.plan.Change`).
     """
 
-    def __init__(self, plan: Plan, site: Site) -> None:
+    def __init__(self, plan: Plan, site: StudyContext) -> None:
         self._plan = plan
-        self._site = site
+        self._study = site
         self._scopes: dict[_ScopeKey, Scope] = {}
         self._remembered = 0
-        self._patterns: list[Pattern] = []
+        self._templates: list[RewriteTemplate] = []
         self._made = self._alike = 0
         self.counts: Counter[str] = Counter()
 
-    def like(self, data: Buffer) -> LikeHeader | None:
+    def like(self, data: Buffer) -> DiffHeader | None:
         """Return the header of a file that is like one done before; None if it is like none."""
-        for place, pattern in enumerate(self._patterns):
-            header = pattern.layout.match(data)
+        for place, pattern in enumerate(self._templates):
+            header = pattern.template.match(data)
             if header is not None:
                 self._alike += 1
                 if place:  # the next file is likely to be of the same series
-                    self._patterns.insert(0, self._patterns.pop(place))
+                    self._templates.insert(0, self._templates.pop(place))
                 return header
         return None
 
@@ -234,8 +234,8 @@ class Rewriter:
         if self._remembered > REMEMBERED_BYTES:
             self._scopes.clear()
             self._remembered = 0
-        if isinstance(header, LikeHeader):
-            return self._file_like(header)
+        if isinstance(header, DiffHeader):
+            return self._file_from_template(header)
         data, level = header.data, self._plan.top
         scope = self._scope(_scope_key(header, self._gather(header)))
         elements = _ordered(header.elements)
@@ -260,29 +260,29 @@ class Rewriter:
         much as the file did.
         """
         if (
-            isinstance(header, LikeHeader)
+            isinstance(header, DiffHeader)
             or self._plan.values
-            or self._made >= MOST_PATTERNS + self._alike
+            or self._made >= MAX_TEMPLATES + self._alike
             or output.after
         ):
             return
-        layout = layout_of(header)
-        if layout is None:
+        template = template_of(header)
+        if template is None:
             return
         self._made += 1
-        pattern = self._pattern(layout, header)
+        pattern = self._template(template, header)
         if pattern is not None and pattern.output == b"".join(output.before):
-            self._patterns.insert(0, pattern)
-            del self._patterns[MOST_PATTERNS:]
+            self._templates.insert(0, pattern)
+            del self._templates[MAX_TEMPLATES:]
 
-    def _pattern(self, layout: Layout, header: Header) -> Pattern | None:
+    def _template(self, template: HeaderTemplate, header: Header) -> RewriteTemplate | None:
         key = _scope_key(header, ())
         scope, data = self._scope(key), header.data
         parts: list[bytes] = []
         outcomes = []
         counts: Counter[str] = Counter()
         end = 0
-        there = _with_added(layout.elements, self._plan.added)
+        there = _with_added(template.elements, self._plan.added)
         for element in there:
             if element[0] & 0x10000:
                 if self._plan.private:
@@ -296,11 +296,11 @@ class Rewriter:
                 outcomes.append((end, end + len(part), happened))
             parts.append(part)
             end += len(part)
-        return Pattern(layout, key, b"".join(parts), outcomes, counts)
+        return RewriteTemplate(template, key, b"".join(parts), outcomes, counts)
 
-    def _file_like(self, header: LikeHeader) -> Output:
+    def _file_from_template(self, header: DiffHeader) -> Output:
         """Return the new data set of a file that is like one done before."""
-        pattern = self._pattern_of(header)
+        pattern = self._template_of(header)
         scope, data, counts = self._scope(pattern.scope), header.data, self.counts
         parts: list[Part] = []
         done = 0
@@ -325,8 +325,8 @@ class Rewriter:
         kept = pixels if pixels is not None and self._keeps_pixels(pixels) else None
         return Output(scope, parts, kept, [])
 
-    def _pattern_of(self, header: LikeHeader) -> Pattern:
-        return next(each for each in self._patterns if each.layout is header.layout)
+    def _template_of(self, header: DiffHeader) -> RewriteTemplate:
+        return next(each for each in self._templates if each.template is header.template)
 
     def _scope(self, key: _ScopeKey) -> Scope:
         found = self._scopes.get(key)
@@ -337,13 +337,13 @@ class Rewriter:
     def _keeps_pixels(self, element: Element) -> bool:
         program = self._plan.top.program(element[0], element[1])
         kept = program.removed is None and not program.steps
-        self.counts[Kind.KEPT if kept else Kind.REMOVED] += 1
+        self.counts[Change.KEPT if kept else Change.REMOVED] += 1
         return kept
 
     def value_after(self, header: Header, scope: Scope, tag: int) -> bytes | None:
         """Return what a top-level element's value has become, without padding; None if gone."""
-        if isinstance(header, LikeHeader) and not header.differs(tag):
-            values = self._pattern_of(header).values
+        if isinstance(header, DiffHeader) and not header.differs(tag):
+            values = self._template_of(header).values
             if tag not in values:
                 values[tag] = self._value_after(header, scope, tag)
             return values[tag]
@@ -370,7 +370,7 @@ class Rewriter:
 
     def _dataset(  # noqa: PLR0912, PLR0915, PLR0917 one loop: calls would cost more than work
         self,
-        level: Level,
+        level: SequencePath,
         elements: Sequence[Element],
         data: Buffer,
         scope: Scope,
@@ -405,13 +405,13 @@ class Rewriter:
                 program = program_of((tag, vr)) or level.program(tag, vr)
                 if items is None and (program is PASS or program is KEEP):
                     if vr in no_text and has_word(data, value, end) and _is_text(data, value, end):
-                        counts[Kind.WORDS] += 1
+                        counts[Change.WORDS] += 1
                         changed = True
                         continue
                     if vr in of_a_set and not data[value:end].isascii():
                         text = _of_no_set(element, data, scope)
                         if text is not None:
-                            counts[Kind.CLEANED] += 1
+                            counts[Change.CLEANED] += 1
                             changed = True
                             _flush(parts, data, run, run_end)
                             parts.append(text)
@@ -432,7 +432,7 @@ class Rewriter:
                 else:
                     entry = (
                         known(data[start:end] or _absent_key(tag))
-                        if end - start <= LARGEST_REMEMBERED
+                        if end - start <= MAX_REMEMBERED_VALUE
                         else None
                     )
                     result, happened = entry or self._entry(
@@ -453,9 +453,9 @@ class Rewriter:
                     run = start
                 run_end = end
         if kept:
-            counts[Kind.KEPT] += kept
+            counts[Change.KEPT] += kept
         if dropped:
-            counts[Kind.PRIVATE] += dropped
+            counts[Change.PRIVATE] += dropped
             changed = True
         if not changed and not parts:  # one run, from the first element to the last
             return None
@@ -463,7 +463,7 @@ class Rewriter:
         return parts
 
     def _private(
-        self, level: Level, elements: Sequence[Element], data: Buffer, scope: Scope
+        self, level: SequencePath, elements: Sequence[Element], data: Buffer, scope: Scope
     ) -> dict[int, _Entry]:
         """Return the result of each private element of a data set, by its offset.
 
@@ -514,7 +514,7 @@ class Rewriter:
             if vr in WRITTEN_NUMBERS and not _has_no_words(data, value, end):
                 return _WORDS
             text = _of_no_set(element, data, scope) if vr in _CHECKED_TEXTS else None
-            return _KEPT if text is None else (text, ((Kind.CLEANED, 1),))
+            return _KEPT if text is None else (text, ((Change.CLEANED, 1),))
         if program.removed is not None:
             return None, ((program.removed, 1),)
         return self._entry(program, level, element, data, scope, "")
@@ -522,7 +522,7 @@ class Rewriter:
     def _entry(  # noqa: PLR0917 positional: called for each element that a rule names
         self,
         program: Program,
-        level: Level,
+        level: SequencePath,
         element: Element,
         data: Buffer,
         scope: Scope,
@@ -530,7 +530,7 @@ class Rewriter:
     ) -> _Entry:
         """Return what becomes of one element, from memory if it was seen in this study."""
         start, end = element[2], element[4]
-        if end - start > LARGEST_REMEMBERED:
+        if end - start > MAX_REMEMBERED_VALUE:
             return self._work_out(program, level, element, data, scope, creator)
         raw = data[start:end] if start >= 0 else _absent_key(element[0])
         if creator:
@@ -546,7 +546,7 @@ class Rewriter:
     def _beside(  # noqa: PLR0917 as _entry
         self,
         program: Program,
-        level: Level,
+        level: SequencePath,
         element: Element,
         siblings: Sequence[Element],
         data: Buffer,
@@ -559,7 +559,7 @@ class Rewriter:
         entry = memo.get(raw)
         if entry is None:
             entry = self._work_out(program, level, element, data, scope, "", code)
-            if len(raw) <= LARGEST_REMEMBERED:
+            if len(raw) <= MAX_REMEMBERED_VALUE:
                 memo[raw] = entry
                 self._remembered += _ENTRY_BYTES + 2 * len(raw)
         return entry
@@ -567,7 +567,7 @@ class Rewriter:
     def _work_out(  # noqa: PLR0917 as _entry
         self,
         program: Program,
-        level: Level,
+        level: SequencePath,
         element: Element,
         data: Buffer,
         scope: Scope,
@@ -579,10 +579,10 @@ class Rewriter:
             written = bytes(data[value:end]).strip(b" \0")
             terms = charset.defined_terms(written)
             if terms is None:
-                return None, ((Kind.REMOVED, 1),)
+                return None, ((Change.REMOVED, 1),)
             if terms == b"\\".join(part.strip(b" \0") for part in written.split(b"\\")):
                 return _KEPT
-            return element_bytes(tag, "CS", terms, scope.encoding), ((Kind.REPLACED, 1),)
+            return element_bytes(tag, "CS", terms, scope.encoding), ((Change.REPLACED, 1),)
         if program is CHECK_WORDS:
             return _KEPT if _has_no_words(data, value, end) else _WORDS
         vr = written_vr
@@ -591,7 +591,7 @@ class Rewriter:
         elif vr == "UN" or vr_of(tag) == "SQ":  # a sequence whatever VR the file gives it
             vr = one_vr(vr_of(tag))
         raw = bytes(data[value:end]) if items is None and start >= 0 and program.steps else b""
-        here = Subject(
+        here = ElementContext(
             tag,
             vr,
             raw,
@@ -599,13 +599,13 @@ class Rewriter:
             scope.encoding,
             scope.character_set,
             scope.sop_class,
-            self._site,
+            self._study,
             items or (),
             data,
             code,
         )
-        current: _Current = GONE if start < 0 else _SAME
-        kind = Kind.KEPT
+        current: _Current = REMOVED if start < 0 else _SAME
+        kind = Change.KEPT
         for step in program.steps:
             current, kind = self._step(step, here, current, kind, scope)
         return self._finish(current, kind, program, here, element, data, scope, creator)
@@ -613,32 +613,32 @@ class Rewriter:
     def _finish(  # noqa: PLR0917 as _entry
         self,
         current: _Current,
-        kind: Kind,
+        kind: Change,
         program: Program,
-        here: Subject,
+        here: ElementContext,
         element: Element,
         data: Buffer,
         scope: Scope,
         creator: str,
     ) -> _Entry:
         tag, written_vr, items = element[0], element[1], element[5]
-        if isinstance(current, _Same | Inside) and items is not None:
+        if isinstance(current, _Same | ApplyToItems) and items is not None:
             counts: Counter[str] = Counter({kind: 1})
             child = here.level.child(
                 tag,
                 creator,
                 kept=program is KEEP,
-                inherited=current.function if isinstance(current, Inside) else None,
+                inherited=current.function if isinstance(current, ApplyToItems) else None,
             )
             result = self._sequence(child, element, items, data, scope, counts)
             return result, tuple(counts.items())
-        if isinstance(current, Inside) or (isinstance(current, _Same) and here.vr == "SQ"):
+        if isinstance(current, ApplyToItems) or (isinstance(current, _Same) and here.vr == "SQ"):
             # A sequence by the dictionary that holds no items: nobody can look into it.
-            current, kind = b"", Kind.BLANKED
+            current, kind = b"", Change.BLANKED
         happened = ((str(kind), 1),)
         if isinstance(current, _Same):
             return _SAME, happened
-        if isinstance(current, Gone):
+        if isinstance(current, Removed):
             return None, happened
         if isinstance(current, tuple):
             built = build_items(current, scope.encoding, scope.character_set)
@@ -648,49 +648,53 @@ class Rewriter:
         return element_bytes(tag, vr, value, scope.encoding), happened
 
     def _step(
-        self, step: Step, here: Subject, current: _Current, kind: Kind, scope: Scope
-    ) -> tuple[_Current, Kind]:
+        self, step: Step, here: ElementContext, current: _Current, kind: Change, scope: Scope
+    ) -> tuple[_Current, Change]:
         """Apply one rule to what the rules before it have left."""
-        if current is GONE and step.action is not Action.ADD:
+        if current is REMOVED and step.action is not Action.ADD:
             return current, kind
-        now = here if isinstance(current, _Same | Gone | Inside) else here.with_value(current)
+        now = (
+            here
+            if isinstance(current, _Same | Removed | ApplyToItems)
+            else here.with_value(current)
+        )
         if step.values is not None and not _holds(now, scope, step.values):
             return current, kind
         match step.action:
             case Action.REMOVE:
-                return GONE, Kind.REMOVED
+                return REMOVED, Change.REMOVED
             case Action.BLANK:
-                return b"", Kind.BLANKED
+                return b"", Change.BLANKED
             case Action.JITTER:
                 return self._jitter(step.value, now, current, kind)
             case _:
                 return self._set(step, now)
 
-    def _set(self, step: Step, now: Subject) -> tuple[_Current, Kind]:
-        kind = Kind.ADDED if step.action is Action.ADD else Kind.REPLACED
+    def _set(self, step: Step, now: ElementContext) -> tuple[_Current, Change]:
+        kind = Change.ADDED if step.action is Action.ADD else Change.REPLACED
         if isinstance(step.value, Function):
             answer = functions.call(step.value, now)
-            if answer is GONE:
-                return GONE, Kind.REMOVED
+            if answer is REMOVED:
+                return REMOVED, Change.REMOVED
             if answer == b"":
-                return b"", Kind.BLANKED
-            return answer, Kind.CLEANED if step.value.name == "clean_text" else kind
+                return b"", Change.BLANKED
+            return answer, Change.CLEANED if step.value.name == "clean_text" else kind
         text = self._text(step.value)
         packed = pack(one_vr(now.vr), text, now.encoding, now.character_set)
-        return (packed, kind) if packed else (b"", Kind.BLANKED)
+        return (packed, kind) if packed else (b"", Change.BLANKED)
 
     def _text(self, value: Value | None) -> str:
         match value:
             case Literal(text):
                 return text
             case Variable(name):
-                return self._site.variables[name]
+                return self._study.variables[name]
             case _:
                 raise AssertionError("compile_plan refuses rules without a value")
 
     def _jitter(
-        self, value: Value | None, now: Subject, current: _Current, kind: Kind
-    ) -> tuple[_Current, Kind]:
+        self, value: Value | None, now: ElementContext, current: _Current, kind: Change
+    ) -> tuple[_Current, Change]:
         known = vr_of(now.tag)
         is_date = now.vr in _TEXT_DATES or known in _DATES
         maybe = now.vr in _MAYBE_DATES and not is_date
@@ -701,22 +705,22 @@ class Rewriter:
         text = now.value.decode("latin-1") if vr in _DATES else now.text
         moved = jitter.shift(vr, text, int(self._text(value)))
         if moved is not None:
-            return moved.encode("ascii"), Kind.JITTERED
+            return moved.encode("ascii"), Change.JITTERED
         if maybe:
             return current, kind
         match need_of(now.sop_class, now.level.tags, now.tag):
             case Need.NONE:
-                return GONE, Kind.UNMOVABLE
+                return REMOVED, Change.UNMOVABLE
             case Need.EMPTY:
-                return b"", Kind.UNMOVABLE_BLANKED
+                return b"", Change.UNMOVABLE_BLANKED
             case _:
-                return functions.DUMMIES.get(vr, b""), Kind.UNMOVABLE_BLANKED
+                return functions.DUMMIES.get(vr, b""), Change.UNMOVABLE_BLANKED
 
     # Sequences --------------------------------------------------------------------------
 
     def _sequence(  # noqa: PLR0917 as _entry
         self,
-        level: Level,
+        level: SequencePath,
         element: Element,
         items: Sequence[Item],
         data: Buffer,
@@ -767,8 +771,8 @@ class Rewriter:
 
 
 def _walk(
-    level: Level, elements: Sequence[Element], data: Buffer, scope: Scope
-) -> Iterator[tuple[Level, Element, str | None, Scope]]:
+    level: SequencePath, elements: Sequence[Element], data: Buffer, scope: Scope
+) -> Iterator[tuple[SequencePath, Element, str | None, Scope]]:
     """Give each element of all levels with its place, private creator and scope."""
     creators: dict[int, str] = {}
     for element in _ordered(elements):
@@ -789,7 +793,7 @@ def _walk(
 
 def _values_of(entry: ListEntry, element: Element, data: Buffer, scope: Scope) -> set[str]:
     tag, vr, _, value, end, items = element
-    if items is not None or tag in PIXEL_TAGS:
+    if items is not None or tag in PIXEL_DATA_TAGS:
         return set()
     text = value_text(tag, vr, bytes(data[value:end]), scope.encoding, scope.character_set)
     values = text.split("\\")
@@ -798,7 +802,7 @@ def _values_of(entry: ListEntry, element: Element, data: Buffer, scope: Scope) -
     return {part.lower() for part in values if part and len(part) >= entry.minimum_length}
 
 
-def _holds(subject: Subject, scope: Scope, name: str) -> bool:
+def _holds(subject: ElementContext, scope: Scope, name: str) -> bool:
     """Whether an element's value holds one of the values that a list has gathered."""
     if subject.vr == "SQ":
         return False
@@ -817,7 +821,7 @@ def _scope_key(header: Header, gathered: _Gathered) -> _ScopeKey:
 def _place_of_pixels(elements: Sequence[Element]) -> int:
     """Return the index of the pixel data's element, or behind the last one; it is near the end."""
     for index in range(len(elements) - 1, -1, -1):
-        if elements[index][0] in PIXEL_TAGS:
+        if elements[index][0] in PIXEL_DATA_TAGS:
             return index
     return len(elements)
 

@@ -3,7 +3,7 @@
 Each file is read once, its data set rewritten, and the new header and the pixel bytes as
 they were go straight into the archive. Nothing is written anywhere else, and no more than
 one file is held in memory (files over 64 MB are mapped, not read). The finished archive then
-passes the gate (:mod:`sendit.deidentify.gate`), or is deleted; if it would pass without some
+passes the gate (:mod:`sendit.gate.check`), or is deleted; if it would pass without some
 of the files, it is made again without them.
 
 Every source ends with exactly one outcome. A file about which anything is in doubt is
@@ -29,20 +29,18 @@ from pydicom._dicom_dict import DicomDictionary
 from sendit import __version__
 from sendit.archive import Archive, ArchiveInfo
 from sendit.batch import Outcome, Reason
-from sendit.deidentify.functions import Site
-from sendit.deidentify.gate import GateReport, Stopped, gate
+from sendit.deidentify.functions import StudyContext
 from sendit.deidentify.people import People
-from sendit.deidentify.pixels import check_has_pixels, deliver, without_tables
-from sendit.deidentify.plan import Kind, Plan
-from sendit.deidentify.real_values import RealValues
+from sendit.deidentify.pixel_data import check_has_pixels, deliver, without_tables
+from sendit.deidentify.plan import Change, Plan
 from sendit.deidentify.rewrite import Output, Rewriter
 from sendit.deidentify.uids import UidMap
-from sendit.deidentify.values import Part, element, padded
-from sendit.dicom.likeness import LikeHeader
+from sendit.dicom.encode import Part, element, padded
+from sendit.dicom.header_diff import DiffHeader
 from sendit.dicom.scan import (
     CHARACTER_SET,
     EXPLICIT_LITTLE,
-    PIXEL_TAGS,
+    PIXEL_DATA_TAGS,
     SOP_CLASS,
     SOP_INSTANCE,
     Buffer,
@@ -58,6 +56,8 @@ from sendit.dicom.scan import (
 )
 from sendit.dicom.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN
 from sendit.errors import FailBatch, SenditError, SkipInstance
+from sendit.gate.check import GateReport, Stopped, gate
+from sendit.gate.real_values import RealValues
 from sendit.keys import Keys
 
 if TYPE_CHECKING:
@@ -68,10 +68,10 @@ IMPLEMENTATION_CLASS_UID: Final = "2.25.166481188625391283051614673262761221380"
 
 IMPLEMENTATION_VERSION: Final = f"SENDIT_{__version__}"[:16]
 
-LONGEST_SEARCHABLE: Final = 1 << 16
+MAX_SEARCHABLE_BYTES: Final = 1 << 16
 """Bytes of an element above which it is no metadata to search by."""
 
-MOST_ITEMS: Final = 100
+MAX_ITEMS: Final = 100
 """Items above which a sequence is a table (a frame each, a contour each), not metadata."""
 
 MEDIA_SOP_CLASS: Final = 0x00020002
@@ -309,7 +309,7 @@ class _Study:
     ) -> None:
         self._code = identifiers.study_code
         self._uids = UidMap(keys)
-        site = Site(plan, self._uids, identifiers.jitter, identifiers.variables, people)
+        site = StudyContext(plan, self._uids, identifiers.jitter, identifiers.variables, people)
         self._rewriter = Rewriter(plan, site)
         self._filters = filters
         self._asked = frozenset(filters.tags) if filters is not None else frozenset()
@@ -326,7 +326,7 @@ class _Study:
 
     @property
     def actions(self) -> dict[str, int]:
-        return {str(kind): self._rewriter.counts[kind] for kind in Kind}
+        return {str(kind): self._rewriter.counts[kind] for kind in Change}
 
     def take(
         self,
@@ -436,7 +436,7 @@ class _Study:
             filtered = self._filter(header)
             if filtered is not None:
                 return None, (Outcome.FILTERED, filtered)
-            if not isinstance(header, LikeHeader):  # like one that passed
+            if not isinstance(header, DiffHeader):  # like one that passed
                 _check(header)
                 check_has_pixels(header)
             return self._convert(header), _DONE
@@ -455,7 +455,7 @@ class _Study:
         One that is like a file that passed passes, unless it differs in what filters ask.
         """
         if self._filters is None or (
-            isinstance(header, LikeHeader)
+            isinstance(header, DiffHeader)
             and not _differs_in(header, self._asked, self._filters.by_presence)
         ):
             return None
@@ -485,7 +485,7 @@ class _Study:
             return output.before
         delivered = deliver(header, output.pixels)
         if delivered.cleared:
-            self._rewriter.counts[Kind.MASKED] += 1
+            self._rewriter.counts[Change.MASKED] += 1
         before = output.before if delivered.tables else without_tables(header, output.before)
         return [*before, *delivered.parts]
 
@@ -555,14 +555,14 @@ def _check(header: Header) -> None:
         raise SkipInstance(Reason.OTHER_CLASS)
 
 
-def _differs_in(header: LikeHeader, tags: frozenset[int], by_presence: frozenset[int]) -> bool:
+def _differs_in(header: DiffHeader, tags: frozenset[int], by_presence: frozenset[int]) -> bool:
     """Whether a file differs from the one that it is like in what filters ask of it."""
     for number, (tag, _, _, start, end, items) in header.differing.items():
         if tag in tags and (
             tag not in by_presence
             or items is not None
             or _is_blank(header.data[start:end])
-            or _is_blank(header.layout.raw(number))
+            or _is_blank(header.template.raw(number))
         ):
             return True
     return False
@@ -618,7 +618,7 @@ def searchable(data: bytes) -> dict[str, Any]:
     """Return the attributes of an image that was delivered, as `StudyResult.header` has them of
     the first one: keyword to value, without what follows the pixels."""
     header = read_header(data)
-    before = takewhile(lambda element: element[0] not in PIXEL_TAGS, header.elements)
+    before = takewhile(lambda element: element[0] not in PIXEL_DATA_TAGS, header.elements)
     return _attributes(list(before), header.data, header.encoding, header.character_set)
 
 
@@ -628,13 +628,13 @@ def _attributes(
     found: dict[str, Any] = {}
     for tag, vr, _, start, end, items in elements:
         keyword = _KEYWORDS.get(tag)
-        if not keyword or end - start > LONGEST_SEARCHABLE:
+        if not keyword or end - start > MAX_SEARCHABLE_BYTES:
             continue
         if items is None:
             value = _searchable_value(tag, vr, data[start:end], encoding, character_set)
             if value is not None:
                 found[keyword] = value
-        elif len(items) <= MOST_ITEMS:
+        elif len(items) <= MAX_ITEMS:
             found[keyword] = [
                 _attributes(nested, data, inner, character_set) for inner, nested in items
             ]

@@ -18,7 +18,7 @@ from pydicom._uid_dict import UID_dictionary
 from sendit.keys import Keys
 
 PURPOSE: Final = "uid"
-LONGEST: Final = 64
+MAX_UID_LENGTH: Final = 64
 """Characters of a UID at most (PS3.5 9.1)."""
 
 _PADDING: Final = b" \0"
@@ -88,7 +88,7 @@ class UidMap:
             return original
         prefix = root if root.endswith(".") else f"{root}."
         number = str(self._number(original))
-        return (prefix + number[: LONGEST - len(prefix)]).encode()
+        return (prefix + number[: MAX_UID_LENGTH - len(prefix)]).encode()
 
     def undated(self, value: bytes) -> bytes:
         """Return a whole UI value, those of its UIDs that hold a date replaced."""

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import TypedDict
 
-MOST_LANES = 10
+MAX_LANES = 10
 
 
 class Lane(TypedDict):
@@ -21,12 +21,12 @@ class Lane(TypedDict):
     batches: list[str]
 
 
-def lane_of(batch_id: str, lanes: int = MOST_LANES) -> int:
+def lane_of(batch_id: str, lanes: int = MAX_LANES) -> int:
     """Return a batch's lane, from 0 to ``lanes`` - 1."""
     return int.from_bytes(hashlib.sha256(batch_id.encode()).digest()[:8], "big") % lanes
 
 
-def deal(batch_ids: Iterable[str], lanes: int = MOST_LANES) -> list[Lane]:
+def assign(batch_ids: Iterable[str], lanes: int = MAX_LANES) -> list[Lane]:
     """Deal batches over the lanes; lanes that get none are left out.
 
     Parameters
@@ -36,8 +36,8 @@ def deal(batch_ids: Iterable[str], lanes: int = MOST_LANES) -> list[Lane]:
     lanes
         How many lanes there are, 1 to 10.
     """
-    if not 1 <= lanes <= MOST_LANES:
-        raise ValueError(f"1 to {MOST_LANES} lanes")
+    if not 1 <= lanes <= MAX_LANES:
+        raise ValueError(f"1 to {MAX_LANES} lanes")
     dealt: dict[int, list[str]] = {}
     for batch_id in sorted(set(batch_ids)):
         dealt.setdefault(lane_of(batch_id, lanes), []).append(batch_id)

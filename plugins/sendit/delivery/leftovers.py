@@ -13,7 +13,7 @@ from google.cloud import bigquery, storage
 
 from sendit.delivery import objects
 from sendit.delivery.names import dataset_name
-from sendit.delivery.upload import remove_stage, take_back
+from sendit.delivery.upload import remove_stage, retract
 from sendit.errors import FailBatch
 from sendit.ledger import Delivery, Ledger, StageLeft
 
@@ -70,7 +70,7 @@ def retract_strays(
             there_now = replace(delivery, object=name, generation=there.generation)
             dataset = dataset_name(batch.collection)
             try:
-                take_back(there_now, dataset, storage_client, bigquery_client)
+                retract(there_now, dataset, storage_client, bigquery_client)
             except FailBatch as error:
                 logger.warning("%s", error)  # a later run tries again
                 break

@@ -87,7 +87,7 @@ def parse_object_name(name: str) -> ObjectName:
     )
 
 
-def archive_of(name: str) -> str:
+def study_key(name: str) -> str:
     """Return which study an archive's name is of, whatever its date: two archives of one
     study must not lie side by side."""
     parts = parse_object_name(name)

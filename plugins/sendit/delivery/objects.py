@@ -17,7 +17,7 @@ from google.api_core import exceptions as api
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from sendit.delivery.faults import asking, is_kept
+from sendit.delivery.google_errors import google_errors, is_kept
 from sendit.errors import FailBatch, RetryLater
 from sendit.ledger import Delivery, Stored
 
@@ -155,7 +155,7 @@ def _upload(client: storage.Client, delivery: Delivery, archive: Path, generatio
     Losing a race (412) is no error here: the caller looks at what is there.
     """
     blob = client.bucket(delivery.bucket).blob(delivery.object, chunk_size=CHUNK_BYTES)
-    with asking_bucket(delivery.bucket), contextlib.suppress(api.PreconditionFailed):
+    with bucket_errors(delivery.bucket), contextlib.suppress(api.PreconditionFailed):
         try:
             blob.upload_from_filename(
                 str(archive),
@@ -177,7 +177,7 @@ def _upload(client: storage.Client, delivery: Delivery, archive: Path, generatio
 
 def find(client: storage.Client, bucket: str, name: str) -> StoredObject | None:
     """Return what Cloud Storage says of an object, or None if there is none."""
-    with asking_bucket(bucket):
+    with bucket_errors(bucket):
         blob = client.bucket(bucket).get_blob(name, timeout=TIMEOUT, retry=RETRY)
         if blob is None:
             # A missing bucket answers 404 too; it must not pass for a missing object.
@@ -198,7 +198,7 @@ def put(client: storage.Client, bucket: str, name: str, content: bytes, content_
     checksum = google_crc32c.Checksum(content).digest()
     if there is not None and there.crc32c == base64.b64encode(checksum).decode():
         return
-    with asking_bucket(bucket):
+    with bucket_errors(bucket):
         client.bucket(bucket).blob(name).upload_from_string(
             content,
             content_type=content_type,
@@ -217,7 +217,7 @@ def create(
     A try whose answer was lost and that is repeated finds its own object: that counts as
     written if the content is this one.
     """
-    with asking_bucket(bucket):
+    with bucket_errors(bucket):
         try:
             client.bucket(bucket).blob(name).upload_from_string(
                 content,
@@ -234,7 +234,7 @@ def create(
 
 def read(client: storage.Client, bucket: str, name: str) -> bytes | None:
     """Return a small object's content, or None if there is no such object."""
-    with asking_bucket(bucket):
+    with bucket_errors(bucket):
         try:
             content: bytes = (
                 client.bucket(bucket).blob(name).download_as_bytes(timeout=TIMEOUT, retry=RETRY)
@@ -246,7 +246,7 @@ def read(client: storage.Client, bucket: str, name: str) -> bytes | None:
 
 def get(client: storage.Client, bucket: str, name: str) -> bytes:
     """Return a small object's content."""
-    with asking_bucket(bucket):
+    with bucket_errors(bucket):
         content: bytes = (
             client.bucket(bucket).blob(name).download_as_bytes(timeout=TIMEOUT, retry=RETRY)
         )
@@ -255,21 +255,21 @@ def get(client: storage.Client, bucket: str, name: str) -> bytes:
 
 def find_all(client: storage.Client, bucket: str, prefix: str) -> dict[str, StoredObject]:
     """Return all objects whose name begins so, by name."""
-    with asking_bucket(bucket):
+    with bucket_errors(bucket):
         blobs = client.list_blobs(bucket, prefix=prefix, timeout=TIMEOUT, retry=RETRY)
         return {blob.name: _described(blob) for blob in blobs}
 
 
 def names(client: storage.Client, bucket: str, prefix: str) -> list[str]:
     """Return the names of all objects that begin so, sorted."""
-    with asking_bucket(bucket):
+    with bucket_errors(bucket):
         blobs = client.list_blobs(bucket, prefix=prefix, timeout=TIMEOUT, retry=RETRY)
         return sorted(blob.name for blob in blobs)
 
 
 def check_bucket(client: storage.Client, bucket: str) -> None:
     """Raise unless the bucket exists and its objects may be listed."""
-    with asking_bucket(bucket):
+    with bucket_errors(bucket):
         next(iter(client.list_blobs(bucket, max_results=1, timeout=TIMEOUT, retry=RETRY)), None)
 
 
@@ -292,7 +292,7 @@ def remove(
     there = find(client, bucket, name)
     if there is None or generation not in {None, there.generation}:
         return False
-    with asking_bucket(bucket):
+    with bucket_errors(bucket):
         try:
             client.bucket(bucket).blob(name).delete(
                 if_generation_match=there.generation, timeout=TIMEOUT, retry=RETRY
@@ -374,7 +374,7 @@ def remains(client: storage.Client, bucket: str, name: str) -> list[str]:
         ("an earlier version, which object versioning keeps", {"versions": True}),
         ("a copy that can be restored, which soft delete keeps", {"soft_deleted": True}),
     ):
-        with asking_bucket(bucket):
+        with bucket_errors(bucket):
             blobs = client.list_blobs(bucket, prefix=name, timeout=TIMEOUT, retry=RETRY, **options)
             found += [
                 f"{kept}: generation {blob.generation}"
@@ -384,9 +384,9 @@ def remains(client: storage.Client, bucket: str, name: str) -> list[str]:
     return found
 
 
-def asking_bucket(bucket: str) -> AbstractContextManager[None]:
+def bucket_errors(bucket: str) -> AbstractContextManager[None]:
     """Return the context in which a bucket is asked."""
-    return asking("Cloud Storage", f"bucket {bucket}", SETTING, ROLE)
+    return google_errors("Cloud Storage", f"bucket {bucket}", SETTING, ROLE)
 
 
 def _described(blob: storage.Blob) -> StoredObject:

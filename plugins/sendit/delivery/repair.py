@@ -97,7 +97,7 @@ def first_header(client: storage.Client, there: objects.StoredObject) -> dict[st
         The object is no archive of images.
     """
     blob = client.bucket(there.bucket).blob(there.name, generation=there.generation)
-    with objects.asking_bucket(there.bucket):
+    with objects.bucket_errors(there.bucket):
         try:
             with (
                 blob.open("rb", chunk_size=CHUNK_BYTES) as file,
@@ -129,7 +129,7 @@ def _load(
     stage, name = f"stage_repair_{digest}", f"Stage/repair/{digest}.ndjson"
     text = "".join(f"{json.dumps(row)}\n" for row in rows)
     objects.put(storage_client, bucket, name, text.encode(), "application/x-ndjson")
-    with table.asking_dataset(dataset):
+    with table.dataset_errors(dataset):
         client.load_table_from_uri(
             f"gs://{bucket}/{name}",
             bigquery.DatasetReference(client.project, dataset).table(stage),
@@ -142,7 +142,7 @@ def _load(
         ).result(timeout=table.QUERY_TIMEOUT)
     try:
         table.delete_rows(client, dataset, bucket, names)
-        with table.asking_dataset(dataset):
+        with table.dataset_errors(dataset):
             client.query(merge_statement(dataset, stage), timeout=table.TIMEOUT).result(
                 timeout=table.QUERY_TIMEOUT
             )

@@ -16,7 +16,7 @@ from sendit.ledger import Batch, Delivery, Ledger
 logger = logging.getLogger(__name__)
 
 
-def accept(ledger: Ledger, delivery: Delivery) -> Status:
+def register_archive(ledger: Ledger, delivery: Delivery) -> Status:
     """Decide what becomes of an archive that anonymize has made, and write it down.
 
     =============================================  ==========================================
@@ -47,7 +47,7 @@ def accept(ledger: Ledger, delivery: Delivery) -> Status:
     before = _delivered_before(ledger, batch, held)
     if before is not None and _same(before, delivery):
         if before is not own:
-            ledger.put_same(batch.id, before.batch_id)
+            ledger.mark_duplicate_of(batch.id, before.batch_id)
         ledger.record(batch.id, status=Status.DONE)
         logger.info("batch %s: its study was delivered as batch %s", batch.id, before.batch_id)
         return Status.DONE

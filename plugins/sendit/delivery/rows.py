@@ -22,11 +22,11 @@ from sendit.errors import FailBatch, RetryLater
 from sendit.ledger import Delivery
 
 #: BigQuery refuses a JSON row over 100 MB, and some of its tools one over 10 MB.
-LARGEST_ROW_BYTES = 10_000_000
+MAX_ROW_BYTES = 10_000_000
 
 #: Characters of DicomHeader above which its longest values are left out. In a row each may become
 #: twelve bytes (two JSON escapes), and the other columns are short.
-LARGEST_HEADER = 800_000
+MAX_HEADER_BYTES = 800_000
 
 TABLE_DESCRIPTION = (
     "One row for each archive of de-identified DICOM images that sendit delivered: where it is, "
@@ -158,7 +158,7 @@ def header_text(header: Mapping[str, Any]) -> str:
     }
     length = sum(len(keyword) + len(text) for keyword, text in texts.items())
     for keyword in sorted(texts, key=lambda each: len(texts[each]), reverse=True):
-        if length <= LARGEST_HEADER:
+        if length <= MAX_HEADER_BYTES:
             break
         length -= len(keyword) + len(texts.pop(keyword))
     pairs = (f"{json.dumps(keyword)}: {texts[keyword]}" for keyword in sorted(texts))
@@ -256,14 +256,10 @@ class Rows:
         check_row(row)
         key = (row["name"], row["bucket"])
         line = json.dumps(row, ensure_ascii=True).encode() + b"\n"
-        if key in self._lines or len(line) > LARGEST_ROW_BYTES:
+        if key in self._lines or len(line) > MAX_ROW_BYTES:
             raise FailBatch(
                 f"batch {row['sendit_batch']}: its row is "
-                + (
-                    "there twice"
-                    if key in self._lines
-                    else f"larger than {LARGEST_ROW_BYTES} bytes"
-                )
+                + ("there twice" if key in self._lines else f"larger than {MAX_ROW_BYTES} bytes")
             )
         self._lines[key] = line
 

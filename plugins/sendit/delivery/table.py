@@ -13,7 +13,7 @@ from typing import Any
 from google.api_core import exceptions as api
 from google.cloud import bigquery
 
-from sendit.delivery.faults import asking
+from sendit.delivery.google_errors import google_errors
 from sendit.delivery.names import TABLE, dataset_name
 from sendit.delivery.rows import COLUMNS, TABLE_DESCRIPTION, schema_fields
 from sendit.errors import Misconfigured
@@ -71,7 +71,7 @@ def ensure_table(client: bigquery.Client, collection: str, location: str) -> Non
     """
     name = dataset_name(collection)
     label = collection.lower()
-    with asking_dataset(name):
+    with dataset_errors(name):
         reference = bigquery.DatasetReference(client.project, name)
         try:
             dataset = client.get_dataset(reference, timeout=TIMEOUT)
@@ -120,7 +120,7 @@ def _fit(client: bigquery.Client, table: bigquery.Table, dataset: str) -> None:
 
 def exists(client: bigquery.Client, dataset: str) -> bool:
     """Whether a collection's table is there."""
-    with asking_dataset(dataset):
+    with dataset_errors(dataset):
         try:
             client.get_table(
                 bigquery.DatasetReference(client.project, dataset).table(TABLE), timeout=TIMEOUT
@@ -158,7 +158,7 @@ def delete_rows(client: bigquery.Client, dataset: str, bucket: str, names: Seque
 
 def drop_table(client: bigquery.Client, dataset: str, table: str) -> None:
     """Drop a stage table; gone already is fine."""
-    with asking_dataset(dataset):
+    with dataset_errors(dataset):
         client.delete_table(
             bigquery.DatasetReference(client.project, dataset).table(table),
             not_found_ok=True,
@@ -172,7 +172,7 @@ def _query(
     parameters: list[Any] = [bigquery.ScalarQueryParameter("bucket", "STRING", bucket)]
     if names is not None:
         parameters.append(bigquery.ArrayQueryParameter("names", "STRING", list(names)))
-    with asking_dataset(dataset):
+    with dataset_errors(dataset):
         job = client.query(
             sql,
             job_config=bigquery.QueryJobConfig(
@@ -183,6 +183,6 @@ def _query(
         return list(job.result(timeout=QUERY_TIMEOUT))
 
 
-def asking_dataset(dataset: str) -> AbstractContextManager[None]:
+def dataset_errors(dataset: str) -> AbstractContextManager[None]:
     """Return the context in which a dataset is asked."""
-    return asking("BigQuery", f"dataset {dataset}", SETTING, ROLE)
+    return google_errors("BigQuery", f"dataset {dataset}", SETTING, ROLE)

@@ -318,7 +318,7 @@ class _Proof:
         if problem is not None:
             why = _earlier(each.batch) or FailBatch(problem)
             try:
-                take_back(delivery, dataset, self._storage, self._bigquery)
+                retract(delivery, dataset, self._storage, self._bigquery)
             except FailBatch as error:
                 raise FailBatch(f"{why}; {error}") from None
             self._ledger.put_retracted(batch_id)
@@ -348,7 +348,7 @@ class _Proof:
         return self._held[place]
 
 
-def take_back(
+def retract(
     delivery: Delivery,
     dataset: str,
     storage_client: storage.Client,
@@ -394,7 +394,7 @@ def _remove_replaced(
         object=str(delivery.replaced_object),
         generation=delivery.replaced_generation,
     )
-    take_back(old, dataset, storage_client, bigquery_client)
+    retract(old, dataset, storage_client, bigquery_client)
     if delivery.replaces is not None:
         ledger.supersede(delivery.replaces, delivery.batch_id)
         reach("confirm: superseded")

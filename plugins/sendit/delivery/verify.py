@@ -61,7 +61,7 @@ class Compared:
 
 
 @dataclass(slots=True)
-class Verdict:
+class Verification:
     """What was looked at, and what was found."""
 
     manifests: int = 0
@@ -82,7 +82,7 @@ def verify_run(
     bucket: str,
     collection: str,
     run_id: str,
-) -> Verdict:
+) -> Verification:
     """Verify what one run delivered.
 
     Raises
@@ -93,7 +93,7 @@ def verify_run(
     name = manifest_name(collection, run_id)
     if objects.find(storage_client, bucket, name) is None:
         raise FailBatch(f"no manifest of that run is in bucket {bucket} (looked for {name})")
-    verdict = Verdict(feeder=remembered(storage_client, bucket, collection))
+    verdict = Verification(feeder=remembered(storage_client, bucket, collection))
     expected = _expected([_read(storage_client, bucket, name)], verdict)
     found = {
         name: there
@@ -111,12 +111,12 @@ def verify_collection(
     bigquery_client: bigquery.Client,
     bucket: str,
     collection: str,
-) -> Verdict:
+) -> Verification:
     """Verify everything of a collection, also what no manifest tells of.
 
     While a run is delivering, its archives differ until it has written its manifest.
     """
-    verdict = Verdict(feeder=remembered(storage_client, bucket, collection))
+    verdict = Verification(feeder=remembered(storage_client, bucket, collection))
     names = objects.names(storage_client, bucket, manifest_folder(collection))
     expected = _expected([_read(storage_client, bucket, name) for name in names], verdict)
     found = objects.find_all(storage_client, bucket, f"Collection/{collection}/Entity/")
@@ -132,7 +132,7 @@ def _rows(
     client: bigquery.Client,
     collection: str,
     bucket: str,
-    verdict: Verdict,
+    verdict: Verification,
     names: Iterable[str] | None = None,
 ) -> dict[str, list[table.HeldRow]]:
     """Return the rows that there are; a table that is not there is a difference of its own."""
@@ -176,7 +176,7 @@ def _read(client: storage.Client, bucket: str, name: str) -> dict[str, Any]:
     raise FailBatch(f"{name} in bucket {bucket} is not a manifest of this version of sendit")
 
 
-def _expected(manifests: list[dict[str, Any]], verdict: Verdict) -> dict[str, Delivery]:
+def _expected(manifests: list[dict[str, Any]], verdict: Verification) -> dict[str, Delivery]:
     """Return the archives that should be there, by name; check the sums on the way."""
     expected: dict[str, Delivery] = {}
     for manifest in manifests:
@@ -237,7 +237,7 @@ def _compare(
     expected: dict[str, Delivery],
     found: dict[str, objects.StoredObject],
     rows: dict[str, list[table.HeldRow]],
-    verdict: Verdict,
+    verdict: Verification,
 ) -> None:
     for name in sorted(expected.keys() | found.keys() | rows.keys()):
         delivery, there, held = expected.get(name), found.get(name), rows.get(name, [])

@@ -11,7 +11,7 @@ from sendit.crashpoint import reach
 from sendit.delivery.manifest import write_manifests
 from sendit.delivery.names import dataset_name
 from sendit.delivery.objects import find, is_of, remains
-from sendit.delivery.upload import take_back
+from sendit.delivery.upload import retract
 from sendit.errors import FailBatch
 from sendit.ledger import Ledger
 
@@ -75,7 +75,7 @@ def withdraw(
             f"other bytes (generation {there.generation}); nothing was withdrawn. Find out who "
             "wrote it; delete it, or copy it elsewhere and delete it here, then do this again"
         )
-    take_back(delivery, dataset_name(batch.collection), storage_client, bigquery_client)
+    retract(delivery, dataset_name(batch.collection), storage_client, bigquery_client)
     if delivery.withdrawn_at is None:
         ledger.put_withdrawn(batch_id, reason)
         reach("withdraw: written down")

@@ -7,8 +7,8 @@ values nobody asks for are never touched and pixel bytes pass as they are.
 
 Everything that is wrong raises :class:`~sendit.errors.SkipInstance` with a
 :class:`~sendit.batch.Reason`; no other exception leaves this module for any bytes. Work
-and memory are bounded: nesting by :data:`DEEPEST`, elements by :data:`MAX_IN_DATA_SET` and
-:data:`MOST_ELEMENTS`, an inflated data set by :data:`MOST_INFLATED` bytes.
+and memory are bounded: nesting by :data:`MAX_DEPTH`, elements by :data:`MAX_IN_DATA_SET` and
+:data:`MAX_ELEMENTS`, an inflated data set by :data:`MAX_INFLATED` bytes.
 
 Tolerated, as pydicom does: a missing preamble or file meta, a wrong or missing group
 length of file meta, items in implicit VR inside an explicit data set, UN elements that
@@ -47,16 +47,16 @@ from sendit.errors import SkipInstance
 
 Buffer = bytes | mmap.mmap
 
-DEEPEST: Final = 64
+MAX_DEPTH: Final = 64
 """Levels of nested sequences before a file counts as malformed."""
 
-MOST_ELEMENTS: Final = 2_000_000
+MAX_ELEMENTS: Final = 2_000_000
 """Elements and items of one file (an enhanced object of 10,000 frames has about a million)."""
 
 MAX_IN_DATA_SET: Final = 1 << 16
 """Elements of one data set or item, not counting those in its sequences."""
 
-MOST_INFLATED: Final = 256 << 20
+MAX_INFLATED: Final = 256 << 20
 """Bytes that a deflated data set may grow to."""
 
 HEAD: Final = 128 << 10
@@ -76,7 +76,7 @@ SOP_CLASS: Final = 0x00080016
 SOP_INSTANCE: Final = 0x00080018
 STUDY_UID: Final = 0x0020000D
 SERIES_UID: Final = 0x0020000E
-PIXEL_TAGS: Final = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
+PIXEL_DATA_TAGS: Final = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 
 _SHORT = (
     *("AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT"),
@@ -148,7 +148,7 @@ class _Walk:
     def __init__(self, data: Buffer, size: int) -> None:
         self.data = data
         self.end = size
-        self._left = MOST_ELEMENTS
+        self._left = MAX_ELEMENTS
 
     def _spend(self, count: int) -> None:
         self._left -= count
@@ -180,7 +180,7 @@ class _Walk:
         self, position: int, end: int, encoding: Encoding, depth: int, *, until_delimiter: bool
     ) -> tuple[list[Element], int]:
         """Return the elements of one item and the offset behind it and its delimiter."""
-        if depth > DEEPEST:
+        if depth > MAX_DEPTH:
             raise SkipInstance(Reason.MALFORMED)
         found: list[Element] = []
         position = (self.explicit if encoding.explicit else self.implicit)(
@@ -441,7 +441,7 @@ class _Walk:
         left = self.end - position
         if left >= 8 and _all_zero(self.data, position):
             return
-        pixels = any(element[0] in PIXEL_TAGS for element in reversed(found))
+        pixels = any(element[0] in PIXEL_DATA_TAGS for element in reversed(found))
         if left >= 8:
             group, element, _ = _TAG_LENGTH[encoding.little].unpack_from(self.data, position)
             tag = group << 16 | element
@@ -726,10 +726,10 @@ def _inflate(data: Buffer, position: int) -> bytes:
     """Return a deflated data set inflated; no more than one byte too many is ever made."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        whole = inflater.decompress(memoryview(data)[position:], MOST_INFLATED + 1)
+        whole = inflater.decompress(memoryview(data)[position:], MAX_INFLATED + 1)
     except zlib.error:
         raise SkipInstance(Reason.MALFORMED) from None
-    if len(whole) > MOST_INFLATED:
+    if len(whole) > MAX_INFLATED:
         raise SkipInstance(Reason.INFLATES)
     if not inflater.eof:
         raise SkipInstance(Reason.TRUNCATED)
@@ -888,7 +888,7 @@ def _from_head(head: bytes, size: int) -> Header | None:
     except (SkipInstance, struct.error):
         return None  # wrong, or merely cut here: whoever has the whole file says
     tag, _, _, value, _, _ = header.elements[-1]
-    whole = tag in PIXEL_TAGS and value + 8 <= len(head) and header.trailing == 0
+    whole = tag in PIXEL_DATA_TAGS and value + 8 <= len(head) and header.trailing == 0
     return header if whole and not header.deflated else None
 
 
@@ -899,7 +899,7 @@ def header_checksum(header: Header) -> int:
     that of the inflated data set.
     """
     data = header.data
-    pixels = next(filter(None, map(header.element, PIXEL_TAGS)), None)
+    pixels = next(filter(None, map(header.element, PIXEL_DATA_TAGS)), None)
     if pixels is None:
         return isal_zlib.crc32(data)
     return isal_zlib.crc32(data[pixels[4] :], isal_zlib.crc32(data[: pixels[3]]))

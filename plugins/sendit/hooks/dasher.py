@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseHook, Connection
 
 from sendit.errors import SenditError
-from sendit.tasks.connections import DASHER, reading
+from sendit.hooks.connections import DASHER, reading
 
 if TYPE_CHECKING:
     from sendit.identifiers.dasher import DasherService, DasherSettings

@@ -21,7 +21,7 @@ import urllib3
 from sendit.errors import Misconfigured, RetryLater
 
 #: An answer about one study is under a kilobyte.
-MOST_BYTES = 1 << 20
+MAX_BYTES = 1 << 20
 
 _PIECE = 1 << 16
 
@@ -134,7 +134,7 @@ def _read(response: requests.Response, what: str, until: float) -> bytes:
     content = bytearray()
     while piece := response.raw.read1(_PIECE, decode_content=True):
         content += piece
-        if len(content) > MOST_BYTES:
+        if len(content) > MAX_BYTES:
             raise Unanswered(f"{what} sent far more than an answer")
         if time.monotonic() > until:
             raise Unanswered(f"{what} took too long")

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 #: What DASHER takes as an id; 64 characters is what PatientID (LO) holds.
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_LONGEST_WAIT = 60.0
+_MAX_WAIT = 60.0
 
 
 def _say_nothing(*_: Any, **__: Any) -> None:
@@ -231,7 +231,7 @@ def _is_json_object(content: bytes) -> bool:
         return False
 
 
-_backoff = tenacity.wait_random_exponential(multiplier=1, max=_LONGEST_WAIT)
+_backoff = tenacity.wait_random_exponential(multiplier=1, max=_MAX_WAIT)
 
 
 def _wait(state: tenacity.RetryCallState) -> float:

@@ -29,7 +29,7 @@ from sendit.keys import Keys
 #: A month is what honest brokers of this kind use: season and age stay true enough for
 #: research, while the day is not the patient's. Sent dates lie in 1900 to 2099, so what
 #: comes out is always a valid DA.
-MOST_DAYS = 31
+MAX_DAYS = 31
 
 # With the letter before them 16 characters: as much as AccessionNumber (SH) holds.
 _CODE_DIGITS = 15
@@ -167,7 +167,7 @@ class LocalService:
 
 def _jitter(number: int) -> int:
     """Return one of the days -31 to -1 and 1 to 31, all equally likely for a random number."""
-    days = number % (2 * MOST_DAYS) - MOST_DAYS
+    days = number % (2 * MAX_DAYS) - MAX_DAYS
     return days if days < 0 else days + 1
 
 

@@ -19,7 +19,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sendit.dicom.dates import PADDING, read_day, read_moment, read_time
-from sendit.dicom.placeholder import is_placeholder
+from sendit.dicom.placeholder_dates import is_placeholder
 from sendit.errors import FailBatch
 
 ENTITY_SOURCE = "Stanford MRN"
@@ -30,7 +30,7 @@ YEARS = range(1900, 2101)
 
 #: The attributes that may date a study, in the order in which DASHER's contract tries them:
 #: StudyDate, SeriesDate, ContentDate, AcquisitionDate, each with its time.
-DATED_BY = (
+STUDY_DATE_TAGS = (
     (0x00080020, 0x00080030),
     (0x00080021, 0x00080031),
     (0x00080023, 0x00080033),
@@ -47,7 +47,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # A name part: it stands in object names, in file names, in PatientID and in AccessionNumber.
 _CODE = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 # A century either way: no service shifts further, and no date leaves DICOM's four-digit years.
-_MOST_DAYS = 36_525
+_MAX_DAYS = 36_525
 
 
 class _Wire(BaseModel):
@@ -127,7 +127,7 @@ class _Coded(_Wire):
     id: str
     id_source: str
     suid: Annotated[str, Field(pattern=_CODE)]
-    jitter: Annotated[int, Field(ge=-_MOST_DAYS, le=_MOST_DAYS)]
+    jitter: Annotated[int, Field(ge=-_MAX_DAYS, le=_MAX_DAYS)]
     jittered_timestamp: str | None = None
 
     @field_validator("jittered_timestamp")
@@ -242,7 +242,7 @@ def request_of(
 
     Notes
     -----
-    A timestamp that is missing, no date or a placeholder (``sendit.dicom.placeholder``) is
+    A timestamp that is missing, no date or a placeholder (``sendit.dicom.placeholder_dates``) is
     left out of the request, as the 2017 service did; DASHER then dates the id by its own
     clock, so whatever jittered timestamp comes back for it is not used.
     """
@@ -265,14 +265,14 @@ def request_of(
 
 
 def first_date_time(text: Callable[[int], str | None]) -> str | None:
-    """Return the date and time that the study goes by: the first of ``DATED_BY`` with a date.
+    """Return the date and time that the study goes by: the first of ``STUDY_DATE_TAGS`` with a date.
 
     Parameters
     ----------
     text
         Gives the text of an attribute by its tag, or None.
     """
-    for date_tag, time_tag in DATED_BY:
+    for date_tag, time_tag in STUDY_DATE_TAGS:
         day = read_day((text(date_tag) or "").strip(PADDING))
         if day is not None and _timestamp(f"{day:%Y%m%d}"):
             moment = read_time((text(time_tag) or "").strip(PADDING)) or ""

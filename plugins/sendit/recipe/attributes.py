@@ -30,11 +30,11 @@ meta (0002, PS3.10 7.1) and media directories (0004, PS3.3 F.3). Nothing of them
 
 # What deid 0.4.13 never touches (its dicom/config.json); sendit agrees on pixels and colour
 # tables only: they are what the image is made of.
-PIXEL_TAGS = frozenset({0x7FE00010, 0x7FE00008, 0x7FE00009, 0x00281201, 0x00281202, 0x00281203})
+IMAGE_TAGS = frozenset({0x7FE00010, 0x7FE00008, 0x7FE00009, 0x00281201, 0x00281202, 0x00281203})
 
 # What a pattern never means; a rule may still name each of these alone. Without
 # SpecificCharacterSet, text that stays could not be read.
-UNREACHED = PIXEL_TAGS | {0x00080005}
+UNREACHED = IMAGE_TAGS | {0x00080005}
 
 
 @cache

@@ -72,7 +72,7 @@ _PATH = re.compile(r"\^(?:[a-z0-9]+__)+([a-z0-9]+)\$")
 _MOVED_DATES = frozenset({"entity_timestamp", "item_timestamp"})
 
 
-class Outcome(StrEnum):
+class Treatment(StrEnum):
     """What is left of an attribute's original value."""
 
     GONE = "gone"
@@ -82,13 +82,13 @@ class Outcome(StrEnum):
 
 
 _BY_FUNCTION = {
-    "cap_age": Outcome.CLEANED,
-    "clean_code_meaning": Outcome.CLEANED,
-    "clean_text": Outcome.CLEANED,
-    "jitter": Outcome.MOVED,
-    "known_value": Outcome.KEPT,
-    "technical_value": Outcome.KEPT,
-    "undated_uid": Outcome.KEPT,
+    "cap_age": Treatment.CLEANED,
+    "clean_code_meaning": Treatment.CLEANED,
+    "clean_text": Treatment.CLEANED,
+    "jitter": Treatment.MOVED,
+    "known_value": Treatment.KEPT,
+    "technical_value": Treatment.KEPT,
+    "undated_uid": Treatment.KEPT,
 }
 
 
@@ -101,7 +101,7 @@ class Covered:
     """
 
     row: Row
-    outcome: Outcome
+    outcome: Treatment
     rule: HeaderRule | None
     by: Option | None
     exposed: bool
@@ -125,10 +125,10 @@ class Coverage:
         return tuple(option for option in Option if option in used)
 
     @property
-    def outcomes(self) -> dict[Outcome, int]:
+    def outcomes(self) -> dict[Treatment, int]:
         """How many attributes end in each way."""
         counts = Counter(row.outcome for row in self.rows)
-        return {outcome: counts[outcome] for outcome in Outcome}
+        return {outcome: counts[outcome] for outcome in Treatment}
 
     @property
     def codes(self) -> tuple[tuple[str, str], ...]:
@@ -146,9 +146,9 @@ class Coverage:
             for row in self.rows
             if Option.FULL_DATES in row.row.options and _is_date(row.row)
         }
-        if Outcome.KEPT in outcomes:
+        if Treatment.KEPT in outcomes:
             return "UNMODIFIED"
-        return "MODIFIED" if Outcome.MOVED in outcomes else "REMOVED"
+        return "MODIFIED" if Treatment.MOVED in outcomes else "REMOVED"
 
     @property
     def undates_uids(self) -> bool:
@@ -163,7 +163,7 @@ class Coverage:
         return tuple(
             row
             for row in self.rows
-            if row.row.vr == "UI" and row.outcome is Outcome.KEPT and not _undates(row.rule)
+            if row.row.vr == "UI" and row.outcome is Treatment.KEPT and not _undates(row.rule)
         )
 
 
@@ -172,18 +172,18 @@ def _undates(rule: HeaderRule | None) -> bool:
     return isinstance(value, Function) and value.name == "undated_uid"
 
 
-def outcome_of(applied: tuple[HeaderRule, ...]) -> Outcome:
+def outcome_of(applied: tuple[HeaderRule, ...]) -> Treatment:
     """Return what is left of the original after the rules that take effect."""
     if not applied or applied[-1].action is Action.KEEP:
-        return Outcome.KEPT
+        return Treatment.KEPT
     first = applied[0]
     if first.action is Action.JITTER:
-        return Outcome.MOVED
+        return Treatment.MOVED
     if isinstance(first.value, Variable) and first.value.name in _MOVED_DATES:
-        return Outcome.MOVED
+        return Treatment.MOVED
     if isinstance(first.value, Function):
-        return _BY_FUNCTION.get(first.value.name, Outcome.GONE)
-    return Outcome.GONE
+        return _BY_FUNCTION.get(first.value.name, Treatment.GONE)
+    return Treatment.GONE
 
 
 def _is_date(row: Row) -> bool:
@@ -235,10 +235,10 @@ def _reaches_inside(selector: PatternSelector, keyword: str) -> bool:
     return any(search(f"{sequence}__{keyword}") for sequence in sequence_names())
 
 
-def _private(recipe: Recipe) -> tuple[Outcome, HeaderRule | None]:
+def _private(recipe: Recipe) -> tuple[Treatment, HeaderRule | None]:
     """Return what may stay of private attributes: they go unless a rule keeps or moves them."""
-    worst: tuple[Outcome, HeaderRule | None] = (Outcome.GONE, None)
-    order = list(Outcome)
+    worst: tuple[Treatment, HeaderRule | None] = (Treatment.GONE, None)
+    order = list(Treatment)
     for rule in recipe.header:
         if rule.action not in (Action.KEEP, Action.JITTER):
             continue
@@ -247,7 +247,7 @@ def _private(recipe: Recipe) -> tuple[Outcome, HeaderRule | None]:
             selectors = [e.selector for e in recipe.fields.get(rule.selector.name, ())]
         for selector in selectors:
             if rule.action is Action.JITTER:
-                outcome = Outcome.MOVED if _is_private(selector) else Outcome.GONE
+                outcome = Treatment.MOVED if _is_private(selector) else Treatment.GONE
             else:
                 outcome = _kept_private(selector)
             worst = max(worst, (outcome, rule), key=lambda pair: order.index(pair[0]))
@@ -260,15 +260,15 @@ def _is_private(selector: Selector) -> bool:
     )
 
 
-def _kept_private(selector: Selector) -> Outcome:
+def _kept_private(selector: Selector) -> Treatment:
     match selector:
         case PrivateSelector(group, creator, element):
             safe = {(s.group, s.creator, s.element) for s in safe_private()}
-            return Outcome.CLEANED if (group, creator, element) in safe else Outcome.KEPT
+            return Treatment.CLEANED if (group, creator, element) in safe else Treatment.KEPT
         case PatternSelector():
-            return Outcome.KEPT if _may_mean_private(selector) else Outcome.GONE
+            return Treatment.KEPT if _may_mean_private(selector) else Treatment.GONE
         case _:
-            return Outcome.KEPT if _is_private(selector) else Outcome.GONE
+            return Treatment.KEPT if _is_private(selector) else Treatment.GONE
 
 
 @cache
@@ -302,8 +302,8 @@ def _worst(
     inside: tuple[tuple[HeaderRule, PatternSelector], ...],
     *,
     in_kept: bool,
-) -> tuple[Outcome, HeaderRule | None]:
-    order = list(Outcome)
+) -> tuple[Treatment, HeaderRule | None]:
+    order = list(Treatment)
     found = []
     if row.tag == PRIVATE:
         return _private(recipe)
@@ -311,30 +311,30 @@ def _worst(
         keyword = names_of(row.number)[0]
         for rule, selector in inside:
             if _reaches_inside(selector, keyword):
-                return Outcome.KEPT, rule
+                return Treatment.KEPT, rule
     for tag in _tags(row):
         if tag < FIRST_OF_AN_IMAGE:
-            return Outcome.GONE, None
+            return Treatment.GONE, None
         within = effects.of(tag, nested=True, in_kept=in_kept)
         for applied in (effects.of(tag), within):
             found.append((outcome_of(applied), applied[-1] if applied else None))
     return max(found, key=lambda pair: order.index(pair[0]))
 
 
-def _allowed_by(row: Row, outcome: Outcome) -> tuple[Option, ...]:
+def _allowed_by(row: Row, outcome: Treatment) -> tuple[Option, ...]:
     """Return the options that let stay what stays of a row."""
     vrs = set(vrs_of(row.number)) if row.number is not None else set()
     options = []
     for option, letter in row.options.items():
         if letter == "K":
-            fits = outcome in (Outcome.KEPT, Outcome.CLEANED)
+            fits = outcome in (Treatment.KEPT, Treatment.CLEANED)
         elif option is Option.MODIFIED_DATES:
             # a time of day and a time zone are right as they are when dates move by whole days
-            fits = outcome is Outcome.MOVED or (
-                outcome is Outcome.KEPT and not vrs.isdisjoint({"TM", "SH"})
+            fits = outcome is Treatment.MOVED or (
+                outcome is Treatment.KEPT and not vrs.isdisjoint({"TM", "SH"})
             )
         else:
-            fits = outcome is Outcome.CLEANED
+            fits = outcome is Treatment.CLEANED
         if fits:
             options.append(option)
     return tuple(options)
@@ -355,7 +355,7 @@ def beyond_the_table(recipe: Recipe) -> tuple[Reviewed, ...]:
         for one in review()
         if one.holds.identifies
         and one.tag not in named
-        and outcome_of(effects.of(one.tag)) is Outcome.KEPT
+        and outcome_of(effects.of(one.tag)) is Treatment.KEPT
     )
 
 
@@ -368,7 +368,7 @@ def _rows(recipe: Recipe) -> list[Covered]:
     needed = {options[0] for options in allowed if len(options) == 1}
     rows = []
     for (row, outcome, rule), options in zip(seen, allowed, strict=True):
-        if outcome is Outcome.GONE:
+        if outcome is Treatment.GONE:
             rows.append(Covered(row, outcome, rule, None, exposed=False))
             continue
         # the last of several: a time of day beside moved dates belongs to Modified Dates

@@ -35,7 +35,7 @@ _WORDS = re.compile(r"\w+(\|\w+)*")
 _OF_PRESENCE = frozenset({"empty", "missing", "present"})
 _BLANKS = " \0\t\r\n\\"
 
-MOST_SEEN = 256
+MAX_SEEN = 256
 """Combinations of values whose decision is remembered."""
 
 Values = Mapping[int, str | None]
@@ -98,7 +98,7 @@ class FilterPlan:
             return self._seen[key]
         except KeyError:
             decision = self._decide(values)
-        if len(self._seen) >= MOST_SEEN:
+        if len(self._seen) >= MAX_SEEN:
             self._seen.clear()
         self._seen[key] = decision
         return decision

@@ -19,7 +19,7 @@ from typing import Literal
 from sendit.recipe.model import Action
 
 Prefix = Literal["func", "deid_func"]
-Kind = Literal["integer", "boolean", "text", "uid root", "form"]
+ArgumentKind = Literal["integer", "boolean", "text", "uid root", "form"]
 
 REPLACING = frozenset({Action.ADD, Action.REPLACE})
 FORMS: Mapping[str, str] = MappingProxyType(
@@ -43,7 +43,7 @@ class Argument:
     """One ``key=value`` that a function takes; every one has a default."""
 
     name: str
-    kind: Kind
+    kind: ArgumentKind
     default: str
     meaning: str
 

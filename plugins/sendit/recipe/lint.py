@@ -39,7 +39,7 @@ from sendit.recipe.problems import Problem
 REQUIRED = (0x00080016, 0x00080018, 0x0020000D, 0x0020000E)
 SOP_CLASS = 0x00080016
 CHARACTER_SET = 0x00080005
-MAXIMUM_DAYS = 36500
+MAX_DAYS = 36500
 _NUMBER_VRS = {"IS", "US", "SS", "UL", "SL", "UV", "SV", "DS", "FL", "FD"}
 _BINARY_VRS = {"OB", "OD", "OF", "OL", "OV", "OW", "UN", "AT"}
 _CODE_VRS = attributes.TEXT_VRS | {"CS", "AE"}
@@ -178,7 +178,7 @@ def _tag_rule(rule: HeaderRule, tag: int) -> Iterator[Problem]:
             f"{rule.action} of SpecificCharacterSet: texts that stay could not be read",
             "drop the line: the engine sees to it that it holds nothing else",
         )
-    elif tag in attributes.PIXEL_TAGS and rule.action not in (Action.KEEP, Action.REMOVE):
+    elif tag in attributes.IMAGE_TAGS and rule.action not in (Action.KEEP, Action.REMOVE):
         yield Problem(
             rule.position, f"{rule.action} of {keyword_of(tag)} would destroy the image", ""
         )
@@ -200,7 +200,7 @@ def _values(recipe: Recipe) -> Iterator[Problem]:
                 )
             continue  # a text or variable that does not fit the value found makes it empty
         unfit = [tag for tag in _targets(rule, recipe) if not _fits(rule.value, tag)]
-        unfit = [tag for tag in unfit if not tag >> 16 & 1 and tag not in attributes.PIXEL_TAGS]
+        unfit = [tag for tag in unfit if not tag >> 16 & 1 and tag not in attributes.IMAGE_TAGS]
         if unfit:
             yield Problem(
                 rule.position,
@@ -274,7 +274,7 @@ def _jitter(recipe: Recipe) -> Iterator[Problem]:
             continue
         match rule.value:
             case Literal(text) if re.fullmatch(r"[+-]?\d{1,6}", text):
-                if abs(int(text)) > MAXIMUM_DAYS:
+                if abs(int(text)) > MAX_DAYS:
                     yield Problem(rule.position, f"JITTER by {text} days is more than a century")
                 elif int(text) == 0:
                     yield _not_moved(rule)

@@ -45,7 +45,7 @@ from sendit.recipe.problems import Problem, RecipeError
 
 __all__ = ["Problem", "RecipeError", "bundled_names", "read_recipe", "read_text"]
 
-MAXIMUM_BYTES = 4 << 20  # a recipe is written by people; more than this is another file
+MAX_BYTES = 4 << 20  # a recipe is written by people; more than this is another file
 SUFFIX = ".deid"
 
 SECTIONS = ("header", "filter", "labels", "fields", "values")
@@ -646,7 +646,7 @@ def _text_of(name: str) -> tuple[str, str]:
     try:
         if not path.is_file():
             raise RecipeError([Problem(here, "there is no such file", "check the path")])
-        if path.stat().st_size > MAXIMUM_BYTES:
+        if path.stat().st_size > MAX_BYTES:
             raise RecipeError([Problem(here, "the file is too large to be a recipe")])
         return name, path.read_text("utf-8-sig")
     except UnicodeDecodeError:

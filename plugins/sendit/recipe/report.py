@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from sendit.recipe.attributes import keyword_of
-from sendit.recipe.coverage import Coverage, Outcome, beyond_the_table, cover
+from sendit.recipe.coverage import Coverage, Treatment, beyond_the_table, cover
 from sendit.recipe.model import Recipe
 from sendit.recipe.parse import RecipeError, read_recipe
 from sendit.recipe.profile import EDITION
@@ -19,10 +19,10 @@ SHOWN = 8
 """Attributes of a class that are told by name."""
 
 _MEANING = {
-    Outcome.GONE: "removed, emptied or replaced",
-    Outcome.CLEANED: "cleaned",
-    Outcome.MOVED: "dates moved by the patient's shift",
-    Outcome.KEPT: "kept",
+    Treatment.GONE: "removed, emptied or replaced",
+    Treatment.CLEANED: "cleaned",
+    Treatment.MOVED: "dates moved by the patient's shift",
+    Treatment.KEPT: "kept",
 }
 
 

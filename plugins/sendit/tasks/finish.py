@@ -17,9 +17,9 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from sendit.batch import Status
 from sendit.errors import SenditError, TakenOver, joined, keep_failure
+from sendit.tasks.error_boundary import error_boundary
 from sendit.tasks.google import bigquery_client, storage_client
-from sendit.tasks.guard import guarded
-from sendit.tasks.site import (
+from sendit.tasks.task_context import (
     TASK_FAILURE,
     fail_batch,
     is_active,
@@ -45,9 +45,9 @@ logger = logging.getLogger(__name__)
 def cleanup() -> None:
     """Clean up after every batch of this run, and what runs that have ended left; a batch that
     cannot be cleaned stops no other."""
-    with guarded():
-        from sendit import ownership
-        from sendit.cleanup import to_clean
+    with error_boundary():
+        from sendit.pipeline import ownership
+        from sendit.pipeline.cleanup import to_clean
 
         own = own_run()
         batches, stages = to_clean(ledger(), settings()), ledger().stages()
@@ -64,7 +64,7 @@ def cleanup() -> None:
 
 def _clean(batch_ids: list[str]) -> dict[str, SenditError]:
     """Clean up after batches; return why it was not possible for some."""
-    from sendit.cleanup import clean_batch
+    from sendit.pipeline.cleanup import clean_batch
 
     keys = settings().keys()
     failures: dict[str, SenditError] = {}
@@ -100,7 +100,7 @@ def follow_on() -> None:
     one, and a run of the same id that is made anew does start one.
     """
     context = get_current_context()
-    with guarded():
+    with error_boundary():
         # 0.7 CPU seconds to import: not at the top, which every task instance would pay.
         from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 
@@ -157,9 +157,9 @@ def report() -> None:
     is in error too.
     """
     context = get_current_context()
-    with guarded():
+    with error_boundary():
         from sendit.ledger import FINAL
-        from sendit.metrics import default_name, write_metrics
+        from sendit.pipeline.metrics import default_name, write_metrics
 
         key = own_run().key
         for batch in ledger().batches_held_by(key):
@@ -206,7 +206,7 @@ def _failed_batches(found: Sequence[Batch]) -> list[str]:
 def _blocked(every: Sequence[Batch], subfolder: str | None) -> list[str]:
     """What is said of batches that wait because what they need fails; a run on a subfolder looks
     at its own."""
-    from sendit.discovery import QUEUE_STAGE
+    from sendit.pipeline.discover import QUEUE_STAGE
 
     reasons = [
         error["reason"]

@@ -22,9 +22,9 @@ from airflow.sdk.exceptions import (
 
 from sendit.crashpoint import reach
 from sendit.errors import FailBatch, Misconfigured, unreadable
-from sendit.tasks.connections import GOOGLE, reading
-from sendit.tasks.guard import guarded
-from sendit.tasks.site import ledger, own_run, settings
+from sendit.hooks.connections import GOOGLE, reading
+from sendit.tasks.error_boundary import error_boundary
+from sendit.tasks.task_context import ledger, own_run, settings
 
 if TYPE_CHECKING:
     from google.cloud import bigquery, storage
@@ -68,7 +68,7 @@ class GoogleOperator(BaseOperator):
 
     def execute(self, context: Any) -> None:
         """Build the provider's operator and run it; a lane that is done needs nothing."""
-        with guarded():
+        with error_boundary():
             parts = lane_work(self.lane).parts()
             if not parts:
                 logger.info("lane %d: nothing to do", self.lane["lane"])
@@ -86,7 +86,7 @@ class GoogleOperator(BaseOperator):
     def _run(self, part: CollectionPart, context: Any) -> None:
         arguments = self.arguments(part)
         storage_client()  # says what is wrong with the credentials, if anything is
-        with reading(GOOGLE), asking_google(), _jobs(part):
+        with reading(GOOGLE), provider_errors(), _jobs(part):
             self._running = _load(self.operator)(task_id=self.task_id, **arguments)
             self._running.execute(context)
         reach(f"{self.task_id.rpartition('.')[2]}: ran")
@@ -126,11 +126,11 @@ def feed(client: storage.Client, bucket: str, collection: str, study: str) -> Fe
     return Feed(ledger(), client, bucket, collection, feeder)
 
 
-def asking_google() -> AbstractContextManager[None]:
+def provider_errors() -> AbstractContextManager[None]:
     """Return the context in which the provider's operators and hooks are called."""
-    from sendit.delivery.faults import asking
+    from sendit.delivery.google_errors import google_errors
 
-    return asking(
+    return google_errors(
         "Google Cloud",
         f"bucket {settings().bucket} or the collection's dataset",
         "SENDIT_BUCKET or SENDIT_COLLECTION",
@@ -162,7 +162,7 @@ def _credentials() -> Iterator[None]:
 @contextmanager
 def _jobs(part: CollectionPart) -> Iterator[None]:
     """Run an operator of the provider: it raises a job's own error, which may quote a row."""
-    from sendit.delivery.faults import refused
+    from sendit.delivery.google_errors import refused
 
     try:
         yield
@@ -176,7 +176,7 @@ def storage_client() -> storage.Client:
     """Return the Cloud Storage client of the provider's hook."""
     from airflow.providers.google.cloud.hooks.gcs import GCSHook
 
-    with reading(GOOGLE), _credentials(), asking_google():
+    with reading(GOOGLE), _credentials(), provider_errors():
         return GCSHook().get_conn()
 
 
@@ -184,6 +184,6 @@ def bigquery_client() -> bigquery.Client:
     """Return the BigQuery client of the provider's hook."""
     from airflow.providers.google.cloud.hooks.bigquery import BigQueryHook
 
-    with reading(GOOGLE), _credentials(), asking_google():
+    with reading(GOOGLE), _credentials(), provider_errors():
         hook = BigQueryHook(use_legacy_sql=False)
         return hook.get_client(project_id=hook.project_id)

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from sendit.errors import RetryLater
-from sendit.tasks.site import ledger, settings
+from sendit.tasks.task_context import ledger, settings
 
 if TYPE_CHECKING:
     from google.cloud import bigquery, storage
@@ -36,12 +36,12 @@ class Preflight:
         Misconfigured, RetryLater
             What would fail every such batch.
         """
-        from sendit.prepare import prepare
+        from sendit.pipeline.load_recipe import load_recipe
 
         settings().need("home", "key_file", "bucket")
         settings().keys()
         _check_work()
-        prepare(params.recipe)
+        load_recipe(params.recipe)
         service_of(params.study).check()
         self._check_target(params)
 

@@ -15,9 +15,9 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from sendit.batch import Status
 from sendit.crashpoint import reach
-from sendit.tasks.guard import guarded
+from sendit.tasks.error_boundary import error_boundary
 from sendit.tasks.preflight import Preflight, service_of
-from sendit.tasks.site import (
+from sendit.tasks.task_context import (
     NETWORK_RETRIES,
     is_active,
     ledger,
@@ -42,15 +42,15 @@ logger = logging.getLogger(__name__)
 def discover() -> list[str]:
     """Queue new folders and claim batches for this run."""
     context = get_current_context()
-    with guarded():
-        from sendit import discovery, ownership
+    with error_boundary():
         from sendit.ledger import BatchParams
+        from sendit.pipeline import discover, ownership
 
         params = run_params(context)
         study = params.study or settings().study
         own = own_run()
         ownership.take_up(ledger(), own, is_active)
-        claimed = discovery.discover(
+        claimed = discover.discover(
             ledger(),
             settings(),
             settings().keys(),
@@ -82,9 +82,9 @@ def discover() -> list[str]:
 def import_batch(batch_id: str) -> str:
     """Look at every file of the batch's folder."""
     with working(batch_id, "import") as batch:
-        from sendit import intake
-        from sendit.discovery import locate
-        from sendit.prepare import prepare
+        from sendit.pipeline import intake
+        from sendit.pipeline.discover import locate
+        from sendit.pipeline.load_recipe import load_recipe
 
         if batch.status is Status.DONE:
             return batch_id
@@ -96,7 +96,7 @@ def import_batch(batch_id: str) -> str:
             held,
             workspace(batch_id),
             folder,
-            prepare(batch.recipe).filters,
+            load_recipe(batch.recipe).filters,
             settings().keys(),
         )
         found = held.batch(batch_id)
@@ -115,7 +115,7 @@ def import_batch(batch_id: str) -> str:
 def dasher(batch_id: str) -> str:
     """Get coded identifiers."""
     with working(batch_id, "dasher") as batch:
-        from sendit.identify import identify_batch
+        from sendit.pipeline.identify import identify_batch
 
         if batch.status is not Status.DONE:
             identify_batch(
@@ -132,9 +132,9 @@ def dasher(batch_id: str) -> str:
 def anonymize(batch_id: str) -> str:
     """De-identify the batch into its archive."""
     with working(batch_id, "anonymize") as batch:
-        from sendit.anonymize import anonymize_batch
-        from sendit.discovery import locate
-        from sendit.prepare import prepare
+        from sendit.pipeline.anonymize import anonymize_batch
+        from sendit.pipeline.discover import locate
+        from sendit.pipeline.load_recipe import load_recipe
 
         if batch.status is Status.DONE:
             return batch_id
@@ -143,7 +143,7 @@ def anonymize(batch_id: str) -> str:
             held,
             workspace(batch_id),
             locate(held, settings(), settings().keys(), batch_id),
-            recipe=prepare(batch.recipe),
+            recipe=load_recipe(batch.recipe),
             keys=settings().keys(),
             bucket=settings().bucket,
         )
@@ -164,8 +164,8 @@ def collect() -> list[Lane]:
     The ledger is asked and not the tasks' states: it also knows what was delivered before
     a task was cleared.
     """
-    with guarded():
-        from sendit.delivery.lanes import deal
+    with error_boundary():
+        from sendit.delivery.lanes import assign
 
         ready = [
             batch.id
@@ -173,4 +173,4 @@ def collect() -> list[Lane]:
             if batch.status in (Status.DONEPROCESSING, Status.DONE)
         ]
         logger.info("%d batches go to upload", len(ready))
-        return deal(ready, settings().lanes)
+        return assign(ready, settings().lanes)

@@ -22,6 +22,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from sendit.crashpoint import reach
 from sendit.errors import FailBatch, RetryLater, SenditError, TakenOver, joined, keep_failure
+from sendit.tasks.error_boundary import error_boundary
 from sendit.tasks.google import (
     GoogleOperator,
     bigquery_client,
@@ -29,8 +30,7 @@ from sendit.tasks.google import (
     lane_work,
     storage_client,
 )
-from sendit.tasks.guard import guarded
-from sendit.tasks.site import NETWORK_RETRIES, fail_batch, ledger, settings
+from sendit.tasks.task_context import NETWORK_RETRIES, fail_batch, ledger, settings
 
 if TYPE_CHECKING:
     from google.cloud import storage
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 GROUP = "upload"
 ENDED = {"success", "failed", "skipped", "upstream_failed"}
 #: As many as a run takes (SENDIT_BATCHES_PER_RUN).
-MOST_BATCHES = 1000
+MAX_BATCHES = 1000
 _PROVIDER = "airflow.providers.google.cloud"
 STAGE = f"{_PROVIDER}.transfers.local_to_gcs.LocalFilesystemToGCSOperator"
 LOAD = f"{_PROVIDER}.transfers.gcs_to_bigquery.GCSToBigQueryOperator"
@@ -60,7 +60,7 @@ MERGE = f"{_PROVIDER}.operators.bigquery.BigQueryInsertJobOperator"
 def archives(lane: Lane) -> None:
     """Deliver the lane's archives."""
     context = get_current_context()
-    with guarded():
+    with error_boundary():
         from sendit.delivery.objects import check_bucket
         from sendit.delivery.upload import deliver_archives, write_lane
 
@@ -139,7 +139,7 @@ def load_arguments(part: CollectionPart) -> dict[str, Any]:
         "autodetect": False,
         # A row that BigQuery will not take is left out; confirm finds it missing, and takes that
         # batch back alone.
-        "max_bad_records": MOST_BATCHES,
+        "max_bad_records": MAX_BATCHES,
         "write_disposition": "WRITE_TRUNCATE",
         "job_id": f"sendit_load_{part.dataset}_{part.stage.run}_{part.stage.lane}",
         "result_timeout": 600.0,
@@ -178,7 +178,7 @@ def merge_arguments(part: CollectionPart) -> dict[str, Any]:
 def confirm(lane: Lane) -> None:
     """Prove the lane's deliveries, and remove what it put down on its way."""
     context = get_current_context()
-    with guarded():
+    with error_boundary():
         from sendit.delivery.upload import confirm as confirm_lane
         from sendit.delivery.upload import drop_stage
 
@@ -227,7 +227,7 @@ def _recorded(work: LaneWork, context: Any) -> Iterator[None]:
 def manifest() -> None:
     """Write the record of this run's deliveries."""
     run_id = get_current_context()["run_id"]
-    with guarded():
+    with error_boundary():
         if not ledger().batches_of_run(run_id):
             logger.info("no batch in this run: no manifest")
             return

@@ -1,0 +1,35 @@
+"""A file that is written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+
+@contextmanager
+def atomic_write(path: Path, mode: int = 0o600) -> Iterator[IO[str]]:
+    """Open a text file (ASCII) that takes its name only when the block ends well.
+
+    Whoever reads ``path`` at any moment, also after a power cut, finds the old content or
+    the new. On an error nothing is left behind.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        with open(
+            part,
+            "w",
+            encoding="ascii",
+            newline="",
+            opener=lambda name, flags: os.open(name, flags, mode),
+        ) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise

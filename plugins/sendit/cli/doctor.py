@@ -1,0 +1,379 @@
+"""What a new site gets wrong, looked at one by one, each with a sentence that says what to do.
+
+Every check does what a run would do: it writes and deletes in the bucket, the dataset and the
+folders, under names of its own, and leaves nothing. Nothing of a patient is read or shown.
+"""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+import shutil
+import ssl
+import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from sendit.errors import Misconfigured, RetryLater, SenditError
+from sendit.settings import Settings
+
+if TYPE_CHECKING:
+    from google.cloud import bigquery, storage
+
+    from sendit.ledger import Ledger
+
+#: A certificate that ends sooner than this is worth a word today.
+MIN_DAYS = 30
+#: Seconds that a task may take before Redis gives it to a second worker.
+MIN_VISIBILITY_TIMEOUT = 86400
+TIMEOUT = 10.0
+MEBIBYTE = 1024 * 1024
+
+
+class CheckStatus(StrEnum):
+    """What became of a check."""
+
+    GOOD = "ok"
+    WRONG = "WRONG"
+    UNKNOWN = "?"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What a check found: of what, and a sentence."""
+
+    about: str
+    verdict: CheckStatus
+    says: str
+
+
+class Unsure(Exception):
+    """A check could not tell; the text says why, and how a person can."""
+
+
+class Services(Protocol):
+    """What a site reaches by its connections."""
+
+    def ledger(self) -> Ledger:
+        """Return the ledger."""
+
+    def storage(self) -> storage.Client:
+        """Return a client of Cloud Storage."""
+
+    def bigquery(self) -> bigquery.Client:
+        """Return a client of BigQuery."""
+
+    def dasher(self) -> tuple[bool, str]:
+        """Return whether DASHER answers and takes the token, and a sentence."""
+
+    def option(self, section: str, name: str) -> str | None:
+        """Return an option of Airflow's configuration."""
+
+
+def examine(
+    read: Callable[[], Settings], services: Services, certificate: Path | None = None
+) -> Iterator[CheckResult]:
+    """Run every check, cheapest first.
+
+    Parameters
+    ----------
+    read
+        Reads the settings.
+    services
+        The site's connections and Airflow's configuration.
+    certificate
+        The UI's certificate as a PEM file; else it is asked for at the UI's address.
+    """
+    try:
+        settings = read()
+        settings.need("bucket", "input_folders")
+    except SenditError as problem:
+        yield CheckResult("settings", CheckStatus.WRONG, str(problem))
+        return
+    yield CheckResult("settings", CheckStatus.GOOD, "all have values that can be")
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("key", lambda: _key(settings)),
+        ("recipe", lambda: _recipe(settings)),
+        *(
+            (f"input folder {number}", partial(_input, number, folder))
+            for number, folder in enumerate(settings.input_folders, start=1)
+        ),
+        ("working folder", lambda: _work(settings)),
+        ("ledger", lambda: _ledger(services)),
+        ("bucket", lambda: _bucket(settings, services)),
+        ("dataset", lambda: _dataset(settings, services)),
+        ("collection", lambda: _collection(settings, services)),
+        ("DASHER", lambda: _dasher(settings, services)),
+        ("certificate", lambda: _certificate(services, certificate)),
+        ("Airflow", lambda: _airflow(settings, services)),
+    ]
+    for about, check in checks:
+        yield _found(about, check)
+
+
+def _found(about: str, check: Callable[[], str]) -> CheckResult:
+    try:
+        return CheckResult(about, CheckStatus.GOOD, check())
+    except Unsure as doubt:
+        return CheckResult(about, CheckStatus.UNKNOWN, str(doubt))
+    except SenditError as problem:
+        return CheckResult(about, CheckStatus.WRONG, str(problem))
+    except Exception as error:  # noqa: BLE001 - one check never stops the others; texts may quote
+        return CheckResult(
+            about, CheckStatus.WRONG, f"{type(error).__name__} in sendit or a library: report it"
+        )
+
+
+def _key(settings: Settings) -> str:
+    settings.keys()
+    return "can be read, by nobody else; is there a copy where the hospital keeps its keys?"
+
+
+def _recipe(settings: Settings) -> str:
+    from sendit.pipeline.load_recipe import load_recipe
+
+    load_recipe(settings.recipe)
+    return f"{settings.recipe} is understood"
+
+
+def _input(number: int, folder: Path) -> str:
+    from sendit.pipeline.discover import is_ours, list_folders
+
+    ready = [each for each in list_folders([folder]) if is_ours(each.name)]
+    _write(
+        folder,
+        f"input folder {number} cannot be written to ({{reason}}): a folder with a bad file could "
+        "not be set aside as .err, nor originals be deleted. Give it to the uid that runs sendit",
+    )
+    if not ready:
+        raise Unsure(
+            "has no accession folder: it must hold one folder for each accession number, and "
+            "files in those. Nothing to do if none is there yet"
+        )
+    return f"can be read and written; {len(ready)} folders"
+
+
+def _work(settings: Settings) -> str:
+    try:
+        settings.work.mkdir(parents=True, exist_ok=True, mode=0o700)
+        mode = settings.work.stat().st_mode & 0o077
+        free = shutil.disk_usage(settings.work).free // MEBIBYTE
+    except OSError as error:
+        raise Misconfigured(
+            f"the working folder cannot be made ({error.strerror}): see to SENDIT_HOME or "
+            "SENDIT_WORK_FOLDER, and the volume there"
+        ) from None
+    _write(settings.work, "the working folder cannot be written to ({reason})")
+    if mode:
+        raise Misconfigured("others may enter the working folder: chmod 700, it holds identifiers")
+    if free < 2 * settings.disk_margin_mb:
+        raise Misconfigured(
+            f"only {free} MiB are free on the working folder's disk, of which "
+            f"{settings.disk_margin_mb} stay free (SENDIT_DISK_MARGIN_MB): make room"
+        )
+    return f"can be written to, by nobody else; {free} MiB are free"
+
+
+def _write(folder: Path, problem: str) -> None:
+    """Make a file and a folder, rename them, and take them away again."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=".sendit-doctor-", dir=folder) as made:
+            (Path(made) / "a").write_bytes(b"x")
+            (Path(made) / "a").rename(Path(made) / "b")
+    except OSError as error:
+        raise Misconfigured(problem.format(reason=error.strerror)) from None
+
+
+def _ledger(services: Services) -> str:
+    ledger = services.ledger()
+    return f"can be read: {ledger.queued()} batches wait"
+
+
+def _bucket(settings: Settings, services: Services) -> str:
+    from sendit.delivery import objects
+
+    client, bucket = services.storage(), settings.bucket
+    objects.check_bucket(client, bucket)
+    name, content = f"Stage/doctor-{secrets.token_hex(8)}", b"sendit doctor"
+    objects.create(client, bucket, name, content, "text/plain")
+    try:
+        if objects.get(client, bucket, name) != content:
+            raise RetryLater("the bucket gave back another object than was put there")
+    finally:
+        objects.remove(client, bucket, name)
+    return f"{bucket}: an object was written, read, listed and deleted"
+
+
+def _dataset(settings: Settings, services: Services) -> str:
+    from google.api_core import exceptions as api
+    from google.cloud import bigquery
+
+    from sendit.delivery import table
+    from sendit.delivery.names import dataset_name
+
+    client = services.bigquery()
+    if client.project == "your-project":
+        raise Misconfigured(
+            "the connection google_cloud_default has the placeholder your-project as its project: "
+            "write Google's project there (secrets/connections.yaml with Docker Compose)"
+        )
+    name = dataset_name(settings.collection_of(settings.study))
+    reference = bigquery.DatasetReference(client.project, name)
+    with table.dataset_errors(name):
+        try:
+            client.get_dataset(reference, timeout=table.TIMEOUT)
+        except api.NotFound:
+            raise Unsure(
+                f"there is no dataset {name} in the project {client.project}: make it, or the "
+                "first run does, for which it needs roles/bigquery.dataEditor on the project"
+            ) from None
+        stage = f"doctor_{secrets.token_hex(8)}"
+        field = bigquery.SchemaField("word", "STRING")
+        try:
+            client.create_table(
+                bigquery.Table(reference.table(stage), schema=[field]), timeout=table.TIMEOUT
+            )
+            statements = (
+                f"INSERT INTO `{name}.{stage}` (word) VALUES ('sendit')",
+                f"DELETE FROM `{name}.{stage}` WHERE word = 'sendit'",
+            )
+            for statement in statements:
+                client.query(statement, timeout=table.TIMEOUT).result(timeout=table.QUERY_TIMEOUT)
+        finally:
+            table.drop_table(client, name, stage)
+    return f"{name}: a table was made, written, emptied and dropped"
+
+
+def _collection(settings: Settings, services: Services) -> str:
+    from sendit.delivery.feeder import Feed, feeder_of
+
+    collection = settings.collection_of(settings.study)
+    feeder = feeder_of(
+        services.ledger(),
+        settings.keys(),
+        settings.identifiers,
+        settings.study,
+        settings.identity_rules(),
+    )
+    feed = Feed(services.ledger(), services.storage(), settings.bucket, collection, feeder)
+    if feed.check() is None:
+        return f"{collection}: nobody has delivered to it yet"
+    return f"{collection}: fed by this ledger and key"
+
+
+def _dasher(settings: Settings, services: Services) -> str:
+    if settings.identifiers != "dasher":
+        return "not used: SENDIT_IDENTIFIERS is local"
+    good, sentence = services.dasher()
+    if not good:
+        raise Misconfigured(sentence)
+    return sentence
+
+
+def _certificate(services: Services, file: Path | None) -> str:
+    if file is not None:
+        try:
+            text = file.read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError):
+            raise Misconfigured("the certificate's file cannot be read as PEM") from None
+    else:
+        text = _presented(services.option("api", "base_url") or "")
+    days = days_left(text)
+    if days < 0:
+        raise Misconfigured(
+            f"it ended {-days} days ago: browsers turn people away. Put a new one into "
+            "secrets/tls.crt and tls.key, then restart nginx"
+        )
+    if days < MIN_DAYS:
+        raise Misconfigured(
+            f"it ends in {days} days: put a new one into secrets/tls.crt and tls.key, then "
+            "restart nginx"
+        )
+    return f"ends in {days} days"
+
+
+def _presented(address: str) -> str:
+    """Return the certificate that the UI's address presents, whoever signed it."""
+    parts = urllib.parse.urlsplit(address)
+    if parts.scheme != "https" or not parts.hostname:
+        raise Unsure("the UI's address is no https address, so it has none to look at")
+    try:
+        return ssl.get_server_certificate((parts.hostname, parts.port or 443), timeout=TIMEOUT)
+    except (OSError, ValueError):
+        raise Unsure(
+            "the UI cannot be reached from here; on the machine with the file: "
+            "openssl x509 -enddate -noout -in secrets/tls.crt"
+        ) from None
+
+
+def days_left(pem: str) -> int:
+    """Return how many whole days a certificate is still good for; negative, if it ended."""
+    from cryptography import x509
+
+    try:
+        ends = x509.load_pem_x509_certificate(pem.encode()).not_valid_after_utc
+    except ValueError:
+        raise Misconfigured("the certificate is not one in PEM format") from None
+    return (ends - datetime.datetime.now(datetime.UTC)).days
+
+
+def _airflow(settings: Settings, services: Services) -> str:
+    problems = [*_options(settings, services.option)]
+    server = services.option("core", "execution_api_server_url")
+    if server and not _answers(server):
+        problems.append(
+            f"tasks would not reach Airflow's API server at {server}: see whether it runs, and to "
+            "[core] execution_api_server_url"
+        )
+    if problems:
+        raise Misconfigured("; ".join(problems))
+    return "its settings fit"
+
+
+def _options(settings: Settings, option: Callable[[str, str], str | None]) -> Iterator[str]:
+    def number(section: str, name: str, absent: int) -> int:
+        try:
+            return int(option(section, name) or absent)
+        except ValueError:
+            return absent
+
+    largest = number("core", "max_map_length", 1024)
+    if largest < settings.batches_per_run:
+        yield (
+            f"[core] max_map_length is {largest}, less than SENDIT_BATCHES_PER_RUN "
+            f"({settings.batches_per_run}): make it as large"
+        )
+    if "celery" in (option("core", "executor") or "").lower():
+        seconds = number("celery_broker_transport_options", "visibility_timeout", 0)
+        if seconds < MIN_VISIBILITY_TIMEOUT:
+            yield (
+                "[celery_broker_transport_options] visibility_timeout is less than a day: a task "
+                f"that takes longer would run twice. Set it to {MIN_VISIBILITY_TIMEOUT}"
+            )
+    if (option("api", "expose_config") or "false").lower() not in {"false", "non-sensitive-only"}:
+        yield "[api] expose_config shows everyone who signs in the configuration: set it to False"
+    if settings.identifiers == "dasher" and "ConnectionFile" not in (
+        option("workers", "secrets_backend") or ""
+    ):
+        yield (
+            "Airflow's role Op may change connections, and so DASHER's address: set [workers] "
+            "secrets_backend to sendit.hooks.connection_file.ConnectionFile (docs/production.md)"
+        )
+
+
+def _answers(address: str) -> bool:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(address, timeout=TIMEOUT):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except (OSError, ValueError):
+        return False

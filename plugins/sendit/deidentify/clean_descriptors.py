@@ -1,0 +1,255 @@
+"""Free text reduced to words that cannot name a person (PS3.15 E.3.5, Clean Descriptors).
+
+Only words of an allow-list stay: anatomy, protocols, contrast, findings, the vocabulary of
+descriptors in English, German, French, Spanish, Portuguese, Italian, Dutch and Swedish. A word
+that is also a family name is not in the list unless a descriptor can hardly do without it, and
+no word of a name of this study's people stays (:mod:`sendit.deidentify.people`). Numbers stay
+where they carry a unit, or name a vertebra, a weighting, a dimension or a phase; every other
+number goes, since it may be a date or part of an identifier.
+
+What stays must not say the opposite of what was written. Negations, doubts and refusals are on
+the list. A word that is not may be one in a language that the list does not know, so what could
+depend on it goes with it: a claim (contrast, a finding, something done) within
+:data:`REACH` words of an unknown one, and a negation together with the rest of its clause if an
+unknown word follows it there. See docs/decisions/cleaned-texts-keep-negations.md.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Set
+from enum import Enum
+from functools import cache
+from importlib import resources
+from typing import Final, NamedTuple
+
+DATA: Final = "vocabulary.txt"
+
+REACH: Final = 3
+"""Words between which an unknown one may deny a claim."""
+
+_CHUNK: Final = re.compile(r"[^\s_^=,;()\[\]{}<>\"|&*]+|[\n^,;()\[\]{}|]")
+_BREAKS: Final = frozenset("\n^,;()[]{}|.")
+_APOSTROPHE: Final = re.compile("['’`´]")
+_SIGNED: Final = re.compile(r"([+\-]?)(.+?)(\+/-|[+\-±])?")
+_SIGN: Final = re.compile(r"\+/-|[+\-±–—]")
+_SPLIT: Final = re.compile(r"[/+\-.:–]")
+_MEASURE: Final = re.compile(
+    r"\d{1,4}(?:\.\d{1,3})?(?:x\d{1,4}(?:\.\d{1,3})?){0,2}"
+    r"(?:mm|cm|ms|msec|sec|s|hz|khz|mhz|t|kv|kvp|mas|ma|ml|cc|deg|min|hu|kev|ph|pct|%)",
+    re.ASCII | re.IGNORECASE,
+)
+_NAMED_NUMBER: Final = re.compile(
+    # vertebrae, weightings, dimensions, b-values, kernels, phases
+    r"[ctls]\d{1,2}|t[12][wc]?|t2star|[234]d|b\d{1,4}|[bihjfqur][a-z]?\d{2}[a-z]?|ph?\d{1,2}|"
+    r"\d(?:st|nd|rd|th)",
+    re.ASCII | re.IGNORECASE,
+)
+_BRACKETS: Final = frozenset(")]}")
+_LETTERS: Final = str.maketrans({"ø": "o", "æ": "ae", "œ": "oe", "ł": "l", "đ": "d", "ı": "i"})
+
+
+class Sort(Enum):
+    """What a word does in a text."""
+
+    PLAIN = "plain"
+    CLAIM = "claim"
+    DENIAL = "denial"
+    REFUSAL = "refusal"
+    NUMBER = "number"
+    NAME = "name"
+    UNKNOWN = "unknown"
+    BREAK = "break"
+
+
+_DROPPED: Final = frozenset((Sort.NUMBER, Sort.NAME, Sort.UNKNOWN))
+_NOBODY: Final[frozenset[str]] = frozenset()
+
+
+class _Token(NamedTuple):
+    text: str
+    sort: Sort
+
+
+@cache
+def vocabulary() -> dict[str, Sort]:
+    """Return the allow-list: each word, folded, and what it does."""
+    text = (resources.files("sendit.deidentify") / DATA).read_text("utf-8")
+    found: dict[Sort, set[str]] = {}
+    sort = Sort.PLAIN
+    for line in text.splitlines():
+        if line.startswith("@"):
+            sort = Sort(line[1:].strip())
+        else:
+            found.setdefault(sort, set()).update(line.partition("#")[0].split())
+    order = (Sort.PLAIN, Sort.CLAIM, Sort.REFUSAL, Sort.DENIAL)  # the later one holds
+    return {word: each for each in order for word in found[each]}
+
+
+def fold(text: str) -> str:
+    """Return a text in lower case and without accents, as words are compared."""
+    if text.isascii():
+        return text.lower()
+    parts = unicodedata.normalize("NFKD", text.casefold().translate(_LETTERS))
+    return "".join(sign for sign in parts if not unicodedata.combining(sign))
+
+
+def clean(text: str, people: Set[str] = _NOBODY) -> str:
+    """Return the words of a text that are allowed, in their order, separated by blanks.
+
+    Parameters
+    ----------
+    text
+        Values of a multi-valued text stay apart.
+    people
+        Words of the names of this study's people, folded: none of them stays.
+
+    Returns
+    -------
+    str
+        Empty if nothing may stay.
+    """
+    return "\\".join(_clean_one(value, people) for value in text.split("\\")).strip("\\ ")
+
+
+def is_allowed(word: str) -> bool:
+    """Whether one word may stay, beside words that are known too."""
+    return _sort(word, _NOBODY) not in _DROPPED
+
+
+def _clean_one(text: str, people: Set[str]) -> str:
+    tokens = [token for chunk in _CHUNK.findall(text) for token in _tokens(chunk, people)]
+    tokens = _without_lost_denials(_without_doubtful_claims(_with_signs(tokens)))
+    return " ".join(
+        token.text for token in tokens if token.sort not in _DROPPED and token.sort != Sort.BREAK
+    )
+
+
+# Words ------------------------------------------------------------------------------------
+
+
+def _tokens(chunk: str, people: Set[str]) -> Iterator[_Token]:
+    """Give the words of a chunk without blanks, and the breaks and question marks around it."""
+    if chunk in _BREAKS:
+        yield _Token(chunk, Sort.BREAK)
+        return
+    core = chunk.lstrip(".:?¿¡").rstrip(".:!?")  # a ! before a word is a "not"
+    if not core:
+        doubt = "?" in chunk or "¿" in chunk
+        yield _Token("?", Sort.REFUSAL) if doubt else _Token(chunk, Sort.BREAK)
+        return
+    before, behind = chunk[: chunk.index(core)], chunk[chunk.index(core) + len(core) :]
+    words = list(_words(core, people))
+    if "?" in before + behind or "¿" in before:
+        first, last = words[0], words[-1]
+        if "?" in behind and last.sort not in _DROPPED:
+            words[-1] = last._replace(text=f"{last.text}?")
+        elif first.sort not in _DROPPED:
+            words[0] = first._replace(text=f"?{first.text}")
+    yield from words
+    if behind.startswith((".", ":")):
+        yield _Token(behind, Sort.BREAK)
+
+
+def _words(core: str, people: Set[str]) -> Iterator[_Token]:
+    sort = _sort(core, people)
+    if sort not in _DROPPED or _SIGN.fullmatch(core):
+        yield _Token(core, sort)
+        return
+    signed = _SIGNED.fullmatch(core)
+    if signed and (signed[1] or signed[3]):  # C+, KM-, -contrast: the sign is what is said
+        inner = _sort(signed[2], people)
+        if inner not in _DROPPED:
+            yield _Token(core, Sort.CLAIM if inner is Sort.PLAIN else inner)
+            return
+    apart = _APOSTROPHE.split(core)
+    if len(apart) > 1:  # d'abdomen, Smith's: an elision or an ending says nothing
+        for part in apart:
+            if len(part) > 1:
+                yield from _words(part, people)
+        return
+    pieces = _SPLIT.split(core)
+    if len(pieces) == 1 or any(piece.isdigit() for piece in pieces):
+        # digits among the pieces: a date or a number
+        yield _Token(core, sort)
+        return
+    if core.lower().endswith("+c") and _sort(core[:-2], people) not in _DROPPED:
+        yield _Token(core, Sort.CLAIM)
+        return
+    for piece in pieces:
+        if piece:
+            yield _Token(piece, _sort(piece, people))
+
+
+def _sort(word: str, people: Set[str]) -> Sort:
+    folded = fold(word)
+    known = vocabulary().get(folded)
+    if folded in people:
+        # A name that is a negation, too, may be meant as one.
+        return Sort.UNKNOWN if known in (Sort.DENIAL, Sort.REFUSAL) else Sort.NAME
+    if known is not None:
+        return known
+    if not word.isascii():
+        return Sort.UNKNOWN
+    if _MEASURE.fullmatch(word) or _NAMED_NUMBER.fullmatch(word):
+        return Sort.PLAIN
+    digits = sum(sign.isdigit() for sign in word)
+    return Sort.NUMBER if digits > 1 or word.isdigit() else Sort.UNKNOWN
+
+
+# What hangs together ----------------------------------------------------------------------
+
+
+def _with_signs(tokens: list[_Token]) -> list[_Token]:
+    """Decide on signs and noughts that stand alone: beside a claim they say whether it holds."""
+    decided: list[_Token] = []
+    for index, (text, sort) in enumerate(tokens):
+        if not _SIGN.fullmatch(text) and text.strip("0"):
+            decided.append(_Token(text, sort))
+            continue
+        before = [each for each in tokens[max(0, index - 6) : index] if each.sort != Sort.BREAK]
+        behind = [each for each in tokens[index + 1 : index + 7] if each.sort != Sort.BREAK]
+        says = any(other.sort is Sort.CLAIM for other in (*before[-2:], *behind[:1]))
+        says = says or any(one.text in _BRACKETS for one in tokens[index + 1 : index + 2])
+        if says or text in ("+", "+/-", "±"):
+            decided.append(_Token("-" if text in "–—" else text, Sort.REFUSAL))
+        elif text == "0" * len(text):
+            decided.append(_Token(text, Sort.NUMBER))
+    return decided
+
+
+def _without_doubtful_claims(tokens: list[_Token]) -> list[_Token]:
+    """Drop each claim near an unknown word, and then what is near that claim."""
+    words = [index for index, token in enumerate(tokens) if token.sort is not Sort.BREAK]
+    sorts = [tokens[index].sort for index in words]
+    unknown = [place for place, sort in enumerate(sorts) if sort is Sort.UNKNOWN]
+    while unknown:
+        place = unknown.pop()
+        for near in range(max(0, place - REACH), min(len(sorts), place + REACH + 1)):
+            if sorts[near] is Sort.CLAIM:
+                sorts[near] = Sort.UNKNOWN
+                unknown.append(near)
+    result = list(tokens)
+    for index, sort in zip(words, sorts, strict=True):
+        result[index] = tokens[index]._replace(sort=sort)
+    return result
+
+
+def _without_lost_denials(tokens: list[_Token]) -> list[_Token]:
+    """Drop a negation of which nobody knows what it governs, with the rest of its clause."""
+    result: list[_Token] = []
+    lost = False
+    for index, token in enumerate(tokens):
+        if token.sort is Sort.BREAK:
+            lost = False
+        elif token.sort is Sort.DENIAL and not lost:
+            lost = _is_lost(tokens[index + 1 : index + 1 + REACH])
+        result.append(token._replace(sort=Sort.UNKNOWN) if lost else token)
+    return result
+
+
+def _is_lost(following: list[_Token]) -> bool:
+    """Whether an unknown word comes before the clause ends."""
+    sorts = [token.sort for token in following]
+    return Sort.UNKNOWN in sorts[: sorts.index(Sort.BREAK) if Sort.BREAK in sorts else None]

@@ -1,0 +1,126 @@
+"""The pixel data of a file as they are delivered: the frames, and nothing beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from sendit.batch import Reason
+from sendit.dicom.encode import ITEM_HEAD, Part, head
+from sendit.dicom.iod import is_image
+from sendit.dicom.overlay_bits import compressed_without_overlays, native_without_overlays
+from sendit.dicom.pixel_data import (
+    ALLOCATED,
+    COLUMNS,
+    ROWS,
+    TABLES,
+    PixelData,
+    check_pixel_data,
+)
+from sendit.dicom.scan import PIXEL_DATA_TAGS, Buffer, Element, Header
+from sendit.errors import SkipInstance
+
+_IMAGE_PIXEL: Final = (ROWS, COLUMNS, ALLOCATED)
+
+
+class Delivered(NamedTuple):
+    """Pixel data as delivered.
+
+    ``parts`` are the element's new bytes; ``cleared`` says that overlay bits were, ``tables``
+    whether the extended offset table in front of the pixel data is still right.
+    """
+
+    parts: list[Part]
+    cleared: bool
+    tables: bool
+
+
+def check_has_pixels(header: Header) -> None:
+    """Refuse an image without pixel data, and an object with two.
+
+    Raises
+    ------
+    SkipInstance
+        The SOP class, or its pixel module, says that there has to be one.
+    """
+    found = sum(element[0] in PIXEL_DATA_TAGS for element in header.elements)
+    if found > 1:
+        raise SkipInstance(Reason.MALFORMED)
+    if found:
+        return
+    if is_image(header.sop_class) or all(header.raw(tag) for tag in _IMAGE_PIXEL):
+        raise SkipInstance(Reason.ZERO_FILLED if header.trailing >= 8 else Reason.NO_PIXELS)
+
+
+def deliver(header: Header, element: Element) -> Delivered:
+    """Return the pixel data's element as it is delivered.
+
+    Raises
+    ------
+    SkipInstance
+        It is not what the header declares, or cannot be proven to be that alone.
+    """
+    _, vr, _, _, _, items = element
+    if items is not None or (vr[0] != "O" and vr != "UN"):
+        raise SkipInstance(Reason.OTHER_SYNTAX)
+    pixels = check_pixel_data(header, element)
+    return _compressed(header, pixels) if pixels.frames else _native(header, pixels)
+
+
+def _native(header: Header, pixels: PixelData) -> Delivered:
+    data = header.data
+    tag, vr, start, value, end, _ = pixels.element
+    length = pixels.end - value
+    padded = length + length % 2
+    samples = native_without_overlays(header, pixels)
+    as_it_is = end - value == padded and not any(data[pixels.end : end])
+    if samples is None:
+        # The value as a part of its own: the archive lets the gate pass over such parts.
+        whole = memoryview(data)[value : end if as_it_is else pixels.end]
+        samples = [whole if as_it_is or not length % 2 else bytes(whole) + b"\0"]
+        cleared = False
+    else:
+        samples += [b"\0"] if length % 2 else []
+        cleared = True
+    first = bytes(data[start:value])
+    if end - value != padded:
+        first = head(tag, vr, padded, header.encoding)
+    return Delivered([first, *samples], cleared, pixels.tables_fit)
+
+
+def _compressed(header: Header, pixels: PixelData) -> Delivered:
+    overlays = compressed_without_overlays(header, pixels)
+    changes = [(start, bytes(end - start)) for start, end in pixels.blank]
+    changes += overlays
+    _, _, start, value, end, _ = pixels.element
+    if pixels.offsets is None:
+        parts = _changed(header.data, start, end, changes)
+    else:
+        behind = pixels.frames[0].fragments[0][0] - 8
+        table = ITEM_HEAD[True] + len(pixels.offsets).to_bytes(4, "little") + pixels.offsets
+        parts = [bytes(header.data[start:value]) + table]
+        parts += _changed(header.data, behind, end, changes)
+    return Delivered(parts, bool(overlays), pixels.tables_fit)
+
+
+def _changed(
+    data: Buffer, start: int, end: int, changes: Iterable[tuple[int, bytes]]
+) -> list[Part]:
+    """Return bytes of the file with some of them written over."""
+    if not changes:
+        return [memoryview(data)[start:end]]
+    whole = bytearray(data[start:end])
+    for at, new in changes:
+        whole[at - start : at - start + len(new)] = new
+    return [bytes(whole)]
+
+
+def without_tables(header: Header, before: Sequence[Part]) -> list[Part]:
+    """Return what stands in front of the pixel data without tables that are wrong: they are
+    the last elements, if the recipe keeps them."""
+    joined = b"".join(before)
+    for tag in reversed(TABLES):
+        element = header.element(tag)
+        if element is not None:
+            joined = joined.removesuffix(header.data[element[2] : element[4]])
+    return [joined]

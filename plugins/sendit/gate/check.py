@@ -1,0 +1,547 @@
+"""The last gate: no archive leaves with a real value of its batch in it.
+
+While a study is de-identified, :class:`~sendit.gate.real_values.RealValues` gathers the
+values that say whose it is, out of those attributes that the recipe changes. When the archive
+is finished, :func:`gate` reads it again from the disk (:mod:`sendit.gate.archive_reader`: none
+of the code that wrote it) and looks for them, and for what the recipe promised to remove.
+Members in which something is found are named, so that the archive can be made without them.
+
+What is looked for, and where (docs/gate.md gives the reasons):
+
+==================  ==========================================================================
+UIDs                whole, anywhere
+names               any two parts of a name side by side, in either order, or written as one
+                    word, in any text; of the patient's, a part of at least four letters, too,
+                    if it is no word of radiology or of makers; long parts in all bytes
+identifiers         of at least six characters: whole, anywhere, with other marks, zeros or
+                    letters around them; of four or five with a digit: as a word of text that
+                    the recipe names; any shorter one: if the same attribute still holds it
+dates               in every spelling, anywhere but in UIDs; not one that is another of the
+                    study's dates after the jitter, or that the recipe keeps
+==================  ==========================================================================
+
+A value that an attribute has in its own right does not count
+(:mod:`sendit.gate.coincidence`). Native pixel samples are numbers, not text: they are
+searched in a sample of the members.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import traceback
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import google_crc32c
+from pydicom._dicom_dict import DicomDictionary
+
+from sendit.archive import ArchiveInfo
+from sendit.dicom.scan import vr_of
+from sendit.errors import FailBatch, SenditError
+from sendit.gate import coincidence
+from sendit.gate.archive_reader import (
+    Damaged,
+    Head,
+    Pixels,
+    Place,
+    Tail,
+    Totals,
+    Unreadable,
+    read_archive,
+)
+from sendit.gate.real_values import (
+    FOLDER,
+    MIN_RAW,
+    Boundary,
+    Matcher,
+    Needle,
+    RealValueKind,
+    RealValueMatch,
+    RealValues,
+    actions_of,
+    cleaned_by,
+    decode,
+    plain,
+)
+from sendit.gate.search import Search, literal
+from sendit.recipe.attributes import tag_text
+from sendit.recipe.model import Action, TagSelector
+
+if TYPE_CHECKING:
+    from sendit.deidentify.plan import Plan
+    from sendit.deidentify.study import StudyIdentifiers
+
+SHOWN: Final = 5
+"""Findings that an error tells."""
+
+PIXEL_DATA: Final = "the pixel data"
+
+_KEYWORDS: Final = {tag: entry[4] for tag, entry in DicomDictionary.items()}
+_CHARACTER_SET: Final = 0x00080005
+_TRAILING_PADDING: Final = 0xFFFCFFFC
+_PLANS: Final = 8  # recipes that a process remembers
+_PAD: Final = b" \0"
+_STRINGS: Final = frozenset(
+    (
+        *("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN"),
+        *("SH", "ST", "TM", "UC", "UR", "UT"),
+    )
+)
+_NUMBERS: Final = frozenset(("AT", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"))
+_BULK: Final = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
+_READ: Final = 1 << 20
+_REMEMBERED: Final = 1 << 12
+_MAX_REMEMBERED: Final = 1 << 18
+_MAX_RUN_BYTES: Final = 1 << 20  # bytes of a value above which its runs are not read as text
+_FILE_META: Final = frozenset((0x0000, 0x0001, 0x0002, 0x0003, 0x0010, 0x0012, 0x0013))
+_RUN: Final = re.compile(rb"[\t\n\r\x20-\x7e]{6,}")
+_WIDE_RUN: Final = re.compile(rb"(?:[\x20-\x7e]\0){6,}|(?:\0[\x20-\x7e]){6,}")
+_CONTROLS: Final = bytes({*range(32), 127} - {*b"\t\n\f\r\x1b"})
+_SMALL_NUMBERS: Final = re.compile(
+    rb"(?: *[+-]?\d{0,5}(?:\.\d*)?(?:[eE][+-]?\d{1,3})?[ \0]*(?:\\|$))*"
+)
+_SMALL_NUMBER: Final = re.compile(r"(?<!\d)\d{1,3}(?!\d)")
+_DATE_TIME: Final = re.compile(rb"(\d{8})(?:\d{2,6}(?:\.\d*)?)?(?:[+-]\d{4})? *")
+_UID: Final = re.compile(rb"[0-9.\\]*")
+_FIRST_SCAN: Final = re.compile(rb"\xff[\xda\x93]")  # JPEG's SOS, JPEG 2000's SOD
+_MAX_DATE_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that must not be in the archive: what kind, where; never the value.
+
+    ``tag`` is None where it is in no attribute; ``sources`` are the attributes that the value
+    comes from.
+    """
+
+    member: int
+    kind: str
+    place: str
+    tag: int | None = None
+    sources: frozenset[int] = frozenset()
+
+    def __str__(self) -> str:
+        return f"{self.kind} in {self.place}"
+
+
+class Stopped(FailBatch):
+    """The gate found something; the text says what, where, and what to do.
+
+    Attributes
+    ----------
+    members
+        Why each member that must not leave must not, by its number (from 1).
+    thorough
+        Whether something was found in pixels, of which only a sample was looked at.
+    """
+
+    def __init__(self, text: str, findings: Sequence[Finding]) -> None:
+        super().__init__(text)
+        self.members: Mapping[int, str] = {
+            finding.member: str(finding) for finding in reversed(findings)
+        }
+        self.thorough = any(finding.place == PIXEL_DATA for finding in findings)
+
+
+@dataclass(frozen=True, slots=True)
+class GateReport:
+    """What the gate looked at. Sizes in bytes as inflated; ``passed`` is native pixels."""
+
+    members: int
+    inflated: int
+    passed: int
+    values: int
+
+
+def gate(
+    archive: ArchiveInfo,
+    real: RealValues,
+    plan: Plan,
+    identifiers: StudyIdentifiers,
+    *,
+    thorough: bool = False,
+) -> GateReport:
+    """Read an archive again; let it pass, or delete it.
+
+    Parameters
+    ----------
+    archive
+        As ``Archive.finish`` gave it.
+    real
+        What was gathered from the sources.
+    plan
+        The recipe that was applied.
+    identifiers
+        The study's: the jitter tells shifted dates from real ones, the codes are no secrets.
+    thorough
+        Search all native pixels too, not a sample.
+
+    Raises
+    ------
+    Stopped
+        Something real is in some of the members, or they are not what the recipe promised, or
+        cannot be read. The text names members by number and attributes by tag, never a value.
+    FailBatch
+        The archive as a whole cannot be read, or the gate itself failed.
+    """
+    try:
+        return _gate(archive, real, plan, identifiers.jitter, thorough=thorough)
+    except BaseException as failure:
+        archive.path.unlink(missing_ok=True)
+        if isinstance(failure, SenditError) or not isinstance(failure, Exception):
+            raise
+        raise FailBatch(
+            f"the last gate could not judge the archive ({_where(failure)}): it is deleted, and "
+            "nothing of the batch is delivered. This is a fault in sendit: report it"
+        ) from None
+
+
+def _gate(
+    archive: ArchiveInfo, real: RealValues, plan: Plan, days: int, *, thorough: bool
+) -> GateReport:
+    check = _Check(Matcher(real, plan, days), plan)
+    totals = Totals()
+    try:
+        for part in read_archive(archive.path, totals, thorough=thorough):
+            check.part(part)
+        if totals.members != archive.members or _crc32c(archive.path) != archive.crc32c:
+            raise Unreadable("the archive on the disk is not the one that was written")
+    except Unreadable as unreadable:
+        raise FailBatch(_STOPPED.format(unreadable)) from None
+    except OSError:
+        raise FailBatch(_STOPPED.format("the archive cannot be read")) from None
+    if check.findings:
+        raise Stopped(_explain(check.findings, plan), check.findings)
+    return GateReport(totals.members, totals.inflated, totals.passed, check.values)
+
+
+_STOPPED: Final = "the last gate stopped the archive, which is deleted: {}"
+
+
+def _where(failure: Exception) -> str:
+    """Return an unforeseen failure's kind and its place in the code: its text may hold values."""
+    frames = traceback.extract_tb(failure.__traceback__)
+    place = f", {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(failure).__name__}{place}"
+
+
+def _crc32c(path: Path) -> str:
+    checksum = 0
+    with path.open("rb") as file:
+        while data := file.read(_READ):
+            checksum = google_crc32c.extend(checksum, data)
+    return base64.b64encode(checksum.to_bytes(4, "big")).decode()
+
+
+def _explain(findings: Sequence[Finding], plan: Plan) -> str:
+    """Say what was found, where it comes from, and which rule to add."""
+    kinds = Counter((finding.kind, finding.place) for finding in findings)
+    first = {(finding.kind, finding.place): finding for finding in reversed(findings)}
+    told = []
+    for (kind, place), count in kinds.most_common(SHOWN):
+        finding = first[kind, place]
+        told.append(
+            f"{kind} in {place} ({count} times, first in member {finding.member})"
+            f"{_origin(finding)}{_advice(finding, plan)}"
+        )
+    more = f"; and {len(kinds) - SHOWN} more" if len(kinds) > SHOWN else ""
+    return _STOPPED.format(f"it would have carried {'; '.join(told)}{more}")
+
+
+def _origin(finding: Finding) -> str:
+    sources = sorted(finding.sources)
+    if not sources:
+        return ""
+    names = [_named(tag) if tag != FOLDER else "the folder's name" for tag in sources[:SHOWN]]
+    return f", which the batch has as {' and '.join(names)}"
+
+
+def _advice(finding: Finding, plan: Plan) -> str:
+    """Return which rule would let the next archive pass."""
+    tag = finding.tag
+    if tag is None or tag >> 16 <= 2:
+        return ""
+    name = _KEYWORDS.get(tag) or tag_text(tag)
+    actions = actions_of(plan).get(tag, set())
+    if tag >> 16 & 1:
+        what = "a rule keeps this private attribute: take it away"
+    elif Action.KEEP in actions:
+        what = f"the recipe keeps it on purpose: replace its KEEP by REMOVE {name}"
+    elif actions:
+        what = f"the recipe's rule for it leaves this: use REMOVE {name} instead"
+    else:
+        what = f"no rule names it: add REMOVE {name}, or REPLACE {name} func:clean_text"
+    return f" ({what}; a bundled recipe takes such a line from one of your own beside it)"
+
+
+def _named(tag: int) -> str:
+    return f"{tag_text(tag)} {_KEYWORDS.get(tag, '')}".strip()
+
+
+class _Check:
+    """Looks at the parts of an archive, and keeps what it finds."""
+
+    def __init__(self, known: Matcher, plan: Plan) -> None:
+        self.findings: list[Finding] = []
+        self.values = len(known)
+        self._known = known
+        self._plan = plan
+        self._actions = actions_of(plan)
+        self._cleaned = cleaned_by(plan)
+        self._removed = _promised(plan)
+        self._judged: set[tuple[int, str, bytes]] = set()
+        self._names: set[str] = set()
+        self._character_set = b""
+        needles = known.needles
+        self._search = Search([literal(needle.value) for needle in needles], [True] * len(needles))
+
+    def part(self, part: Head | Pixels | Tail | Damaged) -> None:
+        """Look at one part of a member."""
+        match part:
+            case Damaged():
+                self._find(part.number, part.why, "its structure")
+            case Pixels():
+                self._pixels(part)
+            case _:
+                self._elements(part)
+
+    def _elements(self, part: Head | Tail) -> None:
+        elements = part.elements
+        if isinstance(part, Head):
+            self._head(part)
+            # What is as in the member before was judged there; only its findings are this
+            # member's as well.
+            elements = part.elements if self.findings else part.new
+        for tag in part.sequences:
+            if tag in self._removed or (tag >> 16 & 1 and not self._plan.private):
+                self._find(part.number, "what the recipe removes", _named(tag), tag)
+        self._judge_all(part.number, part.data, elements)
+        meta = part.meta_elements if isinstance(part, Head) else ()
+        self._bytes(part.number, part.data, part.elements, meta)
+
+    def _head(self, head: Head) -> None:
+        if any(head.meta[:128]):
+            self._find(head.number, "something", "the preamble")
+        for tag, *_ in head.meta_elements:
+            if tag & 0xFFFF not in _FILE_META:
+                self._find(head.number, "something", f"file meta {tag_text(tag)}", tag)
+        self._name(head)
+        character_set = b""
+        for tag, _, start, end, path in head.elements:
+            if tag >= _CHARACTER_SET:
+                if tag == _CHARACTER_SET and not path:
+                    character_set = head.data[start:end].strip(_PAD)
+                break
+        if character_set != self._character_set:
+            self._character_set = character_set
+            self._judged.clear()  # the same bytes are another text
+        self._judge_all(head.number, head.meta, head.meta_elements)
+        if not head.data.startswith(head.meta):  # deflated
+            self._bytes(head.number, head.meta, head.meta_elements)
+
+    def _name(self, head: Head) -> None:
+        """Judge a member's name: names differ by small numbers, most of the time."""
+        form = _SMALL_NUMBER.sub("0", head.name)
+        if form in self._names:
+            return
+        found = {
+            found
+            for found in self._known.read(head.name, identifying=True)
+            # It is made of numbers of series and instance.
+            if found.kind is not RealValueKind.IDENTIFIER
+            or not coincidence.identifier_is_coincidence(found.sources, found.key, 0, "IS")
+        }
+        for each in found:
+            self._find(head.number, each.kind, "the member's name", sources=each.sources)
+        if not found and len(self._names) < _MAX_REMEMBERED:
+            self._names.add(form)
+
+    def _judge_all(self, number: int, data: bytes, elements: Sequence[Place]) -> None:
+        judged = self._judged
+        for tag, vr, start, end, _ in elements:
+            key = (tag, vr, data[start:end])
+            if (
+                key not in judged
+                and not self._judge(number, *key)
+                and end - start <= _REMEMBERED
+                and len(judged) < _MAX_REMEMBERED
+            ):
+                judged.add(key)
+
+    def _judge(self, number: int, tag: int, vr: str, raw: bytes) -> bool:
+        """Judge one element by what it says; whether there is a finding."""
+        before = len(self.findings)
+        if tag in self._removed or (tag >> 16 & 1 and not self._plan.private):
+            self._find(number, "what the recipe removes", _named(tag), tag)
+        elif vr == "UI" and _UID.fullmatch(raw.rstrip(_PAD)):
+            self._tell(number, self._known.read_uids(raw), tag, vr)
+        elif vr in {"DS", "IS"} and _SMALL_NUMBERS.fullmatch(raw) and tag not in self._known.exact:
+            pass  # most values that differ from file to file: positions
+        elif vr in {"DA", "DT"} and (day := _DATE_TIME.fullmatch(raw)):
+            self._tell(number, self._known.read_day(day[1]), tag, vr)
+        elif vr in _STRINGS or vr == "UI":
+            self._text(number, tag, vr, decode(raw, self._character_set))
+        elif vr in _BULK:
+            if len(raw) <= _REMEMBERED and raw.rstrip(_PAD).translate(None, _CONTROLS) == (
+                raw.rstrip(_PAD)
+            ):
+                self._text(number, tag, vr, decode(raw, self._character_set))
+            elif len(raw) <= _MAX_RUN_BYTES:
+                self._text(number, tag, vr, _runs(raw))
+        return len(self.findings) > before
+
+    def _text(self, number: int, tag: int, vr: str, text: str) -> None:
+        exact = self._known.exact.get(tag)
+        if exact and any(plain(value) in exact for value in text.split("\\")):
+            self._find(number, "the real value", _named(tag), tag, frozenset((tag,)))
+            return
+        if vr in {"DA", "DT"}:
+            self._tell(number, self._known.read_days(text), tag, vr)
+            return
+        if vr in coincidence.NUMBERS:
+            text = self._numbers(number, tag, vr, text)
+        if text:
+            found = self._known.read(
+                text, identifying=self._is_identifying(tag), cleaned=tag in self._cleaned
+            )
+            self._tell(number, found, tag, vr)
+
+    def _numbers(self, number: int, tag: int, vr: str, text: str) -> str:
+        """Judge the values that are what their VR is for; return the others."""
+        rest = []
+        for value in text.split("\\"):
+            written = value.strip(" \0")
+            if not coincidence.is_plain_number(vr, written):
+                rest.append(value)
+            elif vr in {"DS", "IS"} and len(written) >= MIN_RAW:
+                self._tell(number, self._known.read_number(written), tag, vr)
+        return "\\".join(rest)
+
+    def _tell(self, number: int, found: Iterable[RealValueMatch], tag: int, vr: str) -> None:
+        """Note what was found in an attribute, unless it stands there in its own right."""
+        for kind, sources, key in found:
+            if kind is RealValueKind.IDENTIFIER and coincidence.identifier_is_coincidence(
+                sources, key, tag, vr
+            ):
+                continue
+            if kind is RealValueKind.NAME_PART and coincidence.name_is_coincidence(len(key), vr):
+                continue
+            self._find(number, kind, _named(tag), tag, sources)
+
+    def _is_identifying(self, tag: int) -> bool:
+        """Whether an attribute is private, or the recipe says that it may identify."""
+        return bool(tag >> 16 & 1) or bool(self._actions.get(tag, set()) - {Action.KEEP})
+
+    def _bytes(
+        self, number: int, data: bytes, elements: Sequence[Place], meta: Sequence[Place] = ()
+    ) -> None:
+        """Look at all bytes at once: what no element shows is seen too."""
+        for needle, start, end in self._hits(data):
+            place = _place(elements, end) or (_place(meta, end) if meta else None)
+            vr = place[1] if place else ""
+            read = vr in _STRINGS or vr == "UI" or (vr in _NUMBERS and not needle.in_samples)
+            if read and needle.around is not Boundary.ANYTHING:
+                continue
+            found = self._known.confirm(needle, data, start)
+            if found and place:
+                self._tell(number, (found,), place[0], vr)
+            elif found:
+                self._find(number, found.kind, "bytes", sources=found.sources)
+
+    def _pixels(self, part: Pixels) -> None:
+        """Look at pixel data: compressed, it may carry comments, and is not likely to spell."""
+        for needle, start, _ in self._hits(part.data):
+            if needle.in_samples or not part.samples:
+                found = self._known.confirm(needle, part.data, start)
+                if found:
+                    self._find(part.number, found.kind, PIXEL_DATA, sources=found.sources)
+        if part.samples:
+            return
+        found_in_text = set()
+        for _, end in _written_dates().hits(part.data):
+            near = part.data[max(0, end - _MAX_DATE_BYTES) : end + 4].decode("latin-1")
+            found_in_text |= self._known.read_days(near)
+        for segment in _around_scans(part):
+            found_in_text |= self._known.read(_runs(segment), identifying=False)
+        for found in found_in_text:
+            self._find(part.number, found.kind, PIXEL_DATA, sources=found.sources)
+
+    def _hits(self, data: bytes) -> Iterator[tuple[Needle, int, int]]:
+        needles = self._known.needles
+        for pattern, end in self._search.hits(data):
+            needle = needles[pattern]
+            yield needle, end - len(needle.value), end
+
+    def _find(
+        self,
+        number: int,
+        kind: str,
+        place: str,
+        tag: int | None = None,
+        sources: frozenset[int] = frozenset(),
+    ) -> None:
+        self.findings.append(Finding(number, str(kind), place, tag, sources))
+
+
+def _place(elements: Sequence[Place], end: int) -> Place | None:
+    """Return the element in whose value a byte is, given where that byte ends."""
+    index = bisect_right(elements, end - 1, key=itemgetter(2)) - 1
+    # Elements of no length start where the next one's header does.
+    return elements[index] if index >= 0 and end <= elements[index][3] else None
+
+
+def _runs(data: bytes) -> str:
+    """Return what can be read in bytes, a line for each run of printable ASCII or UTF-16."""
+    found = _RUN.findall(data)
+    if data.count(0) > len(data) // 3:
+        found += [run.replace(b"\0", b"") for run in _WIDE_RUN.findall(data)]
+    return "\n".join(run.decode("ascii") for run in found)
+
+
+def _around_scans(part: Pixels) -> Iterator[bytes]:
+    """Yield what stands before the first coded sample of a fragment, and behind the last."""
+    if part.first:
+        scan = _FIRST_SCAN.search(part.data)
+        yield part.data[: scan.start() if scan else _REMEMBERED]
+    if part.last:
+        yield part.data[part.data.rfind(b"\xff\xd9") + 2 :][-_REMEMBERED:]
+
+
+@lru_cache(maxsize=_PLANS)
+def _promised(plan: Plan) -> frozenset[int]:
+    """Return the attributes that are nowhere, by the recipe's own words."""
+    removed: set[int] = {_TRAILING_PADDING}
+    spared: set[int] = set()
+    broad = False
+    for rule in plan.recipe.header:
+        if isinstance(rule.selector, TagSelector):
+            (removed if rule.action is Action.REMOVE else spared).add(rule.selector.tag)
+        elif rule.action is not Action.REMOVE:
+            broad = True
+    promised = removed - spared
+    if broad:
+        # A pattern may spare an attribute: only the plan knows.
+        promised = {tag for tag in promised if plan.top.program(tag, vr_of(tag)).removed}
+    return frozenset(promised)
+
+
+@cache
+def _written_dates() -> Search:
+    """Return a search for dates as people write them, whatever the date."""
+    month = rb"(jan|feb|mar|apr|may|mai|jun|jul|aug|sep|oct|okt|nov|dec|dez)[a-z]{0,6}"
+    year = rb"(18|19|20|21)\d\d"
+    patterns = [
+        rb"\b" + year + rb"[-/.:]\d\d?[-/.:]\d\d?",
+        rb"\b\d\d?[-/. ]\d\d?[-/. ]" + year + rb"\b",
+        rb"\d\d?[-/. ]{0,2}" + month + rb"[-/., ]{0,2}" + year,
+        month + rb"[-/. ]{1,2}\d\d?[-/., ]{1,2}" + year,
+    ]
+    return Search(patterns, [True] * len(patterns))

@@ -1,0 +1,150 @@
+"""What stands somewhere in its own right, though it is one of the batch's real values too.
+
+A scanner's station name is often its model's name, a procedure's id its description, an
+accession number of six digits a time of day, and patients are called Chest, Norm or Philips.
+Such a value tells nothing where the attribute means something else by it, and a study that
+holds it is correct. The last gate asks here before it counts what it has found.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final
+
+PLACES_AND_STEPS: Final = frozenset(
+    (
+        *(0x00080080, 0x00081010, 0x00081040, 0x00100021, 0x00101080, 0x00181000),
+        *(0x00181003, 0x00181004, 0x00181008, 0x00200010, 0x00321033, 0x00380300),
+        *(0x00400009, 0x00400253, 0x00401001),
+    )
+)
+"""Identifying attributes of the place, the device and the procedure, not of the patient.
+
+Sites fill them in with what other attributes say: the model's name, the description.
+"""
+
+NAMED_ALIKE: Final = frozenset(
+    (
+        # the device: maker, model, software, coils
+        *(0x00080070, 0x00081090, 0x00181020, 0x00181250, 0x00181251),
+        # the procedure: descriptions (cleaned by rules of their own), codes, sequences
+        *(0x00081030, 0x0008103E, 0x00181030, 0x00321060, 0x00400007, 0x00400254),
+        *(0x00080100, 0x00080102, 0x00080104, 0x00080119, 0x00180015, 0x00180024),
+    )
+)
+"""Attributes that say what the device or the procedure is, and may be called alike."""
+
+MAX_COINCIDENCE: Final = 6
+"""Digits up to which a number is found by chance among the numbers of a study."""
+
+MIN_CODE_STRING_WORD: Final = 6
+"""Letters of a name below which a Defined Term (VR CS) or AE title may be just so."""
+
+PLACEHOLDERS: Final = frozenset(
+    (
+        *("anonymous", "anonymized", "anonymised", "anon", "deidentified", "de-identified"),
+        *("removed", "unknown", "none", "null", "patient", "name", "test", "na", "n/a", "no"),
+        *("yes", "other", "undefined", "empty", "blank", "dummy", "default", "sendit"),
+        *("phantom", "quality", "service", "daily", "calibration", "acceptance", "volunteer"),
+        *("demo", "subject", "water", "training", "research", "animal", "specimen"),
+        *("prof", "professor", "doctor", "herr", "frau", "miss", "mister", "senior", "junior"),
+    )
+)
+"""Values and words that tell nothing about anyone, lower case."""
+
+MAKERS: Final = frozenset(
+    (
+        *("accuray", "agfa", "analogic", "bruker", "canon", "carestream", "cerner", "elekta"),
+        *("elscint", "esaote", "fonar", "fuji", "fujifilm", "general", "electric", "healthcare"),
+        *("healthineers", "hitachi", "hologic", "hyperfine", "imatron", "kodak", "konica"),
+        *("marconi", "medical", "medtronic", "mindray", "minolta", "neurologica", "neusoft"),
+        *("philips", "picker", "samsung", "shimadzu", "siemens", "systems", "toshiba", "united"),
+        *("imaging", "varian", "ziehm", "planmeca", "corporation", "company"),
+        *("achieva", "aera", "alexion", "altaire", "altea", "ambition", "amira", "aperto"),
+        *("aquilion", "architect", "artist", "asteion", "avanto", "biograph", "brightspeed"),
+        *("brilliance", "cima", "confidence", "creator", "definition", "discovery", "drive"),
+        *("duo", "echelon", "edge", "elan", "elition", "emotion", "espree", "essenza"),
+        *("evolution", "explorer", "flash", "force", "fortian", "free", "frontier", "galan"),
+        *("gemini", "genesis", "gyroscan", "harmony", "hispeed", "impact", "incisive"),
+        *("infinion", "ingenia", "ingenuity", "intera", "lightning", "lightspeed", "lumina"),
+        *("magnetom", "marconi", "maxima", "mobilett", "multiva", "naeotom", "oasis"),
+        *("optima", "orian", "panorama", "performance", "perspective", "pioneer", "premier"),
+        *("presto", "prime", "prisma", "prism", "prodiva", "revolution", "sensation", "scenaria"),
+        *("scope", "select", "sierra", "signa", "skyra", "sola", "somatom", "sonata", "spectra"),
+        *("spectral", "supria", "symphony", "syngo", "terra", "titan", "trio", "vantage"),
+        *("vereos", "verio", "vida", "viato", "victory", "vision", "vista", "volume", "voyager"),
+    )
+)
+"""Words in the names of makers, models and their software, lower case."""
+
+TERMS: Final = frozenset(
+    (
+        *("norm", "mosaic", "magnitude", "imaginary", "real", "helical", "reformatted"),
+        *("derived", "primary", "secondary", "original", "average", "mean", "resampled"),
+        *("segmented", "propeller", "grey", "wedge", "bowtie", "sharp", "smooth", "flat"),
+    )
+)
+"""Terms of ImageType, ScanOptions, filters and kernels that are names of people as well."""
+
+NUMBERS: Final = frozenset(("AS", "DS", "IS", "TM"))
+"""VRs of written numbers, times and ages."""
+
+_TIME: Final = re.compile(r"(?:[01]\d|2[0-3])(?:[0-5]\d(?:[0-6]\d(?:\.\d{1,6})?)?)?")
+_AGE: Final = re.compile(r"\d{3}[DWMY]")
+_NUMBER: Final = re.compile(r"[+-]?\d*\.?\d*(?:[eE][+-]?\d+)?")
+
+
+def is_common_word(word: str) -> bool:
+    """Whether a word (lower case) is one of radiology, of makers, or of no one."""
+    from sendit.deidentify.clean_descriptors import is_allowed  # noqa: PLC0415 - only where there are names
+
+    return word in PLACEHOLDERS or word in MAKERS or word in TERMS or is_allowed(word)
+
+
+@lru_cache(maxsize=1 << 12)
+def is_common(text: str) -> bool:
+    """Whether a text (lower case) says nothing but what radiology's words say.
+
+    One word that holds a digit says more: it may be a number of someone.
+    """
+    parts = text.replace("^", " ").split()
+    if len(parts) == 1 and any(character.isdigit() for character in text):
+        return False
+    return all(map(is_common_word, parts))
+
+
+def is_plain_number(vr: str, value: str) -> bool:
+    """Whether a value is just what its VR is for: a time, an age or a measured number."""
+    match vr:
+        case "TM":
+            return _TIME.fullmatch(value) is not None
+        case "AS":
+            return _AGE.fullmatch(value) is not None
+        case "DS" | "IS":
+            return _NUMBER.fullmatch(value) is not None
+        case _:
+            return False
+
+
+def identifier_is_coincidence(sources: frozenset[int], key: str, tag: int, vr: str) -> bool:
+    """Whether an identifier that was found is the attribute's own value.
+
+    Parameters
+    ----------
+    sources
+        The attributes whose identifier it is; 0 is the folder's name.
+    key
+        The identifier as it was found (:func:`~sendit.gate.spellings.key`).
+    tag, vr
+        Where it was found.
+    """
+    of_the_place = sources <= PLACES_AND_STEPS
+    if vr in {"DS", "IS"}:
+        return of_the_place or len(key) <= MAX_COINCIDENCE
+    return of_the_place and tag in NAMED_ALIKE
+
+
+def name_is_coincidence(letters: int, vr: str) -> bool:
+    """Whether one word of a name that was found is the attribute's own term."""
+    return vr in {"AE", "CS"} and letters < MIN_CODE_STRING_WORD

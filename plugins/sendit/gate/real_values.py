@@ -1,0 +1,654 @@
+"""The real values of a batch, gathered while it is de-identified, and how they are recognised.
+
+:class:`RealValues` notes what an attribute held that the recipe changes. :class:`Matcher` is
+made of it when the archive is finished: texts are read by :meth:`Matcher.read`, whatever their
+spelling; bytes that are no text are searched for :attr:`Matcher.needles`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date, timedelta
+from enum import Enum, StrEnum
+from functools import lru_cache
+from itertools import pairwise, permutations
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from pydicom.charset import convert_encodings, decode_bytes
+
+from sendit.deidentify.people import words_of
+from sendit.deidentify.uids import holds_date
+from sendit.gate import spellings
+from sendit.gate.coincidence import PLACEHOLDERS, PLACES_AND_STEPS, is_common, is_common_word
+from sendit.recipe.model import Action, Function, Literal, TagSelector
+
+if TYPE_CHECKING:
+    from sendit.deidentify.plan import Plan
+    from sendit.dicom.scan import Header
+
+MIN_RAW: Final = 6
+"""Characters of an identifier below which it is not searched for everywhere."""
+
+MIN_WORD: Final = 4
+"""Letters of a part of a name below which it is not a word to look for."""
+
+MIN_RAW_WORD: Final = 6
+"""Letters of a part of a name below which it is not searched for in bytes that are no text."""
+
+MAX_NOTED_BYTES: Final = 1 << 12
+"""Bytes of a value that are noted: more of it is no identifier, and no name."""
+
+MAX_NEEDLE_BYTES: Final = 64
+"""Bytes of a value that are searched for in bytes: so much of it is it."""
+
+MAX_PARTS: Final = 12
+"""Words of a name above which it is a text: its words tell something side by side only."""
+
+TRUNCATED: Final = 8
+"""Letters that short file names and old systems leave of a name."""
+
+IDENTIFIERS: Final = frozenset(
+    (
+        *(0x00080050, 0x00080051, 0x00080080, 0x00080081, 0x00080092, 0x00080094),
+        *(0x00081010, 0x00081040, 0x00100020, 0x00100021, 0x00101000, 0x00101001),
+        *(0x00101005, 0x00101040, 0x00101050, 0x00101060, 0x00101080, 0x00101090),
+        *(0x00102154, 0x00102155, 0x00181000, 0x00181002, 0x00181003, 0x00181004),
+        *(0x00181008, 0x00200010, 0x00201070, 0x00321033, 0x00380010, 0x00380060),
+        *(0x00380300, 0x00400009, 0x00400253, 0x00401001, 0x00402010, 0x00402016),
+        0x00402017,
+    )
+)
+"""Attributes whose values are identifiers: accession, patient, admission, order, device, place."""
+
+PATIENT_NAMES: Final = frozenset((0x00100010, 0x00101001, 0x00101005, 0x00101060))
+
+PLACEHOLDER_DATES: Final = frozenset(
+    ("00010101", "18000101", "18991230", "19000101", "19700101", "20000101", "99991231")
+)
+
+FOLDER: Final = 0
+"""Stands for a tag: the batch folder's name."""
+
+_PLANS: Final = 8  # recipes that a process remembers
+_PAD: Final = b" \0"
+_KNOWN_UIDS: Final = "1.2.840.10008."
+_UID_ROOT: Final = 14  # characters by which a UID is searched for
+_BETWEEN: Final = (b"^", b" ", b", ", b",", b"_", b".", b"-", b"", b"^ ", b"=")
+_DATE: Final = re.compile(rb"(\d{4})[-./]?(\d\d)[-./]?(\d\d)")
+_UID: Final = re.compile(r"\d+(?:\.\d+){3,}")
+_RUN_OF_DIGITS: Final = re.compile(r"\d+")
+_UNSPACED: Final = re.compile(
+    r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
+)
+_WANTED: Final = frozenset(("PN", "UI", "DA", "DT"))
+
+
+class RealValueKind(StrEnum):
+    """What a real value is, in the words of the gate's messages."""
+
+    NAME = "a real name"
+    NAME_PART = "a part of the patient's name"
+    IDENTIFIER = "a real identifier"
+    DATE = "a real date"
+    UID = "a real UID"
+
+
+class RealValueMatch(NamedTuple):
+    """A real value that a text holds: whose it is, and as much of it as judging takes.
+
+    ``sources`` are the tags of the attributes that it comes from; ``key`` is its form in
+    :mod:`~sendit.gate.spellings`, which is never shown.
+    """
+
+    kind: RealValueKind
+    sources: frozenset[int]
+    key: str
+
+
+class Boundary(Enum):
+    """What may not stand around a value that is found, because it would be another's part."""
+
+    ANYTHING = 0
+    UID = 1
+    DATE = 2
+    IDENTIFIER = 3
+    NAME = 4
+
+    def clear(self, data: bytes, start: int, end: int) -> bool:
+        """Whether the value at ``start`` to ``end`` stands on its own."""
+        before, after = data[max(0, start - 2) : start], data[end : end + 6]
+        decimal = before[-1:] == b"." and before[:1].isdigit()
+        match self:
+            case Boundary.UID:
+                return not (before[-1:].isdigit() or before[-1:] == b".")
+            case Boundary.DATE:
+                # A date with a time behind it is a date; the decimals of a number are none.
+                return not (before[-1:].isdigit() or decimal) and (
+                    not after[:1].isdigit() or _TIME.match(after) is not None
+                )
+            case Boundary.IDENTIFIER:
+                fraction = after[:1] == b"." and after[1:2].isdigit() and after[1:2] != b"0"
+                return not (before[-1:].isalnum() or after[:1].isalnum() or decimal or fraction)
+            case Boundary.NAME:
+                return not (before[-1:].isalpha() or after[:1].isalpha())
+            case _:
+                return True
+
+
+_TIME: Final = re.compile(rb"(?:[01]\d|2[0-3])[0-5]\d(?:[0-6]\d|(?!\d))")
+
+
+@dataclass(frozen=True, slots=True)
+class Needle:
+    """Bytes to look for. ``in_samples``: in native and run-length coded pixels, too."""
+
+    kind: RealValueKind
+    value: bytes
+    around: Boundary
+    sources: frozenset[int]
+    in_samples: bool = True
+
+
+class RealValues:
+    """The values of a batch that must not leave with it.
+
+    Parameters
+    ----------
+    plan
+        What becomes of them: an attribute that the recipe keeps, or does not name, holds no
+        secret of its own.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._actions = actions_of(plan)
+        self._changed: dict[tuple[int, str], bool] = {}
+        self._seen: set[tuple[int, bytes]] = set()
+        self.names: dict[tuple[bytes, bytes, bool], set[int]] = {}
+        self.identifiers: dict[str, set[int]] = {}
+        self.exact: dict[int, set[str]] = {}
+        self.uids: dict[str, set[int]] = {}
+        self.dates: dict[str, set[int]] = {}
+        self.kept_dates: set[str] = set()
+        self.kept: set[str] = set()
+        self.character_sets: set[bytes] = set()
+
+    def see(self, header: Header) -> None:
+        """Gather what one file of the batch holds, as it was received."""
+        data, seen = header.data, self._seen
+        character_set = header.character_set
+        self.character_sets.add(character_set)
+        levels = [header.elements]
+        while levels:
+            for tag, vr, _, start, end, items in levels.pop():
+                if items is not None:
+                    levels.extend(item[1] for item in items)
+                elif (vr in _WANTED or tag in IDENTIFIERS) and start != end:
+                    raw = data[start : min(end, start + MAX_NOTED_BYTES)]
+                    if (tag, raw) not in seen:
+                        seen.add((tag, raw))
+                        self._note(tag, vr, raw, character_set)
+
+    def add_identifier(self, text: str) -> None:
+        """Add an identifier that stands in no header: the batch folder's name."""
+        self.identifiers.setdefault(text, set()).add(FOLDER)
+
+    def _note(self, tag: int, vr: str, raw: bytes, character_set: bytes) -> None:
+        if not self._changes(tag, vr):
+            self._keep(tag, vr, raw, character_set)
+            return
+        if vr == "PN":
+            for name in raw.split(b"\\"):
+                whose = (name.strip(_PAD), character_set, tag in PATIENT_NAMES)
+                self.names.setdefault(whose, set()).add(tag)
+                self.exact.setdefault(tag, set()).add(plain(decode(name, character_set)))
+        elif vr == "UI":
+            for written in raw.split(b"\\"):
+                uid = written.strip(_PAD).decode("latin-1")
+                stays = self._plan.undates(tag) and not holds_date(uid.encode("latin-1"))
+                if len(uid) > 8 and not uid.startswith(_KNOWN_UIDS) and not stays:
+                    self.uids.setdefault(uid, set()).add(tag)
+        elif vr in {"DA", "DT"}:
+            for day in _dates_in(raw):
+                self.dates.setdefault(day, set()).add(tag)
+        else:
+            text = decode(raw, character_set)
+            for value in text.split("\\") if vr in {"LO", "SH"} else [text]:
+                self.identifiers.setdefault(value.strip(" \0"), set()).add(tag)
+                self.exact.setdefault(tag, set()).add(plain(value))
+
+    def _keep(self, tag: int, vr: str, raw: bytes, character_set: bytes) -> None:
+        """Note what is delivered on purpose; a date even if no rule names it."""
+        if vr in {"DA", "DT"}:
+            self.kept_dates.update(_dates_in(raw))
+        elif Action.KEEP in self._actions.get(tag, ()) or self._plan.top.program(tag, vr).kept:
+            self.kept.update(plain(text) for text in decode(raw, character_set).split("\\"))
+
+    def _changes(self, tag: int, vr: str) -> bool:
+        """Whether the recipe does something to an attribute: by its text, or by the plan."""
+        found = self._changed.get((tag, vr))
+        if found is None:
+            actions = self._actions.get(tag, set())
+            if actions - {Action.KEEP, Action.ADD}:
+                found = Action.KEEP not in actions
+            else:
+                program = self._plan.top.program(tag, vr)
+                # A rule that asks for a value (values:, a check for words) changes only what
+                # holds one.
+                found = program.removed is not None or any(
+                    step.values is None for step in program.steps
+                )
+            self._changed[tag, vr] = found
+        return found
+
+
+class Matcher:
+    """What is looked for, ready to be recognised.
+
+    Parameters
+    ----------
+    real
+        What was gathered.
+    plan
+        The recipe that was applied: texts that it writes are no secrets.
+    days
+        The study's jitter: a real date may be right where another was moved to it.
+
+    Attributes
+    ----------
+    needles
+        What to search for in bytes that are no text.
+    exact
+        By attribute, the values (:func:`plain`) that it must not still have.
+    """
+
+    def __init__(self, real: RealValues, plan: Plan, days: int) -> None:
+        self._needles: dict[tuple[bytes, Boundary], Needle] = {}
+        self._words: dict[str, RealValueMatch] = {}
+        self._cleaned: dict[str, RealValueMatch] = {}
+        self._short: dict[str, RealValueMatch] = {}
+        self._pairs: dict[tuple[str, str], RealValueMatch] = {}
+        self._unspaced: dict[str, RealValueMatch] = {}
+        self._keys: dict[str, RealValueMatch] = {}
+        self._beginnings = {""}
+        self._dates: dict[str, RealValueMatch] = {}
+        self._uids: dict[str, RealValueMatch] = {}
+        self._character_sets = real.character_sets
+        self._own_words = _own_words(plan)
+        allowed = literals(plan) | PLACEHOLDERS | real.kept
+        self.exact = {
+            tag: {value for value in values - allowed if tells(value)}
+            for tag, values in real.exact.items()
+        }
+        for uid, tags in sorted(real.uids.items()):
+            if uid not in real.kept:
+                self._uid(uid, frozenset(tags))
+        for (raw, character_set, patient), tags in sorted(real.names.items()):
+            text = decode(raw, character_set)
+            if plain(text) not in allowed:
+                self._name(raw, text, frozenset(tags), patient=patient)
+        for text, tags in sorted(real.identifiers.items()):
+            if plain(text) not in allowed and not is_common(plain(text)):
+                self._identifier(text, frozenset(tags))
+        jitters = {days} | _jitters(plan)
+        moved = {to for day in real.dates for by in jitters if (to := _moved(day, by))}
+        excused = moved | real.kept_dates | PLACEHOLDER_DATES | allowed
+        for day, tags in sorted(real.dates.items()):
+            if day not in excused:
+                found = self._dates[day] = RealValueMatch(RealValueKind.DATE, frozenset(tags), day)
+                for run in (day, day[6:] + day[4:6] + day[:4], day[4:] + day[:4]):
+                    self._add(found, run.encode(), Boundary.DATE, in_samples=False)
+        self.needles = list(self._needles.values())
+
+    def __len__(self) -> int:
+        tables = (self.needles, self._words, self._short, self._pairs, self._keys, self._uids)
+        return sum(map(len, tables))
+
+    # Recognising ------------------------------------------------------------------------
+
+    def read(self, text: str, *, identifying: bool, cleaned: bool = False) -> set[RealValueMatch]:
+        """Return the real values in a text, in whatever spelling.
+
+        ``identifying``: whether identifiers of four or five characters count, too.
+        ``cleaned``: whether names that are words of radiology (Stone, Long) count, because a
+        rule takes them out of this text.
+        """
+        folded = spellings.fold(text)
+        found = spellings.tokens(folded)
+        seen = set()
+        if cleaned and self._cleaned:
+            seen = {self._cleaned[token.form] for token in found if token.form in self._cleaned}
+        seen |= {self._words[token.form] for token in found if token.form in self._words}
+        if self._pairs:
+            forms = [token.form for token in found if not token.form.isdigit()]
+            seen.update(self._pairs[pair] for pair in pairwise(forms) if pair in self._pairs)
+        if self._unspaced and not folded.isascii():
+            seen.update(known for name, known in self._unspaced.items() if name in folded)
+        if self._keys:
+            for key in spellings.keys_in(folded, found, self._beginnings):
+                if key in self._keys:
+                    seen.add(self._keys[key])
+        if identifying and self._short:
+            seen.update(self._short[word] for word in _ALNUM.findall(folded) if word in self._short)
+        if self._uids:
+            seen.update(self._uids[uid] for uid in _UID.findall(folded) if uid in self._uids)
+        return seen | self._days(folded)
+
+    def read_days(self, text: str) -> set[RealValueMatch]:
+        """Return the real dates in a text."""
+        return self._days(spellings.fold(text))
+
+    def _days(self, folded: str) -> set[RealValueMatch]:
+        dates = self._dates
+        return {dates[day] for day in spellings.days(folded) if day in dates} if dates else set()
+
+    def read_day(self, day: bytes) -> set[RealValueMatch]:
+        """Return the real date that eight digits are."""
+        found = self._dates.get(day.decode())
+        return set() if found is None else {found}
+
+    def read_number(self, value: str) -> set[RealValueMatch]:
+        """Return what a written number is, whole: its decimals are none of it."""
+        found = _WHOLE.fullmatch(value)
+        if found is None:
+            return set()
+        known = (self._keys.get(found[1]), self._dates.get(found[1]))
+        return {each for each in known if each is not None}
+
+    def read_uids(self, raw: bytes) -> set[RealValueMatch]:
+        """Return the real UIDs among the values of an attribute of UIDs."""
+        uids = self._uids
+        return {
+            uids[uid]
+            for value in raw.split(b"\\")
+            if (uid := value.strip(_PAD).decode("latin-1")) in uids
+        }
+
+    def confirm(self, needle: Needle, data: bytes, start: int) -> RealValueMatch | None:
+        """Return what a needle that was found at ``start`` belongs to; None if to nothing."""
+        end = start + len(needle.value)
+        if not needle.around.clear(data, start, end):
+            return None
+        if needle.kind is not RealValueKind.UID:
+            return RealValueMatch(needle.kind, needle.sources, "")
+        written = _WRITTEN_UID.match(data, start)
+        return self._uids.get(written[0].decode()) if written else None
+
+    # Making ready -----------------------------------------------------------------------
+
+    def _add(
+        self, found: RealValueMatch, value: bytes, around: Boundary, *, in_samples: bool = True
+    ) -> None:
+        cut = value[:MAX_NEEDLE_BYTES]
+        around = around if len(cut) == len(value) else Boundary.ANYTHING
+        self._needles[cut, around] = Needle(found.kind, cut, around, found.sources, in_samples)
+
+    def _uid(self, uid: str, tags: frozenset[int]) -> None:
+        self._uids[uid] = RealValueMatch(RealValueKind.UID, tags, uid)
+        root = uid[:_UID_ROOT].encode("latin-1")
+        self._needles[root, Boundary.UID] = Needle(RealValueKind.UID, root, Boundary.UID, tags)
+
+    def _name(self, raw: bytes, text: str, tags: frozenset[int], *, patient: bool) -> None:
+        whole = RealValueMatch(RealValueKind.NAME, tags, "")
+        if b"\x1b" in raw and patient:
+            for group in raw.split(b"="):
+                if len(group) >= 2 * MIN_RAW:
+                    self._add(whole, group, Boundary.ANYTHING)
+        for group_text in text.split("="):
+            components = [spellings.words(part) for part in group_text.split("^")]
+            parts = [word for words in components for word in words]
+            near = len(parts) <= MAX_PARTS
+            pairs = permutations(parts, 2) if near else _both_ways(parts)
+            for first, second in pairs:
+                self._pair(first, second, whole)
+            if patient and near:
+                for word in words_of(group_text, patient=True):
+                    if len(word) >= MIN_WORD and is_common_word(word):
+                        form = spellings.skeleton(word)
+                        self._cleaned[form] = RealValueMatch(RealValueKind.NAME_PART, tags, form)
+                self._forms_of_pairs(group_text, whole)
+                self._parts(group_text, components, tags)
+
+    def _pair(self, first: str, second: str, whole: RealValueMatch) -> None:
+        heavy = _weight(first) + _weight(second) >= MIN_RAW
+        if not heavy or first == second or (is_common_word(first) and is_common_word(second)):
+            return
+        self._pairs[first, second] = whole
+        joined = first + second
+        if not is_common_word(joined):
+            self._words.setdefault(joined, whole)
+            if _UNSPACED.search(joined):
+                self._unspaced[joined] = whole
+
+    def _forms_of_pairs(self, text: str, whole: RealValueMatch) -> None:
+        """Make needles of pairs whose parts are too short to be searched for alone."""
+        for first, second in permutations(_words_as_written(text), 2):
+            short = max(_weight(first), _weight(second)) < MIN_RAW_WORD
+            if not short or _weight(first) + _weight(second) < MIN_RAW or first == second:
+                continue
+            if is_common_word(first) and is_common_word(second):
+                continue
+            for one, two in _forms((first, second), self._character_sets):
+                for between in _BETWEEN:
+                    self._add(whole, one + between + two, Boundary.NAME)
+
+    def _parts(self, text: str, components: list[list[str]], tags: frozenset[int]) -> None:
+        """Look for the words of the patient's name, one by one, and for what is made of them."""
+        for part in (word for words in components for word in words):
+            self._part(part, tags)
+        family = "".join(components[0])
+        given = "".join(components[1]) if len(components) > 1 else ""
+        made = [family, given]
+        if given and not _UNSPACED.search(given) and len(family) + 1 >= MIN_RAW:
+            made += [family + given[0], given[0] + family]
+        if len(family) > TRUNCATED:
+            made.append(family[:TRUNCATED])
+        for word in made:
+            if _weight(word) >= MIN_RAW:
+                self._part(word, tags)
+        for word in _words_as_written(text):
+            if _weight(word) < MIN_RAW_WORD or not self._is_telling(word):
+                continue
+            found = RealValueMatch(RealValueKind.NAME_PART, tags, word)
+            for (form,) in _forms((word,), self._character_sets):
+                self._add(found, form, Boundary.NAME)
+
+    def _part(self, word: str, tags: frozenset[int]) -> None:
+        if _weight(word) >= MIN_WORD and self._is_telling(word):
+            self._words.setdefault(word, RealValueMatch(RealValueKind.NAME_PART, tags, word))
+
+    def _is_telling(self, word: str) -> bool:
+        return not (word in self._own_words or is_common_word(word))
+
+    def _identifier(self, text: str, tags: frozenset[int]) -> None:
+        value = plain(text)
+        if not tells(value):
+            return
+        digits = any(character.isdigit() for character in value)
+        if len(value) >= MIN_RAW and (digits or len(value) >= 2 * MIN_RAW):
+            letters = any(character.isalpha() for character in value)
+            key = spellings.key(text)
+            found = RealValueMatch(RealValueKind.IDENTIFIER, tags, key)
+            for (form,) in _forms((text.strip(" \0"),), self._character_sets if letters else ()):
+                self._add(found, form, Boundary.IDENTIFIER, in_samples=letters)
+            for one in (key, *_cores(key, tags)):
+                if len(one) >= MIN_RAW:
+                    self._key(one, tags, letters=letters and one == key)
+        elif digits and len(value) >= MIN_WORD and _ALNUM.fullmatch(value):
+            self._short[value] = RealValueMatch(RealValueKind.IDENTIFIER, tags, value)
+
+    def _key(self, key: str, tags: frozenset[int], *, letters: bool) -> None:
+        known = self._keys.get(key)
+        sources = tags | known.sources if known else tags
+        found = self._keys[key] = RealValueMatch(RealValueKind.IDENTIFIER, sources, key)
+        self._beginnings.update(key[:end] for end in range(1, len(key) + 1))
+        self._add(found, key.encode(), Boundary.IDENTIFIER, in_samples=letters)
+
+
+_ALNUM: Final = re.compile(r"[^\W_]+")
+_WHOLE: Final = re.compile(r"[+-]?0*(\d{6,})(?:\.0*)?")
+_WRITTEN_UID: Final = re.compile(rb"\d+(?:\.\d+)*")
+
+
+def _cores(key: str, tags: frozenset[int]) -> list[str]:
+    """Return the digits of a patient's identifier that has letters around them."""
+    runs = _RUN_OF_DIGITS.findall(key)
+    if len(runs) != 1 or runs[0] == key or tags <= PLACES_AND_STEPS:
+        return []
+    return [runs[0].lstrip("0")]
+
+
+def _both_ways(parts: list[str]) -> Iterator[tuple[str, str]]:
+    for first, second in pairwise(parts):
+        yield first, second
+        yield second, first
+
+
+def _words_as_written(text: str) -> list[str]:
+    found = _ALNUM.findall(unicodedata.normalize("NFKC", text).casefold())
+    return [word for word in found if not word.isdigit()]
+
+
+@lru_cache(maxsize=_PLANS)
+def actions_of(plan: Plan) -> dict[int, set[Action]]:
+    """Return what the recipe does to attributes that it names one by one.
+
+    A technical value stays where it has its form: a maker may be called like the patient.
+    """
+    found: dict[int, set[Action]] = {}
+    for rule in plan.recipe.header:
+        stays = isinstance(rule.value, Function) and rule.value.name == "technical_value"
+        if isinstance(rule.selector, TagSelector) and not stays:
+            found.setdefault(rule.selector.tag, set()).add(rule.action)
+    return found
+
+
+@lru_cache(maxsize=_PLANS)
+def cleaned_by(plan: Plan) -> frozenset[int]:
+    """Return the attributes whose texts the recipe cleans, of those that it names one by one."""
+    return frozenset(
+        rule.selector.tag
+        for rule in plan.recipe.header
+        if isinstance(rule.selector, TagSelector)
+        and isinstance(rule.value, Function)
+        and rule.value.name == "clean_text"
+    )
+
+
+@lru_cache(maxsize=_PLANS)
+def literals(plan: Plan) -> frozenset[str]:
+    """Return the texts that the recipe itself writes: they are no secret."""
+    return frozenset(
+        plain(rule.value.text) for rule in plan.recipe.header if isinstance(rule.value, Literal)
+    )
+
+
+@lru_cache(maxsize=_PLANS)
+def _own_words(plan: Plan) -> frozenset[str]:
+    """Return the words of what sendit writes about itself into every object."""
+    texts = (*literals(plan), *(meaning for _, meaning in plan.coverage.codes), _METHOD)
+    return frozenset(word for text in texts for word in spellings.words(text))
+
+
+_METHOD: Final = "sendit basic profile clean descriptors retain longitudinal temporal option dates"
+
+
+@lru_cache(maxsize=_PLANS)
+def _jitters(plan: Plan) -> frozenset[int]:
+    """Return the numbers of days by which the recipe itself moves dates."""
+    found = set()
+    for rule in plan.recipe.header:
+        match rule.value:
+            case Literal(text) if rule.action is Action.JITTER:
+                found.add(int(text))
+            case Function("jitter", arguments):
+                given = dict(arguments)
+                found.add(int(given.get("days", "1")) + 365 * int(given.get("years", "0")))
+    return frozenset(found)
+
+
+def _moved(day: str, by: int) -> str:
+    try:
+        return f"{date.fromisoformat(day) + timedelta(days=by):%Y%m%d}"
+    except (ValueError, OverflowError):
+        return ""
+
+
+def _dates_in(raw: bytes) -> Iterator[str]:
+    for value in raw.split(b"\\"):
+        found = _DATE.match(value.strip(_PAD))
+        if found:
+            day = b"".join(found.groups()).decode()
+            if "1850" <= day[:4] <= "2150" and _moved(day, 0):
+                yield day
+
+
+def decode(raw: bytes, character_set: bytes) -> str:
+    """Return a value's text; what the character set does not have is read as Latin-1."""
+    if raw.isascii() and b"\x1b" not in raw:
+        return raw.decode("ascii")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return decode_bytes(raw, list(_codecs(character_set)), set(b"\\^=\r\n\t\f"))
+    except (LookupError, ValueError):
+        return raw.decode("latin-1")
+
+
+@lru_cache(maxsize=64)
+def _codecs(character_set: bytes) -> tuple[str, ...]:
+    """Return Python's codecs for a value of (0008,0005)."""
+    terms = [term.strip() for term in character_set.decode("latin-1").split("\\")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return tuple(convert_encodings(terms if len(terms) > 1 else terms[0]))
+        except (LookupError, ValueError):
+            return ("latin-1",)
+
+
+def _forms(words: tuple[str, ...], character_sets: Iterable[bytes]) -> set[tuple[bytes, ...]]:
+    """Return the ways in which words stand in bytes: all alike in codec, case and accents."""
+    codecs = {"utf-8", "latin-1", *(codec for one in character_sets for codec in _codecs(one))}
+    forms = set()
+    for spelled in {words, tuple(map(_bare, words)), tuple(map(_transliterated, words))}:
+        plain_ascii = all(word.isascii() for word in spelled)
+        for case in (str,) if plain_ascii else (str, str.upper, str.title):
+            for codec in codecs:
+                with suppress(LookupError, ValueError):
+                    forms.add(tuple(case(word).encode(codec) for word in spelled))
+    return forms
+
+
+def _bare(word: str) -> str:
+    """Return a word without its accents."""
+    apart = unicodedata.normalize("NFKD", word)
+    return "".join(character for character in apart if not unicodedata.combining(character))
+
+
+def _transliterated(word: str) -> str:
+    """Return a word as it is written where there are no umlauts."""
+    return _bare(word.translate(_UMLAUTS))
+
+
+_UMLAUTS: Final = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "ø": "oe", "å": "aa"})
+
+
+def plain(text: str) -> str:
+    """Return a value as it is compared: no padding, empty components, or case."""
+    return unicodedata.normalize("NFKC", text).strip(" \0^=").casefold()
+
+
+def _weight(word: str) -> int:
+    """Return how much a word tells, in Latin letters: a Chinese character tells three."""
+    return len(word.encode())
+
+
+def tells(value: str) -> bool:
+    """Whether a value says anything: more than zeros, crosses and dashes."""
+    return bool(set(value) - set("0x.-_?* "))

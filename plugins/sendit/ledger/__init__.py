@@ -1,0 +1,67 @@
+"""The ledger: what Airflow cannot know about batches, identifiers and deliveries.
+
+A database of its own (SQLAlchemy; PostgreSQL, or SQLite by default). Every method is one
+transaction and idempotent. Real identifiers are in the table ``identifiers`` alone, and only
+until cleanup; a folder is then known by its keyed digest.
+"""
+
+from __future__ import annotations
+
+from sendit.ledger.batches import Batches
+from sendit.ledger.codes import Codes
+from sendit.ledger.database import LOCK_WAIT_SECONDS, SCHEMA_VERSION, ledger_url
+from sendit.ledger.deliveries import Deliveries
+from sendit.ledger.feeds import Feeds
+from sendit.ledger.records import (
+    FINAL,
+    MAX_TAKE_UPS,
+    SENT,
+    UNDER_WAY,
+    Batch,
+    BatchParams,
+    Delivery,
+    Event,
+    HistoryEntry,
+    Holder,
+    InputMark,
+    KnownFolder,
+    Run,
+    StageLeft,
+    Stored,
+    count_outcomes,
+)
+from sendit.ledger.runs import Runs
+
+
+class Ledger(Feeds, Runs, Batches, Deliveries, Codes):
+    """The ledger's operations.
+
+    Parameters
+    ----------
+    uri
+        ``postgresql://user:password@host/database`` or ``sqlite:////path``.
+    """
+
+
+__all__ = [
+    "FINAL",
+    "LOCK_WAIT_SECONDS",
+    "MAX_TAKE_UPS",
+    "SCHEMA_VERSION",
+    "SENT",
+    "UNDER_WAY",
+    "Batch",
+    "BatchParams",
+    "Delivery",
+    "Event",
+    "HistoryEntry",
+    "Holder",
+    "InputMark",
+    "KnownFolder",
+    "Ledger",
+    "Run",
+    "StageLeft",
+    "Stored",
+    "count_outcomes",
+    "ledger_url",
+]

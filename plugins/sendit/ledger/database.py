@@ -1,0 +1,165 @@
+"""The database behind the ledger: its engine, its transactions and who may write."""
+
+from __future__ import annotations
+
+import copy
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from sendit.errors import Misconfigured, RetryLater, TakenOver
+from sendit.ledger.schema import batches, identity, metadata, schema_info
+
+SCHEMA_VERSION = 6
+
+
+LOCK_WAIT_SECONDS = 60
+
+
+_SCHEMA_LOCK = 0x5E4D17  # any number that is ours: one process makes the tables
+
+
+class Database:
+    """The ledger's database.
+
+    Parameters
+    ----------
+    uri
+        ``postgresql://user:password@host/database`` or ``sqlite:////path``.
+    """
+
+    def __init__(self, uri: str) -> None:
+        url = ledger_url(uri)
+        options: dict[str, Any] = {"pool_pre_ping": True}
+        if url.drivername == "sqlite":
+            options["connect_args"] = {"timeout": LOCK_WAIT_SECONDS}
+            if url.database:
+                folder = Path(url.database).parent
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        else:
+            options["connect_args"] = {"connect_timeout": 10}
+        self._engine = sa.create_engine(url, **options)
+        if url.drivername == "sqlite":
+            sa.event.listen(self._engine, "connect", _sqlite_connect)
+            sa.event.listen(self._engine, "begin", _sqlite_begin)
+            if url.database:
+                Path(url.database).touch(mode=0o600)
+        self._ready = False
+        self._holder: str | None = None
+
+    def of_run(self, key: str) -> Self:
+        """Return this ledger as a run's tasks use it: what it writes about a batch is refused
+        (`TakenOver`) once the run no longer holds the batch."""
+        ledger = copy.copy(self)
+        ledger._holder = key
+        return ledger
+
+    @contextmanager
+    def _begin(self) -> Iterator[sa.Connection]:
+        """One transaction; what the database cannot do now becomes RetryLater without its text,
+        since a driver's error quotes the statement's values."""
+        try:
+            if not self._ready:
+                self._make_tables()
+                self._ready = True
+            with self._engine.begin() as db:
+                yield db
+        except sa.exc.OperationalError:
+            raise RetryLater(
+                "the ledger's database does not answer; check the connection sendit_ledger"
+            ) from None
+        except sa.exc.DBAPIError as error:
+            kind = type(error.orig).__name__
+            raise RetryLater(
+                f"the ledger's database refused a statement ({kind}); if that comes again, its own "
+                "log says why: it may be out of disk, or have been changed by hand"
+            ) from None
+
+    def _make_tables(self) -> None:
+        with self._engine.begin() as db:
+            if db.dialect.name == "postgresql":
+                db.execute(sa.select(sa.func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
+            metadata.create_all(db)
+            version = db.execute(sa.select(schema_info.c.version)).scalar()
+            if version is None:
+                db.execute(schema_info.insert().values(version=SCHEMA_VERSION))
+            elif version != SCHEMA_VERSION:
+                raise Misconfigured(
+                    f"the ledger has schema {version}, this sendit needs {SCHEMA_VERSION}; "
+                    "run the sendit version that made it"
+                )
+            if db.execute(sa.select(identity.c.id)).first() is None:
+                db.execute(identity.insert().values(id=secrets.token_hex(16)))
+
+    def id(self) -> str:
+        """Return what this ledger, and each copy of it, is told apart from others by."""
+        with self._begin() as db:
+            return str(db.execute(sa.select(identity.c.id)).scalar_one())
+
+    def _hold(self, db: sa.Connection, batch_id: str) -> None:
+        """Lock a batch for what follows in this transaction, if this run holds it.
+
+        Raises
+        ------
+        TakenOver
+            It does not: another run, or a person, has taken the batch.
+        """
+        if self._holder is None:
+            return
+        holder = db.execute(
+            sa.select(batches.c.holder).where(batches.c.id == batch_id).with_for_update()
+        ).scalar()
+        if holder != self._holder:
+            raise TakenOver(
+                f"batch {batch_id} was taken over by another run, or queued again: nothing more "
+                "is done with it here"
+            )
+
+    def check_held(self, batch_id: str) -> None:
+        """Raise `TakenOver` unless the run that this ledger is used by holds the batch."""
+        with self._begin() as db:
+            self._hold(db, batch_id)
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self._engine.dispose()
+
+
+def ledger_url(uri: str) -> sa.URL:
+    """Read a connection URI as Airflow writes it into one for SQLAlchemy."""
+    try:
+        url = sa.make_url(uri)
+    except sa.exc.ArgumentError:
+        raise Misconfigured(
+            "the ledger's connection is not a database URI; set the connection sendit_ledger"
+        ) from None
+    if url.drivername in {"postgres", "postgresql"}:
+        return url.set(drivername="postgresql+psycopg2")
+    if url.drivername in {"postgresql+psycopg2", "sqlite"}:
+        return url
+    raise Misconfigured(
+        "the ledger runs on PostgreSQL or SQLite; set the connection sendit_ledger accordingly"
+    )
+
+
+def insert(db: sa.Connection, table: sa.Table) -> Any:
+    """Return the dialect's INSERT, which knows ON CONFLICT."""
+    dialect = postgresql if db.dialect.name == "postgresql" else sqlite
+    return dialect.insert(table)
+
+
+def _sqlite_connect(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # transactions are begun below, not by the driver
+    for pragma in ("journal_mode=WAL", "secure_delete=ON", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _sqlite_begin(db: sa.Connection) -> None:
+    # Writers queue up at the start; with a deferred transaction two readers that both
+    # want to write would fail instead.
+    db.exec_driver_sql("BEGIN IMMEDIATE")

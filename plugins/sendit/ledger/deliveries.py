@@ -1,0 +1,258 @@
+"""Deliveries: archives registered, sent, proven, replaced, withdrawn; their history."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+
+import sqlalchemy as sa
+
+from sendit.batch import Status
+from sendit.errors import FailBatch
+from sendit.ledger.database import Database, insert
+from sendit.ledger.records import FINAL, SENT, Delivery, Event, HistoryEntry, Stored
+from sendit.ledger.schema import batches, deliveries, history
+
+
+class Deliveries(Database):
+    """Archives: registered, sent, proven, replaced, withdrawn."""
+
+    def put_archive(self, delivery: Delivery) -> None:
+        """Write down an archive that is ready; what an earlier archive was answered is dropped
+        only when the bytes or the name are others.
+
+        Whether it may be delivered at all was judged before (`sendit.delivery.revisions`); of
+        two batches that were judged at the same time, one is refused here.
+        """
+        with self._begin() as db:
+            self._hold(db, delivery.batch_id)
+            held = db.execute(
+                sa.select(deliveries).where(deliveries.c.batch_id == delivery.batch_id)
+            ).first()
+            if held and (
+                held.crc32c, held.size, held.bucket, held.object, held.revision,
+                held.withdrawn_at, held.superseded_by,
+            ) == (
+                delivery.crc32c, delivery.size, delivery.bucket, delivery.object,
+                delivery.revision, None, None,
+            ):  # fmt: skip
+                return
+            other = db.execute(
+                sa.select(deliveries.c.batch_id)
+                .where(deliveries.c.bucket == delivery.bucket)
+                .where(deliveries.c.archive_of == delivery.archive_of)
+                .where(deliveries.c.revision == delivery.revision)
+                .where(deliveries.c.batch_id != delivery.batch_id)
+            ).scalar()
+            if other is not None:
+                raise FailBatch(
+                    f"batch {other} delivers an archive of the same study: two folders hold one "
+                    "study; wait for that batch, compare the folders, and keep one"
+                )
+            values = asdict(delivery)
+            if held and held.rows_at is None:
+                values |= {name: getattr(held, name) for name in SENT}
+            db.execute(
+                insert(db, deliveries)
+                .values(**values)
+                .on_conflict_do_update(index_elements=["batch_id"], set_=values)
+            )
+
+    def drop_archive(self, batch_id: str) -> None:
+        """Forget an archive that never came into the bucket."""
+        with self._begin() as db:
+            db.execute(
+                deliveries.delete()
+                .where(deliveries.c.batch_id == batch_id)
+                .where(deliveries.c.generation.is_(None))
+            )
+
+    def delivery(self, batch_id: str) -> Delivery | None:
+        """Return a batch's archive, or None before there is one."""
+        found = self._deliveries(deliveries.c.batch_id == batch_id)
+        return found[0] if found else None
+
+    def deliveries_of(self, bucket: str, archive_of: str) -> list[Delivery]:
+        """Return all archives of a study, the latest revision first."""
+        return self._deliveries(
+            (deliveries.c.bucket == bucket) & (deliveries.c.archive_of == archive_of)
+        )
+
+    def delivered_to(self, bucket: str, collection: str) -> list[Delivery]:
+        """Return all archives that are said to be in place in a collection, with their rows."""
+        prefix = f"Collection/{collection}/"
+        return self._deliveries(
+            (deliveries.c.bucket == bucket)
+            & deliveries.c.object.startswith(prefix, autoescape=True)
+            & (deliveries.c.rows == 1)
+            & deliveries.c.superseded_by.is_(None)
+            & deliveries.c.withdrawn_at.is_(None)
+        )
+
+    def _deliveries(self, where: sa.ColumnElement[bool]) -> list[Delivery]:
+        with self._begin() as db:
+            rows = db.execute(
+                sa.select(deliveries).where(where).order_by(deliveries.c.revision.desc())
+            ).all()
+        return [Delivery(**row._mapping) for row in rows]
+
+    def put_sent(self, delivery: Delivery) -> None:
+        """Write down that an archive is about to be sent to the bucket: from here on it may lie
+        there, whatever becomes of who sends it."""
+        with self._begin() as db:
+            self._hold(db, delivery.batch_id)
+            db.execute(
+                deliveries.update()
+                .where(deliveries.c.batch_id == delivery.batch_id)
+                .where(deliveries.c.crc32c == delivery.crc32c)
+                .values(
+                    sent_at=time.time(), sent_object=delivery.object, sent_crc32c=delivery.crc32c
+                )
+            )
+
+    def strays(self) -> list[Delivery]:
+        """Return what may lie in the bucket of batches that have ended, although it was never
+        proven to be delivered."""
+        ended = sa.select(batches.c.id).where(batches.c.status.in_(FINAL))
+        return self._deliveries(
+            deliveries.c.batch_id.in_(ended)
+            & deliveries.c.sent_at.is_not(None)
+            & deliveries.c.rows_at.is_(None)
+        )
+
+    def put_stored(self, delivery: Delivery, stored: Stored) -> None:
+        """Write down where Cloud Storage has the archive.
+
+        An archive that was made anew meanwhile, with other bytes, is not the one stored.
+        """
+        with self._begin() as db:
+            self._hold(db, delivery.batch_id)
+            db.execute(
+                deliveries.update()
+                .where(deliveries.c.batch_id == delivery.batch_id)
+                .where(deliveries.c.crc32c == delivery.crc32c)
+                .where(deliveries.c.size == delivery.size)
+                .where(deliveries.c.withdrawn_at.is_(None))
+                .values(asdict(stored))
+            )
+
+    def put_rewritten(self, delivery: Delivery, stored: Stored) -> bool:
+        """Write down where Cloud Storage has a delivered archive that was rewritten with the same
+        bytes; False if this ledger does not know it as delivered."""
+        with self._begin() as db:
+            changed = db.execute(
+                deliveries.update()
+                .where(deliveries.c.batch_id == delivery.batch_id)
+                .where(deliveries.c.crc32c == delivery.crc32c)
+                .where(deliveries.c.object == delivery.object)
+                .where(deliveries.c.rows_at.is_not(None))
+                .where(deliveries.c.withdrawn_at.is_(None))
+                .where(deliveries.c.superseded_by.is_(None))
+                .values(asdict(stored))
+            ).rowcount
+        return bool(changed)
+
+    def put_done(self, batch_id: str, rows: int) -> None:
+        """Write down that object and rows of a batch are proven: it is DONE."""
+        with self._begin() as db:
+            self._hold(db, batch_id)
+            db.execute(
+                deliveries.update()
+                .where(deliveries.c.batch_id == batch_id)
+                .values(rows=rows, rows_at=time.time())
+            )
+            db.execute(
+                batches.update()
+                .where(batches.c.id == batch_id)
+                .values(status=Status.DONE, finished_at=time.time())
+            )
+            _tell(db, batch_id, Event.DELIVERED)
+
+    def mark_duplicate_of(self, batch_id: str, other: str) -> None:
+        """Write down that a batch holds what another one delivered: it is DONE without an
+        archive of its own. One that it had sent before stays written down until it is removed
+        (`strays`)."""
+        with self._begin() as db:
+            self._hold(db, batch_id)
+            own = deliveries.c.batch_id == batch_id
+            db.execute(deliveries.delete().where(own).where(deliveries.c.sent_at.is_(None)))
+            db.execute(deliveries.update().where(own).values(superseded_by=other))
+            db.execute(
+                batches.update()
+                .where(batches.c.id == batch_id)
+                .values(status=Status.DONE, same_as=other, finished_at=time.time())
+            )
+            _tell(db, batch_id, Event.RECOGNISED, note=other)
+
+    def supersede(self, batch_id: str, by: str) -> None:
+        """Write down that a batch's archive was replaced by another's."""
+        with self._begin() as db:
+            changed = db.execute(
+                deliveries.update()
+                .where(deliveries.c.batch_id == batch_id)
+                .where(deliveries.c.superseded_by.is_(None))
+                .values(superseded_by=by)
+            ).rowcount
+            if changed:
+                _tell(db, batch_id, Event.SUPERSEDED, note=by)
+
+    def put_retracted(self, batch_id: str, *, found: bool = True) -> None:
+        """Write down that an archive without rows was taken out of the bucket again, or, unless
+        ``found``, that it is not there."""
+        with self._begin() as db:
+            self._hold(db, batch_id)
+            if found:
+                _tell(db, batch_id, Event.RETRACTED)
+            db.execute(
+                deliveries.update()
+                .where(deliveries.c.batch_id == batch_id)
+                .values(
+                    sent_at=None, sent_object=None, sent_crc32c=None, generation=None, md5=None,
+                    updated=None, self_link=None, media_link=None, uploaded_at=None, rows=None,
+                    rows_at=None,
+                )
+            )  # fmt: skip
+            same_as = sa.select(batches.c.same_as).where(batches.c.id == batch_id)
+            if db.execute(same_as).scalar() is not None:
+                db.execute(deliveries.delete().where(deliveries.c.batch_id == batch_id))
+
+    def put_withdrawn(self, batch_id: str, reason: str) -> None:
+        """Write down that a delivery was withdrawn; what it was stays to be read."""
+        with self._begin() as db:
+            changed = db.execute(
+                deliveries.update()
+                .where(deliveries.c.batch_id == batch_id)
+                .where(deliveries.c.withdrawn_at.is_(None))
+                .values(withdrawn_at=time.time())
+            ).rowcount
+            if changed:
+                _tell(db, batch_id, Event.WITHDRAWN, note=reason)
+
+    def history(self, batch_id: str) -> list[HistoryEntry]:
+        """Return what happened to a batch's deliveries, oldest first."""
+        with self._begin() as db:
+            rows = db.execute(
+                sa.select(history).where(history.c.batch_id == batch_id).order_by(history.c.id)
+            ).all()
+        entries = []
+        for row in rows:
+            values = dict(row._mapping)
+            del values["id"]
+            entries.append(HistoryEntry(**values | {"event": Event(values["event"])}))
+        return entries
+
+
+def _tell(db: sa.Connection, batch_id: str, event: Event, note: str | None = None) -> None:
+    """Add to the history, with the delivery as it is now."""
+    row = db.execute(sa.select(deliveries).where(deliveries.c.batch_id == batch_id)).first()
+    held = {} if row is None else dict(row._mapping)
+    names = ("archive_of", "object", "revision", "generation", "crc32c", "recipe_digest")
+    db.execute(
+        history.insert().values(
+            at=time.time(),
+            batch_id=batch_id,
+            event=event,
+            note=note,
+            **{name: held.get(name) for name in names},
+        )
+    )

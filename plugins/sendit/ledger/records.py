@@ -1,0 +1,251 @@
+"""What the ledger's rows are in Python, and the words they use."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+from sendit.batch import Counts, Outcome, Status
+
+#: What stays written down of an archive that was sent and is made anew.
+SENT = ("sent_at", "sent_object", "sent_crc32c")
+
+
+FINAL = (Status.DONE, Status.EMPTY, Status.ERROR)
+
+
+#: So many ended runs may leave a batch under way, one after the other, before it fails.
+MAX_TAKE_UPS = 3
+
+
+#: At work in a run, or thought to be.
+UNDER_WAY = (Status.NEW, Status.PROCESSING, Status.DONEPROCESSING)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run of a DAG, as the context of one of its tasks describes it.
+
+    Parameters
+    ----------
+    dag_id, run_id
+        Airflow's ids. They come again: when a run was deleted and triggered again, or the
+        metadata database was lost.
+    created
+        When the run was due (ISO 8601); it never changes.
+    clears
+        How often the run was cleared.
+    started
+        When the run started (ISO 8601); clearing a finished run changes it.
+    """
+
+    dag_id: str
+    run_id: str
+    created: str = ""
+    clears: int = 0
+    started: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A run that holds batches: its key in the ledger and what Airflow calls it."""
+
+    key: str
+    dag_id: str | None
+    run_id: str
+
+
+@dataclass(slots=True)
+class Batch:
+    """A batch as the ledger has it. Times are seconds since the epoch, sizes bytes."""
+
+    id: str
+    folder_digest: str
+    status: Status
+    run_id: str | None
+    holder: str | None
+    take_ups: int
+    study: str
+    collection: str
+    recipe: str
+    revise: bool
+    subfolder: str | None
+    same_as: str | None
+    has_error: bool
+    set_aside: bool
+    errors: list[dict[str, Any]]
+    reasons: dict[str, int]
+    actions: dict[str, int]
+    counts: Counts
+    bytes_in: int
+    listing: str | None
+    queued_at: float
+    started_at: float | None
+    finished_at: float | None
+    cleaned_at: float | None
+
+    @property
+    def params(self) -> BatchParams:
+        """What it was queued with."""
+        return params_from(self)
+
+    @property
+    def tally(self) -> dict[str, int]:
+        """The files received, by what is true of them now.
+
+        What anonymize put into an archive counts as delivered once the batch is DONE. Until then,
+        and in ERROR for good, it is ``undelivered``, like every file that no outcome was found
+        for. The others always add up to ``received``.
+        """
+        counts = asdict(self.counts)
+        if self.status is not Status.DONE:
+            counts["delivered"] = 0
+        received = counts.pop("received")
+        return {"received": received, **counts, "undelivered": received - sum(counts.values())}
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One archive: where it goes, what its bytes are, and what the store answered.
+
+    ``archive_of`` names the study (collection, patient's and study's code), ``content`` is the
+    keyed digest of what came in, ``revision`` counts the study's archives from 1, ``replaces``
+    is the batch whose archive this one is to replace, and ``replaced_...`` the object.
+    ``sent_...`` is what was last on its way to the bucket, and may lie there although nothing
+    was answered.
+    """
+
+    batch_id: str
+    bucket: str
+    object: str
+    size: int
+    crc32c: str
+    members: int
+    recipe_digest: str
+    engine: str
+    archive_of: str = ""
+    content: str = ""
+    revision: int = 1
+    replaces: str | None = None
+    replaced_object: str | None = None
+    replaced_generation: int | None = None
+    generation: int | None = None
+    md5: str | None = None
+    updated: str | None = None
+    self_link: str | None = None
+    media_link: str | None = None
+    sent_at: float | None = None
+    sent_object: str | None = None
+    sent_crc32c: str | None = None
+    uploaded_at: float | None = None
+    rows: int | None = None
+    rows_at: float | None = None
+    superseded_by: str | None = None
+    withdrawn_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFolder:
+    """What is known of a folder: its batch, and the digest of what import found in it."""
+
+    batch_id: str
+    status: Status
+    set_aside: bool
+    cleaned: bool
+    listing: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class InputMark:
+    """What an input folder was when it held something: file system, inode, and whether it was
+    where a file system is mounted."""
+
+    device: str
+    inode: str
+    mounted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BatchParams:
+    """What a batch is queued with. It keeps these, whichever run takes it up, until a person
+    gives it others (`Ledger.requeue`).
+
+    ``subfolder`` is the one that the run which found the batch was given, or None.
+    """
+
+    study: str
+    collection: str
+    recipe: str
+    revise: bool = False
+    subfolder: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StageLeft:
+    """What a lane of a run puts down: where, and when it was removed, if it was."""
+
+    holder: str
+    lane: int
+    bucket: str
+    collection: str
+    dropped_at: float | None
+
+
+class Event(StrEnum):
+    """What the history of deliveries tells."""
+
+    DELIVERED = "delivered"
+    RECOGNISED = "recognised"
+    SUPERSEDED = "superseded"
+    RETRACTED = "retracted"
+    WITHDRAWN = "withdrawn"
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One thing that happened to a batch's delivery."""
+
+    at: float
+    batch_id: str
+    event: Event
+    archive_of: str | None
+    object: str | None
+    revision: int | None
+    generation: int | None
+    crc32c: str | None
+    recipe_digest: str | None
+    note: str | None
+
+
+@dataclass(slots=True)
+class Stored:
+    """The stored location of an archive, as Cloud Storage answered.
+
+    ``md5`` is base64; Cloud Storage gives none for an object that it composed.
+    """
+
+    generation: int
+    md5: str | None
+    updated: str
+    self_link: str
+    media_link: str
+    uploaded_at: float = field(default_factory=time.time)
+
+
+def count_outcomes(outcomes: Iterable[Outcome]) -> Counts:
+    """Count files by what became of them."""
+    counts = Counts()
+    for outcome in outcomes:
+        counts.received += 1
+        setattr(counts, outcome.value, getattr(counts, outcome.value) + 1)
+    return counts
+
+
+def params_from(row: sa.Row[Any] | Batch) -> BatchParams:
+    """Return what a batch was queued with, from its row."""
+    return BatchParams(**{each.name: getattr(row, each.name) for each in fields(BatchParams)})

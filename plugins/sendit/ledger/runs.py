@@ -1,0 +1,172 @@
+"""Runs: which batches they hold, and what their lanes have staged."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+import sqlalchemy as sa
+
+from sendit.batch import BatchError, Status
+from sendit.ledger.database import Database, insert
+from sendit.ledger.records import MAX_TAKE_UPS, UNDER_WAY, Holder, Run, StageLeft
+from sendit.ledger.schema import batches, runs, stages
+
+
+class Runs(Database):
+    """Runs of the DAG: which batches they hold, and what their lanes staged."""
+
+    def run_key(self, run: Run) -> str:
+        """Return the key under which a run holds batches, the same in all of its tasks.
+
+        A run of the same id that was made anew gets another key: it started at another time,
+        and was not cleared more often than the earlier one.
+        """
+        start = {str(run.clears): run.started}
+        with self._begin() as db:
+            known = db.execute(
+                sa.select(runs)
+                .where(runs.c.dag_id == run.dag_id)
+                .where(runs.c.run_id == run.run_id)
+                .where(runs.c.created == run.created)
+                .order_by(runs.c.first_seen_at.desc())
+                .with_for_update()
+            ).all()
+            found = next((row for row in known if run.started in row.starts.values()), None)
+            if found is None and known and max(map(int, known[0].starts)) < run.clears:
+                found = known[0]
+            if found is not None:
+                if found.starts | start != found.starts:
+                    db.execute(
+                        runs.update()
+                        .where(runs.c.key == found.key)
+                        .values(starts=found.starts | start)
+                    )
+                return str(found.key)
+            text = "\0".join((run.dag_id, run.run_id, run.created, run.started))
+            key = f"r{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+            db.execute(
+                insert(db, runs)
+                .values(
+                    key=key, dag_id=run.dag_id, run_id=run.run_id, created=run.created,
+                    starts=start, first_seen_at=time.time(),
+                )
+                .on_conflict_do_nothing(index_elements=["key"])
+            )  # fmt: skip
+            return key
+
+    def runs(self, keys: Iterable[str]) -> list[Holder]:
+        """Return the runs that keys stand for."""
+        with self._begin() as db:
+            rows = db.execute(
+                sa.select(runs.c.key, runs.c.dag_id, runs.c.run_id).where(
+                    runs.c.key.in_(sorted(set(keys)))
+                )
+            ).all()
+        return [Holder(*row) for row in rows]
+
+    def is_latest(self, holder: Holder) -> bool:
+        """Whether no run of the same id was made after this one."""
+        with self._begin() as db:
+            latest = db.execute(
+                sa.select(runs.c.key)
+                .where(runs.c.dag_id == holder.dag_id)
+                .where(runs.c.run_id == holder.run_id)
+                .order_by(runs.c.first_seen_at.desc())
+                .limit(1)
+            ).scalar()
+        return latest in {None, holder.key}
+
+    def holders(self) -> list[Holder]:
+        """Return the runs that hold batches which are under way."""
+        with self._begin() as db:
+            rows = db.execute(
+                sa.select(batches.c.holder, runs.c.dag_id, batches.c.run_id)
+                .outerjoin(runs, runs.c.key == batches.c.holder)
+                .where(batches.c.status.in_(UNDER_WAY))
+                .distinct()
+            ).all()
+        return [Holder(*row) for row in rows]
+
+    def take_up(
+        self, ended: Iterable[str], run_id: str, holder: str
+    ) -> tuple[list[str], list[str]]:
+        """Take from runs that have ended what they left under way.
+
+        A batch goes back to its place in the queue, for this or another run to go on with; one
+        that was taken up `MAX_TAKE_UPS` times before fails, as a batch of this run.
+
+        Returns
+        -------
+        tuple of list of str
+            Batch ids: those in the queue again, and those given up.
+        """
+        queued: list[str] = []
+        given_up: list[str] = []
+        with self._begin() as db:
+            rows = db.execute(
+                sa.select(batches.c.id, batches.c.take_ups, batches.c.errors, batches.c.run_id)
+                .where(batches.c.status.in_(UNDER_WAY))
+                .where(batches.c.holder.in_(list(ended)))
+                .order_by(batches.c.queued_at, batches.c.id)
+                .with_for_update()
+            ).all()
+            for row in rows:
+                values: dict[str, Any] = {"take_ups": row.take_ups + 1}
+                if row.take_ups < MAX_TAKE_UPS:
+                    queued.append(row.id)
+                    values |= {"status": Status.QUEUE, "run_id": None, "holder": None}
+                else:
+                    given_up.append(row.id)
+                    reason = (
+                        f"{row.take_ups + 1} runs in a row ended before it was finished, the last "
+                        f"of them {row.run_id}; see in Airflow how they ended, then queue it "
+                        "again: sendit requeue"
+                    )
+                    values |= {
+                        "status": Status.ERROR,
+                        "run_id": run_id,
+                        "holder": holder,
+                        "finished_at": time.time(),
+                        "has_error": True,
+                        "errors": [*row.errors, asdict(BatchError("run task", reason))],
+                    }
+                db.execute(batches.update().where(batches.c.id == row.id).values(**values))
+        return queued, given_up
+
+    def put_stage(self, lane: int, bucket: str, collection: str) -> None:
+        """Write down that a lane of this run is about to put something down."""
+        with self._begin() as db:
+            values = {"holder": self._holder, "lane": lane, "bucket": bucket}
+            db.execute(
+                insert(db, stages)
+                .values(**values, collection=collection)
+                .on_conflict_do_update(
+                    index_elements=["holder", "lane", "bucket", "collection"],
+                    set_={"dropped_at": None},
+                )
+            )
+
+    def stages(self) -> list[StageLeft]:
+        """Return what lanes have put down and is not known to be gone."""
+        with self._begin() as db:
+            rows = db.execute(sa.select(stages).order_by(stages.c.holder, stages.c.lane)).all()
+        return [StageLeft(**row._mapping) for row in rows]
+
+    def put_stage_dropped(self, stage: StageLeft, *, for_good: bool) -> None:
+        """Write down that a lane's things were removed; unless ``for_good``, they are looked
+        for once more, since a load job that nobody waits for may bring its table back."""
+        with self._begin() as db:
+            here = (
+                (stages.c.holder == stage.holder)
+                & (stages.c.lane == stage.lane)
+                & (stages.c.bucket == stage.bucket)
+                & (stages.c.collection == stage.collection)
+            )
+            if for_good:
+                db.execute(stages.delete().where(here))
+            else:
+                db.execute(stages.update().where(here).values(dropped_at=time.time()))

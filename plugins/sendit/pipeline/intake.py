@@ -1,0 +1,334 @@
+"""Import: look at every file of a batch's folder, where it lies, and decide what goes on.
+
+Only headers are read. Every file ends as a record: still to be delivered, filtered by the
+recipe, or quarantined with a reason. Which of several copies of an instance is delivered is
+decided where their pixels are read; here they are only told apart.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sendit.batch import BatchError, Counts, InstanceRecord, Outcome, Reason, Status
+from sendit.crashpoint import reach
+from sendit.deidentify.people import People
+from sendit.dicom.scan import Element, Header, header_checksum, open_instance, value_text
+from sendit.errors import FailBatch, SenditError, SkipInstance
+from sendit.identifiers.identity import (
+    ACCESSION_NUMBER,
+    ISSUER_PARTS,
+    ISSUERS,
+    PATIENT_BIRTH_DATE,
+    PATIENT_ID,
+    STUDY_INSTANCE_UID,
+    issuers_text,
+)
+from sendit.identifiers.models import STUDY_DATE_TAGS
+from sendit.keys import Keys
+from sendit.ledger import Ledger, count_outcomes
+from sendit.pipeline.discover import list_files, listing_digest
+from sendit.recipe.filters import FilterPlan
+from sendit.workspace import Workspace
+
+ROWS = 0x00280010
+
+#: What the identifier service is asked with: the first file that has a value gives it.
+REQUEST_TAGS = (
+    PATIENT_ID,
+    PATIENT_BIRTH_DATE,
+    ACCESSION_NUMBER,
+    STUDY_INSTANCE_UID,
+    *(tag for pair in STUDY_DATE_TAGS for tag in pair),
+)
+
+#: More than one value of these in a folder fails the batch. Of what a filter takes out only images
+#: count: key objects, presentation states and reports may refer to several studies and patients.
+UNIQUE_TAGS = {
+    STUDY_INSTANCE_UID: Reason.SEVERAL_STUDIES,
+    ACCESSION_NUMBER: Reason.SEVERAL_STUDIES,
+    PATIENT_ID: Reason.SEVERAL_PATIENTS,
+}
+
+
+@dataclass(slots=True)
+class Intake:
+    """What import found in a folder.
+
+    ``failure`` says why nothing of the batch may go on, or is None. ``identity`` holds real
+    values: it goes to the ledger's identifier rows only. ``issuers`` gathers what the files say
+    of the issuers of their numbers, ``people`` the words of all names in them.
+    """
+
+    records: list[InstanceRecord] = field(default_factory=list)
+    identity: dict[int, str] = field(default_factory=dict)
+    issuers: dict[int, list[dict[str, str]]] = field(default_factory=dict)
+    people: People = field(default_factory=People)
+    failure: Reason | None = None
+    studies: dict[str, set[str]] = field(default_factory=dict)
+
+    @property
+    def is_container(self) -> bool:
+        """Whether the folder holds folders with studies of their own, and no image itself: then
+        it is no accession folder, and sorting its files would be wrong."""
+        folders = [studies for place, studies in self.studies.items() if place]
+        return (
+            "" not in self.studies
+            and len(folders) > 1
+            and len(set.union(*folders)) > 1
+            and all(len(studies) == 1 for studies in folders)
+        )
+
+    @property
+    def accepted(self) -> list[InstanceRecord]:
+        """The files that go on."""
+        return [record for record in self.records if record.outcome is None]
+
+    @property
+    def counts(self) -> Counts:
+        """Counts so far; a file that goes on counts as received only."""
+        counts = count_outcomes(
+            record.outcome for record in self.records if record.outcome is not None
+        )
+        counts.received = len(self.records)
+        return counts
+
+    @property
+    def bytes_in(self) -> int:
+        """Bytes of all files received."""
+        return sum(record.size for record in self.records)
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """How often each reason was given, by outcome and reason."""
+        return count_reasons(self.records)
+
+    @property
+    def errors(self) -> list[BatchError]:
+        """What is wrong with files of this batch (what a filter takes out is not)."""
+        return file_errors("import", self.records)
+
+
+def count_reasons(records: list[InstanceRecord]) -> dict[str, int]:
+    """Count records by outcome and reason, as ``"filtered: label" → 3``."""
+    return dict(
+        Counter(
+            f"{record.outcome}: {record.reason}"
+            for record in records
+            if record.outcome is not None and record.reason
+        )
+    )
+
+
+def file_errors(stage: str, records: list[InstanceRecord]) -> list[BatchError]:
+    """Gather quarantined and duplicate files by reason; at most 20 file numbers are named."""
+    numbers: dict[str, list[int]] = {}
+    for record in records:
+        if record.outcome in (Outcome.QUARANTINED, Outcome.DUPLICATE):
+            numbers.setdefault(str(record.reason), []).append(record.number)
+    return [
+        BatchError(stage=stage, reason=reason, count=len(found), files=tuple(found[:20]))
+        for reason, found in numbers.items()
+    ]
+
+
+def import_folder(
+    folder: Path, filters: FilterPlan, progress: Callable[[int], None] | None = None
+) -> Intake:
+    """Look at every file of a folder and of the folders within it.
+
+    Parameters
+    ----------
+    folder
+        The batch's folder. Read only.
+    filters
+        The recipe's filters, compiled.
+    progress
+        Called with the number of files looked at so far.
+
+    Raises
+    ------
+    FailBatch
+        The folder, or one within it, cannot be listed.
+    """
+    intake = Intake()
+    seen: dict[str, int] = {}
+    values: dict[int, set[str]] = {tag: set() for tag in UNIQUE_TAGS}
+    for number, (path, size, mtime_ns) in enumerate(_files(folder), start=1):
+        record = InstanceRecord(number=number, path=path, size=size, mtime_ns=mtime_ns)
+        intake.records.append(record)
+        try:
+            _look_at(
+                open_instance(folder / path),
+                record,
+                intake=intake,
+                filters=filters,
+                seen=seen,
+                values=values,
+            )
+        except SkipInstance as error:
+            record.outcome, record.reason = Outcome.QUARANTINED, str(error.reason)
+        except SenditError:
+            raise
+        except Exception:  # noqa: BLE001 a file that import cannot cope with goes no further
+            record.outcome, record.reason = Outcome.QUARANTINED, Reason.NOT_CLEANABLE
+        if progress:
+            progress(number)
+    for tag, issuers in intake.issuers.items():
+        if issuers:
+            intake.identity[tag] = issuers_text(issuers)
+    for tag, reason in UNIQUE_TAGS.items():
+        if len(values[tag]) > 1:
+            nested = reason is Reason.SEVERAL_STUDIES and intake.is_container
+            intake.failure = Reason.SEVERAL_FOLDERS if nested else reason
+            for record in intake.accepted:
+                record.outcome, record.reason = Outcome.QUARANTINED, intake.failure
+            break
+    return intake
+
+
+def import_batch(
+    ledger: Ledger,
+    workspace: Workspace,
+    folder: Path,
+    filters: FilterPlan,
+    keys: Keys,
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> Status:
+    """Import a batch: look at its folder and record what was found, anew.
+
+    Returns
+    -------
+    Status
+        PROCESSING when something goes on, EMPTY when no image is left.
+
+    Raises
+    ------
+    FailBatch
+        The folder cannot be read, or holds more than one study or patient: nothing of it
+        goes on.
+    """
+    batch_id = workspace.batch_id
+    ledger.start(batch_id)
+    reach("import: started")
+    workspace.make()
+    try:
+        intake = import_folder(folder, filters, progress)
+    except FailBatch:
+        unreadable = BatchError("import", "the folder, or one within it, cannot be read")
+        ledger.record(batch_id, status=Status.ERROR, errors=[unreadable], stage="import")
+        raise
+    workspace.write_people(intake.people.words)
+    workspace.write_instances(intake.records)
+    reach("import: instances written")
+    ledger.put_identifier(
+        batch_id, "header", {f"{tag:08x}": value for tag, value in intake.identity.items()}
+    )
+    reach("import: header stored")
+    status = Status.PROCESSING if intake.accepted else Status.EMPTY
+    if intake.failure:
+        status = Status.ERROR
+    ledger.record(
+        batch_id,
+        status=status,
+        counts=intake.counts,
+        reasons=intake.reasons,
+        bytes_in=intake.bytes_in,
+        listing=listing_digest(
+            keys, ((record.path, record.size, record.mtime_ns) for record in intake.records)
+        ),
+        errors=intake.errors,
+        stage="import",
+    )
+    reach("import: recorded")
+    if intake.failure:
+        if intake.failure is Reason.SEVERAL_FOLDERS:
+            raise FailBatch(
+                f"batch {batch_id}: {intake.failure}, so it is none; it stays where it is. If they "
+                "are accession folders, run with it as subfolder, or list it in "
+                "SENDIT_INPUT_FOLDERS in place of the folder around it; if not, sort its files "
+                f"into one folder per study, then: sendit requeue {batch_id}"
+            )
+        raise FailBatch(
+            f"batch {batch_id}: {intake.failure}; sort its files into one folder per study. "
+            f"cleanup sets the folder aside as .err: when it is mended, take .err off its name"
+        )
+    return status
+
+
+def _look_at(
+    header: Header,
+    record: InstanceRecord,
+    *,
+    intake: Intake,
+    filters: FilterPlan,
+    seen: dict[str, int],
+    values: dict[int, set[str]],
+) -> None:
+    instance_uid = header.sop_instance
+    intake.people.see(header)
+    decision = filters.decide({tag: header.text(tag) for tag in filters.tags})
+    if decision is None or header.text(ROWS):
+        for tag, found in values.items():
+            value = header.text(tag)
+            if value:
+                found.add(value)
+    if not (instance_uid and header.study_uid and header.series_uid):
+        raise SkipInstance(Reason.MISSING_UID)
+    if decision is None or header.text(ROWS):
+        place = record.path.rpartition("/")[0].partition("/")[0]
+        intake.studies.setdefault(place, set()).add(header.study_uid)
+    if decision is not None:
+        record.outcome, record.reason = Outcome.FILTERED, decision.reason
+        return
+    record.instance = seen.setdefault(instance_uid, record.number)
+    record.checksum = header_checksum(header)
+    for tag in REQUEST_TAGS:
+        if tag not in intake.identity:
+            value = header.text(tag)
+            if value:
+                intake.identity[tag] = value
+    for number, places in ISSUERS.items():
+        issuer = _issuer(header, places)
+        known = intake.issuers.setdefault(places[0], [])
+        # An issuer says nothing without a number.
+        if issuer and issuer not in known and header.text(number):
+            known.append(issuer)
+
+
+def _issuer(header: Header, places: tuple[int, ...]) -> dict[str, str]:
+    """Return what a header says of a number's issuer: each part by the path of its tags."""
+    parts: dict[str, str] = {}
+    for tag in places:
+        element = header.element(tag)
+        if element is not None and element[5] is None:
+            parts[f"{tag:08x}"] = header.text(tag) or ""
+        elif element is not None:
+            _gather_parts(header, element, f"{tag:08x}", parts)
+    return {path: value for path, value in parts.items() if value}
+
+
+def _gather_parts(header: Header, sequence: Element, path: str, parts: dict[str, str]) -> None:
+    for encoding, elements in sequence[5] or ():
+        for element in elements:
+            tag, vr, _, start, end, items = element
+            place = f"{path}.{tag:08x}"
+            if items is not None:
+                _gather_parts(header, element, place, parts)
+            elif tag in ISSUER_PARTS:
+                raw = bytes(header.data[start:end])
+                text = value_text(tag, vr, raw, encoding, header.character_set).strip()
+                parts[place] = parts.get(place, "") + text
+
+
+def _files(folder: Path) -> list[tuple[str, int, int]]:
+    try:
+        return list_files(folder)
+    except OSError as error:
+        raise FailBatch(
+            f"the batch's folder, or one within it, cannot be read ({error.strerror}); "
+            "mend its rights or put it back, then clear this task"
+        ) from None

@@ -1,0 +1,40 @@
+"""A recipe made ready: read, linted and compiled once per process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from sendit.deidentify.plan import Plan, compile_plan
+from sendit.recipe.filters import FilterPlan, compile_filters
+from sendit.recipe.parse import read_recipe
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedRecipe:
+    """What import and anonymize need of a recipe, and the digest that names its text."""
+
+    plan: Plan
+    filters: FilterPlan
+    digest: str
+
+
+@lru_cache(maxsize=8)
+def load_recipe(names: str) -> LoadedRecipe:
+    """Read, lint and compile a recipe.
+
+    Parameters
+    ----------
+    names
+        A bundled recipe's name or the absolute path of a deid recipe; several, separated by
+        commas, are combined in order.
+
+    Raises
+    ------
+    RecipeError
+        With file, line and reason of every mistake.
+    """
+    recipe = read_recipe(*(name.strip() for name in names.split(",")))
+    return LoadedRecipe(
+        plan=compile_plan(recipe), filters=compile_filters(recipe), digest=recipe.digest
+    )

@@ -1,0 +1,67 @@
+"""Processing times, as the 2017 service exported them: one line a batch, tab-separated."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from sendit.atomic_write import atomic_write
+from sendit.errors import RetryLater
+from sendit.ledger import Batch
+
+COLUMNS = (
+    "batch_id",
+    "status",
+    "size_mb",
+    "start_time",
+    "finish_time",
+    "total_time_sec",
+    "total_time_min",
+)
+MEBIBYTE = 1024 * 1024
+
+
+def default_name(now: float | None = None) -> str:
+    """Return ``sendit-process-time-YYYY-MM-DD.tsv`` of a day (local time)."""
+    return f"sendit-process-time-{time.strftime('%Y-%m-%d', time.localtime(now))}.tsv"
+
+
+def write_metrics(batches: Iterable[Batch], path: Path) -> int:
+    """Write one line per batch, whole or not at all; return how many.
+
+    Sizes are MiB of the files received, times seconds since the epoch; a batch that has not
+    started or finished leaves those fields empty.
+    """
+    lines = 0
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path, mode=0o644) as file:
+            writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+            writer.writerow(COLUMNS)
+            for batch in batches:
+                writer.writerow(_line(batch))
+                lines += 1
+    except OSError as error:
+        raise RetryLater(
+            f"the metrics cannot be written ({error.strerror}): make room, or see to SENDIT_HOME"
+        ) from None
+    return lines
+
+
+def _line(batch: Batch) -> list[object]:
+    seconds: float | str = ""
+    minutes: float | str = ""
+    if batch.started_at is not None and batch.finished_at is not None:
+        seconds = batch.finished_at - batch.started_at
+        minutes = seconds / 60
+    return [
+        batch.id,
+        batch.status.value,
+        batch.bytes_in / MEBIBYTE,
+        batch.started_at if batch.started_at is not None else "",
+        batch.finished_at if batch.finished_at is not None else "",
+        seconds,
+        minutes,
+    ]

@@ -1,0 +1,1 @@
+"""Builders and stand-ins that tests, chaos, demo and benchmarks share."""

@@ -1,0 +1,305 @@
+"""`sendit doctor`: a site that is right in everything, and then wrong in one thing at a time."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from sendit.cli.doctor import CheckResult, CheckStatus, days_left, examine
+from sendit.delivery.table import ensure_table
+from sendit.errors import Misconfigured, RetryLater
+from sendit.keys import write_new_key
+from sendit.ledger import Ledger
+from sendit.settings import Settings
+
+COLLECTION = "doctor-irb"
+
+
+@contextmanager
+def ordinary_account() -> Iterator[None]:
+    """Work as an account that rights apply to: to root they do not."""
+    if os.getuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def certificate(folder: Path, days: int) -> Path:
+    """Make a certificate that is good for so many days from now."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sendit.example.org")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=400))
+        .not_valid_after(now + datetime.timedelta(days=days, hours=1))
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / f"{days}.crt"
+    path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+@dataclass
+class Site:
+    """A site's services; ``broken`` has what raises, by name."""
+
+    folder: Path
+    storage_client: Any
+    bigquery_client: Any
+    settings: dict[str, Any]
+    options: dict[tuple[str, str], str]
+    opened: Ledger
+    dasher_says: tuple[bool, str] = (True, "DASHER answers and takes the token")
+    broken: dict[str, Exception] = field(default_factory=dict)
+    days: int = 90
+
+    def _or_break(self, name: str, value: Any) -> Any:
+        if name in self.broken:
+            raise self.broken[name]
+        return value
+
+    def ledger(self) -> Ledger:
+        return self._or_break("ledger", self.opened)
+
+    def storage(self) -> Any:
+        return self._or_break("storage", self.storage_client)
+
+    def bigquery(self) -> Any:
+        return self._or_break("bigquery", self.bigquery_client)
+
+    def dasher(self) -> tuple[bool, str]:
+        return self.dasher_says
+
+    def option(self, section: str, name: str) -> str | None:
+        return self.options.get((section, name))
+
+    def read(self) -> Settings:
+        return Settings(**self.settings)
+
+    def findings_of(self, about: str) -> CheckResult:
+        return next(each for each in examine(self.read, self) if each.about == about)
+
+    def findings(self) -> dict[str, CheckResult]:
+        file = certificate(self.folder, self.days)
+        return {each.about: each for each in examine(self.read, self, file)}
+
+
+class Answer(BaseHTTPRequestHandler):
+    """An API server, as far as anyone can tell from outside."""
+
+    def do_GET(self) -> None:
+        self.send_response(404)
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def api_server() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/execution/"
+        server.shutdown()
+
+
+@pytest.fixture
+def site(
+    tmp_path: Path, storage_client: Any, bigquery_client: Any, bucket: str, api_server: str
+) -> Iterator[Site]:
+    write_new_key(tmp_path / "key")
+    (tmp_path / "incoming" / "1234").mkdir(parents=True)
+    ensure_table(bigquery_client, COLLECTION, "US")
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    yield Site(
+        tmp_path,
+        storage_client,
+        bigquery_client,
+        settings={
+            "home": tmp_path / "home",
+            "input_folders": str(tmp_path / "incoming"),
+            "key_file": tmp_path / "key",
+            "bucket": bucket,
+            "collection": COLLECTION,
+            "study": "test",
+            "disk_margin_mb": 1,
+        },
+        options={
+            ("core", "execution_api_server_url"): api_server,
+            ("core", "executor"): "CeleryExecutor",
+            ("celery_broker_transport_options", "visibility_timeout"): "86400",
+            ("workers", "secrets_backend"): "sendit.hooks.connection_file.ConnectionFile",
+            ("api", "expose_config"): "False",
+        },
+        opened=ledger,
+    )
+    ledger.close()
+
+
+def test_a_site_that_is_right_has_nothing_wrong_and_is_left_as_it_was(site: Site) -> None:
+    before = set(site.folder.rglob("*"))
+    found = site.findings()
+    assert {
+        name: each for name, each in found.items() if each.verdict is not CheckStatus.GOOD
+    } == {}
+    assert set(found) == {
+        *("settings", "key", "recipe", "input folder 1", "working folder", "ledger", "bucket"),
+        *("dataset", "collection", "DASHER", "certificate", "Airflow"),
+    }
+    left = set(site.folder.rglob("*")) - before
+    assert {path.name for path in left} <= {
+        "home",
+        "work",
+        "90.crt",
+        "ledger.db-wal",
+        "ledger.db-shm",
+    }
+    assert not [*site.storage_client.list_blobs(site.settings["bucket"])]
+    tables = site.bigquery_client.list_tables(COLLECTION.replace("-", "_"))
+    assert [each.table_id for each in tables] == ["dicom"]
+
+
+def set_setting(name: str, value: Any) -> Callable[[Site], None]:
+    return lambda site: site.settings.update({name: value})
+
+
+def set_option(section: str, name: str, value: str) -> Callable[[Site], None]:
+    return lambda site: site.options.update({(section, name): value})
+
+
+def break_service(name: str, error: Exception) -> Callable[[Site], None]:
+    return lambda site: site.broken.update({name: error})
+
+
+def others_may_enter(site: Site) -> None:
+    (site.folder / "home" / "work").mkdir(parents=True)
+    (site.folder / "home" / "work").chmod(0o755)
+
+
+def no_folders(site: Site) -> None:
+    (site.folder / "incoming" / "1234").rmdir()
+
+
+def fed_by_another(site: Site) -> None:
+    from sendit.delivery.feeder import Feed, Feeder
+
+    other = Feeder("0" * 16, "0" * 16, "local", "test")
+    Feed(site.opened, site.storage_client, site.settings["bucket"], COLLECTION, other).count()
+
+
+MISTAKES: dict[str, tuple[str, Callable[[Site], None], str]] = {
+    "no bucket set": ("settings", set_setting("bucket", ""), "SENDIT_BUCKET is not set"),
+    "no key": ("key", set_setting("key_file", Path("/absent")), "key"),
+    "no recipe": ("recipe", set_setting("recipe", "/absent.deid"), "absent.deid"),
+    "no input": ("input folder 1", set_setting("input_folders", "/absent"), "mount it"),
+    "open work": ("working folder", others_may_enter, "chmod 700"),
+    "full disk": ("working folder", set_setting("disk_margin_mb", 1 << 40), "make room"),
+    "no ledger": ("ledger", break_service("ledger", RetryLater("cannot be read")), "cannot be"),
+    "no bucket": ("bucket", set_setting("bucket", "absent-bucket"), "create it"),
+    "no credentials": ("bucket", break_service("storage", Misconfigured("no key")), "no key"),
+    "another's": ("collection", fed_by_another, "fed by another"),
+    "a library": ("dataset", break_service("bigquery", KeyError("hunter2")), "KeyError"),
+    "few days": ("certificate", lambda site: setattr(site, "days", 5), "ends in 5 days"),
+    "ended": ("certificate", lambda site: setattr(site, "days", -3), "ended 3 days ago"),
+    "no API server": (
+        "Airflow",
+        set_option("core", "execution_api_server_url", "http://127.0.0.1:1/"),
+        "API server",
+    ),
+    "twice": (
+        "Airflow",
+        set_option("celery_broker_transport_options", "visibility_timeout", "3600"),
+        "86400",
+    ),
+    "long maps": ("Airflow", set_option("core", "max_map_length", "10"), "max_map_length"),
+    "shown": ("Airflow", set_option("api", "expose_config", "True"), "expose_config"),
+}
+
+
+@pytest.mark.parametrize("mistake", sorted(MISTAKES))
+def test_a_mistake_is_said_where_it_is(site: Site, mistake: str) -> None:
+    about, make, says = MISTAKES[mistake]
+    make(site)
+    found = site.findings()
+    assert found[about].verdict is CheckStatus.WRONG
+    assert says in found[about].says
+    assert "hunter2" not in found[about].says
+    # One mistake stops no other check, but where there is nothing to look at.
+    assert about == "settings" or len(found) == 12
+
+
+def test_dasher_is_asked_where_it_is_used(site: Site) -> None:
+    site.settings["identifiers"] = "dasher"
+    assert site.findings()["DASHER"].verdict is CheckStatus.GOOD
+    site.dasher_says = (False, "ask DASHER's team for a new token file")
+    found = site.findings()["DASHER"]
+    assert (found.verdict, found.says) == (CheckStatus.WRONG, site.dasher_says[1])
+    del site.options["workers", "secrets_backend"]
+    assert "Op may change connections" in site.findings()["Airflow"].says
+
+
+def test_the_placeholder_for_the_project_is_said(site: Site) -> None:
+    from google.cloud import bigquery
+
+    site.bigquery_client = bigquery.Client(
+        project="your-project", credentials=site.bigquery_client._credentials
+    )
+    assert "placeholder your-project" in site.findings()["dataset"].says
+
+
+def test_what_cannot_be_told_is_not_called_wrong(site: Site) -> None:
+    no_folders(site)
+    site.settings["collection"] = f"none-{os.getpid()}"
+    site.options["api", "base_url"] = "https://127.0.0.1:1"
+    found = {each.about: each for each in examine(site.read, site)}
+    for about in ("input folder 1", "dataset", "certificate"):
+        assert found[about].verdict is CheckStatus.UNKNOWN, found[about]
+    assert "roles/bigquery.dataEditor" in found["dataset"].says
+
+
+def test_folders_that_may_not_be_written_are_said(site: Site) -> None:
+    # Not below tmp_path, whose parents are shut to other accounts.
+    with tempfile.TemporaryDirectory(prefix="sendit-doctor-") as folder:
+        (Path(folder) / "1234").mkdir()
+        Path(folder).chmod(0o555)
+        site.settings["input_folders"] = folder
+        with ordinary_account():
+            found = site.findings_of("input folder 1")
+        Path(folder).chmod(0o755)
+    assert found.verdict is CheckStatus.WRONG
+    assert "set aside as .err" in found.says
+
+
+def test_days_left_are_whole_days(tmp_path: Path) -> None:
+    assert days_left(certificate(tmp_path, 30).read_text()) == 30
+    with pytest.raises(Misconfigured, match="PEM"):
+        days_left("hunter2")
+
+
+def test_findings_hold_nothing_of_the_site_s_secrets(site: Site) -> None:
+    printed = json.dumps([each.says for each in site.findings().values()])
+    assert (site.folder / "key").read_text().strip() not in printed

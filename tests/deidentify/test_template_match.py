@@ -1,0 +1,177 @@
+"""A file that is like one before comes out as it does alone, whatever the recipe."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest.mock import patch
+
+import pytest
+from pydicom.dataset import FileDataset
+
+from sendit.deidentify import rewrite
+from sendit.deidentify.plan import Plan, compile_plan
+from sendit.deidentify.rewrite import Rewriter
+from sendit.deidentify.study import StudyResult
+from sendit.dicom.header_diff import DiffHeader
+from sendit.errors import Misconfigured
+from sendit.recipe.parse import read_recipe, read_text
+from testing.builder import ObjectKind, end_with_pixels, make_dataset, plant_canaries, to_bytes
+from testing.seeds import seed
+from tests.deidentify.engine import plan_of, run
+from tests.differential.random_recipes import random_recipe
+
+DEFAULT = compile_plan(read_recipe("default"))
+SEED = seed("SENDIT_LIKE_SEED")
+
+
+@contextmanager
+def noted() -> Iterator[list[bool]]:
+    """Note of each file whether it was taken as like one before."""
+    taken: list[bool] = []
+    like = Rewriter.like
+
+    def note(rewriter: Rewriter, data: bytes) -> DiffHeader | None:
+        header = like(rewriter, data)
+        taken.append(header is not None)
+        return header
+
+    with patch.object(Rewriter, "like", note):
+        yield taken
+
+
+def without_likeness(files: list[bytes], plan: Plan) -> tuple[StudyResult, dict[str, bytes]]:
+    with patch.object(Rewriter, "like", lambda *_: None):
+        return run(files, plan)
+
+
+def assert_same(files: list[bytes], plan: Plan) -> list[bool]:
+    """Compare with each file done alone; return which were taken as like one before."""
+    with noted() as taken:
+        result, members = run(files, plan)
+    other, its_members = without_likeness(files, plan)
+    assert members
+    assert members == its_members
+    assert result.outcomes == other.outcomes
+    assert {kind: count for kind, count in result.actions.items() if count} == {
+        kind: count for kind, count in other.actions.items() if count
+    }
+    assert (result.header, result.content) == (other.header, other.content)
+    return taken
+
+
+def series(kind: ObjectKind = "CT", images: int = 6) -> list[FileDataset]:
+    datasets = []
+    for instance in range(1, images + 1):
+        dataset = make_dataset(1, 1, 1, instance, kind=kind, rows=8, columns=8)
+        plant_canaries(dataset)
+        dataset.SOPInstanceUID = f"1.2.826.0.1.3680043.8.498.{instance}"
+        dataset.PatientName = f"Kanarie{'x' * instance}^Kan"
+        dataset.InstanceNumber = instance
+        end_with_pixels(dataset)
+        datasets.append(dataset)
+    return datasets
+
+
+@pytest.mark.parametrize("kind", ["CT", "MR", "US"])
+def test_a_series_comes_out_as_its_files_do_alone(kind: ObjectKind) -> None:
+    files = [to_bytes(make_dataset(1, 1, 1, n, kind=kind, rows=8, columns=8)) for n in range(1, 9)]
+    assert assert_same(files, DEFAULT) == [False] + 7 * [True]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_values_of_every_length_dates_that_cannot_be_moved_and_words_in_numbers() -> None:
+    datasets = []
+    for number in range(1, 40):
+        dataset = make_dataset(1, 1, 1, number, rows=8, columns=8)
+        dataset.StudyDate = ["20160110", "2016", "garbage", ""][number % 4]
+        dataset.SliceLocation = "1" * (1 + number % 16)
+        dataset.PatientName = "^".join(["Müller"] * (number % 5))
+        dataset.ContentTime = ["101112", "Smith", "1011"][number % 3]
+        dataset.SeriesNumber = number // 13
+        datasets.append(dataset)
+    taken = assert_same([to_bytes(dataset) for dataset in datasets], DEFAULT)
+    assert taken.count(True) > 30
+
+
+def test_files_of_other_shapes_in_between() -> None:
+    """More series side by side than are remembered, one file of each after the other."""
+    files = []
+    for number in range(1, 5 * rewrite.MAX_TEMPLATES):
+        dataset = make_dataset(1, 1, 1, number, rows=8, columns=8)
+        for extra in range(number % (rewrite.MAX_TEMPLATES + 2)):
+            dataset.add_new(0x00181400 + extra, "LO", "extra")
+        files.append(to_bytes(dataset))
+    taken = assert_same(files, DEFAULT)
+    assert any(taken)
+
+
+def test_it_gives_up_on_files_that_are_like_none() -> None:
+    files = []
+    for number in range(1, 4 * rewrite.MAX_TEMPLATES):
+        dataset = make_dataset(1, 1, 1, number, rows=8, columns=8)
+        for bit in range(8):
+            if number >> bit & 1:
+                dataset.add_new(0x00181400 + bit, "LO", "extra")
+        files.append(to_bytes(dataset))
+    with patch.object(rewrite, "layout_of", wraps=rewrite.layout_of) as made:
+        taken = assert_same(files, DEFAULT)
+    assert not any(taken)
+    # Twice: with likeness, and without, where files are remembered but never found.
+    assert made.call_count == 2 * rewrite.MAX_TEMPLATES
+
+
+@pytest.mark.parametrize(
+    ("rules", "sections", "like"),
+    [
+        ("KEEP ALL", "", False),  # private elements may stay: their creators tell
+        ("REMOVE values:names", "%values names\nFIELD PatientName", False),
+        ("REMOVE ALL", "", True),
+        ("ADD PatientComments added\nADD ImageComments var:item_id", "", True),
+        ("JITTER endswith:Date var:jitter\nBLANK contains:Name", "", True),
+    ],
+)
+def test_recipes_of_every_kind(rules: str, sections: str, like: bool) -> None:
+    files = [to_bytes(dataset) for dataset in series()]
+    taken = assert_same(files, plan_of(rules, sections=sections))
+    assert taken == [False] + 5 * [like]
+
+
+def test_a_private_element_whose_creator_another_file_has() -> None:
+    files = []
+    for instance, creator in enumerate(("OTHER", "ACME ", "ACME "), 1):
+        dataset = make_dataset(1, 1, 1, instance, rows=8, columns=8, private=False)
+        dataset.add_new(0x00130010, "LO", creator)
+        dataset.add_new(0x00131001, "LO", "value")
+        files.append(to_bytes(dataset))
+    plan = plan_of('KEEP (0013,"ACME",01)')
+    assert_same(files, plan)
+    _, members = run(files, plan)
+    assert [b"ACME" in member for member in members.values()] == [False, True, True]
+
+
+def test_an_instance_without_uid_or_seen_before_is_told_as_ever() -> None:
+    datasets = series(images=4)
+    datasets[1].SOPInstanceUID = datasets[0].SOPInstanceUID
+    datasets[2].SOPInstanceUID = ""
+    taken = assert_same([to_bytes(dataset) for dataset in datasets], DEFAULT)
+    assert taken == [False, True, True, True]
+
+
+def test_random_recipes() -> None:
+    print(f"SENDIT_LIKE_SEED={SEED}")  # noqa: T201 the seed to run again
+    dice = random.Random(SEED)
+    kinds: tuple[ObjectKind, ...] = ("CT", "MR", "US")
+    made = {kind: series(kind, images=4) for kind in kinds}
+    count: Counter[bool] = Counter()
+    for _ in range(25):
+        datasets = made[dice.choice(kinds)]
+        recipe = random_recipe(dice, datasets[0])
+        try:
+            plan = compile_plan(read_text(("recipe", recipe)))
+        except Misconfigured:
+            continue
+        count.update(assert_same([to_bytes(dataset) for dataset in datasets], plan))
+    assert count[True] > 10

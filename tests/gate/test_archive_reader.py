@@ -1,0 +1,107 @@
+"""What the gate reads again: all of the archive, and nothing that only looks like it."""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from pathlib import Path
+
+import pytest
+
+from sendit.archive import BULK, Archive
+from sendit.gate.archive_reader import Head, Totals, Unreadable, read_archive
+from testing.builder import end_with_pixels, make_dataset, to_bytes
+
+
+def archive(path: Path, *, side: int = 512, count: int = 3) -> bytes:
+    """Write an archive of images whose pixels are passed over, and return its bytes."""
+    with Archive(path) as writer:
+        for number in range(1, count + 1):
+            dataset = make_dataset(instance=number, rows=side, columns=side)
+            end_with_pixels(dataset)
+            data = to_bytes(dataset)
+            pixels = side * side * 2
+            writer.add(f"{number}.dcm", data[:-pixels], memoryview(data)[-pixels:])
+        writer.close()
+    return path.read_bytes()
+
+
+def read(path: Path, *, thorough: bool = False) -> Totals:
+    totals = Totals()
+    heads = [
+        part for part in read_archive(path, totals, thorough=thorough) if isinstance(part, Head)
+    ]
+    assert [head.number for head in heads] == [*range(1, totals.members + 1)]
+    return totals
+
+
+def test_pixels_are_passed_over_and_counted(tmp_path: Path) -> None:
+    whole = zlib.decompress(archive(tmp_path / "a.tar.gz"), 31)
+    assert BULK < 512 * 512 * 2
+    totals = read(tmp_path / "a.tar.gz")
+    assert totals.members == 3
+    assert 2 * 512 * 512 * 2 < totals.passed < 3 * 512 * 512 * 2  # the first is sampled
+    assert totals.inflated + totals.passed == len(whole)
+    thorough = read(tmp_path / "a.tar.gz", thorough=True)
+    assert (thorough.passed, thorough.inflated) == (0, len(whole))
+
+
+@pytest.mark.parametrize("by", [-1, 1, 512, -(512 * 512 * 2), 1 << 31])
+@pytest.mark.parametrize("thorough", [False, True])
+def test_what_was_passed_over_is_as_long_as_gzip_says(
+    tmp_path: Path, by: int, thorough: bool
+) -> None:
+    """Without this, something hidden where pixels are passed over would not be missed."""
+    path = tmp_path / "a.tar.gz"
+    data = bytearray(archive(path))
+    (length,) = struct.unpack("<L", data[-4:])
+    data[-4:] = struct.pack("<L", (length + by) & 0xFFFFFFFF)
+    path.write_bytes(data)
+    with pytest.raises(Unreadable, match="not as long as it says"):
+        read(path, thorough=thorough)
+
+
+def test_bytes_hidden_among_passed_pixels_are_noticed(tmp_path: Path) -> None:
+    """Where nothing is inflated only the length of the whole tells that there is more."""
+    path = tmp_path / "a.tar.gz"
+    data = archive(path)
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    piece = packer.compress(b"Winterbottom^Ada") + packer.flush(zlib.Z_FULL_FLUSH)
+    (length,) = struct.unpack("<L", data[-4:])
+    trailer = data[-8:-4] + struct.pack("<L", length + 16)
+    flushed = [hit.end() for hit in re.finditer(b"\x00\x00\xff\xff", data)]
+    assert len(flushed) >= 6
+    for position in flushed:
+        path.write_bytes(data[:position] + piece + data[position:-8] + trailer)
+        with pytest.raises(Unreadable):
+            read(path)
+
+
+@pytest.mark.parametrize("keep", [0, 10, 17, 18, 100])
+def test_a_piece_of_an_archive_is_none(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "a.tar.gz"
+    data = archive(path, side=16)
+    path.write_bytes(data[:keep])
+    with pytest.raises(Unreadable):
+        read(path)
+
+
+@pytest.mark.parametrize("cut", [1, 8, 9, 100])
+def test_an_archive_without_its_end_is_none(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "a.tar.gz"
+    data = archive(path, side=16)
+    path.write_bytes(data[:-cut])
+    with pytest.raises(Unreadable):
+        read(path)
+
+
+def test_what_follows_the_last_member_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar.gz"
+    whole = zlib.decompress(archive(path, side=16), 31)
+    for more in (b"x", bytes(511) + b"x", bytes(4096) + b"Winterbottom"):
+        packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+        packed = packer.compress(whole + more) + packer.flush()
+        path.write_bytes(b"\x1f\x8b\x08\x00\x00\x00\x00\x00" + packed[8:])
+        with pytest.raises(Unreadable, match=r"something follows|not an archive|cut short|header"):
+            read(path)

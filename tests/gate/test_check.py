@@ -1,0 +1,678 @@
+import base64
+import io
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import google_crc32c
+import pydicom
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+)
+
+from sendit.archive import BULK, Archive, ArchiveInfo
+from sendit.batch import Outcome
+from sendit.deidentify.plan import Plan, compile_plan
+from sendit.deidentify.study import Source, StudyIdentifiers, StudyResult, deidentify_study
+from sendit.dicom.scan import read_header
+from sendit.errors import FailBatch
+from sendit.gate import archive_reader
+from sendit.gate.check import Stopped, gate
+from sendit.gate.real_values import Matcher, RealValues
+from sendit.keys import Keys
+from sendit.recipe.parse import read_recipe, read_text
+from testing.builder import make_dataset, to_bytes
+
+KEYS = Keys(b"a key for the tests of the gate!")
+IDENTIFIERS = StudyIdentifiers("IR1-0001", "IR1A0001", -17, "19480720", "20160304")
+SYNTAXES = [
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    DeflatedExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+]
+# What the made patient is called, and when she was scanned.
+SECRETS = (
+    *("musterfrau", "nne0001", "mrn77", "acc88", "1.2.826", "19480807"),
+    *("20160321", "21.03.2016", "harbour"),
+)
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return compile_plan(read_recipe("default"))
+
+
+def received(count: int = 2, **options: object) -> list[bytes]:
+    return [to_bytes(make_dataset(1, 1, 1, number, **options)) for number in range(1, count + 1)]
+
+
+def real_values(originals: list[bytes], plan: Plan) -> RealValues:
+    real = RealValues(plan)
+    for original in originals:
+        real.see(read_header(original))
+    return real
+
+
+def delivered(originals: list[bytes], plan: Plan, folder: Path) -> dict[str, bytes]:
+    """De-identify as the pipeline does; return the members."""
+    sources = []
+    for number, original in enumerate(originals, 1):
+        path = folder / f"{number}"
+        path.write_bytes(original)
+        sources.append(Source(number, path, len(original), path.stat().st_mtime_ns))
+    result = deidentify_study(
+        sources, plan=plan, identifiers=IDENTIFIERS, keys=KEYS, archive=folder / "clean.tar.gz"
+    )
+    assert result.archive is not None, result.outcomes
+    return members_of(result.archive.path)
+
+
+def members_of(path: Path) -> dict[str, bytes]:
+    import tarfile
+
+    with tarfile.open(path) as tar:
+        return {info.name: tar.extractfile(info).read() for info in tar}
+
+
+def pack(members: dict[str, bytes], path: Path) -> ArchiveInfo:
+    with Archive(path) as writer:
+        for name, data in members.items():
+            writer.add(name, data)
+        return writer.close()
+
+
+def changed(data: bytes, change: Callable[[FileDataset], None]) -> bytes:
+    dataset = pydicom.dcmread(io.BytesIO(data))
+    change(dataset)
+    out = io.BytesIO()
+    dataset.save_as(out, enforce_file_format=False)
+    return out.getvalue()
+
+
+def caught(info: ArchiveInfo, real: RealValues, plan: Plan) -> str:
+    """Return the gate's words; the archive must be gone, and no secret in them."""
+    with pytest.raises(FailBatch) as failed:
+        gate(info, real, plan, IDENTIFIERS)
+    text = str(failed.value)
+    assert not info.path.exists()
+    assert not any(secret in text.lower() for secret in SECRETS)
+    return text
+
+
+def set_to(keyword: str, value: object) -> Callable[[FileDataset], None]:
+    return lambda dataset: setattr(dataset, keyword, value)
+
+
+def add(tag: int, vr: str, value: object) -> Callable[[FileDataset], None]:
+    return lambda dataset: dataset.add_new(tag, vr, value)
+
+
+def nested(dataset: FileDataset) -> None:
+    item = Dataset()
+    item.ReferencedSOPClassUID = dataset.SOPClassUID
+    item.ReferencedSOPInstanceUID = make_dataset().SOPInstanceUID
+    outer = Dataset()
+    outer.SourceImageSequence = [item]
+    dataset.SourceImageSequence = [outer]
+
+
+LEAKS = {
+    "family name in a description": (
+        set_to("StudyDescription", "CT thorax MUSTERFRAU0001"),
+        "(0008,1030)",
+    ),
+    "name backwards in what the recipe keeps": (
+        set_to("Manufacturer", "Änne0001 Musterfrau0001"),
+        "(0008,0070)",
+    ),
+    "a physician in what the recipe keeps": (
+        set_to("Manufacturer", "HAUSARZT, Heinz"),
+        "(0008,0070)",
+    ),
+    "the patient's name": (set_to("PatientName", "Musterfrau0001^Änne0001"), "(0010,0010)"),
+    "patient's number in text": (
+        set_to("ProtocolName", "thorax (MRN77000001)"),
+        "(0018,1030)",
+    ),
+    "accession number": (set_to("AccessionNumber", "ACC880001001"), "(0008,0050)"),
+    "SOP instance UID": (
+        lambda dataset: setattr(dataset, "SOPInstanceUID", make_dataset().SOPInstanceUID),
+        "(0008,0018)",
+    ),
+    "UID in a nested sequence": (nested, "(0008,1155)"),
+    "study date": (set_to("StudyDate", "20160321"), "(0008,0020)"),
+    "birth date": (set_to("PatientBirthDate", "19480807"), "(0010,0030)"),
+    "date with its time": (set_to("AcquisitionDateTime", "20160321101101"), "(0008,002A)"),
+    "a German date": (set_to("ImageComments", "seen on 21.03.2016."), "(0020,4000)"),
+    "an American date": (set_to("ImageComments", "seen 3/21/2016"), "(0020,4000)"),
+    "a date in words": (set_to("ImageComments", "born August 7, 1948"), "(0020,4000)"),
+    "the address": (set_to("PatientAddress", "1 Harbour Road"), "(0010,1040)"),
+    "a private element": (add(0x00191010, "LO", "anything"), "(0019,1010)"),
+    "something removed": (set_to("GPSDifferential", 1), "(0016,008E)"),
+    "something removed, nested": (
+        lambda dataset: setattr(
+            dataset, "SourceImageSequence", [_with(Dataset(), "GPSDifferential", 1)]
+        ),
+        "(0016,008E)",
+    ),
+    "behind the pixels": (add(0xFFFCFFFC, "OB", b"padding!"), "(FFFC,FFFC)"),
+    "source of the file": (
+        lambda dataset: setattr(dataset.file_meta, "SourceApplicationEntityTitle", "CTNORTH1"),
+        "(0002,0016)",
+    ),
+    "the preamble": (
+        lambda dataset: setattr(dataset, "preamble", b"II*\0" + bytes(124)),
+        "the preamble",
+    ),
+}
+
+
+def _with(item: Dataset, keyword: str, value: object) -> Dataset:
+    setattr(item, keyword, value)
+    return item
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+@pytest.mark.parametrize("kind", ["CT", "MR", "ENHANCED"])
+def test_what_the_engine_made_passes(kind, syntax, plan, tmp_path):
+    originals = received(3, kind=kind, transfer_syntax=syntax)
+    members = delivered(originals, plan, tmp_path)
+    info = pack(members, tmp_path / "a.tar.gz")
+    report = gate(info, real_values(originals, plan), plan, IDENTIFIERS, thorough=True)
+    assert report.members == 3
+    assert report.passed == 0
+    assert report.values > 20
+    assert info.path.exists()
+
+
+@pytest.fixture(scope="module", params=SYNTAXES)
+def study(request, plan, tmp_path_factory) -> tuple[list[bytes], dict[str, bytes]]:
+    """Two files as received and as delivered."""
+    originals = received(transfer_syntax=request.param)
+    return originals, delivered(originals, plan, tmp_path_factory.mktemp("study"))
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+def test_a_leak_deletes_the_archive(leak, study, plan, tmp_path):
+    originals, members = study[0], dict(study[1])
+    change, place = LEAKS[leak]
+    last = list(members)[-1]
+    members[last] = changed(members[last], change)
+    info = pack(members, tmp_path / "a.tar.gz")
+    text = caught(info, real_values(originals, plan), plan)
+    assert place in text
+    assert "member 2" in text
+
+
+def test_a_name_in_a_member_s_name(plan, tmp_path):
+    originals = received()
+    members = delivered(originals, plan, tmp_path)
+    members["Musterfrau0001.dcm"] = members.popitem()[1]
+    text = caught(pack(members, tmp_path / "a.tar.gz"), real_values(originals, plan), plan)
+    assert "the member's name" in text
+
+
+def test_a_name_inside_a_jpeg(plan, tmp_path):
+    originals = received(transfer_syntax=JPEGBaseline8Bit)
+    members = delivered(originals, plan, tmp_path)
+    name = next(iter(members))
+    frame = b"\xff\xd8\xff\xfe\x00\x20Pat: musterfrau0001\0" + bytes(200_000) + b"\xff\xd9"
+    members[name] = changed(members[name], set_to("PixelData", encapsulate([frame])))
+    text = caught(pack(members, tmp_path / "a.tar.gz"), real_values(originals, plan), plan)
+    assert "the pixel data" in text
+
+
+def test_a_uid_between_two_pieces_of_pixels(plan, tmp_path):
+    originals = received(transfer_syntax=JPEGBaseline8Bit)
+    members = delivered(originals, plan, tmp_path)
+    uid = str(make_dataset().StudyInstanceUID).encode()
+    name = next(iter(members))
+    for offset in (archive_reader.PIECE - 10, 2 * archive_reader.PIECE - 30):
+        frame = (b"\xff" * offset + uid).ljust(3 * archive_reader.PIECE, b"\xff")
+        members[name] = changed(members[name], set_to("PixelData", encapsulate([frame])))
+        info = pack(members, tmp_path / "a.tar.gz")
+        assert "a real UID" in caught(info, real_values(originals, plan), plan)
+
+
+@pytest.mark.parametrize(
+    ("character_set", "name", "shown"),
+    [
+        ("ISO_IR 192", "Ωmega^Παῦλος", "Παῦλος Ωmega"),
+        ("ISO_IR 144", "Люкceмбypг^Иван", "ИВАН ЛЮКCEМБYPГ"),
+        (
+            ["", "ISO 2022 IR 87"],
+            "Yamada^Tarou=山田^太郎=やまだ^たろう",
+            "山田^太郎",
+        ),
+        ("GB18030", "Wang^XiaoDong=王^小东", "王 小东"),
+        ("ISO_IR 100", "Buc^Jérôme", "BUC JÉRÔME"),
+        ("ISO_IR 100", "Li^Marie", "Marie LI"),
+    ],
+)
+def test_names_in_every_character_set(character_set, name, shown, plan, tmp_path):
+    originals = received(SpecificCharacterSet=character_set, PatientName=name)
+    members = delivered(originals, plan, tmp_path)
+    last = list(members)[-1]
+    members[last] = changed(members[last], set_to("Manufacturer", shown))
+    info = pack(members, tmp_path / "a.tar.gz")
+    assert "a real name in (0008,0070)" in caught(info, real_values(originals, plan), plan)
+
+
+HARMLESS = {
+    "named like anatomy": {"PatientName": "Chest^Head"},
+    "named like the maker": {"PatientName": "Philips^Anna", "Manufacturer": "PHILIPS"},
+    "named like the model": {"PatientName": "Vida^Anna", "ManufacturerModelName": "Vida"},
+    "a number of one digit": {"PatientID": "1", "StudyID": "2", "AccessionNumber": "3"},
+    "scanned again five days later": {"SeriesDate": "20160304", "ContentDate": "20160304"},
+    "de-identified before": {
+        "PatientName": "ANONYMOUS",
+        "PatientID": "ANON",
+        "PatientBirthDate": "19000101",
+    },
+    "nothing known": {"PatientName": "", "PatientID": "", "PatientBirthDate": ""},
+    "a date that is none": {"PatientBirthDate": "19481399", "StudyDate": "2016"},
+    "no name but a title": {"PatientName": "^^^Dr."},
+}
+
+
+@pytest.mark.parametrize("case", HARMLESS)
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
+def test_what_is_no_leak_passes(case, plan, tmp_path):
+    originals = received(**HARMLESS[case])
+    members = delivered(originals, plan, tmp_path)
+    info = pack(members, tmp_path / "a.tar.gz")
+    gate(info, real_values(originals, plan), plan, IDENTIFIERS, thorough=True)
+
+
+def test_what_a_recipe_keeps_is_no_secret(tmp_path):
+    rules = "FORMAT dicom\n%header\nKEEP PatientID\nKEEP StudyDate\nREMOVE PatientName\n"
+    plan = compile_plan(read_text(("own.deid", rules)))
+    originals = received()
+    members = delivered(originals, plan, tmp_path)
+    gate(pack(members, tmp_path / "a.tar.gz"), real_values(originals, plan), plan, IDENTIFIERS)
+
+
+def test_what_a_recipe_keeps_in_one_place_may_stand_in_another(tmp_path):
+    rules = (
+        "FORMAT dicom\n%header\nKEEP SOPInstanceUID\nREPLACE InstanceCreatorUID func:remap_uid\n"
+    )
+    plan = compile_plan(read_text(("own.deid", rules)))
+    creator = set_to("InstanceCreatorUID", make_dataset().SOPInstanceUID)
+    originals = [changed(data, creator) for data in received()]
+    delivered(originals, plan, tmp_path)
+
+
+def test_what_a_recipe_forgets_is_caught(tmp_path):
+    """It takes the UID away in one place and leaves it in another."""
+    rules = "FORMAT dicom\n%header\nREPLACE SOPInstanceUID func:remap_uid\n"
+    plan = compile_plan(read_text(("own.deid", rules)))
+    originals = received()
+    originals = [
+        changed(data, set_to("InstanceCreatorUID", make_dataset().SOPInstanceUID))
+        for data in originals
+    ]
+    with pytest.raises(FailBatch, match=r"a real UID in \(0008,0014\)"):
+        delivered(originals, plan, tmp_path)
+    assert not list(tmp_path.glob("*.tar.gz*"))
+
+
+def test_the_same_bytes_are_another_text_in_another_character_set(plan, tmp_path):
+    name = "Иванов^Пётр"
+    original = changed(
+        make_in("ISO_IR 144"), lambda dataset: setattr(dataset, "ReferringPhysicianName", name)
+    )
+    clean = next(iter(delivered(received(1), plan, tmp_path).values()))
+    members = {}
+    for number, character_set in enumerate(("ISO_IR 100", "ISO_IR 144")):
+        member = changed(clean, set_to("SpecificCharacterSet", character_set))
+        member = changed(member, set_to("PatientComments", "#" * len(name)))
+        told = name.replace("^", " ").encode("iso8859_5")
+        members[f"{number}.dcm"] = member.replace(b"#" * len(name), told)
+    info = pack(members, tmp_path / "a.tar.gz")
+    assert "first in member 2" in caught(info, real_values([original], plan), plan)
+
+
+def make_in(character_set: str) -> bytes:
+    dataset = make_dataset()
+    dataset.SpecificCharacterSet = character_set
+    return to_bytes(dataset)
+
+
+def test_more_members_than_calls_may_be_nested(plan, tmp_path):
+    """Each of them has pixels to pass over, and some have not: nothing piles up."""
+    clean = next(iter(delivered(received(1, rows=256, columns=256), plan, tmp_path).values()))
+    head = clean[: clean.index(b"\xe0\x7f\x10\x00OW") + 12]
+    assert len(clean) - len(head) > BULK
+    path = tmp_path / "a.tar.gz"
+    with Archive(path) as writer:
+        for number in range(3000):
+            parts = [clean] if number % 3 else [head, memoryview(clean)[len(head) :]]
+            writer.add(f"{number}.dcm", *parts)
+        info = writer.close()
+    report = gate(info, RealValues(plan), plan, IDENTIFIERS)
+    assert report.members == 3000
+    assert report.passed > 900 * (len(clean) - len(head))
+
+
+def test_native_pixels_are_passed_over_but_for_a_sample(plan, tmp_path):
+    originals = received(2 * archive_reader.SAMPLED + 1, rows=256, columns=256)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    sources = []
+    for number, original in enumerate(originals, 1):
+        path = folder / f"{number}"
+        path.write_bytes(original)
+        sources.append(Source(number, path, len(original), path.stat().st_mtime_ns))
+    result = deidentify_study(
+        sources, plan=plan, identifiers=IDENTIFIERS, keys=KEYS, archive=tmp_path / "a.tar.gz"
+    )
+    report = gate(result.archive, real_values(originals, plan), plan, IDENTIFIERS)
+    pixels = 256 * 256 * 2
+    assert pixels > BULK
+    assert report.passed == (len(originals) - 3) * pixels
+    thorough = gate(result.archive, real_values(originals, plan), plan, IDENTIFIERS, thorough=True)
+    assert thorough.passed == 0
+    assert thorough.inflated == report.inflated + report.passed
+
+
+def test_of_large_pixels_only_the_first_are_sampled(plan, tmp_path, monkeypatch):
+    monkeypatch.setattr(archive_reader, "MAX_SAMPLED", 1000)
+    monkeypatch.setattr(archive_reader, "PIECE", 1 << 14)
+    originals = received(2, rows=512, columns=512)
+    members = delivered(originals, plan, tmp_path)
+    whole = len(zlib.decompress((tmp_path / "clean.tar.gz").read_bytes(), 31))
+    totals = archive_reader.Totals()
+    tails = [
+        part
+        for part in archive_reader.read_archive(tmp_path / "clean.tar.gz", totals)
+        if isinstance(part, archive_reader.Tail)
+    ]
+    assert len(tails) == len(members) == totals.members
+    pixels = 512 * 512 * 2
+    assert pixels < totals.passed < 2 * pixels - 1000
+    assert totals.inflated + totals.passed == whole
+
+
+def test_a_leak_behind_pixels_that_are_passed_over(plan, tmp_path):
+    """The tail of a member is read though its pixels are not."""
+    originals = received(2, rows=256, columns=256)
+    members = delivered(originals, plan, tmp_path)
+    secret = b"\xfc\xff\xfc\xffOB\0\0\x08\0\0\0mrn77000"
+    path = tmp_path / "a.tar.gz"
+    with Archive(path) as writer:
+        for name, data in members.items():
+            start = len(data) - 256 * 256 * 2
+            writer.add(name, data[:start], memoryview(data)[start:], secret)
+        info = writer.close()
+    assert "(FFFC,FFFC)" in caught(info, real_values(originals, plan), plan)
+
+
+def test_an_archive_that_is_not_the_one_written(plan, tmp_path):
+    originals = received()
+    members = delivered(originals, plan, tmp_path)
+    info = pack(members, tmp_path / "a.tar.gz")
+    wrong = replace(info, crc32c=base64.b64encode(bytes(4)).decode())
+    assert "not the one" in caught(wrong, real_values(originals, plan), plan)
+    info = pack(members, tmp_path / "a.tar.gz")
+    assert "not the one" in caught(replace(info, members=3), real_values(originals, plan), plan)
+
+
+@pytest.fixture(scope="module")
+def whole(plan, tmp_path_factory) -> tuple[bytes, ArchiveInfo, list[bytes]]:
+    """An archive as bytes, with pixels that the gate passes over, and what went in."""
+    folder = tmp_path_factory.mktemp("whole")
+    originals = received(2, rows=192, columns=192)
+    members = delivered(originals, plan, folder)
+    path = folder / "clean.tar.gz"
+    info = pack(members, folder / "a.tar.gz")
+    info = replace(info, path=path, crc32c=_crc32c(path.read_bytes()))
+    return path.read_bytes(), info, originals
+
+
+def _crc32c(data: bytes) -> str:
+    return base64.b64encode(google_crc32c.Checksum(data).digest()).decode()
+
+
+@settings(max_examples=60, deadline=None, phases=[Phase.generate])
+@given(data=st.data())
+def test_a_damaged_archive_never_passes(data, whole, plan):
+    raw, info, originals = whole
+    damaged = bytearray(raw)
+    if data.draw(st.booleans()):
+        del damaged[data.draw(st.integers(0, len(raw) - 1)) :]
+    else:
+        damaged[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
+    info.path.write_bytes(damaged)
+    caught(info, real_values(originals, plan), plan)
+
+
+@settings(max_examples=15, deadline=None, phases=[Phase.generate])
+@given(
+    members=st.lists(
+        st.tuples(st.sampled_from(["CT", "SR", "US"]), st.sampled_from([8, 200])),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_the_parts_are_the_members(members, tmp_path_factory):
+    """Heads, pixels and tails put together are what tarfile reads."""
+    path = tmp_path_factory.mktemp("parts") / "a.tar.gz"
+    files = [
+        to_bytes(make_dataset(instance=number, kind=kind, rows=side, columns=side))
+        for number, (kind, side) in enumerate(members)
+    ]
+    with Archive(path) as writer:
+        for number, data in enumerate(files):
+            cut = len(data) * (number % 3) // 3
+            writer.add(f"{number}.dcm", data[:cut], data[cut:])
+        writer.close()
+    totals = archive_reader.Totals()
+    read: dict[int, bytes] = {}
+    for part in archive_reader.read_archive(path, totals, thorough=True):
+        if isinstance(part, archive_reader.Pixels):
+            continue
+        read[part.number] = read.get(part.number, b"") + part.data
+    assert totals.members == len(files)
+    for number, data in enumerate(files, 1):
+        head = read[number]
+        assert data.startswith(head)
+        assert len(head) > 1000
+    assert totals.inflated == len(zlib.decompress(path.read_bytes(), 31))
+
+
+def study_of(originals: list[bytes], folder: Path) -> list[Source]:
+    folder.mkdir()
+    sources = []
+    for number, original in enumerate(originals, 1):
+        path = folder / f"{number}"
+        path.write_bytes(original)
+        sources.append(Source(number, path, len(original), path.stat().st_mtime_ns))
+    return sources
+
+
+@pytest.mark.parametrize("failure", [ValueError("Musterfrau"), MemoryError(), KeyboardInterrupt()])
+@pytest.mark.parametrize("place", ["_Check", "reread", "_crc32c"])
+def test_a_gate_that_fails_leaves_no_archive(place, failure, plan, tmp_path, monkeypatch):
+    def fail(*_args, **_kwargs):
+        raise failure
+
+    monkeypatch.setattr(f"sendit.gate.check.{place}", fail)
+    sources = study_of(received(), tmp_path / "in")
+    out = tmp_path / "out"
+    out.mkdir()
+    expected = FailBatch if isinstance(failure, Exception) else KeyboardInterrupt
+    with pytest.raises(expected) as caught:
+        deidentify_study(
+            sources, plan=plan, identifiers=IDENTIFIERS, keys=KEYS, archive=out / "a.tar.gz"
+        )
+    assert not list(out.iterdir())
+    assert "Musterfrau" not in str(caught.value)
+
+
+def test_nothing_has_the_archive_s_name_while_the_gate_reads(plan, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    out.mkdir()
+
+    def look(info, *_args, **_kwargs):
+        assert [path.name for path in out.iterdir()] == ["a.tar.gz.part"]
+        return gate(info, *_args, **_kwargs)
+
+    monkeypatch.setattr("sendit.deidentify.study.gate", look)
+    result = deidentify_study(
+        study_of(received(), tmp_path / "in"),
+        plan=plan,
+        identifiers=IDENTIFIERS,
+        keys=KEYS,
+        archive=out / "a.tar.gz",
+    )
+    assert result.archive.path == out / "a.tar.gz"
+    assert [path.name for path in out.iterdir()] == ["a.tar.gz"]
+
+
+def result_of(originals: list[bytes], plan: Plan, place: Path, **options: object) -> StudyResult:
+    return deidentify_study(
+        study_of(originals, place / "in"),
+        plan=plan,
+        identifiers=IDENTIFIERS,
+        keys=KEYS,
+        archive=place / "a.tar.gz",
+        **options,
+    )
+
+
+def test_a_finding_in_one_file_quarantines_that_file(plan, tmp_path):
+    originals = received(4)
+    leaking = set_to("SequenceName", "MUSTERFRAU0001")
+    first = result_of([originals[0], *originals[2:]], plan, tmp_path)
+    leaked = [originals[0], changed(originals[1], leaking), *originals[2:]]
+    (tmp_path / "second").mkdir()
+    result = result_of(leaked, plan, tmp_path / "second")
+    outcomes = [outcome for outcome, _ in result.outcomes.values()]
+    assert outcomes == [Outcome.DELIVERED, Outcome.QUARANTINED, *2 * [Outcome.DELIVERED]]
+    reason = result.outcomes[2][1]
+    assert "a part of the patient's name in (0018,0024) SequenceName" in reason
+    # As if it had never come.
+    assert (result.content, result.actions, result.header) == (
+        first.content,
+        first.actions,
+        first.header,
+    )
+    assert result.archive.crc32c == first.archive.crc32c
+    assert list(result.members) == [1, 3, 4]
+    assert result.archive.members == 3
+
+
+def test_what_is_the_same_in_files_behind_is_theirs_too(plan, tmp_path):
+    """A member that is like the one before is judged by what differs; not so its findings."""
+    originals = received(5)
+    leaking = set_to("SequenceName", "MUSTERFRAU0001")
+    leaked = [originals[0], *(changed(original, leaking) for original in originals[1:4])]
+    result = result_of([*leaked, originals[4]], plan, tmp_path)
+    stopped = [number for number, (outcome, _) in result.outcomes.items() if outcome != "delivered"]
+    assert stopped == [2, 3, 4]
+
+
+def test_a_copy_of_a_file_that_is_stopped_takes_its_place(plan, tmp_path):
+    originals = received(2)
+    leaked = changed(originals[0], set_to("SequenceName", "MUSTERFRAU0001"))
+    result = result_of([leaked, originals[0], originals[1]], plan, tmp_path)
+    outcomes = {number: outcome for number, (outcome, _) in result.outcomes.items()}
+    assert outcomes[1] is Outcome.QUARANTINED
+    assert outcomes[2] is outcomes[3] is Outcome.DELIVERED
+
+
+def test_findings_in_all_files_fail_the_batch_with_what_to_do(plan, tmp_path):
+    leaking = set_to("SequenceName", "MUSTERFRAU0001")
+    (tmp_path / "a.tar.gz").write_bytes(b"an earlier attempt's")
+    with pytest.raises(FailBatch) as failed:
+        result_of([changed(original, leaking) for original in received(2)], plan, tmp_path)
+    text = str(failed.value)
+    assert "which the batch has as (0010,0010) PatientName" in text
+    assert "SequenceName" in text
+    assert "REMOVE SequenceName" in text
+    assert "mend" not in text
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_a_member_that_the_reader_cannot_take_is_named(plan, tmp_path):
+    originals = received(3)
+    members = delivered(originals, plan, tmp_path)
+    names = list(members)
+    good = members[names[1]]
+    members[names[1]] = good[:132] + b"\x02\0\0\0XX" + good[138:]
+    with pytest.raises(Stopped) as stopped:
+        gate(pack(members, tmp_path / "a.tar.gz"), RealValues(plan), plan, IDENTIFIERS)
+    assert stopped.value.members == {2: "no file meta in its structure"}
+
+
+COINCIDENCES = {
+    "station named like the model": {
+        "StationName": "Galan 3T",
+        "ManufacturerModelName": "Galan 3T",
+    },
+    "institution named like the maker": {
+        "InstitutionName": "GE MEDICAL SYSTEMS",
+        "Manufacturer": "GE MEDICAL SYSTEMS",
+    },
+    "accession number is a time": {"AccessionNumber": "101101", "AcquisitionTime": "101101"},
+    "patient number is a time": {"PatientID": "143022", "SeriesTime": "143022.123"},
+    "serial number is a time": {"DeviceSerialNumber": "143022", "ContentTime": "143022"},
+    "study's id is the series' number": {"StudyID": "1000123", "SeriesNumber": "1000123"},
+    "called CT": {"PatientName": "CT^Chest", "StudyDescription": "CT chest"},
+    "a phantom": {
+        "PatientName": "QA^PHANTOM",
+        "PatientID": "QA PHANTOM",
+        "SeriesDescription": "QA PHANTOM",
+        "BodyPartExamined": "PHANTOM",
+    },
+    "a term of ImageType": {
+        "PatientName": "Norm^Ada",
+        "ImageType": ["ORIGINAL", "PRIMARY", "M", "NORM"],
+    },
+    "digits behind a point": {"SliceLocation": "-12.20160321"},
+    "birth date behind a point": {"ImagePositionPatient": ["0.19480807", "0", "3"]},
+}
+
+
+@pytest.mark.parametrize("case", COINCIDENCES)
+def test_a_coincidence_does_not_condemn_a_study(case, plan, tmp_path):
+    result = result_of(received(**COINCIDENCES[case]), plan, tmp_path)
+    assert {outcome for outcome, _ in result.outcomes.values()} == {Outcome.DELIVERED}
+
+
+def test_the_folder_s_name_is_an_identifier(plan, tmp_path):
+    originals = received()
+    members = delivered(originals, plan, tmp_path)
+    last = list(members)[-1]
+    members[last] = changed(members[last], set_to("Manufacturer", "acc-990017"))
+    real = real_values(originals, plan)
+    real.add_identifier("ACC990017")
+    info = pack(members, tmp_path / "a.tar.gz")
+    assert "which the batch has as the folder's name" in caught(info, real, plan)
+
+
+def test_a_folder_named_by_what_radiology_says_is_none(plan, tmp_path):
+    originals = received(SeriesDescription="AXIAL 5MM")
+    assert result_of(originals, plan, tmp_path, folder="AXIAL 5MM").archive.members == 2
+
+
+def test_what_is_looked_for_grows_with_the_input_only(plan):
+    words = " ".join(f"w{chr(97 + n % 26)}{chr(97 + n // 26 % 26)}x" for n in range(600))
+    real = real_values(received(1, PatientName=words), plan)
+    assert len(Matcher(real, plan, -17)) < 3000
+    uids = RealValues(plan)
+    uids.uids = {f"1.3.12.2.1107.5.2.30.{number}": {0x00081155} for number in range(5000)}
+    assert len(Matcher(uids, plan, -17).needles) == 1
+    assert Matcher(uids, plan, -17).read("see 1.3.12.2.1107.5.2.30.4999.", identifying=False)

@@ -1,0 +1,50 @@
+"""Coincidences are no leaks; what only looks like one is."""
+
+import pytest
+
+from sendit.gate import coincidence
+
+STATION, PATIENT_ID, ACCESSION = 0x00081010, 0x00100020, 0x00080050
+MODEL, COMMENTS, SERIES_NUMBER = 0x00081090, 0x00204000, 0x00200011
+
+
+@pytest.mark.parametrize(
+    ("sources", "key", "tag", "vr", "own"),
+    [
+        ({STATION}, "galan3t", MODEL, "LO", True),
+        ({STATION}, "galan3t", COMMENTS, "LT", False),
+        ({STATION, ACCESSION}, "galan3t", MODEL, "LO", False),
+        ({PATIENT_ID}, "7734512", MODEL, "LO", False),
+        ({PATIENT_ID}, "143022", SERIES_NUMBER, "IS", True),
+        ({PATIENT_ID}, "7734512", SERIES_NUMBER, "IS", False),
+        ({STATION}, "7734512", SERIES_NUMBER, "IS", True),
+        ({0}, "axial5mm", MODEL, "LO", False),
+    ],
+)
+def test_identifiers(sources, key, tag, vr, own):
+    assert coincidence.identifier_is_coincidence(frozenset(sources), key, tag, vr) is own
+
+
+@pytest.mark.parametrize("text", ["chest contrast", "ct^chest", "qa^phantom", "axial 5mm", "test"])
+def test_what_says_nothing(text):
+    assert coincidence.is_common(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["quackenbush", "ct quackenbush", "b1234", "mrn77", "chest 7734512"]
+)
+def test_what_says_something(text):
+    assert not coincidence.is_common(text)
+
+
+@pytest.mark.parametrize(
+    ("vr", "value", "plain"),
+    [
+        *(("TM", "143022", True), ("TM", "143022.123", True), ("TM", "1430", True)),
+        *(("TM", "243022", False), ("TM", "7734512", False), ("AS", "062Y", True)),
+        *(("AS", "62 years", False), ("DS", "-12.20190623", True), ("DS", "7.2E1", True)),
+        *(("IS", "12a", False), ("LO", "12", False)),
+    ],
+)
+def test_plain_numbers(vr, value, plain):
+    assert coincidence.is_plain_number(vr, value) is plain

@@ -1,0 +1,102 @@
+"""An input folder that is empty today: the same one as yesterday, or the place of its mount?"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sendit.errors import Misconfigured
+from sendit.keys import Keys
+from sendit.ledger import InputMark, Ledger
+from sendit.pipeline import inputs
+from sendit.pipeline.inputs import RIGHT_ONE, check_inputs
+
+MOUNTED = InputMark("2049", "2", mounted=True)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    return tmp_path / "in"
+
+
+def seen_as(monkeypatch: pytest.MonkeyPatch, mark: InputMark) -> None:
+    monkeypatch.setattr(inputs, "_mark", lambda _: mark)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "right"),
+    [
+        (MOUNTED, MOUNTED, True),
+        # Mounted anew: another number, the same root.
+        (MOUNTED, InputMark("2051", "2", mounted=True), True),
+        # A folder within a file system, made anew by whoever empties it.
+        (InputMark("2049", "77", mounted=False), InputMark("2049", "78", mounted=False), True),
+        # The mount is gone: the folder beneath it.
+        (MOUNTED, InputMark("64768", "131", mounted=False), False),
+        (MOUNTED, InputMark("2049", "131", mounted=False), False),
+        # A folder within a mount that is gone, or a container's mount of the wrong one.
+        (InputMark("2049", "77", mounted=False), InputMark("64768", "9", mounted=False), False),
+        (MOUNTED, InputMark("64768", "131", mounted=True), False),
+    ],
+)
+def test_an_empty_folder_is_right_if_it_is_the_one_that_was_full(  # noqa: PLR0917
+    embedded_ledger: Ledger,
+    keys: Keys,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    before: InputMark,
+    now: InputMark,
+    right: bool,
+) -> None:
+    seen_as(monkeypatch, before)
+    (folder / "ACC1").mkdir()
+    check_inputs(embedded_ledger, keys, [folder])
+    (folder / "ACC1").rmdir()
+    seen_as(monkeypatch, now)
+    if right:
+        check_inputs(embedded_ledger, keys, [folder])
+        return
+    (folder / ".keep").touch()
+    with pytest.raises(Misconfigured, match="input folder 1 is empty, and is not the folder"):
+        check_inputs(embedded_ledger, keys, [folder])
+    # The way out that it names.
+    (folder / RIGHT_ONE).touch()
+    check_inputs(embedded_ledger, keys, [folder])
+    (folder / RIGHT_ONE).unlink()
+    check_inputs(embedded_ledger, keys, [folder])
+
+
+def test_a_folder_that_was_never_seen_full_may_be_empty(
+    embedded_ledger: Ledger, keys: Keys, folder: Path
+) -> None:
+    check_inputs(embedded_ledger, keys, [folder])
+
+
+def test_a_full_folder_is_never_refused(
+    embedded_ledger: Ledger, keys: Keys, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "ACC1").mkdir()
+    seen_as(monkeypatch, MOUNTED)
+    check_inputs(embedded_ledger, keys, [folder])
+    monkeypatch.undo()
+    check_inputs(embedded_ledger, keys, [folder])
+
+
+def test_each_folder_is_named_by_its_number_and_not_its_name(
+    embedded_ledger: Ledger, keys: Keys, folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(Misconfigured, match="input folder 2 cannot be listed") as caught:
+        check_inputs(embedded_ledger, keys, [folder, tmp_path / "SECRET"])
+    assert "SECRET" not in str(caught.value)
+
+
+def test_the_real_folder_s_file_system_and_inode_are_remembered(
+    embedded_ledger: Ledger, keys: Keys, folder: Path
+) -> None:
+    (folder / "ACC1").mkdir()
+    check_inputs(embedded_ledger, keys, [folder])
+    held = embedded_ledger.input(keys.digest("input", os.fsencode(folder)))
+    assert held == InputMark(str(folder.stat().st_dev), str(folder.stat().st_ino), mounted=False)

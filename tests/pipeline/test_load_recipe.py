@@ -1,0 +1,34 @@
+"""A recipe made ready: once a process, each in the order that is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sendit.errors import Misconfigured
+from sendit.pipeline.load_recipe import load_recipe
+from sendit.recipe.parse import read_recipe
+
+
+def test_a_recipe_is_prepared_once() -> None:
+    assert load_recipe("default") is load_recipe("default")
+    assert load_recipe("default").digest == read_recipe("default").digest
+    assert load_recipe("default").filters.tags
+
+
+def test_several_are_combined_in_order_whatever_blanks_stand_between(tmp_path: Path) -> None:
+    ours = tmp_path / "ours.deid"
+    ours.write_text("FORMAT dicom\n\n%header\n\nKEEP DeviceSerialNumber\n")
+    both = load_recipe(f"default, {ours}")
+    assert both.digest == load_recipe(f"default,{ours}").digest
+    assert both.digest == read_recipe("default", str(ours)).digest
+    assert both.digest != load_recipe("default").digest
+    tag = 0x00181000
+    assert load_recipe("default").plan.top.program(tag, "LO").steps
+    assert not both.plan.top.program(tag, "LO").steps
+
+
+def test_a_recipe_that_is_none_is_refused() -> None:
+    with pytest.raises(Misconfigured):
+        load_recipe("no-such-recipe")

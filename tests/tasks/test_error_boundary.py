@@ -1,0 +1,109 @@
+"""Nothing but our own texts leaves a task."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+import warnings
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from sendit.errors import FailBatch, Misconfigured, RetryLater, SenditError, SkipInstance
+from sendit.tasks.error_boundary import NOISY_LOGGERS, UnexpectedError, error_boundary
+
+pytestmark = pytest.mark.airflow
+
+
+def shown(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))
+
+
+@pytest.mark.parametrize("kind", [FailBatch, Misconfigured])
+def test_what_a_retry_cannot_help_fails_at_once(kind: type[Exception]) -> None:
+    with pytest.raises(AirflowFailException, match="fix this") as caught, error_boundary():
+        raise kind("fix this")
+    assert caught.value.__suppress_context__
+
+
+def test_what_may_work_later_is_retried() -> None:
+    with pytest.raises(RetryLater, match="down"), error_boundary():
+        raise RetryLater("down")
+
+
+def test_airflows_own_pass() -> None:
+    with pytest.raises(AirflowSkipException), error_boundary():
+        raise AirflowSkipException("nothing")
+
+
+def test_a_librarys_text_is_withheld_but_its_kind_and_place_are_shown() -> None:
+    def library() -> None:
+        raise ValueError("invalid value CANARY^JANE")
+
+    with pytest.raises(UnexpectedError) as caught, error_boundary():
+        try:
+            raise KeyError("CANARY-MRN")
+        except KeyError as error:
+            raise RuntimeError("CANARY again") from error
+    assert "CANARY" not in str(caught.value)
+    assert "RuntimeError" in str(caught.value)
+    assert "test_guard.py" in str(caught.value)
+    assert caught.value.__suppress_context__
+    with pytest.raises(UnexpectedError, match=r"ValueError.*in library"), error_boundary():
+        library()
+
+
+def test_an_os_error_shows_its_code_and_no_path() -> None:
+    with pytest.raises(UnexpectedError, match="Permission denied") as caught, error_boundary():
+        raise PermissionError(13, "Permission denied", "/data/CANARY/image.dcm")
+    assert "CANARY" not in str(caught.value)
+
+
+def test_libraries_do_not_log_or_warn_inside(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = logging.getLogger("pydicom")
+    # Whatever other tests' logging set-ups have done to it.
+    monkeypatch.setattr(library, "disabled", False)
+    monkeypatch.setattr(library, "handlers", [caplog.handler])
+    caplog.set_level(logging.WARNING, logger="pydicom")
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        with error_boundary():
+            library.warning("CANARY")
+            warnings.warn("CANARY", stacklevel=1)
+    assert not warned
+    assert "CANARY" not in caplog.text
+    library.warning("after")
+    assert "after" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(FailBatch("ours"), Misconfigured("ours"), SkipInstance("ours"), RetryLater("ours")),
+        *(SenditError("ours"), ValueError("CANARY"), OSError(5, "CANARY")),
+    ],
+)
+def test_no_chain_leads_back_to_a_librarys_error(error: Exception) -> None:
+    with pytest.raises(Exception) as caught, error_boundary():
+        try:
+            raise KeyError("CANARY-MRN")
+        except KeyError as library:
+            raise error from library
+    raised = caught.value
+    assert raised is not error
+    assert raised.__cause__ is None
+    assert raised.__suppress_context__
+    assert "CANARY-MRN" not in shown(raised)
+
+
+def test_talkative_libraries_are_quiet_inside_and_as_they_were_behind() -> None:
+    loggers = [logging.getLogger(name) for name in NOISY_LOGGERS]
+    before = [logger.level for logger in loggers]
+    with error_boundary():
+        assert not any(logger.isEnabledFor(logging.CRITICAL) for logger in loggers)
+    assert [logger.level for logger in loggers] == before
+    with pytest.raises(RetryLater), error_boundary():
+        raise RetryLater("x")
+    assert [logger.level for logger in loggers] == before
