@@ -30,17 +30,19 @@ from benchmarks import peers, recipes
 from benchmarks.studies import Input, make_all
 from sendit import archive
 from sendit.batch import Outcome
+from sendit.coded_study import CodedStudy
 from sendit.deidentify import study as engine
 from sendit.deidentify.plan import Plan, compile_plan
-from sendit.deidentify.study import Source, StudyIdentifiers, deidentify_study
+from sendit.deidentify.study import Source
 from sendit.keys import Keys
+from sendit.pipeline.study import deidentify_study
 from sendit.recipe.parse import read_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 KEYS = Keys(b"benchmark" * 4)
 # Seconds for a peer's first files: deid's time grows faster than the frames of one object.
 LONGEST = 120
-IDENTIFIERS = StudyIdentifiers("P1", "A1", -5, "19480802", "20160316")
+IDENTIFIERS = CodedStudy("P1", "A1", -5, "19480802", "20160316")
 
 
 @dataclass(frozen=True)

@@ -27,19 +27,21 @@ from pydicom.uid import JPEGBaseline8Bit
 
 from sendit.archive import Archive
 from sendit.batch import Outcome
+from sendit.coded_study import CodedStudy
 from sendit.deidentify.plan import Plan, compile_plan
-from sendit.deidentify.study import Source, StudyIdentifiers, deidentify_study
+from sendit.deidentify.study import Source
 from sendit.dicom.scan import read_header
 from sendit.errors import FailBatch
 from sendit.gate.check import Stopped, gate
 from sendit.gate.real_values import RealValues
 from sendit.keys import Keys
+from sendit.pipeline.study import deidentify_study
 from sendit.recipe.parse import read_recipe, read_text
 from testing.builder import make_dataset, to_bytes
 from testing.real_files import real_files
 
 KEYS: Final = Keys(b"recall" * 6)
-IDENTIFIERS: Final = StudyIdentifiers("P1", "A1", -17, "19570225", "20190606")
+IDENTIFIERS: Final = CodedStudy("P1", "A1", -17, "19570225", "20190606")
 RULES: Final = """FORMAT dicom
 %header
 REPLACE PatientName var:entity_id

@@ -20,9 +20,10 @@ import pytest
 
 from sendit.batch import Reason
 from sendit.deidentify.plan import compile_plan
-from sendit.deidentify.study import Source, deidentify_study
+from sendit.deidentify.study import Source
 from sendit.errors import FailBatch, RetryLater
 from sendit.pipeline.intake import import_folder
+from sendit.pipeline.study import deidentify_study
 from sendit.recipe.filters import compile_filters
 from sendit.recipe.parse import read_recipe
 from sendit.workspace import Workspace

@@ -12,14 +12,16 @@ from unittest.mock import patch
 import pydicom
 from pydicom.dataset import FileDataset
 
+from sendit.coded_study import CodedStudy
 from sendit.deidentify.plan import Plan, compile_plan
-from sendit.deidentify.study import Source, StudyIdentifiers, StudyResult, deidentify_study
+from sendit.deidentify.study import Source
 from sendit.keys import Keys
+from sendit.pipeline.study import StudyResult, deidentify_study
 from sendit.recipe.parse import read_text
 from testing.builder import to_bytes
 
 KEYS = Keys(b"0123456789abcdef" * 4)
-IDENTIFIERS = StudyIdentifiers(
+IDENTIFIERS = CodedStudy(
     patient_code="IR1-00001",
     study_code="IR1A00001",
     jitter=-17,
@@ -41,7 +43,7 @@ def plan_of(rules: str, *, sections: str = "", uids: bool = True) -> Plan:
 
 
 def run(
-    files: Iterable[bytes], plan: Plan, identifiers: StudyIdentifiers = IDENTIFIERS
+    files: Iterable[bytes], plan: Plan, identifiers: CodedStudy = IDENTIFIERS
 ) -> tuple[StudyResult, dict[str, bytes]]:
     """De-identify files as one study; return what happened and the archive's members."""
     with TemporaryDirectory() as name:
@@ -53,7 +55,7 @@ def run(
             found = path.stat()
             sources.append(Source(number, path, found.st_size, found.st_mtime_ns))
         archive = folder / "out.tar.gz"
-        with patch("sendit.deidentify.study.gate"):  # these recipes leak on purpose
+        with patch("sendit.pipeline.study.gate"):  # these recipes leak on purpose
             result = deidentify_study(
                 sources, plan=plan, identifiers=identifiers, keys=KEYS, archive=archive
             )

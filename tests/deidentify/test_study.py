@@ -19,18 +19,13 @@ import pytest
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from sendit.batch import Outcome, Reason
+from sendit.coded_study import CodedStudy
 from sendit.deidentify.plan import compile_plan
-from sendit.deidentify.study import (
-    IMPLEMENTATION_CLASS_UID,
-    Source,
-    StudyIdentifiers,
-    StudyResult,
-    _Study,
-    deidentify_study,
-)
+from sendit.deidentify.study import IMPLEMENTATION_CLASS_UID, Source, _Study
 from sendit.dicom.scan import header_checksum, read_header
 from sendit.errors import RetryLater, SkipInstance
 from sendit.gate.real_values import RealValues
+from sendit.pipeline.study import StudyResult, deidentify_study
 from sendit.recipe.filters import FilterPlan, compile_filters
 from sendit.recipe.parse import read_recipe
 from testing.builder import ObjectKind, end_with_pixels, make_dataset, to_bytes, write_study
@@ -426,7 +421,7 @@ def test_the_header_is_read_back_from_what_is_delivered() -> None:
 
 
 def test_identifiers_that_are_not_known_leave_no_date() -> None:
-    nothing = StudyIdentifiers("P1", "S1", 0, None, None)
+    nothing = CodedStudy("P1", "S1", 0, None, None)
     plan = plan_of("REPLACE PatientBirthDate var:entity_timestamp")
     _, members = run([to_bytes(make_dataset(PatientBirthDate="19500101"))], plan, nothing)
     ds = pydicom.dcmread(BytesIO(next(iter(members.values()))))
@@ -511,7 +506,7 @@ resource.setrlimit(resource.RLIMIT_DATA, (512 << 20, 512 << 20))
 from unittest.mock import patch
 from pathlib import Path
 from tests.deidentify.test_study import *
-with patch("sendit.deidentify.study.gate"):
+with patch("sendit.pipeline.study.gate"):
     result = deidentify_study([source(1, Path(sys.argv[1]))], plan=DEFAULT,
         identifiers=IDENTIFIERS, keys=KEYS, archive=Path(sys.argv[2]))
 print(result.outcomes, result.archive.members)

@@ -14,9 +14,9 @@ from pydicom.dataset import FileDataset
 from sendit.deidentify import rewrite
 from sendit.deidentify.plan import Plan, compile_plan
 from sendit.deidentify.rewrite import Rewriter
-from sendit.deidentify.study import StudyResult
 from sendit.dicom.header_diff import DiffHeader
 from sendit.errors import Misconfigured
+from sendit.pipeline.study import StudyResult
 from sendit.recipe.parse import read_recipe, read_text
 from testing.builder import ObjectKind, end_with_pixels, make_dataset, plant_canaries, to_bytes
 from testing.seeds import seed

@@ -10,7 +10,8 @@ import pydicom
 
 from sendit.batch import Outcome
 from sendit.deidentify.plan import compile_plan
-from sendit.deidentify.study import Source, deidentify_study
+from sendit.deidentify.study import Source
+from sendit.pipeline.study import deidentify_study
 from sendit.recipe.parse import read_text
 from testing.builder import make_dataset, to_bytes
 from tests.deidentify.engine import IDENTIFIERS, KEYS

@@ -27,15 +27,15 @@ from deid.dicom import parser as deid_parser
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset
 
+from sendit.coded_study import CodedStudy
 from sendit.deidentify import functions
 from sendit.deidentify.plan import compile_plan
-from sendit.deidentify.study import StudyIdentifiers
 from sendit.dicom.scan import vr_of
 from sendit.recipe.attributes import FIRST_OF_AN_IMAGE
 from sendit.recipe.parse import read_text
 from tests.deidentify.engine import run
 
-IDENTIFIERS = StudyIdentifiers("IR1-00001", "IR1A00001", -17, "19500315", "20160401")
+IDENTIFIERS = CodedStudy("IR1-00001", "IR1A00001", -17, "19500315", "20160401")
 LARGEST = 200_000
 
 # What sendit takes out or writes anew whatever the recipe says: docs/differences.md.

@@ -37,13 +37,15 @@ from pydicom.tag import BaseTag
 
 from sendit.archive import ArchiveInfo
 from sendit.batch import Outcome
+from sendit.coded_study import CodedStudy
 from sendit.deidentify import study as engine
 from sendit.deidentify.plan import Plan, compile_plan
-from sendit.deidentify.study import Source, StudyIdentifiers, deidentify_study
+from sendit.deidentify.study import Source
 from sendit.dicom.header_diff import HeaderTemplate, template_of
 from sendit.dicom.scan import read_header, vr_of
 from sendit.errors import FailBatch
 from sendit.keys import Keys
+from sendit.pipeline.study import deidentify_study
 from sendit.recipe.parse import read_recipe
 from tests.fuzz.mutate import (
     broken,
@@ -61,7 +63,7 @@ WHOLE = 20
 LIKE = "(of these, taken as like the file that they were made from)"
 
 KEYS = Keys(b"a key for the broken files' tests")
-IDENTIFIERS = StudyIdentifiers("IR1-0001", "IR1A0001", -17, "19480720", "20160304")
+IDENTIFIERS = CodedStudy("IR1-0001", "IR1A0001", -17, "19480720", "20160304")
 _CANARY = re.compile(rb"(?i:kan.{1,2}rie)\d{6}Q")
 _LEAST = 1000
 

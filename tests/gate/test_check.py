@@ -22,19 +22,21 @@ from pydicom.uid import (
 
 from sendit.archive import BULK, Archive, ArchiveInfo
 from sendit.batch import Outcome
+from sendit.coded_study import CodedStudy
 from sendit.deidentify.plan import Plan, compile_plan
-from sendit.deidentify.study import Source, StudyIdentifiers, StudyResult, deidentify_study
+from sendit.deidentify.study import Source
 from sendit.dicom.scan import read_header
 from sendit.errors import FailBatch
 from sendit.gate import archive_reader
 from sendit.gate.check import Stopped, gate
 from sendit.gate.real_values import Matcher, RealValues
 from sendit.keys import Keys
+from sendit.pipeline.study import StudyResult, deidentify_study
 from sendit.recipe.parse import read_recipe, read_text
 from testing.builder import make_dataset, to_bytes
 
 KEYS = Keys(b"a key for the tests of the gate!")
-IDENTIFIERS = StudyIdentifiers("IR1-0001", "IR1A0001", -17, "19480720", "20160304")
+IDENTIFIERS = CodedStudy("IR1-0001", "IR1A0001", -17, "19480720", "20160304")
 SYNTAXES = [
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -104,7 +106,7 @@ def changed(data: bytes, change: Callable[[FileDataset], None]) -> bytes:
 def caught(info: ArchiveInfo, real: RealValues, plan: Plan) -> str:
     """Return the gate's words; the archive must be gone, and no secret in them."""
     with pytest.raises(FailBatch) as failed:
-        gate(info, real, plan, IDENTIFIERS)
+        gate(info, real, plan, IDENTIFIERS.jitter)
     text = str(failed.value)
     assert not info.path.exists()
     assert not any(secret in text.lower() for secret in SECRETS)
@@ -190,7 +192,7 @@ def test_what_the_engine_made_passes(kind, syntax, plan, tmp_path):
     originals = received(3, kind=kind, transfer_syntax=syntax)
     members = delivered(originals, plan, tmp_path)
     info = pack(members, tmp_path / "a.tar.gz")
-    report = gate(info, real_values(originals, plan), plan, IDENTIFIERS, thorough=True)
+    report = gate(info, real_values(originals, plan), plan, IDENTIFIERS.jitter, thorough=True)
     assert report.members == 3
     assert report.passed == 0
     assert report.values > 20
@@ -293,7 +295,7 @@ def test_what_is_no_leak_passes(case, plan, tmp_path):
     originals = received(**HARMLESS[case])
     members = delivered(originals, plan, tmp_path)
     info = pack(members, tmp_path / "a.tar.gz")
-    gate(info, real_values(originals, plan), plan, IDENTIFIERS, thorough=True)
+    gate(info, real_values(originals, plan), plan, IDENTIFIERS.jitter, thorough=True)
 
 
 def test_what_a_recipe_keeps_is_no_secret(tmp_path):
@@ -301,7 +303,9 @@ def test_what_a_recipe_keeps_is_no_secret(tmp_path):
     plan = compile_plan(read_text(("own.deid", rules)))
     originals = received()
     members = delivered(originals, plan, tmp_path)
-    gate(pack(members, tmp_path / "a.tar.gz"), real_values(originals, plan), plan, IDENTIFIERS)
+    gate(
+        pack(members, tmp_path / "a.tar.gz"), real_values(originals, plan), plan, IDENTIFIERS.jitter
+    )
 
 
 def test_what_a_recipe_keeps_in_one_place_may_stand_in_another(tmp_path):
@@ -361,7 +365,7 @@ def test_more_members_than_calls_may_be_nested(plan, tmp_path):
             parts = [clean] if number % 3 else [head, memoryview(clean)[len(head) :]]
             writer.add(f"{number}.dcm", *parts)
         info = writer.close()
-    report = gate(info, RealValues(plan), plan, IDENTIFIERS)
+    report = gate(info, RealValues(plan), plan, IDENTIFIERS.jitter)
     assert report.members == 3000
     assert report.passed > 900 * (len(clean) - len(head))
 
@@ -378,11 +382,13 @@ def test_native_pixels_are_passed_over_but_for_a_sample(plan, tmp_path):
     result = deidentify_study(
         sources, plan=plan, identifiers=IDENTIFIERS, keys=KEYS, archive=tmp_path / "a.tar.gz"
     )
-    report = gate(result.archive, real_values(originals, plan), plan, IDENTIFIERS)
+    report = gate(result.archive, real_values(originals, plan), plan, IDENTIFIERS.jitter)
     pixels = 256 * 256 * 2
     assert pixels > BULK
     assert report.passed == (len(originals) - 3) * pixels
-    thorough = gate(result.archive, real_values(originals, plan), plan, IDENTIFIERS, thorough=True)
+    thorough = gate(
+        result.archive, real_values(originals, plan), plan, IDENTIFIERS.jitter, thorough=True
+    )
     assert thorough.passed == 0
     assert thorough.inflated == report.inflated + report.passed
 
@@ -529,7 +535,7 @@ def test_nothing_has_the_archive_s_name_while_the_gate_reads(plan, tmp_path, mon
         assert [path.name for path in out.iterdir()] == ["a.tar.gz.part"]
         return gate(info, *_args, **_kwargs)
 
-    monkeypatch.setattr("sendit.deidentify.study.gate", look)
+    monkeypatch.setattr("sendit.pipeline.study.gate", look)
     result = deidentify_study(
         study_of(received(), tmp_path / "in"),
         plan=plan,
@@ -613,7 +619,7 @@ def test_a_member_that_the_reader_cannot_take_is_named(plan, tmp_path):
     good = members[names[1]]
     members[names[1]] = good[:132] + b"\x02\0\0\0XX" + good[138:]
     with pytest.raises(Stopped) as stopped:
-        gate(pack(members, tmp_path / "a.tar.gz"), RealValues(plan), plan, IDENTIFIERS)
+        gate(pack(members, tmp_path / "a.tar.gz"), RealValues(plan), plan, IDENTIFIERS.jitter)
     assert stopped.value.members == {2: "no file meta in its structure"}
 
 

@@ -15,10 +15,11 @@ import tenacity
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sendit.coded_study import CodedStudy
 from sendit.dicom.placeholder_dates import is_placeholder
 from sendit.errors import FailBatch, Misconfigured, RetryLater
 from sendit.identifiers.dasher import DasherService, DasherSettings, _backoff, dasher_settings
-from sendit.identifiers.models import CodedStudy, Request, request_of
+from sendit.identifiers.models import Request, request_of
 from testing.dasher_standin import TOKEN_PATH, DasherStandin, Fault
 
 Make = Callable[..., DasherService]

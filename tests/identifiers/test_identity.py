@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sendit.coded_study import CodedStudy
 from sendit.errors import FailBatch
 from sendit.identifiers.identity import (
     ACCESSION_NUMBER,
@@ -22,7 +23,7 @@ from sendit.identifiers.identity import (
     request_for,
 )
 from sendit.identifiers.local import KeyedCodes, LocalService, MemoryCodes
-from sendit.identifiers.models import CodedStudy, Request, request_of
+from sendit.identifiers.models import Request, request_of
 from sendit.keys import Keys
 from sendit.ledger import Ledger
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sendit.coded_study import CodedStudy
 from sendit.identifiers.local import MAX_DAYS, KeyedCodes, LocalService, MemoryCodes
-from sendit.identifiers.models import CodedStudy, Request, request_of
+from sendit.identifiers.models import Request, request_of
 from sendit.keys import Keys
 from sendit.ledger import Ledger
 

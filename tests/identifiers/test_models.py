@@ -10,10 +10,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from sendit.coded_study import CodedStudy
 from sendit.dicom.placeholder_dates import EARLIEST, LATEST, is_placeholder
 from sendit.errors import FailBatch
 from sendit.identifiers.models import (
-    CodedStudy,
     Request,
     first_date_time,
     read_answer,

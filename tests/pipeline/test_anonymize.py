@@ -10,7 +10,6 @@ import pytest
 
 from sendit import __version__
 from sendit.batch import Outcome, Reason, Status
-from sendit.deidentify.study import StudyResult
 from sendit.errors import FailBatch
 from sendit.identifiers.identity import IdentityRules
 from sendit.identifiers.local import LocalService
@@ -21,6 +20,7 @@ from sendit.pipeline.anonymize import anonymize_batch
 from sendit.pipeline.identify import coded_study, identify_batch
 from sendit.pipeline.intake import import_batch
 from sendit.pipeline.load_recipe import load_recipe
+from sendit.pipeline.study import StudyResult
 from sendit.workspace import RESULT, Workspace
 from testing.builder import write_study
 

@@ -12,10 +12,11 @@ from typer.testing import CliRunner
 
 from sendit.batch import Status
 from sendit.cli.app import app
+from sendit.coded_study import CodedStudy
 from sendit.errors import FailBatch, SenditError
 from sendit.identifiers.identity import IdentityRules
 from sendit.identifiers.local import LocalService
-from sendit.identifiers.models import Answer, CodedStudy, Request
+from sendit.identifiers.models import Answer, Request
 from sendit.keys import Keys
 from sendit.ledger import BatchParams, Ledger
 from sendit.pipeline.identify import coded_study, identify_batch

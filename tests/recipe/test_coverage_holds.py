@@ -11,9 +11,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from sendit.coded_study import CodedStudy
 from sendit.deidentify.plan import compile_plan
-from sendit.deidentify.study import Source, StudyIdentifiers, deidentify_study
+from sendit.deidentify.study import Source
 from sendit.keys import Keys
+from sendit.pipeline.study import deidentify_study
 from sendit.recipe.coverage import Treatment, cover
 from sendit.recipe.model import Recipe
 from sendit.recipe.parse import RecipeError, read_recipe, read_text
@@ -63,11 +65,11 @@ def exposed(folder: Path, recipe: Recipe) -> list[str]:
     gone = {
         row.row.number for row in cover(recipe).rows if row.outcome is Treatment.GONE
     }  # None stands for private attributes and repeating groups
-    with mock.patch("sendit.deidentify.study.gate", return_value=None):  # would stop the archive
+    with mock.patch("sendit.pipeline.study.gate", return_value=None):  # would stop the archive
         result = deidentify_study(
             [source],
             plan=compile_plan(recipe),
-            identifiers=StudyIdentifiers("code-p", "code-s", 5, "19500101", "20200101"),
+            identifiers=CodedStudy("code-p", "code-s", 5, "19500101", "20200101"),
             keys=Keys(b"0123456789abcdef" * 4),
             archive=folder / "archive.tar.gz",
         )

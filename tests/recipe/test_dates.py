@@ -14,9 +14,11 @@ from pydicom.datadict import DicomDictionary, keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
+from sendit.coded_study import CodedStudy
 from sendit.deidentify.plan import compile_plan
-from sendit.deidentify.study import Source, StudyIdentifiers, deidentify_study
+from sendit.deidentify.study import Source
 from sendit.keys import Keys
+from sendit.pipeline.study import deidentify_study
 from sendit.recipe.parse import bundled_names, read_recipe
 from testing.builder import make_dataset, to_bytes
 
@@ -61,7 +63,7 @@ def delivered(data: bytes, recipe: str, folder: Path) -> Dataset:
     result = deidentify_study(
         [Source(1, path, found.st_size, found.st_mtime_ns)],
         plan=compile_plan(read_recipe(recipe)),
-        identifiers=StudyIdentifiers("code-p", "code-s", DAYS, "19500101", "20200101"),
+        identifiers=CodedStudy("code-p", "code-s", DAYS, "19500101", "20200101"),
         keys=Keys(b"0123456789abcdef" * 4),
         archive=folder / "archive.tar.gz",
     )

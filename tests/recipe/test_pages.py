@@ -14,9 +14,11 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
+from sendit.coded_study import CodedStudy
 from sendit.deidentify.plan import compile_plan
-from sendit.deidentify.study import Source, StudyIdentifiers, deidentify_study
+from sendit.deidentify.study import Source
 from sendit.keys import Keys
+from sendit.pipeline.study import deidentify_study
 from sendit.recipe.functions import FUNCTIONS
 from sendit.recipe.parse import read_recipe, read_text
 from testing.builder import make_dataset, plant_canaries, to_bytes
@@ -63,7 +65,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Dataset]:
     result = deidentify_study(
         [Source(1, path, found.st_size, found.st_mtime_ns)],
         plan=compile_plan(read_recipe("default")),
-        identifiers=StudyIdentifiers("code-p", "code-s", DAYS, "19500101", "20200101"),
+        identifiers=CodedStudy("code-p", "code-s", DAYS, "19500101", "20200101"),
         keys=Keys(b"0123456789abcdef" * 4),
         archive=folder / "archive.tar.gz",
     )

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import requests
 
+from sendit.coded_study import CodedStudy
 from sendit.errors import FailBatch
 from sendit.identifiers.dasher import DasherService, DasherSettings
-from sendit.identifiers.models import CodedStudy, request_of
+from sendit.identifiers.models import request_of
 
 ROOT = Path(__file__).resolve().parents[1]
 

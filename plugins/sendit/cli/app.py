@@ -378,7 +378,7 @@ def doctor(
     from sendit.cli.tables import print_finding
 
     with redirect_stdout(sys.stderr):
-        from sendit.cli.services import SiteServices
+        from sendit.hooks.services import SiteServices
 
         services = SiteServices()
     wrong = False
@@ -414,7 +414,7 @@ def _ledger(settings: Settings) -> Ledger:
     # The site keeps its connections where only Airflow looks, which takes seconds. Airflow logs
     # to standard output, which is ours.
     with redirect_stdout(sys.stderr):
-        from sendit.tasks.task_context import ledger
+        from sendit.hooks.site import ledger
 
         return ledger()
 
@@ -422,6 +422,6 @@ def _ledger(settings: Settings) -> Ledger:
 def _google() -> tuple[storage.Client, bigquery.Client]:
     """The clients of Airflow's connection google_cloud_default."""
     with redirect_stdout(sys.stderr):
-        from sendit.tasks.google import bigquery_client, storage_client
+        from sendit.hooks.google import bigquery_client, storage_client
 
         return storage_client(), bigquery_client()

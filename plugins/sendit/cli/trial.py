@@ -14,16 +14,16 @@ from rich.table import Table
 
 from sendit import __version__
 from sendit.batch import InstanceRecord, Outcome
-from sendit.deidentify.study import StudyResult
+from sendit.coded_study import CodedStudy
 from sendit.errors import FailBatch, Misconfigured
 from sendit.identifiers.identity import IdentityRules, request_for
 from sendit.identifiers.local import KeyedCodes, LocalService
-from sendit.identifiers.models import CodedStudy
 from sendit.keys import Keys, read_keys, write_new_key
 from sendit.ledger import count_outcomes
 from sendit.pipeline.anonymize import deidentify_accepted
 from sendit.pipeline.intake import Intake, count_reasons, import_folder
 from sendit.pipeline.load_recipe import LoadedRecipe, load_recipe
+from sendit.pipeline.study import StudyResult
 from sendit.settings import Settings, read_settings
 
 #: Where the key for trials is kept if SENDIT_HOME is not set.

@@ -16,21 +16,20 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from isal import isal_zlib
 from pydicom._dicom_dict import DicomDictionary
 
 from sendit import __version__
-from sendit.archive import Archive, ArchiveInfo
+from sendit.archive import Archive
 from sendit.batch import Outcome, Reason
+from sendit.coded_study import CodedStudy
 from sendit.deidentify.functions import StudyContext
-from sendit.deidentify.people import People
 from sendit.deidentify.pixel_data import check_has_pixels, deliver, without_tables
 from sendit.deidentify.plan import Change, Plan
 from sendit.deidentify.rewrite import Output, Rewriter
@@ -49,15 +48,12 @@ from sendit.dicom.scan import (
     Header,
     header_checksum,
     number_values,
-    open_instance,
     read_file,
     read_header,
     value_text,
 )
 from sendit.dicom.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN
-from sendit.errors import FailBatch, SenditError, SkipInstance
-from sendit.gate.check import GateReport, Stopped, gate
-from sendit.gate.real_values import RealValues
+from sendit.errors import SenditError, SkipInstance
 from sendit.keys import Keys
 
 if TYPE_CHECKING:
@@ -87,31 +83,6 @@ _DEFLATE_LEVEL: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
-class StudyIdentifiers:
-    """What the identifier service gave for a study.
-
-    ``jitter`` is in whole days; dates are ``yyyymmdd`` and jittered already.
-    """
-
-    patient_code: str
-    study_code: str
-    jitter: int
-    entity_date: str | None
-    item_date: str | None
-
-    @property
-    def variables(self) -> dict[str, str]:
-        """What a recipe's variables stand for (``sendit.recipe.functions.VARIABLES``)."""
-        return {
-            "entity_id": self.patient_code,
-            "item_id": self.study_code,
-            "entity_timestamp": self.entity_date or "",
-            "item_timestamp": self.item_date or "",
-            "jitter": str(self.jitter),
-        }
-
-
-@dataclass(frozen=True, slots=True)
 class Source:
     """One file as import saw it: its number in the batch, where it is, and how it was.
 
@@ -125,127 +96,6 @@ class Source:
     mtime_ns: int
     instance: int | None = None
     checksum: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StudyResult:
-    """What became of a study.
-
-    Attributes
-    ----------
-    outcomes
-        By number of the source: delivered, quarantined or duplicate, and the reason.
-    archive
-        None if nothing was delivered; there is no file then.
-    actions
-        Elements by what happened to them, over all delivered files.
-    header
-        The first delivered instance's attributes as delivered, by keyword: text, numbers,
-        lists of them, lists of items; no bytes, no long texts, no sequences of many items.
-    members
-        By number of the source: a delivered file's name in the archive, in its order.
-    content
-        Keyed digest of what was delivered, as it came in: the same instances with the same
-        bytes give the same one, whatever their files are called, whatever recipe or engine.
-    passed
-        What the gate looked at; None if nothing was delivered.
-    """
-
-    outcomes: dict[int, tuple[Outcome, str | None]]
-    archive: ArchiveInfo | None
-    actions: dict[str, int]
-    header: dict[str, Any]
-    members: dict[int, str]
-    content: str
-    passed: GateReport | None = None
-
-
-def deidentify_study(
-    sources: Sequence[Source],
-    *,
-    plan: Plan,
-    identifiers: StudyIdentifiers,
-    keys: Keys,
-    archive: Path,
-    people: frozenset[str] | None = None,
-    filters: FilterPlan | None = None,
-    folder: str = "",
-    progress: Callable[[int], None] | None = None,
-) -> StudyResult:
-    """De-identify the files of one study into one archive.
-
-    Parameters
-    ----------
-    sources
-        The files, in the order in which they go into the archive.
-    plan
-        The compiled recipe.
-    identifiers
-        Codes, dates and jitter of this study.
-    keys
-        The site's keys, for the UIDs.
-    archive
-        Where the ``.tar.gz`` goes; it is there only once it has passed the gate.
-    people
-        Words of the names of the study's people, as import found them in all files
-        (:mod:`sendit.deidentify.people`). None: the files are read for them first.
-    filters
-        The recipe's filters, asked again of the header that goes out: the file, or the recipe,
-        may be another than at import. None: whoever calls has no filters.
-    folder
-        The batch folder's own name: an accession number, as folders are named.
-    progress
-        Called with the number of files done after each.
-
-    Raises
-    ------
-    RetryLater
-        The working disk is full or fails; nothing is left behind.
-    FailBatch
-        The gate found something real in every file of the finished archive, or could not judge
-        it; nothing is left of it. Of findings in some files, these are quarantined and the
-        archive is made again without them.
-    """
-    if people is None:
-        people = _people_of(sources)
-    real = RealValues(plan)
-    if folder:
-        real.add_identifier(folder)
-    stopped: dict[int, str] = {}
-    thorough = False
-    while True:
-        study = _Study(plan, identifiers, keys, real, people=people, filters=filters)
-        with Archive(archive) as writer:
-            outcomes = study.take(sources, stopped, writer, progress)
-            info = passed = None
-            if study.members:
-                try:
-                    passed = gate(writer.finish(), real, plan, identifiers, thorough=thorough)
-                except FailBatch as failure:
-                    if isinstance(failure, Stopped) and len(failure.members) < len(study.members):
-                        # What the archive is made of without them is as if they had not come.
-                        delivered = list(study.members)
-                        stopped |= {
-                            delivered[member - 1]: f"{Reason.STOPPED}: {why}"
-                            for member, why in failure.members.items()
-                        }
-                        thorough = thorough or failure.thorough
-                        progress = None
-                        continue
-                    archive.unlink(missing_ok=True)  # an earlier attempt's
-                    raise
-                info = writer.close()
-        return StudyResult(
-            outcomes, info, study.actions, study.header, study.members, study.content(keys), passed
-        )
-
-
-def _people_of(sources: Sequence[Source]) -> frozenset[str]:
-    people = People()
-    for source in sources:
-        with suppress(SkipInstance, OSError):  # whoever reads it next says why
-            people.see(open_instance(source.path))
-    return frozenset(people.words)
 
 
 _Outcome = tuple[Outcome, str | None]
@@ -296,26 +146,58 @@ def _digest(parts: Sequence[Part], count: int) -> bytes:
     return digest.digest()
 
 
-class _Study:
+class Observer(Protocol):
+    """Is shown every file that is about to be delivered, as it came in."""
+
+    def see(self, header: Header) -> None:
+        """Take note of a file's elements."""
+
+
+class StudyDeidentifier:
+    """De-identifies the files of one study, one after the other, into an archive.
+
+    Parameters
+    ----------
+    plan
+        The compiled recipe.
+    identifiers
+        Codes, dates and jitter of this study.
+    keys
+        The site's keys, for the UIDs.
+    observer
+        Is shown every file as it came in; the gate looks for what it noted.
+    people
+        Words of the names of the study's people.
+    filters
+        The recipe's filters, asked again of the header that goes out; None: no filters.
+
+    Attributes
+    ----------
+    header
+        See :class:`sendit.pipeline.study.StudyResult`.
+    members
+        By number of the source: a delivered file's name in the archive, in its order.
+    """
+
     def __init__(
         self,
         plan: Plan,
-        identifiers: StudyIdentifiers,
+        identifiers: CodedStudy,
         keys: Keys,
-        real: RealValues,
+        observer: Observer,
         *,
         people: frozenset[str] = frozenset(),
         filters: FilterPlan | None = None,
     ) -> None:
         self._code = identifiers.study_code
         self._uids = UidMap(keys)
-        site = StudyContext(plan, self._uids, identifiers.jitter, identifiers.variables, people)
-        self._rewriter = Rewriter(plan, site)
+        context = StudyContext(plan, self._uids, identifiers.jitter, identifiers.variables, people)
+        self._rewriter = Rewriter(plan, context)
         self._filters = filters
         self._asked = frozenset(filters.tags) if filters is not None else frozenset()
         self._delivered: dict[str, str] = {}
         self._stems: Counter[str] = Counter()
-        self._real = real
+        self._observer = observer
         self.header: dict[str, Any] = {}
         self.members: dict[int, str] = {}
 
@@ -326,6 +208,7 @@ class _Study:
 
     @property
     def actions(self) -> dict[str, int]:
+        """Elements by what happened to them, over all delivered files."""
         return {str(kind): self._rewriter.counts[kind] for kind in Change}
 
     def take(
@@ -427,7 +310,7 @@ class _Study:
         try:
             data = _read(source)
             header = self._rewriter.like(data) or read_header(data)
-            self._real.see(header)
+            self._observer.see(header)
             instance = header.sop_instance
             if not instance:
                 raise SkipInstance(Reason.MISSING_UID)

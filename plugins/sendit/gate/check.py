@@ -76,7 +76,6 @@ from sendit.recipe.model import Action, TagSelector
 
 if TYPE_CHECKING:
     from sendit.deidentify.plan import Plan
-    from sendit.deidentify.study import StudyIdentifiers
 
 SHOWN: Final = 5
 """Findings that an error tells."""
@@ -165,7 +164,7 @@ def gate(
     archive: ArchiveInfo,
     real: RealValues,
     plan: Plan,
-    identifiers: StudyIdentifiers,
+    jitter: int,
     *,
     thorough: bool = False,
 ) -> GateReport:
@@ -179,8 +178,8 @@ def gate(
         What was gathered from the sources.
     plan
         The recipe that was applied.
-    identifiers
-        The study's: the jitter tells shifted dates from real ones, the codes are no secrets.
+    jitter
+        The study's, in days: it tells shifted dates from real ones.
     thorough
         Search all native pixels too, not a sample.
 
@@ -193,7 +192,7 @@ def gate(
         The archive as a whole cannot be read, or the gate itself failed.
     """
     try:
-        return _gate(archive, real, plan, identifiers.jitter, thorough=thorough)
+        return _gate(archive, real, plan, jitter, thorough=thorough)
     except BaseException as failure:
         archive.path.unlink(missing_ok=True)
         if isinstance(failure, SenditError) or not isinstance(failure, Exception):

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from sendit.coded_study import CodedStudy
 from sendit.dicom.dates import PADDING, read_day, read_moment, read_time
 from sendit.dicom.placeholder_dates import is_placeholder
 from sendit.errors import FailBatch
@@ -159,28 +159,6 @@ class AnswerEntity(_Coded):
         if self.jitter != self.items[0].jitter:
             raise ValueError("patient and study have different jitters")
         return self
-
-
-@dataclass(frozen=True, slots=True)
-class CodedStudy:
-    """What the pipeline takes from an answer.
-
-    Attributes
-    ----------
-    patient_code, study_code
-        Coded ids: letters, digits, ``-`` and ``_``, at most 64.
-    jitter
-        Whole days that are added to every date of the patient.
-    entity_date, item_date
-        The patient's birth date and the study's date, already jittered, yyyymmdd;
-        None where the images have no such date.
-    """
-
-    patient_code: str
-    study_code: str
-    jitter: int
-    entity_date: str | None
-    item_date: str | None
 
 
 class Answer(_Wire):

@@ -7,17 +7,18 @@ from pathlib import Path
 
 from sendit import __version__
 from sendit.batch import InstanceRecord
+from sendit.coded_study import CodedStudy
 from sendit.crashpoint import reach
-from sendit.deidentify.study import Source, StudyIdentifiers, StudyResult, deidentify_study
+from sendit.deidentify.study import Source
 from sendit.delivery.names import object_name, study_key
 from sendit.delivery.revisions import register_archive
 from sendit.errors import FailBatch
-from sendit.identifiers.models import CodedStudy
 from sendit.keys import Keys
 from sendit.ledger import Delivery, Ledger, count_outcomes
 from sendit.pipeline.identify import coded_study
 from sendit.pipeline.intake import count_reasons, file_errors
 from sendit.pipeline.load_recipe import LoadedRecipe
+from sendit.pipeline.study import StudyResult, deidentify_study
 from sendit.workspace import RESULT, Workspace
 
 
@@ -136,13 +137,7 @@ def deidentify_accepted(
         ],
         plan=recipe.plan,
         filters=recipe.filters,
-        identifiers=StudyIdentifiers(
-            patient_code=coded.patient_code,
-            study_code=coded.study_code,
-            jitter=coded.jitter,
-            entity_date=coded.entity_date,
-            item_date=coded.item_date,
-        ),
+        identifiers=coded,
         keys=keys,
         archive=archive,
         people=people,

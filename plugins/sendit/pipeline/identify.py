@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 
+from sendit.coded_study import CodedStudy
 from sendit.crashpoint import reach
 from sendit.errors import FailBatch
 from sendit.identifiers.identity import IdentityRules, request_for
-from sendit.identifiers.models import CodedStudy, read_answer, read_request
+from sendit.identifiers.models import read_answer, read_request
 from sendit.identifiers.service import IdentifierService
 from sendit.ledger import Batch, Ledger
 

@@ -17,16 +17,15 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from sendit.batch import Status
 from sendit.errors import SenditError, TakenOver, joined, keep_failure
+from sendit.hooks.google import bigquery_client, storage_client
+from sendit.hooks.site import ledger, settings
 from sendit.tasks.error_boundary import error_boundary
-from sendit.tasks.google import bigquery_client, storage_client
 from sendit.tasks.task_context import (
     TASK_FAILURE,
     fail_batch,
     is_active,
-    ledger,
     own_run,
     run_params,
-    settings,
 )
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -21,13 +21,15 @@ from airflow.sdk.exceptions import (
 )
 
 from sendit.crashpoint import reach
-from sendit.errors import FailBatch, Misconfigured, unreadable
+from sendit.errors import FailBatch, Misconfigured
 from sendit.hooks.connections import GOOGLE, reading
+from sendit.hooks.google import provider_errors, storage_client
+from sendit.hooks.site import ledger, settings
 from sendit.tasks.error_boundary import error_boundary
-from sendit.tasks.task_context import ledger, own_run, settings
+from sendit.tasks.task_context import own_run
 
 if TYPE_CHECKING:
-    from google.cloud import bigquery, storage
+    from google.cloud import storage
 
     from sendit.delivery.feeder import Feed
     from sendit.delivery.lanes import Lane
@@ -126,39 +128,6 @@ def feed(client: storage.Client, bucket: str, collection: str, study: str) -> Fe
     return Feed(ledger(), client, bucket, collection, feeder)
 
 
-def provider_errors() -> AbstractContextManager[None]:
-    """Return the context in which the provider's operators and hooks are called."""
-    from sendit.delivery.google_errors import google_errors
-
-    return google_errors(
-        "Google Cloud",
-        f"bucket {settings().bucket} or the collection's dataset",
-        "SENDIT_BUCKET or SENDIT_COLLECTION",
-        "roles/storage.objectUser, roles/bigquery.dataEditor and roles/bigquery.jobUser",
-    )
-
-
-@contextmanager
-def _credentials() -> Iterator[None]:
-    """Run what makes a client, which reads the service account's key."""
-    try:
-        yield
-    except OSError as error:
-        raise unreadable(
-            error,
-            f"the key file that the Airflow connection {GOOGLE} names (key_path) cannot be read "
-            f"({error.strerror}): mount it, or correct key_path or the file's rights",
-        ) from None
-    except AirflowNotFoundException:
-        raise
-    except (ValueError, AirflowException):
-        raise Misconfigured(
-            f"the key that the Airflow connection {GOOGLE} holds or names is not a service "
-            "account's, or is damaged: put the JSON file there that Google gave, then clear the "
-            "task"
-        ) from None
-
-
 @contextmanager
 def _jobs(part: CollectionPart) -> Iterator[None]:
     """Run an operator of the provider: it raises a job's own error, which may quote a row."""
@@ -170,20 +139,3 @@ def _jobs(part: CollectionPart) -> Iterator[None]:
         raise
     except AirflowException as error:
         raise refused("BigQuery", f"dataset {part.dataset}", str(error)) from None
-
-
-def storage_client() -> storage.Client:
-    """Return the Cloud Storage client of the provider's hook."""
-    from airflow.providers.google.cloud.hooks.gcs import GCSHook
-
-    with reading(GOOGLE), _credentials(), provider_errors():
-        return GCSHook().get_conn()
-
-
-def bigquery_client() -> bigquery.Client:
-    """Return the BigQuery client of the provider's hook."""
-    from airflow.providers.google.cloud.hooks.bigquery import BigQueryHook
-
-    with reading(GOOGLE), _credentials(), provider_errors():
-        hook = BigQueryHook(use_legacy_sql=False)
-        return hook.get_client(project_id=hook.project_id)

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from sendit.errors import RetryLater
-from sendit.tasks.task_context import ledger, settings
+from sendit.hooks.site import ledger, settings
 
 if TYPE_CHECKING:
     from google.cloud import bigquery, storage
@@ -47,7 +47,8 @@ class Preflight:
 
     def _check_target(self, params: BatchParams) -> None:
         from sendit.delivery.table import ensure_table
-        from sendit.tasks.google import bigquery_client, feed, storage_client
+        from sendit.hooks.google import bigquery_client, storage_client
+        from sendit.tasks.google import feed
 
         if self._clients is None:
             self._clients = storage_client(), bigquery_client()

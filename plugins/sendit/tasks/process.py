@@ -15,16 +15,15 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from sendit.batch import Status
 from sendit.crashpoint import reach
+from sendit.hooks.site import ledger, settings
 from sendit.tasks.error_boundary import error_boundary
 from sendit.tasks.preflight import Preflight, service_of
 from sendit.tasks.task_context import (
     NETWORK_RETRIES,
     is_active,
-    ledger,
     own_ledger,
     own_run,
     run_params,
-    settings,
     working,
     workspace,
 )

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import get_current_context
@@ -14,9 +13,8 @@ from airflow.sdk.exceptions import AirflowException, AirflowRuntimeError
 
 from sendit.batch import BatchError, Status
 from sendit.errors import Misconfigured, RetryLater, SenditError, TakenOver
-from sendit.hooks.connections import LEDGER, read_connection
+from sendit.hooks.site import ledger, settings
 from sendit.pipeline.run_params import RunParams, read_run_params
-from sendit.settings import Settings, read_settings
 from sendit.tasks.error_boundary import error_boundary
 
 if TYPE_CHECKING:
@@ -35,22 +33,6 @@ NETWORK_RETRIES: dict[str, Any] = {
     "retry_exponential_backoff": 2.0,
     "max_retry_delay": timedelta(minutes=10),
 }
-
-
-@cache
-def settings() -> Settings:
-    """Return the site's settings, read once per process."""
-    return read_settings()
-
-
-@cache
-def ledger() -> Ledger:
-    """Return the ledger that the site chose: behind its connection, or the embedded one."""
-    from sendit.ledger import Ledger  # SQLAlchemy: not at DAG parse
-
-    if settings().ledger == "embedded":
-        return Ledger(settings().embedded_ledger_url)
-    return Ledger(read_connection(LEDGER).get_uri())
 
 
 def own_run() -> Holder:

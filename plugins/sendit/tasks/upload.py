@@ -22,15 +22,11 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from sendit.crashpoint import reach
 from sendit.errors import FailBatch, RetryLater, SenditError, TakenOver, joined, keep_failure
+from sendit.hooks.google import bigquery_client, storage_client
+from sendit.hooks.site import ledger, settings
 from sendit.tasks.error_boundary import error_boundary
-from sendit.tasks.google import (
-    GoogleOperator,
-    bigquery_client,
-    feed,
-    lane_work,
-    storage_client,
-)
-from sendit.tasks.task_context import NETWORK_RETRIES, fail_batch, ledger, settings
+from sendit.tasks.google import GoogleOperator, feed, lane_work
+from sendit.tasks.task_context import NETWORK_RETRIES, fail_batch
 
 if TYPE_CHECKING:
     from google.cloud import storage

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from airflow.sdk.configuration import conf
 
+from sendit.hooks import google, site
 from sendit.hooks.dasher import DasherHook
-from sendit.tasks import google, task_context
 
 if TYPE_CHECKING:
     from google.cloud import bigquery, storage
@@ -20,7 +20,7 @@ class SiteServices:
 
     def ledger(self) -> Ledger:
         """Return the ledger."""
-        return task_context.ledger()
+        return site.ledger()
 
     def storage(self) -> storage.Client:
         """Return a client of Cloud Storage."""

@@ -1,0 +1,28 @@
+"""The site's settings, and its ledger behind the connection that Airflow has for it."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from sendit.hooks.connections import LEDGER, read_connection
+from sendit.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from sendit.ledger import Ledger
+
+
+@cache
+def settings() -> Settings:
+    """Return the site's settings, read once per process."""
+    return read_settings()
+
+
+@cache
+def ledger() -> Ledger:
+    """Return the ledger that the site chose: behind its connection, or the embedded one."""
+    from sendit.ledger import Ledger  # SQLAlchemy: not at DAG parse
+
+    if settings().ledger == "embedded":
+        return Ledger(settings().embedded_ledger_url)
+    return Ledger(read_connection(LEDGER).get_uri())

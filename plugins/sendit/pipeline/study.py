@@ -1,0 +1,147 @@
+"""A study de-identified, and its archive passed by the gate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sendit.archive import Archive, ArchiveInfo
+from sendit.batch import Outcome, Reason
+from sendit.coded_study import CodedStudy
+from sendit.deidentify.people import People
+from sendit.deidentify.plan import Plan
+from sendit.deidentify.study import Source, StudyDeidentifier
+from sendit.dicom.scan import open_instance
+from sendit.errors import FailBatch, SkipInstance
+from sendit.gate.check import GateReport, Stopped, gate
+from sendit.gate.real_values import RealValues
+from sendit.keys import Keys
+
+if TYPE_CHECKING:
+    from sendit.recipe.filters import FilterPlan
+
+
+@dataclass(frozen=True, slots=True)
+class StudyResult:
+    """What became of a study.
+
+    Attributes
+    ----------
+    outcomes
+        By number of the source: delivered, quarantined or duplicate, and the reason.
+    archive
+        None if nothing was delivered; there is no file then.
+    actions
+        Elements by what happened to them, over all delivered files.
+    header
+        The first delivered instance's attributes as delivered, by keyword: text, numbers,
+        lists of them, lists of items; no bytes, no long texts, no sequences of many items.
+    members
+        By number of the source: a delivered file's name in the archive, in its order.
+    content
+        Keyed digest of what was delivered, as it came in: the same instances with the same
+        bytes give the same one, whatever their files are called, whatever recipe or engine.
+    passed
+        What the gate looked at; None if nothing was delivered.
+    """
+
+    outcomes: dict[int, tuple[Outcome, str | None]]
+    archive: ArchiveInfo | None
+    actions: dict[str, int]
+    header: dict[str, Any]
+    members: dict[int, str]
+    content: str
+    passed: GateReport | None = None
+
+
+def deidentify_study(
+    sources: Sequence[Source],
+    *,
+    plan: Plan,
+    identifiers: CodedStudy,
+    keys: Keys,
+    archive: Path,
+    people: frozenset[str] | None = None,
+    filters: FilterPlan | None = None,
+    folder: str = "",
+    progress: Callable[[int], None] | None = None,
+) -> StudyResult:
+    """De-identify the files of one study into one archive.
+
+    Parameters
+    ----------
+    sources
+        The files, in the order in which they go into the archive.
+    plan
+        The compiled recipe.
+    identifiers
+        Codes, dates and jitter of this study.
+    keys
+        The site's keys, for the UIDs.
+    archive
+        Where the ``.tar.gz`` goes; it is there only once it has passed the gate.
+    people
+        Words of the names of the study's people, as import found them in all files
+        (:mod:`sendit.deidentify.people`). None: the files are read for them first.
+    filters
+        The recipe's filters, asked again of the header that goes out: the file, or the recipe,
+        may be another than at import. None: whoever calls has no filters.
+    folder
+        The batch folder's own name: an accession number, as folders are named.
+    progress
+        Called with the number of files done after each.
+
+    Raises
+    ------
+    RetryLater
+        The working disk is full or fails; nothing is left behind.
+    FailBatch
+        The gate found something real in every file of the finished archive, or could not judge
+        it; nothing is left of it. Of findings in some files, these are quarantined and the
+        archive is made again without them.
+    """
+    if people is None:
+        people = _people_of(sources)
+    real = RealValues(plan)
+    if folder:
+        real.add_identifier(folder)
+    stopped: dict[int, str] = {}
+    thorough = False
+    while True:
+        study = StudyDeidentifier(plan, identifiers, keys, real, people=people, filters=filters)
+        with Archive(archive) as writer:
+            outcomes = study.take(sources, stopped, writer, progress)
+            info = passed = None
+            if study.members:
+                try:
+                    passed = gate(
+                        writer.finish(), real, plan, identifiers.jitter, thorough=thorough
+                    )
+                except FailBatch as failure:
+                    if isinstance(failure, Stopped) and len(failure.members) < len(study.members):
+                        # What the archive is made of without them is as if they had not come.
+                        delivered = list(study.members)
+                        stopped |= {
+                            delivered[member - 1]: f"{Reason.STOPPED}: {why}"
+                            for member, why in failure.members.items()
+                        }
+                        thorough = thorough or failure.thorough
+                        progress = None
+                        continue
+                    archive.unlink(missing_ok=True)  # an earlier attempt's
+                    raise
+                info = writer.close()
+        return StudyResult(
+            outcomes, info, study.actions, study.header, study.members, study.content(keys), passed
+        )
+
+
+def _people_of(sources: Sequence[Source]) -> frozenset[str]:
+    people = People()
+    for source in sources:
+        with suppress(SkipInstance, OSError):  # whoever reads it next says why
+            people.see(open_instance(source.path))
+    return frozenset(people.words)
