@@ -15,7 +15,6 @@ from demo.processes import DemoError
 from demo.stack import AIRFLOW_DATABASE, BUCKET, Stack
 
 DELIVERED_TABLE = "dicom"  # the one table of a collection; stages have other names
-STAGE_PREFIX = "Stage/"  # rows on their way to BigQuery
 
 
 def prepare(out: Path) -> None:

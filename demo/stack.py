@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from demo.postgres import Postgres
-from demo.processes import DemoError, Port, Processes, answers, get_json, listens, send_json
+from demo.processes import DemoError, Port, Processes, answers, get_json, send_json
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 PROJECT = "sendit-demo"
@@ -492,8 +492,3 @@ def clean_environment() -> dict[str, str]:
         "NO_PROXY": "127.0.0.1,localhost",
         "PYTHONUNBUFFERED": "1",
     }
-
-
-def is_up(stack: Stack) -> bool:
-    """Whether the UI's port accepts connections (for tests that look after the end)."""
-    return listens(int(stack.url.rpartition(":")[2]))

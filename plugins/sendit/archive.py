@@ -11,7 +11,6 @@ same tar. All sizes are in bytes.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import errno
 import os
@@ -23,6 +22,7 @@ from typing import NoReturn, Self
 import google_crc32c
 from isal import isal_zlib
 
+from sendit.digests import crc32c_text
 from sendit.errors import FailBatch, RetryLater
 
 Bytes = bytes | bytearray | memoryview
@@ -139,7 +139,7 @@ class Archive:
         self._info = ArchiveInfo(
             path=self._part,
             size=self._size,
-            crc32c=base64.b64encode(self._crc32c.to_bytes(4, "big")).decode(),
+            crc32c=crc32c_text(self._crc32c.to_bytes(4, "big")),
             members=len(self._names),
         )
         return self._info

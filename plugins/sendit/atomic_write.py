@@ -11,7 +11,7 @@ from typing import IO
 
 @contextmanager
 def atomic_write(path: Path, mode: int = 0o600) -> Iterator[IO[str]]:
-    """Open a text file (ASCII) that takes its name only when the block ends well.
+    """Open a text file (UTF-8) that takes its name only when the block ends well.
 
     Whoever reads ``path`` at any moment, also after a power cut, finds the old content or
     the new. On an error nothing is left behind.
@@ -21,7 +21,7 @@ def atomic_write(path: Path, mode: int = 0o600) -> Iterator[IO[str]]:
         with open(
             part,
             "w",
-            encoding="ascii",
+            encoding="utf-8",
             newline="",
             opener=lambda name, flags: os.open(name, flags, mode),
         ) as file:

@@ -94,8 +94,8 @@ class People:
     Attributes
     ----------
     words
-        Folded (:func:`sendit.deidentify.clean_descriptors.fold`). Real values: they are never written but
-        into a batch's working folder.
+        Folded (:func:`sendit.deidentify.clean_descriptors.fold`). Real values: they are never
+        written anywhere but into a batch's working folder.
     """
 
     def __init__(self) -> None:

@@ -45,7 +45,7 @@ from sendit.dicom.scan import CHARACTER_SET, PUBLIC_VR, vr_of
 from sendit.errors import Misconfigured
 from sendit.recipe.attributes import (
     FIRST_OF_AN_IMAGE,
-    IMAGE_TAGS,
+    UNREACHED,
     expression_of,
     names_of,
     tag_text,
@@ -73,8 +73,6 @@ from sendit.recipe.model import (
 TRAILING_PADDING: Final = 0xFFFCFFFC
 MAX_SEQUENCE_PATHS: Final = 20_000
 """Places (sequence paths) remembered before the plan forgets them and starts again."""
-
-_UNREACHED: Final = IMAGE_TAGS | {CHARACTER_SET}
 
 
 class Change(StrEnum):
@@ -443,14 +441,14 @@ class Plan:
                     and tag & 0xFF == element
                 )
             case ValuesSelector():
-                return tag not in _UNREACHED
+                return tag not in UNREACHED
             case FieldsSelector(name):
                 return any(
                     self.names(entry.selector, level, tag, vr, creator, keeping=keeping)
                     for entry in self.recipe.fields.get(name, ())
                 )
             case PatternSelector(match, text):
-                return tag not in _UNREACHED and _pattern(
+                return tag not in UNREACHED and _pattern(
                     selector, match, text, level, tag, vr, creator, keeping=keeping
                 )
 

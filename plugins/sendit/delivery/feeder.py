@@ -13,7 +13,6 @@ comes with other digests, or has counted less far, delivers nothing until a pers
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import secrets
@@ -25,6 +24,7 @@ from google.cloud import storage
 
 from sendit.crashpoint import reach
 from sendit.delivery import objects
+from sendit.digests import short_digest
 from sendit.errors import Misconfigured, RetryLater, SenditError
 from sendit.identifiers.identity import (
     ANY_ISSUER,
@@ -313,7 +313,7 @@ def feeder_of(
 
 def ledger_digest(ledger: Ledger) -> str:
     """Return the digest that a ledger is named by outside of it."""
-    return hashlib.sha256(f"ledger {ledger.id()}".encode()).hexdigest()[:16]
+    return short_digest(f"ledger {ledger.id()}")
 
 
 def feeder_folder(collection: str) -> str:

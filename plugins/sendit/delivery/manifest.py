@@ -7,7 +7,6 @@ ledger gives the same bytes, so writing it again changes nothing.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
 
@@ -17,6 +16,7 @@ from sendit import __version__
 from sendit.crashpoint import reach
 from sendit.delivery import objects
 from sendit.delivery.feeder import ledger_digest
+from sendit.digests import short_digest
 from sendit.errors import SenditError, joined, keep_failure
 from sendit.ledger import Batch, Delivery, Ledger
 
@@ -26,8 +26,7 @@ CONTENT_TYPE = "application/json"
 
 def manifest_name(collection: str, run_id: str) -> str:
     """Return the name of a run's manifest in the bucket."""
-    digest = hashlib.sha256(run_id.encode()).hexdigest()[:16]
-    return f"{manifest_folder(collection)}{digest}.json"
+    return f"{manifest_folder(collection)}{short_digest(run_id)}.json"
 
 
 def manifest_folder(collection: str) -> str:

@@ -6,11 +6,11 @@ its folder or hold something of a patient, so it fails the batch instead.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from datetime import date
 
+from sendit.digests import short_digest
 from sendit.errors import FailBatch, Misconfigured
 from sendit.settings import STUDY_NAME
 
@@ -121,7 +121,7 @@ class Stage:
     def of(cls, run_id: str, lane: int, collection: str) -> Stage:
         """Return the stage of a run's lane for a collection."""
         _check_collection(collection)
-        return cls(hashlib.sha256(run_id.encode()).hexdigest()[:16], lane, collection)
+        return cls(short_digest(run_id), lane, collection)
 
     @property
     def file(self) -> str:

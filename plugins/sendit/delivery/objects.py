@@ -5,7 +5,6 @@ Names and contents are coded by now: nothing of a patient passes here.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from sendit.delivery.google_errors import google_errors, is_kept
+from sendit.digests import crc32c_text
 from sendit.errors import FailBatch, RetryLater
 from sendit.ledger import Delivery, Stored
 
@@ -142,7 +142,7 @@ def _check_archive(delivery: Delivery, archive: Path) -> None:
             f"batch {delivery.batch_id}: its archive cannot be read ({error.strerror}): see to "
             "SENDIT_WORK_FOLDER"
         ) from None
-    if (size, base64.b64encode(checksum.digest()).decode()) != (delivery.size, delivery.crc32c):
+    if (size, crc32c_text(checksum.digest())) != (delivery.size, delivery.crc32c):
         raise FailBatch(
             f"batch {delivery.batch_id}: the archive in the working folder is not the one that "
             "anonymize recorded; clear the anonymize task of this batch to make it again"
@@ -196,7 +196,7 @@ def put(client: storage.Client, bucket: str, name: str, content: bytes, content_
     """
     there = find(client, bucket, name)
     checksum = google_crc32c.Checksum(content).digest()
-    if there is not None and there.crc32c == base64.b64encode(checksum).decode():
+    if there is not None and there.crc32c == crc32c_text(checksum):
         return
     with bucket_errors(bucket):
         client.bucket(bucket).blob(name).upload_from_string(

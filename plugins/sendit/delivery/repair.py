@@ -8,7 +8,6 @@ generation.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import tarfile
@@ -23,6 +22,7 @@ from sendit.delivery.manifest import write_manifests
 from sendit.delivery.names import dataset_name
 from sendit.delivery.rows import merge_statement, row_of, schema_fields
 from sendit.delivery.verify import Compared
+from sendit.digests import short_digest
 from sendit.errors import FailBatch, SenditError, keep_failure
 from sendit.ledger import Delivery, Ledger
 
@@ -125,7 +125,7 @@ def _load(
     dataset = dataset_name(collection)
     table.ensure_table(client, collection, location)
     names = sorted(row["name"] for row in rows)
-    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+    digest = short_digest("\n".join(names))
     stage, name = f"stage_repair_{digest}", f"Stage/repair/{digest}.ndjson"
     text = "".join(f"{json.dumps(row)}\n" for row in rows)
     objects.put(storage_client, bucket, name, text.encode(), "application/x-ndjson")

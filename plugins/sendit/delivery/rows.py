@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from sendit.atomic_write import atomic_write
 from sendit.delivery.names import TABLE, parse_object_name
 from sendit.delivery.objects import CONTENT_TYPE
 from sendit.errors import FailBatch, RetryLater
@@ -276,14 +276,10 @@ def write_rows(path: Path, rows: Rows) -> None:
     RetryLater
         The working folder cannot be written.
     """
-    part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with open(part, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            file.writelines(rows.lines())
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        with atomic_write(path) as file:
+            file.writelines(line.decode() for line in rows.lines())
     except OSError as error:
         raise RetryLater(
             f"the lane's rows cannot be written ({error.strerror}): make room or mend "

@@ -1,11 +1,11 @@
-"""Find what differs between a file and one like it, without walking through the rest.
+"""Diff a file's header against a structurally identical one, without scanning it.
 
 The files of a series are one another's bytes but for the values of few elements: UIDs,
-positions, times. A :class:`HeaderTemplate` remembers where the elements of one file are; matched with
-the bytes of another, it gives a :class:`DiffHeader` that knows the elements that differ. What
-does not differ is the same bytes at another place, so that it reads the same. A file of
-another structure (an element more or less, another VR or transfer syntax) is not like it and
-is to be scanned.
+positions, times. A :class:`HeaderTemplate` records where the elements of one file are; matched
+against the bytes of another, it gives a :class:`DiffHeader` with the elements that differ.
+Everything else has the same bytes, if at another offset, and so reads the same. A file of
+another structure (an element more or less, another VR or transfer syntax) does not match and
+must be scanned.
 """
 
 from __future__ import annotations

@@ -85,7 +85,6 @@ _SHORT = (
 _LONG = ("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV")
 SHORT_VRS: Final = frozenset(_SHORT)
 LONG_VRS: Final = frozenset(_LONG)
-BINARY_VRS: Final = frozenset(("OB", "OD", "OF", "OL", "OV", "OW"))
 _MAYBE_ITEMS: Final = frozenset(("SQ", "UN"))
 _SHORT_OF_BYTES: Final[dict[bytes, str]] = {vr.encode(): vr for vr in _SHORT}
 _LONG_OF_BYTES: Final[dict[bytes, str]] = {vr.encode(): vr for vr in _LONG}

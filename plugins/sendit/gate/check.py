@@ -233,6 +233,7 @@ def _where(failure: Exception) -> str:
 
 
 def _crc32c(path: Path) -> str:
+    """Return the archive's CRC32C in base64: apart from the code that the writer uses."""
     checksum = 0
     with path.open("rb") as file:
         while data := file.read(_READ):

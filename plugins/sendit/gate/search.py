@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, cast
 
 import hyperscan
 
-from sendit.archive import Bytes
+#: What can be searched without a copy.
+Buffer = bytes | bytearray | memoryview
 
 
 class Hit(NamedTuple):
@@ -40,7 +41,7 @@ class Search:
                 flags=[hyperscan.HS_FLAG_CASELESS * fold for fold in caseless],
             )
 
-    def hits(self, data: Bytes) -> list[Hit]:
+    def hits(self, data: Buffer) -> list[Hit]:
         """Return every place in ``data`` (under 4 GiB) where a pattern ends, in order."""
         found: list[Hit] = []
         if self._database is not None and len(data):

@@ -243,7 +243,7 @@ def request_of(
 
 
 def first_date_time(text: Callable[[int], str | None]) -> str | None:
-    """Return the date and time that the study goes by: the first of ``STUDY_DATE_TAGS`` with a date.
+    """Return the study's date and time: the first of ``STUDY_DATE_TAGS`` that holds a date.
 
     Parameters
     ----------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -11,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from sendit.batch import BatchError, Status
+from sendit.digests import short_digest
 from sendit.ledger.database import Database, insert
 from sendit.ledger.records import MAX_TAKE_UPS, UNDER_WAY, Holder, Run, StageLeft
 from sendit.ledger.schema import batches, runs, stages
@@ -47,7 +47,7 @@ class Runs(Database):
                     )
                 return str(found.key)
             text = "\0".join((run.dag_id, run.run_id, run.created, run.started))
-            key = f"r{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+            key = f"r{short_digest(text)}"
             db.execute(
                 insert(db, runs)
                 .values(

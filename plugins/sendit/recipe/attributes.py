@@ -11,6 +11,7 @@ from pydicom.datadict import get_entry
 from pydicom.valuerep import VR
 
 from sendit.dicom.dictionary import DicomDictionary, RepeatersDictionary
+from sendit.dicom.scan import CHARACTER_SET
 from sendit.recipe.model import (
     FieldsSelector,
     ListEntry,
@@ -21,7 +22,6 @@ from sendit.recipe.model import (
 )
 
 VRS = frozenset(vr.value for vr in VR if len(vr.value) == 2)
-TEXT_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 DATE_VRS = frozenset({"DA", "DT"})
 
 FIRST_OF_AN_IMAGE = 0x00080000
@@ -34,7 +34,7 @@ IMAGE_TAGS = frozenset({0x7FE00010, 0x7FE00008, 0x7FE00009, 0x00281201, 0x002812
 
 # What a pattern never means; a rule may still name each of these alone. Without
 # SpecificCharacterSet, text that stays could not be read.
-UNREACHED = IMAGE_TAGS | {0x00080005}
+UNREACHED = IMAGE_TAGS | {CHARACTER_SET}
 
 
 @cache

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
 
+from sendit.dicom.charset import TEXT_VRS
+from sendit.dicom.scan import CHARACTER_SET, SOP_CLASS
 from sendit.recipe import attributes
 from sendit.recipe.attributes import keyword_of, reaches, standard_tags, vrs_of
 from sendit.recipe.effect import Effects
@@ -37,18 +39,16 @@ from sendit.recipe.problems import Problem
 
 # Without these an object is not a DICOM instance that anything could file or open.
 REQUIRED = (0x00080016, 0x00080018, 0x0020000D, 0x0020000E)
-SOP_CLASS = 0x00080016
-CHARACTER_SET = 0x00080005
 MAX_DAYS = 36500
 _NUMBER_VRS = {"IS", "US", "SS", "UL", "SL", "UV", "SV", "DS", "FL", "FD"}
 _BINARY_VRS = {"OB", "OD", "OF", "OL", "OV", "OW", "UN", "AT"}
-_CODE_VRS = attributes.TEXT_VRS | {"CS", "AE"}
+_CODE_VRS = TEXT_VRS | {"CS", "AE"}
 _VARIABLE_VRS = {
     "entity_id": _CODE_VRS,
     "item_id": _CODE_VRS,
-    "entity_timestamp": attributes.DATE_VRS | attributes.TEXT_VRS,
-    "item_timestamp": attributes.DATE_VRS | attributes.TEXT_VRS,
-    "jitter": attributes.TEXT_VRS | {"IS", "DS", "SS", "SL"},
+    "entity_timestamp": attributes.DATE_VRS | TEXT_VRS,
+    "item_timestamp": attributes.DATE_VRS | TEXT_VRS,
+    "jitter": TEXT_VRS | {"IS", "DS", "SS", "SL"},
 }
 _LIST_NAMES = ("whitelist", "graylist", "greylist", "blacklist")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 from collections import Counter
@@ -16,6 +15,7 @@ from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from sendit.batch import Status
+from sendit.digests import short_digest
 from sendit.errors import SenditError, TakenOver, joined, keep_failure
 from sendit.hooks.google import bigquery_client, storage_client
 from sendit.hooks.site import ledger, settings
@@ -115,11 +115,10 @@ def follow_on() -> None:
                 "run. See it with: sendit batches --errors; when it is corrected, queue them "
                 f"again with: sendit requeue --run {context['run_id']}"
             )
-        digest = hashlib.sha256(key.encode()).hexdigest()[:16]
         TriggerDagRunOperator(
             task_id="follow_on",
             trigger_dag_id=context["dag"].dag_id,
-            trigger_run_id=f"follow_on__{digest}",
+            trigger_run_id=f"follow_on__{short_digest(key)}",
             conf=asdict(replace(params, number=number)),
             skip_when_already_exists=True,
         ).execute(context)

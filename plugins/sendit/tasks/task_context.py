@@ -99,7 +99,7 @@ def working(batch_id: str, stage: str) -> Iterator[Batch]:
         try:
             yield batch
         except (AirflowException, RetryLater) as error:
-            if isinstance(error, RetryLater) and context["ti"].try_number > context["ti"].max_tries:
+            if isinstance(error, RetryLater) and is_last_try(context):
                 fail_batch(batch_id, stage, error)
             raise
         except TakenOver:
@@ -110,6 +110,11 @@ def working(batch_id: str, stage: str) -> Iterator[Batch]:
         except Exception as error:
             fail_batch(batch_id, stage, f"{type(error).__name__} in sendit; see the task's log")
             raise
+
+
+def is_last_try(context: Any) -> bool:
+    """Whether Airflow will not retry the task after this try."""
+    return bool(context["ti"].try_number > context["ti"].max_tries)
 
 
 def failure_stage(stage: str) -> str:

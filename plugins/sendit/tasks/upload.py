@@ -26,7 +26,7 @@ from sendit.hooks.google import bigquery_client, storage_client
 from sendit.hooks.site import ledger, settings
 from sendit.tasks.error_boundary import error_boundary
 from sendit.tasks.google import GoogleOperator, feed, lane_work
-from sendit.tasks.task_context import NETWORK_RETRIES, fail_batch
+from sendit.tasks.task_context import NETWORK_RETRIES, fail_batch, is_last_try
 
 if TYPE_CHECKING:
     from google.cloud import storage
@@ -81,7 +81,7 @@ def archives(lane: Lane) -> None:
             reach("archives: table ready")
             failures = refused | deliver_archives(work, client, refused) | write_lane(work)
         later = [error for error in failures.values() if isinstance(error, RetryLater)]
-        if later and not _is_last_try(context):
+        if later and not is_last_try(context):
             raise RetryLater(f"{len(later)} of {len(waiting)} archives: {later[0]}")
         _record(failures)
 
@@ -183,7 +183,7 @@ def confirm(lane: Lane) -> None:
             storage, bigquery = storage_client(), bigquery_client()
             failures = confirm_lane(work, storage, bigquery)
             later = {id_: e for id_, e in failures.items() if isinstance(e, RetryLater)}
-            if later and not _is_last_try(context):
+            if later and not is_last_try(context):
                 _record({id_: e for id_, e in failures.items() if id_ not in later})
                 raise RetryLater(f"{len(later)} batches cannot be confirmed now: {joined(later)}")
             _record(failures)
@@ -203,7 +203,7 @@ def _recorded(work: LaneWork, context: Any) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not isinstance(error, RetryLater) or _is_last_try(context):
+        if not isinstance(error, RetryLater) or is_last_try(context):
             reason = f"{type(error).__name__} in sendit; see the task's log"
             for each in work.waiting():
                 with suppress(TakenOver):
@@ -258,10 +258,6 @@ def _is_alone(context: Any) -> bool:
     )
     found = states.get(context["run_id"], {}).values()
     return any(state in ENDED for state in found)
-
-
-def _is_last_try(context: Any) -> bool:
-    return bool(context["ti"].try_number > context["ti"].max_tries)
 
 
 @task_group(group_id=GROUP)
