@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 BATCH_ID = re.compile(r"b[0-9a-f]{16}")
+#: What a study of the site, and its collection in the store, may be called.
+STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 
 def new_batch_id() -> str:

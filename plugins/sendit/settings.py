@@ -7,7 +7,6 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,6 +15,7 @@ from dotenv import dotenv_values
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from sendit.batch import STUDY_NAME
 from sendit.errors import Misconfigured, SenditError, unreadable
 from sendit.identifiers.identity import IdentityRules
 from sendit.keys import Keys, read_keys
@@ -24,7 +24,6 @@ PREFIX = "SENDIT_"
 ENV_FILE = "SENDIT_ENV_FILE"
 #: Variables that are no settings: the file with them, the command's ledger, the fault harness.
 OTHER_VARIABLES = frozenset({ENV_FILE, "SENDIT_LEDGER_URL", "SENDIT_CRASH_AT"})
-STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 
 class Settings(BaseSettings):

@@ -10,9 +10,9 @@ import re
 from dataclasses import dataclass
 from datetime import date
 
+from sendit.batch import STUDY_NAME
 from sendit.digests import short_digest
 from sendit.errors import FailBatch, Misconfigured
-from sendit.settings import STUDY_NAME
 
 #: The one table of a collection's dataset.
 TABLE = "dicom"

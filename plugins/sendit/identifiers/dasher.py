@@ -22,11 +22,11 @@ from som.api.identifiers import Client
 from som.api.identifiers.client import api_base
 from som.logger import bot
 
+from sendit.batch import STUDY_NAME
 from sendit.errors import FailBatch, Misconfigured, RetryLater
 from sendit.identifiers.calls import Reply, Unanswered, checked_url, post
 from sendit.identifiers.models import Answer, Request, read_answer
 from sendit.identifiers.tokens import VARIABLE, TokenFile
-from sendit.settings import STUDY_NAME
 
 log = logging.getLogger(__name__)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sendit.batch import Status
+from sendit.batch import STUDY_NAME, Status
 from sendit.errors import FailBatch, Misconfigured, SenditError
 from sendit.ledger import Batch, BatchParams, Ledger
 from sendit.pipeline.load_recipe import load_recipe
-from sendit.settings import STUDY_NAME, Settings
+from sendit.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

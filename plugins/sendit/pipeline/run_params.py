@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from sendit.batch import STUDY_NAME
 from sendit.errors import Misconfigured
-from sendit.settings import STUDY_NAME
 
 #: More batches than this in one go are a slip of the finger; "all" is an empty number.
 MAX_NUMBER = 1_000_000

@@ -1,0 +1,9 @@
+"""Which part of the package imports which: the contracts of import-linter in pyproject.toml."""
+
+from __future__ import annotations
+
+from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
+
+
+def test_the_contracts_hold() -> None:
+    assert lint_imports(config_filename="pyproject.toml", no_cache=True) == EXIT_STATUS_SUCCESS
