@@ -1,4 +1,4 @@
-"""Processes kept by the keeper, ports on 127.0.0.1, and waiting for a server to answer."""
+"""Processes kept by the supervisor, ports on 127.0.0.1, and waiting for a server to answer."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Port:
 
 
 class Processes:
-    """Starts and stops processes through a keeper that outlives this one by a moment.
+    """Starts and stops processes through a supervisor that outlives this one by a moment.
 
     Parameters
     ----------
@@ -70,25 +70,25 @@ class Processes:
         #: Set when a start has failed: who still waits for another part gives up.
         self.abandoned = threading.Event()
         self._lock = threading.Lock()
-        self._keeper = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("keeper.py"))],
+        self._supervisor = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("supervisor.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # a Ctrl-C in the terminal is ours to handle
         )
 
     def _ask(self, do: str, **request: Any) -> dict[str, Any]:
-        keeper = self._keeper
-        assert keeper.stdin is not None and keeper.stdout is not None
+        supervisor = self._supervisor
+        assert supervisor.stdin is not None and supervisor.stdout is not None
         with self._lock:
             try:
-                keeper.stdin.write(json.dumps({"do": do, **request}).encode() + b"\n")
-                keeper.stdin.flush()
-                answer = keeper.stdout.readline()
+                supervisor.stdin.write(json.dumps({"do": do, **request}).encode() + b"\n")
+                supervisor.stdin.flush()
+                answer = supervisor.stdout.readline()
             except (BrokenPipeError, ValueError):
                 answer = b""
         if not answer:
-            raise DemoError("the demo's keeper process has ended; all its servers ended with it")
+            raise DemoError("the demo's supervisor has ended; all its servers ended with it")
         reply: dict[str, Any] = json.loads(answer)
         if "error" in reply:
             raise DemoError(f"{request.get('name', do)}: {reply['error']}")
@@ -200,15 +200,15 @@ class Processes:
 
     def close(self, seconds: float = 5.0) -> None:
         """Stop everything; nothing that was started lives on."""
-        keeper = self._keeper
-        if keeper.poll() is None:
+        supervisor = self._supervisor
+        if supervisor.poll() is None:
             with contextlib.suppress(DemoError):
                 self._ask("close", seconds=seconds)
-        for pipe in (keeper.stdin, keeper.stdout):
+        for pipe in (supervisor.stdin, supervisor.stdout):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
-        if keeper.wait():
+        if supervisor.wait():
             # It was killed: the kernel killed its children, their children are left to us.
             kill_sessions(self._sessions)
 

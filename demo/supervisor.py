@@ -1,10 +1,10 @@
 """Starts processes for the demo and ends every one of them when the demo ends, however it ends.
 
-Runs as a process of its own (``python keeper.py``), driven by JSON lines on standard
-input, one answer line each. It is the *subreaper* of all that it starts: a grandchild
-whose parent dies becomes the keeper's child, so nothing can slip away. When standard input closes
-(the demo stopped, crashed or was killed with SIGKILL) it stops everything, removes the folders
-it was told to forget, and leaves. If the keeper itself is killed, the kernel kills its
+Runs as a process of its own (``python supervisor.py``), driven by JSON lines on standard input,
+with one line of reply each. It is the *subreaper* of all that it starts: a grandchild whose
+parent dies becomes the supervisor's child, so no process can slip away. When standard input
+closes (the demo stopped, crashed or was killed with SIGKILL) it stops everything, deletes the
+folders that it was told to, and exits. If the supervisor itself is killed, the kernel kills its
 children (PR_SET_PDEATHSIG).
 
 Requests: ``start`` (name, argv, env, cwd, log, signal, user), ``poll`` (name),
@@ -162,19 +162,19 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         # Its end is the end of standard input. Not SIG_IGN, which children would inherit.
         signal.signal(number, lambda _number, _frame: None)
-    keeper = Supervisor()
+    supervisor = Supervisor()
     actions = {
-        "start": keeper.start,
-        "poll": keeper.poll,
-        "stop": keeper.stop,
-        "forget": keeper.forget,
-        "close": keeper.close,
+        "start": supervisor.start,
+        "poll": supervisor.poll,
+        "stop": supervisor.stop,
+        "forget": supervisor.forget,
+        "close": supervisor.close,
     }
     try:
-        while not keeper.closed:
+        while not supervisor.closed:
             # Wake up now and then to collect adopted orphans.
             if not select.select([sys.stdin], [], [], 5.0)[0]:
-                keeper._reap()
+                supervisor._reap()
                 continue
             line = sys.stdin.readline()
             if not line:
@@ -186,8 +186,8 @@ def main() -> None:
                 answer = {"error": f"{type(error).__name__}: {error}"}
             print(json.dumps(answer), flush=True)
     finally:
-        if not keeper.closed:
-            keeper.close()
+        if not supervisor.closed:
+            supervisor.close()
 
 
 if __name__ == "__main__":

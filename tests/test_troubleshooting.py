@@ -30,17 +30,20 @@ NEXT = {
 #: The parts in which a person meets them, by module or package.
 PARTS = {
     "Settings, connections and what a run is given": (
-        "settings", "keys", "run_params", "tasks/connections", "tasks/preflight", "tasks/site",
-        "identify", "requeue", "errors", "prepare",
+        "settings", "keys", "pipeline/run_params", "hooks/connections", "hooks/google",
+        "hooks/site", "tasks/preflight", "tasks/task_context", "pipeline/identify",
+        "pipeline/requeue", "errors", "pipeline/load_recipe",
     ),
     "Input folders, import and cleanup": (
-        "discovery", "inputs", "containers", "intake", "cleanup", "workspace", "disk", "metrics",
-        "anonymize", "deidentify", "dicom", "archive", "recipe", "whole_file",
+        "pipeline/discover", "pipeline/inputs", "pipeline/containers", "pipeline/intake",
+        "pipeline/cleanup", "workspace", "pipeline/disk_budget", "pipeline/metrics",
+        "pipeline/anonymize", "pipeline/study", "deidentify", "gate", "dicom", "archive", "recipe",
+        "atomic_write",
     ),
-    "The ledger and its batches": ("ledger", "ownership", "tasks/finish", "tasks/process"),
+    "The ledger and its batches": ("ledger", "pipeline/ownership", "tasks/finish", "tasks/process"),
     "Cloud Storage and BigQuery": ("delivery", "tasks/upload", "tasks/google"),
-    "DASHER": ("identifiers", "hooks"),
-    "The command": ("cli", "doctor"),
+    "DASHER": ("identifiers", "hooks/dasher", "hooks/connection_file"),
+    "The command": ("cli", "hooks/services"),
 }  # fmt: skip
 
 

@@ -87,7 +87,7 @@ child = processes.start("sleeper", ["sleep", "300"], env=dict(os.environ), cwd=l
 processes.start("orphan", [sys.executable, "-c", sys.argv[2]], env=dict(os.environ), cwd=logs)
 while not processes.log("orphan").read_text().endswith("\\n"):
     time.sleep(0.02)
-print(processes._keeper.pid, child, processes.log("orphan").read_text().strip(), flush=True)
+print(processes._supervisor.pid, child, processes.log("orphan").read_text().strip(), flush=True)
 time.sleep(300)
 """
 
@@ -116,14 +116,14 @@ def test_sigkill_of_the_starter_leaves_nothing(tmp_path):
         time.sleep(0.05)
 
 
-def test_sigkill_of_the_keeper_ends_its_children_and_close_the_rest(processes):
+def test_sigkill_of_the_supervisor_ends_its_children_and_close_the_rest(processes):
     child = start(processes, "sleeper", "sleep", "300")
     # A grandchild in the same session survives its parent.
     start(processes, "shell", "sh", "-c", "sleep 300 & echo $!; wait")
     grandchild = int(wait_for_text(processes.log("shell")))
-    os.kill(processes._keeper.pid, signal.SIGKILL)
+    os.kill(processes._supervisor.pid, signal.SIGKILL)
     assert wait_until_gone([child])
-    with pytest.raises(DemoError, match="keeper"):
+    with pytest.raises(DemoError, match="supervisor"):
         processes.poll("sleeper")
     processes.close()
     assert wait_until_gone([grandchild])

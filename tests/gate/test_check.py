@@ -509,7 +509,7 @@ def study_of(originals: list[bytes], folder: Path) -> list[Source]:
 
 
 @pytest.mark.parametrize("failure", [ValueError("Musterfrau"), MemoryError(), KeyboardInterrupt()])
-@pytest.mark.parametrize("place", ["_Check", "reread", "_crc32c"])
+@pytest.mark.parametrize("place", ["_Check", "read_archive", "_crc32c"])
 def test_a_gate_that_fails_leaves_no_archive(place, failure, plan, tmp_path, monkeypatch):
     def fail(*_args, **_kwargs):
         raise failure

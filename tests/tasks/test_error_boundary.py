@@ -47,7 +47,7 @@ def test_a_librarys_text_is_withheld_but_its_kind_and_place_are_shown() -> None:
             raise RuntimeError("CANARY again") from error
     assert "CANARY" not in str(caught.value)
     assert "RuntimeError" in str(caught.value)
-    assert "test_guard.py" in str(caught.value)
+    assert "test_error_boundary.py" in str(caught.value)
     assert caught.value.__suppress_context__
     with pytest.raises(UnexpectedError, match=r"ValueError.*in library"), error_boundary():
         library()

@@ -78,7 +78,7 @@ def recorded(emulators, monkeypatch) -> list[Proxy]:
 
 
 def test_the_page_lists_just_what_is_asked_for(here: Site, recorded: list[Proxy]) -> None:
-    from sendit.tasks import google
+    from sendit.hooks import google
 
     here.storage, here.bigquery = google.storage_client(), google.bigquery_client()
     ids = [here.batch(number) for number in range(2)]

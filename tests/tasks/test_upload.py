@@ -31,6 +31,7 @@ from sendit.delivery.revisions import register_archive
 from sendit.delivery.table import held_rows
 from sendit.delivery.upload import OWN_FAILURES
 from sendit.errors import FailBatch, Misconfigured, RetryLater
+from sendit.hooks import google as clients
 from sendit.identifiers.identity import IdentityRules
 from sendit.keys import write_new_key
 from sendit.ledger import BatchParams, Delivery, Ledger, Run
@@ -209,7 +210,7 @@ def here(  # noqa: PLR0917
         f"c{bucket.replace('-', '')}",
         pushed={},
     )
-    for module in (google, upload, task_context):
+    for module in (google, clients, upload, task_context):
         monkeypatch.setattr(module, "settings", lambda: settings)
     for module in (google, upload, task_context):
         monkeypatch.setattr(module, "ledger", lambda: embedded_ledger)
@@ -572,7 +573,7 @@ def test_a_missing_bucket_stops_the_lane_before_anything_goes_up(here):
 def test_no_connection_is_named(here, monkeypatch):
     monkeypatch.delenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT")
     with pytest.raises(RetryLater, match="connection google_cloud_default cannot be read"):
-        google.storage_client()
+        clients.storage_client()
 
 
 @pytest.mark.parametrize(
@@ -592,7 +593,7 @@ def test_a_key_file_that_is_not_one_is_named(  # noqa: PLR0917
     connection = {"conn_type": "google_cloud_platform"}
     connection["extra"] = {"key_path": str(key), "project": PROJECT}
     monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", json.dumps(connection))
-    for client in (google.storage_client, google.bigquery_client):
+    for client in (clients.storage_client, clients.bigquery_client):
         with pytest.raises(kind, match=match) as caught:
             client()
         assert "SECRET" not in str(caught.value)
@@ -1018,7 +1019,7 @@ def clean_in_a_later_run(here: Site, monkeypatch: pytest.MonkeyPatch, *active: s
     context = here.context(LATER)
     context["ti"].get_dr_count = lambda **asked: int(asked["run_ids"][0] in {LATER, *active})
     for name in ("storage_client", "bigquery_client"):
-        monkeypatch.setattr(finish, name, getattr(google, name))
+        monkeypatch.setattr(finish, name, getattr(clients, name))
     monkeypatch.setattr(finish, "ledger", lambda: here.ledger)
     monkeypatch.setattr(finish, "settings", lambda: here.settings)
     monkeypatch.setattr(task_context, "get_current_context", lambda: context)
