@@ -21,7 +21,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 from sendit.batch import Outcome, Reason
 from sendit.coded_study import CodedStudy
 from sendit.deidentify.plan import compile_plan
-from sendit.deidentify.study import IMPLEMENTATION_CLASS_UID, Source, _Study
+from sendit.deidentify.study import IMPLEMENTATION_CLASS_UID, Source, StudyDeidentifier
 from sendit.dicom.scan import header_checksum, read_header
 from sendit.errors import RetryLater, SkipInstance
 from sendit.gate.real_values import RealValues
@@ -187,15 +187,15 @@ def test_copies_that_import_did_not_know_of(tmp_path: Path) -> None:
 def test_a_copy_that_is_gone_when_it_is_to_be_written(tmp_path: Path) -> None:
     whole = to_bytes(make_dataset())
     changed = (None, (Outcome.QUARANTINED, Reason.CHANGED))
-    ready = _Study._ready
+    ready = StudyDeidentifier._ready
     calls = 0
 
-    def until_written(study: _Study, file: Source) -> object:
+    def until_written(study: StudyDeidentifier, file: Source) -> object:
         nonlocal calls
         calls += 1
         return ready(study, file) if calls < 3 else changed
 
-    with patch.object(_Study, "_ready", until_written):
+    with patch.object(StudyDeidentifier, "_ready", until_written):
         assert set(copies(tmp_path, whole, whole).values()) == {changed[1]}
 
 
@@ -281,7 +281,7 @@ def test_names_of_members() -> None:
 
 
 def test_naming_takes_as_long_for_the_last_file_as_for_the_first() -> None:
-    study = _Study(DEFAULT, IDENTIFIERS, KEYS, RealValues(DEFAULT))
+    study = StudyDeidentifier(DEFAULT, IDENTIFIERS, KEYS, RealValues(DEFAULT))
     lines = 0
 
     def count(frame: FrameType, event: str, _: object) -> object:
@@ -369,12 +369,12 @@ def test_what_is_remembered_changes_nothing(recipe: str) -> None:
         for syntax in (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
     ]
     files += [path.read_bytes() for path in real_files() if path.stat().st_size < 30_000][:60]
-    together = _Study(plan, IDENTIFIERS, KEYS, RealValues(plan))
+    together = StudyDeidentifier(plan, IDENTIFIERS, KEYS, RealValues(plan))
     compared = 0
     for data in files * 2:
         try:
             header = read_header(data)
-            alone = _Study(plan, IDENTIFIERS, KEYS, RealValues(plan))
+            alone = StudyDeidentifier(plan, IDENTIFIERS, KEYS, RealValues(plan))
             converted = b"".join(alone._convert(header).parts)
         except SkipInstance:
             continue
@@ -461,9 +461,9 @@ def test_memory_is_flat(tmp_path: Path) -> None:
 import resource, sys
 from tests.deidentify.test_study import *
 from testing.builder import Kind, make_dataset, to_bytes
-from sendit.deidentify.study import _Study
+from sendit.deidentify.study import StudyDeidentifier
 from sendit.dicom.scan import read_header
-study = _Study(DEFAULT, IDENTIFIERS, KEYS, RealValues(DEFAULT))
+study = StudyDeidentifier(DEFAULT, IDENTIFIERS, KEYS, RealValues(DEFAULT))
 data = to_bytes(make_dataset(rows=8, columns=8, instance=1000))
 old = b".1.1.1.1000"
 assert old in data
