@@ -44,7 +44,7 @@ class Study:
         self.ledger.start(batch_id)
         return batch_id
 
-    def register_archive(self, batch_id: str, **changes) -> Status:
+    def register(self, batch_id: str, **changes) -> Status:
         return register_archive(self.ledger, replace(ARCHIVE, batch_id=batch_id, **changes))
 
     def store(self, batch_id: str, generation: int) -> None:
@@ -53,7 +53,7 @@ class Study:
         self.ledger.put_stored(delivery, Stored(generation, "md5", "t", "self", "media"))
 
     def deliver(self, batch_id: str, generation: int = 7, **changes) -> None:
-        assert self.accept(batch_id, **changes) is Status.DONEPROCESSING
+        assert self.register(batch_id, **changes) is Status.DONEPROCESSING
         self.store(batch_id, generation)
         self.ledger.put_done(batch_id, 1)
 
@@ -65,7 +65,7 @@ def study(embedded_ledger: Ledger) -> Study:
 
 def test_the_first_is_delivered(study):
     batch_id = study.batch()
-    assert study.accept(batch_id) is Status.DONEPROCESSING
+    assert study.register(batch_id) is Status.DONEPROCESSING
     held = study.ledger.delivery(batch_id)
     assert (held.revision, held.replaces, held.replaced_object) == (1, None, None)
     assert study.ledger.batch(batch_id).status is Status.DONEPROCESSING
@@ -74,7 +74,7 @@ def test_the_first_is_delivered(study):
 def test_the_same_content_is_recognised_also_by_another_engine_and_date(study):
     first, again = study.batch(), study.batch()
     study.deliver(first)
-    assert study.accept(again, engine="2", crc32c="CCCCCC==", object=LATER) is Status.DONE
+    assert study.register(again, engine="2", crc32c="CCCCCC==", object=LATER) is Status.DONE
     batch = study.ledger.batch(again)
     assert (batch.status, batch.same_as) == (Status.DONE, first)
     assert study.ledger.delivery(again) is None
@@ -90,9 +90,9 @@ def test_anything_else_is_refused_unless_the_run_revises(study, changes, what, n
     first, other, revising = study.batch(), study.batch(), study.batch(revise=True)
     study.deliver(first)
     with pytest.raises(FailBatch, match=f"{what}, as batch {first}"):
-        study.accept(other, object=name, **changes)
+        study.register(other, object=name, **changes)
     assert study.ledger.delivery(other) is None
-    assert study.accept(revising, object=name, **changes) is Status.DONEPROCESSING
+    assert study.register(revising, object=name, **changes) is Status.DONEPROCESSING
     held = study.ledger.delivery(revising)
     assert (held.revision, held.replaces) == (2, first)
     assert (held.replaced_object, held.replaced_generation) == (NAME, 7)
@@ -104,7 +104,7 @@ def test_a_revision_is_itself_recognised_and_revised(study):
     study.deliver(first)
     study.deliver(second, 8, content="two")
     study.ledger.supersede(first, second)
-    assert study.accept(study.batch(), content="two") is Status.DONE
+    assert study.register(study.batch(), content="two") is Status.DONE
     study.deliver(third, 9, content="one")
     held = study.ledger.delivery(third)
     assert (held.revision, held.replaces, held.replaced_generation) == (3, second, 8)
@@ -112,23 +112,23 @@ def test_a_revision_is_itself_recognised_and_revised(study):
 
 def test_two_folders_with_one_study_at_once_are_not_both_delivered(study):
     first, second = study.batch(), study.batch()
-    study.accept(first)
+    study.register(first)
     with pytest.raises(FailBatch, match=f"batch {first} is delivering .*two folders"):
-        study.accept(second)
+        study.register(second)
     study.store(first, 7)
     study.ledger.record(first, status=Status.ERROR)  # in the bucket, not yet proven
     with pytest.raises(FailBatch, match="two folders"):
-        study.accept(second)
+        study.register(second)
 
 
 def test_a_failed_batch_does_not_stand_in_the_way(study):
     first, second = study.batch(), study.batch()
-    study.accept(first)
+    study.register(first)
     study.ledger.record(first, status=Status.ERROR)
     study.deliver(second, content="two")
     assert study.ledger.delivery(first) is None
     with pytest.raises(FailBatch, match="another content"):
-        study.accept(first)
+        study.register(first)
 
 
 def test_what_was_withdrawn_may_be_delivered_again_as_the_next_revision(study):
@@ -142,13 +142,13 @@ def test_what_was_withdrawn_may_be_delivered_again_as_the_next_revision(study):
     held = study.ledger.delivery(first)
     assert (held.revision, held.withdrawn_at, held.replaced_object) == (2, None, None)
     with pytest.raises(FailBatch, match="another recipe"):
-        study.accept(other)
+        study.register(other)
 
 
 def test_doing_anonymize_again_before_the_end_keeps_the_delivery(study):
     batch_id = study.batch()
     for _ in range(2):
-        study.accept(batch_id)
+        study.register(batch_id)
         study.store(batch_id, 7)
     assert study.ledger.delivery(batch_id).generation == 7
     assert study.ledger.delivery(batch_id).revision == 1
@@ -156,9 +156,9 @@ def test_doing_anonymize_again_before_the_end_keeps_the_delivery(study):
 
 def test_other_bytes_of_an_earlier_try_may_be_replaced(study):
     batch_id = study.batch()
-    study.accept(batch_id)
+    study.register(batch_id)
     study.store(batch_id, 7)
-    study.accept(batch_id, crc32c="BBBBBB==", content="two", object=LATER)
+    study.register(batch_id, crc32c="BBBBBB==", content="two", object=LATER)
     held = study.ledger.delivery(batch_id)
     assert (held.revision, held.generation, held.replaces) == (1, None, None)
     assert (held.replaced_object, held.replaced_generation) == (NAME, 7)
@@ -169,13 +169,13 @@ def test_a_folder_that_was_mended_after_delivery_is_a_revision_of_itself(study, 
     batch_id = study.batch(revise=revise)
     study.deliver(batch_id)
     study.ledger.start(batch_id)
-    assert study.accept(batch_id) is Status.DONE
+    assert study.register(batch_id) is Status.DONE
     assert study.ledger.delivery(batch_id).generation == 7
     study.ledger.start(batch_id)
     if not revise:
         with pytest.raises(FailBatch, match="another content"):
-            study.accept(batch_id, content="two", crc32c="BBBBBB==")
+            study.register(batch_id, content="two", crc32c="BBBBBB==")
         return
-    study.accept(batch_id, content="two", crc32c="BBBBBB==")
+    study.register(batch_id, content="two", crc32c="BBBBBB==")
     held = study.ledger.delivery(batch_id)
     assert (held.revision, held.replaces, held.replaced_generation) == (2, None, 7)
