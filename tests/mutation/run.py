@@ -38,8 +38,36 @@ class Package:
     tests: tuple[str, ...]
 
 
+#: Tests that start processes, fill a disk, or walk every real file: minutes for each mutant.
+SLOW = (
+    "tests/deidentify/test_template_match.py",
+    "tests/deidentify/test_uids.py::test_the_new_uid_is_a_uuid_and_says_nothing_without_the_key",
+    "tests/gate/test_check.py::test_more_members_than_calls_may_be_nested",
+    "tests/deidentify/test_rewrite.py::test_a_plan_that_keeps_all_changes_no_element_of_any_real_file",
+    "tests/deidentify/test_study.py::test_a_study_larger_than_memory_passes",
+    "tests/deidentify/test_study.py::test_memory_is_flat",
+    "tests/deidentify/test_study.py::test_the_same_input_gives_the_same_bytes_in_every_process",
+    "tests/deidentify/test_valid.py",
+    "tests/dicom/test_header_diff.py::test_values_that_differ_are_found_and_nothing_else",
+    "tests/dicom/test_pixel_data.py::test_compressed_pixels_of_real_files_decode_to_the_same_samples",
+    "tests/pipeline/test_intake.py::test_a_hundred_thousand_files",
+)
+
+GATE = ("gate", "reread", "real_values", "own_right", "spellings", "search")
+ENGINE = (
+    *("codes", "forms", "functions", "jitter", "people", "pixels", "plan", "private_form"),
+    *("rewrite", "study", "uids", "values", "words"),
+)
+
 PACKAGES = {
-    "deidentify": Package(("deidentify/*",), ("tests/deidentify", "tests/dicom")),
+    "deidentify": Package(tuple(f"deidentify/{name}.py" for name in ENGINE), ("tests/deidentify",)),
+    "gate": Package(
+        tuple(f"deidentify/{name}.py" for name in GATE),
+        (
+            *("tests/gate/test_check.py", "tests/gate/test_coincidence.py"),
+            *("tests/gate/test_archive_reader.py", "tests/gate/test_spellings.py"),
+        ),
+    ),
     "dicom": Package(("dicom/*",), ("tests/dicom", "tests/deidentify")),
     "delivery": Package(
         ("delivery/*",),
@@ -106,7 +134,7 @@ source_paths = ["src"]
 only_mutate = {modules}
 also_copy = {also}
 pytest_add_cli_args = ["-p", "no:cacheprovider", "-o", "addopts=", "-o", "timeout=300",
-    "--hypothesis-profile=mutation", "--hypothesis-seed=0", "-m", "not e2e"]
+    "--hypothesis-profile=mutation", "--hypothesis-seed=0", "-m", "not e2e", {deselected}]
 pytest_add_cli_args_test_selection = {tests}
 use_git_change_detection = false
 track_dependencies = false
@@ -253,6 +281,7 @@ def _prepare(folder: Path, package: Package) -> None:
                 modules=json.dumps([f"src/sendit/{pattern}" for pattern in package.modules]),
                 also=json.dumps([*ALSO, *FILES]),
                 tests=json.dumps(tests),
+                deselected=", ".join(json.dumps(f"--deselect={test}") for test in SLOW),
             )
         )
 
