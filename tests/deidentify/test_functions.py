@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import struct
 from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom._dicom_dict import DicomDictionary
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
@@ -18,9 +21,10 @@ from sendit.recipe.coverage import METHODS
 from sendit.recipe.functions import FUNCTIONS
 from sendit.recipe.parse import read_recipe
 from testing.builder import make_dataset
-from tests.deidentify.engine import opened, plan_of
+from tests.deidentify.engine import one, opened, plan_of
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
+_TEXT = {"AE", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"}
 
 
 def test_every_declared_function_is_there_and_no_other() -> None:
@@ -268,6 +272,23 @@ def code(value: str, scheme: str, meaning: str) -> Dataset:
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
     return item
+
+
+@pytest.mark.parametrize("vr", ["OB", "OW", "UN", "US"])
+def test_no_vr_in_the_file_lets_pass_what_a_rule_would_change(vr: str) -> None:
+    plan = compile_plan(read_recipe("default"))
+    canary = b"Zanzibar^Quackenbush"
+    value = list(struct.unpack("<10H", canary)) if vr == "US" else canary
+    before = make_dataset()
+    needed = {0x00080005, 0x00080016, 0x00080018, 0x0020000D, 0x0020000E, 0x00080060}
+    changed = []
+    for tag, (known, *_) in DicomDictionary.items():
+        rules = plan.top.program(tag, vr)
+        if known in _TEXT and tag > 0x00080000 and tag not in needed and rules.steps:
+            before[tag] = DataElement(tag, vr, value)
+            changed.append(tag)
+    assert len(changed) > 1000
+    assert canary not in one(before, plan)
 
 
 def test_codes_of_earlier_steps_stay_and_texts_go() -> None:

@@ -292,9 +292,16 @@ def _clean_code_meaning(subject: ElementContext, _: Mapping[str, str]) -> NewVal
     return known[0].encode("ascii") if known else _clean_text(subject, _)
 
 
+def _holds_no_text(vr: str) -> bool:
+    return vr[0] == "O" or vr == "AT" or vr in _BINARY_NUMBERS
+
+
 def _technical_value(subject: ElementContext, arguments: Mapping[str, str]) -> NewValue:
     from sendit.deidentify.clean_descriptors import clean  # noqa: PLC0415 - most values have their form
 
+    if _holds_no_text(subject.vr) and not _holds_no_text(vr_of(subject.tag)):
+        # Its bytes may be text all the same, and nobody reads a term in this form.
+        return _gone_or_empty_or_dummy(subject, arguments)
     form, people = arguments["form"], subject.site.people
     values = [value.strip(PADDING) for value in subject.text.split("\\")]
     if all(not value or fits(form, value, people) for value in values):
