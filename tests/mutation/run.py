@@ -53,37 +53,16 @@ SLOW = (
     "tests/pipeline/test_intake.py::test_a_hundred_thousand_files",
 )
 
-GATE = ("gate", "reread", "real_values", "own_right", "spellings", "search")
-ENGINE = (
-    *("codes", "forms", "functions", "jitter", "people", "pixels", "plan", "private_form"),
-    *("rewrite", "study", "uids", "values", "words"),
-)
-
 PACKAGES = {
-    "deidentify": Package(tuple(f"deidentify/{name}.py" for name in ENGINE), ("tests/deidentify",)),
-    "gate": Package(
-        tuple(f"deidentify/{name}.py" for name in GATE),
-        (
-            *("tests/gate/test_check.py", "tests/gate/test_coincidence.py"),
-            *("tests/gate/test_archive_reader.py", "tests/gate/test_spellings.py"),
-        ),
-    ),
+    "deidentify": Package(("deidentify/*",), ("tests/deidentify",)),
+    "gate": Package(("gate/*",), ("tests/gate",)),
     "dicom": Package(("dicom/*",), ("tests/dicom", "tests/deidentify")),
     "delivery": Package(
         ("delivery/*",),
         ("tests/delivery", "tests/tasks/test_upload.py"),
     ),
-    "tasks": Package(
-        ("tasks/*", "anonymize.py", "identify.py", "intake.py", "prepare.py", "cleanup.py"),
-        (
-            *("tests/tasks", "tests/pipeline/test_anonymize.py", "tests/pipeline/test_identify.py"),
-            *(
-                "tests/pipeline/test_intake.py",
-                "tests/pipeline/test_cleanup.py",
-                "tests/pipeline/test_load_recipe.py",
-            ),
-        ),
-    ),
+    "tasks": Package(("tasks/*",), ("tests/tasks",)),
+    "pipeline": Package(("pipeline/*",), ("tests/pipeline", "tests/ledger")),
     "recipe": Package(
         ("recipe/*",),
         (
@@ -101,30 +80,15 @@ PACKAGES = {
         ),
     ),
     "archive": Package(
-        ("archive.py", "whole_file.py", "disk.py", "workspace.py", "errors.py", "batch.py"),
+        ("archive.py", "atomic_write.py", "workspace.py", "errors.py", "batch.py"),
         (
-            *(
-                "tests/test_archive.py",
-                "tests/pipeline/test_disk_budget.py",
-                "tests/test_workspace.py",
-            ),
-            *(
-                "tests/test_disks_and_rights.py",
-                "tests/test_errors.py",
-                "tests/tasks/test_error_boundary.py",
-            ),
+            *("tests/test_archive.py", "tests/test_workspace.py", "tests/test_errors.py"),
+            *("tests/test_disks_and_rights.py", "tests/tasks/test_error_boundary.py"),
         ),
     ),
     "ledger": Package(
-        ("ledger/*", "discovery.py", "metrics.py", "keys.py", "settings.py"),
-        (
-            *(
-                "tests/ledger/test_ledger.py",
-                "tests/pipeline/test_discover.py",
-                "tests/pipeline/test_metrics.py",
-            ),
-            *("tests/test_keys.py", "tests/test_settings.py", "tests/pipeline/test_cleanup.py"),
-        ),
+        ("ledger/*", "keys.py", "settings.py"),
+        ("tests/ledger", "tests/test_keys.py", "tests/test_settings.py"),
     ),
 }
 
