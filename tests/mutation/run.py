@@ -26,7 +26,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "mutation"
 #: What tests read beside the package.
-ALSO = ("tests", "demo", "deploy", "docs", "dags", "chaos", "benchmarks", "tools")
+ALSO = ("tests", "testing", "demo", "deploy", "docs", "dags", "chaos", "benchmarks", "tools")
 FILES = ("README.md", "Makefile", "Dockerfile", "docker-compose.yaml", "pyproject.toml")
 
 
