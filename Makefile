@@ -18,7 +18,7 @@ DEMO_VENV := .venv-demo
 BENCHMARK_VENV := .venv-benchmark
 UV := $(VENV)/bin/uv
 # What comes as sources is built by what the lock says, too.
-UV_INSTALL := $(UV) pip install --quiet --require-hashes --compile-bytecode --build-constraints requirements.txt
+UV_INSTALL := $(UV) pip install --quiet --require-hashes --excludes left-out.txt --compile-bytecode --build-constraints requirements.txt
 LOCK := $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet
 
 .PHONY: install install-test install-demo demo chaos chaos-containers test test-containers check unit benchmark recall fuzz mutation lock clean
@@ -91,8 +91,8 @@ mutation: $(VENV)/.installed-test $(DEMO_VENV)/.installed
 		--sample $(or $(SAMPLE),100) --seed $(or $(SEED),1) --minutes $(or $(MINUTES),60) $(ARGS)
 
 lock: $(UV)
-	$(LOCK) requirements.in -o requirements.txt
-	$(LOCK) requirements-test.in -o requirements-test.txt
+	$(LOCK) --excludes left-out.txt requirements.in -o requirements.txt
+	$(LOCK) --excludes left-out.txt requirements-test.in -o requirements-test.txt
 	$(LOCK) demo/requirements.in -o demo/requirements.txt
 	$(LOCK) benchmarks/requirements.in -o benchmarks/requirements.txt
 	$(LOCK) --excludes deploy/left-out.txt deploy/requirements.in -o deploy/requirements.txt

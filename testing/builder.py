@@ -13,10 +13,12 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from PIL import Image
 from pydicom import datadict
 from pydicom.charset import convert_encodings, python_encoding
 from pydicom.dataelem import DataElement
@@ -98,7 +100,7 @@ def make_dataset(
     private
         Whether vendor blocks come with it (32 elements for CT).
     transfer_syntax
-        What it will be written in; JPEG Baseline gets a made-up fragment.
+        What it will be written in; JPEG Baseline gets a fragment that shows 8 bits of it.
     elements
         Values by keyword that go over the made ones; None deletes.
     """
@@ -849,11 +851,20 @@ def _pixels(
     if kind == "ENHANCED":
         ds.NumberOfFrames = frames
     if transfer_syntax == JPEGBaseline8Bit:
-        fragment = jpeg(rows, columns, ds.SamplesPerPixel, data[:64])
+        fragment = _baseline(np.frombuffer(data, np.uint8), rows, columns, ds.SamplesPerPixel)
         ds.add_new("PixelData", "OB", encapsulate([fragment] * count))
         ds["PixelData"].is_undefined_length = True
     else:
         ds.add_new("PixelData", "OB" if ds.BitsAllocated == 8 else "OW", data)
+
+
+def _baseline(samples: np.ndarray[Any, Any], rows: int, columns: int, count: int) -> bytes:
+    """Return a JPEG that shows an image's first samples (of 16 bits the lower ones)."""
+    shown = samples[:: len(samples) // (rows * columns * count)][: rows * columns * count]
+    shape = (rows, columns) if count == 1 else (rows, columns, count)
+    made = BytesIO()
+    Image.fromarray(shown.reshape(shape)).save(made, "JPEG", quality=90)
+    return made.getvalue()
 
 
 def jpeg(

@@ -68,6 +68,10 @@ class Reason(StrEnum):
     CHANGED = "changed since import"
     NOT_CLEANABLE = "cannot be proven clean"
     STOPPED = "stopped by the last gate"
+    PIXELS_NOT_READ = "pixels cannot be read to be looked at"
+    NO_REGIONS = "ultrasound regions do not say what to keep"
+    NOT_BLANKED = "its regions cannot be blanked"
+    TEXT_IN_PIXELS = "text in the pixels"
 
 
 @dataclass(slots=True)

@@ -26,13 +26,15 @@ _IMAGE_PIXEL: Final = (ROWS, COLUMNS, ALLOCATED)
 class Delivered(NamedTuple):
     """Pixel data as delivered.
 
-    ``parts`` are the element's new bytes; ``cleared`` says that overlay bits were, ``tables``
-    whether the extended offset table in front of the pixel data is still right.
+    ``parts`` are the element's new bytes, the first one its tag and length; ``cleared`` says that
+    overlay bits were, ``tables`` whether the extended offset table in front of the pixel data is
+    still right; ``pixels`` is what the file has.
     """
 
     parts: list[Part]
     cleared: bool
     tables: bool
+    pixels: PixelData
 
 
 def check_has_pixels(header: Header) -> None:
@@ -85,7 +87,7 @@ def _native(header: Header, pixels: PixelData) -> Delivered:
     first = bytes(data[start:value])
     if end - value != padded:
         first = head(tag, vr, padded, header.encoding)
-    return Delivered([first, *samples], cleared, pixels.tables_fit)
+    return Delivered([first, *samples], cleared, pixels.tables_fit, pixels)
 
 
 def _compressed(header: Header, pixels: PixelData) -> Delivered:
@@ -100,7 +102,7 @@ def _compressed(header: Header, pixels: PixelData) -> Delivered:
         table = ITEM_HEAD[True] + len(pixels.offsets).to_bytes(4, "little") + pixels.offsets
         parts = [bytes(header.data[start:value]) + table]
         parts += _changed(header.data, behind, end, changes)
-    return Delivered(parts, bool(overlays), pixels.tables_fit)
+    return Delivered(parts, bool(overlays), pixels.tables_fit, pixels)
 
 
 def _changed(

@@ -16,7 +16,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import takewhile
 from pathlib import Path
@@ -30,7 +30,7 @@ from sendit.archive import Archive
 from sendit.batch import Outcome, Reason
 from sendit.coded_study import CodedStudy
 from sendit.deidentify.functions import StudyContext
-from sendit.deidentify.pixel_data import check_has_pixels, deliver, without_tables
+from sendit.deidentify.pixel_data import Delivered, check_has_pixels, deliver, without_tables
 from sendit.deidentify.plan import Change, Plan
 from sendit.deidentify.rewrite import Output, Rewriter
 from sendit.deidentify.uids import UidMap
@@ -55,9 +55,14 @@ from sendit.dicom.scan import (
 from sendit.dicom.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN
 from sendit.errors import SenditError, SkipInstance
 from sendit.keys import Keys
+from sendit.pixels.boxes import Blank, blank_of, withheld
+from sendit.pixels.header import after_blanking
+from sendit.pixels.look import Look
+from sendit.pixels.recheck import Expected
+from sendit.pixels.scrub import scrub
 
 if TYPE_CHECKING:
-    from sendit.recipe.filters import FilterPlan
+    from sendit.recipe.filters import Decision, FilterPlan
 
 IMPLEMENTATION_CLASS_UID: Final = "2.25.166481188625391283051614673262761221380"
 """Of sendit: a UUID of its own as a UID (PS3.7 D.3.3.2)."""
@@ -105,7 +110,8 @@ _OTHER_CONTENT: Final[_Outcome] = (Outcome.QUARANTINED, Reason.CONFLICT)
 
 
 class _Ready(NamedTuple):
-    """A file ready to be written: ``stem`` is that of its name, ``instance`` its original UID."""
+    """A file ready to be written: ``stem`` is that of its name, ``instance`` its original UID;
+    ``blanked`` is what its pixels are held against, if some were."""
 
     header: Header
     instance: str
@@ -113,6 +119,7 @@ class _Ready(NamedTuple):
     meta: bytes
     stem: str
     parts: list[Part]
+    blanked: Expected | None = None
 
 
 class _Content(NamedTuple):
@@ -186,6 +193,8 @@ class StudyDeidentifier:
         keys: Keys,
         observer: Observer,
         *,
+        look: Look | None = None,
+        folder: Path | None = None,
         people: frozenset[str] = frozenset(),
         filters: FilterPlan | None = None,
     ) -> None:
@@ -198,6 +207,9 @@ class StudyDeidentifier:
         self._delivered: dict[str, str] = {}
         self._stems: Counter[str] = Counter()
         self._observer = observer
+        self._look = look or Look(people)
+        self._folder = folder
+        self.blanked: dict[str, Expected] = {}
         self.header: dict[str, Any] = {}
         self.members: dict[int, str] = {}
 
@@ -298,6 +310,8 @@ class StudyDeidentifier:
             return _SAME if self._delivered[ready.instance] == checksums else _OTHER_CONTENT
         name = self._name(ready.stem)
         writer.add(name, *ready.parts)
+        if ready.blanked is not None:
+            self.blanked[name] = ready.blanked
         if not self.header:
             self.header = _searchable(ready.meta, ready.output, ready.header)
         self._delivered[ready.instance] = checksums
@@ -316,13 +330,14 @@ class StudyDeidentifier:
                 raise SkipInstance(Reason.MISSING_UID)
             if source.checksum is not None and header_checksum(header) != source.checksum:
                 raise SkipInstance(Reason.CHANGED)
-            filtered = self._filter(header)
+            decision = self._filter(header)
+            filtered = withheld(header, decision)
             if filtered is not None:
                 return None, (Outcome.FILTERED, filtered)
             if not isinstance(header, DiffHeader):  # like one that passed
                 _check(header)
                 check_has_pixels(header)
-            return self._convert(header), _DONE
+            return self._convert(header, source, decision), _DONE
         except SkipInstance as skipped:
             self._rewriter.counts = counts
             return None, (Outcome.QUARANTINED, skipped.reason)
@@ -332,8 +347,8 @@ class StudyDeidentifier:
             self._rewriter.counts = counts
             return None, (Outcome.QUARANTINED, Reason.NOT_CLEANABLE)
 
-    def _filter(self, header: Header) -> str | None:
-        """Return why the header that goes out is filtered, or None.
+    def _filter(self, header: Header) -> Decision | None:
+        """Return what the filters say of the header that goes out.
 
         One that is like a file that passed passes, unless it differs in what filters ask.
         """
@@ -342,45 +357,89 @@ class StudyDeidentifier:
             and not _differs_in(header, self._asked, self._filters.by_presence)
         ):
             return None
-        decision = self._filters.decide({tag: header.text(tag) for tag in self._filters.tags})
-        return None if decision is None else decision.reason
+        return self._filters.decide({tag: header.text(tag) for tag in self._filters.tags})
 
-    def _convert(self, header: Header) -> _Ready:
+    def _convert(self, header: Header, source: Source, decision: Decision | None) -> _Ready:
         """Return a file's new bytes."""
         output = self._rewriter.file(header)
         meta = self._meta(header, output)
-        parts: list[Part] = [*self._pixels(header, output), *output.after]
+        stem = self._stem(header, output)
+        blank = None if decision is None else blank_of(header, decision.coordinates)
+        if output.pixels is None:
+            if blank is not None:
+                raise SkipInstance(Reason.NOT_BLANKED)
+            parts = [*output.before]
+        else:
+            delivered = deliver(header, output.pixels)
+            if delivered.cleared:
+                self._rewriter.counts[Change.MASKED] += 1
+            before = output.before if delivered.tables else without_tables(header, output.before)
+            pixels = delivered.pixels
+            self._look.image(source.number, header, pixels, delivered.parts[1:], blank)
+            if blank is None:
+                parts = [*before, *delivered.parts]
+            else:
+                output, meta, scrubbed = self._blank(header, output, before, delivered, blank)
+                parts = [*output.before, *scrubbed]
+        parts += output.after
         if header.deflated:
             parts = [_deflate(parts)]
-        self._rewriter.remember(header, output)
+        if blank is None:  # no later file is like one that was blanked: each has its own regions
+            self._rewriter.remember(header, output)
         return _Ready(
             header,
             header.sop_instance,
             output,
             meta,
-            self._stem(header, output),
+            stem,
             _joined([_PREAMBLE, meta, *parts]),
+            None if blank is None else Expected(source.path, blank.boxes),
         )
 
-    def _pixels(self, header: Header, output: Output) -> list[Part]:
-        """Return a file's data set up to the end of its pixel data."""
-        if output.pixels is None:
-            return output.before
-        delivered = deliver(header, output.pixels)
-        if delivered.cleared:
-            self._rewriter.counts[Change.MASKED] += 1
-        before = output.before if delivered.tables else without_tables(header, output.before)
-        return [*before, *delivered.parts]
+    def _blank(
+        self,
+        header: Header,
+        output: Output,
+        before: list[Part],
+        delivered: Delivered,
+        blank: Blank,
+    ) -> tuple[Output, bytes, list[Part]]:
+        """Return a file with regions blanked: data set and file meta that say so, pixel data."""
+        if delivered.cleared and delivered.pixels.frames:
+            raise SkipInstance(Reason.NOT_BLANKED)  # overlay bits in coded frames as well
+        scrubbed = scrub(header, delivered.pixels, delivered.parts[1:], blank, self._folder)
+        original = header.sop_instance.encode()
+        instance = self._rewriter.value_after(header, output.scope, SOP_INSTANCE)
+        kept = not instance or instance.strip(b" \0") == original
+        new_instance = self._uids.one(original) if kept else None
+        plain = EXPLICIT_VR_LITTLE_ENDIAN if header.deflated else header.transfer_syntax
+        said = after_blanking(
+            before,
+            meta=_file_meta(b"", b"", plain),
+            scrubbed=scrubbed,
+            new_instance=new_instance,
+        )
+        if delivered.pixels.frames:  # what was right of the old frames
+            said = b"".join(without_tables(header, [said]))
+        self._rewriter.counts[Change.MASKED] += 1
+        meta = self._meta(header, output, scrubbed.syntax, new_instance)
+        return replace(output, before=[said]), meta, scrubbed.parts
 
-    def _meta(self, header: Header, output: Output) -> bytes:
+    def _meta(
+        self,
+        header: Header,
+        output: Output,
+        syntax: str | None = None,
+        new_instance: bytes | None = None,
+    ) -> bytes:
         """Return file meta (PS3.10 7.1), all of it written anew."""
         sop_class = self._rewriter.value_after(header, output.scope, SOP_CLASS)
-        instance = self._rewriter.value_after(header, output.scope, SOP_INSTANCE)
+        instance = new_instance or self._rewriter.value_after(header, output.scope, SOP_INSTANCE)
         if not instance:
             instance = self._uids.one(header.sop_instance.encode())
         if not sop_class:
             sop_class = header.sop_class.encode()
-        return _file_meta(sop_class, instance, header.transfer_syntax)
+        return _file_meta(sop_class, instance, syntax or header.transfer_syntax)
 
     def _stem(self, header: Header, output: Output) -> str:
         numbers = []

@@ -71,6 +71,7 @@ from sendit.gate.real_values import (
     plain,
 )
 from sendit.gate.search import Search, literal
+from sendit.pixels.recheck import Expected, recheck
 from sendit.recipe.attributes import tag_text
 from sendit.recipe.model import Action, TagSelector
 
@@ -220,6 +221,29 @@ def _gate(
     if check.findings:
         raise Stopped(_explain(check.findings, plan), check.findings)
     return GateReport(totals.members, totals.inflated, totals.passed, check.values)
+
+
+def check_blanked(archive: Path, expected: Mapping[str, Expected]) -> None:
+    """Hold the pixels of blanked members against their originals, or delete the archive.
+
+    Raises
+    ------
+    Stopped
+        What was to be blanked is not, or other samples are not the original's.
+    FailBatch
+        The archive cannot be read.
+    """
+    if not expected:
+        return
+    try:
+        found = recheck(archive, expected)
+    except Exception as failure:  # noqa: BLE001 whatever it is, nothing leaves
+        archive.unlink(missing_ok=True)
+        raise FailBatch(_STOPPED.format(f"it cannot be read ({_where(failure)})")) from None
+    if found:
+        archive.unlink(missing_ok=True)
+        findings = [Finding(number, why, PIXEL_DATA) for number, why in found.items()]
+        raise Stopped(_STOPPED.format("; ".join(sorted(set(found.values())))), findings)
 
 
 _STOPPED: Final = "the last gate stopped the archive, which is deleted: {}"

@@ -30,6 +30,7 @@ from sendit.identifiers.models import STUDY_DATE_TAGS
 from sendit.keys import Keys
 from sendit.ledger import Ledger, count_outcomes
 from sendit.pipeline.discover import list_files, listing_digest
+from sendit.pixels.boxes import withheld
 from sendit.recipe.filters import FilterPlan
 from sendit.workspace import Workspace
 
@@ -271,18 +272,19 @@ def _look_at(
     instance_uid = header.sop_instance
     intake.people.see(header)
     decision = filters.decide({tag: header.text(tag) for tag in filters.tags})
-    if decision is None or header.text(ROWS):
+    filtered = withheld(header, decision)
+    if filtered is None or header.text(ROWS):
         for tag, found in values.items():
             value = header.text(tag)
             if value:
                 found.add(value)
     if not (instance_uid and header.study_uid and header.series_uid):
         raise SkipInstance(Reason.MISSING_UID)
-    if decision is None or header.text(ROWS):
+    if filtered is None or header.text(ROWS):
         place = record.path.rpartition("/")[0].partition("/")[0]
         intake.studies.setdefault(place, set()).add(header.study_uid)
-    if decision is not None:
-        record.outcome, record.reason = Outcome.FILTERED, decision.reason
+    if filtered is not None:
+        record.outcome, record.reason = Outcome.FILTERED, filtered
         return
     record.instance = seen.setdefault(instance_uid, record.number)
     record.checksum = header_checksum(header)

@@ -16,9 +16,10 @@ from sendit.deidentify.plan import Plan
 from sendit.deidentify.study import Source, StudyDeidentifier
 from sendit.dicom.scan import open_instance
 from sendit.errors import FailBatch, SkipInstance
-from sendit.gate.check import GateReport, Stopped, gate
+from sendit.gate.check import GateReport, Stopped, check_blanked, gate
 from sendit.gate.real_values import RealValues
 from sendit.keys import Keys
+from sendit.pixels.look import Look
 
 if TYPE_CHECKING:
     from sendit.recipe.filters import FilterPlan
@@ -108,18 +109,33 @@ def deidentify_study(
     real = RealValues(plan)
     if folder:
         real.add_identifier(folder)
+    look = Look(people, folder)
     stopped: dict[int, str] = {}
     thorough = False
     while True:
-        study = StudyDeidentifier(plan, identifiers, keys, real, people=people, filters=filters)
+        study = StudyDeidentifier(
+            plan,
+            identifiers,
+            keys,
+            real,
+            look=look,
+            folder=archive.parent,
+            people=people,
+            filters=filters,
+        )
         with Archive(archive) as writer:
             outcomes = study.take(sources, stopped, writer, progress)
             info = passed = None
+            with_text = look.close()  # series of which each image shows the same
+            if with_text:
+                stopped |= with_text
+                progress = None
+                continue
             if study.members:
                 try:
-                    passed = gate(
-                        writer.finish(), real, plan, identifiers.jitter, thorough=thorough
-                    )
+                    made = writer.finish()
+                    passed = gate(made, real, plan, identifiers.jitter, thorough=thorough)
+                    check_blanked(made.path, study.blanked)
                 except FailBatch as failure:
                     if isinstance(failure, Stopped) and len(failure.members) < len(study.members):
                         # What the archive is made of without them is as if they had not come.

@@ -4,8 +4,8 @@ Every rule of every list is a possibility that the pixels show who the patient i
 
 1. ``blacklist``, and any list whose name is not one of these three: a hit filters the image.
 2. ``whitelist``: a hit lets it pass; the gray list is not asked.
-3. ``graylist`` (or ``greylist``): a hit filters the image, with or without regions:
-   blacking them out is not part of delivery yet.
+3. ``graylist`` (or ``greylist``): the regions of all rules that hit are blanked and the image
+   goes on; a hit of a rule without regions filters it.
 
 An image that no rule hits passes. deid calls a hit in any list "flagged", white ones too.
 
@@ -45,11 +45,12 @@ Agree = Callable[[Iterable[bool]], bool]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Why an image does not go on."""
+    """Why an image does not go on, or (``blanks``) goes on with its ``coordinates`` blanked."""
 
     list: str
     label: str
     coordinates: tuple[Region, ...] = ()
+    blanks: bool = False
 
     @property
     def reason(self) -> str:
@@ -81,7 +82,7 @@ class FilterPlan:
     )
 
     def decide(self, values: Values) -> Decision | None:
-        """Return why an image is filtered, or None if it goes on.
+        """Return why an image is filtered or what is blanked in it, or None if it goes on as it is.
 
         Parameters
         ----------
@@ -108,7 +109,19 @@ class FilterPlan:
             return hit
         if _first(self.white, values):
             return None
-        return _first(self.gray, values)
+        return _joined([rule.decision for rule in self.gray if rule.applies(values)])
+
+
+def _joined(hits: list[Decision]) -> Decision | None:
+    """Return one decision for all gray rules that hit: their regions in the rules' order, as deid
+    paints them."""
+    if not hits:
+        return None
+    bare = next((hit for hit in hits if not hit.coordinates), None)
+    if bare is not None:
+        return bare
+    regions = tuple(region for hit in hits for region in hit.coordinates)
+    return Decision(hits[0].list, hits[0].label, regions, blanks=True)
 
 
 def _first(rules: tuple[_Rule, ...], values: Values) -> Decision | None:

@@ -1,0 +1,1 @@
+"""Pixels: frames read, text found in them, regions blanked."""

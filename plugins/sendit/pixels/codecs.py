@@ -1,0 +1,193 @@
+"""Compressed frames to arrays, and arrays to frames that are compressed without loss.
+
+A decoded frame is as the standard has its samples: of a colour JPEG the decoded RGB, of any
+lossless syntax the values that went in. The encoders are bit-exact.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Final
+
+import imagecodecs
+import numpy as np
+
+from sendit.batch import Reason
+from sendit.dicom import rle
+from sendit.dicom.pixel_data import Description
+from sendit.dicom.transfer_syntax import JPEG, JPEG_2000, JPEG_LS, RLE_LOSSLESS
+from sendit.errors import SkipInstance
+from sendit.pixels.layout import Array, sample_type
+
+_JPEG: Final = "1.2.840.10008.1.2.4."
+JPEG_BASELINE: Final = _JPEG + "50"
+JPEG_LOSSLESS: Final = _JPEG + "57"
+JPEG_LOSSLESS_SV1: Final = _JPEG + "70"
+JPEG_LS_LOSSLESS: Final = _JPEG + "80"
+JPEG_2000_LOSSLESS: Final = _JPEG + "90"
+HTJ2K_LOSSLESS: Final = _JPEG + "201"
+
+_LOSSLESS_OF: Final = {
+    RLE_LOSSLESS: RLE_LOSSLESS,
+    JPEG_LOSSLESS: JPEG_LOSSLESS,
+    JPEG_LOSSLESS_SV1: JPEG_LOSSLESS_SV1,
+    JPEG_LS_LOSSLESS: JPEG_LS_LOSSLESS,
+    _JPEG + "81": JPEG_LS_LOSSLESS,
+    JPEG_2000_LOSSLESS: JPEG_2000_LOSSLESS,
+    _JPEG + "91": JPEG_2000_LOSSLESS,
+    HTJ2K_LOSSLESS: HTJ2K_LOSSLESS,
+    _JPEG + "202": HTJ2K_LOSSLESS,
+    _JPEG + "203": HTJ2K_LOSSLESS,
+}
+LOSSY: Final = frozenset(_JPEG + number for number in ("50", "51", "81", "91", "203"))
+"""Syntaxes whose frames may have lost something."""
+
+_LOSSLESS_JPEG: Final = frozenset((JPEG_LOSSLESS, JPEG_LOSSLESS_SV1))
+
+
+def lossless_syntax(syntax: str) -> str:
+    """Return the lossless syntax in which frames of another are written after a change: the same
+    where it is lossless, its lossless sibling, or JPEG-LS."""
+    return _LOSSLESS_OF.get(syntax, JPEG_LS_LOSSLESS)
+
+
+def decode(frame: bytes, syntax: str, description: Description) -> Array:
+    """Return a compressed frame's samples, of shape (rows, columns) or (rows, columns, samples).
+
+    Raises
+    ------
+    SkipInstance
+        The frame cannot be decoded, or is not of the size that the header gives it.
+    """
+    try:
+        found = _decode(frame, syntax, description)
+    except SkipInstance:
+        raise
+    except Exception:  # noqa: BLE001 each codec has errors of its own, some quote the data
+        raise SkipInstance(Reason.PIXELS_NOT_READ) from None
+    rows, columns, samples = description[:3]
+    shape = (rows, columns) if samples == 1 else (rows, columns, samples)
+    if found.shape != shape:
+        raise SkipInstance(Reason.PIXELS_NOT_READ)
+    return found
+
+
+def _decode(frame: bytes, syntax: str, description: Description) -> Array:
+    if syntax == RLE_LOSSLESS:
+        return _decode_rle(frame, description)
+    found: Any
+    if syntax in _LOSSLESS_JPEG or description.samples == 1:
+        space = "GRAYSCALE" if description.samples == 1 else "RGB"
+        if syntax in JPEG:
+            found = imagecodecs.jpeg8_decode(frame, colorspace=space, outcolorspace=space)
+            return _typed(found, description)
+    if syntax in JPEG:
+        coded = None if description.photometric != b"RGB" or _has_ybr_marks(frame) else "RGB"
+        found = imagecodecs.jpeg8_decode(frame, colorspace=coded, outcolorspace="RGB")
+    elif syntax in JPEG_LS:
+        found = imagecodecs.jpegls_decode(frame)
+    else:
+        assert syntax in JPEG_2000
+        found = imagecodecs.jpeg2k_decode(frame)
+    return _typed(found, description)
+
+
+def _has_ybr_marks(frame: bytes) -> bool:
+    """Whether a JPEG says itself that its colours are YCbCr: by JFIF, or Adobe's transform."""
+    head = frame[:4096]
+    adobe = head.find(b"Adobe\0")
+    return b"JFIF\0" in head[:32] or (adobe > 0 and head[adobe + 11 : adobe + 12] == b"\1")
+
+
+def _typed(found: Any, description: Description) -> Array:
+    """Return samples in the type that the header gives them: a codec knows no sign."""
+    array: Array = np.asarray(found)
+    wanted = sample_type(description)
+    if array.dtype == wanted:
+        return array
+    if array.dtype.kind == "u" and description.signed:
+        bits = min(description.stored or description.allocated, description.allocated)
+        spare = wanted.itemsize * 8 - bits
+        return (array.astype(wanted.str.replace("i", "u")) << spare).view(wanted) >> spare
+    return array.astype(wanted)
+
+
+def _decode_rle(frame: bytes, description: Description) -> Array:
+    size = description.allocated // 8
+    found, _ = rle.segments(frame, description.samples * size)
+    pixels = description.rows * description.columns
+    planes = np.empty((description.samples, size, pixels), np.uint8)
+    for index, (start, end) in enumerate(found):
+        plane = np.frombuffer(imagecodecs.packbits_decode(frame[start:end]), np.uint8)
+        planes[index // size, index % size] = plane[:pixels]
+    wanted = sample_type(description, little=False)
+    samples = planes.transpose(0, 2, 1).copy().view(wanted)[:, :, 0]
+    shaped = samples.reshape(description.samples, description.rows, description.columns)
+    shaped = shaped.astype(wanted.newbyteorder("<"))
+    return shaped[0] if description.samples == 1 else shaped.transpose(1, 2, 0)
+
+
+def encode(samples: Array, syntax: str, description: Description) -> bytes:
+    """Return a frame compressed without loss, of even length.
+
+    Raises
+    ------
+    SkipInstance
+        The syntax cannot hold such samples.
+    """
+    try:
+        frame = _encode(np.ascontiguousarray(samples), syntax, description)
+    except Exception:  # noqa: BLE001 as decode
+        raise SkipInstance(Reason.NOT_BLANKED) from None
+    return frame + b"\0" * (len(frame) % 2)
+
+
+def _encode(samples: Array, syntax: str, description: Description) -> bytes:
+    if syntax == RLE_LOSSLESS:
+        return _encode_rle(samples)
+    bits = max(description.stored, 2)
+    encoded: Any
+    if samples.dtype.kind == "i" and syntax != JPEG_2000_LOSSLESS:  # that one knows signs
+        mask = (1 << description.stored) - 1
+        samples = samples.view(samples.dtype.str.replace("i", "u")) & mask
+    if samples.dtype.itemsize > 2:
+        raise ValueError("too many bits")
+    if syntax in _LOSSLESS_JPEG:
+        space = "RGB" if samples.ndim == 3 else None
+        encoded = imagecodecs.jpeg8_encode(
+            samples,
+            lossless=True,
+            predictor=1,
+            bitspersample=bits,
+            colorspace=space,
+            outcolorspace=space,
+        )
+    elif syntax == JPEG_LS_LOSSLESS:
+        encoded = imagecodecs.jpegls_encode(samples)
+    elif syntax == JPEG_2000_LOSSLESS:
+        encoded = imagecodecs.jpeg2k_encode(
+            samples, codecformat="j2k", reversible=True, level=0, bitspersample=bits, mct=False
+        )
+    else:
+        assert syntax == HTJ2K_LOSSLESS
+        encoded = imagecodecs.htj2k_encode(samples, reversible=True, rgb=False)
+    return bytes(encoded)
+
+
+def _encode_rle(samples: Array) -> bytes:
+    """Return a frame of run-length coded planes of bytes, the highest first (PS3.5 G)."""
+    rows, columns = samples.shape[:2]
+    size = samples.dtype.itemsize
+    order = samples.astype(samples.dtype.newbyteorder(">"), copy=False)
+    each = np.ascontiguousarray(order).view(np.uint8).reshape(rows, columns, -1, size)
+    segments = []
+    for sample in range(each.shape[2]):
+        for byte in range(size):
+            plane = np.ascontiguousarray(each[:, :, sample, byte])
+            packed = bytes(imagecodecs.packbits_encode(plane, axis=-1))
+            segments.append(packed + b"\0" * (len(packed) % 2))
+    offsets = [64]
+    for segment in segments[:-1]:
+        offsets.append(offsets[-1] + len(segment))
+    head = struct.pack("<16L", len(segments), *offsets, *[0] * (15 - len(offsets)))
+    return head + b"".join(segments)

@@ -1,0 +1,87 @@
+"""The frames of an image one by one, as they are delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from sendit.batch import Reason
+from sendit.dicom.encode import Part
+from sendit.dicom.pixel_data import PixelData
+from sendit.dicom.scan import Header
+from sendit.dicom.transfer_syntax import ENCAPSULATED_UNCOMPRESSED, JPEG
+from sendit.errors import SkipInstance
+from sendit.pixels import codecs
+from sendit.pixels.layout import Array, as_image, layout_of
+
+_RGB_BY_NOW = frozenset((b"YBR_RCT", b"YBR_ICT"))
+
+
+def displayed_as(header: Header, pixels: PixelData) -> bytes:
+    """Return what the samples of :func:`frames` are: the PhotometricInterpretation, or RGB where
+    decoding makes it that."""
+    photometric = pixels.description.photometric
+    if pixels.frames and pixels.description.samples == 3:
+        lossless = codecs.lossless_syntax(header.transfer_syntax) == header.transfer_syntax
+        if photometric in _RGB_BY_NOW or (header.transfer_syntax in JPEG and not lossless):
+            return b"RGB"
+    return photometric
+
+
+def frames(header: Header, pixels: PixelData, samples: Sequence[Part]) -> Iterator[Array]:
+    """Yield each frame, of shape (rows, columns) or (rows, columns, samples); one at a time is in
+    memory, decoded.
+
+    Parameters
+    ----------
+    header, pixels
+        The image, checked.
+    samples
+        Native samples; not asked for compressed frames.
+
+    Raises
+    ------
+    SkipInstance
+        A frame cannot be read.
+    """
+    description = pixels.description
+    if pixels.frames and header.transfer_syntax != ENCAPSULATED_UNCOMPRESSED:
+        for frame in pixels.frames:
+            yield codecs.decode(frame.data, header.transfer_syntax, description)
+        return
+    layout = layout_of(header, pixels)
+    if pixels.frames:
+        for frame in pixels.frames:
+            yield as_image(layout, frame.data)
+        return
+    whole = memoryview(samples[0]) if len(samples) == 1 else memoryview(b"".join(samples))
+    if description.allocated == 1:
+        yield from _one_bit(whole, pixels)
+        return
+    for number in range(description.frames):
+        data = whole[number * layout.size : (number + 1) * layout.size]
+        if layout.swapped:
+            first = number * layout.size // 2 * 2
+            words = bytes(whole[first : first + layout.size + 2])
+            if len(words) % 2:
+                words += b"\0"
+            turned = np.frombuffer(words, np.uint16).byteswap().tobytes()
+            start = number * layout.size - first
+            data = memoryview(turned)[start : start + layout.size]
+        yield as_image(layout, data)
+
+
+def _one_bit(whole: memoryview, pixels: PixelData) -> Iterator[Array]:
+    description = pixels.description
+    if description.samples != 1:
+        raise SkipInstance(Reason.PIXELS_NOT_READ)
+    size = description.rows * description.columns
+    close = (size * description.frames + 7) // 8
+    step = size if len(whole) <= close + 1 else (size + 7) // 8 * 8
+    for number in range(description.frames):
+        start = number * step
+        first, last = start // 8, (start + size + 7) // 8
+        bits = np.unpackbits(np.frombuffer(whole[first:last], np.uint8), bitorder="little")
+        frame = bits[start % 8 : start % 8 + size]
+        yield frame.reshape(description.rows, description.columns) * np.uint8(255)

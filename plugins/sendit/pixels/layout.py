@@ -1,0 +1,166 @@
+"""How native samples lie in the pixel data (PS3.5 8.1 and 8.2, PS3.3 C.7.6.3.1.2 and .3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from sendit.batch import Reason
+from sendit.dicom.pixel_data import Description, PixelData
+from sendit.dicom.scan import PIXEL_DATA, Header
+from sendit.dicom.transfer_syntax import ENCAPSULATED_UNCOMPRESSED
+from sendit.errors import SkipInstance
+
+Array = npt.NDArray[Any]
+
+PLANAR: Final = 0x00280006
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The samples of a native frame.
+
+    Attributes
+    ----------
+    description
+        What the header says.
+    planar
+        Whether a frame has one plane a sample (PlanarConfiguration 1).
+    little
+        Byte order of the samples.
+    floating
+        Whether the samples are floating point numbers.
+    swapped
+        Whether 8-bit samples are in big-endian words: of two the second is in front.
+    subsampled
+        (2, 1) or (2, 2) where chrominance is there for every second column, or row too.
+    """
+
+    description: Description
+    planar: bool = False
+    little: bool = True
+    floating: bool = False
+    swapped: bool = False
+    subsampled: tuple[int, int] = (1, 1)
+
+    @property
+    def samples(self) -> int:
+        """Samples of a frame."""
+        across, down = self.subsampled
+        pixels = self.description.rows * self.description.columns
+        if (across, down) != (1, 1):
+            return pixels + 2 * pixels // (across * down)
+        return pixels * self.description.samples
+
+    @property
+    def size(self) -> int:
+        """Bytes of a frame whose samples take whole bytes."""
+        return self.samples * self.description.allocated // 8
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of a sample."""
+        return sample_type(self.description, floating=self.floating, little=self.little)
+
+
+def sample_type(
+    description: Description, *, floating: bool = False, little: bool = True
+) -> np.dtype[Any]:
+    """Return the type of samples of so many bits.
+
+    Raises
+    ------
+    SkipInstance
+        Arrays have no such type.
+    """
+    kind = "f" if floating else "i" if description.signed else "u"
+    if description.allocated not in (8, 16, 32, 64):
+        raise SkipInstance(Reason.PIXELS_NOT_READ)
+    return np.dtype(f"{'<' if little else '>'}{kind}{description.allocated // 8}")
+
+
+def layout_of(header: Header, pixels: PixelData) -> Layout:
+    """Return how native samples lie (or those of an encapsulated uncompressed frame).
+
+    Raises
+    ------
+    SkipInstance
+        They are not of whole bytes (1-bit samples apart), or their chrominance does not fit.
+    """
+    description = pixels.description
+    raw = header.raw(PLANAR) or b"\0\0"
+    planar = int.from_bytes(raw[:2], "little" if header.encoding.little else "big") == 1
+    floating = pixels.element[0] != PIXEL_DATA
+    if description.allocated != 1:
+        sample_type(description, floating=floating)
+    return Layout(
+        description,
+        planar=planar and description.samples > 1,
+        little=header.encoding.little,
+        floating=floating,
+        swapped=not header.encoding.little
+        and pixels.element[1] == "OW"
+        and description.allocated <= 8,
+        subsampled=_subsampled(header, pixels),
+    )
+
+
+def _subsampled(header: Header, pixels: PixelData) -> tuple[int, int]:
+    description = pixels.description
+    if pixels.frames and header.transfer_syntax != ENCAPSULATED_UNCOMPRESSED:
+        return 1, 1
+    if description.samples != 3 or not description.photometric.endswith((b"_422", b"_420")):
+        return 1, 1
+    full = description.rows * description.columns * 3 * description.allocated // 8
+    length = len(pixels.frames[0].data) if pixels.frames else pixels.end - pixels.element[3]
+    if length // (1 if pixels.frames else description.frames) >= full:
+        return 1, 1  # complete all the same, as some software writes it
+    if description.columns % 2 or description.rows % 2:
+        raise SkipInstance(Reason.PIXELS_NOT_READ)
+    return (2, 1) if description.photometric.endswith(b"_422") else (2, 2)
+
+
+def planes(layout: Layout, frame: bytes | bytearray | memoryview) -> list[tuple[Array, int, int]]:
+    """Return a native frame's samples as views: each of shape (rows, columns), with how many
+    columns and rows of the image one of its samples stands for.
+
+    The frame's samples take whole bytes and are in their own byte order.
+    """
+    rows, columns, samples = layout.description[:3]
+    flat = np.frombuffer(frame, layout.dtype, count=layout.samples)
+    if layout.subsampled == (2, 1):
+        pairs = flat.reshape(rows, columns // 2, 4)
+        return [(pairs[:, :, 0], 2, 1), (pairs[:, :, 1], 2, 1)] + [
+            (pairs[:, :, index], 2, 1) for index in (2, 3)
+        ]
+    if layout.subsampled == (2, 2):
+        blocks = flat.reshape(rows // 2, columns // 2, 6)
+        return [(blocks[:, :, index], 2, 2) for index in range(6)]
+    if layout.planar:
+        shaped = flat.reshape(samples, rows, columns)
+        return [(shaped[index], 1, 1) for index in range(samples)]
+    shaped = flat.reshape(rows, columns, samples)
+    return [(shaped[:, :, index], 1, 1) for index in range(samples)]
+
+
+def as_image(layout: Layout, frame: bytes | bytearray | memoryview) -> Array:
+    """Return a native frame as an array of shape (rows, columns) or (rows, columns, samples);
+    subsampled chrominance is repeated."""
+    rows, columns, samples = layout.description[:3]
+    found = planes(layout, frame)
+    chroma: list[Array]
+    if layout.subsampled == (2, 1):
+        luma: Array = np.stack([found[0][0], found[1][0]], axis=2).reshape(rows, columns)
+        chroma = [np.repeat(found[index][0], 2, axis=1) for index in (2, 3)]
+        return np.stack([luma, *chroma], axis=2)
+    if layout.subsampled == (2, 2):
+        corners = np.stack([found[index][0] for index in range(4)], axis=2)
+        luma = corners.reshape(rows // 2, columns // 2, 2, 2).transpose(0, 2, 1, 3)
+        chroma = [np.repeat(np.repeat(found[index][0], 2, axis=0), 2, axis=1) for index in (4, 5)]
+        return np.stack([luma.reshape(rows, columns), *chroma], axis=2)
+    if samples == 1:
+        return found[0][0]
+    return np.stack([plane for plane, _, _ in found], axis=2)

@@ -1,0 +1,226 @@
+"""Read blanked images of a finished archive again: boxes are constant, all else is the original.
+
+Nothing here is of the code that writes: archive and data sets are read by ``tarfile`` and
+pydicom, frames are taken apart by pydicom and decoded by Pillow where it can, and the mask is
+painted from the boxes anew. Whatever cannot be compared has not passed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import tarfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+import imagecodecs
+import numpy as np
+import pydicom
+from PIL import Image
+from pydicom.encaps import generate_frames
+from pydicom.pixels.utils import iter_pixels
+
+Box = tuple[int, int, int, int]
+
+NOT_BLANK: Final = "what was to be blanked is not"
+ALTERED: Final = "pixels outside the blanked regions differ"
+UNREADABLE: Final = "blanked pixels cannot be compared"
+
+_JPEG: Final = "1.2.840.10008.1.2.4."
+_LOSSLESS_JPEG: Final = (_JPEG + "57", _JPEG + "70")
+_DCT: Final = tuple(_JPEG + str(number) for number in range(50, 57))
+_JPEG_LS: Final = (_JPEG + "80", _JPEG + "81")
+_FRAMES_BY_PYDICOM: Final = (
+    *("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"),
+    *("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.1.98", "1.2.840.10008.1.2.5"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A blanked member: its original, and boxes (xmin, ymin, xmax, ymax), the last exclusive."""
+
+    path: Path
+    boxes: tuple[Box, ...]
+
+
+def recheck(archive: Path, expected: Mapping[str, Expected]) -> dict[int, str]:
+    """Compare blanked members with their originals.
+
+    Parameters
+    ----------
+    archive
+        The finished ``.tar.gz``.
+    expected
+        By name of the member.
+
+    Returns
+    -------
+    dict
+        By number of the member, from 1, why it must not leave.
+    """
+    findings: dict[int, str] = {}
+    left = set(expected)
+    with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+        for number, member in enumerate(tar, start=1):
+            if member.name not in left:
+                continue
+            left.discard(member.name)
+            opened = tar.extractfile(member)
+            data = opened.read() if opened is not None else b""
+            why = _compare(data, expected[member.name])
+            if why is not None:
+                findings[number] = why
+    if left:
+        raise LookupError("a blanked member is not in the archive")
+    return findings
+
+
+def _compare(data: bytes, expected: Expected) -> str | None:
+    try:
+        return _compared(pydicom.dcmread(BytesIO(data)), expected)
+    except Exception:  # noqa: BLE001 what cannot be compared does not leave
+        return UNREADABLE
+
+
+def _compared(new: pydicom.Dataset, expected: Expected) -> str | None:
+    old = pydicom.dcmread(expected.path, force=True)
+    _need_syntax(old)
+    inside = _mask(old, expected.boxes)
+    outside = ~inside
+    stored = int(old.BitsStored)
+    count = int(old.get("NumberOfFrames") or 1)
+    seen = 0
+    before, after = _frames(old), _frames(new)
+    for one, two in zip(before, after, strict=True):
+        seen += 1
+        if one.shape != two.shape:
+            return ALTERED
+        if not _constant(two[inside]):
+            return NOT_BLANK
+        if not np.array_equal(_bits(one[outside], stored), _bits(two[outside], stored)):
+            return ALTERED
+    return None if seen == count else UNREADABLE
+
+
+def _need_syntax(old: pydicom.Dataset) -> None:
+    """Give a data set without file meta the syntax that it was read in."""
+    if "TransferSyntaxUID" not in old.file_meta:
+        implicit, little = old.original_encoding
+        old.file_meta.TransferSyntaxUID = pydicom.uid.UID(
+            _FRAMES_BY_PYDICOM[0] if implicit else _FRAMES_BY_PYDICOM[1 if little else 2]
+        )
+
+
+def _mask(old: pydicom.Dataset, boxes: tuple[Box, ...]) -> Any:
+    rows, columns = int(old.Rows), int(old.Columns)
+    mask = np.zeros((rows, columns), bool)
+    across, down = _groups(old)
+    for left, top, right, bottom in boxes:
+        for row in range(max(top, 0), min(bottom, rows)):
+            first = row // down * down
+            mask[
+                first : first + down,
+                left // across * across : -(-min(right, columns) // across) * across,
+            ] = True
+    return mask
+
+
+def _groups(old: pydicom.Dataset) -> tuple[int, int]:
+    """Return how many columns and rows share a chrominance sample that is blanked as one."""
+    if old.file_meta.TransferSyntaxUID not in _FRAMES_BY_PYDICOM:
+        return 1, 1
+    photometric = str(old.PhotometricInterpretation)
+    return (
+        (2, 1)
+        if photometric.endswith("_422")
+        else (2, 2)
+        if photometric.endswith("_420")
+        else (1, 1)
+    )
+
+
+def _constant(values: Any) -> bool:
+    return len(values) == 0 or bool((values == values[0]).all())
+
+
+def _bits(values: Any, stored: int) -> Any:
+    if values.dtype.kind == "f":
+        return values.view(f"u{values.dtype.itemsize}")
+    return values.astype(np.int64) & ((1 << stored) - 1)
+
+
+def _frames(dataset: pydicom.Dataset) -> Iterator[Any]:
+    syntax = str(dataset.file_meta.TransferSyntaxUID)
+    if syntax in _FRAMES_BY_PYDICOM and _groups(dataset) != (1, 1) and not _is_complete(dataset):
+        yield from _subsampled(dataset)
+        return
+    if syntax in _FRAMES_BY_PYDICOM:
+        yield from iter_pixels(dataset, raw=True)
+        return
+    count = int(dataset.get("NumberOfFrames") or 1)
+    for frame in generate_frames(dataset.PixelData, number_of_frames=count):
+        yield _decoded(frame, syntax, dataset)
+
+
+def _is_complete(dataset: pydicom.Dataset) -> bool:
+    """Whether chrominance is there for each pixel, whatever the header says."""
+    count = int(dataset.get("NumberOfFrames") or 1)
+    full = int(dataset.Rows) * int(dataset.Columns) * 3 * count
+    return len(dataset.PixelData) * 8 >= full * int(dataset.BitsAllocated)
+
+
+def _subsampled(dataset: pydicom.Dataset) -> Iterator[Any]:
+    """Yield native frames of YBR_FULL_422 and YBR_PARTIAL_420 with their chrominance repeated."""
+    rows, columns = int(dataset.Rows), int(dataset.Columns)
+    across, down = _groups(dataset)
+    group = across * down
+    size = rows * columns // group * (group + 2)
+    if (
+        int(dataset.BitsAllocated) != 8
+        or dataset.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.2"
+    ):
+        raise ValueError("samples of another form")
+    data = np.frombuffer(dataset.PixelData, np.uint8)
+    for number in range(int(dataset.get("NumberOfFrames") or 1)):
+        groups = data[number * size : (number + 1) * size].reshape(
+            rows // down, columns // across, group + 2
+        )
+        found = np.empty((rows, columns, 3), np.uint8)
+        for place in range(group):
+            y, x = divmod(place, across)
+            found[y::down, x::across, 0] = groups[:, :, place]
+            found[y::down, x::across, 1:] = groups[:, :, group:]
+        yield found
+
+
+def _says_its_colours(image: Any) -> bool:
+    """Whether a JPEG says of itself what its components are: JFIF, Adobe, or their names."""
+    if "jfif" in image.info or "adobe" in image.info:
+        return True
+    return [component[0] for component in image.layer] == [*b"RGB"]
+
+
+def _decoded(frame: bytes, syntax: str, dataset: pydicom.Dataset) -> Any:
+    if syntax in _DCT and int(dataset.BitsStored) <= 8:
+        return _by_pillow(frame, str(dataset.PhotometricInterpretation))
+    colour = int(dataset.SamplesPerPixel) == 3
+    if syntax in _LOSSLESS_JPEG and not colour:
+        return imagecodecs.ljpeg_decode(frame)
+    if syntax in (*_LOSSLESS_JPEG, *_DCT):
+        space = "RGB" if colour else "GRAYSCALE"
+        return imagecodecs.jpeg8_decode(frame, colorspace=space, outcolorspace=space)
+    decode = imagecodecs.jpegls_decode if syntax in _JPEG_LS else imagecodecs.jpeg2k_decode
+    return decode(frame)
+
+
+def _by_pillow(frame: bytes, photometric: str) -> Any:
+    image = Image.open(BytesIO(frame))
+    if image.mode == "L":
+        return np.asarray(image)
+    if photometric == "RGB" and not _says_its_colours(image):
+        image.draft("YCbCr", image.size)  # the components as they are
+        return np.asarray(image)
+    return np.asarray(image.convert("RGB"))

@@ -1,0 +1,253 @@
+"""Regions of an image blanked: its samples inside are constant, all outside stay as they are.
+
+Native samples are written over. Compressed frames are decoded, blanked and compressed again
+without loss: what lies outside is what the frame decodes to. The syntax stays where it is
+lossless; a lossy one becomes its lossless sibling, or JPEG-LS.
+
+Blank is 0 in each sample, as deid has it, and no colour where the samples are luminance and
+chrominance. Where one chrominance sample stands for several pixels, whole groups are blanked: a
+box grows by at most one pixel on each side.
+
+No more than a frame is in memory: the new pixel data lie in a file of the working folder that has
+no name, once they are large.
+"""
+
+from __future__ import annotations
+
+import mmap
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from sendit.batch import Reason
+from sendit.dicom.encode import ITEM_HEAD, SEQUENCE_TAIL, Part, head
+from sendit.dicom.pixel_data import Description, PixelData
+from sendit.dicom.scan import EXPLICIT_LITTLE, PIXEL_DATA, UNDEFINED, Header
+from sendit.dicom.transfer_syntax import ENCAPSULATED_UNCOMPRESSED, JPEG
+from sendit.errors import SkipInstance
+from sendit.pixels import codecs
+from sendit.pixels.boxes import Blank
+from sendit.pixels.layout import Array, Layout, layout_of, planes
+
+IN_MEMORY: Final = 64 << 20
+"""Bytes of new pixel data above which they are written to a file of the working folder."""
+
+_BLACK_CHROMA: Final = frozenset(
+    (b"YBR_FULL", b"YBR_FULL_422", b"YBR_PARTIAL_420", b"YBR_PARTIAL_422", b"YBR_FULL_420")
+)
+_DECODED_TO_RGB: Final = frozenset((b"YBR_RCT", b"YBR_ICT"))
+_MOST_OFFSET: Final = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Scrubbed:
+    """New pixel data.
+
+    Attributes
+    ----------
+    parts
+        The whole element.
+    syntax
+        The transfer syntax that the parts are of.
+    photometric
+        Their PhotometricInterpretation, if it is another than the header's.
+    interleaved
+        Whether colours are now pixel by pixel (PlanarConfiguration 0), whatever they were.
+    lossy
+        Whether the original's frames were compressed with a loss.
+    """
+
+    parts: list[Part]
+    syntax: str
+    photometric: bytes | None = None
+    interleaved: bool = False
+    lossy: bool = False
+
+
+def scrub(
+    header: Header, pixels: PixelData, samples: Sequence[Part], blank: Blank, folder: Path | None
+) -> Scrubbed:
+    """Blank regions of each frame.
+
+    Parameters
+    ----------
+    header, pixels
+        The image, checked.
+    samples
+        Native samples as they are delivered; not asked for compressed frames.
+    blank
+        What to blank.
+    folder
+        Where large pixel data may lie meanwhile; None: the system's folder for such files.
+
+    Raises
+    ------
+    SkipInstance
+        The frames cannot be decoded, or no lossless syntax holds such samples.
+    """
+    if pixels.frames:
+        return _compressed(header, pixels, blank, folder)
+    layout = layout_of(header, pixels)
+    if pixels.description.allocated == 1:
+        native: Iterator[bytes] = _bits(layout, samples, blank)
+    else:
+        native = _frames(layout, samples, blank)
+    spool = _Spool(folder)
+    for frame in native:
+        spool.write(frame)
+    tag, vr, _, _, _, _ = pixels.element
+    if spool.size % 2:
+        spool.write(b"\0")
+    first = head(tag, vr, spool.size, header.encoding)
+    return Scrubbed([first, spool.part()], header.transfer_syntax)
+
+
+def _frames(layout: Layout, samples: Sequence[Part], blank: Blank) -> Iterator[bytes]:
+    grown = blank.aligned(*layout.subsampled)
+    whole = memoryview(samples[0]) if len(samples) == 1 else memoryview(b"".join(samples))
+    size, count = layout.size, layout.description.frames
+    if layout.swapped:  # words may reach from one frame into the next
+        data = bytearray(whole)
+        _swap(data)
+        for number in range(count):
+            frame = bytearray(data[number * size : (number + 1) * size])
+            _blank_native(layout, frame, grown)
+            data[number * size : (number + 1) * size] = frame
+        _swap(data)
+        yield bytes(data)
+        return
+    for number in range(count):
+        frame = bytearray(whole[number * size : (number + 1) * size])
+        _blank_native(layout, frame, grown)
+        yield bytes(frame)
+
+
+def _swap(data: bytearray) -> None:
+    if len(data) % 2:
+        data += b"\0"
+    np.frombuffer(data, np.uint16).byteswap(inplace=True)
+
+
+def _blank_native(layout: Layout, frame: bytearray, blank: Blank) -> None:
+    values = blank_values(layout.description)
+    found = planes(layout, frame)
+    chroma_from = len(found) - 2
+    for index, (plane, across, down) in enumerate(found):
+        if layout.subsampled == (1, 1):
+            value = values[index]
+        else:
+            value = values[1] if index >= chroma_from else values[0]
+        for x0, y0, x1, y1 in blank.boxes:
+            plane[y0 // down : y1 // down, x0 // across : x1 // across] = value
+
+
+def blank_values(description: Description, photometric: bytes | None = None) -> list[int]:
+    """Return the value of each sample of a blanked pixel."""
+    if description.samples == 3 and (photometric or description.photometric) in _BLACK_CHROMA:
+        middle = 1 << (description.stored or description.allocated) - 1
+        return [0, middle, middle]
+    return [0] * description.samples
+
+
+def _bits(layout: Layout, samples: Sequence[Part], blank: Blank) -> Iterator[bytes]:
+    """Blank 1-bit samples: frames follow one another without a gap, or each from a byte on."""
+    description = layout.description
+    data = b"".join(samples)
+    pixels = description.rows * description.columns * description.samples
+    if description.samples != 1:
+        raise SkipInstance(Reason.NOT_BLANKED)
+    bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
+    close = (pixels * description.frames + 7) // 8
+    step = pixels if len(data) <= close + 1 else (pixels + 7) // 8 * 8
+    for number in range(description.frames):
+        frame = bits[number * step : number * step + pixels]
+        shaped = frame.reshape(description.rows, description.columns)
+        for x0, y0, x1, y1 in blank.boxes:
+            shaped[y0:y1, x0:x1] = 0
+    yield np.packbits(bits, bitorder="little").tobytes()
+
+
+# Compressed -----------------------------------------------------------------------------
+
+
+def _compressed(header: Header, pixels: PixelData, blank: Blank, folder: Path | None) -> Scrubbed:
+    description, syntax = pixels.description, header.transfer_syntax
+    if syntax == ENCAPSULATED_UNCOMPRESSED:
+        layout = layout_of(header, pixels)
+        one = replace(layout, description=description._replace(frames=1))
+        uncompressed = (
+            b"".join(_frames(one, [frame.data[: one.size]], blank)) for frame in pixels.frames
+        )
+        return _encapsulated(uncompressed, folder, syntax)
+    target = codecs.lossless_syntax(syntax)
+    photometric = description.photometric
+    if description.samples == 3 and (
+        photometric in _DECODED_TO_RGB
+        or (syntax in JPEG and target != syntax and photometric != b"RGB")
+    ):
+        photometric = b"RGB"
+    values = blank_values(description, photometric)
+
+    def frames() -> Iterator[bytes]:
+        for frame in pixels.frames:
+            decoded = np.array(codecs.decode(frame.data, syntax, description))
+            blank_array(decoded, blank, values)
+            yield codecs.encode(decoded, target, description)
+
+    return replace(
+        _encapsulated(frames(), folder, target),
+        photometric=photometric if photometric != description.photometric else None,
+        interleaved=target != syntax and description.samples > 1,
+        lossy=syntax in codecs.LOSSY,
+    )
+
+
+def blank_array(samples: Array, blank: Blank, values: Sequence[int]) -> None:
+    """Blank the boxes of a frame's array, in place."""
+    for x0, y0, x1, y1 in blank.boxes:
+        samples[y0:y1, x0:x1] = values if samples.ndim == 3 else values[0]
+
+
+def _encapsulated(frames: Iterator[bytes], folder: Path | None, syntax: str) -> Scrubbed:
+    """Return encapsulated pixel data, a fragment a frame, with its basic offset table."""
+    spool = _Spool(folder)
+    offsets = []
+    for frame in frames:
+        offsets.append(spool.size)
+        padded = frame if len(frame) % 2 == 0 else frame + b"\0"
+        spool.write(ITEM_HEAD[True] + len(padded).to_bytes(4, "little"))
+        spool.write(padded)
+    table = b""
+    if offsets[-1] <= _MOST_OFFSET:
+        table = b"".join(offset.to_bytes(4, "little") for offset in offsets)
+    first = head(PIXEL_DATA, "OB", UNDEFINED, EXPLICIT_LITTLE)
+    first += ITEM_HEAD[True] + len(table).to_bytes(4, "little") + table
+    return Scrubbed([first, spool.part(), SEQUENCE_TAIL[True]], syntax)
+
+
+class _Spool:
+    """Bytes written one after the other, and then read as one part."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._file = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(folder) if folder else None)  # noqa: SIM115 its part needs it
+        self.size = 0
+
+    def write(self, data: bytes | bytearray) -> None:
+        self._file.write(data)
+        self.size += len(data)
+
+    def part(self) -> Part:
+        """Return all that was written: bytes, or a view of the file, which has no name."""
+        data: Part
+        if self.size <= IN_MEMORY:
+            self._file.seek(0)
+            data = self._file.read()
+        else:
+            self._file.flush()
+            data = memoryview(mmap.mmap(self._file.fileno(), self.size, access=mmap.ACCESS_READ))
+        self._file.close()
+        return data

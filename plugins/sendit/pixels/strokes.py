@@ -1,0 +1,177 @@
+"""Cheap searches for what may be text: strokes, and rows of strokes of one height.
+
+A stroke is what a morphological top-hat leaves: a line of a few pixels' width that is lighter
+(or darker) than what is beside it on both sides. Burned-in text is made of strokes; so is much
+else, so that what is found here is only suspected, and is read then.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Final
+
+import cv2
+import numpy as np
+
+from sendit.pixels.layout import Array
+
+CONTRAST: Final = 0.05
+"""Of the tissue's range: strokes that stand in a whole series may be this faint."""
+
+PERSISTENT: Final = 0.7
+"""Part of a series' images in which a stroke stands at the same pixel."""
+
+MIN_IMAGES: Final = 3
+"""Images below which nothing can be said about what stays the same in a series."""
+
+cv2.setNumThreads(1)  # a worker has one core: it works on one study
+_STROKE: Final = np.ones((5, 5), np.uint8)
+_STRONG: Final = 0.25
+_MIN_GLYPH, _MAX_GLYPH = 4, 64
+_MIN_CHAIN: Final = 3
+_MOST_GLYPHS: Final = 1500
+_RECENT: Final = 15
+_JUMP: Final = 1.5
+_FEW: Final = 255  # counts that a byte holds
+
+
+def _usable(frame: Array) -> Array:
+    """Return a frame in a type that morphology takes, contiguous."""
+    if frame.dtype in (np.uint8, np.uint16, np.int16):
+        found = frame if frame.dtype.isnative else frame.astype(frame.dtype.newbyteorder("="))
+        return np.ascontiguousarray(found)
+    return np.ascontiguousarray(frame, np.float32)
+
+
+def _above(values: Array, limit: float, found: int) -> Array:
+    """Return bytes: ``found`` where a value is above the limit, else 0."""
+    if values.dtype.kind == "f":
+        return np.asarray(cv2.threshold(values, limit, found, cv2.THRESH_BINARY)[1], np.uint8)
+    return np.asarray(values > values.dtype.type(min(limit, np.iinfo(values.dtype).max))).view(
+        np.uint8
+    )
+
+
+def tissue_range(frame: Array) -> float:
+    """Return the range of nearly all samples of a frame: a single bright line is not of it."""
+    sample = frame[:: max(1, frame.shape[0] // 64), :: max(1, frame.shape[1] // 64)]
+    low, high = np.percentile(sample.astype(np.float32), (1, 99))
+    return max(float(high - low), 1.0)
+
+
+class Series:
+    """Looks at the images of a series, one after the other, for strokes that stay.
+
+    Parameters
+    ----------
+    first
+        The first frame, of shape (rows, columns).
+    """
+
+    def __init__(self, first: Array) -> None:
+        self._counts = np.zeros(first.shape, np.uint32)
+        self._few = np.zeros(first.shape, np.uint8)
+        self._scale = tissue_range(first)
+        self._recent: deque[int] = deque(maxlen=_RECENT)
+        self._top = float(first.max(initial=0))
+        self.images = 0
+
+    def see(self, frame: Array) -> bool:
+        """Count a frame's strokes.
+
+        Returns
+        -------
+        bool
+            Whether the frame differs from those before it in a way that text may explain: its
+            largest value, or how many strong strokes there are.
+        """
+        usable = _usable(frame)
+        raised = cv2.morphologyEx(usable, cv2.MORPH_TOPHAT, _STROKE)
+        self._few += _above(raised, CONTRAST * self._scale, 1)
+        self.images += 1
+        if self.images % _FEW == 0:
+            self._flush()
+        return self._differs(usable, raised)
+
+    def is_brighter(self, frame: Array) -> bool:
+        """Whether a frame's largest value is far above those before it."""
+        top = float(frame.max(initial=0))
+        brighter = top > _JUMP * max(self._top, 1.0)
+        self._top = max(self._top, top)
+        return brighter
+
+    def _flush(self) -> None:
+        self._counts += self._few
+        self._few[:] = 0
+
+    def _differs(self, frame: Array, raised: Array) -> bool:
+        strong = cv2.countNonZero(_above(raised, _STRONG * self._scale, 1))
+        brighter = self.is_brighter(frame)
+        usual = sorted(self._recent)[len(self._recent) // 2] if self._recent else strong
+        differs = self.images > MIN_IMAGES and (brighter or strong > 2 * usual + 150)
+        self._recent.append(strong)
+        return differs
+
+    def suspicious(self) -> bool:
+        """Whether strokes that stay look like a line of text."""
+        if self.images < MIN_IMAGES:
+            return True
+        self._flush()
+        least = max(1, int(PERSISTENT * self.images))
+        return has_chain((self._counts >= least).astype(np.uint8), _MIN_CHAIN)
+
+
+def has_glyphs(frame: Array) -> bool:
+    """Whether one image shows a row of strokes of one height, light or dark."""
+    usable = _usable(frame)
+    scale = tissue_range(usable)
+    for operation in (cv2.MORPH_TOPHAT, cv2.MORPH_BLACKHAT):
+        raised = cv2.morphologyEx(usable, operation, np.ones((9, 9), np.uint8))
+        for contrast in (0.15, 0.4):
+            if has_chain((raised > contrast * scale).astype(np.uint8), 5):
+                return True
+    return False
+
+
+def has_chain(strokes: Array, least: int) -> bool:
+    """Whether so many components of a glyph's size stand in a row, upright or on the side."""
+    count, _, stats, centres = cv2.connectedComponentsWithStats(strokes, connectivity=8)
+    if count <= least:
+        return False
+    left, top, width, height, area = (stats[1:, index] for index in range(5))
+    glyph = (
+        (np.maximum(width, height) >= _MIN_GLYPH)
+        & (np.maximum(width, height) <= _MAX_GLYPH)
+        & (area >= _MIN_GLYPH)
+        & (area >= 0.12 * width * height)
+    )
+    if not least <= int(glyph.sum()) <= _MOST_GLYPHS:
+        return False  # too few for a line, or speckle all over
+    boxes = np.stack([left, top, width, height], axis=1)[glyph].astype(np.int32)
+    middles = centres[1:][glyph]
+    return _row(boxes[:, 0], boxes[:, 2], middles[:, 1], boxes[:, 3], least) or _row(
+        boxes[:, 1], boxes[:, 3], middles[:, 0], boxes[:, 2], least
+    )
+
+
+def _row(start: Any, length: Any, across: Any, height: Any, least: int) -> bool:
+    """Whether components follow one another along one axis: near, level, of like height."""
+    order = np.argsort(start, kind="stable")
+    start, length, across, height = (each[order] for each in (start, length, across, height))
+    chain = np.ones(len(order), np.int32)
+    ends = start + length
+    for index in range(1, len(order)):
+        first = max(0, index - 40)
+        tall = np.maximum(height[first:index], height[index])
+        gap = start[index] - ends[first:index]
+        fits = (
+            (np.abs(across[first:index] - across[index]) <= 0.35 * tall)
+            & (np.minimum(height[first:index], height[index]) >= 0.55 * tall)
+            & (gap <= 1.2 * tall)
+            & (gap >= -1)
+        )
+        if fits.any():
+            chain[index] = 1 + int(chain[first:index][fits].max())
+            if chain[index] >= least:
+                return True
+    return False

@@ -1,0 +1,242 @@
+"""What text that was read in an image says: whether it may name, date or number a person.
+
+A word may be one of the batch's own (a name, a number, the hospital's), as well as it could be
+read; a date; a number of six digits or more; what institutions are called; or a word that nobody
+knows. Words of radiology and of devices are known (:mod:`sendit.deidentify.clean_descriptors`,
+``known_vocabulary.txt``). Only the kind of a finding leaves this module.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cache
+from importlib import resources
+from typing import Final
+
+from sendit.deidentify.clean_descriptors import fold, is_allowed
+from sendit.dicom.scan import Header
+from sendit.pixels.reader import Line
+
+Box = tuple[int, int, int, int]
+
+
+class Finding(StrEnum):
+    """What kind of text was found."""
+
+    OWN = "a value of the batch"
+    DATE = "a date"
+    NUMBER = "a long number"
+    INSTITUTION = "an institution"
+    UNKNOWN = "unknown words"
+
+
+MIN_DIGITS: Final = 6
+MIN_LETTERS: Final = 3
+
+_NUMBERS: Final = (
+    *(0x00080050, 0x00100020, 0x00101000, 0x00101002, 0x00200010, 0x00380010, 0x00402016),
+    *(0x00402017, 0x00321064, 0x00100030),
+)
+"""Attributes whose values are numbers of the patient, the study and the order."""
+_PLACES: Final = (0x00080080, 0x00080081, 0x00081040, 0x00081010, 0x00380300)
+
+_TOKEN: Final = re.compile(r"[^\W_]+", re.UNICODE)
+_LETTERS: Final = re.compile(r"[^\W\d_]+")
+_LONG_NUMBER: Final = re.compile(r"(?<![\d.])\d(?:[\-./ ]?\d){5,}(?![\d.])")
+_DECIMAL: Final = re.compile(r"\d+\.\d+")
+_MONTHS: Final = "|".join(
+    (
+        *("jan", "feb", "mar", "apr", "may", "mai", "jun", "jul", "aug", "sep", "oct", "okt"),
+        *("nov", "dec", "dez", "janv", "fev", "avr", "juin", "juil", "aout", "ene", "abr"),
+        *("ago", "dic"),
+    )
+)
+_DATES: Final = (
+    re.compile(r"(?<!\d)(?:19|20)\d\d[\-./ ](?:0?[1-9]|1[0-2])[\-./ ](?:[0-2]?\d|3[01])(?!\d)"),
+    re.compile(
+        r"(?<!\d)(?:[0-2]?\d|3[01])[\-./](?:[0-2]?\d|3[01])[\-./](?:(?:18|19|20)\d\d|\d\d)(?!\d)"
+    ),
+    re.compile(
+        rf"(?<![\d.])(?:[0-2]?\d|3[01])[\-./ ,]{{0,2}}(?:{_MONTHS})[a-z]{{0,6}}[\-./ ,']{{0,2}}"
+        r"(?:(?:18|19|20)\d\d|\d\d)(?!\d)"
+    ),
+    re.compile(
+        rf"(?:{_MONTHS})[a-z]{{0,6}}[\-./ ,]{{0,2}}(?:[0-2]?\d|3[01])[\-./ ,]{{1,3}}"
+        r"(?:18|19|20)\d\d"
+    ),
+)
+_INSTITUTIONS: Final = frozenset(
+    (
+        *("hospital", "hospitals", "clinic", "clinics", "klinik", "klinikum", "krankenhaus"),
+        *("praxis", "hopital", "clinique", "ospedale", "clinica", "ziekenhuis", "sjukhus"),
+        *("university", "universitat", "universite", "institute", "medical", "radiology"),
+        *("memorial", "regional", "county", "veterans", "infirmary", "diagnostic", "imaging"),
+        *("healthcare", "health", "saint", "mercy", "baptist", "methodist", "presbyterian"),
+    )
+)
+_DEVICES: Final = frozenset(("healthcare", "medical", "imaging", "health", "diagnostic"))
+"""Of these, words that makers have in their names, too: they need another beside them."""
+
+_AS_DIGITS: Final = str.maketrans("oOQDIlLZSBGi|", "0000111258611")
+_AS_LETTERS: Final = str.maketrans("0158|", "oisbi")
+_SURE: Final = 0.8
+_CJK: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]{2,}")
+
+
+@dataclass(slots=True)
+class Own:
+    """The batch's own values, as far as they may stand in an image.
+
+    ``words`` are names of people and places, folded; ``numbers`` are identifiers and birth dates:
+    letters and digits only, read as digits where a letter looks like one.
+    """
+
+    words: set[str] = field(default_factory=set)
+    numbers: set[str] = field(default_factory=set)
+
+    def see(self, header: Header) -> None:
+        """Add the values of one file."""
+        for tag in _PLACES:
+            for word in _LETTERS.findall(fold(header.text(tag) or "")):
+                if len(word) >= MIN_LETTERS and not _is_known(word) and word not in _DEVICES:
+                    self.words.add(word)
+        for tag in _NUMBERS:
+            for value in (header.text(tag) or "").split("\\"):
+                self.add_number(value)
+
+    def add_number(self, value: str) -> None:
+        """Add a number, however it is written."""
+        plain = "".join(_TOKEN.findall(value)).translate(_AS_DIGITS)
+        if len(plain) >= 4 and any(sign.isdigit() for sign in plain):
+            self.numbers.add(plain.lower())
+
+
+@cache
+def _known() -> frozenset[str]:
+    text = (resources.files("sendit.pixels") / "known_vocabulary.txt").read_text("utf-8")
+    return frozenset(word for line in text.splitlines() for word in line.partition("#")[0].split())
+
+
+def _is_known(word: str) -> bool:
+    return word in _known() or is_allowed(word)
+
+
+def judge(lines: Sequence[Line], own: Own, regions: Iterable[Box] = ()) -> Finding | None:
+    """Return what must not leave of the text in an image, or None.
+
+    Parameters
+    ----------
+    lines
+        As they were read.
+    own
+        The batch's values.
+    regions
+        Boxes in which people type what they see (ultrasound): unknown words may stand there.
+    """
+    inner = list(regions)
+    for line in lines:
+        found = _judge_line(line, own, typed=_is_within(line.box, inner))
+        if found is not None:
+            return found
+    return None
+
+
+def _is_within(box: Box, regions: Sequence[Box]) -> bool:
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    return any(x0 <= x < x1 and y0 <= y < y1 for x0, y0, x1, y1 in regions)
+
+
+def _judge_line(line: Line, own: Own, *, typed: bool) -> Finding | None:
+    text = fold(line.text)
+    words, tokens = _LETTERS.findall(text), _TOKEN.findall(text)
+    if any(_is_own(token, own) for token in tokens) or _is_own_number("".join(tokens), own):
+        return Finding.OWN
+    if any(pattern.search(text) for pattern in _DATES):
+        return Finding.DATE
+    if any(map(_is_long, _LONG_NUMBER.findall(text))):
+        return Finding.NUMBER
+    if _names_place(words):
+        return Finding.INSTITUTION
+    return None if typed or not _has_unknown(line, words) else Finding.UNKNOWN
+
+
+def _is_long(number: str) -> bool:
+    return not _DECIMAL.fullmatch(number) and sum(map(str.isdigit, number)) >= MIN_DIGITS
+
+
+def _names_place(words: Sequence[str]) -> bool:
+    places = [word for word in words if _is_near_any(word, _INSTITUTIONS)]
+    return bool(places) and (len(words) > 1 or places[0] not in _DEVICES)
+
+
+def _has_unknown(line: Line, words: Sequence[str]) -> bool:
+    return any(_is_unknown(word, line.score) for word in words) or (
+        line.score >= _SURE and _CJK.search(line.text) is not None
+    )
+
+
+def _is_own(token: str, own: Own) -> bool:
+    letters = token.translate(_AS_LETTERS)
+    if len(letters) == 2:
+        return token in own.words
+    if len(letters) >= MIN_LETTERS and any(
+        _is_near(letters, word) for word in _likely(letters, own)
+    ):
+        return True
+    return _is_own_number(token, own)
+
+
+def _likely(letters: str, own: Own) -> Iterator[str]:
+    return (word for word in own.words if abs(len(word) - len(letters)) <= 2)
+
+
+def _is_own_number(token: str, own: Own) -> bool:
+    digits = token.translate(_AS_DIGITS).lower()
+    if sum(map(str.isdigit, digits)) < 4:
+        return False
+    return any(
+        digits == number or (len(number) >= 5 and number in digits) or _is_near(digits, number)
+        for number in own.numbers
+        if len(number) - len(digits) <= 2
+    )
+
+
+def _is_near_any(word: str, words: Iterable[str]) -> bool:
+    return len(word) >= 5 and any(
+        abs(len(word) - len(other)) <= 1 and word[0] == other[0] and distance(word, other) <= 1
+        for other in words
+    )
+
+
+def _is_near(read: str, real: str) -> bool:
+    """Whether a word was read as another that it may be: an error for words from four letters, two
+    from eight."""
+    allowed = 0 if len(real) <= 3 else 1 if len(real) <= 7 else 2
+    return distance(read, real) <= allowed
+
+
+def distance(one: str, two: str) -> int:
+    """Return the edit distance of two words (Levenshtein)."""
+    previous = list(range(len(two) + 1))
+    for index, sign in enumerate(one, 1):
+        current = [index]
+        for place, other in enumerate(two, 1):
+            current.append(
+                min(previous[place] + 1, current[-1] + 1, previous[place - 1] + (sign != other))
+            )
+        previous = current
+    return previous[-1]
+
+
+def _is_unknown(word: str, score: float) -> bool:
+    if len(word) < MIN_LETTERS or (len(word) == MIN_LETTERS and score < _SURE):
+        return False
+    if len(set(word)) == 1 or _is_known(word):
+        return False
+    return not any(
+        len(word) >= 6 and abs(len(known) - len(word)) <= 1 and distance(word, known) <= 1
+        for known in _known()
+    )
