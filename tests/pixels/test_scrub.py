@@ -97,7 +97,7 @@ def test_real_images_of_every_syntax(tmp_path: Path) -> None:
         data = blanked(path.read_bytes(), box)
         assert compared(path, data, tmp_path, box) is None, path
         syntaxes.add(header.transfer_syntax)
-    assert len(syntaxes) > 12
+    assert len(syntaxes) >= 12
 
 
 def random_image(colours: int, dtype: str, bits: int, frames: int = 1) -> np.ndarray[Any, Any]:

@@ -12,8 +12,10 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
+from sendit.dicom.scan import read_header
 from sendit.recipe.filters import Decision, FilterPlan, compile_filters
 from sendit.recipe.parse import read_recipe, read_text
+from testing.builder import make_dataset, to_bytes
 
 
 def plan(filters: str) -> FilterPlan:
@@ -448,3 +450,12 @@ def test_positions_of_a_series_are_one_question() -> None:
         assert plan.decide({tag: absent}) is not None
     other = compile_filters(read_text(("t", recipe.format("contains SliceLocation 1"))))
     assert not other.by_presence
+
+
+def test_a_sequence_with_items_is_present() -> None:
+    made = plan("%filter blacklist\nLABEL x\npresent SequenceOfUltrasoundRegions")
+    region = Dataset()
+    region.RegionSpatialFormat = 1
+    for items, hit in (([region], True), ([], False), (None, False)):
+        ds = make_dataset(kind="US", SequenceOfUltrasoundRegions=items)
+        assert (made.ask(read_header(to_bytes(ds))) is not None) is hit

@@ -357,7 +357,7 @@ class StudyDeidentifier:
             and not _differs_in(header, self._asked, self._filters.by_presence)
         ):
             return None
-        return self._filters.decide({tag: header.text(tag) for tag in self._filters.tags})
+        return self._filters.ask(header)
 
     def _convert(self, header: Header, source: Source, decision: Decision | None) -> _Ready:
         """Return a file's new bytes."""

@@ -271,7 +271,7 @@ def _look_at(
 ) -> None:
     instance_uid = header.sop_instance
     intake.people.see(header)
-    decision = filters.decide({tag: header.text(tag) for tag in filters.tags})
+    decision = filters.ask(header)
     filtered = withheld(header, decision)
     if filtered is None or header.text(ROWS):
         for tag, found in values.items():

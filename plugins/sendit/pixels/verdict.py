@@ -77,6 +77,9 @@ _INSTITUTIONS: Final = frozenset(
         *("healthcare", "health", "saint", "mercy", "baptist", "methodist", "presbyterian"),
     )
 )
+_UNMISTAKABLE: Final = ("hospital", "klinik", "hopital", "ospedale", "ziekenhuis", "universit")
+"""Also within a word: a reader of text loses blanks."""
+
 _DEVICES: Final = frozenset(("healthcare", "medical", "imaging", "health", "diagnostic"))
 """Of these, words that makers have in their names, too: they need another beside them."""
 
@@ -101,7 +104,7 @@ class Own:
         """Add the values of one file."""
         for tag in _PLACES:
             for word in _LETTERS.findall(fold(header.text(tag) or "")):
-                if len(word) >= MIN_LETTERS and not _is_known(word) and word not in _DEVICES:
+                if len(word) >= MIN_LETTERS and not _is_known(word) and word not in _INSTITUTIONS:
                     self.words.add(word)
         for tag in _NUMBERS:
             for value in (header.text(tag) or "").split("\\"):
@@ -152,7 +155,10 @@ def _is_within(box: Box, regions: Sequence[Box]) -> bool:
 def _judge_line(line: Line, own: Own, *, typed: bool) -> Finding | None:
     text = fold(line.text)
     words, tokens = _LETTERS.findall(text), _TOKEN.findall(text)
-    if any(_is_own(token, own) for token in tokens) or _is_own_number("".join(tokens), own):
+    together = "".join(tokens)
+    if any(_is_own(token, own) for token in tokens) or _is_own_number(together, own):
+        return Finding.OWN
+    if any(_holds(together.translate(_AS_LETTERS), word) for word in own.words):
         return Finding.OWN
     if any(pattern.search(text) for pattern in _DATES):
         return Finding.DATE
@@ -169,7 +175,9 @@ def _is_long(number: str) -> bool:
 
 def _names_place(words: Sequence[str]) -> bool:
     places = [word for word in words if _is_near_any(word, _INSTITUTIONS)]
-    return bool(places) and (len(words) > 1 or places[0] not in _DEVICES)
+    if places and (len(words) > 1 or places[0] not in _DEVICES):
+        return True
+    return any(place in word for word in words for place in _UNMISTAKABLE)
 
 
 def _has_unknown(line: Line, words: Sequence[str]) -> bool:
@@ -214,8 +222,11 @@ def _is_near_any(word: str, words: Iterable[str]) -> bool:
 def _is_near(read: str, real: str) -> bool:
     """Whether a word was read as another that it may be: an error for words from four letters, two
     from eight."""
-    allowed = 0 if len(real) <= 3 else 1 if len(real) <= 7 else 2
-    return distance(read, real) <= allowed
+    return distance(read, real) <= _errors(real)
+
+
+def _errors(word: str) -> int:
+    return 0 if len(word) <= 3 else 1 if len(word) <= 7 else 2
 
 
 def distance(one: str, two: str) -> int:
@@ -231,10 +242,33 @@ def distance(one: str, two: str) -> int:
     return previous[-1]
 
 
+def _holds(text: str, word: str) -> bool:
+    """Whether a word of four letters or more is somewhere in a text, as well as it could be read:
+    blanks between words get lost."""
+    if len(word) < 4:
+        return False
+    allowed = _errors(word)
+    if allowed == 0 or word in text:
+        return word in text
+    return any(
+        distance(text[start : start + len(word)], word) <= allowed
+        for start in range(len(text) - len(word) + 1)
+    )
+
+
+def _is_composed(word: str) -> bool:
+    """Whether a word is known ones of three letters or more, one behind the other."""
+    ends = {0}
+    for end in range(MIN_LETTERS, len(word) + 1):
+        if any(end - start >= MIN_LETTERS and _is_known(word[start:end]) for start in ends):
+            ends.add(end)
+    return len(word) in ends
+
+
 def _is_unknown(word: str, score: float) -> bool:
     if len(word) < MIN_LETTERS or (len(word) == MIN_LETTERS and score < _SURE):
         return False
-    if len(set(word)) == 1 or _is_known(word):
+    if len(set(word)) == 1 or _is_known(word) or _is_composed(word):
         return False
     return not any(
         len(word) >= 6 and abs(len(known) - len(word)) <= 1 and distance(word, known) <= 1

@@ -21,9 +21,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 from sendit.recipe.attributes import has_one_value
 from sendit.recipe.model import Condition, FilterLine, FilterRule, Joiner, Recipe, Region
+
+if TYPE_CHECKING:
+    from sendit.dicom.scan import Header
 
 WHITE = frozenset({"whitelist"})
 GRAY = frozenset({"graylist", "greylist"})
@@ -81,6 +85,10 @@ class FilterPlan:
         default_factory=dict, repr=False, compare=False
     )
 
+    def ask(self, header: Header) -> Decision | None:
+        """Return what ``decide`` says of a file: a sequence with items is present."""
+        return self.decide({tag: _value(header, tag) for tag in self.tags})
+
     def decide(self, values: Values) -> Decision | None:
         """Return why an image is filtered or what is blanked in it, or None if it goes on as it is.
 
@@ -122,6 +130,13 @@ def _joined(hits: list[Decision]) -> Decision | None:
         return bare
     regions = tuple(region for hit in hits for region in hit.coordinates)
     return Decision(hits[0].list, hits[0].label, regions, blanks=True)
+
+
+def _value(header: Header, tag: int) -> str | None:
+    element = header.element(tag)
+    if element is not None and element[5]:
+        return "items"
+    return header.text(tag)
 
 
 def _first(rules: tuple[_Rule, ...], values: Values) -> Decision | None:

@@ -1,0 +1,229 @@
+"""The look: text is found wherever it stands, and images without any pass."""
+
+from __future__ import annotations
+
+import logging
+import tarfile
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import FileDataset
+
+from sendit.batch import Outcome, Reason
+from sendit.deidentify.pixel_data import deliver
+from sendit.deidentify.plan import compile_plan
+from sendit.deidentify.study import Source, StudyResult, deidentify_study
+from sendit.errors import SkipInstance
+from sendit.pixels.look import Look
+from sendit.recipe.filters import compile_filters
+from sendit.recipe.parse import read_text
+from testing.builder import to_bytes
+from tests.deidentify.engine import IDENTIFIERS, KEYS, UIDS
+from tests.pixels.images import checked, dataset, tissue, written
+from tests.pixels.test_boxes import region
+
+NAME = "WINTERBOTTOM ADA"
+PEOPLE = frozenset(("winterbottom", "ada"))
+
+
+def look_at(look: Look, number: int, ds: FileDataset) -> str | None:
+    header, pixels = checked(ds)
+    samples = deliver(header, pixels.element).parts[1:]
+    try:
+        look.image(number, header, pixels, samples, None)
+    except SkipInstance as skipped:
+        return skipped.reason
+    return None
+
+
+def section(number: int, pixels: np.ndarray[Any, Any], **elements: Any) -> FileDataset:
+    elements.setdefault("ImageType", ["ORIGINAL", "PRIMARY", "AXIAL"])
+    return dataset(pixels, instance=number, **elements)
+
+
+def test_a_clean_series_passes_and_nothing_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sendit.pixels.look.read", lambda _: pytest.fail("was read"))
+    look = Look(PEOPLE)
+    for number in range(1, 13):
+        assert look_at(look, number, section(number, tissue(seed=number))) is None
+    assert look.close() == {}
+
+
+@pytest.mark.parametrize("value", [200, 32767])
+def test_text_that_stands_in_a_whole_series(value: int) -> None:
+    look = Look(PEOPLE)
+    for number in range(1, 7):
+        pixels = written(tissue(seed=number), NAME, value)
+        early = look_at(look, number, section(number, pixels))
+        assert early is None or early.startswith(Reason.TEXT_IN_PIXELS)
+    found = look.close()
+    assert set(found) >= {2, 3, 4, 5, 6}
+    assert all(why == f"{Reason.TEXT_IN_PIXELS}: a value of the batch" for why in found.values())
+
+
+def test_one_image_that_differs_from_its_series() -> None:
+    look = Look(PEOPLE)
+    outcomes = []
+    for number in range(1, 12):
+        pixels = tissue(seed=number)
+        if number == 10:
+            pixels = written(pixels, NAME, 32767)
+        outcomes.append(look_at(look, number, section(number, pixels)))
+    assert [number for number, why in enumerate(outcomes, 1) if why] == [10]
+    assert look.close() == {}
+
+
+def test_a_localizer_is_read_at_its_full_range_and_within_its_tissue() -> None:
+    kind = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    for value in (32767, 330):
+        pixels = written(tissue(), NAME, value)
+        why = look_at(Look(PEOPLE), 1, section(1, pixels, ImageType=kind))
+        assert why == f"{Reason.TEXT_IN_PIXELS}: a value of the batch", value
+    assert look_at(Look(PEOPLE), 1, section(1, tissue(), ImageType=kind)) is None
+
+
+@pytest.mark.parametrize("angle", [90, 180, 270])
+def test_text_that_stands_otherwise(angle: int) -> None:
+    pixels = written(tissue(), NAME, 900, at=(40, 40), size=20, angle=angle)
+    why = look_at(Look(PEOPLE), 1, section(1, pixels, ImageType=["DERIVED", "PRIMARY"]))
+    assert why is not None and why.startswith(Reason.TEXT_IN_PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("L PORTABLE", None),
+        ("BORN 07.03.1964", "a date"),
+        ("12 MAR 2019", "a date"),
+        ("ID 4478123", "a long number"),
+        ("MERCY HOSPITAL", "an institution"),
+        ("SMITHERS", "unknown words"),
+    ],
+)
+def test_a_radiograph_passes_with_words_that_are_known(text: str, kind: str | None) -> None:
+    pixels = written(tissue(), text, 900, at=(30, 30), size=22)
+    ds = dataset(pixels, ImageType=["DERIVED", "PRIMARY"], SOPClassUID="1.2.840.10008.5.1.4.1.1.1")
+    why = look_at(Look(frozenset()), 1, ds)
+    assert why == (None if kind is None else f"{Reason.TEXT_IN_PIXELS}: {kind}")
+
+
+def test_a_cine_is_read_where_it_changes() -> None:
+    frames = np.stack([tissue(seed=1)] * 6)
+    frames[4] = written(frames[4], NAME, 900, size=20)
+    ds = dataset(frames, frames=6, ImageType=["DERIVED", "PRIMARY"])
+    assert look_at(Look(PEOPLE), 1, ds) == f"{Reason.TEXT_IN_PIXELS}: a value of the batch"
+
+
+# Through the engine ---------------------------------------------------------------------
+
+BLANKING = """
+%filter graylist
+LABEL regions of their own
+  present SequenceOfUltrasoundRegions
+  coordinates all
+  keepcoordinates from:SequenceOfUltrasoundRegions
+"""
+
+
+def ultrasound(banner: str, typed: str = "", **elements: Any) -> FileDataset:
+    grey = np.clip(tissue(), 0, 255).astype(np.uint8)
+    grey = written(grey, banner, 255, at=(4, 2), size=16)
+    grey = written(grey, typed, 255, at=(30, 222), size=18) if typed else grey
+    elements.setdefault("SequenceOfUltrasoundRegions", [region(10, 40, 245, 250)])
+    return dataset(np.repeat(grey[:, :, None], 3, axis=2), kind="US", **elements)
+
+
+def run(tmp_path: Path, *datasets: FileDataset) -> tuple[StudyResult, dict[str, FileDataset]]:
+    recipe = read_text(("test.deid", f"FORMAT dicom\n{BLANKING}\n%header\n{RULES}\n"))
+    sources = []
+    for number, ds in enumerate(datasets, 1):
+        path = tmp_path / str(number)
+        path.write_bytes(to_bytes(ds))
+        sources.append(Source(number, path, path.stat().st_size, path.stat().st_mtime_ns))
+    result = deidentify_study(
+        sources,
+        plan=compile_plan(recipe),
+        filters=compile_filters(recipe),
+        identifiers=IDENTIFIERS,
+        keys=KEYS,
+        archive=tmp_path / "out.tar.gz",
+        people=PEOPLE,
+    )
+    members = {}
+    if result.archive is not None:
+        with tarfile.open(result.archive.path) as tar:
+            for member in tar:
+                opened = tar.extractfile(member)
+                assert opened is not None
+                members[member.name] = pydicom.dcmread(BytesIO(opened.read()))
+    return result, members
+
+
+RULES = (
+    UIDS
+    + """KEEP Modality
+KEEP Rows
+KEEP Columns
+KEEP BitsAllocated
+KEEP BitsStored
+KEEP HighBit
+KEEP PixelRepresentation
+KEEP SamplesPerPixel
+KEEP PhotometricInterpretation
+KEEP PlanarConfiguration
+KEEP PixelData
+KEEP ImageType
+REPLACE PatientName Nobody
+REPLACE PatientID var:entity_id
+REMOVE AccessionNumber
+REMOVE PatientBirthDate
+"""
+)
+
+
+def test_what_lies_outside_an_images_regions_is_blanked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    one, two = ultrasound(NAME), ultrasound(NAME, "LIVER SAG", instance=2)
+    three = ultrasound("", f"{NAME}", instance=3)
+    four = ultrasound(NAME, instance=4, SequenceOfUltrasoundRegions=[region(0, 0, 600, 600)])
+    result, members = run(tmp_path, one, two, three, four)
+    assert result.outcomes[1] == result.outcomes[2] == (Outcome.DELIVERED, None)
+    assert result.outcomes[3] == (
+        Outcome.QUARANTINED,
+        f"{Reason.TEXT_IN_PIXELS}: a value of the batch",
+    )
+    assert result.outcomes[4] == (
+        Outcome.FILTERED,
+        f"graylist: regions of their own: {Reason.NO_REGIONS}",
+    )
+    for original, name in ((one, result.members[1]), (two, result.members[2])):
+        new = members[name]
+        before, after = (np.frombuffer(ds.PixelData, np.uint8) for ds in (original, new))
+        before, after = before.reshape(256, 256, 3), after.reshape(256, 256, 3)
+        assert np.array_equal(before[40:251, 10:246], after[40:251, 10:246])
+        after = after.copy()
+        after[40:251, 10:246] = 0
+        assert not after.any()
+        assert new.BurnedInAnnotation == "NO" and new.SOPInstanceUID != original.SOPInstanceUID
+        assert new.DeidentificationMethodCodeSequence[-1].CodeValue == "113101"
+    assert "WINTERBOTTOM" not in caplog.text.upper()
+
+
+def test_what_the_gate_finds_altered_does_not_leave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sendit.pixels.scrub._blank_native", lambda *_: None)
+    monkeypatch.setattr(Look, "image", lambda *_: None)
+    plain = dataset(tissue(), instance=2)
+    result, members = run(tmp_path, ultrasound(NAME), plain)
+    assert result.outcomes[1] == (
+        Outcome.QUARANTINED,
+        f"{Reason.STOPPED}: what was to be blanked is not in the pixel data",
+    )
+    assert len(members) == 1
