@@ -21,7 +21,11 @@ HERE = Path(__file__).resolve().parent
 BUNDLED = HERE.parent / "plugins" / "sendit" / "recipe" / "bundled"
 
 BASE = frozenset({Option.MODIFIED_DATES, Option.PATIENT, Option.DESCRIPTORS})
+# Whose filters let other images pass than those of CT and MR.
+FILTERS = {"all-modalities": "all-modalities-filters.txt"}
+
 RECIPES: dict[str, frozenset[Option]] = {
+    "all-modalities": BASE,
     "default": BASE,
     "default-retain-uids": BASE | {Option.UIDS},
     "default-retain-device": BASE | {Option.DEVICE},
@@ -212,7 +216,7 @@ def recipe(name: str, active: frozenset[Option]) -> str:
 # What each function does: docs/recipes.md.
 
 """
-    filters = (HERE / "ct-mr-filters.txt").read_text("utf-8")
+    filters = (HERE / FILTERS.get(name, "ct-mr-filters.txt")).read_text("utf-8")
     header = "\n%header\n"
     for group, title in GROUPS:
         if lines[group]:
