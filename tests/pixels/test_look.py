@@ -16,8 +16,9 @@ from pydicom.dataset import FileDataset
 from sendit.batch import Outcome, Reason
 from sendit.deidentify.pixel_data import deliver
 from sendit.deidentify.plan import compile_plan
-from sendit.deidentify.study import Source, StudyResult, deidentify_study
+from sendit.deidentify.study import Source
 from sendit.errors import SkipInstance
+from sendit.pipeline.study import StudyResult, deidentify_study
 from sendit.pixels.look import Look
 from sendit.recipe.filters import compile_filters
 from sendit.recipe.parse import read_text
