@@ -22,7 +22,7 @@ class SenditError(Exception):
 
 
 class Misconfigured(SenditError):
-    """A setting, recipe, key or connection is wrong: a person must mend it, a retry will not."""
+    """A setting, recipe, key or connection is wrong: a person must fix it, a retry will not."""
 
 
 class RetryLater(SenditError):

@@ -108,6 +108,6 @@ class Workspace:
 
 def _cannot_write(error: OSError) -> RetryLater:
     return RetryLater(
-        f"the working folder cannot be written ({error.strerror}): make room or mend "
+        f"the working folder cannot be written ({error.strerror}): free disk space or correct "
         "SENDIT_WORK_FOLDER; the task tries again"
     )

@@ -1,4 +1,4 @@
-"""A site that is set up wrong: a clear error in the UI, nothing lost, and mending it is enough."""
+"""A site that is set up wrong: a clear error in the UI, nothing lost, and fixing it is enough."""
 
 from __future__ import annotations
 

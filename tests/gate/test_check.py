@@ -608,7 +608,7 @@ def test_findings_in_all_files_fail_the_batch_with_what_to_do(plan, tmp_path):
     assert "which the batch has as (0010,0010) PatientName" in text
     assert "SequenceName" in text
     assert "REMOVE SequenceName" in text
-    assert "mend" not in text
+    assert "fix" not in text
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 

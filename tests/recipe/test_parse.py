@@ -328,7 +328,7 @@ def test_every_problem_is_told_at_once_in_order() -> None:
     assert [text.split(" ")[0] for text in found] == [f"mine.deid:{n}:" for n in (3, 4, 5, 6)]
 
 
-def test_the_error_is_for_a_person_to_mend() -> None:
+def test_the_error_is_for_a_person_to_fix() -> None:
     with pytest.raises(Misconfigured, match=r"2 problems; no image was read\n  mine.deid:3: "):
         read(f"{HEAD}remove PatientID\nREMOVE Patient\n")
 

@@ -58,7 +58,7 @@ def google_errors(service: str, thing: str, setting: str, role: str) -> Iterator
         The thing does not exist (404), credentials are missing or refused (401, 403), or the
         request is wrong (400).
     RetryLater
-        Everything else: 429, 5xx, no connection, no answer in time, a spoiled transfer.
+        Everything else: 429, 5xx, no connection, no answer in time, a corrupted transfer.
 
     Notes
     -----
@@ -83,7 +83,7 @@ def google_errors(service: str, thing: str, setting: str, role: str) -> Iterator
     except api.GoogleAPICallError as error:
         raise RetryLater(f"{service} answered {_code(error)} for {thing}") from None
     except (storage.DataCorruption, storage.InvalidResponse):
-        raise RetryLater(f"{service}: the transfer to {thing} was spoiled on the way") from None
+        raise RetryLater(f"{service}: the transfer to {thing} was corrupted") from None
     except (
         api.RetryError,
         auth.TransportError,

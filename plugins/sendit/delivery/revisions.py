@@ -69,7 +69,7 @@ def _delivered_before(ledger: Ledger, batch: Batch, held: list[Delivery]) -> Del
             continue
         if each.batch_id == batch.id:
             if each.rows_at is not None:
-                return each  # its folder was set aside, mended and queued again
+                return each  # its folder was set aside, fixed and queued again
             continue
         other = ledger.batch(each.batch_id)
         if other.status is Status.DONE:

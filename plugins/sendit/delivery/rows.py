@@ -282,7 +282,7 @@ def write_rows(path: Path, rows: Rows) -> None:
             file.writelines(line.decode() for line in rows.lines())
     except OSError as error:
         raise RetryLater(
-            f"the lane's rows cannot be written ({error.strerror}): make room or mend "
+            f"the lane's rows cannot be written ({error.strerror}): free disk space or correct "
             "SENDIT_WORK_FOLDER; the task tries again"
         ) from None
 

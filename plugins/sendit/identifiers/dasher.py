@@ -133,7 +133,8 @@ class DasherService:
             if not _ID.fullmatch(value):
                 raise FailBatch(
                     f"{name} is not one that DASHER takes (letters, digits, - and _, at most 64), "
-                    "and it is never changed to fit; mend it at the source and send the study again"
+                    "and it is never changed to fit; correct it at the source and send the study "
+                    "again"
                 )
         return read_answer(self._patiently(request.wire()), request)
 

@@ -337,12 +337,12 @@ def _usable(value: str | None, name: str) -> str:
     if value is None or not value.strip():
         raise FailBatch(
             f"{name} is missing or empty in this study's headers, so it cannot get a coded id; "
-            "mend it at the source and send the study again"
+            "correct it at the source and send the study again"
         )
     if _CONTROL.search(value):
         raise FailBatch(
             f"{name} has control characters, so it cannot be sent as it is, and it is never "
-            "changed; mend it at the source and send the study again"
+            "changed; correct it at the source and send the study again"
         )
     return value
 

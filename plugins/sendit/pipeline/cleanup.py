@@ -22,7 +22,7 @@ from sendit.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
-#: Stages whose errors are about the folder's files: only a person can mend those.
+#: Stages whose errors are about the folder's files: only a person can fix those.
 FOLDER_STAGES = frozenset({"import", "anonymize"})
 
 #: What a batch's errors hold when import itself failed it, because of its folder.

@@ -255,7 +255,7 @@ def import_batch(
             )
         raise FailBatch(
             f"batch {batch_id}: {intake.failure}; sort its files into one folder per study. "
-            f"cleanup sets the folder aside as .err: when it is mended, take .err off its name"
+            f"cleanup sets the folder aside as .err: once it is fixed, remove .err from its name"
         )
     return status
 
@@ -332,5 +332,5 @@ def _files(folder: Path) -> list[tuple[str, int, int]]:
     except OSError as error:
         raise FailBatch(
             f"the batch's folder, or one within it, cannot be read ({error.strerror}); "
-            "mend its rights or put it back, then clear this task"
+            "fix its permissions or put it back, then clear this task"
         ) from None

@@ -193,7 +193,7 @@ def confirm(lane: Lane) -> None:
                 f"{len(failures)} of {len(lane['batches'])} batches of lane {lane['lane']} were "
                 "not delivered: "
                 + "; ".join(f"{batch_id}: {error}" for batch_id, error in failures.items())
-                + ". Mend it, then clear this lane's archives task with what follows"
+                + "; fix that, then clear this lane's archives task with what follows"
             )
 
 
