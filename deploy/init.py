@@ -1,6 +1,6 @@
 """The init step of docker-compose.yaml: runs before anything else, and again at every start.
 
-Doing it twice is doing it once. It makes the two database roles and their databases, migrates
+Idempotent. It makes the two database roles and their databases, migrates
 Airflow's, makes the first user of the UI, and checks what a site has set, so that a mistake stops
 the start with a sentence in place of the first night's run.
 

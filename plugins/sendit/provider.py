@@ -51,8 +51,8 @@ def get_provider_info() -> dict[str, Any]:
                             "minimum": 1,
                             "maximum": 20,
                         },
-                        "description": "Calls for one batch at most, with growing pauses; then "
-                        "the task fails and Airflow retries it.",
+                        "description": "Calls for one batch at most, with exponential backoff; "
+                        "then the task fails and Airflow retries it.",
                     },
                 },
             }

@@ -102,7 +102,7 @@ class Workspace:
         except OSError as error:
             raise RetryLater(
                 f"batch {self.batch_id}: its working folder cannot be deleted "
-                f"({error.strerror}); see to SENDIT_WORK_FOLDER"
+                f"({error.strerror}); check SENDIT_WORK_FOLDER"
             ) from None
 
 

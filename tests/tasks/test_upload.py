@@ -1162,7 +1162,7 @@ def test_an_archive_with_other_bytes_gets_no_row_and_has_a_way_out(here, with_im
     blob.upload_from_string(b"other")
     assert repair(here) == {}
     assert not verdict(here).agrees
-    with pytest.raises(FailBatch, match="delete it here, then do this again"):
+    with pytest.raises(FailBatch, match="delete it here, then run the command again"):
         withdraw(here, with_images[0])
     blob.delete()
     withdraw(here, with_images[0])

@@ -167,7 +167,7 @@ def _work(settings: Settings) -> str:
         free = shutil.disk_usage(settings.work).free // MEBIBYTE
     except OSError as error:
         raise Misconfigured(
-            f"the working folder cannot be made ({error.strerror}): see to SENDIT_HOME or "
+            f"the working folder cannot be made ({error.strerror}): check SENDIT_HOME or "
             "SENDIT_WORK_FOLDER, and the volume there"
         ) from None
     _write(settings.work, "the working folder cannot be written to ({reason})")
@@ -176,7 +176,7 @@ def _work(settings: Settings) -> str:
     if free < 2 * settings.disk_margin_mb:
         raise Misconfigured(
             f"only {free} MiB are free on the working folder's disk, of which "
-            f"{settings.disk_margin_mb} stay free (SENDIT_DISK_MARGIN_MB): make room"
+            f"{settings.disk_margin_mb} stay free (SENDIT_DISK_MARGIN_MB): free disk space"
         )
     return f"can be written to, by nobody else; {free} MiB are free"
 

@@ -101,7 +101,7 @@ def _forbidden(service: str, thing: str, role: str, text: str) -> SenditError:
     if is_kept(text):
         return Misconfigured(
             f"{service} keeps what is in {thing} under a retention policy or a hold: no role "
-            "changes that. When that has ended, or whoever answers for the bucket has lifted "
+            "changes that. When that has ended, or the owner of the bucket has lifted "
             "it, clear the task"
         )
     for word, meaning in _NO_ROLE.items():
@@ -132,8 +132,8 @@ def refused(service: str, thing: str, text: str) -> SenditError:
     named = [c.name for c in COLUMNS if re.search(rf"\b{c.name}\b", text)]
     about = f"; it names the column {', '.join(named)}" if named else ""
     return Misconfigured(
-        f"{service} refuses the request as wrong{said}, and would again{about}; {thing}. If "
-        "somebody changed the table dicom, bring it back to sendit's columns or rename it; if "
+        f"{service} refuses the request as wrong{said}, and would refuse it again{about}; {thing}. "
+        "If somebody changed the table dicom, bring it back to sendit's columns or rename it; if "
         "not, report it. Then clear the task"
     )
 

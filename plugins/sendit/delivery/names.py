@@ -1,4 +1,4 @@
-"""Names in the store: of archives, datasets, and what a lane puts down on its way.
+"""Names in the store: of archives, datasets, and a lane's staging data.
 
 Every part of a name is checked: a code that is not made of plain characters could leave
 its folder or hold something of a patient, so it fails the batch instead.

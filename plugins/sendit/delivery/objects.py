@@ -170,7 +170,7 @@ def _upload(client: storage.Client, delivery: Delivery, archive: Path, generatio
                 raise FailBatch(
                     f"batch {delivery.batch_id}: the object {delivery.object} is {KEPT}: Cloud "
                     "Storage lets nobody replace it, and it is as it was. When that has ended, or "
-                    "whoever answers for the bucket has lifted it, clear this task"
+                    "the owner of the bucket has lifted it, clear this task"
                 ) from None
             raise
 
@@ -324,7 +324,7 @@ def kept_error(there: StoredObject, why: str, batch_id: str | None) -> FailBatch
     return FailBatch(
         f"{whose}the object {there.name} (generation {there.generation}) is {why}: Cloud Storage "
         "lets nobody delete or replace it, and it is as it was. When that has "
-        "ended, or whoever answers for the bucket has lifted it, do this again"
+        "ended, or the owner of the bucket has lifted it, run the command again"
     )
 
 

@@ -119,8 +119,8 @@ def _load(
     location: str,
     rows: list[dict[str, Any]],
 ) -> None:
-    """Load rows in place of those that their archives have: as a run does, through an object and
-    a table of their own and MERGE, so that doing it twice is doing it once."""
+    """Replace the rows of archives, as a run does: through a staging object, a staging table and
+    MERGE. Idempotent."""
     bucket = rows[0]["bucket"]
     dataset = dataset_name(collection)
     table.ensure_table(client, collection, location)

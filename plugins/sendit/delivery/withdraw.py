@@ -73,7 +73,8 @@ def withdraw(
         raise FailBatch(
             f"batch {batch_id}: under the name of its archive, {there.name}, lies an object with "
             f"other bytes (generation {there.generation}); nothing was withdrawn. Find out who "
-            "wrote it; delete it, or copy it elsewhere and delete it here, then do this again"
+            "wrote it; delete it, or copy it elsewhere and delete it here, then run the command "
+            "again"
         )
     retract(delivery, dataset_name(batch.collection), storage_client, bigquery_client)
     if delivery.withdrawn_at is None:

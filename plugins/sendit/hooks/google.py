@@ -44,7 +44,7 @@ def _credentials() -> Iterator[None]:
     except (ValueError, AirflowException):
         raise Misconfigured(
             f"the key that the Airflow connection {GOOGLE} holds or names is not a service "
-            "account's, or is damaged: put the JSON file there that Google gave, then clear the "
+            "account's, or is damaged: replace it with the JSON file from Google, then clear the "
             "task"
         ) from None
 

@@ -135,7 +135,7 @@ def _read(response: requests.Response, what: str, until: float) -> bytes:
     while piece := response.raw.read1(_PIECE, decode_content=True):
         content += piece
         if len(content) > MAX_BYTES:
-            raise Unanswered(f"{what} sent far more than an answer")
+            raise Unanswered(f"{what} sent far more than an answer can hold")
         if time.monotonic() > until:
             raise Unanswered(f"{what} took too long")
     return bytes(content)

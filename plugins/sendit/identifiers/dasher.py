@@ -200,7 +200,7 @@ def _content(reply: Reply) -> bytes:
     status = reply.status
     if status == 200:
         if not _is_json_object(reply.content):
-            raise Unanswered("it answered with something else than a JSON object")
+            raise Unanswered("the answer is not a JSON object")
         return reply.content
     if status in (408, 425, 429) or status >= 500 or status < 300:
         raise Unanswered(f"it answered {status}", reply.wait)

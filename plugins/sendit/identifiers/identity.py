@@ -200,8 +200,8 @@ def _unknown(name: str, rules: IdentityRules) -> FailBatch:
     )
     return FailBatch(
         f"{name} is missing or a placeholder in this study's headers (such as UNKNOWN or 0, or "
-        f"the same as the study's other number), so it names nobody; {advice}, or correct it at "
-        "the source and send the study again"
+        f"the same as the study's other number), so it identifies nobody; {advice}, or correct it "
+        "at the source and send the study again"
     )
 
 

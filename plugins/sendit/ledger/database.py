@@ -76,7 +76,7 @@ class Database:
         except sa.exc.DBAPIError as error:
             kind = type(error.orig).__name__
             raise RetryLater(
-                f"the ledger's database refused a statement ({kind}); if that comes again, its own "
+                f"the ledger's database refused a statement ({kind}); if it happens again, its own "
                 "log says why: it may be out of disk, or have been changed by hand"
             ) from None
 

@@ -89,7 +89,9 @@ def clean_batch(ledger: Ledger, settings: Settings, keys: Keys, batch_id: str) -
     workspace.remove()
     reach("cleanup: working folder removed")
     if not ledger.forget(batch_id, set_aside=bad_files):
-        raise RetryLater(f"batch {batch_id} is at work again: it is cleaned when that has ended")
+        raise RetryLater(
+            f"batch {batch_id} is being processed again: it is cleaned up once that has ended"
+        )
     reach("cleanup: forgotten")
     logger.info("batch %s: cleaned up%s", batch_id, ", folder set aside" if bad_files else "")
     return True

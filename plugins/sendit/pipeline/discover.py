@@ -354,7 +354,7 @@ def _fitting(
         raise RetryLater(
             f"batch {waiting[0][0]} does not fit the working disk, of which "
             f"{max(0, room.free) // MEBIBYTE} MiB may be used (SENDIT_DISK_MARGIN_MB stay free): "
-            "make room or move SENDIT_WORK_FOLDER, then clear this task; nothing was started"
+            "free disk space or move SENDIT_WORK_FOLDER, then clear this task; nothing was started"
         )
     return fitting
 

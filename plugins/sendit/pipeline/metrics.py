@@ -45,7 +45,8 @@ def write_metrics(batches: Iterable[Batch], path: Path) -> int:
                 lines += 1
     except OSError as error:
         raise RetryLater(
-            f"the metrics cannot be written ({error.strerror}): make room, or see to SENDIT_HOME"
+            f"the metrics cannot be written ({error.strerror}): free disk space, or check "
+            "SENDIT_HOME"
         ) from None
     return lines
 

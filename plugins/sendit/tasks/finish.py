@@ -111,7 +111,7 @@ def follow_on() -> None:
             raise AirflowSkipException("no batch waits: no follow-on run")
         if all_failed_from_outside(taken):
             raise AirflowSkipException(
-                "all batches of this run failed for a reason that is none of theirs: no follow-on "
+                "all batches of this run failed for a reason outside them: no follow-on "
                 "run. See it with: sendit batches --errors; when it is corrected, queue them "
                 f"again with: sendit requeue --run {context['run_id']}"
             )

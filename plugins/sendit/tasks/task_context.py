@@ -26,7 +26,7 @@ ACTIVE = ["queued", "running"]
 #: What the stage of a task's own failure ends in.
 TASK_FAILURE = " task"
 
-#: For tasks that ask a service: tried again with growing pauses.
+#: For tasks that ask a service: tried again with exponential backoff.
 NETWORK_RETRIES: dict[str, Any] = {
     "retries": 5,
     "retry_delay": timedelta(seconds=10),
