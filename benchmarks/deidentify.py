@@ -31,10 +31,10 @@ from benchmarks.studies import Input, make_all
 from sendit import archive
 from sendit.batch import Outcome
 from sendit.coded_study import CodedStudy
-from sendit.deidentify import study as engine
 from sendit.deidentify.plan import Plan, compile_plan
 from sendit.deidentify.study import Source
 from sendit.keys import Keys
+from sendit.pipeline import study as engine
 from sendit.pipeline.study import deidentify_study
 from sendit.recipe.parse import read_recipe
 

@@ -463,7 +463,7 @@ def test_memory_is_flat(tmp_path: Path) -> None:
     program = """
 import resource, sys
 from tests.deidentify.test_study import *
-from testing.builder import Kind, make_dataset, to_bytes
+from testing.builder import make_dataset, to_bytes
 from sendit.deidentify.study import StudyDeidentifier
 from sendit.dicom.scan import read_header
 study = StudyDeidentifier(DEFAULT, IDENTIFIERS, KEYS, RealValues(DEFAULT))

@@ -38,13 +38,13 @@ from pydicom.tag import BaseTag
 from sendit.archive import ArchiveInfo
 from sendit.batch import Outcome
 from sendit.coded_study import CodedStudy
-from sendit.deidentify import study as engine
 from sendit.deidentify.plan import Plan, compile_plan
 from sendit.deidentify.study import Source
 from sendit.dicom.header_diff import HeaderTemplate, template_of
 from sendit.dicom.scan import read_header, vr_of
 from sendit.errors import FailBatch
 from sendit.keys import Keys
+from sendit.pipeline import study as engine
 from sendit.pipeline.study import deidentify_study
 from sendit.recipe.parse import read_recipe
 from tests.fuzz.mutate import (

@@ -18,7 +18,7 @@ from sendit.errors import FailBatch
 from sendit.identifiers.dasher import DasherService, DasherSettings
 from sendit.identifiers.models import request_of
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @contextmanager
