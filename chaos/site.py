@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -25,8 +26,9 @@ FINAL_RUN = {"success", "failed"}
 #: What a person would clear.
 FAILED_TASK = {"failed", "upstream_failed"}
 STUDY = "Chaos"
-#: What Airflow names a process that runs a task's code.
-TASK_PROCESS = "airflow worker -- "
+#: What Airflow names a process that runs a task's code; LocalExecutor's own, which end with the
+#: scheduler, begin alike.
+TASK_PROCESS = re.compile(r"airflow worker -- [0-9a-f]{8}-")
 PROXIED = ("storage", "bigquery", "dasher")
 #: Seconds, seconds, calls: a task that gives up is tried again.
 PATIENCE_WITH_DASHER = {"timeout": 5, "deadline": 15, "attempts": 3}
@@ -206,7 +208,7 @@ class ChaosSite(Stack):
         for pid in descendants(self.processes.pids["scheduler"]):
             with contextlib.suppress(OSError):
                 line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-                if line.startswith(TASK_PROCESS):
+                if TASK_PROCESS.match(line):
                     found.append(pid)
         return found
 
