@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from pathlib import Path
 from chaos import faults, people
 from chaos.faults import OTHER_DATE, REVISED, Fault, Run
 from chaos.invariants import Promise
-from chaos.site import STUDY, ChaosSite
+from chaos.site import SETTINGS, STUDY, ChaosSite
 from demo.processes import DemoError
 from demo.stack import PROJECT_ROOT
 from testing.builder import make_dataset, plant_canaries, to_bytes
@@ -44,6 +45,8 @@ FILTERED_BY = (
     "BurnedInAnnotation",
     "RecognizableVisualFeatures",
 )
+#: Upload lanes: a lane more is five tasks more.
+LANES, LANE_WEIGHTS = (1, 2), (3, 1)
 #: What a round may bring beside new studies: one that was delivered before, as it was or not.
 EXTRAS = ("", "again", *REVISED)
 EXTRA_WEIGHTS = (10, 2, 2, 2)
@@ -115,6 +118,8 @@ class Harness:
         fault = fault or faults.choose(rng, extra)
         done = Round(number, fault, extra)
         started = time.monotonic()
+        lanes = rng.choices(LANES, weights=LANE_WEIGHTS)[0]
+        self.site.configure(**SETTINGS, SENDIT_LANES=str(lanes))
         folder = self._inputs(done)
         before = digest(folder)
         faults.prepare(self.site, fault)
@@ -138,6 +143,8 @@ class Harness:
                 done.clears += self._recover(run.run_id)
             return self._end(done, folder, before, started)
         except (DemoError, OSError) as error:  # OSError: an answer of Airflow's, 404 and the like
+            with (self.site.logs / "harness.log").open("a") as log:
+                traceback.print_exc(file=log)
             done.broken = (f"{type(error).__name__}: {error}",)
             done.seconds = time.monotonic() - started
             return done

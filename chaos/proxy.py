@@ -6,6 +6,7 @@ import http.client
 import http.server
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +23,8 @@ BREAKS = {
 }
 HANG_SECONDS = 5.0
 DROPPED = {"connection", "transfer-encoding", "content-length", "keep-alive"}
+#: Status, headers and content.
+Answer = tuple[int, dict[str, str], bytes]
 
 
 @dataclass
@@ -73,6 +76,11 @@ class Proxy:
         """Where it listens."""
         return f"http://127.0.0.1:{self._server.server_port}"
 
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+
     def break_next(self, kind: str, calls: int) -> None:
         """Let the next calls go wrong."""
         with self._lock:
@@ -111,26 +119,39 @@ class Proxy:
             return
         if kind == "hang":
             time.sleep(HANG_SECONDS)
-        where = urlsplit(self.target)
-        connection = http.client.HTTPConnection(str(where.hostname), where.port, timeout=120)
         try:
-            headers = {key: value for key, value in call.headers.items() if key.lower() != "host"}
-            headers["Host"] = where.netloc
-            connection.request(call.command, call.path, body, headers)
-            answer = connection.getresponse()
-            content = answer.read()
+            status, headers, content = self.ask(call.command, call.path, call.headers.items(), body)
         except (OSError, http.client.HTTPException):
             call.close_connection = True
             return
-        finally:
-            connection.close()
         if kind == "cut after":
             call.close_connection = True
             return
+        self._answer(call, status, headers, content)
+
+    def ask(
+        self, method: str, path: str, headers: Iterable[tuple[str, str]] = (), body: bytes = b""
+    ) -> Answer:
+        """Call the server and return its answer as it is passed on.
+
+        Raises
+        ------
+        OSError, http.client.HTTPException
+            It does not answer.
+        """
+        where = urlsplit(self.target)
+        connection = http.client.HTTPConnection(str(where.hostname), where.port, timeout=120)
+        try:
+            sent = {key: value for key, value in headers if key.lower() != "host"}
+            connection.request(method, path, body, sent | {"Host": where.netloc})
+            answer = connection.getresponse()
+            content = answer.read()
+        finally:
+            connection.close()
         kept = {key: value for key, value in answer.getheaders() if key.lower() not in DROPPED}
         if "Location" in kept:  # of an upload's session
             kept["Location"] = kept["Location"].replace(self.target, self.url)
-        self._answer(call, answer.status, kept, content)
+        return answer.status, kept, content
 
     @staticmethod
     def _body(call: http.server.BaseHTTPRequestHandler) -> bytes:

@@ -29,6 +29,11 @@ STUDY = "Chaos"
 #: What Airflow names a process that runs a task's code; LocalExecutor's own, which end with the
 #: scheduler, begin alike.
 TASK_PROCESS = re.compile(r"airflow worker -- [0-9a-f]{8}-")
+SETTINGS = {
+    "SENDIT_IDENTIFIERS": "dasher",
+    "SENDIT_STUDY": STUDY,
+    "SENDIT_PATIENT_ID_SOURCES": '{"*": "Stanford MRN"}',
+}
 PROXIED = ("storage", "bigquery", "dasher")
 #: Seconds, seconds, calls: a task that gives up is tried again.
 PATIENCE_WITH_DASHER = {"timeout": 5, "deadline": 15, "attempts": 3}
@@ -43,12 +48,11 @@ IMPATIENT = {
     "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "60",
     "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "10",
     "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "2",
-    # Each look into the DAG's file costs seconds that the runs need; `wait_until_parsed` asks
-    # for one.
+    # Each look into the DAG's file costs seconds that the runs need.
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
 }
 #: Seconds between two questions about a run: each costs the API server what a task would need.
-POLL_SECONDS = 0.5
+POLL_SECONDS = 1.0
 #: Runs that a round can have, follow-on runs included.
 RECENT_RUNS = 30
 
@@ -80,7 +84,6 @@ class ChaosSite(Stack):
                 "STORAGE_EMULATOR_HOST": self.proxies["storage"].url,
                 "BIGQUERY_EMULATOR_HOST": self.proxies["bigquery"].url,
                 "SENDIT_CRASH_AT": str(self.armed),
-                "SENDIT_LANES": "2",
                 "AIRFLOW_CONN_SENDIT_DASHER": json.dumps(
                     {
                         "conn_type": "dasher",
@@ -89,11 +92,7 @@ class ChaosSite(Stack):
                     }
                 ),
             },
-            settings={
-                "SENDIT_IDENTIFIERS": "dasher",
-                "SENDIT_STUDY": STUDY,
-                "SENDIT_PATIENT_ID_SOURCES": '{"*": "Stanford MRN"}',
-            },
+            settings=SETTINGS | {"SENDIT_LANES": "2"},
         )
         self.bigquery_keeps = ("--persistent", "--data-dir", str(self.folder / "tables"))
         # As in production: from a file, which can be away. Airflow asks nothing else then.
