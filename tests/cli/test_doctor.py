@@ -26,6 +26,7 @@ from sendit.errors import Misconfigured, RetryLater
 from sendit.keys import write_new_key
 from sendit.ledger import Ledger
 from sendit.settings import Settings
+from tests.keeping_storage import Bucket, KeepingStorage
 
 COLLECTION = "doctor-irb"
 
@@ -181,6 +182,22 @@ def test_a_site_that_is_right_has_nothing_wrong_and_is_left_as_it_was(site: Site
     assert not [*site.storage_client.list_blobs(site.settings["bucket"])]
     tables = site.bigquery_client.list_tables(COLLECTION.replace("-", "_"))
     assert [each.table_id for each in tables] == ["dicom"]
+
+
+def test_a_bucket_that_keeps_what_is_written_is_asked_about(
+    site: Site, emulators: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = KeepingStorage(emulators.storage)
+    server.buckets[bucket] = Bucket(retention=datetime.timedelta(days=1))
+    api = site.storage_client._connection
+    monkeypatch.setattr(api, "API_BASE_URL", server.url)
+    found = site.findings()
+    assert found["bucket"].verdict is CheckStatus.UNKNOWN
+    assert "under retention until" in found["bucket"].says
+    assert "neither replaced nor withdrawn" in found["bucket"].says
+    wrong = {name for name, each in found.items() if each.verdict is not CheckStatus.GOOD}
+    assert wrong == {"bucket"}
+    server.close()
 
 
 def set_setting(name: str, value: Any) -> Callable[[Site], None]:

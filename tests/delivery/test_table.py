@@ -4,16 +4,80 @@ from __future__ import annotations
 
 import io
 import json
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
+from google.api_core.retry import retry_base, retry_unary
+from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
 from sendit.delivery.names import dataset_name
 from sendit.delivery.rows import COLUMNS, merge_statement, row_of, schema_fields
-from sendit.delivery.table import delete_rows, drop_table, ensure_table, held_rows
-from sendit.errors import Misconfigured
+from sendit.delivery.table import delete_rows, drop_table, ensure_table, exists, held_rows
+from sendit.errors import Misconfigured, RetryLater
 from tests.delivery.test_rows import HEADER, delivery
+
+
+class Unavailable(BaseHTTPRequestHandler):
+    """Answers that it is out of order, for as long as anyone asks."""
+
+    def answer(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.send_response(503)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def __getattr__(self, name: str) -> Callable[[], None]:
+        if name.startswith("do_"):
+            return self.answer
+        raise AttributeError(name)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def slept(monkeypatch) -> list[float]:
+    """What the library slept between its tries, on a clock that only it moves."""
+    found: list[float] = []
+    clock = SimpleNamespace(monotonic=lambda: sum(found), sleep=found.append)
+    for module in (retry_base, retry_unary):
+        monkeypatch.setattr(module, "time", clock)
+    return found
+
+
+@pytest.fixture
+def unavailable(slept) -> Iterator[bigquery.Client]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Unavailable)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield bigquery.Client(
+        project="p",
+        credentials=AnonymousCredentials(),
+        client_options={"api_endpoint": f"http://127.0.0.1:{server.server_port}"},
+    )
+    server.shutdown()
+    server.server_close()
+
+
+ASKING = {
+    "ensure_table": lambda client: ensure_table(client, "IRB", "US"),
+    "exists": lambda client: exists(client, "IRB"),
+    "held_rows": lambda client: held_rows(client, "IRB", "bucket"),
+    "delete_rows": lambda client: delete_rows(client, "IRB", "bucket", ["name"]),
+    "drop_table": lambda client: drop_table(client, "IRB", "stage"),
+}
+
+
+@pytest.mark.parametrize("asking", ASKING)
+def test_the_library_s_own_retries_end_and_airflow_s_begin(unavailable, slept, asking):
+    with pytest.raises(RetryLater):
+        ASKING[asking](unavailable)
+    assert len(slept) > 3
+    assert sum(slept) < 120.0
 
 
 @pytest.fixture

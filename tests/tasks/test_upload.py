@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,8 +18,6 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
-from google.api_core import exceptions as api
-from google.cloud import storage
 
 from sendit.archive import Archive
 from sendit.batch import Counts, Status
@@ -41,6 +40,7 @@ from sendit.tasks import google, task_context, upload
 from sendit.workspace import RESULT, Workspace
 from testing.builder import make_dataset, to_bytes
 from testing.emulators import PROJECT
+from tests.keeping_storage import Bucket, KeepingStorage
 
 pytestmark = pytest.mark.airflow
 
@@ -912,23 +912,15 @@ def rewrite(here: Site, batch_id: str) -> None:
     blob.upload_from_string(blob.download_as_bytes(), content_type="application/gzip")
 
 
-def keep(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
-    """Let the bucket keep its objects: by what it says of them, or only when one is deleted."""
-    if how == "said":
-        until = f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
-        described = objects._described
-
-        def kept(blob: Any) -> objects.StoredObject:
-            blob._properties["retentionExpirationTime"] = until
-            return described(blob)
-
-        monkeypatch.setattr(objects, "_described", kept)
-        return
-
-    def refuse(*_: Any, **__: Any) -> None:
-        raise api.Forbidden("Object is under active Event-Based hold and cannot be deleted")
-
-    monkeypatch.setattr(storage.Blob, "delete", refuse)
+@pytest.fixture
+def kept(here, emulators, monkeypatch) -> Iterator[Bucket]:
+    """What the site's bucket keeps: nothing yet, over HTTP, with Google's answers."""
+    server = KeepingStorage(emulators.storage)
+    server.buckets[here.settings.bucket] = Bucket()
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+    here.storage = google.storage_client()
+    yield server.buckets[here.settings.bucket]
+    server.close()
 
 
 def test_an_archive_that_was_rewritten_is_withdrawn_all_the_same(here, delivered):
@@ -960,53 +952,84 @@ def test_other_bytes_under_its_name_are_not_deleted(here, delivered):
     assert here.ledger.delivery(delivered[0]).withdrawn_at is None
 
 
-@pytest.mark.parametrize("how", ["said", "refused"])
-def test_what_the_bucket_keeps_is_not_half_withdrawn(here, delivered, monkeypatch, how):
+@pytest.mark.parametrize("why", ["retention", "temporary", "event_based"])
+@pytest.mark.parametrize("describes", [True, False])
+def test_what_the_bucket_keeps_is_not_half_withdrawn(here, kept, delivered, describes, why):
     before = here.delivered()
-    keep(monkeypatch, how)
-    with pytest.raises(FailBatch, match=r"under (retention until|a retention policy or a hold)"):
+    name = here.ledger.delivery(delivered[0]).object
+    setattr(kept, why, timedelta(days=1) if why == "retention" else {name})
+    kept.describes = describes
+    with pytest.raises(FailBatch, match=r"under (retention until|a retention policy|an?.* hold)"):
         withdraw(here, delivered[0])
     assert here.delivered() == before
     assert here.ledger.delivery(delivered[0]).withdrawn_at is None
     assert here.ledger.batch(delivered[0]).status is Status.DONE
     assert verdict(here).agrees
-    monkeypatch.undo()
 
 
 @pytest.mark.parametrize("day", ["20100209", "20100210"])
-def test_a_revision_does_not_begin_if_the_bucket_keeps_the_earlier_archive(here, monkeypatch, day):
+def test_a_revision_does_not_begin_if_the_bucket_keeps_the_earlier_archive(here, kept, day):
     first, second = here.batch(1), here.batch(2, archived=False)
     here.run_all(lane_with(first))
     with here.ledger._begin() as db:
         db.execute(batches.update().where(batches.c.id == second).values(revise=True))
     here.archive(second, 1, b"another image", day=day)
     before = here.delivered()
-    keep(monkeypatch, "said")
+    kept.retention = timedelta(days=1)
     here.run("archives", lane_with(second))
     assert here.delivered() == before
     assert "under retention until" in here.ledger.batch(second).errors[0]["reason"]
     assert here.agrees(first)
 
 
-def test_what_remains_of_a_withdrawn_archive_is_said(here, delivered, monkeypatch):
-    listed = here.storage.list_blobs
-    name = here.ledger.delivery(delivered[0]).object
+def test_a_hold_that_comes_before_the_upload_fails_the_revision_alone(here, kept):
+    first, second, third = here.batch(1), here.batch(2, archived=False), here.batch(3)
+    here.run_all(lane_with(first))
+    with here.ledger._begin() as db:
+        db.execute(batches.update().where(batches.c.id == second).values(revise=True))
+    here.archive(second, 1, b"another image")
+    kept.temporary, kept.describes = {here.ledger.delivery(first).object}, False
+    here.run("archives", lane_with(second, third))
+    assert "lets nobody replace it" in here.ledger.batch(second).errors[0]["reason"]
+    for step in ("stage", "load", "merge"):
+        here.run(step, lane_with(second, third))
+    with pytest.raises(AirflowFailException, match=f"1 of 2 batches.*{second}"):
+        here.run("confirm", lane_with(second, third))
+    assert here.agrees(first)
+    assert here.agrees(third)
 
-    def list_blobs(bucket, **asked):
-        if not asked.get("versions") and not asked.get("soft_deleted"):
-            return listed(bucket, **asked)
-        blob = here.storage.bucket(bucket).blob(name)
-        when = "timeDeleted" if asked.get("versions") else "softDeleteTime"
-        blob._properties |= {"generation": "7", when: "2026-11-29T00:00:00Z"}
-        return [blob]
 
-    monkeypatch.setattr(here.storage, "list_blobs", list_blobs)
+def test_a_bucket_with_a_retention_policy_is_delivered_to(here, kept, monkeypatch, caplog):
+    kept.retention = timedelta(days=1)
+    batch_id = here.batch(1)
+    here.run_all(lane_with(batch_id))
+    write_manifest(here)
+    assert here.agrees(batch_id)
+    # The rows' file stays, which neither this run nor a later one takes for a failure ...
+    stage = Stage.of(here.key(), 3, here.collection).object
+    clean_in_a_later_run(here, monkeypatch)
+    assert stage in here.delivered()
+    assert caplog.text.count(f"{stage} stays in bucket") == 2
+    assert here.tables() == ["dicom"]
+    # ... and goes when the bucket gives it up.
+    kept.retention = None
+    clean_in_a_later_run(here, monkeypatch)
+    assert stage not in here.delivered()
+    assert here.agrees(batch_id)
+
+
+@pytest.mark.parametrize(
+    ("switched_on", "said"),
+    [("versioning", "object versioning keeps"), ("soft_delete", "soft delete keeps")],
+)
+def test_what_remains_of_a_withdrawn_archive_is_said(here, kept, delivered, switched_on, said):
     from sendit.delivery.withdraw import withdraw as take_away
 
+    setattr(kept, switched_on, True)
+    generation = here.ledger.delivery(delivered[0]).generation
     left = take_away(here.ledger, here.storage, here.bigquery, delivered[0], "asked for")
-    assert len(left) == 2
-    assert "object versioning keeps: generation 7" in left[0]
-    assert "soft delete keeps: generation 7" in left[1]
+    assert len(left) == 1
+    assert left[0].endswith(f"{said}: generation {generation}")
 
 
 LATER = "a later run"

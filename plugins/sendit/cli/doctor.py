@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from sendit.errors import Misconfigured, RetryLater, SenditError
+from sendit.errors import FailBatch, Misconfigured, RetryLater, SenditError
 from sendit.settings import Settings
 
 if TYPE_CHECKING:
@@ -207,7 +207,14 @@ def _bucket(settings: Settings, services: Services) -> str:
         if objects.get(client, bucket, name) != content:
             raise RetryLater("the bucket gave back another object than was put there")
     finally:
-        objects.remove(client, bucket, name)
+        try:
+            objects.remove(client, bucket, name)
+        except FailBatch as kept:
+            raise Unsure(
+                f"{bucket} keeps what is written ({kept}). Deliveries go on, but archives can be "
+                "neither replaced nor withdrawn before that ends, and the rows' files stay below "
+                "Stage/ until then: is that wanted?"
+            ) from None
     return f"{bucket}: an object was written, read, listed and deleted"
 
 
@@ -228,7 +235,7 @@ def _dataset(settings: Settings, services: Services) -> str:
     reference = bigquery.DatasetReference(client.project, name)
     with table.dataset_errors(name):
         try:
-            client.get_dataset(reference, timeout=table.TIMEOUT)
+            client.get_dataset(reference, retry=table.RETRY, timeout=table.TIMEOUT)
         except api.NotFound:
             raise Unsure(
                 f"there is no dataset {name} in the project {client.project}: make it, or the "
@@ -238,14 +245,16 @@ def _dataset(settings: Settings, services: Services) -> str:
         field = bigquery.SchemaField("word", "STRING")
         try:
             client.create_table(
-                bigquery.Table(reference.table(stage), schema=[field]), timeout=table.TIMEOUT
+                bigquery.Table(reference.table(stage), schema=[field]),
+                retry=table.RETRY,
+                timeout=table.TIMEOUT,
             )
             statements = (
                 f"INSERT INTO `{name}.{stage}` (word) VALUES ('sendit')",
                 f"DELETE FROM `{name}.{stage}` WHERE word = 'sendit'",
             )
             for statement in statements:
-                client.query(statement, timeout=table.TIMEOUT).result(timeout=table.QUERY_TIMEOUT)
+                table.run_query(client, statement)
         finally:
             table.drop_table(client, name, stage)
     return f"{name}: a table was made, written, emptied and dropped"

@@ -42,9 +42,11 @@ def remove_stages(
     storage_client: storage.Client,
     bigquery_client: bigquery.Client,
 ) -> None:
-    """Remove what lanes put down, below the working folder ``root`` too."""
+    """Remove what lanes put down, below the working folder ``root`` too; what the bucket keeps is
+    left for a later run."""
     for stage in stages:
-        remove_stage(stage, root, storage_client, bigquery_client)
+        if not remove_stage(stage, root, storage_client, bigquery_client):
+            continue
         ledger.put_stage_dropped(stage, for_good=stage.dropped_at is not None)
         logger.info("lane %d of an ended run: what it put down was removed", stage.lane)
 

@@ -6,6 +6,7 @@ Names and contents are coded by now: nothing of a patient passes here.
 from __future__ import annotations
 
 import contextlib
+import logging
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,8 @@ from sendit.delivery.google_errors import google_errors, is_kept
 from sendit.digests import crc32c_text
 from sendit.errors import FailBatch, RetryLater
 from sendit.ledger import Delivery, Stored
+
+logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/gzip"
 #: Seconds to connect, and to wait for an answer.
@@ -304,6 +307,19 @@ def remove(
                 raise kept_error(there, there.kept or KEPT, batch_id) from None
             raise
         return True
+
+
+def clear_away(client: storage.Client, bucket: str, name: str) -> bool:
+    """Delete an object that was put down on the way to a delivery; return whether it is gone.
+
+    That the bucket keeps it (retention, a hold) is no fault of the delivery.
+    """
+    try:
+        remove(client, bucket, name)
+    except FailBatch as kept:
+        logger.warning("%s stays in bucket %s for now: %s", name, bucket, kept)
+        return False
+    return True
 
 
 def check_removable(batch_id: str, there: StoredObject) -> None:

@@ -138,14 +138,13 @@ def _load(
                 schema=[bigquery.SchemaField.from_api_repr(field) for field in schema_fields()],
                 write_disposition="WRITE_TRUNCATE",
             ),
+            retry=table.RETRY,
             timeout=table.TIMEOUT,
-        ).result(timeout=table.QUERY_TIMEOUT)
+        ).result(retry=table.RETRY, timeout=table.QUERY_TIMEOUT)
     try:
         table.delete_rows(client, dataset, bucket, names)
         with table.dataset_errors(dataset):
-            client.query(merge_statement(dataset, stage), timeout=table.TIMEOUT).result(
-                timeout=table.QUERY_TIMEOUT
-            )
+            table.run_query(client, merge_statement(dataset, stage))
     finally:
         table.drop_table(client, dataset, stage)
-        objects.remove(storage_client, bucket, name)
+        objects.clear_away(storage_client, bucket, name)

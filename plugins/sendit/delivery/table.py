@@ -12,6 +12,7 @@ from typing import Any
 
 from google.api_core import exceptions as api
 from google.cloud import bigquery
+from google.cloud.bigquery.retry import DEFAULT_RETRY
 
 from sendit.delivery.google_errors import google_errors
 from sendit.delivery.names import TABLE, dataset_name
@@ -22,6 +23,8 @@ from sendit.ledger import Delivery
 #: Seconds for one call, and for one query.
 TIMEOUT = 60.0
 QUERY_TIMEOUT = 300.0
+#: The library's own retries end here, and not after ten minutes; then it is Airflow's turn.
+RETRY = DEFAULT_RETRY.with_timeout(60.0)
 COLLECTION_LABEL = "sendit-collection"
 ROLE = "roles/bigquery.dataEditor on the dataset and roles/bigquery.jobUser on the project"
 SETTING = "SENDIT_COLLECTION and the connection's project"
@@ -74,13 +77,13 @@ def ensure_table(client: bigquery.Client, collection: str, location: str) -> Non
     with dataset_errors(name):
         reference = bigquery.DatasetReference(client.project, name)
         try:
-            dataset = client.get_dataset(reference, timeout=TIMEOUT)
+            dataset = client.get_dataset(reference, retry=RETRY, timeout=TIMEOUT)
         except api.NotFound:
             new = bigquery.Dataset(reference)
             new.location = location
             new.description = f"De-identified DICOM of the collection {collection}, by sendit."
             new.labels = {COLLECTION_LABEL: label}
-            dataset = client.create_dataset(new, exists_ok=True, timeout=TIMEOUT)
+            dataset = client.create_dataset(new, exists_ok=True, retry=RETRY, timeout=TIMEOUT)
         if dataset.labels.get(COLLECTION_LABEL, label) != label:
             raise Misconfigured(
                 f"the BigQuery dataset {name} belongs to the collection "
@@ -89,7 +92,7 @@ def ensure_table(client: bigquery.Client, collection: str, location: str) -> Non
             )
         table = bigquery.Table(reference.table(TABLE), schema=_schema())
         table.description = TABLE_DESCRIPTION
-        held = client.create_table(table, exists_ok=True, timeout=TIMEOUT)
+        held = client.create_table(table, exists_ok=True, retry=RETRY, timeout=TIMEOUT)
         _fit(client, held, name)
 
 
@@ -115,7 +118,7 @@ def _fit(client: bigquery.Client, table: bigquery.Table, dataset: str) -> None:
             for f in new
         ]
         table.schema = [*table.schema, *added]
-        client.update_table(table, ["schema"], timeout=TIMEOUT)
+        client.update_table(table, ["schema"], retry=RETRY, timeout=TIMEOUT)
 
 
 def exists(client: bigquery.Client, dataset: str) -> bool:
@@ -123,7 +126,9 @@ def exists(client: bigquery.Client, dataset: str) -> bool:
     with dataset_errors(dataset):
         try:
             client.get_table(
-                bigquery.DatasetReference(client.project, dataset).table(TABLE), timeout=TIMEOUT
+                bigquery.DatasetReference(client.project, dataset).table(TABLE),
+                retry=RETRY,
+                timeout=TIMEOUT,
             )
         except api.NotFound:
             return False
@@ -162,6 +167,7 @@ def drop_table(client: bigquery.Client, dataset: str, table: str) -> None:
         client.delete_table(
             bigquery.DatasetReference(client.project, dataset).table(table),
             not_found_ok=True,
+            retry=RETRY,
             timeout=TIMEOUT,
         )
 
@@ -173,14 +179,26 @@ def _query(
     if names is not None:
         parameters.append(bigquery.ArrayQueryParameter("names", "STRING", list(names)))
     with dataset_errors(dataset):
-        job = client.query(
-            sql,
-            job_config=bigquery.QueryJobConfig(
-                query_parameters=parameters, use_query_cache=False, labels={"sendit": "delivery"}
-            ),
-            timeout=TIMEOUT,
-        )
-        return list(job.result(timeout=QUERY_TIMEOUT))
+        return run_query(client, sql, parameters)
+
+
+def run_query(
+    client: bigquery.Client, sql: str, parameters: Sequence[Any] = ()
+) -> list[bigquery.Row]:
+    """Run a statement to its end, and return its rows.
+
+    A job that fails is not run again by the library, which would do so for forty minutes.
+    """
+    job = client.query(
+        sql,
+        job_config=bigquery.QueryJobConfig(
+            query_parameters=list(parameters), use_query_cache=False, labels={"sendit": "delivery"}
+        ),
+        retry=RETRY,
+        job_retry=None,
+        timeout=TIMEOUT,
+    )
+    return list(job.result(retry=RETRY, job_retry=None, timeout=QUERY_TIMEOUT))
 
 
 def dataset_errors(dataset: str) -> AbstractContextManager[None]:

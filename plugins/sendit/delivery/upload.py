@@ -422,8 +422,9 @@ def drop_stage(
     Unless ``for_good``, a later run looks once more (`sendit.delivery.leftovers`).
     """
     for left in work.ledger.stages():
-        if (left.holder, left.lane) == (work.run, work.lane["lane"]):
-            remove_stage(left, work.root, storage_client, bigquery_client)
+        if (left.holder, left.lane) == (work.run, work.lane["lane"]) and remove_stage(
+            left, work.root, storage_client, bigquery_client
+        ):
             work.ledger.put_stage_dropped(left, for_good=for_good)
 
 
@@ -432,15 +433,23 @@ def remove_stage(
     root: Path,
     storage_client: storage.Client,
     bigquery_client: bigquery.Client,
-) -> None:
-    """Remove a lane's file, object and table of one collection; gone already is fine."""
+) -> bool:
+    """Remove a lane's file, object and table of one collection; gone already is fine.
+
+    Returns
+    -------
+    bool
+        Whether nothing is left. The bucket may keep the object (retention, a hold): that is for
+        a later run, and no fault of what was delivered.
+    """
     stage = Stage.of(left.holder, left.lane, left.collection)
     table.drop_table(bigquery_client, dataset_name(left.collection), stage.table)
     reach("confirm: stage table dropped")
-    objects.remove(storage_client, left.bucket, stage.object)
+    gone = objects.clear_away(storage_client, left.bucket, stage.object)
     reach("confirm: stage object removed")
     file = root / stage.file
     file.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # not there, or another lane's files are in it
         file.parent.rmdir()
         file.parent.parent.rmdir()
+    return gone
