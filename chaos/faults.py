@@ -128,7 +128,7 @@ def choose(rng: random.Random, extra: str = "") -> Fault:
         case "break":
             target, how = rng.choice(PROXIED), rng.choice(list(BREAKS))
             moment *= LATEST[target]
-            fault = Fault(kind, target, moment, how=how, calls=rng.choice((1, 1, 2, 5, 20)))
+            fault = Fault(kind, target, moment, how=how, calls=rng.choice((1, 1, 2, 5)))
         case "clear":
             target = "one task, with what follows" if rng.random() < 0.6 else "one task alone"
             fault = Fault(kind, target, moment if rng.random() < 0.5 else 0.0)

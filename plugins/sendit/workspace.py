@@ -21,6 +21,9 @@ from sendit.errors import FailBatch, RetryLater
 #: its first image's header as delivered, and every file's outcome.
 RESULT = "result.json"
 
+#: The digest of the recipe that import filtered the files by.
+RECIPE = "recipe.json"
+
 #: The words of the names of the study's people, which no text keeps.
 PEOPLE = "people.json"
 
@@ -92,6 +95,26 @@ class Workspace:
     def read_people(self) -> frozenset[str] | None:
         """Read them; None if an older version's import wrote none."""
         return frozenset(self.read(PEOPLE)) if (self.folder / PEOPLE).exists() else None
+
+    def write_recipe(self, digest: str) -> None:
+        """Write down by which recipe import filtered the files."""
+        self.write(RECIPE, digest)
+
+    def check_recipe(self, digest: str) -> None:
+        """Raise unless import filtered the files by this recipe; an older version's import wrote
+        down none.
+
+        Raises
+        ------
+        FailBatch
+            It was another, or has been edited since.
+        """
+        if (self.folder / RECIPE).exists() and self.read(RECIPE) != digest:
+            raise FailBatch(
+                f"batch {self.batch_id}: the recipe was changed after import had filtered the "
+                "files by it; clear the import task of this batch, with what follows, to filter "
+                "them by the recipe as it is now"
+            )
 
     def remove(self) -> None:
         """Delete the folder and all in it; gone already is fine."""

@@ -16,6 +16,8 @@ ROUNDS = [
     (Fault("crash", "take back: row deleted"), "revised, under another date"),
     (Fault("break", "bigquery", moment=0.5, how="cut after", calls=3), "again"),
     (Fault("clear", "one task, with what follows"), "revised"),
+    (Fault("person", "delete run, same id again", moment=0.4), ""),
+    (Fault("person", "withdraw"), ""),
 ]
 
 

@@ -62,6 +62,15 @@ def one(embedded_ledger: Ledger, tmp_path: Path) -> One:
     return One(embedded_ledger, tmp_path)
 
 
+def test_a_recipe_that_was_changed_since_import_delivers_nothing(one: One) -> None:
+    one.workspace.write_recipe("0" * 64)
+    with pytest.raises(FailBatch, match=r"recipe was changed after import.*clear the import task"):
+        one.anonymize()
+    assert one.ledger.delivery(one.id) is None
+    one.workspace.write_recipe(load_recipe("default").digest)
+    assert one.anonymize().archive is not None
+
+
 def altered(monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
     """Let the engine's result be another one."""
     real = module.deidentify_study

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +14,10 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from sendit.batch import BatchError, Status
 from sendit.errors import FailBatch, RetryLater
 from sendit.ledger import BatchParams, Holder, Ledger
+from sendit.ledger.schema import batches
 from sendit.pipeline import anonymize as anonymizing
 from sendit.pipeline import identify as identifying
+from sendit.pipeline.load_recipe import load_recipe
 from sendit.settings import Settings
 from sendit.tasks import preflight, process, task_context
 from testing.builder import write_study
@@ -73,6 +76,23 @@ def here(embedded_ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for module in (process, task_context):
         monkeypatch.setattr(module, "get_current_context", context)
     return made
+
+
+def test_a_recipe_that_is_edited_in_mid_run_is_not_half_applied(here: Here, tmp_path: Path) -> None:
+    recipe = tmp_path / "own.deid"
+    bundled = files("sendit.recipe").joinpath("bundled", "default.deid").read_text()
+    recipe.write_text(bundled)
+    with here.ledger._begin() as db:
+        db.execute(batches.update().values(recipe=str(recipe)))
+    load_recipe.cache_clear()
+    here.run("import_batch", "dasher")
+    recipe.write_text(bundled + "\nREMOVE KVP\n")
+    load_recipe.cache_clear()  # each task is a process of its own
+    with pytest.raises(AirflowFailException, match="recipe was changed after import"):
+        here.run("anonymize")
+    assert here.status is Status.ERROR
+    here.run("import_batch", "dasher", "anonymize")
+    assert here.status is Status.DONEPROCESSING
 
 
 def test_a_batch_goes_from_folder_to_archive_and_to_its_lane(here: Here) -> None:

@@ -906,6 +906,20 @@ def test_a_revision_in_a_later_run_also_corrects_the_earlier_manifest(here, deli
     assert states == {delivered[0]: "superseded", delivered[1]: "delivered"}
 
 
+def test_a_bucket_that_was_changed_in_mid_run_gets_no_record_of_the_other_s(here, monkeypatch):
+    batch_id, old = here.batch(1), here.settings.bucket
+    here.run_all(lane_with(batch_id))
+    other = f"{old}-other"
+    here.storage.create_bucket(other)
+    changed = here.settings.model_copy(update={"bucket": other})
+    for module in (google, upload, task_context):
+        monkeypatch.setattr(module, "settings", lambda: changed)
+    write_manifest(here)
+    assert verdict(here).agrees
+    assert verdict(here).archives == 1
+    assert objects.names(here.storage, other, "Collection/") == []
+
+
 def rewrite(here: Site, batch_id: str) -> None:
     """Write a batch's object again with the same bytes, as for another key or storage class."""
     blob = here.storage.bucket(here.settings.bucket).blob(here.ledger.delivery(batch_id).object)

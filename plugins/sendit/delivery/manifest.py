@@ -98,7 +98,10 @@ def _archive(delivery: Delivery) -> dict[str, Any] | None:
 
 
 def write_manifests(ledger: Ledger, client: storage.Client, bucket: str, run_id: str) -> list[str]:
-    """Write a run's manifests into the bucket, and those of the runs that it changed.
+    """Write a run's manifests, and those of the runs that it changed.
+
+    Each goes into every bucket that holds an archive which it tells of; into ``bucket`` if it
+    tells of none. (The setting may have changed since.)
 
     Returns
     -------
@@ -135,6 +138,8 @@ def _changed_runs(ledger: Ledger, run_id: str) -> set[str]:
 def _put(client: storage.Client, bucket: str, manifest: dict[str, Any]) -> str:
     name = manifest_name(manifest["collection"], manifest["run"])
     text = json.dumps(manifest, indent=1, sort_keys=True).encode() + b"\n"
-    objects.put(client, bucket, name, text, CONTENT_TYPE)
+    archives = [entry["archive"] for entry in manifest["batches"] if entry["archive"]]
+    for place in sorted({archive["bucket"] for archive in archives} or {bucket}):
+        objects.put(client, place, name, text, CONTENT_TYPE)
     reach("manifest: written")
     return name

@@ -94,7 +94,7 @@ def verify_run(
     if objects.find(storage_client, bucket, name) is None:
         raise FailBatch(f"no manifest of that run is in bucket {bucket} (looked for {name})")
     verdict = Verification(feeder=remembered(storage_client, bucket, collection))
-    expected = _expected([_read(storage_client, bucket, name)], verdict)
+    expected = _expected([_read(storage_client, bucket, name)], verdict, bucket)
     found = {
         name: there
         for name in expected
@@ -118,7 +118,8 @@ def verify_collection(
     """
     verdict = Verification(feeder=remembered(storage_client, bucket, collection))
     names = objects.names(storage_client, bucket, manifest_folder(collection))
-    expected = _expected([_read(storage_client, bucket, name) for name in names], verdict)
+    manifests = [_read(storage_client, bucket, name) for name in names]
+    expected = _expected(manifests, verdict, bucket)
     found = objects.find_all(storage_client, bucket, f"Collection/{collection}/Entity/")
     rows = {}
     if names or found:
@@ -176,8 +177,13 @@ def _read(client: storage.Client, bucket: str, name: str) -> dict[str, Any]:
     raise FailBatch(f"{name} in bucket {bucket} is not a manifest of this version of sendit")
 
 
-def _expected(manifests: list[dict[str, Any]], verdict: Verification) -> dict[str, Delivery]:
-    """Return the archives that should be there, by name; check the sums on the way."""
+def _expected(
+    manifests: list[dict[str, Any]], verdict: Verification, bucket: str
+) -> dict[str, Delivery]:
+    """Return the archives that should be in the bucket, by name; check the sums on the way.
+
+    What a run delivered into another bucket, which the setting named then, is verified there.
+    """
     expected: dict[str, Delivery] = {}
     for manifest in manifests:
         verdict.manifests += 1
@@ -202,6 +208,8 @@ def _expected(manifests: list[dict[str, Any]], verdict: Verification) -> dict[st
             if archive is None or archive["state"] != "delivered":
                 if archive is None and entry["status"] == "DONE" and not entry["same_as"]:
                     verdict.differences.append(Difference(entry["batch"], "DONE without archive"))
+                continue
+            if archive["bucket"] != bucket:
                 continue
             delivery = _delivery(entry["batch"], archive)
             if entry["status"] == "DONE" and archive["images"] != entry["delivered"]:

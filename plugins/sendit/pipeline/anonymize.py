@@ -37,11 +37,13 @@ def anonymize_batch(
     Raises
     ------
     FailBatch
-        No file could be delivered, the sum of outcomes is not what was received, or the study
-        was delivered before with other content and the run does not revise.
+        No file could be delivered, the sum of outcomes is not what was received, the recipe was
+        changed since import, or the study was delivered before with other content and the run
+        does not revise.
     """
     batch = ledger.batch(workspace.batch_id)
     records = workspace.read_instances()
+    workspace.check_recipe(recipe.digest)
     coded = coded_study(ledger, batch)
     accepted = [record for record in records if record.outcome is None]
     result = deidentify_accepted(

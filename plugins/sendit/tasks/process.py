@@ -91,13 +91,11 @@ def import_batch(batch_id: str) -> str:
         folder = locate(held, settings(), settings().keys(), batch_id)
         held.put_identifier(batch_id, "folder", str(folder))
         reach("import: folder remembered")
+        recipe = load_recipe(batch.recipe)
         status = intake.import_batch(
-            held,
-            workspace(batch_id),
-            folder,
-            load_recipe(batch.recipe).filters,
-            settings().keys(),
+            held, workspace(batch_id), folder, recipe.filters, settings().keys()
         )
+        workspace(batch_id).write_recipe(recipe.digest)
         found = held.batch(batch_id)
         logger.info("batch %s: %s; %s", batch_id, found.tally, found.reasons)
         if status is Status.EMPTY:
