@@ -115,7 +115,7 @@ class Harness:
             extra = rng.choices(EXTRAS, weights=EXTRA_WEIGHTS)[0]
         if self._first:
             extra = ""
-        fault = fault or faults.choose(rng, extra)
+        fault = fault or faults.choose(rng, extra, faults.person(self.seed, number))
         done = Round(number, fault, extra)
         started = time.monotonic()
         lanes = rng.choices(LANES, weights=LANE_WEIGHTS)[0]

@@ -45,6 +45,7 @@ PEOPLE = {
     "mark run success": 0,
     "mark task failed": 0,
     "mark task success": 0,
+    "mark task skipped": 0,
     "delete run": 0,
     "delete run, same id again": 0,
     "delete task": 0,
@@ -61,7 +62,7 @@ PEOPLE = {
     "backfill": 0,
 }
 AFTERWARDS = ("withdraw",)
-KINDS = {"crash": 5, "kill": 5, "stop": 2, "break": 5, "clear": 4, "second run": 2, "person": 23}
+KINDS = {"crash": 5, "kill": 5, "stop": 2, "break": 5, "clear": 4, "second run": 2}
 #: At what part of a run, at most, a fault comes, where later there is nothing left for it.
 LATEST = {"dasher": 0.35, "storage": 0.75, "bigquery": 0.75, "task": 0.9, "all tasks": 0.9}
 LATEST |= {"requeue": 0.5, "requeue what a run left": 0.6, "mark task": 0.9, "delete task": 0.9}
@@ -112,8 +113,22 @@ class Run:
         time.sleep(max(0.0, self.started + moment * self.length - time.monotonic()))
 
 
-def choose(rng: random.Random, extra: str = "") -> Fault:
-    """Choose a round's fault; ``extra`` is what else the round brings."""
+def person(seed: int, number: int) -> str | None:
+    """Return what a person does in a round: in every second one something, dealt like cards, so
+    that all of it comes before any of it comes again."""
+    if number % 2:
+        return None
+    deal, place = divmod(number // 2, len(PEOPLE))
+    cards = list(PEOPLE)
+    random.Random(f"{seed} people {deal}").shuffle(cards)
+    return cards[place]
+
+
+def choose(rng: random.Random, extra: str = "", action: str | None = None) -> Fault:
+    """Choose a round's fault; ``extra`` is what else the round brings, ``action`` what a person
+    does."""
+    if action is not None:
+        return _of_a_person(rng, action)
     if extra in REVISED and rng.random() < 0.5:
         return Fault("crash", rng.choice(REVISED[extra]))
     kind = rng.choices(list(KINDS), weights=list(KINDS.values()))[0]
@@ -132,14 +147,17 @@ def choose(rng: random.Random, extra: str = "") -> Fault:
         case "clear":
             target = "one task, with what follows" if rng.random() < 0.6 else "one task alone"
             fault = Fault(kind, target, moment if rng.random() < 0.5 else 0.0)
-        case "person":
-            target = rng.choice(list(PEOPLE))
-            seconds = rng.uniform(1.0, PEOPLE[target]) if PEOPLE[target] else 0.0
-            moment *= LATEST.get(target.removesuffix(" failed").removesuffix(" success"), 1.0)
-            fault = Fault(kind, target, 0.0 if target in AFTERWARDS else moment, seconds)
         case _:
             fault = Fault(kind, "over the same folders", moment)
     return fault
+
+
+def _of_a_person(rng: random.Random, action: str) -> Fault:
+    """Choose the moment of a person's action, and how long it lasts."""
+    task = action.removesuffix(" failed").removesuffix(" success").removesuffix(" skipped")
+    moment = rng.uniform(0.03, 1.0) * LATEST.get(task, 1.0)
+    seconds = rng.uniform(1.0, PEOPLE[action]) if PEOPLE[action] else 0.0
+    return Fault("person", action, 0.0 if action in AFTERWARDS else moment, seconds)
 
 
 def kill(rng: random.Random) -> Fault:

@@ -82,7 +82,7 @@ def act(site: ChaosSite, fault: Fault, run: Run, rng: random.Random) -> set[str]
         case "delete run, same id again":
             _delete_run(site, run.run_id)
             site.trigger_as(run.run_id, run.conf)
-        case "mark task failed" | "mark task success" | "delete task":
+        case "mark task failed" | "mark task success" | "mark task skipped" | "delete task":
             _task(site, fault.target, run.run_id, rng)
         case "delete dag":
             marked = {each["dag_run_id"] for each in site.recent_runs()}
