@@ -35,7 +35,8 @@ def feed(storage_client, bucket: str, tmp_path: Path, monkeypatch: pytest.Monkey
     made = []
     for name in ("other", "home"):
         ledger = Ledger(f"sqlite:///{tmp_path}/{name}/ledger.db")
-        feeder = feeder_of(ledger, keys, "local", "chest", IdentityRules())
+        project = storage_client.project
+        feeder = feeder_of(ledger, keys, "local", "chest", IdentityRules(), project=project)
         made.append(Feed(ledger, storage_client, bucket, COLLECTION, feeder))
     made[0].count()
     return made[1]

@@ -95,6 +95,9 @@ class Site:
     def dasher(self) -> tuple[bool, str]:
         return self.dasher_says
 
+    def identifiers(self) -> str:
+        return "local"
+
     def option(self, section: str, name: str) -> str | None:
         return self.options.get((section, name))
 

@@ -43,9 +43,11 @@ def feed(storage_client, bucket, keys) -> Callable[..., Feed]:
         by: Keys = keys,
         identifiers: str = "local",
         study: str = "test",
+        project: str | None = None,
         **sources: dict[str, str],
     ) -> Feed:
-        feeder = feeder_of(ledger, by, identifiers, study, IdentityRules(**sources))
+        rules = IdentityRules(**sources)
+        feeder = feeder_of(ledger, by, identifiers, study, rules, project=project)
         return Feed(ledger, storage_client, bucket, COLLECTION, feeder)
 
     return make
@@ -75,12 +77,13 @@ def test_the_first_to_deliver_feeds_it_and_goes_on(open_ledger, feed):
         ({"by": OTHER_KEYS}, "key "),
         ({"identifiers": "dasher"}, "identifier service local, here dasher"),
         ({"study": "other"}, "study test, here other"),
+        ({"project": "another"}, "project of the rows p, here another"),
     ],
 )
 def test_who_comes_with_something_else_delivers_nothing(open_ledger, feed, changed, said):
     mine = open_ledger("mine")
-    feed(mine).count()
-    other = {"ledger": mine} | changed
+    feed(mine, project="p").count()
+    other = {"ledger": mine, "project": "p"} | changed
     if isinstance(other["ledger"], str):
         other["ledger"] = open_ledger(other["ledger"])
     stranger = feed(**other)
@@ -89,9 +92,26 @@ def test_who_comes_with_something_else_delivers_nothing(open_ledger, feed, chang
             refused()
         assert f"sendit adopt {COLLECTION}" in str(caught.value)
     assert stranger.problems()
-    feed(mine).check()
+    feed(mine, project="p").check()
 
 
+def test_another_dasher_gives_other_codes(open_ledger, feed):
+    mine = open_ledger("mine")
+    feed(mine, identifiers="dasher").count()  # from before its place was kept
+    feed(mine, identifiers="dasher at one").count()
+    with pytest.raises(Misconfigured, match="service dasher at one, here dasher at two"):
+        feed(mine, identifiers="dasher at two").check()
+
+
+def test_a_record_from_before_the_project_was_kept_learns_it(open_ledger, feed):
+    mine = open_ledger("mine")
+    feed(mine).count()
+    feed(mine, project="p").count()
+    with pytest.raises(Misconfigured, match="project of the rows p, here q"):
+        feed(mine, project="q").check()
+
+
+DASHER = "dasher at dasher.example"
 PATIENTS, ACCESSIONS = "SENDIT_PATIENT_ID_SOURCES", "SENDIT_ACCESSION_SOURCES"
 OURS = {"OUR HOSPITAL": "Stanford MRN"}
 NORTH = {"NORTHGATE": "Northgate MRN"}
@@ -114,12 +134,12 @@ ALL = {"*": "Stanford MRN"}
         ("local", ALL, ALL | OURS, 0),
         ("local", ALL, ALL | NORTH, 1),
         # DASHER: a study of an issuer without a source was never delivered.
-        ("dasher", OURS, OURS | NORTH, 0),
-        ("dasher", OURS | NORTH, OURS, 0),
-        ("dasher", {}, ALL, 0),
-        ("dasher", ALL, ALL | NORTH, 1),
-        ("dasher", OURS, {"OUR HOSPITAL": "Northgate MRN"}, 1),
-        ("dasher", {}, {"": "Northgate MRN"}, 1),
+        (DASHER, OURS, OURS | NORTH, 0),
+        (DASHER, OURS | NORTH, OURS, 0),
+        (DASHER, {}, ALL, 0),
+        (DASHER, ALL, ALL | NORTH, 1),
+        (DASHER, OURS, {"OUR HOSPITAL": "Northgate MRN"}, 1),
+        (DASHER, {}, {"": "Northgate MRN"}, 1),
     ],
 )
 @pytest.mark.parametrize("setting", [PATIENTS, ACCESSIONS])

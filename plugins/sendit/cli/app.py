@@ -331,7 +331,12 @@ def adopt(
     ledger = _ledger(settings)
     storage, _ = _google()
     feeder = feeder_of(
-        ledger, settings.keys(), settings.identifiers, study, settings.identity_rules()
+        ledger,
+        settings.keys(),
+        _identifiers(),
+        study,
+        settings.identity_rules(),
+        project=storage.project,
     )
     feed = Feed(ledger, storage, settings.bucket, collection, feeder)
     problems = feed.problems()
@@ -417,6 +422,14 @@ def _ledger(settings: Settings) -> Ledger:
         from sendit.hooks.site import ledger
 
         return ledger()
+
+
+def _identifiers() -> str:
+    """What the identifier service is called, from Airflow's connection if it is DASHER."""
+    with redirect_stdout(sys.stderr):
+        from sendit.hooks.site import service_name
+
+        return service_name()
 
 
 def _google() -> tuple[storage.Client, bigquery.Client]:

@@ -73,6 +73,9 @@ class Services(Protocol):
     def dasher(self) -> tuple[bool, str]:
         """Return whether DASHER answers and takes the token, and a sentence."""
 
+    def identifiers(self) -> str:
+        """Return what the identifier service is called, ``local`` or ``dasher at HOST``."""
+
     def option(self, section: str, name: str) -> str | None:
         """Return an option of Airflow's configuration."""
 
@@ -263,15 +266,16 @@ def _dataset(settings: Settings, services: Services) -> str:
 def _collection(settings: Settings, services: Services) -> str:
     from sendit.delivery.feeder import Feed, feeder_of
 
-    collection = settings.collection_of(settings.study)
+    collection, client = settings.collection_of(settings.study), services.storage()
     feeder = feeder_of(
         services.ledger(),
         settings.keys(),
-        settings.identifiers,
+        services.identifiers(),
         settings.study,
         settings.identity_rules(),
+        project=client.project,
     )
-    feed = Feed(services.ledger(), services.storage(), settings.bucket, collection, feeder)
+    feed = Feed(services.ledger(), client, settings.bucket, collection, feeder)
     if feed.check() is None:
         return f"{collection}: nobody has delivered to it yet"
     return f"{collection}: fed by this ledger and key"

@@ -24,7 +24,8 @@ that delivers to it, and then:
   with the built-in identifier service under other codes and date shifts than before;
   with another key, the same study gets other UIDs, and known folders come again;
   with another identifier service or study, or another source for an issuer, the same patient
-  gets another code, and one number may become two patients, or two one.
+  gets another code, and one number may become two patients, or two one;
+  with another project, the rows of what was delivered before stay in the earlier one's table.
 So first: correct the setting or connection that is wrong, or restore the latest ledger and key.
 If they are lost, deliver to a new collection (SENDIT_COLLECTION), or withdraw what is there.
 If this site is right all the same: sendit adopt {collection} --reason TEXT"""

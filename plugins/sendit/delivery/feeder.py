@@ -53,12 +53,14 @@ class Feeder:
     ledger, key
         Digests: neither can be found from them.
     identifiers
-        The identifier service.
+        The identifier service; of DASHER also where it is.
     study
         The study whose codes are delivered, in lower case.
     sources
         By setting the id source of each issuer, both as keyed digests; None in a record that was
         written before it was kept.
+    project
+        The project whose BigQuery has the rows; None as for ``sources``.
     """
 
     ledger: str
@@ -66,6 +68,7 @@ class Feeder:
     identifiers: str
     study: str
     sources: dict[str, dict[str, str]] | None = None
+    project: str | None = None
 
     def differences(self, other: Feeder) -> list[str]:
         """Return what of ``other`` is not this one's, in words."""
@@ -74,11 +77,13 @@ class Feeder:
             "key": "key",
             "identifiers": "identifier service",
             "study": "study",
+            "project": "project of the rows",
         }
         found = [
             f"{word} {getattr(self, name)}, here {getattr(other, name)}"
             for name, word in words.items()
             if getattr(self, name) != getattr(other, name)
+            and not self._is_unsaid(name, getattr(other, name))
         ]
         # Under another key nothing of them can be compared.
         if self.sources is not None and other.sources is not None and self.key == other.key:
@@ -90,6 +95,13 @@ class Feeder:
                         "before, so their numbers would get other codes"
                     )
         return found
+
+    def _is_unsaid(self, name: str, there: str | None) -> bool:
+        """Whether this record was written before it was kept what another says of this."""
+        held = getattr(self, name)
+        if name == "identifiers":
+            return held == "dasher" and str(there).startswith("dasher at ")
+        return held is None
 
     def after(self, held: Feeder) -> Feeder:
         """Return this feeder with the sources that ``held``, whose place it takes, knew: a name
@@ -151,10 +163,10 @@ class Feed:
         if problems:
             raise Misconfigured(
                 f"the collection {self.collection} in bucket {self.bucket} is fed by another: "
-                f"{'; '.join(problems)}. Its studies would be delivered again, under other codes "
-                "and dates, so nothing was delivered. Correct the connection sendit_ledger, "
-                "SENDIT_KEY_FILE or what else of the settings it names, or restore the latest "
-                f"ledger; what else can be done says: sendit adopt {self.collection}"
+                f"{'; '.join(problems)}. Studies would be delivered to it that do not belong with "
+                "those that are there, so none was. Correct the setting or connection that this "
+                "names, or restore the latest ledger; what each difference means, and what else "
+                f"can be done, says: sendit adopt {self.collection}"
             )
         return held
 
@@ -260,7 +272,7 @@ def _recoded(before: dict[str, str], now: dict[str, str], identifiers: str) -> i
     changed = 0
     for name in before.keys() | now.keys():
         held, wanted = (each.get(name, each.get(_ANY)) for each in (before, now))
-        if held != wanted and not (identifiers == "dasher" and None in {held, wanted}):
+        if held != wanted and not (identifiers.startswith("dasher") and None in {held, wanted}):
             changed += 1
     return changed
 
@@ -285,7 +297,13 @@ def _sources(rules: IdentityRules, keys: Keys) -> dict[str, dict[str, str]]:
 
 
 def feeder_of(
-    ledger: Ledger, keys: Keys, identifiers: str, study: str, rules: IdentityRules
+    ledger: Ledger,
+    keys: Keys,
+    identifiers: str,
+    study: str,
+    rules: IdentityRules,
+    *,
+    project: str | None = None,
 ) -> Feeder:
     """Return who a site is to a collection.
 
@@ -294,13 +312,15 @@ def feeder_of(
     ledger, keys
         The site's.
     identifiers
-        The identifier service.
+        The identifier service, ``local`` or ``dasher at HOST``.
     study
         The study whose codes are delivered; the services take it in lower case.
     rules
         The site's rules about numbers. What becomes of a number that is none is not held against
         the collection: such a study fails, or is a patient of its own; it never gets the code of
         another, nor another code than before.
+    project
+        The project of the Google connection.
     """
     return Feeder(
         ledger=ledger_digest(ledger),
@@ -308,6 +328,7 @@ def feeder_of(
         identifiers=identifiers,
         study=study.lower(),
         sources=_sources(rules, keys),
+        project=project,
     )
 
 

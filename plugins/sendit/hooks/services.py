@@ -34,6 +34,10 @@ class SiteServices:
         """Return whether DASHER answers and takes the token, and a sentence."""
         return DasherHook().test_connection()
 
+    def identifiers(self) -> str:
+        """Return what the identifier service is called, ``local`` or ``dasher at HOST``."""
+        return site.service_name()
+
     def option(self, section: str, name: str) -> str | None:
         """Return an option of Airflow's configuration, or None where it is not set."""
         found = conf.get(section, name, fallback=None)

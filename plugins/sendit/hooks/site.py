@@ -26,3 +26,15 @@ def ledger() -> Ledger:
     if settings().ledger == "embedded":
         return Ledger(settings().embedded_ledger_url)
     return Ledger(read_connection(LEDGER).get_uri())
+
+
+def service_name() -> str:
+    """Return what the site's identifier service is called outside of it: another DASHER gives
+    other codes."""
+    if settings().identifiers != "dasher":
+        return settings().identifiers
+    from urllib.parse import urlsplit
+
+    from sendit.hooks.dasher import DasherHook
+
+    return f"dasher at {urlsplit(DasherHook().get_settings().base).hostname}"

@@ -117,13 +117,15 @@ def lane_work(lane: Lane) -> LaneWork:
 def feed(client: storage.Client, bucket: str, collection: str, study: str) -> Feed:
     """Return a collection as this site feeds it."""
     from sendit.delivery.feeder import Feed, feeder_of
+    from sendit.hooks.site import service_name
 
     feeder = feeder_of(
         ledger(),
         settings().keys(),
-        settings().identifiers,
+        service_name(),
         study,
         settings().identity_rules(),
+        project=client.project,
     )
     return Feed(ledger(), client, bucket, collection, feeder)
 
