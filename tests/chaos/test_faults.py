@@ -5,18 +5,31 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import pytest
 from airflow.dag_processing.dagbag import DagBag
 
-from chaos.faults import CRASHES, ELSEWHERE, KILLED, PEOPLE, REVISED, STOPPED, choose
+from chaos.faults import (
+    CRASHES,
+    ELSEWHERE,
+    KILLED,
+    LATEST,
+    PEOPLE,
+    REVISED,
+    STOPPED,
+    Fault,
+    choose,
+    person,
+)
 from chaos.proxy import BREAKS
 from sendit.crashpoint import POINTS
 
 
 def chosen(seed: int, rounds: int) -> list[str]:
-    return [
-        f"{(fault := choose(random.Random(f'{seed}-{number}')))}, {fault.when}"
-        for number in range(1, rounds + 1)
-    ]
+    return [f"{(fault := _choose(seed, number))}, {fault.when}" for number in range(1, rounds + 1)]
+
+
+def _choose(seed: int, number: int) -> Fault:
+    return choose(random.Random(f"{seed}-{number}"), action=person(seed, number))
 
 
 def test_a_seed_always_chooses_the_same():
@@ -28,6 +41,21 @@ def test_rounds_reach_every_kind_of_fault():
     text = "\n".join(chosen(7, 2000))
     for name in (*CRASHES, *BREAKS, *KILLED, *STOPPED, *PEOPLE, "with what follows", "alone"):
         assert name in text
+
+
+@pytest.mark.parametrize("seed", [7, 16])
+def test_all_that_people_do_comes_before_any_of_it_comes_again(seed: int):
+    first = 2 * len(PEOPLE)
+    dealt = [person(seed, number) for number in range(first, 2 * first)]
+    assert sorted(filter(None, dealt)) == sorted(PEOPLE)
+    assert dealt.count(None) == len(PEOPLE)
+
+
+def test_calls_go_wrong_while_a_run_still_makes_some():
+    for number in range(1, 500):
+        fault = _choose(7, number)
+        if fault.kind == "break":
+            assert 0.0 < fault.moment <= LATEST[fault.target]
 
 
 def test_a_revision_is_broken_where_only_it_passes():

@@ -26,7 +26,7 @@ from sendit.errors import Misconfigured, RetryLater
 from sendit.keys import write_new_key
 from sendit.ledger import Ledger
 from sendit.settings import Settings
-from tests.keeping_storage import Bucket, KeepingStorage
+from testing.keeping_storage import Bucket, KeepingStorage
 
 COLLECTION = "doctor-irb"
 

@@ -14,7 +14,7 @@ from sendit.delivery import objects
 from sendit.delivery.objects import CONTENT_TYPE, KEPT
 from sendit.errors import FailBatch, Misconfigured
 from testing.emulators import PROJECT
-from tests.keeping_storage import Bucket, KeepingStorage
+from testing.keeping_storage import Bucket, KeepingStorage
 
 NAME = "Collection/IRB1/Entity/p/p_nodate_s.tar.gz"
 DAY = timedelta(days=1)

@@ -40,7 +40,7 @@ from sendit.tasks import google, task_context, upload
 from sendit.workspace import RESULT, Workspace
 from testing.builder import make_dataset, to_bytes
 from testing.emulators import PROJECT
-from tests.keeping_storage import Bucket, KeepingStorage
+from testing.keeping_storage import Bucket, KeepingStorage
 
 pytestmark = pytest.mark.airflow
 
