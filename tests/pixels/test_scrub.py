@@ -27,7 +27,7 @@ from sendit.dicom.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN
 from sendit.errors import SkipInstance
 from sendit.pixels import codecs, recheck
 from sendit.pixels import scrub as scrubbing
-from sendit.pixels.boxes import Blank
+from sendit.pixels.boxes import Blank, Expected
 from sendit.pixels.header import METHOD, after_blanking
 from sendit.pixels.scrub import scrub
 from testing.builder import to_bytes
@@ -71,7 +71,7 @@ def compared(original: bytes | Path, data: bytes, tmp_path: Path, *boxes: Any) -
     if isinstance(path, bytes):
         path = tmp_path / "original.dcm"
         path.write_bytes(original)  # type: ignore[arg-type]
-    return recheck._compared(pydicom.dcmread(BytesIO(data)), recheck.Expected(path, boxes))
+    return recheck._compared(pydicom.dcmread(BytesIO(data)), Expected(path, boxes))
 
 
 def images() -> Iterator[Path]:
@@ -273,5 +273,5 @@ def test_the_gate_counts_frames(tmp_path: Path) -> None:
     ds.NumberOfFrames, ds.PixelData = 2, ds.PixelData[: 2 * 40 * 50 * 2]
     path = tmp_path / "original.dcm"
     path.write_bytes(data)
-    expected = recheck.Expected(path, ((3, 5, 20, 30),))
+    expected = Expected(path, ((3, 5, 20, 30),))
     assert recheck._compare(to_bytes(ds), expected) == recheck.UNREADABLE

@@ -55,13 +55,10 @@ from sendit.dicom.scan import (
 from sendit.dicom.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN
 from sendit.errors import SenditError, SkipInstance
 from sendit.keys import Keys
-from sendit.pixels.boxes import Blank, blank_of, withheld
-from sendit.pixels.header import after_blanking
-from sendit.pixels.look import Look
-from sendit.pixels.recheck import Expected
-from sendit.pixels.scrub import scrub
+from sendit.pixels.boxes import Blank, Expected, blank_of, withheld
 
 if TYPE_CHECKING:
+    from sendit.pixels.look import Look
     from sendit.recipe.filters import Decision, FilterPlan
 
 IMPLEMENTATION_CLASS_UID: Final = "2.25.166481188625391283051614673262761221380"
@@ -173,6 +170,11 @@ class StudyDeidentifier:
         The site's keys, for the UIDs.
     observer
         Is shown every file as it came in; the gate looks for what it noted.
+    look
+        Is shown the pixels of every image, and raises where there is text in them. None: nobody
+        looks, and what is made may not leave.
+    folder
+        Where large pixel data may lie while regions of them are blanked.
     people
         Words of the names of the study's people.
     filters
@@ -184,6 +186,8 @@ class StudyDeidentifier:
         See :class:`sendit.pipeline.study.StudyResult`.
     members
         By number of the source: a delivered file's name in the archive, in its order.
+    blanked
+        By name of a member, what its pixels are held against: some regions were blanked.
     """
 
     def __init__(
@@ -207,7 +211,7 @@ class StudyDeidentifier:
         self._delivered: dict[str, str] = {}
         self._stems: Counter[str] = Counter()
         self._observer = observer
-        self._look = look or Look(people)
+        self._look = look
         self._folder = folder
         self.blanked: dict[str, Expected] = {}
         self.header: dict[str, Any] = {}
@@ -375,7 +379,8 @@ class StudyDeidentifier:
                 self._rewriter.counts[Change.MASKED] += 1
             before = output.before if delivered.tables else without_tables(header, output.before)
             pixels = delivered.pixels
-            self._look.image(source.number, header, pixels, delivered.parts[1:], blank)
+            if self._look is not None:
+                self._look.image(source.number, header, pixels, delivered.parts[1:], blank)
             if blank is None:
                 parts = [*before, *delivered.parts]
             else:
@@ -405,6 +410,10 @@ class StudyDeidentifier:
         blank: Blank,
     ) -> tuple[Output, bytes, list[Part]]:
         """Return a file with regions blanked: data set and file meta that say so, pixel data."""
+        # Only images with something to blank need codecs.
+        from sendit.pixels.header import after_blanking  # noqa: PLC0415
+        from sendit.pixels.scrub import scrub  # noqa: PLC0415
+
         if delivered.cleared and delivered.pixels.frames:
             raise SkipInstance(Reason.NOT_BLANKED)  # overlay bits in coded frames as well
         scrubbed = scrub(header, delivered.pixels, delivered.parts[1:], blank, self._folder)

@@ -71,12 +71,12 @@ from sendit.gate.real_values import (
     plain,
 )
 from sendit.gate.search import Search, literal
-from sendit.pixels.recheck import Expected, recheck
 from sendit.recipe.attributes import tag_text
 from sendit.recipe.model import Action, TagSelector
 
 if TYPE_CHECKING:
     from sendit.deidentify.plan import Plan
+    from sendit.pixels.boxes import Expected
 
 SHOWN: Final = 5
 """Findings that an error tells."""
@@ -235,6 +235,8 @@ def check_blanked(archive: Path, expected: Mapping[str, Expected]) -> None:
     """
     if not expected:
         return
+    from sendit.pixels.recheck import recheck  # noqa: PLC0415 decoders, of which most need none
+
     try:
         found = recheck(archive, expected)
     except Exception as failure:  # noqa: BLE001 whatever it is, nothing leaves

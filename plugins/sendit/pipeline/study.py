@@ -19,7 +19,6 @@ from sendit.errors import FailBatch, SkipInstance
 from sendit.gate.check import GateReport, Stopped, check_blanked, gate
 from sendit.gate.real_values import RealValues
 from sendit.keys import Keys
-from sendit.pixels.look import Look
 
 if TYPE_CHECKING:
     from sendit.recipe.filters import FilterPlan
@@ -109,6 +108,8 @@ def deidentify_study(
     real = RealValues(plan)
     if folder:
         real.add_identifier(folder)
+    from sendit.pixels.look import Look  # noqa: PLC0415 OpenCV and codecs: half a second to load
+
     look = Look(people, folder)
     stopped: dict[int, str] = {}
     thorough = False

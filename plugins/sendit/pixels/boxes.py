@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -71,6 +72,14 @@ class Blank:
         for x0, y0, x1, y1 in self.boxes:
             mask[y0 - y0 % down : y1 + -y1 % down, x0 - x0 % across : x1 + -x1 % across] = True
         return Blank(self.rows, self.columns, tuple(rectangles(mask)))
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a blanked member is held against: its original, and the boxes."""
+
+    path: Path
+    boxes: tuple[Box, ...]
 
 
 def blank_of(header: Header, regions: Sequence[Region]) -> Blank:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import gzip
 import tarfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +21,7 @@ from PIL import Image
 from pydicom.encaps import generate_frames
 from pydicom.pixels.utils import iter_pixels
 
-Box = tuple[int, int, int, int]
+from sendit.pixels.boxes import Box, Expected
 
 NOT_BLANK: Final = "what was to be blanked is not"
 ALTERED: Final = "pixels outside the blanked regions differ"
@@ -36,14 +35,6 @@ _FRAMES_BY_PYDICOM: Final = (
     *("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"),
     *("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.1.98", "1.2.840.10008.1.2.5"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """A blanked member: its original, and boxes (xmin, ymin, xmax, ymax), the last exclusive."""
-
-    path: Path
-    boxes: tuple[Box, ...]
 
 
 def recheck(archive: Path, expected: Mapping[str, Expected]) -> dict[int, str]:
