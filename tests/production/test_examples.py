@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import configparser
 import re
+from typing import Any
 
 import pytest
 import yaml
@@ -27,15 +29,66 @@ def test_the_openid_example_adds_to_services_that_are_there() -> None:
         assert (ROOT / options["file"]).is_file()
 
 
+def helm_values() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "helm" / "values.yaml").read_text())
+    return found
+
+
 def test_the_helm_values_are_those_of_compose() -> None:
-    values = yaml.safe_load((ROOT / "deploy" / "helm" / "values.yaml").read_text())
+    values = helm_values()
     assert values["airflowVersion"] == AIRFLOW
     assert values["images"]["airflow"]["tag"] == __version__
     assert values["triggerer"] == {"enabled": False}
-    worker = {each["name"]: each["value"] for each in values["workers"]["env"]}
+    worker = values["workers"]["celery"]
+    (init,) = worker["extraInitContainers"]
+    assert init["image"].endswith(f"/sendit:{__version__}")
     compose = SERVICES["worker"]["environment"]
-    assert worker == {name: compose[name] for name in worker}
+    backend = "AIRFLOW__WORKERS__SECRETS_BACKEND"
+    assert {each["name"]: each["value"] for each in worker["env"]} == {
+        backend: compose[backend],
+        f"{backend}_KWARGS": compose[f"{backend}_KWARGS"].replace("/run/secrets/", "/run/sendit/"),
+    }
     assert {each["name"] for each in values["env"]} <= set(compose)
+
+
+def test_the_helm_values_repeat_the_image_s_airflow_cfg() -> None:
+    """The chart mounts a file of its own over it."""
+    image = configparser.ConfigParser(interpolation=None)
+    image.read(ROOT / "deploy" / "airflow.cfg")
+    config = helm_values()["config"]
+    # The chart sets these itself, or they are alike by default.
+    by_the_chart = {
+        ("core", "executor"),
+        ("core", "execution_api_server_url"),
+        ("core", "dags_folder"),
+        ("core", "plugins_folder"),
+        ("logging", "base_log_folder"),
+        ("logging", "dag_processor_child_process_log_directory"),
+        ("api", "host"),
+        ("scheduler", "enable_health_check"),
+    }
+    for section in image.sections():
+        for name, value in image[section].items():
+            if (section, name) not in by_the_chart:
+                assert config[section][name] == value, f"[{section}] {name}"
+
+
+def test_no_helm_value_gives_a_worker_what_it_must_not_have() -> None:
+    values = helm_values()
+    given = values["enableBuiltInSecretEnvVars"]
+    for name in ("DATABASE__SQL_ALCHEMY_CONN", "CORE__FERNET_KEY", "API__SECRET_KEY"):
+        assert given[f"AIRFLOW__{name}"] is False
+    assert given["AIRFLOW_CONN_AIRFLOW_DB"] is False
+    worker = yaml.safe_dump(values["workers"])
+    for secret in ("metadata", "fernet", "api", "jwt"):
+        assert f"sendit-{secret}" not in worker
+    # What asks Airflow's database has its password.
+    for component in ("scheduler", "dagProcessor", "apiServer"):
+        names = {each["name"] for each in values[component]["env"]}
+        assert "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN" in names
+    # The chart passes no secret on to what waits for migrations.
+    for component in (values["scheduler"], values["apiServer"], values["workers"]["celery"]):
+        assert component["waitForMigrations"] == {"enabled": False}
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
