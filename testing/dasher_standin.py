@@ -1,6 +1,7 @@
 """A DASHER on 127.0.0.1, for tests: the wire, the tokens and, on demand, the faults.
 
-As a fixture: ``dasher``. As a process, which prints its port and writes a token file::
+As a fixture: ``dasher`` (tests/conftest.py). As a process, which needs nothing but Python, prints
+its port and writes a token file::
 
     python -m testing.dasher_standin --port 0 --secrets FILE
 
@@ -22,15 +23,13 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
-
-import pytest
 
 BASE = "/identifiers/api"
 TOKEN_PATH = "/token"
@@ -391,15 +390,6 @@ def _at(content: Any, way: list[str | int]) -> Any:
     for key in way:
         content = content[key]
     return content
-
-
-@pytest.fixture
-def dasher() -> Iterator[DasherStandin]:
-    """A DASHER of the test's own."""
-    service = DasherStandin()
-    service.start()
-    yield service
-    service.stop()
 
 
 def main() -> None:

@@ -13,11 +13,11 @@ from demo.postgres import Postgres
 from demo.processes import Processes
 from sendit.keys import Keys
 from sendit.ledger import Ledger
-from testing.dasher_standin import dasher
+from testing.dasher_standin import DasherStandin
 from testing.emulators import bigquery_client, bucket, emulators, storage_client
 from testing.seeds import IN_CI
 
-__all__ = ["bigquery_client", "bucket", "dasher", "emulators", "storage_client"]
+__all__ = ["bigquery_client", "bucket", "emulators", "storage_client"]
 
 # A machine that is busy with something else is no fault of the code.
 settings.register_profile("sendit", deadline=None, derandomize=IN_CI)
@@ -29,6 +29,15 @@ settings.load_profile("sendit")
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO_PACKAGES = next((ROOT / ".venv-demo" / "lib").glob("python3.*/site-packages"))
+
+
+@pytest.fixture
+def dasher() -> Iterator[DasherStandin]:
+    """A DASHER of the test's own."""
+    service = DasherStandin()
+    service.start()
+    yield service
+    service.stop()
 
 
 @pytest.fixture(scope="session")
