@@ -75,7 +75,7 @@ test-containers: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest -x -s -v -m containers tests/containers
 
 chaos-containers: $(VENV)/.installed-test
-	@PYTHONPATH=. $(VENV)/bin/python -m tests.containers.chaos --rounds $(or $(ROUNDS),30) --seed $(or $(SEED),7)
+	@PYTHONPATH=. $(VENV)/bin/python -m tests.containers.chaos --rounds $(or $(ROUNDS),30) --seed $(or $(SEED),7) $(if $(FIRST),--first $(FIRST))
 
 benchmark: $(VENV)/.installed-test $(BENCHMARK_VENV)/.installed
 	$(VENV)/bin/python -m benchmarks.deidentify $(ARGS)

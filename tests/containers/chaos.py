@@ -1,8 +1,12 @@
 """`make chaos-containers ROUNDS=30`: the deployment, broken once a round; the promise checked.
 
-A round sends studies, starts a run, and at a random moment kills, restarts or pauses a random
-service. However it ends, every study must then be delivered, once: bucket, table, manifests and
-ledger agree, and nothing waits. The studies and the moments follow from the seed.
+A round sends studies, starts a run, and at a random moment breaks a random service: it is killed
+and started again after a while, restarted, paused, or its process ends and Docker brings it back;
+or all of them end at once, as in a power cut. However it ends, every study must then be delivered,
+once: bucket, table, manifests and ledger agree, and nothing waits. What a round does follows from
+the seed and its number.
+
+Volumes are small disks in memory (small-disks.yaml), and a round may fill one for a while.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import random
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 from testing.builder import write_study
@@ -20,8 +25,12 @@ from tests.containers.site import Failed, Site, say
 SERVICES = ("postgres", "redis", "api-server", "scheduler", "dag-processor", "worker", "nginx")
 #: Stand-ins for what is outside may go away, too.
 OUTSIDE = ("gcs", "bigquery")
-WAYS = ("kill", "restart", "pause")
+WAYS = ("kill", "restart", "pause", "crash")
+VOLUMES = ("postgres", "redis", "sendit", "logs")
+#: Of so many rounds one is a power cut, and one fills a disk.
+RARE = 5
 MAX_DELAY = 40.0  # seconds after the run's start
+MAX_ABSENCE = 30.0  # seconds that what is killed or paused stays away
 STUDIES = 2
 
 
@@ -38,52 +47,73 @@ class Chaos:
 
     def __init__(self, site: Site, seed: int) -> None:
         self.site = site
-        self.random = random.Random(seed)
+        self.seed = seed
         self.sent = 0
+        self.kept: Counter[str] = Counter()
 
     def round(self, number: int) -> None:
-        """Send, start, break, mend, and look at the promise."""
-        service = self.random.choice(SERVICES + OUTSIDE)
-        # A stand-in keeps its table in memory: killed, it would lose what the real one keeps.
-        way = "pause" if service == "bigquery" else self.random.choice(WAYS)
-        delay = self.random.uniform(1, MAX_DELAY)
-        say(f"round {number}: {way} {service} after {delay:.0f} s")
-        self.send()
+        """Send, start, break, repair, and look at the promise."""
+        chance = random.Random(f"{self.seed} {number}")
+        rare = chance.randrange(RARE)
+        if rare == 0:
+            service, way = "everything", "power cut"
+        elif rare == 1:
+            service, way = chance.choice(VOLUMES), "full disk"
+        else:
+            service = chance.choice(SERVICES + OUTSIDE)
+            # A stand-in keeps its table in memory: killed, it would lose what the real one keeps.
+            way = "pause" if service == "bigquery" else chance.choice(WAYS)
+        delay, absence = chance.uniform(1, MAX_DELAY), chance.uniform(1, MAX_ABSENCE)
+        say(f"round {number}: {way} of {service} after {delay:.0f} s")
+        self.send(number, chance)
         self.site.trigger()
         time.sleep(delay)
-        self.break_it(service, way)
+        self.break_it(service, way, absence)
         self.site.wait(f"{self.sent} studies to be delivered", self.delivered, patience=1500)
         self.site.wait("the runs to end", lambda: not self.site.unfinished(), patience=900)
-        said = self.site.inside("worker", "sendit verify --ledger 2>/dev/null")
+        said = self.site.inside("worker", "sendit verify --ledger 2>/dev/null", check=False)
         if f"{self.sent} archives, 0 differences" not in said:
             raise Failed(f"the promise is broken:\n{said}")
+        self.kept[f"{way} of {service}"] += 1
 
-    def send(self) -> None:
+    def send(self, number: int, chance: random.Random) -> None:
         """Send new studies, of two patients."""
         with tempfile.TemporaryDirectory(prefix="sendit-chaos-") as made:
-            for _ in range(STUDIES):
-                self.sent += 1
-                folder = Path(made) / f"8{self.sent:06}"
-                patient, images = 1 + self.sent % 2, self.random.randint(1, 60)
+            for each in range(STUDIES):
+                study = number * STUDIES + each
                 write_study(
-                    folder, patient=patient, study=self.sent, series=self.sent, instances=images
+                    Path(made) / f"8{study:06}",
+                    patient=1 + study % 2,
+                    study=study,
+                    series=study,
+                    instances=chance.randint(1, 60),
                 )
             self.site.send(Path(made), self.site.input)
+        self.sent += STUDIES
         if self.site.root:
             self.site.run(f"chown -R {self.site.uid} {self.site.input}")
         time.sleep(2)  # SENDIT_SETTLE_SECONDS
 
-    def break_it(self, service: str, way: str) -> None:
-        """Break a service, and have it back after a while."""
-        if way == "restart":
+    def break_it(self, service: str, way: str, absence: float) -> None:
+        """Break a service, or all of them, or a disk, and have it back after a while."""
+        if way == "power cut":
+            self.site.crash(*SERVICES)
+        elif way == "full disk":
+            fill = f"cat /dev/zero >/disks/{service}/fill 2>/dev/null"
+            self.site.inside("keeper", f"{fill}; sleep {absence:.0f}; {fill}; true")
+            self.site.inside("keeper", f"rm /disks/{service}/fill")
+        elif way == "crash":
+            self.site.crash(service)
+        elif way == "restart":
             self.site.compose(f"restart {service}")
-            return
-        self.site.compose(f"{way} {service}")
-        time.sleep(self.random.uniform(1, 30))
-        self.site.compose(f"{'unpause' if way == 'pause' else 'up --detach --no-deps'} {service}")
+        else:
+            self.site.compose(f"{way} {service}")
+            time.sleep(absence)
+            back = "unpause" if way == "pause" else "up --detach --no-deps"
+            self.site.compose(f"{back} {service}")
 
     def delivered(self) -> bool:
-        """Whether everything is delivered; a failed task is cleared, as a person would."""
+        """Whether everything is delivered; a failed batch is queued again, as a person would."""
         batches = self.site.batches()
         done = sum(each["status"] == "DONE" for each in batches)
         if done < self.sent and not self.site.unfinished():
@@ -98,26 +128,33 @@ def main() -> int:
     """Run rounds; end with the first that breaks the promise."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--first", type=int, default=1, help="the first round's number")
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
     site = Site()
+    chaos = Chaos(site, options.seed)
     try:
         site.send_checkout()
-        site.prepare()
+        site.prepare(
+            compose_file="tests/containers/small-disks.yaml",
+            SENDIT_DISK_MARGIN_MB="20",
+        )
         say("building")
         site.compose("build", patience=1400)
+        site.compose("up --detach keeper")
         site.compose("up --detach --wait", patience=900)
         site.inside("scheduler", "airflow dags unpause sendit >/dev/null")
-        chaos = Chaos(site, options.seed)
-        for number in range(1, options.rounds + 1):
+        for number in range(options.first, options.first + options.rounds):
             chaos.round(number)
-            say(f"round {number} of {options.rounds}: kept")
+            say(f"round {number}: kept")
     except Failed as problem:
         print(problem, site.story(), sep="\n", file=sys.stderr)
         return 1
     finally:
+        for kind, times in sorted(chaos.kept.items()):
+            print(f"{times:4}  {kind}")
+        print(f"{chaos.kept.total()} of {options.rounds} rounds ended in the promise")
         site.end()
-    print(f"{options.rounds} of {options.rounds} rounds ended in the promise")
     return 0
 
 

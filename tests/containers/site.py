@@ -20,7 +20,10 @@ from typing import Any
 from tests.production.compose_file import ROOT
 
 ADDRESS = "https://sendit.example.org:8443"
+#: For curl, where Docker is: the address is nobody's name there.
+RESOLVED = "--resolve sendit.example.org:8443:127.0.0.1"
 UID = 1001
+PROJECT = "sendit-tests"
 STARTED = time.monotonic()
 
 
@@ -39,6 +42,8 @@ class Site:
 
     def __init__(self) -> None:
         self._shell = shlex.split(os.environ.get("SENDIT_CONTAINERS_SHELL", "bash -c"))
+        # What a run that was killed has left; there is one site at a time on a Docker.
+        self.remove()
         self.home = self.run("mktemp -d /var/tmp/sendit-tests.XXXXXX").strip()
         self.folder = f"{self.home}/checkout"
         self.input = f"{self.home}/incoming"
@@ -46,6 +51,7 @@ class Site:
         self.run(f"chmod 755 {self.home} && mkdir {self.folder} {self.input} {self.backups}")
         self.root = self.run("id -u").strip() == "0"
         self.uid = str(UID) if self.root else self.run("id -u").strip()
+        self._token = ""
 
     # --- where Docker is -----------------------------------------------------------------
 
@@ -121,8 +127,16 @@ class Site:
 
     # --- the deployment ------------------------------------------------------------------
 
-    def prepare(self) -> None:
-        """Do what a site does before its first start, with stand-ins for Google Cloud."""
+    def prepare(self, compose_file: str = "", **more: str) -> None:
+        """Do what a site does before its first start, with stand-ins for Google Cloud.
+
+        Parameters
+        ----------
+        compose_file
+            One more file for Compose.
+        **more
+            More settings.
+        """
         self.as_owner(f"deploy/prepare.sh {ADDRESS} {self.input} archives")
         self.here(
             "sed -i 's/your-project/sendit-demo/; s/key_path: .*/is_anonymous: true/'"
@@ -130,14 +144,28 @@ class Site:
         )
         settings = {
             "COMPOSE_FILE": "docker-compose.yaml:tests/containers/stand-ins.yaml",
-            "COMPOSE_PROJECT_NAME": "sendit-tests",
+            "COMPOSE_PROJECT_NAME": PROJECT,
             "HTTPS_PORT": "8443",
             "HTTP_PORT": "8080",
             "SENDIT_SETTLE_SECONDS": "1",
             "WORKER_CONCURRENCY": "3",
         }
-        text = "".join(f"{name}={value}\n" for name, value in settings.items())
+        settings["COMPOSE_FILE"] += f":{compose_file}" if compose_file else ""
+        text = "".join(f"{name}={value}\n" for name, value in (settings | more).items())
         self.here("cat >>.env", given=text)
+
+    def crash(self, *services: str) -> None:
+        """End services' processes from outside, all at once, as a power cut does.
+
+        Docker starts them again by itself, each as soon as it can: nobody waits for anybody.
+        """
+        running = self.compose(f"ps --quiet {' '.join(services)}").split()
+        shown = self.run(f"docker inspect --format '{{{{.State.Pid}}}}' {' '.join(running)}")
+        pids = " ".join(pid for pid in shown.split() if pid != "0")
+        self.run(
+            "docker run --rm --privileged --pid=host --network none --user 0 --entrypoint sh"
+            f" sendit:2.0.0 -c 'kill -KILL {pids}'"
+        )
 
     def states(self) -> dict[str, str]:
         """Return each service's state, as `running (healthy)` or `exited (0)`."""
@@ -149,44 +177,50 @@ class Site:
         }
 
     def batches(self) -> list[dict[str, Any]]:
-        """Return the batches, as `sendit batches --json` says them."""
-        printed = self.inside("worker", "sendit batches --json 2>/dev/null")
-        return [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
+        """Return the batches as the ledger has them.
 
-    def unfinished(self) -> list[dict[str, Any]]:
-        """Return the runs that have not ended."""
-        printed = self.inside("scheduler", "airflow dags list-runs sendit --output json")
-        # Airflow's log goes to standard output too.
-        runs = json.loads(next(each for each in printed.splitlines() if each[:2] in ("[{", "[]")))
-        return [run for run in runs if run["state"] not in ("success", "failed")]
+        Asked of PostgreSQL: `sendit batches` takes seconds of CPU to start, and this is polled.
+        """
+        columns = "id, status, delivered, filtered, quarantined, duplicate"
+        rows = f"SELECT row_to_json(each) FROM (SELECT {columns} FROM batches ORDER BY id) each"
+        return [json.loads(line) for line in self.ledger(rows)]
 
-    def trigger(self) -> None:
-        """Start a run that takes everything."""
-        self.inside(
-            "scheduler", "airflow dags trigger sendit --conf '{\"number\": null}' >/dev/null"
+    def unfinished(self) -> list[str]:
+        """Return the ids of the runs that have not ended."""
+        return self.sql(
+            "airflow", "SELECT run_id FROM dag_run WHERE state NOT IN ('success', 'failed')"
         )
 
+    def trigger(self) -> None:
+        """Start a run that takes everything, as a person does: through nginx."""
+        body = {"logical_date": None, "conf": {"number": None}}
+
+        def started() -> bool:
+            status, text = self.ask("/api/v2/dags/sendit/dagRuns", token=self.admin(), body=body)
+            if status != 200:
+                self._token = ""  # it may have ended, or been signed with a key of before
+                raise Failed(f"no run was started: {status} {text[:300]}")
+            return True
+
+        self.wait("a run to start", started)
+
     def ledger(self, statement: str) -> list[str]:
-        """Ask the ledger's database, as the server's superuser."""
+        """Ask the ledger's database."""
+        return self.sql("ledger", statement)
+
+    def sql(self, database: str, statement: str) -> list[str]:
+        """Ask a database, as the server's superuser."""
         return self.inside(
             "postgres",
             'PGPASSWORD="$(cat /run/secrets/postgres_password)" psql -U postgres --no-psqlrc'
-            f" --tuples-only --no-align --dbname=ledger --command={shlex.quote(statement)}",
+            f" --tuples-only --no-align --dbname={database} --command={shlex.quote(statement)}",
         ).splitlines()
 
     def ask(
         self, path: str, *, token: str = "", body: Any = None, method: str = ""
     ) -> tuple[int, str]:
         """Ask nginx as a browser would; return status and body."""
-        words = [
-            "curl",
-            "-sk",
-            "--max-time",
-            "60",
-            "--resolve",
-            "sendit.example.org:8443:127.0.0.1",
-        ]
-        words += ["-w", "\n%{http_code}"]
+        words = ["curl", "-sk", "--max-time", "60", *RESOLVED.split(), "-w", "\n%{http_code}"]
         words += ["-X", method] if method else []
         words += ["-H", f"Authorization: Bearer {token}"] if token else []
         if body is not None:
@@ -194,6 +228,12 @@ class Site:
         printed = self.run(shlex.join([*words, ADDRESS + path]))
         text, _, status = printed.rpartition("\n")
         return int(status), text
+
+    def admin(self) -> str:
+        """Sign in as the first user, unless that was done before."""
+        if not self._token:
+            self._token = self.token("admin", self.here("cat secrets/admin_password").strip())
+        return self._token
 
     def token(self, user: str, password: str) -> str:
         """Sign in to the API."""
@@ -230,8 +270,19 @@ class Site:
 
     def end(self) -> None:
         """Remove everything but the images."""
-        self.compose("--profile '*' down --volumes --timeout 5 --remove-orphans", check=False)
+        self.remove()
         self.run(f"rm -rf {self.home}", check=False)
+
+    def remove(self) -> None:
+        """Remove the containers, networks and volumes of such sites."""
+        mine = f"--filter label=com.docker.compose.project={PROJECT}"
+        for ids, remove in (
+            ("docker ps --all --quiet --filter name=sendit-tests-dasher", "docker rm --force"),
+            (f"docker ps --all --quiet {mine}", "docker rm --force --volumes"),
+            (f"docker network ls --quiet {mine}", "docker network rm"),
+            (f"docker volume ls --quiet {mine}", "docker volume rm"),
+        ):
+            self.run(f"{ids} | xargs --no-run-if-empty {remove}")
 
 
 def folder() -> tempfile.TemporaryDirectory[str]:
