@@ -447,7 +447,7 @@ def test_codes_come_from_dasher(site: Site) -> None:
     site.here(
         "docker run --detach --rm --name sendit-tests-dasher"
         " --network container:sendit-tests-worker-1"
-        f" --user {site.uid}:0 -v $PWD/tests/dasher_standin.py:/opt/dasher_standin.py:ro"
+        f" --user {site.uid}:0 -v $PWD/testing/dasher_standin.py:/opt/dasher_standin.py:ro"
         " -v $PWD/secrets/dasher:/tokens sendit-tests-stand-ins"
         " python /opt/dasher_standin.py --port 8099 --secrets /tokens/tokens.json"
     )
