@@ -116,7 +116,7 @@ def test_it_gives_up_on_files_that_are_like_none() -> None:
             if number >> bit & 1:
                 dataset.add_new(0x00181400 + bit, "LO", "extra")
         files.append(to_bytes(dataset))
-    with patch.object(rewrite, "template_of", wraps=rewrite.layout_of) as made:
+    with patch.object(rewrite, "template_of", wraps=rewrite.template_of) as made:
         taken = assert_same(files, DEFAULT)
     assert not any(taken)
     # Twice: with likeness, and without, where files are remembered but never found.

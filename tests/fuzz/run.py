@@ -38,6 +38,7 @@ from pydicom.tag import BaseTag
 from sendit.archive import ArchiveInfo
 from sendit.batch import Outcome
 from sendit.coded_study import CodedStudy
+from sendit.deidentify import study as reading
 from sendit.deidentify.plan import Plan, compile_plan
 from sendit.deidentify.study import Source
 from sendit.dicom.header_diff import HeaderTemplate, template_of
@@ -151,7 +152,7 @@ def _in_memory(files: Sequence[bytes], plan: Plan) -> engine.StudyResult:
     path = Path("file.dcm")
     sources = [Source(number, path, len(data), 0) for number, data in enumerate(files, 1)]
     with (
-        mock.patch.object(engine, "_read", lambda source: files[source.number - 1]),
+        mock.patch.object(reading, "_read", lambda source: files[source.number - 1]),
         mock.patch.object(engine, "Archive", _Kept),
         mock.patch.object(engine, "gate", lambda *_, **__: None),
     ):
