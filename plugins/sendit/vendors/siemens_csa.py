@@ -1,0 +1,283 @@
+"""Siemens CSA headers, reduced to the numbers that image geometry and timing are read from.
+
+``(0029,"SIEMENS CSA HEADER",10)`` describes one image, ``(...,20)`` its series. Both hold named
+tags of text items, and whatever was in the scanner's memory behind each name. Mosaics cannot be
+unpacked without the first: the direction of their slices stands nowhere else. So a header is
+parsed, and a new one is written that holds only tags of a fixed list, with values of the form
+and range that each tag has; no byte is copied that was not understood.
+
+The layout ("SV10", syngo VA25 and later; little endian whatever the transfer syntax) is not
+published by Siemens. It is the one that nibabel (``nibabel.nicom.csareader``) and dcm2niix read:
+``SV10``, four bytes, the number of tags, 77; for each tag a name of 64 bytes ended by NUL, its
+multiplicity, VR, syngo type, number of items and 77 or 205; for each item four integers, of which
+the second is the length of the text that follows, padded to four bytes.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Final
+
+MAX_TAGS: Final = 1000
+"""Tags of a header above which it is not one (images have about 80, series 70)."""
+
+MAX_ITEMS: Final = 1000
+"""Items of a tag above which it is not one (nibabel reads as many)."""
+
+MIN_ITEMS: Final = 6
+"""Items that Siemens writes for a tag that has a value; dcm2niix reads three without asking."""
+
+_MAGIC: Final = b"SV10"
+_UNUSED: Final = b"\x04\x03\x02\x01"
+_COUNTS: Final = struct.Struct("<2I")
+_TAG: Final = struct.Struct("<64si4s3i")
+_ITEM: Final = struct.Struct("<4i")
+_CHECK: Final = 77
+_NO_VALUE: Final = 205
+_NAME: Final = re.compile(rb"([A-Za-z][A-Za-z0-9_]{0,62})\0")
+_NUMBER: Final = re.compile(
+    r"[+-]?(?:\d{1,12}(?:\.\d{0,20})?|\.\d{1,20})(?:[eE][+-]?\d{1,3})?", re.ASCII
+)
+
+
+class NotUnderstood(ValueError):
+    """The value is not the structure that this module knows; nothing of it may be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class CsaTag:
+    """One tag: its name, how many values it has, its types, and the texts of its items."""
+
+    name: str
+    multiplicity: int
+    vr: str
+    syngo_type: int
+    items: tuple[str, ...]
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The items that are not empty."""
+        return tuple(item for item in self.items if item)
+
+
+def read_csa(value: bytes) -> Iterator[CsaTag]:
+    """Parse a CSA header.
+
+    Raises
+    ------
+    NotUnderstood
+        It has another layout, or ends early.
+    """
+    if value[:8] != _MAGIC + _UNUSED:
+        raise NotUnderstood("no SV10 header")
+    try:
+        number, check = _COUNTS.unpack_from(value, 8)
+        if check != _CHECK or not 0 < number <= MAX_TAGS:
+            raise NotUnderstood("number of tags")
+        place = 8 + _COUNTS.size
+        for _ in range(number):
+            tag, place = _read_tag(value, place)
+            yield tag
+    except struct.error:
+        raise NotUnderstood("ends early") from None
+
+
+def _read_tag(value: bytes, place: int) -> tuple[CsaTag, int]:
+    raw_name, multiplicity, raw_vr, syngo_type, number, check = _TAG.unpack_from(value, place)
+    name = _NAME.match(raw_name)
+    vr = raw_vr[:2]
+    if (
+        name is None
+        or check not in (_CHECK, _NO_VALUE)
+        or not (vr.isalpha() and vr.isupper())
+        or not 0 <= number <= MAX_ITEMS
+    ):
+        raise NotUnderstood("a tag's head")
+    place += _TAG.size
+    items: list[str] = []
+    for _ in range(number):
+        length = _ITEM.unpack_from(value, place)[1]
+        place += _ITEM.size
+        if not 0 <= length <= len(value) - place:
+            raise NotUnderstood("an item's length")
+        text = value[place : place + length].split(b"\0", 1)[0]
+        items.append(text.decode("latin-1").strip(" "))
+        place += (length + 3) // 4 * 4
+    return CsaTag(name[1].decode(), multiplicity, vr.decode(), syngo_type, tuple(items)), place
+
+
+def write_csa(tags: Iterable[CsaTag]) -> bytes:
+    """Return a CSA header; empty if there are no tags."""
+    written = [_write_tag(tag) for tag in tags]
+    if not written:
+        return b""
+    return b"".join([_MAGIC, _UNUSED, _COUNTS.pack(len(written), _CHECK), *written])
+
+
+def _write_tag(tag: CsaTag) -> bytes:
+    number = max(MIN_ITEMS, len(tag.items))
+    head = _TAG.pack(
+        tag.name.encode(), tag.multiplicity, tag.vr.encode(), tag.syngo_type, number, _CHECK
+    )
+    parts = [head]
+    for item in (*tag.items, *("",) * (number - len(tag.items))):
+        if not item:
+            parts.append(_ITEM.pack(0, 0, _NO_VALUE, 0))
+            continue
+        text = item.encode("latin-1") + b"\0"
+        parts += [_ITEM.pack(len(text), len(text), _CHECK, len(text)), text]
+        parts.append(bytes(-len(text) % 4))
+    return b"".join(parts)
+
+
+# The image's header ---------------------------------------------------------------------
+
+
+def _number(lowest: float, highest: float) -> Callable[[str], bool]:
+    def fits(text: str) -> bool:
+        return _NUMBER.fullmatch(text) is not None and lowest <= float(text) <= highest
+
+    return fits
+
+
+_WRITTEN_DATE: Final = re.compile(
+    r"(?:1[89]|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\.0*)?"
+)
+
+
+def _time_of_slice(text: str) -> bool:
+    """Whether it is a time in ms, within a day; not a date that has the same digits."""
+    return _number(-1, 86_400_000)(text) and not _WRITTEN_DATE.fullmatch(text)
+
+
+def _term(pattern: str) -> Callable[[str], bool]:
+    expression = re.compile(pattern, re.ASCII)
+    return lambda text: expression.fullmatch(text) is not None
+
+
+_INDEX: Final = _number(0, 9999)
+_POSITION: Final = _number(-10_000, 10_000)
+_UNIT: Final = _number(-1.001, 1.001)
+
+IMAGE_TAGS: Final[Mapping[str, tuple[int, Callable[[str], bool]]]] = {
+    # name: (most values, what a value looks like)
+    "EchoLinePosition": (1, _INDEX),
+    "EchoColumnPosition": (1, _INDEX),
+    "EchoPartitionPosition": (1, _INDEX),
+    "ICE_Dims": (1, _term(r"(?:X|\d{1,3})(?:_\d{1,4}){8,13}(?:_\d{1,7})?")),
+    "B_value": (1, _number(0, 50_000)),
+    "ProtocolSliceNumber": (1, _INDEX),
+    "RealDwellTime": (1, _number(0, 999_999)),  # ns
+    "SliceMeasurementDuration": (1, _number(0, 9_999_999)),  # ms
+    "AcquisitionMatrixText": (1, _term(r"\d{1,4}[ps]?\*\d{1,4}[ps]?")),
+    "MeasuredFourierLines": (1, _INDEX),
+    "PhaseEncodingDirectionPositive": (1, _number(0, 1)),
+    "PhaseEncodingDirection": (1, _term("ROW|COL")),
+    "NumberOfImagesInMosaic": (1, _INDEX),
+    "DiffusionGradientDirection": (3, _UNIT),
+    "SliceNormalVector": (3, _UNIT),
+    "DiffusionDirectionality": (1, _term("NONE|DIRECTIONAL|ISOTROPIC|BMATRIX")),
+    "TimeAfterStart": (1, _number(0, 99_999)),  # s
+    "ImaAbsTablePosition": (3, _POSITION),
+    "ImaRelTablePosition": (3, _POSITION),
+    "NonPlanarImage": (1, _number(0, 1)),
+    "SlicePosition_PCS": (3, _POSITION),
+    "RBMoCoTrans": (3, _POSITION),
+    "RBMoCoRot": (3, _POSITION),
+    "MultistepIndex": (1, _INDEX),
+    "ImaPATModeText": (1, _term(r"(?:p\d{1,2})?(?:s\d{1,2})?")),
+    "B_matrix": (6, _number(-100_000, 100_000)),
+    "BandwidthPerPixelPhaseEncode": (1, _number(0, 99_999)),  # Hz
+    "MosaicRefAcqTimes": (MAX_ITEMS, _time_of_slice),
+    "Columns": (1, _INDEX),
+    "Rows": (1, _INDEX),
+}
+"""Tags of an image's header that stay, if all their values have this form."""
+
+
+def clean_image_header(value: bytes) -> bytes:
+    """Return the header of an image with the tags of :data:`IMAGE_TAGS` only.
+
+    A tag with a value of another form, with more values than it can have, or that is there
+    twice is left out. The result is empty if nothing may stay.
+
+    Raises
+    ------
+    NotUnderstood
+        It is no CSA header.
+    """
+    kept: dict[str, CsaTag | None] = {}
+    for tag in read_csa(value):
+        most, fits = IMAGE_TAGS.get(tag.name, (0, bool))
+        values = tag.values
+        if not 0 < len(values) <= most or tag.name in kept or not all(map(fits, values)):
+            if values:
+                kept[tag.name] = None
+            continue
+        multiplicity = 0 if most == MAX_ITEMS else most
+        kept[tag.name] = CsaTag(tag.name, multiplicity, tag.vr, tag.syngo_type, values)
+    return write_csa(tag for tag in kept.values() if tag is not None)
+
+
+# The series' header: its protocol --------------------------------------------------------
+
+PROTOCOLS: Final = ("MrPhoenixProtocol", "MrProtocol")
+"""Tags of a series' header that hold the scan protocol as text, the first one the newer."""
+
+PROTOCOL_KEYS: Final = "siemens_protocol_keys.txt"
+
+_BEGIN: Final = "### ASCCONV BEGIN"
+_END: Final = "### ASCCONV END ###"
+_LINE: Final = re.compile(
+    r"([A-Za-z][A-Za-z0-9_.\[\]]{0,120})\s*=\s*"
+    r"([+-]?\d{1,10}(?:\.\d{0,20})?(?:[eE][+-]?\d{1,3})?|0x[0-9a-fA-F]{1,8})\s*",
+    re.ASCII,
+)
+_SUBSCRIPT: Final = re.compile(r"\[\d{1,4}\]")
+
+
+@cache
+def protocol_keys() -> frozenset[str]:
+    """Return the names of protocol values that stay, their subscripts empty."""
+    text = (resources.files("sendit.vendors") / PROTOCOL_KEYS).read_text("ascii")
+    return frozenset(line for line in text.splitlines() if line and not line.startswith("#"))
+
+
+def clean_series_header(value: bytes) -> bytes:
+    """Return the header of a series with the numbers of its protocol only.
+
+    Of the protocol, lines stay that assign a number to a name of :func:`protocol_keys`. The
+    result is empty if nothing may stay.
+
+    Raises
+    ------
+    NotUnderstood
+        It is no CSA header.
+    """
+    protocols = {tag.name: tag for tag in read_csa(value) if tag.name in PROTOCOLS and tag.values}
+    for name in PROTOCOLS:
+        tag = protocols.get(name)
+        text = "" if tag is None else clean_protocol(tag.values[0])
+        if tag is not None and text:
+            return write_csa([CsaTag(name, 1, tag.vr, tag.syngo_type, (text,))])
+    return b""
+
+
+def clean_protocol(text: str) -> str:
+    """Return the ASCCONV part of a protocol with lines that hold known numbers; maybe empty."""
+    _, begin, rest = text.partition(_BEGIN)
+    body, end, _ = rest.partition(_END)
+    if not begin or not end:
+        return ""
+    known = protocol_keys()
+    kept = []
+    for line in body.split("\n"):
+        found = _LINE.fullmatch(line)
+        if found and _SUBSCRIPT.sub("[]", found[1]) in known:
+            kept.append(f"{found[1]:<40} = {found[2]}")
+    return "\n".join([f"{_BEGIN} ###", *kept, _END]) if kept else ""
