@@ -21,9 +21,11 @@ from sendit.recipe.effect import Effects
 from sendit.recipe.functions import FORMS, FUNCTIONS, VARIABLES
 from sendit.recipe.model import Action, Function, HeaderRule, Literal, Variable
 from sendit.recipe.parse import bundled_names, read_recipe
-from sendit.recipe.profile import EDITION, PRIVATE, Row, safe_private, table
+from sendit.recipe.profile import EDITION, NEEDED, PRIVATE, Row, SafePrivate, safe_private, table
 from sendit.recipe.review import Holds, review
 
+ALL_SAFE_PRIVATE = "default-retain-safe-private"
+SHOWN_WORDS = 8
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 # What becomes of an attribute, in the page's words: (short, long)
@@ -211,12 +213,41 @@ def variants() -> str:
 
 
 def private() -> str:
-    """Return the private attributes that the safe private variant keeps."""
-    lines = ["| private attribute | meaning |", "|---|---|"]
+    """Return the private attributes that the bundled recipes keep."""
+    lines = [
+        "| private attribute | VR, VM | meaning | needed for | list | tools | form |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for safe in safe_private():
         name = f'({safe.group:04X},"{safe.creator}",{safe.element:02X})'
-        lines.append(f"| `{name}` | {safe.meaning} |")
+        need = safe.need if safe.need in NEEDED else f"`{ALL_SAFE_PRIVATE}` only"
+        origin = {"both": "PS3.15, sendit"}.get(safe.origin, safe.origin)
+        lines.append(
+            f"| `{name}` | {safe.vr}, {safe.vm} | {safe.meaning} | {need} | {origin} | "
+            f"{safe.tools} | {form_of(safe)} |"
+        )
     return "\n".join(lines)
+
+
+def form_of(safe: SafePrivate) -> str:
+    """Return a form in words."""
+    kind, _, text = safe.form.partition(":")
+    shown = text.replace("|", "\\|")
+    match kind:
+        case "words":
+            words = text.split("|")
+            return ", ".join(words) if len(words) <= SHOWN_WORDS else f"one of {len(words)} words"
+        case "like":
+            return f"`{shown}`"
+        case _:
+            return {
+                "number": "number",
+                "large-number": "number",
+                "items": "items, judged one by one",
+                "csa-image": "rewritten to its numbers",
+                "csa-series": "rewritten to its numbers",
+                "protocol": "rewritten to its numbers",
+            }[kind]
 
 
 def functions() -> str:

@@ -9,28 +9,40 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
 from sendit.recipe.attributes import FIRST_OF_AN_IMAGE, keyword_of, vrs_of
-from sendit.recipe.profile import EDITION, Option, Row, safe_private, table
+from sendit.recipe.profile import (
+    EDITION,
+    NEEDED,
+    Option,
+    Row,
+    SafePrivate,
+    safe_private,
+    table,
+)
 from sendit.recipe.review import Holds, review
 
 HERE = Path(__file__).resolve().parent
 BUNDLED = HERE.parent / "plugins" / "sendit" / "recipe" / "bundled"
 
-BASE = frozenset({Option.MODIFIED_DATES, Option.PATIENT, Option.DESCRIPTORS})
 # Whose filters let other images pass than those of CT and MR.
 FILTERS = {"all-modalities": "all-modalities-filters.txt"}
 
+NO_PRIVATE = frozenset({Option.MODIFIED_DATES, Option.PATIENT, Option.DESCRIPTORS})
+BASE = NO_PRIVATE | {Option.SAFE_PRIVATE}
+ALL_SAFE_PRIVATE = "default-retain-safe-private"
+"""Keeps the whole list; the others, of it, what geometry, timing, diffusion and scaling need."""
 RECIPES: dict[str, frozenset[Option]] = {
     "all-modalities": BASE,
     "default": BASE,
+    "default-no-private": NO_PRIVATE,
     "default-retain-uids": BASE | {Option.UIDS},
     "default-retain-device": BASE | {Option.DEVICE},
     "default-retain-institution": BASE | {Option.INSTITUTION},
-    "default-retain-safe-private": BASE | {Option.SAFE_PRIVATE},
+    ALL_SAFE_PRIVATE: BASE,
 }
 
 CLEANABLE = {"LO", "LT", "SH", "ST", "UC", "UT", "SQ"}
@@ -95,7 +107,11 @@ GROUPS = (
         "K: kept if the value is one that the attribute is defined to hold; times of day (C) are "
         "right as they are when a date moves by whole days",
     ),
-    ("SAFE", "C: private attributes that are known to hold a number that says nothing of a person"),
+    (
+        "SAFE",
+        "C: private attributes that are known to hold numbers that say nothing of a person; each "
+        "stays only in the form that the list gives it (docs/what-survives.md)",
+    ),
     ("AGE", "K: ages, capped at 89"),
     ("CLEAN", "C: texts, cleaned by allow-list"),
     (
@@ -107,14 +123,16 @@ GROUPS = (
 )
 
 
-def lines_of(row: Row, active: frozenset[Option]) -> Iterator[tuple[str, str]]:
+def lines_of(
+    row: Row, active: frozenset[Option], kept_private: Sequence[SafePrivate]
+) -> Iterator[tuple[str, str]]:
     """Yield (group, line) for one row of the table."""
     if row.number is None:
         expression = row.tag.lower()
         if expression == "private":
             yield "REMOVE", "REMOVE contains:^\\([0-9a-f]{3}[13579bdf],  # private attributes"
             if Option.SAFE_PRIVATE in active:
-                for safe in safe_private():
+                for safe in kept_private:
                     name = f'({safe.group:04X},"{safe.creator}",{safe.element:02X})'
                     yield "SAFE", f"KEEP {name}  # {safe.meaning}"
         elif expression[:4] == "60xx" and not expression.endswith("3000"):
@@ -202,8 +220,11 @@ def basic_line(letter: str, name: str, vr: str) -> tuple[str, str]:
 def recipe(name: str, active: frozenset[Option]) -> str:
     """Return a recipe's text."""
     lines: dict[str, list[str]] = {group: [] for group, _ in GROUPS}
+    kept_private = [
+        safe for safe in safe_private() if safe.need in NEEDED or name == ALL_SAFE_PRIVATE
+    ]
     for row in table():
-        for group, line in lines_of(row, active):
+        for group, line in lines_of(row, active, kept_private):
             lines[group].append(line)
     for group, line in beyond_the_table(active):
         lines[group].append(line)

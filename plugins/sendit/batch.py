@@ -61,6 +61,7 @@ class Reason(StrEnum):
     PIXELS_DIFFER = "pixel data is not what the header declares"
     OTHER_SYNTAX = "pixel data is not of its transfer syntax"
     UNCLEAR_FRAME = "compressed frame cannot be checked"
+    MOSAIC = "mosaic whose private geometry cannot be read"
     OVERLAY_BITS = "unused bits of pixels may be an overlay"
     ZERO_FILLED = "filled with zeros"
     OTHER_CLASS = "file meta contradicts the data set"

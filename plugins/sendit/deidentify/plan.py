@@ -81,6 +81,7 @@ class Change(StrEnum):
     KEPT = "kept"
     REMOVED = "removed"
     PRIVATE = "removed, private"
+    GEOMETRY = "removed, private geometry that cannot be read"
     UNKNOWN = "removed, not in the dictionary"
     OPAQUE = "removed, unreadable sequence"
     PADDING = "removed, padding or group length"
@@ -293,6 +294,8 @@ class Plan:
         Names of the ``%values`` lists in use; their values differ from object to object.
     private
         Whether any private attribute may stay.
+    creators
+        Private creators that rules name.
     items
         Numbers of items of sequences that rules name (``Sequence__0__Keyword``).
     """
@@ -301,12 +304,16 @@ class Plan:
         self.recipe = recipe
         self._rules = tuple(rule for rule in recipe.header if not _is_file_meta(rule))
         self._exact: dict[int, list[int]] = {}
+        self._private: dict[tuple[int, int], list[int]] = {}
         self._others: list[int] = []
         for index, rule in enumerate(self._rules):
-            if isinstance(rule.selector, TagSelector):
-                self._exact.setdefault(rule.selector.tag, []).append(index)
-            else:
-                self._others.append(index)
+            match rule.selector:
+                case TagSelector(tag):
+                    self._exact.setdefault(tag, []).append(index)
+                case PrivateSelector(group, _, element):
+                    self._private.setdefault((group, element), []).append(index)
+                case _:
+                    self._others.append(index)
         self.added = tuple(
             sorted(
                 {
@@ -326,6 +333,7 @@ class Plan:
             )
         )
         self.private = any(map(self._may_keep_private, self._rules))
+        self.creators = frozenset(_creators_named(recipe))
         self.items = frozenset(_items_named(recipe))
         self._levels = 0
         self.top = SequencePath(self)
@@ -389,7 +397,9 @@ class Plan:
         )
 
     def _candidates(self, tag: int) -> list[HeaderRule]:
-        return [self._rules[i] for i in sorted([*self._exact.get(tag, ()), *self._others])]
+        private = self._private.get((tag >> 16, tag & 0xFF), ()) if tag & 0x10000 else ()
+        numbers = sorted((*self._exact.get(tag, ()), *private, *self._others))
+        return [self._rules[number] for number in numbers]
 
     def _floor(
         self, tag: int, vr: str, creator: str | None, matched: list[HeaderRule]
@@ -457,11 +467,20 @@ def _looks_beside(step: Step) -> bool:
     return isinstance(step.value, Function) and FUNCTIONS[step.value.name].siblings
 
 
-def _items_named(recipe: Recipe) -> Iterator[int]:
+def _selectors(recipe: Recipe) -> Iterator[Selector]:
+    yield from (rule.selector for rule in recipe.header)
     lists = (*recipe.fields.values(), *recipe.values.values())
-    selectors = [rule.selector for rule in recipe.header]
-    selectors += [entry.selector for entries in lists for entry in entries]
-    for selector in selectors:
+    yield from (entry.selector for entries in lists for entry in entries)
+
+
+def _creators_named(recipe: Recipe) -> Iterator[str]:
+    for selector in _selectors(recipe):
+        if isinstance(selector, PrivateSelector):
+            yield selector.creator
+
+
+def _items_named(recipe: Recipe) -> Iterator[int]:
+    for selector in _selectors(recipe):
         if isinstance(selector, PatternSelector) and "__" in selector.text:
             yield from (int(part) for part in selector.text.split("__") if part.isdigit())
 

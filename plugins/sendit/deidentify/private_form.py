@@ -1,18 +1,26 @@
 """Private attributes that are known to be safe, and whether a value is what they hold.
 
 A private element is safe by PS3.15 Table E.3.10-1 or our own list only as what the list says it
-is: a number of a VR, so many times. The same tag and creator with a name in it, or with bytes that
-spell one, is something else.
+is: a number of a VR, so many times; one of a few words; numbers with fixed letters around them.
+The same tag and creator with a name in it, or with bytes that spell one, is something else.
+Vendors' own structures are written anew, with what is understood of them
+(:mod:`sendit.vendors`).
 """
 
 from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Callable
 from functools import cache
+from math import isfinite
 from typing import Final
 
 from sendit.recipe.profile import SafePrivate, safe_private
+from sendit.vendors import siemens_csa
+
+ITEMS: Final = "items"
+"""The form of sequences: their items are judged element by element."""
 
 _NUMBERS: Final = {
     "US": (2, "H"),
@@ -24,14 +32,24 @@ _NUMBERS: Final = {
     "UV": (8, "Q"),
     "SV": (8, "q"),
 }
-_FORMS: Final = {
-    "DS": re.compile(rb"[ ]*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[ ]*"),
+_WRITTEN: Final = {
+    "DS": re.compile(rb"[ ]*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?[ ]*"),
     "IS": re.compile(rb"[ ]*[+-]?\d{1,10}[ ]*"),
 }
+_TEXTS: Final = frozenset(("CS", "LO", "SH"))
 _MAX_DECIMAL: Final = 16
-_PRINTABLE: Final = re.compile(rb"(?=.*[A-Za-z]{2})[ -~]+[\0 ]?", re.DOTALL)
-_IMPLAUSIBLE: Final = 1e9
-"""What no quantity of the list exceeds; four small letters are above 1e20 as a FL."""
+_PRINTABLE: Final = re.compile(rb"(?=.*(?:[A-Za-z]{2}|\d{6}))[ -~]+[\0 ]?", re.DOTALL)
+_DIGITS: Final = re.compile(rb"\d{6}")
+_LARGEST: Final = {"number": 1e7, "large-number": 1e10}
+"""What no quantity of the list exceeds: a date or a long identifier does, and so do four small
+letters as a FL."""
+
+_SMALLEST: Final = 1e-30
+_REWRITTEN: Final[dict[str, Callable[[bytes], bytes]]] = {
+    "csa-image": siemens_csa.clean_image_header,
+    "csa-series": siemens_csa.clean_series_header,
+    "protocol": siemens_csa.clean_series_protocol,
+}
 
 
 @cache
@@ -44,41 +62,172 @@ def listed(tag: int, creator: str) -> SafePrivate | None:
     return _listed().get((tag >> 16, creator, tag & 0xFF))
 
 
-def is_of_form(safe: SafePrivate, vr: str, value: bytes) -> bool:
-    """Whether a value is what the list says: VR, number of values, and no text.
+@cache
+def creators() -> frozenset[str]:
+    """Return the private creators of the list: names of vendors' blocks, the same everywhere."""
+    return frozenset(safe.creator for safe in safe_private())
+
+
+@cache
+def candidates(tag: int) -> tuple[SafePrivate, ...]:
+    """Return what a private attribute may be by the list, whoever its creator is."""
+    return tuple(
+        safe
+        for safe in safe_private()
+        if (safe.group, safe.element) == (tag >> 16, tag & 0xFF) and tag & 0xFFFF > 0xFF
+    )
+
+
+_GROUPS: Final[tuple[frozenset[tuple[int, str, int]], ...]] = tuple(
+    frozenset(
+        (group, creator, element) for group, creator, elements in blocks for element in elements
+    )
+    for blocks in (
+        # a b-value says something with its direction only
+        ((0x0019, "SIEMENS MR HEADER", (0x0C, 0x0D, 0x0E, 0x27)),),
+        ((0x0021, "SIEMENS MR SDI 02", (0x05, 0x21, 0x23, 0x46)),),
+        ((0x0043, "GEMS_PARM_01", (0x39,)), (0x0019, "GEMS_ACQU_01", (0xBB, 0xBC, 0xBD))),
+        (
+            (0x2001, "Philips Imaging DD 001", (0x03, 0x04)),
+            (0x2005, "Philips MR Imaging DD 001", (0xB0, 0xB1, 0xB2)),
+        ),
+        ((0x0065, "Image Private Header", (0x09, 0x37)),),
+        # a number of slices with their direction only
+        ((0x0021, "SIEMENS MR SDI 02", (0x01, 0x02, 0x62)),),
+    )
+)
+_IMAGE_HEADER: Final = (0x0029, "SIEMENS CSA HEADER", 0x10)
+_WITH_IMAGE_HEADER: Final = frozenset(
+    (
+        *((0x0029, "SIEMENS CSA HEADER", element) for element in (0x08, 0x10, 0x18, 0x20)),
+        *((0x0019, "SIEMENS MR HEADER", element) for element in (0x0A, 0x29)),
+    )
+)
+_SLICES: Final = frozenset(
+    (
+        _IMAGE_HEADER,
+        (0x0021, "SIEMENS MR SDI 02", 0x01),
+        (0x0021, "SIEMENS MR SDI 02", 0x02),
+        (0x0021, "SIEMENS MR SDI 02", 0xFE),
+        (0x0065, "Image Private Header", 0x50),
+    )
+)
+
+
+def together(refused: set[tuple[int, str, int]]) -> set[tuple[int, str, int]]:
+    """Return which attributes (group, creator, element) go because others had to.
+
+    A part of what belongs together makes a wrong image look right: the number of a mosaic's
+    slices without their direction, a b-value without its gradient.
+    """
+    found = set(refused)
+    for group in _GROUPS:
+        if not group.isdisjoint(refused):
+            found |= group
+    return found | _WITH_IMAGE_HEADER if _IMAGE_HEADER in refused else found
+
+
+def is_geometry(safe: SafePrivate) -> bool:
+    """Whether slices of a mosaic cannot be put where they belong without an attribute."""
+    return (safe.group, safe.creator, safe.element) in _SLICES
+
+
+def clean(safe: SafePrivate, vr: str, value: bytes, *, little: bool = True) -> bytes | None:
+    """Return what may stay of a value: itself, or what it is rewritten to; None if nothing.
 
     Parameters
     ----------
     safe
-        The list's row.
+        The list's row; not one of the form :data:`ITEMS`.
     vr
         As in the file; UN (all private elements, in Implicit VR) may be any.
     value
-        The bytes of the element, padded or not. Nothing is as good as a number.
+        The bytes of the element, padded or not.
+    little
+        Whether numbers are little endian.
     """
-    if vr not in (safe.vr, "UN"):
+    rewrite = _REWRITTEN.get(safe.form)
+    if rewrite is None or not value.strip(b" \0"):
+        return value if is_of_form(safe, vr, value, little=little) else None
+    if vr not in {safe.vr, "UN"}:
+        return None
+    try:
+        return rewrite(value) or None
+    except siemens_csa.NotUnderstood:
+        return None
+
+
+def is_of_form(safe: SafePrivate, vr: str, value: bytes, *, little: bool = True) -> bool:
+    """Whether a value is what the list says: VR, number of values, range, and no text.
+
+    Nothing is as good as a number. See :func:`clean` for the parameters.
+    """
+    if vr not in {safe.vr, "UN"} and not (vr in _TEXTS and safe.vr in _TEXTS):
         return False
     if not value.strip(b" \0"):
         return True
+    if safe.form not in _LARGEST:
+        return _is_text_of_form(safe, value)
+    largest = _LARGEST[safe.form]
     if safe.vr in _NUMBERS:
-        size = _NUMBERS[safe.vr][0]
-        whole = len(value) % size == 0 and safe.has(len(value) // size)
-        return whole and not _spells(safe.vr, value)
-    form = _FORMS.get(safe.vr)
+        size, code = _NUMBERS[safe.vr]
+        if len(value) % size or not safe.has(len(value) // size):
+            return False
+        order = "<" if little else ">"
+        numbers = struct.unpack(f"{order}{len(value) // size}{code}", value)
+        return all(_is_plausible(number, largest) for number in numbers) and not _spells(
+            safe.vr, value
+        )
+    form = _WRITTEN.get(safe.vr)
     parts = value.rstrip(b" \0").split(b"\\")
     return (
         form is not None
         and safe.has(len(parts))
-        and all(form.fullmatch(part) and len(part.strip()) <= _MAX_DECIMAL for part in parts)
+        and all(
+            form.fullmatch(part)
+            and len(part.strip()) <= _MAX_DECIMAL
+            and _is_plausible(float(part), largest)
+            for part in parts
+        )
     )
 
 
-def _spells(vr: str, value: bytes) -> bool:
-    """Whether the bytes of numbers are a text. Of two bytes, nobody can tell."""
-    if not _PRINTABLE.fullmatch(value):
+def _is_plausible(number: float, largest: float) -> bool:
+    return number == 0 or (isfinite(number) and _SMALLEST < abs(number) < largest)
+
+
+def _is_text_of_form(safe: SafePrivate, value: bytes) -> bool:
+    try:
+        values = value.rstrip(b" \0").decode("ascii").split("\\")
+    except UnicodeDecodeError:
         return False
-    size, code = _NUMBERS[vr]
-    if size == 4:  # 13.4 as a FL is "ffVA"
-        numbers: tuple[float, ...] = struct.unpack(f"<{len(value) // size}{code}", value)
-        return max(map(abs, numbers)) > _IMPLAUSIBLE
-    return len(value) > 2
+    expression = _expression(safe.form)
+    return (
+        expression is not None
+        and safe.has(len(values))
+        and all(expression.fullmatch(one.strip(" ")) is not None for one in values)
+    )
+
+
+@cache
+def _expression(form: str) -> re.Pattern[str] | None:
+    """Return what a text of a form looks like; None if the form is not one of texts."""
+    kind, _, text = form.partition(":")
+    match kind:
+        case "words":
+            return re.compile("|".join(map(re.escape, text.split("|"))))
+        case "like":
+            return re.compile(text, re.ASCII)
+        case _:
+            return None
+
+
+def _spells(vr: str, value: bytes) -> bool:
+    """Whether the bytes of numbers are a text. Of two bytes, nobody can tell.
+
+    Of numbers of four bytes, the range says it of letters (13.4 as a FL is "ffVA"), not of digits.
+    """
+    size = _NUMBERS[vr][0]
+    if _PRINTABLE.fullmatch(value) is None:
+        return False
+    return len(value) > size if size == 2 else size == 8 or _DIGITS.search(value) is not None

@@ -23,6 +23,7 @@ from itertools import islice
 from operator import itemgetter, lt
 from typing import Final
 
+from sendit.batch import Reason
 from sendit.deidentify import functions, jitter
 from sendit.deidentify.functions import REMOVED, ApplyToItems, ElementContext, Removed, StudyContext
 from sendit.deidentify.plan import (
@@ -37,7 +38,7 @@ from sendit.deidentify.plan import (
     SequencePath,
     Step,
 )
-from sendit.deidentify.private_form import is_of_form, listed
+from sendit.deidentify.private_form import ITEMS, clean, is_geometry, listed, together
 from sendit.dicom import charset
 from sendit.dicom.encode import (
     SEQUENCE_TAIL,
@@ -62,15 +63,25 @@ from sendit.dicom.scan import (
     Encoding,
     Header,
     Item,
+    read_header,
     value_text,
     vr_of,
 )
+from sendit.errors import SkipInstance
 from sendit.recipe.model import Action, Function, ListEntry, Literal, Value, Variable
+from sendit.recipe.profile import SafePrivate
 
 REMEMBERED_BYTES: Final = 16 << 20
 """Bytes of elements remembered for a study before all are forgotten."""
 
 MAX_REMEMBERED_VALUE: Final = 1 << 16
+LARGEST_REWRITTEN: Final = 1 << 18
+"""Bytes of a private structure of a series that is remembered as it was rewritten."""
+
+MOST_CREATORS: Final = 1 << 10
+_IMAGE_TYPE: Final = 0x00080008
+_MOSAICS: Final = frozenset((b"MOSAIC", b"GRID", b"VFRAME"))
+
 MAX_TEMPLATES: Final = 8
 """Files remembered for a study, to find those that are like them."""
 
@@ -96,6 +107,8 @@ _Result = bytes | _Same | None  # None: the element goes
 _Entry = tuple[_Result, tuple[tuple[str, int], ...]]
 _KEPT: Final[_Entry] = (_SAME, ((Change.KEPT, 1),))
 _PRIVATE: Final[_Entry] = (None, ((Change.PRIVATE, 1),))
+_REFUSED: Final[_Entry] = (None, ((Change.PRIVATE, 1),))  # by what it is, not by the recipe
+_GEOMETRY: Final[_Entry] = (None, ((Change.GEOMETRY, 1),))
 _WORDS: Final[_Entry] = (None, ((Change.WORDS, 1),))
 _Current = bytes | _Same | Removed | ApplyToItems | tuple[tuple[NewElement, ...], ...]
 
@@ -180,6 +193,8 @@ class RewriteTemplate:
         Of each element: where it starts and ends in ``output``, and how it is counted.
     counts
         How its elements are counted in all, the pixel data left out.
+    creators
+        Of its private blocks.
     values
         What elements' values have become, as far as that was asked.
     """
@@ -189,6 +204,7 @@ class RewriteTemplate:
     output: bytes
     outcomes: list[tuple[int, int, tuple[tuple[str, int], ...]]]
     counts: dict[str, int]
+    creators: dict[int, str]
     values: dict[int, bytes | None] = field(default_factory=dict)
 
 
@@ -214,6 +230,7 @@ class Rewriter:
         self._scopes: dict[_ScopeKey, Scope] = {}
         self._remembered = 0
         self._templates: list[RewriteTemplate] = []
+        self._names: dict[tuple[bytes, bytes], str] = {}
         self._made = self._alike = 0
         self.counts: Counter[str] = Counter()
 
@@ -229,13 +246,29 @@ class Rewriter:
         return None
 
     def file(self, header: Header) -> Output:
-        """Return a file's new data set."""
+        """Return a file's new data set.
+
+        Raises
+        ------
+        SkipInstance
+            It is a mosaic whose private geometry cannot be read: without it, all that is made of
+            the image later would be turned or mirrored.
+        """
         self._plan.renew()
         if self._remembered > REMEMBERED_BYTES:
             self._scopes.clear()
             self._remembered = 0
-        if isinstance(header, DiffHeader):
-            return self._file_from_template(header)
+        lost = self.counts[Change.GEOMETRY]
+        output = (
+            self._file_from_template(header)
+            if isinstance(header, DiffHeader)
+            else self._file(header)
+        )
+        if self.counts[Change.GEOMETRY] > lost and _is_mosaic(header):
+            raise SkipInstance(Reason.MOSAIC)
+        return output
+
+    def _file(self, header: Header) -> Output:
         data, level = header.data, self._plan.top
         scope = self._scope(_scope_key(header, self._gather(header)))
         elements = _ordered(header.elements)
@@ -283,11 +316,14 @@ class Rewriter:
         counts: Counter[str] = Counter()
         end = 0
         there = _with_added(template.elements, self._plan.added)
+        creators: dict[int, str] = {}
+        private: dict[int, _Entry] = {}
+        if self._plan.private:
+            creators = self._creators(template.elements, data, scope)
+            private = self._private(self._plan.top, template.elements, data, scope)
         for element in there:
             if element[0] & 0x10000:
-                if self._plan.private:
-                    return None  # what becomes of it depends on its creator
-                result, happened = _PRIVATE
+                result, happened = private.get(element[2], _PRIVATE)
             else:
                 result, happened = self._standard(element, data, scope)
             part = data[element[2] : element[4]] if isinstance(result, _Same) else result or b""
@@ -296,21 +332,35 @@ class Rewriter:
                 outcomes.append((end, end + len(part), happened))
             parts.append(part)
             end += len(part)
-        return RewriteTemplate(template, key, b"".join(parts), outcomes, counts)
+        return RewriteTemplate(template, key, b"".join(parts), outcomes, counts, creators)
 
     def _file_from_template(self, header: DiffHeader) -> Output:
         """Return the new data set of a file that is like one done before."""
         pattern = self._template_of(header)
         scope, data, counts = self._scope(pattern.scope), header.data, self.counts
+        private: dict[int, _Entry] = {}
+        if self._plan.private:
+            for number, element in header.differing.items():
+                if element[0] & 0x10000:
+                    creator = pattern.creators.get(element[0] & 0xFFFFFF00, "")
+                    entry = self._one_private(self._plan.top, element, data, scope, creator)
+                    start, end, _ = pattern.outcomes[number]
+                    if (entry[0] is None) is not (start == end):
+                        # What else stays of a block depends on it.
+                        return self._file(read_header(data))
+                    private[number] = entry
         parts: list[Part] = []
         done = 0
         for kind, number in pattern.counts.items():
             counts[kind] += number
         for number, element in header.differing.items():
-            if element[0] & 0x10000:
-                continue  # goes, as the other file's does
             start, end, happened = pattern.outcomes[number]
-            result, happens = self._standard(element, data, scope)
+            if element[0] & 0x10000:
+                if number not in private:
+                    continue  # goes, as the other file's does
+                result, happens = private[number]
+            else:
+                result, happens = self._standard(element, data, scope)
             if happens != happened:
                 counts.subtract(dict(happened))
                 counts.update(dict(happens))
@@ -467,32 +517,30 @@ class Rewriter:
     ) -> dict[int, _Entry]:
         """Return the result of each private element of a data set, by its offset.
 
-        What the list of safe private attributes names stays only as what the list says it is.
+        What the list of safe private attributes names stays only as what the list says it is, and
+        what belongs together only as a whole.
         """
         found: dict[int, _Entry] = {}
-        creators: dict[int, str] = {}
+        creators = self._creators(elements, data, scope)
+        refused: set[tuple[int, str, int]] = set()
+        for element in elements:
+            tag, start = element[0], element[2]
+            if not tag & 0x10000 or 0x10 <= tag & 0xFFFF <= 0xFF:
+                continue
+            creator = creators.get(tag & 0xFFFFFF00, "")
+            found[start] = entry = self._one_private(level, element, data, scope, creator)
+            if entry is _REFUSED or entry is _GEOMETRY:
+                refused.add((tag >> 16, creator, tag & 0xFF))
+        refused = together(refused) if refused else refused
         used: set[int] = set()
         for element in elements:
-            tag, vr, start, value, end, items = element
-            if not tag & 0x10000:
-                continue
-            if 0x10 <= tag & 0xFFFF <= 0xFF:
-                text = charset.decode(bytes(data[value:end]), scope.character_set)
-                creators[tag & 0xFFFF0000 | (tag & 0xFF) << 8] = text.strip(" \0")
-                continue
-            block = tag & 0xFFFFFF00
-            creator = creators.get(block, "")
-            program = level.private_program(tag, "SQ" if items is not None else vr, creator)
-            if program.removed is not None:
-                found[start] = (None, ((program.removed, 1),))
-                continue
-            safe = listed(tag, creator)
-            if safe and (items is not None or not is_of_form(safe, vr, bytes(data[value:end]))):
-                found[start] = _PRIVATE
-                continue
-            found[start] = self._entry(program, level, element, data, scope, creator)
-            if found[start][0] is not None:
-                used.add(block)
+            tag, start = element[0], element[2]
+            if start in found and found[start][0] is not None:
+                block = tag & 0xFFFFFF00
+                if refused and (tag >> 16, creators.get(block, ""), tag & 0xFF) in refused:
+                    found[start] = _REFUSED
+                else:
+                    used.add(block)
         for element in elements:
             tag, vr, start = element[:3]
             if tag & 0x10000 and start not in found:
@@ -501,6 +549,70 @@ class Rewriter:
                 stays = block in used or program is KEEP
                 found[start] = _KEPT if stays else _PRIVATE
         return found
+
+    def _creators(self, elements: Sequence[Element], data: Buffer, scope: Scope) -> dict[int, str]:
+        """Return the private creators of a data set, by the first tag of their blocks."""
+        found: dict[int, str] = {}
+        for tag, _, _, value, end, _ in elements:
+            if tag & 0x10000 and 0x10 <= tag & 0xFFFF <= 0xFF:
+                raw = (bytes(data[value:end]), scope.character_set)
+                creator = self._names.get(raw)
+                if creator is None:
+                    if len(self._names) >= MOST_CREATORS:
+                        self._names.clear()
+                    creator = self._names[raw] = charset.decode(*raw).strip(" \0")
+                found[tag & 0xFFFF0000 | (tag & 0xFF) << 8] = creator
+        return found
+
+    def _one_private(
+        self, level: SequencePath, element: Element, data: Buffer, scope: Scope, creator: str
+    ) -> _Entry:
+        """Return what becomes of one private element that reserves no block."""
+        tag, vr, _, _, _, items = element
+        program = level.private_program(tag, "SQ" if items is not None else vr, creator)
+        if program.removed is not None:
+            return None, ((program.removed, 1),)
+        safe = listed(tag, creator)
+        if safe is None or not program.kept:
+            return self._entry(program, level, element, data, scope, creator)
+        return self._safe(safe, level, element, data, scope)
+
+    def _safe(
+        self, safe: SafePrivate, level: SequencePath, element: Element, data: Buffer, scope: Scope
+    ) -> _Entry:
+        """Return what becomes of a private element that the list of safe ones names."""
+        start, end = element[2], element[4]
+        most = 0 if safe.form == "csa-image" else LARGEST_REWRITTEN  # differs in each image
+        if end - start > most:
+            return self._judge_safe(safe, level, element, data, scope)
+        raw = data[start:end] + safe.creator.encode("ascii")
+        memo = scope.memo_of(level)
+        entry = memo.get(raw)
+        if entry is None:
+            entry = memo[raw] = self._judge_safe(safe, level, element, data, scope)
+            size = len(entry[0]) if isinstance(entry[0], bytes) else 0
+            self._remembered += _ENTRY_BYTES + len(raw) + size
+        return entry
+
+    def _judge_safe(
+        self, safe: SafePrivate, level: SequencePath, element: Element, data: Buffer, scope: Scope
+    ) -> _Entry:
+        tag, vr, _, start, end, items = element
+        refused = _GEOMETRY if is_geometry(safe) else _REFUSED
+        if (safe.form == ITEMS) is not (items is not None):
+            return refused
+        if items is not None:
+            counts: Counter[str] = Counter({Change.KEPT: 1})
+            child = level.child(tag, safe.creator, kept=False)
+            result = self._sequence(child, element, items, data, scope, counts)
+            return (result if _anything_stays(counts) else None), tuple(counts.items())
+        value = bytes(data[start:end])
+        left = clean(safe, vr, value, little=scope.encoding.little)
+        if left is None:
+            return refused
+        if left is value:
+            return _KEPT
+        return element_bytes(tag, vr, left, scope.encoding), ((Change.CLEANED, 1),)
 
     # Elements ---------------------------------------------------------------------------
 
@@ -875,6 +987,17 @@ def _flush(parts: list[Part], data: Buffer, start: int, end: int) -> None:
     if start >= end:
         return
     parts.append(data[start:end] if end - start <= COPIED else memoryview(data)[start:end])
+
+
+def _anything_stays(counts: Counter[str]) -> bool:
+    """Whether more stays of a sequence than the sequence itself."""
+    return sum(number for kind, number in counts.items() if not kind.startswith("removed")) > 1
+
+
+def _is_mosaic(header: Header) -> bool:
+    """Whether an image says that it is many slices in one (Siemens: MOSAIC; UIH: GRID, VFRAME)."""
+    values = (header.raw(_IMAGE_TYPE) or b"").split(b"\\")
+    return not _MOSAICS.isdisjoint(value.strip(b" \0") for value in values)
 
 
 def _is_text(data: Buffer, start: int, end: int) -> bool:

@@ -132,6 +132,8 @@ class HeaderTemplate:
         tag, vr, start, value, end, items = self.elements[number]
         if number == 0 or tag in _SETTLED:  # the first one tells the encoding
             return None
+        if tag & 0x10000 and 0x10 <= tag & 0xFFFF <= 0xFF:  # whose the elements of a block are
+            return None
         if (
             self._plain[number]
             and data[start + distance : value + distance] == self._heads[number]

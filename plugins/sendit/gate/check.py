@@ -43,6 +43,8 @@ import google_crc32c
 from pydicom._dicom_dict import DicomDictionary
 
 from sendit.archive import ArchiveInfo
+from sendit.deidentify import private_form
+from sendit.deidentify.vendor_values import numbers_and_text
 from sendit.dicom.scan import vr_of
 from sendit.errors import FailBatch, SenditError
 from sendit.gate import coincidence
@@ -321,6 +323,7 @@ class _Check:
         self._known = known
         self._plan = plan
         self._actions = actions_of(plan)
+        self._creators = private_form.creators() | plan.creators
         self._cleaned = cleaned_by(plan)
         self._removed = _promised(plan)
         self._judged: set[tuple[int, str, bytes]] = set()
@@ -407,6 +410,8 @@ class _Check:
         before = len(self.findings)
         if tag in self._removed or (tag >> 16 & 1 and not self._plan.private):
             self._find(number, "what the recipe removes", _named(tag), tag)
+        elif tag >> 16 & 1 and self._private(number, tag, vr, raw):
+            pass
         elif vr == "UI" and _UID.fullmatch(raw.rstrip(_PAD)):
             self._tell(number, self._known.read_uids(raw), tag, vr)
         elif vr in {"DS", "IS"} and _SMALL_NUMBERS.fullmatch(raw) and tag not in self._known.exact:
@@ -423,6 +428,21 @@ class _Check:
             elif len(raw) <= _MAX_RUN_BYTES:
                 self._text(number, tag, vr, _runs(raw))
         return len(self.findings) > before
+
+    def _private(self, number: int, tag: int, vr: str, raw: bytes) -> bool:
+        """Judge what a vendor's block says of itself; False if it is not known to be that."""
+        if 0x10 <= tag & 0xFFFF <= 0xFF:  # of a block: its creator's name, a constant
+            return raw.strip(_PAD).decode("latin-1") in self._creators
+        understood = numbers_and_text(tag, vr, raw)
+        if understood is None:
+            return False
+        numbers, text = understood
+        for value in numbers:
+            if len(value) >= MIN_RAW:
+                self._tell(number, self._known.read_number(value), tag, "DS")
+        if text:
+            self._text(number, tag, vr, text)
+        return True
 
     def _text(self, number: int, tag: int, vr: str, text: str) -> None:
         exact = self._known.exact.get(tag)
@@ -476,6 +496,13 @@ class _Check:
             read = vr in _STRINGS or vr == "UI" or (vr in _NUMBERS and not needle.in_samples)
             if read and needle.around is not Boundary.ANYTHING:
                 continue
+            if (
+                place
+                and place[0] >> 16 & 1
+                and not needle.in_samples
+                and numbers_and_text(place[0], vr, data[place[2] : place[3]]) is not None
+            ):
+                continue  # digits among a vendor's numbers have been judged as numbers
             found = self._known.confirm(needle, data, start)
             if found and place:
                 self._tell(number, (found,), place[0], vr)

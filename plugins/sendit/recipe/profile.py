@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from importlib import resources
+from typing import Final
 
 EDITION = "2026c"
 PRIVATE = "private"
@@ -91,12 +92,20 @@ def table() -> tuple[Row, ...]:
     return tuple(rows)
 
 
+NEEDED: Final = frozenset(("geometry", "timing", "diffusion", "scaling", "dose"))
+"""What the bundled recipes keep private attributes for."""
+
+_NEVER_KEPT: Final = "-"
+
+
 @dataclass(frozen=True, slots=True)
 class SafePrivate:
     """One private attribute that says nothing about a person: (gggg,"CREATOR",ee).
 
     ``vr`` and ``vm`` (``1``, ``3-4``, ``1-n``) are those that it has in PS3.15 Table E.3.10-1, or
-    in pydicom's private dictionary if it is not in the table.
+    in its vendor's dictionary if it is not in the table. ``form`` is what its value must be to
+    stay (:mod:`sendit.deidentify.private_form`), ``origin`` the list that has it ("PS3.15",
+    "sendit" or "both"), ``need`` what it is needed for, ``tools`` those that read it.
     """
 
     group: int
@@ -104,7 +113,11 @@ class SafePrivate:
     element: int
     vr: str
     vm: str
-    meaning: str
+    meaning: str = ""
+    form: str = "number"
+    origin: str = "sendit"
+    need: str = "other"
+    tools: str = "-"
 
     def has(self, count: int) -> bool:
         """Whether so many values are allowed."""
@@ -114,11 +127,29 @@ class SafePrivate:
 
 
 @cache
-def safe_private() -> tuple[SafePrivate, ...]:
-    """Return the private attributes that Retain Safe Private keeps, by group and creator."""
+def safe_private_table() -> tuple[SafePrivate, ...]:
+    """Return the list of safe private attributes by group and creator, texts included."""
     text = (resources.files("sendit.recipe") / "bundled" / "safe-private.tsv").read_text("utf-8")
     lines = [line.split("\t") for line in text.splitlines() if not line.startswith("#")]
+    rows = (dict(zip(lines[0], line, strict=True)) for line in lines[1:])
     return tuple(
-        SafePrivate(int(group, 16), creator, int(element, 16), vr, vm, meaning)
-        for group, creator, element, vr, vm, meaning in lines[1:]
+        SafePrivate(
+            int(row["group"], 16),
+            row["creator"],
+            int(row["element"], 16),
+            row["vr"],
+            row["vm"],
+            row["meaning"],
+            row["form"],
+            row["list"],
+            row["need"],
+            row["tools"],
+        )
+        for row in rows
     )
+
+
+@cache
+def safe_private() -> tuple[SafePrivate, ...]:
+    """Return the private attributes that Retain Safe Private keeps: those with a form."""
+    return tuple(safe for safe in safe_private_table() if safe.form != _NEVER_KEPT)

@@ -199,6 +199,14 @@ IMAGE_TAGS: Final[Mapping[str, tuple[int, Callable[[str], bool]]]] = {
 }
 """Tags of an image's header that stay, if all their values have this form."""
 
+GEOMETRY: Final = frozenset(
+    (
+        *("B_matrix", "B_value", "DiffusionGradientDirection", "NumberOfImagesInMosaic"),
+        *("PhaseEncodingDirectionPositive", "SliceNormalVector"),
+    )
+)
+"""Tags without which what stays of a header would mean something else."""
+
 
 def clean_image_header(value: bytes) -> bytes:
     """Return the header of an image with the tags of :data:`IMAGE_TAGS` only.
@@ -209,7 +217,7 @@ def clean_image_header(value: bytes) -> bytes:
     Raises
     ------
     NotUnderstood
-        It is no CSA header.
+        It is no CSA header, or one of :data:`GEOMETRY` would have to be left out.
     """
     kept: dict[str, CsaTag | None] = {}
     for tag in read_csa(value):
@@ -217,6 +225,8 @@ def clean_image_header(value: bytes) -> bytes:
         values = tag.values
         if not 0 < len(values) <= most or tag.name in kept or not all(map(fits, values)):
             if values:
+                if tag.name in GEOMETRY:
+                    raise NotUnderstood(tag.name)
                 kept[tag.name] = None
             continue
         multiplicity = 0 if most == MAX_ITEMS else most
@@ -266,6 +276,12 @@ def clean_series_header(value: bytes) -> bytes:
         if tag is not None and text:
             return write_csa([CsaTag(name, 1, tag.vr, tag.syngo_type, (text,))])
     return b""
+
+
+def clean_series_protocol(value: bytes) -> bytes:
+    """Return a protocol that is an element of its own (syngo XA), with its numbers only; maybe
+    empty."""
+    return clean_protocol(value.decode("latin-1")).encode("ascii")
 
 
 def clean_protocol(text: str) -> str:

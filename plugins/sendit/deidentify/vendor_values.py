@@ -1,0 +1,73 @@
+"""What the last gate reads in private attributes that stay: numbers, and the text beside them.
+
+A vendor's block holds numbers in forms of its own. Judged as text, a b-value of 1000 would be a
+patient's number 1000, and each name that a CSA header gives to a value a name of someone. So the
+gate takes apart what it knows, with code of its own, and judges numbers as numbers.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Final
+
+from sendit.deidentify.private_form import ITEMS, candidates, is_of_form
+from sendit.recipe.profile import SafePrivate
+from sendit.vendors import siemens_csa
+
+_PAD: Final = b" \0"
+_BEGINNINGS: Final = (b"SV10", b"### ASCCONV BEGIN")
+_STRUCTURES: Final = frozenset(("csa-image", "csa-series", "protocol"))
+_RUN: Final = re.compile(rb"[ -~]{2,}")
+_NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|0x[0-9a-fA-F]{1,8}")
+_LINE: Final = re.compile(r"([^ =]+) *= *([^ ]+)")
+_SUBSCRIPT: Final = re.compile(r"\[\d+\]")
+_FIXED: Final = frozenset(
+    (
+        *("SV10", "### ASCCONV BEGIN ###", "### ASCCONV END ###", "ROW", "COL", "NONE"),
+        *("DIRECTIONAL", "ISOTROPIC", "BMATRIX"),
+        *("CS", "DS", "FD", "FL", "IS", "LO", "LT", "SH", "SL", "SS", "ST", "UL", "UN", "US", "UT"),
+    )
+)
+
+
+@cache
+def _names() -> frozenset[str]:
+    return frozenset(
+        (*siemens_csa.IMAGE_TAGS, *siemens_csa.PROTOCOLS, *siemens_csa.protocol_keys())
+    )
+
+
+def numbers_and_text(tag: int, vr: str, raw: bytes) -> tuple[list[str], str] | None:
+    """Return the written numbers of a private attribute and the text beside them.
+
+    Names that the vendor gives to values, and words of a closed list, are no text. None: the
+    value is nothing that the list of safe private attributes describes.
+    """
+    for safe in candidates(tag):
+        if safe.form in _STRUCTURES:
+            if raw.startswith(_BEGINNINGS):
+                return _of_structure(raw)
+        elif safe.form != ITEMS and is_of_form(safe, vr, raw):
+            return _of_value(safe, raw), ""
+    return None
+
+
+def _of_value(safe: SafePrivate, raw: bytes) -> list[str]:
+    if safe.vr not in {"DS", "IS"}:
+        return []
+    return [value.strip() for value in raw.strip(_PAD).decode("ascii").split("\\")]
+
+
+def _of_structure(raw: bytes) -> tuple[list[str], str]:
+    values: list[str] = []
+    for found in _RUN.findall(raw):
+        run = found.decode("ascii").strip()
+        line = _LINE.fullmatch(run)
+        name, value = (line[1], line[2]) if line else (run, "")
+        if _SUBSCRIPT.sub("[]", name) not in _names() and name not in _FIXED:
+            values.append(name)
+        if value:
+            values.append(value)
+    numbers = [value for value in values if _NUMBER.fullmatch(value)]
+    return numbers, "\n".join(value for value in values if not _NUMBER.fullmatch(value))
