@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 
 import pytest
@@ -56,14 +57,19 @@ def test_forms(vr: str, vm: str, written: str, value: bytes, kept: bool) -> None
 
 @given(st.floats(-1e6, 1e6, width=32), st.floats(-1e6, 1e6))
 def test_a_number_stays(single: float, double: float) -> None:
+    if abs(single) < 1e-30:  # what no scanner measures, but digits spell
+        single = 0.0
     assert is_of_form(row("FL"), "FL", struct.pack("<f", single))
     assert is_of_form(row("DS"), "DS", f"{double:.9g}".encode())
 
 
 def test_every_row_of_the_list_has_a_form() -> None:
-    assert all(
-        safe.vr in ("DS", "IS", "FL", "FD", "SS", "US", "SL", "UL") for safe in safe_private()
-    )
+    numbers = {"DS", "IS", "FL", "FD", "SS", "US", "SL", "UL"}
+    forms = {"number", "large-number", "items", "csa-image", "csa-series", "protocol"}
+    for safe in safe_private():
+        kind, _, text = safe.form.partition(":")
+        assert kind in forms or (kind in {"words", "like"} and re.compile(text))
+        assert (safe.vr in numbers) is (kind in {"number", "large-number"})
     found = listed(0x0019100A, "SIEMENS MR HEADER")
     assert found is not None
     assert (found.vr, found.vm) == ("US", "1")

@@ -126,7 +126,7 @@ def test_it_gives_up_on_files_that_are_like_none() -> None:
 @pytest.mark.parametrize(
     ("rules", "sections", "like"),
     [
-        ("KEEP ALL", "", False),  # private elements may stay: their creators tell
+        ("KEEP ALL", "", True),
         ("REMOVE values:names", "%values names\nFIELD PatientName", False),
         ("REMOVE ALL", "", True),
         ("ADD PatientComments added\nADD ImageComments var:item_id", "", True),

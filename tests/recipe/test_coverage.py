@@ -62,11 +62,16 @@ def test_bundled_recipes_leave_nothing_exposed(name: str) -> None:
     assert cover(read_recipe(name)).exposed == ()
 
 
-def test_the_default_recipe_uses_the_three_options() -> None:
+def test_the_default_recipe_uses_the_four_options() -> None:
     coverage = cover(read_recipe("default"))
-    assert set(coverage.options) == {Option.PATIENT, Option.MODIFIED_DATES, Option.DESCRIPTORS}
-    assert {code for code, _ in coverage.codes} == {"113100", "113105", "113107", "113108"}
+    without = {Option.PATIENT, Option.MODIFIED_DATES, Option.DESCRIPTORS}
+    assert set(coverage.options) == without | {Option.SAFE_PRIVATE}
+    codes = {"113100", "113105", "113107", "113108"}
+    assert {code for code, _ in coverage.codes} == codes | {"113111"}
     assert coverage.dates == "MODIFIED"
+    coverage = cover(read_recipe("default-no-private"))
+    assert set(coverage.options) == without
+    assert {code for code, _ in coverage.codes} == codes
 
 
 @pytest.mark.parametrize(

@@ -117,17 +117,21 @@ class Program:
     """What is done with an attribute at one place: ``steps`` in order, none to keep it.
 
     ``removed`` says that it goes whatever its value, and why. ``siblings`` says that a step
-    looks at the other elements of the item.
+    looks at the other elements of the item. ``by_creator`` says that a private attribute is
+    kept by its creator's name alone: what the list of safe ones names stays only as what the
+    list says it is.
     """
 
     steps: tuple[Step, ...] = ()
     removed: Change | None = None
     kept: bool = False
     siblings: bool = False
+    by_creator: bool = False
 
 
 PASS: Final = Program()
 KEEP: Final = Program(kept=True)
+KEEP_BY_CREATOR: Final = Program(kept=True, by_creator=True)
 CHECK_CHARACTER_SET: Final = Program(steps=(Step(Action.BLANK, None, ""),))
 CHECK_WORDS: Final = Program(steps=(Step(Action.BLANK, None, "words"),))
 """What would stay, but is a number, a date or an age that the file gives another VR."""
@@ -411,7 +415,10 @@ class Plan:
             return Program(removed=Change.NO_IMAGES)
         known = PUBLIC_VR.get(tag) or vr_of(tag)
         opaque = creator is None and known == "SQ" and vr != "SQ"
-        if any(rule.action is Action.KEEP for rule in matched):
+        keeping = [rule.selector for rule in matched if rule.action is Action.KEEP]
+        if keeping:
+            if all(isinstance(selector, PrivateSelector) for selector in keeping):
+                return KEEP_BY_CREATOR
             return Program(removed=Change.OPAQUE) if opaque else KEEP
         alone = any(
             _names_alone(rule.selector, self.recipe.fields, private=creator is not None)

@@ -45,6 +45,8 @@ _LARGEST: Final = {"number": 1e7, "large-number": 1e10}
 letters as a FL."""
 
 _SMALLEST: Final = 1e-30
+"""What is nearer to zero as a FL or FD is memory that was never written, or digits as text."""
+
 _REWRITTEN: Final[dict[str, Callable[[bytes], bytes]]] = {
     "csa-image": siemens_csa.clean_image_header,
     "csa-series": siemens_csa.clean_series_header,
@@ -186,7 +188,7 @@ def is_of_form(safe: SafePrivate, vr: str, value: bytes, *, little: bool = True)
         and all(
             form.fullmatch(part)
             and len(part.strip()) <= _MAX_DECIMAL
-            and _is_plausible(float(part), largest)
+            and abs(float(part)) < largest
             for part in parts
         )
     )

@@ -572,8 +572,8 @@ class Rewriter:
         program = level.private_program(tag, "SQ" if items is not None else vr, creator)
         if program.removed is not None:
             return None, ((program.removed, 1),)
-        safe = listed(tag, creator)
-        if safe is None or not program.kept:
+        safe = listed(tag, creator) if program.by_creator else None
+        if safe is None:
             return self._entry(program, level, element, data, scope, creator)
         return self._safe(safe, level, element, data, scope)
 
@@ -739,7 +739,7 @@ class Rewriter:
             child = here.level.child(
                 tag,
                 creator,
-                kept=program is KEEP,
+                kept=program.kept,
                 inherited=current.function if isinstance(current, ApplyToItems) else None,
             )
             result = self._sequence(child, element, items, data, scope, counts)
