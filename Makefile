@@ -7,6 +7,7 @@
 #   make chaos-containers ROUNDS=30  the same, broken once a round; the promise checked
 #   make benchmark                the engine beside its floor and its peers, on one core
 #   make chaos ROUNDS=200 SEED=7  the pipeline, broken once a round; the promise checked
+#   make bench-clients            what researchers' tools make of images, before and after
 #   make recall                   what the last gate finds, and what it stops that is sound
 #   make fuzz N=100000            broken files through the engine
 #   make mutation SAMPLE=100      code changed at random; do the tests notice?
@@ -21,7 +22,7 @@ UV := $(VENV)/bin/uv
 UV_INSTALL := $(UV) pip install --quiet --require-hashes --excludes left-out.txt --compile-bytecode --build-constraints requirements.txt
 LOCK := $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet
 
-.PHONY: install install-test install-demo demo chaos chaos-containers test test-containers check unit benchmark recall fuzz mutation lock clean
+.PHONY: install install-test install-demo demo chaos chaos-containers test test-containers check unit benchmark bench-clients recall fuzz mutation lock clean
 
 install: $(VENV)/.installed
 
@@ -79,6 +80,10 @@ chaos-containers: $(VENV)/.installed-test
 
 benchmark: $(VENV)/.installed-test $(BENCHMARK_VENV)/.installed
 	$(VENV)/bin/python -m benchmarks.deidentify $(ARGS)
+
+bench-clients: $(VENV)/.installed-test
+	$(UV) pip install --quiet --python $(VENV)/bin/python dicom2nifti SimpleITK
+	$(VENV)/bin/python -W ignore -m benchmarks.clients $(ARGS)
 
 recall: $(VENV)/.installed-test
 	$(VENV)/bin/python -W ignore -m benchmarks.recall $(ARGS)

@@ -29,6 +29,7 @@ from sendit.recipe.coverage import METHODS
 from sendit.recipe.functions import FUNCTIONS
 from sendit.recipe.model import Function
 from sendit.recipe.profile import EDITION
+from sendit.vendors import canon
 
 MAX_AGE_SHOWN: Final = 89
 """Years of age above which HIPAA's Safe Harbor asks for one group (164.514(b)(2)(i)(C))."""
@@ -255,6 +256,8 @@ def _clean_text(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
     text = subject.text.strip(PADDING)
     if subject.tag in _CODES and subject.level.inherited == _CLEAN and _CODE.fullmatch(text):
         return subject.value  # without it nobody knows what was meant
+    if subject.tag == canon.IMAGE_COMMENTS and (gradient := canon.gradient(text)):
+        return gradient.encode("ascii")
     if subject.vr not in charset.TEXT_VRS:
         disguised = vr_of(subject.tag) in charset.TEXT_VRS
         return _empty_or_dummy(subject, _) if disguised else subject.value

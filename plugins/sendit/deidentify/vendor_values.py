@@ -13,7 +13,7 @@ from typing import Final
 
 from sendit.deidentify.private_form import ITEMS, candidates, is_of_form
 from sendit.recipe.profile import SafePrivate
-from sendit.vendors import siemens_csa
+from sendit.vendors import canon, siemens_csa
 
 _PAD: Final = b" \0"
 _BEGINNINGS: Final = (b"SV10", b"### ASCCONV BEGIN")
@@ -39,11 +39,14 @@ def _names() -> frozenset[str]:
 
 
 def numbers_and_text(tag: int, vr: str, raw: bytes) -> tuple[list[str], str] | None:
-    """Return the written numbers of a private attribute and the text beside them.
+    """Return the written numbers of a vendor's attribute and the text beside them.
 
     Names that the vendor gives to values, and words of a closed list, are no text. None: the
     value is nothing that the list of safe private attributes describes.
     """
+    if tag == canon.IMAGE_COMMENTS:
+        text = raw.strip(_PAD).decode("latin-1")
+        return ([], "") if canon.gradient(text) == text else None
     for safe in candidates(tag):
         if safe.form in _STRUCTURES:
             if raw.startswith(_BEGINNINGS):

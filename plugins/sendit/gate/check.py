@@ -75,6 +75,7 @@ from sendit.gate.real_values import (
 from sendit.gate.search import Search, literal
 from sendit.recipe.attributes import tag_text
 from sendit.recipe.model import Action, TagSelector
+from sendit.vendors.canon import IMAGE_COMMENTS
 
 if TYPE_CHECKING:
     from sendit.deidentify.plan import Plan
@@ -410,7 +411,7 @@ class _Check:
         before = len(self.findings)
         if tag in self._removed or (tag >> 16 & 1 and not self._plan.private):
             self._find(number, "what the recipe removes", _named(tag), tag)
-        elif tag >> 16 & 1 and self._private(number, tag, vr, raw):
+        elif (tag >> 16 & 1 or tag == IMAGE_COMMENTS) and self._vendors(number, tag, vr, raw):
             pass
         elif vr == "UI" and _UID.fullmatch(raw.rstrip(_PAD)):
             self._tell(number, self._known.read_uids(raw), tag, vr)
@@ -429,9 +430,11 @@ class _Check:
                 self._text(number, tag, vr, _runs(raw))
         return len(self.findings) > before
 
-    def _private(self, number: int, tag: int, vr: str, raw: bytes) -> bool:
-        """Judge what a vendor's block says of itself; False if it is not known to be that."""
-        if 0x10 <= tag & 0xFFFF <= 0xFF:  # of a block: its creator's name, a constant
+    def _vendors(self, number: int, tag: int, vr: str, raw: bytes) -> bool:
+        """Judge what a vendor's attribute says of itself; False if it is not known to be that."""
+        if (
+            tag >> 16 & 1 and 0x10 <= tag & 0xFFFF <= 0xFF
+        ):  # of a block: its creator's name, a constant
             return raw.strip(_PAD).decode("latin-1") in self._creators
         understood = numbers_and_text(tag, vr, raw)
         if understood is None:

@@ -1,0 +1,309 @@
+"""MR series as vendors write them: what conversion tools compute with stands in private elements.
+
+Each function makes the images of one series, on top of :func:`testing.builder.make_dataset`. The
+elements and their forms are those that dcm2niix and dicom2nifti read. :func:`plant` puts a text
+into each private element, to see that none of it leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.sequence import Sequence as DicomSequence
+
+from sendit.vendors.siemens_csa import CsaTag, write_csa
+from testing.builder import make_dataset
+
+SIDE = 16
+SLICES = 4
+SECRET = "Winterbottom"
+
+
+def mosaics(volumes: int = 3, *, csa: bool = True, tiles: int = 2) -> list[FileDataset]:
+    """Siemens (VB to VE): a volume's slices in one image, upside down, with diffusion."""
+    images = []
+    for number in range(1, volumes + 1):
+        weighted = number > 1
+        image = _mr(number, "SIEMENS", ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"], tiles * SIDE)
+        image.SoftwareVersions = "syngo MR B17"
+        block = image.private_block(0x0019, "SIEMENS MR HEADER", create=True)
+        block.add_new(0x08, "CS", "IMAGE NUM 4")
+        block.add_new(0x09, "LO", "1.0")
+        block.add_new(0x0A, "US", SLICES)
+        block.add_new(0x0B, "DS", "100")
+        block.add_new(0x0C, "IS", "1000" if weighted else "0")
+        if weighted:
+            block.add_new(0x0D, "CS", "DIRECTIONAL")
+            block.add_new(0x0E, "FD", _direction(number))
+        block.add_new(0x28, "FD", 19.055)
+        block.add_new(0x29, "FD", [0.0, 50.0, 25.0, 75.0])
+        if csa:
+            block = image.private_block(0x0029, "SIEMENS CSA HEADER", create=True)
+            block.add_new(0x08, "CS", "IMAGE NUM 4")
+            block.add_new(0x09, "LO", "20100114")
+            block.add_new(0x10, "OB", csa_image(number, weighted=weighted))
+            block.add_new(0x18, "CS", "MR")
+            block.add_new(0x19, "LO", "20100114")
+            block.add_new(0x20, "OB", csa_series())
+        block = image.private_block(0x0051, "SIEMENS MR HEADER", create=True)
+        block.add_new(0x08, "CS", "IMAGE NUM 4")
+        block.add_new(0x0B, "SH", f"{SIDE}p*{SIDE}")
+        block.add_new(0x0F, "LO", f"T:{SECRET}")
+        block.add_new(0x11, "LO", "p2")
+        images.append(image)
+    return images
+
+
+def csa_image(number: int, *, weighted: bool, **more: tuple[str, ...]) -> bytes:
+    """Return a CSA header of an image: its slices run downwards."""
+    tags: dict[str, tuple[str, ...]] = {
+        "EchoLinePosition": ("8",),
+        "UsedPatientWeight": ("88",),
+        "B_value": ("1000" if weighted else "0",),
+        "ProtocolSliceNumber": ("0",),
+        "SliceMeasurementDuration": ("100.0",),
+        "PhaseEncodingDirectionPositive": ("1",),
+        "NumberOfImagesInMosaic": (str(SLICES),),
+        "SliceNormalVector": ("0.0", "0.0", "-1.0"),
+        "BandwidthPerPixelPhaseEncode": ("19.055",),
+        "MosaicRefAcqTimes": ("0.0", "50.0", "25.0", "75.0"),
+        "ImaCoilString": (f"T:{SECRET}",),
+        "PhaseEncodingDirection": ("COL",),
+    }
+    if weighted:
+        tags["DiffusionGradientDirection"] = tuple(map(str, _direction(number)))
+        tags["DiffusionDirectionality"] = ("DIRECTIONAL",)
+    tags |= more
+    return write_csa(CsaTag(name, len(values), "FD", 4, values) for name, values in tags.items())
+
+
+def csa_series() -> bytes:
+    """Return a CSA header of a series: a protocol with numbers and names."""
+    protocol = "\n".join(
+        (
+            f'<XProtocol> {{ <ParamString."Name"> {{ "{SECRET}" }} }}',
+            "### ASCCONV BEGIN ###",
+            f'tProtocolName = ""{SECRET}""',
+            'tReferenceImage0 = ""1.3.12.2.1107.5.2.32.35119.2010011420300000000""',
+            f"sSliceArray.lSize = {SLICES}",
+            "sKSpace.lPhaseEncodingLines = 16",
+            "sKSpace.lBaseResolution = 16",
+            "sPat.lAccelFactPE = 2",
+            "sPat.ucPATMode = 0x2",
+            "alTR[0] = 400000",
+            "### ASCCONV END ###",
+        )
+    )
+    return write_csa((CsaTag("MrPhoenixProtocol", 1, "UN", 0, (protocol,)),))
+
+
+def siemens_xa(frames: int = SLICES) -> list[FileDataset]:
+    """Siemens XA: an enhanced image with a private sequence for the series and for each frame."""
+    image = _enhanced("SIEMENS", frames)
+    image.SoftwareVersions = "syngo MR XA30"
+    item = Dataset()
+    block = item.private_block(0x0021, "SIEMENS MR SDS 01", create=True)
+    block.add_new(0x01, "IS", "88")
+    block.add_new(0x05, "IS", ["0", "0", "-12"])
+    block.add_new(0x09, "LO", "p2")
+    block.add_new(0x19, "OB", _protocol_alone())
+    block.add_new(0x22, "SH", SECRET)
+    shared = image.SharedFunctionalGroupsSequence[0]
+    block = shared.private_block(0x0021, "SIEMENS MR SDS 01", create=True)
+    block.add_new(0xFE, "SQ", DicomSequence([item]))
+    for number, frame in enumerate(image.PerFrameFunctionalGroupsSequence):
+        item = Dataset()
+        block = item.private_block(0x0021, "SIEMENS MR SDI 02", create=True)
+        block.add_new(0x03, "DS", "100")
+        block.add_new(0x04, "DS", f"{number * 0.025:g}")
+        block.add_new(0x06, "LO", "X_1_1_1_1_1_160_1_1_1_1_1_277")
+        block.add_new(0x1C, "IS", "1")
+        block.add_new(0x42, "IS", "2800")
+        block.add_new(0x4F, "LO", SECRET)
+        block.add_new(0x53, "FD", 19.055)
+        block.add_new(0x75, "CS", ["ORIGINAL", "PRIMARY", "M", "ND"])
+        block.add_new(0x76, "LO", SECRET)
+        block.add_new(0x8A, "IS", f"{number + 1}")
+        block = frame.private_block(0x0021, "SIEMENS MR SDI 02", create=True)
+        block.add_new(0xFE, "SQ", DicomSequence([item]))
+    return [image]
+
+
+def philips_enhanced(frames: int = SLICES) -> list[FileDataset]:
+    """Philips: an enhanced image whose true scaling stands in a private sequence of each frame."""
+    image = _enhanced("Philips Medical Systems", frames)
+    image.SoftwareVersions = "5.4.1"
+    image.add_new(0x20010010, "LO", "Philips Imaging DD 001")
+    image.add_new(0x20011018, "SL", frames)
+    for number, frame in enumerate(image.PerFrameFunctionalGroupsSequence):
+        frame.PixelValueTransformationSequence = DicomSequence([_slope("118362", "0")])
+        item = Dataset()
+        item.StationName = SECRET
+        item.ImageType = ["ORIGINAL", "PRIMARY", "M_FFE", "M", "FFE"]
+        item.RescaleSlope = "1.28"
+        item.RescaleIntercept = "0"
+        item.add_new(0x20010010, "LO", "Philips Imaging DD 001")
+        item.add_new(0x2001100A, "IS", f"{number + 1}")
+        item.add_new(0x2001100B, "CS", "TRANSVERSAL")
+        item.add_new(0x20050010, "LO", "Philips MR Imaging DD 001")
+        item.add_new(0x2005100D, "FL", 0.0)
+        item.add_new(0x2005100E, "FL", 0.0078125)
+        item.add_new(0x20051070, "LO", SECRET)
+        frame.add_new(0x20050014, "LO", "Philips MR Imaging DD 005")
+        frame.add_new(0x2005140F, "SQ", DicomSequence([item]))
+    return [image]
+
+
+def ge_slices(slices: int = SLICES) -> list[FileDataset]:
+    """GE: echo-planar slices with a repetition time and a diffusion direction of their own."""
+    images = []
+    for number in range(1, slices + 1):
+        image = _mr(number, "GE MEDICAL SYSTEMS", ["ORIGINAL", "PRIMARY", "OTHER"], SIDE)
+        image.SoftwareVersions = ["27", "LX", "MR Software release:DV26.0_R03"]
+        image.ImagePositionPatient = [-8, -8, 2 * number]
+        image.SliceLocation = f"{2 * number}"
+        block = image.private_block(0x0019, "GEMS_ACQU_01", create=True)
+        block.add_new(0x17, "SS", 2)
+        block.add_new(0x1B, "DS", "8")
+        block.add_new(0x5A, "FL", 120_000_000.0)
+        block.add_new(0x9C, "LO", "epi2")
+        block.add_new(0x9E, "LO", "EPI2")
+        block.add_new(0xB3, "DS", "0")
+        block.add_new(0xA4, "DS", "1")
+        block.add_new(0xBB, "DS", "0.6")
+        block.add_new(0xBC, "DS", "0")
+        block.add_new(0xBD, "DS", "0.8")
+        block.add_new(0xE0, "DS", "6")
+        block = image.private_block(0x0021, "GEMS_RELA_01", create=True)
+        block.add_new(0x4F, "SS", slices)
+        block.add_new(0x36, "LO", SECRET)
+        block = image.private_block(0x0025, "GEMS_SERS_01", create=True)
+        block.add_new(0x1B, "OB", SECRET.encode())
+        block = image.private_block(0x0043, "GEMS_PARM_01", create=True)
+        block.add_new(0x2A, "OB", f"{SECRET}10/23/120".ljust(128).encode())
+        block.add_new(0x2C, "SS", 620)
+        block.add_new(0x2F, "SS", 0)
+        block.add_new(0x39, "IS", ["1000001000", "8", "0", "0"])
+        block.add_new(0x7C, "FL", 0.033)
+        block.add_new(0x95, "LO", "RN/s7")
+        images.append(image)
+    return images
+
+
+def uih_grid(volumes: int = 2, tiles: int = 2) -> list[FileDataset]:
+    """United Imaging: slices of a volume in one image, their times in a private sequence."""
+    images = []
+    for number in range(1, volumes + 1):
+        image = _mr(number, "UIH", ["ORIGINAL", "PRIMARY", "M", "GRID"], tiles * SIDE)
+        image.SoftwareVersions = "R001"
+        block = image.private_block(0x0065, "Image Private Header", create=True)
+        block.add_new(0x05, "SH", "AP")
+        block.add_new(0x09, "FD", 1000.0 if number > 1 else 0.0)
+        block.add_new(0x0D, "SH", "F:2S")
+        block.add_new(0x37, "FD", _direction(number) if number > 1 else [0.0, 0.0, 0.0])
+        block.add_new(0x50, "DS", f"{SLICES}")
+        items = []
+        for slice_ in range(SLICES):
+            item = Dataset()
+            item.AcquisitionDate = image.AcquisitionDate
+            item.AcquisitionTime = f"10{number:02}{slice_ * 2:02}.500000"
+            item.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+            item.ImagePositionPatient = [-8, -8, 2 * slice_]
+            item.OperatorsName = SECRET
+            items.append(item)
+        block.add_new(0x51, "SQ", DicomSequence(items))
+        block.add_new(0x58, "IS", "1")
+        images.append(image)
+    return images
+
+
+def canon_slices(slices: int = SLICES) -> list[FileDataset]:
+    """Canon: a b-value in its attribute, its direction in the comments."""
+    images = []
+    for number in range(1, slices + 1):
+        image = _mr(number, "CANON_MEC", ["ORIGINAL", "PRIMARY", "M"], SIDE)
+        image.SoftwareVersions = "V6.0SP2001*"
+        image.ImagePositionPatient = [-8, -8, 2 * number]
+        image.SliceLocation = f"{2 * number}"
+        image.DiffusionBValue = 1500.0
+        image.ImageComments = "b=1500(0.895,0.000,0.445)"
+        images.append(image)
+    return images
+
+
+SERIES = {
+    "siemens mosaic": mosaics,
+    "siemens xa": siemens_xa,
+    "philips enhanced": philips_enhanced,
+    "ge epi": ge_slices,
+    "uih grid": uih_grid,
+    "canon dwi": canon_slices,
+}
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A text in a private element: its tag, and the text."""
+
+    tag: int
+    text: str
+
+
+def private_elements(dataset: Dataset) -> Iterator[Any]:
+    """Yield the private elements of all levels that reserve no block and have no items."""
+    for element in dataset:
+        if element.VR == "SQ":
+            for item in element.value:
+                yield from private_elements(item)
+        elif element.tag.is_private and not element.tag.is_private_creator:
+            yield element
+
+
+def _direction(number: int) -> list[float]:
+    return [0.6, 0.0, 0.8] if number % 2 else [0.0, 1.0, 0.0]
+
+
+def _mr(number: int, manufacturer: str, image_type: list[str], side: int) -> FileDataset:
+    image = make_dataset(1, 1, 1, number, kind="MR", rows=side, columns=side, private=False)
+    image.Manufacturer = manufacturer
+    image.ImageType = image_type
+    image.AcquisitionNumber = number if "MOSAIC" in image_type or "GRID" in image_type else 1
+    image.AcquisitionMatrix = [SIDE, 0, 0, SIDE]
+    image.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    image.ImagePositionPatient = [-8, -8, 2]
+    image.PixelSpacing = [1, 1]
+    image.SliceThickness = "2"
+    image.SpacingBetweenSlices = "2"
+    image.ScanningSequence = "EP"
+    image.SequenceVariant = "SK"
+    image.InPlanePhaseEncodingDirection = "COL"
+    image.RepetitionTime = "2033" if manufacturer.startswith("GE") else "400"
+    return image
+
+
+def _enhanced(manufacturer: str, frames: int) -> FileDataset:
+    image = make_dataset(kind="ENHANCED", rows=SIDE, columns=SIDE, frames=frames, private=False)
+    image.Manufacturer = manufacturer
+    return image
+
+
+def _slope(slope: str, intercept: str) -> Dataset:
+    item = Dataset()
+    item.RescaleSlope, item.RescaleIntercept, item.RescaleType = slope, intercept, "US"
+    return item
+
+
+def _protocol_alone() -> bytes:
+    text = "\n".join(
+        (
+            "### ASCCONV BEGIN ###",
+            f'tProtocolName = ""{SECRET}""',
+            f"sSliceArray.lSize = {SLICES}",
+            "sKSpace.lPhaseEncodingLines = 16",
+            "### ASCCONV END ###",
+        )
+    )
+    return text.encode() + bytes(len(text) % 2)

@@ -1,0 +1,112 @@
+"""dcm2niix makes the same of what is delivered as of what was received, whoever the vendor is."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.clients import convert, delivered, differences
+from sendit.batch import Outcome, Reason
+from sendit.deidentify.plan import Plan, compile_plan
+from sendit.recipe.parse import read_recipe
+from testing.builder import to_bytes
+from tests.deidentify.engine import opened, run
+from tests.vendor_objects import SECRET, SERIES, csa_image, mosaics, philips_enhanced
+
+# What no tool can make out without the private elements of a series.
+NEEDED = {
+    "siemens mosaic": ("affine", "bvec", "SliceTiming", "PhaseEncodingDirection"),
+    "siemens xa": ("affine", "EffectiveEchoSpacing"),
+    "philips enhanced": ("affine",),
+    "ge epi": ("affine", "bvec", "RepetitionTime"),
+    "uih grid": ("affine", "bvec", "SliceTiming", "PhaseEncodingDirection"),
+    "canon dwi": ("affine", "bvec"),
+}
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return compile_plan(read_recipe("default"))
+
+
+@pytest.mark.parametrize("name", SERIES)
+def test_dcm2niix_makes_the_same_of_it(name, plan, tmp_path):
+    files = [to_bytes(image) for image in SERIES[name]()]
+    before = convert(files, tmp_path / "before")
+    fields = {field.split()[-1] for field in before}
+    assert fields >= {"voxels", *NEEDED[name]}
+    new = delivered(files, plan, tmp_path / "study")
+    assert differences(before, convert(new, tmp_path / "after")) == []
+    assert SECRET.encode() not in b"".join(new)
+
+
+def test_a_mosaic_without_its_header_is_another_image(tmp_path):
+    """What the header is kept for: without it, the slices run the other way."""
+    files = [to_bytes(image) for image in mosaics()]
+    before = convert(files, tmp_path / "before")
+    bare = compile_plan(read_recipe("default-no-private"))
+    after = convert(delivered(files, bare, tmp_path / "study"), tmp_path / "after")
+    assert any(field.endswith(("affine", "voxels")) for field in differences(before, after))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"SV10 of another make".ljust(200, b"\0"),
+        csa_image(1, weighted=False, SliceNormalVector=(SECRET, "0", "1")),
+        csa_image(1, weighted=False, B_value=("7734512",)),
+    ],
+)
+def test_a_mosaic_whose_header_is_not_understood_is_withheld(header, plan):
+    image = mosaics(1)[0]
+    image[0x00291010].value = header
+    result, members = run([to_bytes(image)], plan)
+    assert not members
+    assert result.outcomes == {1: (Outcome.QUARANTINED, Reason.MOSAIC)}
+
+
+def test_a_mosaic_that_came_without_header_is_delivered(plan):
+    result, members = run([to_bytes(image) for image in mosaics(2, csa=False)], plan)
+    assert len(members) == 2, result.outcomes
+
+
+def test_an_image_of_one_slice_goes_on_without_a_header_that_is_not_understood(plan):
+    image = mosaics(1)[0]
+    image.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND"]
+    image[0x00291010].value = b"SV10 of another make".ljust(200, b"\0")
+    new = opened(image, plan)
+    assert not [element for element in new if element.tag.group == 0x0029]
+    assert 0x0019100A not in new  # the number of slices says nothing without their direction
+    assert 0x0019100B in new
+
+
+def test_a_b_value_goes_with_its_direction(plan):
+    image = mosaics(2)[1]
+    image.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND"]
+    del image[0x00191010 - 0x10 + 0x0E]
+    block = image.private_block(0x0019, "SIEMENS MR HEADER")
+    block.add_new(0x0E, "LO", SECRET)
+    new = opened(image, plan)
+    assert 0x0019100C not in new
+    assert 0x0019100E not in new
+
+
+def test_files_like_one_before_follow_their_own_values(plan):
+    """The second file's direction is no number: what hangs on it goes in this file only."""
+    images = [image for image in mosaics(6) if image.InstanceNumber > 1]
+    for image in images:
+        image.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND"]
+    images[2][0x0019100E].value = [7e9, 0.0, 0.0]
+    _, members = run([to_bytes(image) for image in images], plan)
+    assert [b"\x19\x00\x0c\x10IS" in member for member in members.values()] == [
+        *(True, True, False, True, True)
+    ]
+
+
+def test_what_is_inside_a_private_sequence_is_judged_too(plan):
+    new = opened(philips_enhanced()[0], plan)
+    for frame in new.PerFrameFunctionalGroupsSequence:
+        (item,) = frame[0x2005140F].value
+        assert item[0x2005100E].value == 0.0078125
+        assert item.RescaleSlope == 1.28
+        assert 0x20051070 not in item
+        assert "StationName" not in item

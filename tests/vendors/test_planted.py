@@ -1,0 +1,116 @@
+"""A text in a private element does not leave, whichever element of whichever vendor it is in."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from pydicom import config
+from pydicom.dataelem import DataElement
+from pydicom.dataset import FileDataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from sendit.deidentify.plan import Plan, compile_plan
+from sendit.deidentify.private_form import candidates, is_of_form
+from sendit.deidentify.vendor_values import numbers_and_text
+from sendit.recipe.parse import read_recipe
+from sendit.recipe.profile import safe_private
+from sendit.vendors.siemens_csa import CsaTag, write_csa
+from testing.builder import make_dataset, to_bytes
+from tests.deidentify.engine import opened, run
+from tests.vendor_objects import SERIES, csa_image, csa_series, private_elements
+
+TEXTS = ("Winterbottom", "WINTERBOTTOM", "MRN7734512AB", "195703141957", "Doe^Jane^M  ")
+CODES = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d"}
+
+
+@pytest.fixture(scope="module", params=["default", "default-retain-safe-private"])
+def plan(request) -> Plan:
+    return compile_plan(read_recipe(request.param))
+
+
+def planted(element: DataElement, text: str, *, unknown: bool) -> str:
+    """Put a text into an element as its VR (or UN) can hold it; return what was put there."""
+    vr = element.VR
+    if unknown or vr in {"OB", "UN"}:
+        element.VR, element.value = "UN", text.encode()
+        return text
+    if vr in CODES:
+        size = struct.calcsize("<" + CODES[vr])
+        count = max(1, min(element.VM, len(text) // size))
+        raw = text.encode()[: size * count]
+        values = list(struct.unpack(f"<{len(raw) // size}{CODES[vr]}", raw))
+        element.value = values if len(values) > 1 else values[0]
+        return raw.decode()
+    element.validation_mode = config.IGNORE
+    element._value = text[:16] if vr in {"CS", "DS", "IS"} else text
+    return str(element._value)
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+@pytest.mark.parametrize("name", SERIES)
+def test_no_planted_text_leaves(name, plan, unknown, monkeypatch):
+    monkeypatch.setattr(config.settings, "writing_validation_mode", config.IGNORE)
+    for text in TEXTS:
+        images = SERIES[name]()
+        texts = {
+            planted(element, text, unknown=unknown)
+            for image in images
+            for element in private_elements(image)
+        }
+        _, members = run([to_bytes(image) for image in images], plan)
+        whole = b"".join(members.values())
+        # Of four bytes nobody can tell: 13.4 as a FL is "ffVA".
+        assert not [one for one in texts if len(one) > 4 and one.encode() in whole]
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_no_planted_text_leaves_in_any_listed_element(plan, syntax):
+    """Each element of the list, in a block with its creator."""
+    for text in TEXTS:
+        image: FileDataset = make_dataset(kind="MR", private=False, transfer_syntax=syntax)
+        for safe in safe_private():
+            block = image.private_block(safe.group, safe.creator, create=True)
+            block.add_new(safe.element, "UN", text.encode())
+        _, members = run([to_bytes(image)], plan)
+        assert members
+        assert text.encode() not in b"".join(members.values())
+
+
+def test_numbers_of_every_row_stay(plan):
+    """The same with numbers: all of it is there, so that the test above tests something."""
+    image = make_dataset(kind="MR", private=False)
+    wanted = set()
+    for safe in safe_private():
+        if safe.vr in CODES and safe.vm in {"1", "1-n"} and safe.need != "other":
+            block = image.private_block(safe.group, safe.creator, create=True)
+            block.add_new(safe.element, safe.vr, 7)
+            wanted.add(block.get_tag(safe.element))
+    assert wanted <= set(opened(image, plan).keys())
+
+
+def test_the_gate_reads_numbers_and_text_of_a_header():
+    numbers, text = numbers_and_text(0x00291010, "OB", csa_image(2, weighted=True))
+    assert text.split("\n") == ["UsedPatientWeight", "ImaCoilString", "T:Winterbottom"]
+    assert {"1000", "-1.0", "19.055", "75.0"} <= set(numbers)
+    numbers, text = numbers_and_text(0x00291020, "OB", csa_series())
+    assert "Winterbottom" in text
+    assert "400000" in numbers
+    clean = write_csa([CsaTag("B_value", 1, "IS", 6, ("7734512",))])
+    assert numbers_and_text(0x00291010, "OB", clean) == (["7734512"], "")
+
+
+def test_the_gate_takes_nothing_for_a_number_that_is_of_another_form():
+    assert numbers_and_text(0x0019100C, "IS", b"1000") == (["1000"], "")
+    assert numbers_and_text(0x0019100C, "UN", b"1000") == (["1000"], "")
+    assert numbers_and_text(0x0019100C, "LO", b"Winterbottom") is None
+    assert numbers_and_text(0x00291010, "OB", b"Winterbottom") is None
+    assert numbers_and_text(0x00204000, "LT", b"b=1500(0.895,0.000,0.445)") == ([], "")
+    assert numbers_and_text(0x00204000, "LT", b"b=1500(0.895,0.000,0.445) Doe") is None
+
+
+def test_words_and_patterns_hold_no_long_number():
+    for safe in safe_private():
+        assert not is_of_form(safe, safe.vr, b"195703141957")
+        assert not is_of_form(safe, safe.vr, b"Winterbottom")
+        assert safe in candidates((safe.group << 16) | 0x1000 | safe.element)
