@@ -24,17 +24,19 @@ import dcm2niix
 import nibabel
 import numpy as np
 
+from sendit.coded_study import CodedStudy
 from sendit.deidentify.plan import Plan, compile_plan
-from sendit.deidentify.study import Source, StudyIdentifiers, deidentify_study
+from sendit.deidentify.study import Source
 from sendit.errors import SenditError
 from sendit.keys import Keys
+from sendit.pipeline.study import deidentify_study
 from sendit.recipe.parse import read_recipe
 from testing.builder import to_bytes
 from testing.real_files import real_files
-from tests.vendor_objects import SERIES
+from testing.vendor_objects import SERIES
 
 KEYS = Keys(b"a key for the clients' benchmark")
-IDENTIFIERS = StudyIdentifiers("IR1-0001", "IR1A0001", -17, "19480720", "20160304")
+IDENTIFIERS = CodedStudy("IR1-0001", "IR1A0001", -17, "19480720", "20160304")
 
 SUBJECTS_OWN = frozenset(
     (

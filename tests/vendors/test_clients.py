@@ -9,8 +9,8 @@ from sendit.batch import Outcome, Reason
 from sendit.deidentify.plan import Plan, compile_plan
 from sendit.recipe.parse import read_recipe
 from testing.builder import to_bytes
+from testing.vendor_objects import SECRET, SERIES, csa_image, mosaics, philips_enhanced
 from tests.deidentify.engine import opened, run
-from tests.vendor_objects import SECRET, SERIES, csa_image, mosaics, philips_enhanced
 
 # What no tool can make out without the private elements of a series.
 NEEDED = {

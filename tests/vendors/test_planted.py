@@ -12,13 +12,13 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from sendit.deidentify.plan import Plan, compile_plan
 from sendit.deidentify.private_form import candidates, is_of_form
-from sendit.deidentify.vendor_values import numbers_and_text
+from sendit.gate.vendor_values import numbers_and_text
 from sendit.recipe.parse import read_recipe
 from sendit.recipe.profile import safe_private
 from sendit.vendors.siemens_csa import CsaTag, write_csa
 from testing.builder import make_dataset, to_bytes
+from testing.vendor_objects import SERIES, csa_image, csa_series, private_elements
 from tests.deidentify.engine import opened, run
-from tests.vendor_objects import SERIES, csa_image, csa_series, private_elements
 
 TEXTS = ("Winterbottom", "WINTERBOTTOM", "MRN7734512AB", "195703141957", "Doe^Jane^M  ")
 CODES = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d"}

@@ -75,10 +75,10 @@ REMEMBERED_BYTES: Final = 16 << 20
 """Bytes of elements remembered for a study before all are forgotten."""
 
 MAX_REMEMBERED_VALUE: Final = 1 << 16
-LARGEST_REWRITTEN: Final = 1 << 18
+MAX_REWRITTEN: Final = 1 << 18
 """Bytes of a private structure of a series that is remembered as it was rewritten."""
 
-MOST_CREATORS: Final = 1 << 10
+MAX_CREATORS: Final = 1 << 10
 _IMAGE_TYPE: Final = 0x00080008
 _MOSAICS: Final = frozenset((b"MOSAIC", b"GRID", b"VFRAME"))
 
@@ -558,7 +558,7 @@ class Rewriter:
                 raw = (bytes(data[value:end]), scope.character_set)
                 creator = self._names.get(raw)
                 if creator is None:
-                    if len(self._names) >= MOST_CREATORS:
+                    if len(self._names) >= MAX_CREATORS:
                         self._names.clear()
                     creator = self._names[raw] = charset.decode(*raw).strip(" \0")
                 found[tag & 0xFFFF0000 | (tag & 0xFF) << 8] = creator
@@ -582,7 +582,7 @@ class Rewriter:
     ) -> _Entry:
         """Return what becomes of a private element that the list of safe ones names."""
         start, end = element[2], element[4]
-        most = 0 if safe.form == "csa-image" else LARGEST_REWRITTEN  # differs in each image
+        most = 0 if safe.form == "csa-image" else MAX_REWRITTEN  # differs in each image
         if end - start > most:
             return self._judge_safe(safe, level, element, data, scope)
         raw = data[start:end] + safe.creator.encode("ascii")

@@ -44,7 +44,6 @@ from pydicom._dicom_dict import DicomDictionary
 
 from sendit.archive import ArchiveInfo
 from sendit.deidentify import private_form
-from sendit.deidentify.vendor_values import numbers_and_text
 from sendit.dicom.scan import vr_of
 from sendit.errors import FailBatch, SenditError
 from sendit.gate import coincidence
@@ -73,6 +72,7 @@ from sendit.gate.real_values import (
     plain,
 )
 from sendit.gate.search import Search, literal
+from sendit.gate.vendor_values import numbers_and_text
 from sendit.recipe.attributes import tag_text
 from sendit.recipe.model import Action, TagSelector
 from sendit.vendors.canon import IMAGE_COMMENTS
