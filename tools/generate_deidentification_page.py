@@ -232,13 +232,12 @@ def private() -> str:
 def form_of(safe: SafePrivate) -> str:
     """Return a form in words."""
     kind, _, text = safe.form.partition(":")
-    shown = text.replace("|", "\\|")
     match kind:
         case "words":
             words = text.split("|")
             return ", ".join(words) if len(words) <= SHOWN_WORDS else f"one of {len(words)} words"
         case "like":
-            return f"`{shown}`"
+            return "numbers with fixed letters"
         case _:
             return {
                 "number": "number",

@@ -19,7 +19,7 @@ from sendit.recipe.profile import Option, table
 from tests.recipe.test_parse import HEAD
 
 ROOT = Path(__file__).resolve().parents[2]
-CANARIES = ROOT / "tests" / "data" / "ps3.15-basic-profile.txt"
+CANARIES = ROOT / "testing" / "data" / "ps3.15-basic-profile.txt"
 
 
 def of(lines: str) -> Coverage:

@@ -336,7 +336,8 @@ class Plan:
                 }
             )
         )
-        self.private = any(map(self._may_keep_private, self._rules))
+        self._private_broad, self._private_named = self._private_kept()
+        self.private = self._private_broad or bool(self._private_named)
         self.creators = frozenset(_creators_named(recipe))
         self.items = frozenset(_items_named(recipe))
         self._levels = 0
@@ -357,6 +358,27 @@ class Plan:
         """Count one more place; False if there are too many to remember it."""
         self._levels += 1
         return self._levels <= MAX_SEQUENCE_PATHS
+
+    def keeps_private(self, tag: int) -> bool:
+        """Whether a private attribute may stay: rules may name those that do, one by one."""
+        return self._private_broad or any(
+            key in self._private_named
+            for key in ((tag >> 16, tag & 0xFFFF), (tag >> 16, tag & 0xFF))
+        )
+
+    def _private_kept(self) -> tuple[bool, frozenset[tuple[int, int]]]:
+        """Return whether any private attribute may stay, or else which: group and element, of
+        one that is named by its creator without its block."""
+        named: set[tuple[int, int]] = set()
+        for rule in filter(self._may_keep_private, self._rules):
+            match rule.selector:
+                case PrivateSelector(group, _, element):
+                    named.add((group, element))
+                case TagSelector(tag):
+                    named.add((tag >> 16, tag & 0xFFFF))
+                case _:
+                    return True, frozenset()
+        return False, frozenset(named)
 
     def _may_keep_private(self, rule: HeaderRule) -> bool:
         if rule.action is Action.KEEP:

@@ -351,7 +351,7 @@ class _Check:
             # member's as well.
             elements = part.elements if self.findings else part.new
         for tag in part.sequences:
-            if tag in self._removed or (tag >> 16 & 1 and not self._plan.private):
+            if tag in self._removed or (tag >> 16 & 1 and not self._stays(tag)):
                 self._find(part.number, "what the recipe removes", _named(tag), tag)
         self._judge_all(part.number, part.data, elements)
         meta = part.meta_elements if isinstance(part, Head) else ()
@@ -409,7 +409,7 @@ class _Check:
     def _judge(self, number: int, tag: int, vr: str, raw: bytes) -> bool:
         """Judge one element by what it says; whether there is a finding."""
         before = len(self.findings)
-        if tag in self._removed or (tag >> 16 & 1 and not self._plan.private):
+        if tag in self._removed or (tag >> 16 & 1 and not self._stays(tag)):
             self._find(number, "what the recipe removes", _named(tag), tag)
         elif (tag >> 16 & 1 or tag == IMAGE_COMMENTS) and self._vendors(number, tag, vr, raw):
             pass
@@ -429,6 +429,11 @@ class _Check:
             elif len(raw) <= _MAX_RUN_BYTES:
                 self._text(number, tag, vr, _runs(raw))
         return len(self.findings) > before
+
+    def _stays(self, tag: int) -> bool:
+        """Whether the recipe lets a private attribute stay; a creator does with its block."""
+        plan = self._plan
+        return plan.private and (0x10 <= tag & 0xFFFF <= 0xFF or plan.keeps_private(tag))
 
     def _vendors(self, number: int, tag: int, vr: str, raw: bytes) -> bool:
         """Judge what a vendor's attribute says of itself; False if it is not known to be that."""
