@@ -45,6 +45,11 @@ def pictures(header: Header, frame: Array, photometric: bytes) -> Iterator[Array
             yield cv2.cvtColor(colours, cv2.COLOR_RGB2BGR)
         return
     grey = frame[:, :, 0] if frame.ndim == 3 else frame
+    yield from grey_pictures(grey)
+
+
+def grey_pictures(grey: Array) -> Iterator[Array]:
+    """Yield a frame of one sample a pixel as one or two pictures."""
     for picture in _greys(grey):
         yield cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)
 

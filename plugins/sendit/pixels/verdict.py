@@ -175,7 +175,8 @@ def _is_long(number: str) -> bool:
 
 def _names_place(words: Sequence[str]) -> bool:
     places = [word for word in words if _is_near_any(word, _INSTITUTIONS)]
-    if places and (len(words) > 1 or places[0] not in _DEVICES):
+    others = [word for word in words if len(word) >= MIN_LETTERS and word not in _DEVICES]
+    if places and any(word in places or not _is_known(word) for word in others):
         return True
     return any(place in word for word in words for place in _UNMISTAKABLE)
 

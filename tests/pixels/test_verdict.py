@@ -1,0 +1,83 @@
+"""What text in an image says."""
+
+from __future__ import annotations
+
+import pytest
+
+from sendit.pixels.reader import Line
+from sendit.pixels.verdict import Finding, Own, distance, judge
+
+OWN = Own(words={"winterbottom", "doe", "li"}, numbers={"4478123", "120903"})
+
+
+def line(text: str, box: tuple[int, int, int, int] = (0, 0, 10, 10)) -> Line:
+    return Line(text, 0.95, box)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "WINTERBOTTOM",
+        "Winterbottom, A",
+        "WlNTERB0TTOM",  # read with two errors
+        "WINTERBOTTOMADA",  # blanks get lost
+        "DOE^JANE",
+        "LI",
+        "ID:4478123",
+        "44781Z3",
+        "44 78 123",
+        "120903 F",
+    ],
+)
+def test_the_batchs_own_values(text: str) -> None:
+    assert judge([line(text)], OWN) is Finding.OWN
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("07.03.1964", Finding.DATE),
+        ("3/7/64", Finding.DATE),
+        ("1964-03-07", Finding.DATE),
+        ("7 Mar 1964", Finding.DATE),
+        ("07MAR1964", Finding.DATE),
+        ("Mar 7, 1964", Finding.DATE),
+        ("ACC 99887766", Finding.NUMBER),
+        ("99-88-77", Finding.DATE),
+        ("9988-7766", Finding.NUMBER),
+        ("ST MARYS HOSPITAL", Finding.INSTITUTION),
+        ("STMARYSHOSPITAL", Finding.INSTITUTION),
+        ("Klinikum Nord", Finding.INSTITUTION),
+        ("SMITHERS", Finding.UNKNOWN),
+        ("東京太郎", Finding.UNKNOWN),
+    ],
+)
+def test_what_may_say_whose_an_image_is(text: str, kind: Finding) -> None:
+    found = judge([line(text)], Own())
+    assert found is not None
+    assert found is kind or (kind is Finding.DATE and found is Finding.NUMBER)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("L", "R PORTABLE", "LIVERSAG", "120 kV 200 mAs", "TIS0.4 MI 1.4", "12.3456", "4.0cm"),
+        *("SIEMENS", "GE Medical", "FR 31Hz", "A", "1024", "||", "wwww"),
+    ],
+)
+def test_what_says_nothing_of_a_person(text: str) -> None:
+    assert judge([line(text)], Own()) is None
+
+
+def test_people_type_what_they_see_into_ultrasound_regions() -> None:
+    inside, outside = line("SMITHERS", (20, 20, 40, 30)), line("SMITHERS", (0, 0, 10, 5))
+    region = (15, 15, 100, 100)
+    assert judge([inside], Own(), [region]) is None
+    assert judge([outside], Own(), [region]) is Finding.UNKNOWN
+    assert judge([line("WINTERBOTTOM", inside.box)], OWN, [region]) is Finding.OWN
+
+
+def test_distance() -> None:
+    assert distance("kitten", "sitting") == 3
+    assert distance("", "abc") == 3
+    assert distance("same", "same") == 0
