@@ -493,9 +493,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def test_a_study_larger_than_memory_passes(tmp_path: Path) -> None:
-    """One file of 700 MB (sparse) under a limit of 512 MB of memory: mapped, not read."""
+    """700 frames of 1 MB (sparse) under a limit of 512 MB of memory: mapped, not read."""
     dataset = make_dataset(rows=4, columns=4, LargestImagePixelValue=None)
-    dataset.Rows, dataset.Columns = 22400, 16384
+    dataset.Rows, dataset.Columns, dataset.NumberOfFrames = 512, 1024, 700
     data = bytearray(to_bytes(dataset))
     size = 700 << 20
     length = data.rindex(struct.pack("<L", 32))
