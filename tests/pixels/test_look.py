@@ -119,6 +119,17 @@ def test_a_cine_is_read_where_it_changes() -> None:
     assert look_at(Look(PEOPLE), 1, ds) == f"{Reason.TEXT_IN_PIXELS}: a value of the batch"
 
 
+def test_tiny_images_are_read_only_where_strokes_stand_in_a_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sendit.pixels.look.read", lambda _: pytest.fail("was read"))
+    look = Look(PEOPLE)
+    tiny = tissue(16, 16)
+    assert look_at(look, 1, section(1, tiny)) is None
+    assert look_at(look, 2, section(2, tiny, ImageType=["DERIVED", "PRIMARY"])) is None
+    assert look.close() == {}
+
+
 # Through the engine ---------------------------------------------------------------------
 
 BLANKING = """

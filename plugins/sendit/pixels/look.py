@@ -196,14 +196,14 @@ class Look:
             if before is not None and not _brings_strokes(before, frame):
                 continue
             before = frame
-            if max(frame.shape[:2]) <= SMALL and not has_glyphs(_grey(frame)):
-                continue
             finding = self._read(header, frame, photometric)
             if finding is not None:
                 return finding
         return None
 
     def _read(self, header: Header, frame: Array, photometric: bytes) -> Finding | None:
+        if max(frame.shape[:2]) <= SMALL and not has_glyphs(_grey(frame)):
+            return None
         regions = trusted_regions(header)
         for left, top, part in _parts(frame):
             inside = [(x0 - left, y0 - top, x1 - left, y1 - top) for x0, y0, x1, y1 in regions]
