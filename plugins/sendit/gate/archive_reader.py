@@ -15,7 +15,6 @@ import re
 import struct
 from collections import deque
 from collections.abc import Iterator
-from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -575,7 +574,7 @@ class _HeadTemplate:
                     if not path and tag in _LOOKED_AT:
                         return None
                     new.append(place)
-        walk = copy(self._walk)
+        walk = self._walk.again()
         walk.data, walk.meta = data[: walk.taken], data[: len(walk.meta)]
         of_meta = len(walk.meta)
         walk.new = [place for place in new if place[2] >= of_meta]
@@ -617,6 +616,12 @@ class _Walk:
         self.taken = self._dataset(position, len(data), (), self._explicit, top=True)
         self.new = self.elements
         self.data = data[: self.taken]
+
+    def again(self) -> _Walk:
+        """Return a walk of the same elements; :func:`copy.copy` takes ten times as long."""
+        made = _Walk.__new__(_Walk)
+        made.__dict__.update(self.__dict__)
+        return made
 
     @classmethod
     def tail(cls, data: bytes, walk: _Walk) -> _Walk:

@@ -110,6 +110,7 @@ _CONTROLS: Final = bytes({*range(32), 127} - {*b"\t\n\f\r\x1b"})
 _SMALL_NUMBERS: Final = re.compile(
     rb"(?: *[+-]?\d{0,5}(?:\.\d*)?(?:[eE][+-]?\d{1,3})?[ \0]*(?:\\|$))*"
 )
+_TIME: Final = re.compile(rb"(?:[01]\d|2[0-3])(?:[0-5]\d(?:[0-6]\d(?:\.\d{1,6})?)?)?[ \0]*")
 _SMALL_NUMBER: Final = re.compile(r"(?<!\d)\d{1,3}(?!\d)")
 _DATE_TIME: Final = re.compile(rb"(\d{8})(?:\d{2,6}(?:\.\d*)?)?(?:[+-]\d{4})? *")
 _UID: Final = re.compile(rb"[0-9.\\]*")
@@ -416,7 +417,9 @@ class _Check:
         elif vr == "UI" and _UID.fullmatch(raw.rstrip(_PAD)):
             self._tell(number, self._known.read_uids(raw), tag, vr)
         elif vr in {"DS", "IS"} and _SMALL_NUMBERS.fullmatch(raw) and tag not in self._known.exact:
-            pass  # most values that differ from file to file: positions
+            pass  # most values that differ from file to file: positions,
+        elif vr == "TM" and _TIME.fullmatch(raw) and tag not in self._known.exact:
+            pass  # and times
         elif vr in {"DA", "DT"} and (day := _DATE_TIME.fullmatch(raw)):
             self._tell(number, self._known.read_day(day[1]), tag, vr)
         elif vr in _STRINGS or vr == "UI":
