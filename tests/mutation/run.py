@@ -111,6 +111,7 @@ INNER = r"""
 import json, random, re, sys
 from pathlib import Path
 from mutmut import __main__ as mutmut
+from mutmut.workers.isolation import ForkRunner
 from mutmut.mutation.diff_apply import get_diff_for_mutant
 from mutmut.utils.file_utils import walk_mutatable_files
 from mutmut.mutation.data import SourceFileMutationData
@@ -149,6 +150,8 @@ if order["do"] == "list":
             chosen[key] = "\n".join(lines(key))
     print("KEYS " + json.dumps([len(made), chosen]))
 else:
+    # The tests have just run for the statistics, unchanged: not a second time.
+    ForkRunner.run_clean_tests = lambda *_, **__: 0
     mutmut._run(order["names"], order["children"])
 """
 
