@@ -1,0 +1,115 @@
+""".ci/containers: what it does where Docker is, can be made, or can not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.production.compose_file import ROOT
+
+MADE = ["clean", "up", "images", "net on"]
+
+
+class Machine:
+    """A checkout, and programs that note how they are called; each may fail."""
+
+    def __init__(self, folder: Path) -> None:
+        self.calls = folder / "calls"
+        self.calls.touch()
+        self.checkout = folder / "main"
+        (self.checkout / ".ci").mkdir(parents=True)
+        shutil.copy(ROOT / ".ci" / "containers", self.checkout / ".ci")
+        self.programs = folder / "bin"
+        self.programs.mkdir()
+        self.maker = folder / "shared" / "containers" / "machine"
+        self.home = folder / "home"
+        self.put(self.programs / "docker", "exit 1")
+        self.put(self.programs / "id", "echo 0")
+        self.put(self.programs / "make", f'echo "make $*" >>{self.calls}')
+
+    def put(self, path: Path, text: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+
+    def makes_docker(self, text: str = "") -> None:
+        self.put(self.maker, f'echo "$*" >>{self.calls}\n{text}')
+
+    def run(self, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", self.checkout / ".ci" / "containers"],
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env={
+                "PATH": f"{self.programs}:{os.environ['PATH']}",
+                "CONTAINERS_HOME": str(self.home),
+                "SENDIT_CI_CONTAINERS": "1",
+                **environment,
+            },
+        )
+
+    def called(self) -> list[str]:
+        return self.calls.read_text().splitlines()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def test_without_docker_it_says_so_and_passes(machine: Machine) -> None:
+    result = machine.run()
+    assert result.returncode == 0
+    assert "NOT TESTED" in result.stderr
+    assert "there is no Docker" in result.stderr
+    assert machine.called() == []
+
+
+def test_it_uses_the_docker_that_is_there(machine: Machine) -> None:
+    machine.put(machine.programs / "docker", "exit 0")
+    machine.makes_docker()
+    assert machine.run().returncode == 0
+    assert machine.called() == ["make test-containers"]
+
+
+def test_it_makes_a_docker_after_what_was_left_and_removes_it(machine: Machine) -> None:
+    machine.makes_docker()
+    assert machine.run().returncode == 0
+    assert machine.called() == [*MADE, "make test-containers", "clean"]
+
+
+def test_a_test_that_fails_fails_it_and_leaves_nothing(machine: Machine) -> None:
+    machine.makes_docker()
+    machine.put(machine.programs / "make", "exit 2")
+    assert machine.run().returncode == 2
+    assert machine.called() == [*MADE, "clean"]
+
+
+def test_archives_may_fail_once(machine: Machine) -> None:
+    machine.makes_docker(
+        f'if [ "$1" = images ] && [ ! -e {machine.home}.once ]; then'
+        f" touch {machine.home}.once; exit 1; fi"
+    )
+    assert machine.run().returncode == 0
+    assert machine.called() == ["clean", "up", "images", *MADE, "make test-containers", "clean"]
+
+
+def test_where_none_can_be_made_it_says_so_and_passes(machine: Machine) -> None:
+    machine.makes_docker('[ "$1" != up ]')
+    result = machine.run()
+    assert result.returncode == 0
+    assert "no Docker could be made" in result.stderr
+    assert machine.called() == ["clean", "up", "clean", "up", "clean"]
+
+
+def test_it_can_be_left_out(machine: Machine) -> None:
+    machine.makes_docker()
+    result = machine.run(SENDIT_CI_CONTAINERS="0")
+    assert result.returncode == 0
+    assert machine.called() == []
