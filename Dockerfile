@@ -31,9 +31,13 @@ COPY deploy/requirements.txt deploy/
 RUN /build/uv/bin/uv venv --python python3.12 /opt/sendit \
     && /build/uv/bin/uv pip install --require-hashes --no-deps --build-constraints deploy/requirements.txt \
         -r deploy/requirements.txt \
-    # Descriptions of Google's services for a client that is not used: 100 MB.
+    # Descriptions of Google's services for a client that is not used: 100 MB. Tests of libraries: 70.
     && rm -r /opt/sendit/lib/python3.12/site-packages/googleapiclient/discovery_cache/documents \
-        /opt/sendit/.lock
+        /opt/sendit/lib/python3.12/site-packages/pandas/tests \
+        /opt/sendit/lib/python3.12/site-packages/pyarrow/tests \
+        /opt/sendit/lib/python3.12/site-packages/pyarrow/include \
+        /opt/sendit/.lock \
+    && find /opt/sendit/lib/python3.12/site-packages/numpy -type d -name tests -prune -exec rm -r {} +
 
 COPY pyproject.toml README.md LICENSE package/
 COPY plugins/ package/plugins/
