@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Final
 
@@ -37,6 +37,8 @@ _UNUSED: Final = b"\x04\x03\x02\x01"
 _COUNTS: Final = struct.Struct("<2I")
 _TAG: Final = struct.Struct("<64si4s3i")
 _ITEM: Final = struct.Struct("<4i")
+_NUMBER_OF_ITEMS: Final = struct.Struct("<76xi4x")
+_LENGTH: Final = struct.Struct("<4xi8x")
 _CHECK: Final = 77
 _NO_VALUE: Final = 205
 _NAME: Final = re.compile(rb"([A-Za-z][A-Za-z0-9_]{0,62})\0")
@@ -73,18 +75,23 @@ def read_csa(value: bytes) -> Iterator[CsaTag]:
     NotUnderstood
         It has another layout, or ends early.
     """
-    if value[:8] != _MAGIC + _UNUSED:
-        raise NotUnderstood("no SV10 header")
+    number, place = _start(value)
     try:
-        number, check = _COUNTS.unpack_from(value, 8)
-        if check != _CHECK or not 0 < number <= MAX_TAGS:
-            raise NotUnderstood("number of tags")
-        place = 8 + _COUNTS.size
         for _ in range(number):
             tag, place = _read_tag(value, place)
             yield tag
     except struct.error:
         raise NotUnderstood("ends early") from None
+
+
+def _start(value: bytes) -> tuple[int, int]:
+    """Return the number of tags and where the first one is."""
+    if value[:8] != _MAGIC + _UNUSED or len(value) < 8 + _COUNTS.size:
+        raise NotUnderstood("no SV10 header")
+    number, check = _COUNTS.unpack_from(value, 8)
+    if check != _CHECK or not 0 < number <= MAX_TAGS:
+        raise NotUnderstood("number of tags")
+    return number, 8 + _COUNTS.size
 
 
 def _read_tag(value: bytes, place: int) -> tuple[CsaTag, int]:
@@ -113,7 +120,10 @@ def _read_tag(value: bytes, place: int) -> tuple[CsaTag, int]:
 
 def write_csa(tags: Iterable[CsaTag]) -> bytes:
     """Return a CSA header; empty if there are no tags."""
-    written = [_write_tag(tag) for tag in tags]
+    return _joined([_write_tag(tag) for tag in tags])
+
+
+def _joined(written: Sequence[bytes]) -> bytes:
     if not written:
         return b""
     return b"".join([_MAGIC, _UNUSED, _COUNTS.pack(len(written), _CHECK), *written])
@@ -219,19 +229,55 @@ def clean_image_header(value: bytes) -> bytes:
     NotUnderstood
         It is no CSA header, or one of :data:`GEOMETRY` would have to be left out.
     """
-    kept: dict[str, CsaTag | None] = {}
-    for tag in read_csa(value):
-        most, fits = IMAGE_TAGS.get(tag.name, (0, bool))
-        values = tag.values
-        if not 0 < len(values) <= most or tag.name in kept or not all(map(fits, values)):
-            if values:
-                if tag.name in GEOMETRY:
-                    raise NotUnderstood(tag.name)
-                kept[tag.name] = None
+    kept: dict[str, bytes] = {}
+    for raw in _tags_of(value):
+        name, written = _clean_tag(raw)
+        if written is None:
             continue
-        multiplicity = 0 if most == MAX_ITEMS else most
-        kept[tag.name] = CsaTag(tag.name, multiplicity, tag.vr, tag.syngo_type, values)
-    return write_csa(tag for tag in kept.values() if tag is not None)
+        if not written or name in kept:
+            if name in GEOMETRY:
+                raise NotUnderstood(name)
+            written = b""
+        kept[name] = written
+    return _joined([written for written in kept.values() if written])
+
+
+def _tags_of(value: bytes) -> Iterator[bytes]:
+    """Yield the bytes of each tag of a header; called for each image, so nothing is read twice."""
+    number, place = _start(value)
+    try:
+        for _ in range(number):
+            start = place
+            (items,) = _NUMBER_OF_ITEMS.unpack_from(value, place)
+            if not 0 <= items <= MAX_ITEMS:
+                raise NotUnderstood("a tag's head")
+            place += _TAG.size
+            for _ in range(items):
+                (length,) = _LENGTH.unpack_from(value, place)
+                place += _ITEM.size
+                if not 0 <= length <= len(value) - place:
+                    raise NotUnderstood("an item's length")
+                place += (length + 3) // 4 * 4
+            yield value[start:place]
+    except struct.error:
+        raise NotUnderstood("ends early") from None
+
+
+@lru_cache(maxsize=1 << 12)
+def _clean_tag(raw: bytes) -> tuple[str, bytes | None]:
+    """Return a tag's name, and it written anew: nothing if it may not stay, None if it is empty.
+
+    Images of a series differ in few of their tags.
+    """
+    tag, _ = _read_tag(raw, 0)
+    values = tag.values
+    if not values:
+        return tag.name, None
+    most, fits = IMAGE_TAGS.get(tag.name, (0, bool))
+    if len(values) > most or not all(map(fits, values)):
+        return tag.name, b""
+    multiplicity = 0 if most == MAX_ITEMS else most
+    return tag.name, _write_tag(CsaTag(tag.name, multiplicity, tag.vr, tag.syngo_type, values))
 
 
 # The series' header: its protocol --------------------------------------------------------
