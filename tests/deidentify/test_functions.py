@@ -186,6 +186,28 @@ def test_cleaned_text_keeps_words_of_radiology_and_each_value() -> None:
     assert ds.ProcedureCodeSequence[0].CodeMeaning == "chest"
 
 
+def test_names_of_regions_stay_different_and_are_never_empty() -> None:
+    names = ["Winterbottom 3", "Winterbottom 4", "Lesion 3", "Lesion 4", "Lesion", "x" * 64]
+    items = []
+    for name in (*names, names[0], ""):
+        item = Dataset()
+        item.ROIName = name
+        item.TrackingID = name
+        items.append(item)
+    plan = plan_of("REPLACE ROIName func:clean_text\nREPLACE TrackingID func:clean_text")
+    new = opened(make_dataset(StructureSetROISequence=Sequence(items)), plan)
+    for keyword in ("ROIName", "TrackingID"):
+        *said, again, empty = (item.get(keyword) for item in new.StructureSetROISequence)
+        assert len(set(said)) == len(names)
+        assert all(said)
+        assert again == said[0]
+        assert not empty
+        assert "Winterbottom" not in str(said)
+        assert all(len(one) <= 64 for one in said)
+        assert said[4] == "Lesion"
+        assert said[2].startswith("Lesion")
+
+
 def test_deids_own_functions_are_keyed_and_stable() -> None:
     rules = """
         REPLACE SOPInstanceUID deid_func:pydicom_uuid prefix=1.2.826.0.1.
@@ -320,7 +342,7 @@ def test_our_codes_are_added_once() -> None:
     )
     new = opened(data, compile_plan(read_recipe("default")))
     found = [str(item.CodeValue) for item in new.DeidentificationMethodCodeSequence]
-    assert found == ["113107", "113106", "113100", "113108", "113105"]
+    assert found == ["113107", "113106", "113100", "113111", "113108", "113105"]
 
 
 def test_the_standards_methods_are_those_of_its_context_group() -> None:

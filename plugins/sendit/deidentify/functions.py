@@ -98,6 +98,10 @@ _CODE_VALUES: Final = frozenset((0x00080100, 0x00080119, 0x00080120))
 _CODING_SCHEME: Final = 0x00080102
 _CODES: Final = _CODE_VALUES | {_CODING_SCHEME, 0x00080103}
 _CODE: Final = re.compile(r"(?=.*\d)[\w.:/-]{1,18}|[A-Za-z]{1,6}", re.ASCII)
+_LABELS: Final = {0x30060026: "ROI", 0x00620020: "tracked"}
+"""Names by which regions (ROI Name) and findings (Tracking ID) are told apart in an object."""
+
+_LONGEST_LABEL: Final = 64
 _DUMMY: Final = Function("dummy")
 _CLEAN: Final = Function("clean_text")
 
@@ -261,9 +265,20 @@ def _clean_text(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
     if subject.vr not in charset.TEXT_VRS:
         disguised = vr_of(subject.tag) in charset.TEXT_VRS
         return _empty_or_dummy(subject, _) if disguised else subject.value
-    if subject.vr != "PN" and (cleaned := clean(subject.text, subject.site.people)):
+    cleaned = "" if subject.vr == "PN" else clean(subject.text, subject.site.people)
+    if subject.tag in _LABELS and cleaned != text:
+        cleaned = _label(cleaned, text, subject)
+    if cleaned:
         return _written(cleaned, subject)
     return _empty_or_dummy(subject, _) if subject.value.strip(b" \0") else b""
+
+
+def _label(cleaned: str, original: str, subject: ElementContext) -> str:
+    """Return a name that is another's for every other original, and the same for the same one:
+    without it, two regions become one."""
+    mark = subject.site.uids.uuid(original.encode()).hex[:8]
+    kept = cleaned[: _LONGEST_LABEL - 1 - len(mark)].strip()
+    return f"{kept or _LABELS[subject.tag]} {mark}"
 
 
 def _written(cleaned: str, subject: ElementContext) -> bytes:
