@@ -1,8 +1,8 @@
 """The init step of docker-compose.yaml: runs before anything else, and again at every start.
 
-Idempotent. It makes the two database roles and their databases, migrates
-Airflow's, makes the first user of the UI, and checks what a site has set, so that a mistake stops
-the start with a sentence in place of the first night's run.
+Idempotent. It makes the two database roles and their databases, migrates both, makes the first
+user of the UI, and checks what a site has set, so that a mistake stops the start with a sentence
+in place of the first night's run.
 
 A password in a database URL with other signs than letters and digits is percent-encoded there.
 """
@@ -23,7 +23,7 @@ from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, encrypt_password
 from sqlalchemy.engine import URL, make_url
 
 from sendit.errors import SenditError
-from sendit.ledger import Ledger
+from sendit.ledger import SCHEMA_VERSION, Ledger
 from sendit.settings import read_settings
 
 SECRETS = Path(os.environ.get("SECRETS_FOLDER", "/run/secrets"))
@@ -160,15 +160,17 @@ def check_settings() -> None:
         stop(str(problem))
 
 
-def check_ledger(uri: str) -> None:
-    """Make the ledger's tables; one that another version of sendit made is said here."""
+def migrate_ledger(uri: str) -> None:
+    """Make the ledger's tables, or migrate those that an earlier version of sendit made."""
     ledger = Ledger(uri)
     try:
-        ledger.queued()
+        before = ledger.migrate()
     except SenditError as problem:
         stop(str(problem))
     finally:
         ledger.close()
+    if before is not None:
+        print(f"migrated the ledger from schema {before} to {SCHEMA_VERSION}")  # noqa: T201
 
 
 def main() -> None:
@@ -178,7 +180,7 @@ def main() -> None:
     superuser_password = secret("postgres_password")
     for uri in (secret("metadata_url"), ledger):
         make_role_and_database(make_url(uri), superuser_password)
-    check_ledger(ledger)
+    migrate_ledger(ledger)
     airflow = Path(sys.executable).with_name("airflow")
     if subprocess.run([airflow, "db", "migrate"], check=False).returncode:
         stop("Airflow's database could not be migrated; why is above")

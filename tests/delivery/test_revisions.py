@@ -18,8 +18,8 @@ ARCHIVE = Delivery(
     batch_id="",
     bucket="data",
     object=NAME,
-    archive_of=study_key(NAME),
-    content="one",
+    study_key=study_key(NAME),
+    content_digest="one",
     size=10,
     crc32c="AAAAAA==",
     members=3,
@@ -83,7 +83,10 @@ def test_the_same_content_is_recognised_also_by_another_engine_and_date(study):
 
 @pytest.mark.parametrize(
     ("changes", "what"),
-    [({"content": "two"}, "another content"), ({"recipe_digest": "q" * 64}, "another recipe")],
+    [
+        ({"content_digest": "two"}, "another content"),
+        ({"recipe_digest": "q" * 64}, "another recipe"),
+    ],
 )
 @pytest.mark.parametrize("name", [NAME, LATER])
 def test_anything_else_is_refused_unless_the_run_revises(study, changes, what, name):
@@ -102,10 +105,10 @@ def test_anything_else_is_refused_unless_the_run_revises(study, changes, what, n
 def test_a_revision_is_itself_recognised_and_revised(study):
     first, second, third = (study.batch(revise=True) for _ in range(3))
     study.deliver(first)
-    study.deliver(second, 8, content="two")
+    study.deliver(second, 8, content_digest="two")
     study.ledger.supersede(first, second)
-    assert study.register(study.batch(), content="two") is Status.DONE
-    study.deliver(third, 9, content="one")
+    assert study.register(study.batch(), content_digest="two") is Status.DONE
+    study.deliver(third, 9, content_digest="one")
     held = study.ledger.delivery(third)
     assert (held.revision, held.replaces, held.replaced_generation) == (3, second, 8)
 
@@ -125,7 +128,7 @@ def test_a_failed_batch_does_not_stand_in_the_way(study):
     first, second = study.batch(), study.batch()
     study.register(first)
     study.ledger.record(first, status=Status.ERROR)
-    study.deliver(second, content="two")
+    study.deliver(second, content_digest="two")
     assert study.ledger.delivery(first) is None
     with pytest.raises(FailBatch, match="another content"):
         study.register(first)
@@ -158,7 +161,7 @@ def test_other_bytes_of_an_earlier_try_may_be_replaced(study):
     batch_id = study.batch()
     study.register(batch_id)
     study.store(batch_id, 7)
-    study.register(batch_id, crc32c="BBBBBB==", content="two", object=LATER)
+    study.register(batch_id, crc32c="BBBBBB==", content_digest="two", object=LATER)
     held = study.ledger.delivery(batch_id)
     assert (held.revision, held.generation, held.replaces) == (1, None, None)
     assert (held.replaced_object, held.replaced_generation) == (NAME, 7)
@@ -174,8 +177,8 @@ def test_a_folder_that_was_mended_after_delivery_is_a_revision_of_itself(study, 
     study.ledger.start(batch_id)
     if not revise:
         with pytest.raises(FailBatch, match="another content"):
-            study.register(batch_id, content="two", crc32c="BBBBBB==")
+            study.register(batch_id, content_digest="two", crc32c="BBBBBB==")
         return
-    study.register(batch_id, content="two", crc32c="BBBBBB==")
+    study.register(batch_id, content_digest="two", crc32c="BBBBBB==")
     held = study.ledger.delivery(batch_id)
     assert (held.revision, held.replaces, held.replaced_generation) == (2, None, 7)

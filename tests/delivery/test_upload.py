@@ -32,7 +32,7 @@ class One:
                 batch_id=self.id,
                 bucket="data",
                 object=NAME,
-                archive_of="c/p/s",
+                study_key="c/p/s",
                 size=1,
                 crc32c="AAAAAA==",
                 members=2,

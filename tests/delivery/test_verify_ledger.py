@@ -21,8 +21,9 @@ def delivered(ledger: Ledger, bucket: str, study: str) -> str:
     checksum = base64.b64encode(google_crc32c.Checksum(b"archive").digest()).decode()
     ledger.put_archive(
         Delivery(
-            batch_id=batch, bucket=bucket, object=name, archive_of=name, revision=0,
-            content="c" * 64, size=7, crc32c=checksum, members=1, recipe_digest="r", engine="e",
+            batch_id=batch, bucket=bucket, object=name, study_key=name, revision=0,
+            content_digest="c" * 64, size=7, crc32c=checksum, members=1, recipe_digest="r",
+            engine="e",
         )
     )  # fmt: skip
     delivery = ledger.delivery(batch)

@@ -570,8 +570,8 @@ def test_a_finding_in_one_file_quarantines_that_file(plan, tmp_path):
     reason = result.outcomes[2][1]
     assert "a part of the patient's name in (0018,0024) SequenceName" in reason
     # As if it had never come.
-    assert (result.content, result.actions, result.header) == (
-        first.content,
+    assert (result.content_digest, result.actions, result.header) == (
+        first.content_digest,
         first.actions,
         first.header,
     )

@@ -103,7 +103,7 @@ def test_what_is_recorded_is_what_came_of_it(one: One) -> None:
     assert (delivery.bucket, delivery.members, delivery.engine) == ("data", 3, __version__)
     assert (delivery.size, delivery.crc32c) == (result.archive.size, result.archive.crc32c)
     assert delivery.recipe_digest == load_recipe("default").digest
-    assert delivery.content == result.content
+    assert delivery.content_digest == result.content_digest
     assert one.workspace.archive.stat().st_size == delivery.size
     assert one.workspace.read(RESULT) == {
         "study": "s",
@@ -183,5 +183,8 @@ def test_again_is_the_same(one: One) -> None:
     held = one.ledger.delivery(one.id)
     second = one.anonymize()
     assert first.archive is not None and second.archive is not None
-    assert (first.archive.crc32c, first.content) == (second.archive.crc32c, second.content)
+    assert (first.archive.crc32c, first.content_digest) == (
+        second.archive.crc32c,
+        second.content_digest,
+    )
     assert one.ledger.delivery(one.id) == held

@@ -15,6 +15,8 @@ from sqlalchemy.engine import URL, make_url
 
 from demo.postgres import Postgres
 from sendit.keys import write_new_key
+from sendit.ledger import SCHEMA_VERSION
+from sendit.ledger.schema import VERSION_TABLE
 from tests.production.compose_file import ROOT
 
 
@@ -117,19 +119,33 @@ class TestSettings:
 
 
 class TestLedger:
-    def test_a_new_one_is_made(self, init: ModuleType, postgres: Postgres) -> None:
+    def test_a_new_one_is_made(
+        self, init: ModuleType, postgres: Postgres, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         name = f"ledger_{os.urandom(4).hex()}"
         postgres.query("postgres", f"CREATE DATABASE {name}")
-        init.check_ledger(postgres.uri(name))
-        init.check_ledger(postgres.uri(name))
+        init.migrate_ledger(postgres.uri(name))
+        init.migrate_ledger(postgres.uri(name))
+        assert not capsys.readouterr().out
 
-    def test_one_of_another_version_is_said(self, init: ModuleType, tmp_path: Path) -> None:
-        uri = f"sqlite:///{tmp_path / 'ledger.db'}"
-        init.check_ledger(uri)
+    def test_one_of_an_earlier_version_is_migrated(
+        self, init: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        dump = ROOT / "tests" / "ledger" / "schema_6.sqlite.sql"
         with sqlite3.connect(tmp_path / "ledger.db") as database:
-            database.execute("UPDATE schema_info SET version = 0")
-        with pytest.raises(SystemExit, match="the ledger has schema 0"):
-            init.check_ledger(uri)
+            database.executescript(dump.read_text())
+        for _ in range(2):
+            init.migrate_ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+        said = f"migrated the ledger from schema 0006 to {SCHEMA_VERSION}\n"
+        assert capsys.readouterr().out == said
+
+    def test_one_of_a_later_version_is_said(self, init: ModuleType, tmp_path: Path) -> None:
+        uri = f"sqlite:///{tmp_path / 'ledger.db'}"
+        init.migrate_ledger(uri)
+        with sqlite3.connect(tmp_path / "ledger.db") as database:
+            database.execute(f"UPDATE {VERSION_TABLE} SET version_num = '0099'")
+        with pytest.raises(SystemExit, match="the ledger has schema 0099"):
+            init.migrate_ledger(uri)
 
 
 @pytest.mark.airflow

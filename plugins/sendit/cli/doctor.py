@@ -195,8 +195,10 @@ def _write(folder: Path, problem: str) -> None:
 
 
 def _ledger(services: Services) -> str:
+    from sendit.ledger import SCHEMA_VERSION
+
     ledger = services.ledger()
-    return f"can be read: {ledger.queued()} batches wait"
+    return f"can be read: {ledger.queued()} batches wait (schema {SCHEMA_VERSION})"
 
 
 def _bucket(settings: Settings, services: Services) -> str:

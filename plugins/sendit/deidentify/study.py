@@ -217,7 +217,7 @@ class StudyDeidentifier:
         self.header: dict[str, Any] = {}
         self.members: dict[int, str] = {}
 
-    def content(self, keys: Keys) -> str:
+    def content_digest(self, keys: Keys) -> str:
         """Return the keyed digest of the delivered files as they came in."""
         delivered = (f"{instance} {sums}" for instance, sums in self._delivered.items())
         return keys.digest("content", "\n".join(sorted(delivered)))

@@ -87,6 +87,6 @@ def _is_delivered(ledger: Ledger, there: objects.StoredObject, delivery: Deliver
         (other.object, other.generation) == (there.name, there.generation)
         and other.rows_at is not None
         and other.withdrawn_at is None
-        for other in ledger.deliveries_of(delivery.bucket, delivery.archive_of)
+        for other in ledger.deliveries_of(delivery.bucket, delivery.study_key)
         if other.batch_id != delivery.batch_id
     )

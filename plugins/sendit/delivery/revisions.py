@@ -42,7 +42,7 @@ def register_archive(ledger: Ledger, delivery: Delivery) -> Status:
         As in the table; the text says what to do.
     """
     batch = ledger.batch(delivery.batch_id)
-    held = ledger.deliveries_of(delivery.bucket, delivery.archive_of)
+    held = ledger.deliveries_of(delivery.bucket, delivery.study_key)
     own = next((each for each in held if each.batch_id == batch.id), None)
     before = _delivered_before(ledger, batch, held)
     if before is not None and _same(before, delivery):
@@ -52,7 +52,7 @@ def register_archive(ledger: Ledger, delivery: Delivery) -> Status:
         logger.info("batch %s: its study was delivered as batch %s", batch.id, before.batch_id)
         return Status.DONE
     if before is not None and not batch.revise:
-        what = "recipe" if before.content == delivery.content else "content"
+        what = "recipe" if before.content_digest == delivery.content_digest else "content"
         raise FailBatch(
             f"batch {batch.id}: its study was delivered before, with another {what}, as batch "
             f"{before.batch_id}; to replace that archive, queue this batch again with: "
@@ -86,7 +86,10 @@ def _delivered_before(ledger: Ledger, batch: Batch, held: list[Delivery]) -> Del
 
 
 def _same(before: Delivery, delivery: Delivery) -> bool:
-    return (before.content, before.recipe_digest) == (delivery.content, delivery.recipe_digest)
+    return (before.content_digest, before.recipe_digest) == (
+        delivery.content_digest,
+        delivery.recipe_digest,
+    )
 
 
 def _placed(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sendit.ledger.batches import Batches
 from sendit.ledger.codes import Codes
-from sendit.ledger.database import LOCK_WAIT_SECONDS, SCHEMA_VERSION, ledger_url
+from sendit.ledger.database import LOCK_WAIT_SECONDS, ledger_url
 from sendit.ledger.deliveries import Deliveries
 from sendit.ledger.feeds import Feeds
 from sendit.ledger.records import (
@@ -31,6 +31,7 @@ from sendit.ledger.records import (
     count_outcomes,
 )
 from sendit.ledger.runs import Runs
+from sendit.ledger.schema import SCHEMA_VERSION
 
 
 class Ledger(Feeds, Runs, Batches, Deliveries, Codes):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-import secrets
+import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,15 +14,15 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sendit.errors import Misconfigured, RetryLater, TakenOver
-from sendit.ledger.schema import batches, identity, metadata, schema_info
+from sendit.ledger.schema import SCHEMA_VERSION, VERSION_TABLE, batches, identity
 
-SCHEMA_VERSION = 6
-
+_log = logging.getLogger(__name__)
 
 LOCK_WAIT_SECONDS = 60
 
 
-_SCHEMA_LOCK = 0x5E4D17  # any number that is ours: one process makes the tables
+_SCHEMA_LOCK = 0x5E4D17  # any number that is ours: one process migrates
+_MIGRATING = threading.Lock()  # and in it one thread, since alembic's ``op`` is the module's
 
 
 class Database:
@@ -61,40 +62,49 @@ class Database:
 
     @contextmanager
     def _begin(self) -> Iterator[sa.Connection]:
-        """One transaction; what the database cannot do now becomes RetryLater without its text,
-        since a driver's error quotes the statement's values."""
-        try:
-            if not self._ready:
-                self._make_tables()
-                self._ready = True
-            with self._engine.begin() as db:
-                yield db
-        except sa.exc.OperationalError:
-            raise RetryLater(
-                "the ledger's database does not answer; check the connection sendit_ledger"
-            ) from None
-        except sa.exc.DBAPIError as error:
-            kind = type(error.orig).__name__
-            raise RetryLater(
-                f"the ledger's database refused a statement ({kind}); if it happens again, its own "
-                "log says why: it may be out of disk, or have been changed by hand"
-            ) from None
+        """One transaction, on a ledger that is migrated."""
+        if not self._ready:
+            self.migrate()
+        with _errors_without_values(), self._engine.begin() as db:
+            yield db
 
-    def _make_tables(self) -> None:
-        with self._engine.begin() as db:
-            if db.dialect.name == "postgresql":
-                db.execute(sa.select(sa.func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
-            metadata.create_all(db)
-            version = db.execute(sa.select(schema_info.c.version)).scalar()
-            if version is None:
-                db.execute(schema_info.insert().values(version=SCHEMA_VERSION))
-            elif version != SCHEMA_VERSION:
-                raise Misconfigured(
-                    f"the ledger has schema {version}, this sendit needs {SCHEMA_VERSION}; "
-                    "run the sendit version that made it"
-                )
-            if db.execute(sa.select(identity.c.id)).first() is None:
-                db.execute(identity.insert().values(id=secrets.token_hex(16)))
+    def migrate(self) -> str | None:
+        """Make the tables, or migrate those of an earlier version. Idempotent, and one process
+        does it while others wait; whatever fails leaves the ledger as it was.
+
+        Returns
+        -------
+        str or None
+            The version that was migrated; None if there was nothing to migrate.
+
+        Raises
+        ------
+        Misconfigured
+            The ledger's version is one that this sendit cannot migrate.
+        """
+        before: str | None = None
+        with _errors_without_values():
+            if not self._is_current():
+                with _MIGRATING, self._engine.begin() as db:
+                    if db.dialect.name == "postgresql":
+                        db.execute(sa.select(sa.func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
+                    before = _upgrade(db)
+        self._ready = True
+        if before in {None, SCHEMA_VERSION}:
+            return None
+        _log.info("migrated the ledger from schema %s to %s", before, SCHEMA_VERSION)
+        return before
+
+    def _is_current(self) -> bool:
+        """Whether the ledger has this version's tables: one query, without alembic."""
+        version = sa.table(VERSION_TABLE, sa.column("version_num"))
+        with self._engine.connect() as db:
+            db.begin()  # a database that cannot be reached, or is locked, is no new one
+            try:
+                versions = db.execute(sa.select(version)).scalars().all()
+            except sa.exc.DBAPIError:  # it has no such table
+                return False
+        return list(versions) == [SCHEMA_VERSION]
 
     def id(self) -> str:
         """Return what this ledger, and each copy of it, is told apart from others by."""
@@ -145,6 +155,38 @@ def ledger_url(uri: str) -> sa.URL:
     raise Misconfigured(
         "the ledger runs on PostgreSQL or SQLite; set the connection sendit_ledger accordingly"
     )
+
+
+@contextmanager
+def _errors_without_values() -> Iterator[None]:
+    """What the database cannot do now becomes RetryLater without its text, since a driver's error
+    quotes the statement's values."""
+    try:
+        yield
+    except sa.exc.OperationalError:
+        raise RetryLater(
+            "the ledger's database does not answer; check the connection sendit_ledger"
+        ) from None
+    except sa.exc.DBAPIError as error:
+        kind = type(error.orig).__name__
+        raise RetryLater(
+            f"the ledger's database refused a statement ({kind}); if it happens again, its own "
+            "log says why: it may be out of disk, or have been changed by hand"
+        ) from None
+
+
+def _upgrade(db: sa.Connection) -> str | None:
+    from sendit.ledger import migrations  # noqa: PLC0415 - alembic, which few processes need
+
+    try:
+        return migrations.upgrade(db)
+    except sa.exc.DBAPIError as error:
+        kind = type(error.orig).__name__
+        raise RetryLater(
+            f"the ledger could not be migrated to schema {SCHEMA_VERSION} and is as it was "
+            f"({kind}): its database's own log says why; the role must own the ledger's tables, "
+            "and the disk have room for them once more"
+        ) from None
 
 
 def insert(db: sa.Connection, table: sa.Table) -> Any:

@@ -40,7 +40,7 @@ class Deliveries(Database):
             other = db.execute(
                 sa.select(deliveries.c.batch_id)
                 .where(deliveries.c.bucket == delivery.bucket)
-                .where(deliveries.c.archive_of == delivery.archive_of)
+                .where(deliveries.c.study_key == delivery.study_key)
                 .where(deliveries.c.revision == delivery.revision)
                 .where(deliveries.c.batch_id != delivery.batch_id)
             ).scalar()
@@ -72,10 +72,10 @@ class Deliveries(Database):
         found = self._deliveries(deliveries.c.batch_id == batch_id)
         return found[0] if found else None
 
-    def deliveries_of(self, bucket: str, archive_of: str) -> list[Delivery]:
+    def deliveries_of(self, bucket: str, study_key: str) -> list[Delivery]:
         """Return all archives of a study, the latest revision first."""
         return self._deliveries(
-            (deliveries.c.bucket == bucket) & (deliveries.c.archive_of == archive_of)
+            (deliveries.c.bucket == bucket) & (deliveries.c.study_key == study_key)
         )
 
     def delivered_to(self, bucket: str, collection: str) -> list[Delivery]:
@@ -246,7 +246,7 @@ def _tell(db: sa.Connection, batch_id: str, event: Event, note: str | None = Non
     """Add to the history, with the delivery as it is now."""
     row = db.execute(sa.select(deliveries).where(deliveries.c.batch_id == batch_id)).first()
     held = {} if row is None else dict(row._mapping)
-    names = ("archive_of", "object", "revision", "generation", "crc32c", "recipe_digest")
+    names = ("study_key", "object", "revision", "generation", "crc32c", "recipe_digest")
     db.execute(
         history.insert().values(
             at=time.time(),

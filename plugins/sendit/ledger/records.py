@@ -113,8 +113,8 @@ class Batch:
 class Delivery:
     """One archive: where it goes, what its bytes are, and what the store answered.
 
-    ``archive_of`` names the study (collection, patient's and study's code), ``content`` is the
-    keyed digest of what came in, ``revision`` counts the study's archives from 1, ``replaces``
+    ``study_key`` names the study (collection, patient's and study's code), ``content_digest`` is
+    the keyed digest of what came in, ``revision`` counts the study's archives from 1, ``replaces``
     is the batch whose archive this one is to replace, and ``replaced_...`` the object.
     ``sent_...`` is what was last on its way to the bucket, and may lie there although nothing
     was answered.
@@ -128,8 +128,8 @@ class Delivery:
     members: int
     recipe_digest: str
     engine: str
-    archive_of: str = ""
-    content: str = ""
+    study_key: str = ""
+    content_digest: str = ""
     revision: int = 1
     replaces: str | None = None
     replaced_object: str | None = None
@@ -213,7 +213,7 @@ class HistoryEntry:
     at: float
     batch_id: str
     event: Event
-    archive_of: str | None
+    study_key: str | None
     object: str | None
     revision: int | None
     generation: int | None

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+#: The newest of `sendit.ledger.migrations`: what these tables are.
+SCHEMA_VERSION = "0007"
+
+#: Where a ledger's version is written, by alembic: a name of its own, since a site's database may
+#: hold Airflow's tables too.
+VERSION_TABLE = "alembic_version_sendit"
+
 metadata = sa.MetaData()
 
 
+# What sendit looked at before there were migrations; only its refusal of a later ledger needs it.
 schema_info = sa.Table(
     "schema_info",
     metadata,
@@ -101,12 +109,12 @@ deliveries = sa.Table(
     sa.Column("batch_id", sa.String(17), sa.ForeignKey("batches.id"), primary_key=True),
     sa.Column("bucket", sa.String(222), nullable=False),
     sa.Column("object", sa.Text, nullable=False),
-    sa.Column("archive_of", sa.String(200), nullable=False, index=True),
+    sa.Column("study_key", sa.String(200), nullable=False, index=True),
     sa.Column("revision", sa.Integer, nullable=False),
     sa.Column("replaces", sa.String(17)),
     sa.Column("replaced_object", sa.Text),
     sa.Column("replaced_generation", sa.BigInteger),
-    sa.Column("content", sa.String(64), nullable=False),
+    sa.Column("content_digest", sa.String(64), nullable=False),
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("crc32c", sa.String(16), nullable=False),
     sa.Column("members", sa.Integer, nullable=False),
@@ -125,7 +133,7 @@ deliveries = sa.Table(
     sa.Column("rows_at", sa.Float),
     sa.Column("superseded_by", sa.String(17)),
     sa.Column("withdrawn_at", sa.Float),
-    sa.UniqueConstraint("bucket", "archive_of", "revision", name="one_archive_per_study"),
+    sa.UniqueConstraint("bucket", "study_key", "revision", name="one_archive_per_study"),
 )
 
 
@@ -147,7 +155,7 @@ history = sa.Table(
     sa.Column("at", sa.Float, nullable=False),
     sa.Column("batch_id", sa.String(17), sa.ForeignKey("batches.id"), nullable=False, index=True),
     sa.Column("event", sa.String(16), nullable=False),
-    sa.Column("archive_of", sa.String(200)),
+    sa.Column("study_key", sa.String(200)),
     sa.Column("object", sa.Text),
     sa.Column("revision", sa.Integer),
     sa.Column("generation", sa.BigInteger),

@@ -41,7 +41,7 @@ class StudyResult:
         lists of them, lists of items; no bytes, no long texts, no sequences of many items.
     members
         By number of the source: a delivered file's name in the archive, in its order.
-    content
+    content_digest
         Keyed digest of what was delivered, as it came in: the same instances with the same
         bytes give the same one, whatever their files are called, whatever recipe or engine.
     passed
@@ -53,7 +53,7 @@ class StudyResult:
     actions: dict[str, int]
     header: dict[str, Any]
     members: dict[int, str]
-    content: str
+    content_digest: str
     passed: GateReport | None = None
 
 
@@ -152,7 +152,13 @@ def deidentify_study(
                     raise
                 info = writer.close()
         return StudyResult(
-            outcomes, info, study.actions, study.header, study.members, study.content(keys), passed
+            outcomes,
+            info,
+            study.actions,
+            study.header,
+            study.members,
+            study.content_digest(keys),
+            passed,
         )
 
 
