@@ -237,7 +237,7 @@ MISTAKES: dict[str, tuple[str, Callable[[Site], None], str]] = {
     "no recipe": ("recipe", set_setting("recipe", "/absent.deid"), "absent.deid"),
     "no input": ("input folder 1", set_setting("input_folders", "/absent"), "mount it"),
     "open work": ("working folder", others_may_enter, "chmod 700"),
-    "full disk": ("working folder", set_setting("disk_margin_mb", 1 << 40), "make room"),
+    "full disk": ("working folder", set_setting("disk_margin_mb", 1 << 40), "free disk space"),
     "no ledger": ("ledger", break_service("ledger", RetryLater("cannot be read")), "cannot be"),
     "no bucket": ("bucket", set_setting("bucket", "absent-bucket"), "create it"),
     "no credentials": ("bucket", break_service("storage", Misconfigured("no key")), "no key"),
