@@ -88,6 +88,14 @@ class Settings(BaseSettings):
         description="Bundled recipe's name, or absolute path of your own deid recipe; several with "
         "commas between.",
     )
+    recipe_functions: Path | None = Field(
+        default=None,
+        description="Python file with functions of your own that recipes call by `func:NAME`.",
+    )
+    recipe_table: Path | None = Field(
+        default=None,
+        description="CSV file with variables of your own, by accession number or patient ID.",
+    )
     originals: Literal["keep", "delete"] = Field(
         default="keep", description="What happens to an input folder after its batch is DONE."
     )

@@ -177,6 +177,77 @@ def test_keep_of_a_sequence():
     assert "ScheduledProcedureStepID" in ours.RequestAttributesSequence[0]
 
 
+def test_keep_of_a_list():
+    text = recipe("KEEP fields:mine", "REMOVE startswith:Patient")
+    text = text.replace("%header", "%fields mine\nFIELD PatientSex\n\n%header")
+    data = to_bytes(make_dataset())
+    assert "PatientSex" not in read(by_deid(data, text))
+    assert read(by_sendit(data, text)).PatientSex
+
+
+def test_fields_by_a_path():
+    text = recipe("BLANK fields:mine")
+    path = "RequestAttributesSequence__RequestedProcedureID"
+    text = text.replace("%header", f"%fields mine\nFIELD {path}\n\n%header")
+    dataset = make_dataset()
+    dataset.RequestedProcedureID = "RP1"
+    data = to_bytes(dataset)
+    assert not read(by_deid(data, text)).RequestedProcedureID
+    ours = read(by_sendit(data, text))
+    assert ours.RequestedProcedureID == "RP1"
+    assert not ours.RequestAttributesSequence[0].RequestedProcedureID
+
+
+def test_values_are_literal():
+    text = recipe("REMOVE values:mine")
+    text = text.replace("%header", "%values mine\nFIELD OperatorsName\n\n%header")
+    data = to_bytes(make_dataset(OperatorsName="Tamsin^Odo"))
+    assert "OperatorsName" in read(by_deid(data, text))
+    assert "OperatorsName" not in read(by_sendit(data, text))
+
+
+def test_needed_uid_by_a_pattern():
+    data = to_bytes(make_dataset())
+    text = "FORMAT dicom\n%header\nREMOVE ALL\n"
+    assert "SOPInstanceUID" not in read(by_deid(data, text))
+    before, ours = read(data), read(by_sendit(data, text))
+    assert ours.SOPClassUID == before.SOPClassUID
+    for keyword in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
+        assert ours[keyword].value.startswith("2.25.")
+        assert ours[keyword].value != before[keyword].value
+
+
+def test_value_of_another_form():
+    theirs, ours = both(make_dataset(), "ADD PatientIdentityRemoved Yes")
+    assert theirs.PatientIdentityRemoved == "Yes"
+    assert ours.PatientIdentityRemoved == "YES"
+
+
+def test_filters_alone():
+    text = "FORMAT dicom\n%filter blacklist\nLABEL x\nequals Modality XX\n"
+    data = to_bytes(make_dataset())
+    assert read(by_deid(data, text)).PatientName == read(data).PatientName
+    assert read(by_sendit(data, text)).PatientName == "IR1-00001"
+
+
+def test_keep_beside_remove():
+    rules = ("KEEP PatientSex", "REMOVE PatientSex")
+    theirs = read(by_deid(to_bytes(make_dataset()), recipe(*rules)))
+    assert "PatientSex" in theirs
+    assert "PatientSex" in refused(*rules)
+    _, ours = both(make_dataset(), "# sendit: as deid", *rules)
+    assert ours.PatientSex == theirs.PatientSex
+
+
+def test_function_by_another_name():
+    rules = ("REPLACE PatientID var:id", "REPLACE StudyID func:hashuid")
+    theirs, ours = both(make_dataset(), *rules)
+    assert (theirs.PatientID, theirs.StudyID) == (make_dataset().PatientID, make_dataset().StudyID)
+    assert ours.PatientID == "IR1-00001"
+    assert re.fullmatch("[0-9A-F]{16}", ours.StudyID)
+    assert "generate_text" in refused("REPLACE StudyDescription func:generate_text")
+
+
 def test_keep_inside_a_sequence():
     rules = ("KEEP ScheduledProcedureStepID", "REMOVE contains:Scheduled")
     theirs, ours = both(make_dataset(), *rules)
@@ -199,14 +270,6 @@ def test_voi_lut_sequence():
     theirs, ours = both(dataset, "REMOVE ALL")
     assert "VOILUTSequence" in theirs
     assert "VOILUTSequence" not in ours
-
-
-def test_colour_table_by_name():
-    dataset = make_dataset()
-    dataset.GreenPaletteColorLookupTableData = b"Musterfrau"
-    theirs, ours = both(dataset, "REMOVE GreenPaletteColorLookupTableData")
-    assert "GreenPaletteColorLookupTableData" in theirs
-    assert "GreenPaletteColorLookupTableData" not in ours
 
 
 # Dates -----------------------------------------------------------------------------------
@@ -262,7 +325,9 @@ def test_date_and_time():
 def test_timestamp_as_a_date():
     rule = "REPLACE StudyDate 2010-02-09T11:50:00-0800"
     assert b"2010-02-09T11:50:00-0800" in by_deid(to_bytes(make_dataset()), recipe(rule))
-    assert "StudyDate" in refused(rule)
+    data = by_sendit(to_bytes(make_dataset()), recipe(rule, rule.replace("Date", "Time")))
+    ours = read(data)
+    assert (ours.StudyDate, ours.StudyTime) == ("20100209", "115000")
 
 
 # Filters ----------------------------------------------------------------------------------

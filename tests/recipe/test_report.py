@@ -21,7 +21,10 @@ def test_a_bad_recipe_is_explained(tmp_path: Path) -> None:
     path.write_text(f"{HEAD}remove PatientID\nREMOVE [b]Patient\n")
     code, text = run(str(path))
     assert code == 1
-    assert f"{path}:3: remove is an action in the wrong case\n    write REMOVE" in text
+    assert (
+        f"{path}:3: remove is an action in the wrong case: deid skips the line\n    write REMOVE"
+        in text
+    )
     assert f"{path}:4: [b]Patient is not a DICOM keyword" in text
     assert "2 problems" in text
 

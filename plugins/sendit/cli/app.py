@@ -9,12 +9,12 @@ import sys
 from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from sendit import __version__
-from sendit.errors import SenditError
+from sendit.errors import Misconfigured, SenditError
 from sendit.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from sendit.delivery.verify import Verification
     from sendit.ledger import Ledger
+    from sendit.recipe.own import Own
 
 FAILED = 1
 WITH_QUARANTINE = 3
@@ -82,6 +83,9 @@ def deid(
         Path | None,
         typer.Option(help="Secret key. Default: SENDIT_KEY_FILE, else one kept for trials."),
     ] = None,
+    as_deid: Annotated[
+        bool, typer.Option("--as-deid", help="KEEP may win over a rule that takes an identifier.")
+    ] = False,
     names: Annotated[
         bool,
         typer.Option(
@@ -95,11 +99,15 @@ def deid(
     in the order of their paths.
     """
     from sendit.cli.trial import run_trial
+    from sendit.recipe.parse import AS_DEID
 
+    recipes = _recipe_names(recipe or read_settings().recipe)
+    if as_deid:
+        recipes.append(AS_DEID)
     quarantined = run_trial(
         folder,
         out,
-        recipe=",".join(_recipe_names(recipe)) if recipe else None,
+        recipe=",".join(recipes),
         archive=archive,
         key_file=key_file,
         names=names,
@@ -113,12 +121,97 @@ def recipe_check(
     files: Annotated[
         list[str], typer.Argument(help="Recipe files, or bundled names; combined in order.")
     ],
+    form: Annotated[
+        Literal["text", "json"],
+        typer.Option("--format", help="json: one object for editors and other tools."),
+    ] = "text",
+    as_deid: Annotated[
+        bool, typer.Option("--as-deid", help="KEEP may win over a rule that takes an identifier.")
+    ] = False,
 ) -> None:
     """Explain every mistake in a recipe, with file, line and a suggestion, and its coverage of
     the standard's table (PS3.15 Table E.1-1)."""
+    from sendit.recipe.parse import AS_DEID
     from sendit.recipe.report import check
 
-    raise typer.Exit(check([name for given in files for name in _recipe_names(given)]))
+    names = [name for given in files for name in _recipe_names(given)]
+    if as_deid:
+        names.append(AS_DEID)
+    raise typer.Exit(check(names, own=_own(), as_json=form == "json"))
+
+
+@recipe_app.command("fix")
+def recipe_fix(
+    file: Annotated[Path, typer.Argument(help="A recipe file.", exists=True, dir_okay=False)],
+    output: Annotated[
+        Path | None, typer.Option("--output", help="New file. Default: standard output.")
+    ] = None,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="Print what would change, and write nothing.")
+    ] = False,
+) -> None:
+    """Write a recipe of deid so that it can be used here: spelling, values and names of variables
+    and functions are put right, each with its reason in a comment. What a person must decide is
+    left, and marked. Exits with 1 if anything is left."""
+    from sendit.recipe.fix import fix
+
+    try:
+        before = file.read_text("utf-8-sig")
+    except UnicodeDecodeError:
+        raise Misconfigured(f"{file} is not UTF-8 text: save it as UTF-8") from None
+    fixed = fix(str(file), before, _own())
+    if diff:
+        from difflib import unified_diff
+
+        lines = unified_diff(
+            before.splitlines(keepends=True),
+            fixed.text.splitlines(keepends=True),
+            str(file),
+            str(output or file),
+        )
+        sys.stdout.writelines(line if line.endswith("\n") else line + "\n" for line in lines)
+    elif output is None:
+        sys.stdout.write(fixed.text)
+    else:
+        try:
+            with output.open("x", encoding="utf-8") as target:
+                target.write(fixed.text)
+        except OSError as error:
+            raise Misconfigured(f"{output} cannot be written ({error.strerror})") from None
+    print(f"sendit: {fixed.changed} lines changed", file=sys.stderr)
+    for problem in fixed.left:
+        print(f"sendit: decide: {problem}", file=sys.stderr)
+    if fixed.left:
+        raise typer.Exit(FAILED)
+
+
+@recipe_app.command("explain")
+def recipe_explain(
+    file: Annotated[str, typer.Argument(help="A recipe file, or bundled names with commas.")],
+    attribute: Annotated[str, typer.Argument(help="A keyword or a tag: PatientID, (0010,0020).")],
+) -> None:
+    """Say what a recipe does to one attribute, and by which of its lines."""
+    from sendit.recipe.attributes import near
+    from sendit.recipe.explain import explain
+    from sendit.recipe.parse import read_recipe
+
+    found = explain(read_recipe(*_recipe_names(file), own=_own()), attribute)
+    if found is None:
+        hint = near(attribute)
+        raise Misconfigured(
+            f"{attribute} is not a DICOM keyword or tag{f' ({hint})' if hint else ''}"
+        )
+    print(found.heading)
+    for line in found.lines:
+        print(f"  {line}")
+
+
+def _own() -> Own:
+    """The functions and variables that the site has configured."""
+    from sendit.recipe.own import read_own
+
+    settings = read_settings()
+    return read_own(settings.recipe_functions, settings.recipe_table)
 
 
 def _recipe_names(given: str) -> list[str]:

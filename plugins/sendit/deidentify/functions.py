@@ -64,11 +64,16 @@ DUMMIES: Final[dict[str, bytes]] = {
 
 _OF_TEXT: Final = frozenset(
     (
-        *("basic_uuid", "cap_age", "dates_modified", "dicom_uuid", "jitter", "known_value"),
+        *("basic_uuid", "cap_age", "dates_modified", "dicom_uuid", "jitter", "keyed_hash"),
+        "known_value",
         *("method_text", "pydicom_uuid", "remap_uid", "suffix_uuid", "technical_value"),
     )
 )
 """Functions whose answers are text whatever the VR is."""
+
+_CUT: Final = frozenset(("basic_uuid", "dicom_uuid", "keyed_hash", "pydicom_uuid", "suffix_uuid"))
+_SHORT: Final = {"AE": 16, "CS": 16, "LO": 64, "PN": 64, "SH": 16}
+"""Functions that give a text longer than these VRs hold (PS3.5 6.2), and how much they do."""
 
 _BINARY_NUMBERS: Final = frozenset(("FD", "FL", "SL", "SS", "SV", "UL", "US", "US or SS", "UV"))
 
@@ -130,7 +135,7 @@ class StudyContext:
     plan: Plan
     uids: UidMap
     days: int
-    variables: Mapping[str, str]
+    variables: dict[str, str]
     people: frozenset[str] = frozenset()
 
 
@@ -186,7 +191,16 @@ def call(function: Function, subject: ElementContext) -> NewValue:
 
     A number of a binary VR stays one: what a function answers as text is packed as the VR says.
     """
+    spec = FUNCTIONS[function.name]
+    if (
+        spec.vrs is not None
+        and (spec.prefix == "deid_func" or function.name == "keyed_hash")
+        and spec.vrs.isdisjoint((subject.vr, one_vr(vr_of(subject.tag))))
+    ):
+        return b""  # a pattern has reached what cannot hold it
     answer = _FUNCTIONS[function.name](subject, _arguments(function))
+    if isinstance(answer, bytes) and function.name in _CUT and subject.vr in _SHORT:
+        return answer[: _SHORT[subject.vr]].rstrip(b".-")
     if (
         subject.vr in _BINARY_NUMBERS
         and isinstance(answer, bytes)
@@ -391,6 +405,13 @@ def _measure(text: str, most: float) -> str | None:
     return text if len(text) <= _MAX_DECIMAL_LENGTH else f"{float(text):.10g}"
 
 
+def _keyed_hash(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
+    if "UI" in (subject.vr, vr_of(subject.tag)):
+        return subject.site.uids.many(subject.value)
+    value = subject.value.strip(b" \0")
+    return subject.site.uids.uuid(value).hex[::-1].upper().encode() if value else b""
+
+
 # What was done --------------------------------------------------------------------------
 
 
@@ -464,6 +485,7 @@ _FUNCTIONS: Final[dict[str, Implementation]] = {
     "dicom_uuid": _dicom_uuid,
     "dummy": _dummy,
     "jitter": _deid_jitter,
+    "keyed_hash": _keyed_hash,
     "known_value": _known_value,
     "method_codes": _method_codes,
     "method_text": _method_text,

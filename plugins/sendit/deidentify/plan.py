@@ -1,8 +1,9 @@
 """A recipe compiled: which steps an element goes through, looked up by where it is.
 
-The order of actions is deid's (``deid/dicom/parser.py``): KEEP wins over everything. The
+The order of actions is deid's (``deid/dicom/parser.py``): KEEP wins over everything but an ADD at
+the top level. The
 other rules act in the order in which they are written, except that REMOVE spares what a
-REPLACE or JITTER anywhere in the recipe names (by name, not through a ``values:`` list).
+REPLACE or JITTER anywhere in the recipe names (by name, not through a list).
 ADD acts at the top level only and gives an attribute back after REMOVE. Names, tags and
 patterns match at every nesting level; a pattern is also searched for in the keywords of the
 sequences around an attribute, joined by two underscores, as in deid.
@@ -17,7 +18,10 @@ On purpose unlike deid:
   act inside; only ALL and ``except:`` name nothing in particular and stop there.
 - Patterns do not reach pixel data and colour tables (deid's list is longer), and not
   SpecificCharacterSet, without which text that stays could not be read.
-- Private attributes and those outside the dictionary go from a kept sequence, too.
+- Private attributes and those outside the dictionary go from a kept sequence, too, unless it is
+  itself private.
+- The UIDs that every object needs become remapped ones where a rule would take them, or make
+  them the same in all; SOPClassUID stays.
 - An attribute that is a sequence by the dictionary, but does not read as one, goes (or is
   emptied, if a rule gives it a value), kept or not: nobody can look into it.
 - ``select:VR`` counts an attribute whose VR in the file is not the dictionary's under both;
@@ -40,8 +44,9 @@ from typing import Final
 
 from pydicom.datadict import get_private_entry
 
+from sendit.deidentify.private_form import listed
 from sendit.dicom.encode import one_vr
-from sendit.dicom.scan import CHARACTER_SET, PUBLIC_VR, vr_of
+from sendit.dicom.scan import CHARACTER_SET, PUBLIC_VR, SOP_CLASS, vr_of
 from sendit.errors import Misconfigured
 from sendit.recipe.attributes import (
     FIRST_OF_AN_IMAGE,
@@ -51,6 +56,7 @@ from sendit.recipe.attributes import (
     tag_text,
 )
 from sendit.recipe.coverage import Coverage, cover
+from sendit.recipe.effect import NEEDED, REMAP, after_keep, is_carried_out
 from sendit.recipe.functions import FUNCTIONS, VARIABLES
 from sendit.recipe.model import (
     Action,
@@ -60,6 +66,7 @@ from sendit.recipe.model import (
     ListEntry,
     Literal,
     Match,
+    OwnFunction,
     PatternSelector,
     PrivateSelector,
     Recipe,
@@ -117,7 +124,8 @@ class Program:
     """What is done with an attribute at one place: ``steps`` in order, none to keep it.
 
     ``removed`` says that it goes whatever its value, and why. ``siblings`` says that a step
-    looks at the other elements of the item. ``by_creator`` says that a private attribute is
+    looks at the other elements of the item, ``own`` that it calls a function of the site's own,
+    whose answer may depend on the whole object. ``by_creator`` says that a private attribute is
     kept by its creator's name alone: what the list of safe ones names stays only as what the
     list says it is.
     """
@@ -127,6 +135,7 @@ class Program:
     kept: bool = False
     siblings: bool = False
     by_creator: bool = False
+    own: bool = False
 
 
 PASS: Final = Program()
@@ -165,6 +174,7 @@ class SequencePath:
         "_plan",
         "_prefix",
         "_private",
+        "_private_kept",
         "inherited",
         "programs",
         "tags",
@@ -178,9 +188,11 @@ class SequencePath:
         numbered: str = "",
         *,
         kept: bool = False,
+        private_kept: bool = False,
         inherited: Function | None = None,
     ) -> None:
         self._plan = plan
+        self._private_kept = private_kept
         self._prefix = prefix
         self._numbered = numbered
         self._items: dict[int, SequencePath] = {}
@@ -218,6 +230,7 @@ class SequencePath:
         self, tag: int, creator: str, *, kept: bool, inherited: Function | None = None
     ) -> SequencePath:
         """Return the place inside a sequence of this place."""
+        private_kept = self._private_kept or (kept and bool(tag >> 16 & 1))
         kept = kept or self._kept
         key = (tag, creator, kept, inherited)
         found = self._children.get(key)
@@ -229,6 +242,7 @@ class SequencePath:
                 f"{self._prefix}{keyword}__",
                 f"{self._numbered}{keyword}__" if self._numbered else "",
                 kept=kept,
+                private_kept=private_kept,
                 inherited=inherited,
             )
             if self._plan.remember():
@@ -247,6 +261,7 @@ class SequencePath:
                 self._prefix,
                 f"{self._numbered or self._prefix}{number}__",
                 kept=self._kept,
+                private_kept=self._private_kept,
                 inherited=self.inherited,
             )
         return found
@@ -262,6 +277,11 @@ class SequencePath:
     def kept(self) -> bool:
         """Whether a sequence around this place is kept."""
         return self._kept
+
+    @property
+    def private_kept(self) -> bool:
+        """Whether a private sequence around this place is kept."""
+        return self._private_kept
 
 
 @lru_cache(maxsize=16384)
@@ -296,6 +316,8 @@ class Plan:
         Tags that ADD rules name, in the order of tags.
     values
         Names of the ``%values`` lists in use; their values differ from object to object.
+    own
+        Whether any rule calls a function of the site's own.
     private
         Whether any private attribute may stay.
     creators
@@ -306,7 +328,7 @@ class Plan:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        self._rules = tuple(rule for rule in recipe.header if not _is_file_meta(rule))
+        self._rules = tuple(filter(is_carried_out, recipe.header))
         self._exact: dict[int, list[int]] = {}
         self._private: dict[tuple[int, int], list[int]] = {}
         self._others: list[int] = []
@@ -336,6 +358,7 @@ class Plan:
                 }
             )
         )
+        self.own = any(isinstance(rule.value, OwnFunction) for rule in self._rules)
         self._private_broad, self._private_named = self._private_kept()
         self.private = self._private_broad or bool(self._private_named)
         self.creators = frozenset(_creators_named(recipe))
@@ -371,12 +394,15 @@ class Plan:
         one that is named by its creator without its block."""
         named: set[tuple[int, int]] = set()
         for rule in filter(self._may_keep_private, self._rules):
+            keeps = rule.action is Action.KEEP
             match rule.selector:
-                case PrivateSelector(group, _, element):
+                case PrivateSelector(group, creator, element) if not (
+                    keeps and _may_be_sequence(group, creator, element)
+                ):
                     named.add((group, element))
-                case TagSelector(tag):
+                case TagSelector(tag) if not keeps:
                     named.add((tag >> 16, tag & 0xFFFF))
-                case _:
+                case _:  # a private sequence that is kept may keep any private attribute in it
                     return True, frozenset()
         return False, frozenset(named)
 
@@ -401,19 +427,32 @@ class Plan:
                 rule.selector, level, tag, vr, creator, keeping=rule.action is Action.KEEP
             )
         ]
-        floor = self._floor(tag, vr, creator, matched)
+        if level.top and any(rule.action is Action.KEEP for rule in matched):
+            matched = after_keep(matched, self.recipe.files) or matched
+        floor = self._floor(tag, vr, creator, matched, inside_kept=level.private_kept)
         if floor is not None:
             return CHECK_WORDS if floor is KEEP and _is_disguised(tag, vr) else floor
         steps = _steps(matched, top=level.top)
+        if level.top and tag in NEEDED:
+            steps = _spared(tag, steps)
         if tag == CHARACTER_SET and not steps:
             return CHECK_CHARACTER_SET
         if not steps and level.inherited is not None and not level.kept:
             steps = (Step(Action.REPLACE, level.inherited),)
         if not steps:
             return CHECK_WORDS if _is_disguised(tag, vr) else PASS
-        if all(step.values is None for step in steps) and steps[-1].action is Action.REMOVE:
+        last = steps[-1]
+        if (
+            all(step.values is None for step in steps)
+            and last.action is Action.REMOVE
+            and last.value is None
+        ):
             return Program(removed=Change.REMOVED)
-        return Program(steps, siblings=not level.top and any(map(_looks_beside, steps)))
+        return Program(
+            steps,
+            siblings=not level.top and any(map(_looks_beside, steps)),
+            own=any(isinstance(step.value, OwnFunction) for step in steps),
+        )
 
     def undates(self, tag: int) -> bool:
         """Whether an attribute's UIDs stay, but for those that hold a date."""
@@ -428,7 +467,13 @@ class Plan:
         return [self._rules[number] for number in numbers]
 
     def _floor(
-        self, tag: int, vr: str, creator: str | None, matched: list[HeaderRule]
+        self,
+        tag: int,
+        vr: str,
+        creator: str | None,
+        matched: list[HeaderRule],
+        *,
+        inside_kept: bool,
     ) -> Program | None:
         """Return what is settled before any rule acts: padding, KEEP, and the unknown."""
         if tag & 0xFFFF == 0 or tag == TRAILING_PADDING:
@@ -451,7 +496,7 @@ class Plan:
             return None
         removed = None
         if creator is not None:
-            removed = Change.PRIVATE
+            removed = None if inside_kept and not opaque else Change.PRIVATE
         elif known == "UN":
             removed = Change.UNKNOWN
         elif opaque:
@@ -490,6 +535,17 @@ class Plan:
                 return tag not in UNREACHED and _pattern(
                     selector, match, text, level, tag, vr, creator, keeping=keeping
                 )
+
+
+def _may_be_sequence(group: int, creator: str, element: int) -> bool:
+    """Whether a private attribute may hold items, as far as anybody knows."""
+    tag = group << 16 | 0x1000 | element
+    if listed(tag, creator):
+        return False
+    try:
+        return get_private_entry(tag, creator)[0] in ("SQ", "UN")
+    except KeyError:
+        return True
 
 
 def _looks_beside(step: Step) -> bool:
@@ -570,7 +626,7 @@ def _steps(matched: Iterable[HeaderRule], *, top: bool) -> tuple[Step, ...]:
     rules = [rule for rule in matched if top or rule.action is not Action.ADD]
     spared = any(
         rule.action in (Action.REPLACE, Action.JITTER)
-        and not isinstance(rule.selector, ValuesSelector)
+        and not isinstance(rule.selector, FieldsSelector | ValuesSelector)
         for rule in rules
     )
     return tuple(
@@ -584,6 +640,29 @@ def _steps(matched: Iterable[HeaderRule], *, top: bool) -> tuple[Step, ...]:
     )
 
 
+def _spared(tag: int, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """Return the steps of a UID that every object needs: what would take it, or make it the same
+    in all objects, remaps it instead."""
+    last = steps[-1] if steps else None
+    if last is not None and last.values is None and _leaves_needed(tag, last):
+        return steps
+    harmless = (
+        step
+        if _leaves_needed(tag, step)
+        else None
+        if tag == SOP_CLASS
+        else Step(Action.REPLACE, REMAP, step.values)
+        for step in steps
+    )
+    return tuple(dict.fromkeys(step for step in harmless if step is not None))
+
+
+def _leaves_needed(tag: int, step: Step) -> bool:
+    if step.action in (Action.REMOVE, Action.BLANK) or isinstance(step.value, Literal | Variable):
+        return False
+    return tag != SOP_CLASS or step.value == REMAP
+
+
 def _is_sweeping(rule: HeaderRule) -> bool:
     """Whether a rule names nothing in particular, so that it stops at a sequence that is kept."""
     selector = rule.selector
@@ -592,10 +671,6 @@ def _is_sweeping(rule: HeaderRule) -> bool:
         and isinstance(selector, PatternSelector)
         and selector.match in (Match.ALL, Match.EXCEPT)
     )
-
-
-def _is_file_meta(rule: HeaderRule) -> bool:
-    return isinstance(rule.selector, TagSelector) and rule.selector.tag >> 16 == 2
 
 
 def compile_plan(recipe: Recipe) -> Plan:
@@ -613,48 +688,48 @@ def compile_plan(recipe: Recipe) -> Plan:
         number of days, a value that does not fit its attribute. Lint finds these with a
         suggestion; this is the last look, so that a recipe made otherwise fails too.
     """
-    for rule in recipe.header:
-        problem = _problem(rule)
+    for rule in filter(is_carried_out, recipe.header):
+        problem = _problem(rule, recipe)
         if problem:
             raise Misconfigured(f"recipe, {rule.position}: {problem}")
     return Plan(recipe)
 
 
-def _problem(rule: HeaderRule) -> str | None:
-    checks: dict[Action, Callable[[HeaderRule], str | None]] = {
+def _problem(rule: HeaderRule, recipe: Recipe) -> str | None:
+    checks: dict[Action, Callable[[HeaderRule, Recipe], str | None]] = {
         Action.ADD: _value_problem,
         Action.REPLACE: _value_problem,
         Action.JITTER: _jitter_problem,
     }
+    if isinstance(rule.value, OwnFunction) and rule.value.name not in recipe.own.functions:
+        return f"there is no function {rule.value.name}"
     check = checks.get(rule.action)
-    return check(rule) if check else None
+    return check(rule, recipe) if check else None
 
 
-def _value_problem(rule: HeaderRule) -> str | None:
+def _value_problem(rule: HeaderRule, recipe: Recipe) -> str | None:
     value, selector = rule.value, rule.selector
     if rule.action is Action.ADD and not (
         isinstance(selector, TagSelector) and vr_of(selector.tag) != "UN"
     ):
         return "ADD needs one attribute of the standard"
-    if isinstance(selector, TagSelector) and selector.tag == CHARACTER_SET:
-        return "the character set of text that stays cannot be changed"
     problem: str | None = None
     match value:
         case None:
             problem = f"{rule.action} has no value"
-        case Variable(name) if name not in VARIABLES:
+        case Variable(name) if name not in VARIABLES and name not in recipe.own.variables:
             problem = f"there is no variable {name}"
         case Function(name) if name not in FUNCTIONS:
             problem = f"there is no function {name}"
         case Literal() | Variable() if isinstance(selector, TagSelector):
-            if one_vr(vr_of(selector.tag)) in ("SQ", "AT"):
+            if one_vr(vr_of(selector.tag)) == "SQ":
                 problem = f"{tag_text(selector.tag)} cannot hold a text"
     return problem
 
 
-def _jitter_problem(rule: HeaderRule) -> str | None:
+def _jitter_problem(rule: HeaderRule, recipe: Recipe) -> str | None:
     match rule.value:
-        case Variable("jitter"):
+        case Variable(name) if name == "jitter" or name in recipe.own.variables:
             return None
         case Literal(text) if re.fullmatch(r"[+-]?\d{1,6}", text):
             return None

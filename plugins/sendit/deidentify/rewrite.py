@@ -26,6 +26,7 @@ from typing import Final
 from sendit.batch import Reason
 from sendit.deidentify import functions, jitter
 from sendit.deidentify.functions import REMOVED, ApplyToItems, ElementContext, Removed, StudyContext
+from sendit.deidentify.own_functions import Caller
 from sendit.deidentify.plan import (
     CHECK_CHARACTER_SET,
     CHECK_WORDS,
@@ -68,7 +69,16 @@ from sendit.dicom.scan import (
     vr_of,
 )
 from sendit.errors import SkipInstance
-from sendit.recipe.model import Action, Function, ListEntry, Literal, Value, Variable
+from sendit.recipe.literals import written
+from sendit.recipe.model import (
+    Action,
+    Function,
+    ListEntry,
+    Literal,
+    OwnFunction,
+    Value,
+    Variable,
+)
 from sendit.recipe.profile import SafePrivate
 
 REMEMBERED_BYTES: Final = 16 << 20
@@ -94,6 +104,7 @@ _DATES: Final = frozenset(("DA", "DT", "TM"))
 _MAYBE_DATES: Final = frozenset(("AE", "CS", "DS", "IS"))
 _WORD: Final = re.compile(rb"[A-Za-z\x80-\xff]{2}")
 _NUMBER_WORDS: Final = re.compile(rb"(?:[^A-Za-z\x80-\xff]|nan|inf(?:inity)?|e)*", re.IGNORECASE)
+_WHOLE: Final = re.compile(r"[+-]?\d{1,6}", re.ASCII)
 _ENTRY_BYTES: Final = 250  # an entry's own size in memory, about
 _UNDEFINED_BYTES: Final = b"\xff\xff\xff\xff"
 
@@ -232,10 +243,13 @@ class Rewriter:
         self._templates: list[RewriteTemplate] = []
         self._names: dict[tuple[bytes, bytes], str] = {}
         self._made = self._alike = 0
+        self._caller = Caller(plan.recipe.own, site.variables)
         self.counts: Counter[str] = Counter()
 
     def like(self, data: Buffer) -> DiffHeader | None:
         """Return the header of a file that is like one done before; None if it is like none."""
+        if self._plan.own:  # their answers may depend on all of the object
+            return None
         for place, pattern in enumerate(self._templates):
             header = pattern.template.match(data)
             if header is not None:
@@ -255,6 +269,7 @@ class Rewriter:
             the image later would be turned or mirrored.
         """
         self._plan.renew()
+        self._caller.header = header
         if self._remembered > REMEMBERED_BYTES:
             self._scopes.clear()
             self._remembered = 0
@@ -295,6 +310,7 @@ class Rewriter:
         if (
             isinstance(header, DiffHeader)
             or self._plan.values
+            or self._plan.own
             or self._made >= MAX_TEMPLATES + self._alike
             or output.after
         ):
@@ -642,7 +658,7 @@ class Rewriter:
     ) -> _Entry:
         """Return what becomes of one element, from memory if it was seen in this study."""
         start, end = element[2], element[4]
-        if end - start > MAX_REMEMBERED_VALUE:
+        if end - start > MAX_REMEMBERED_VALUE or program.own:
             return self._work_out(program, level, element, data, scope, creator)
         raw = data[start:end] if start >= 0 else _absent_key(element[0])
         if creator:
@@ -770,7 +786,7 @@ class Rewriter:
             if isinstance(current, _Same | Removed | ApplyToItems)
             else here.with_value(current)
         )
-        if step.values is not None and not _holds(now, scope, step.values):
+        if not self._applies(step, now, scope):
             return current, kind
         match step.action:
             case Action.REMOVE:
@@ -778,9 +794,17 @@ class Rewriter:
             case Action.BLANK:
                 return b"", Change.BLANKED
             case Action.JITTER:
-                return self._jitter(step.value, now, current, kind)
+                return self._jitter(step, now, current, kind)
             case _:
                 return self._set(step, now)
+
+    def _applies(self, step: Step, now: ElementContext, scope: Scope) -> bool:
+        """Whether a rule's condition holds: on the value, or what the site's function says."""
+        if step.values is not None and not _holds(now, scope, step.values):
+            return False
+        if step.action is Action.REMOVE and isinstance(step.value, OwnFunction):
+            return bool(self._caller.answer(step.value.name, now))
+        return True
 
     def _set(self, step: Step, now: ElementContext) -> tuple[_Current, Change]:
         kind = Change.ADDED if step.action is Action.ADD else Change.REPLACED
@@ -791,8 +815,13 @@ class Rewriter:
             if answer == b"":
                 return b"", Change.BLANKED
             return answer, Change.CLEANED if step.value.name == "clean_text" else kind
-        text = self._text(step.value)
-        packed = pack(one_vr(now.vr), text, now.encoding, now.character_set)
+        if isinstance(step.value, OwnFunction):
+            text = self._caller.text(step.value.name, now)
+        else:
+            text = self._text(step.value)
+        vr = one_vr(now.vr)
+        text = written(vr, text) or ""
+        packed = pack(vr, text, now.encoding, now.character_set)
         return (packed, kind) if packed else (b"", Change.BLANKED)
 
     def _text(self, value: Value | None) -> str:
@@ -804,8 +833,14 @@ class Rewriter:
             case _:
                 raise AssertionError("compile_plan refuses rules without a value")
 
+    def _days(self, value: Value | None) -> int:
+        text = self._text(value)
+        if not _WHOLE.fullmatch(text):
+            raise SkipInstance("the site's table gives no whole number of days for JITTER")
+        return int(text)
+
     def _jitter(
-        self, value: Value | None, now: ElementContext, current: _Current, kind: Change
+        self, step: Step, now: ElementContext, current: _Current, kind: Change
     ) -> tuple[_Current, Change]:
         known = vr_of(now.tag)
         is_date = now.vr in _TEXT_DATES or known in _DATES
@@ -815,11 +850,11 @@ class Rewriter:
         # A date stays a date whatever VR the file gives it.
         vr = known if known in _DATES and now.vr not in _TEXT_DATES else now.vr
         text = now.value.decode("latin-1") if vr in _DATES else now.text
-        moved = jitter.shift(vr, text, int(self._text(value)))
+        moved = jitter.shift(vr, text, self._days(step.value))
         if moved is not None:
             return moved.encode("ascii"), Change.JITTERED
-        if maybe:
-            return current, kind
+        if maybe or (step.values is not None and not (_DATES & {vr, known})):
+            return current, kind  # a text that happens to hold the value: as in deid
         match need_of(now.sop_class, now.level.tags, now.tag):
             case Need.NONE:
                 return REMOVED, Change.UNMOVABLE

@@ -73,6 +73,8 @@ MAX_ITEMS: Final = 100
 """Items above which a sequence is a table (a frame each, a contour each), not metadata."""
 
 MEDIA_SOP_CLASS: Final = 0x00020002
+ACCESSION_NUMBER: Final = 0x00080050
+PATIENT_ID: Final = 0x00100020
 SERIES_NUMBER: Final = 0x00200011
 INSTANCE_NUMBER: Final = 0x00200013
 _KEYWORDS: Final = {tag: entry[4] for tag, entry in DicomDictionary.items()}
@@ -204,7 +206,9 @@ class StudyDeidentifier:
     ) -> None:
         self._code = identifiers.study_code
         self._uids = UidMap(keys)
-        context = StudyContext(plan, self._uids, identifiers.jitter, identifiers.variables, people)
+        self._table = plan.recipe.own.table
+        self._variables = identifiers.variables
+        context = StudyContext(plan, self._uids, identifiers.jitter, self._variables, people)
         self._rewriter = Rewriter(plan, context)
         self._filters = filters
         self._asked = frozenset(filters.tags) if filters is not None else frozenset()
@@ -329,6 +333,9 @@ class StudyDeidentifier:
             data = _read(source)
             header = self._rewriter.like(data) or read_header(data)
             self._observer.see(header)
+            if self._table is not None:
+                number, patient = header.text(ACCESSION_NUMBER), header.text(PATIENT_ID)
+                self._variables.update(self._table.row(number or "", patient or ""))
             instance = header.sop_instance
             if not instance:
                 raise SkipInstance(Reason.MISSING_UID)

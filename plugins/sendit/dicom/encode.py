@@ -13,6 +13,7 @@ from typing import Final
 
 from sendit.dicom import charset
 from sendit.dicom.scan import LONG_VRS, SHORT_VRS, UNDEFINED, Encoding
+from sendit.recipe.literals import pointer
 
 Part = bytes | bytearray | memoryview
 
@@ -93,8 +94,8 @@ def pack(vr: str, text: str, encoding: Encoding, character_set: bytes) -> bytes 
             order = "<" if encoding.little else ">"
             parts = [number(part) for part in text.split("\\")] if text else []
             return struct.pack(f"{order}{len(parts)}{form}", *parts)
-        if vr in ("AT", "SQ"):
-            return None if text else b""
+        if vr in _OTHERS:
+            return _OTHERS[vr](text, encoding)
         if vr[0] == "O" or vr == "UN":
             return text.encode("utf-8")
         if vr == "DA" and (found := _ISO_DATE.fullmatch(text)):
@@ -102,6 +103,21 @@ def pack(vr: str, text: str, encoding: Encoding, character_set: bytes) -> bytes 
     except (ValueError, OverflowError, struct.error):
         return None
     return charset.encode(text, character_set if vr in charset.TEXT_VRS else b"")
+
+
+def _pointers(text: str, encoding: Encoding) -> bytes | None:
+    pointers = [pointer(part) for part in text.split("\\")] if text else []
+    numbers = [number for pair in pointers if pair is not None for number in pair]
+    if len(numbers) < 2 * len(pointers):
+        return None
+    return struct.pack(f"{'<' if encoding.little else '>'}{len(numbers)}H", *numbers)
+
+
+def _no_text(text: str, _: Encoding) -> bytes | None:
+    return None if text else b""
+
+
+_OTHERS: Final = {"AT": _pointers, "SQ": _no_text}
 
 
 def build(new: NewElement, encoding: Encoding, character_set: bytes) -> bytes:

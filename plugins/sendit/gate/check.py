@@ -74,6 +74,7 @@ from sendit.gate.real_values import (
 from sendit.gate.search import Search, literal
 from sendit.gate.vendor_values import numbers_and_text
 from sendit.recipe.attributes import tag_text
+from sendit.recipe.effect import is_carried_out
 from sendit.recipe.model import Action, TagSelector
 from sendit.vendors.canon import IMAGE_COMMENTS
 
@@ -585,9 +586,10 @@ def _promised(plan: Plan) -> frozenset[int]:
     removed: set[int] = {_TRAILING_PADDING}
     spared: set[int] = set()
     broad = False
-    for rule in plan.recipe.header:
+    for rule in filter(is_carried_out, plan.recipe.header):
         if isinstance(rule.selector, TagSelector):
-            (removed if rule.action is Action.REMOVE else spared).add(rule.selector.tag)
+            always = rule.action is Action.REMOVE and rule.value is None
+            (removed if always else spared).add(rule.selector.tag)
         elif rule.action is not Action.REMOVE:
             broad = True
     promised = removed - spared

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -28,8 +28,8 @@ from sendit.gate.coincidence import PLACEHOLDERS, PLACES_AND_STEPS, is_common, i
 from sendit.recipe.model import Action, Function, Literal, TagSelector
 
 if TYPE_CHECKING:
-    from sendit.deidentify.plan import Plan
-    from sendit.dicom.scan import Header
+    from sendit.deidentify.plan import Plan, Program, SequencePath
+    from sendit.dicom.scan import Buffer, Element, Header
 
 MIN_RAW: Final = 6
 """Characters of an identifier below which it is not searched for everywhere."""
@@ -161,14 +161,17 @@ class RealValues:
     ----------
     plan
         What becomes of them: an attribute that the recipe keeps, or does not name, holds no
-        secret of its own.
+        secret of its own. It is asked for each place, as the engine asks it.
+
+    Attributes
+    ----------
+    left_names, left_words
+        Names that are delivered because no rule takes them, and the words of these.
     """
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._actions = actions_of(plan)
-        self._changed: dict[tuple[int, str], bool] = {}
-        self._seen: set[tuple[int, bytes]] = set()
+        self._seen: set[tuple[SequencePath, bool, int, bytes]] = set()
         self.names: dict[tuple[bytes, bytes, bool], set[int]] = {}
         self.identifiers: dict[str, set[int]] = {}
         self.exact: dict[int, set[str]] = {}
@@ -176,6 +179,8 @@ class RealValues:
         self.dates: dict[str, set[int]] = {}
         self.kept_dates: set[str] = set()
         self.kept: set[str] = set()
+        self.left_names: set[str] = set()
+        self.left_words: set[str] = set()
         self.character_sets: set[bytes] = set()
 
     def see(self, header: Header) -> None:
@@ -183,24 +188,73 @@ class RealValues:
         data, seen = header.data, self._seen
         character_set = header.character_set
         self.character_sets.add(character_set)
-        levels = [header.elements]
-        while levels:
-            for tag, vr, _, start, end, items in levels.pop():
+        places: list[tuple[SequencePath, Sequence[Element], bool]] = [
+            (self._plan.top, header.elements, False)
+        ]
+        while places:
+            level, elements, gone = places.pop()
+            for element in elements:
+                tag, vr, _, start, end, items = element
                 if items is not None:
-                    levels.extend(item[1] for item in items)
+                    if items:
+                        places.extend(self._inside(level, element, elements, data, gone=gone))
                 elif (vr in _WANTED or tag in IDENTIFIERS) and start != end:
                     raw = data[start : min(end, start + MAX_NOTED_BYTES)]
-                    if (tag, raw) not in seen:
-                        seen.add((tag, raw))
-                        self._note(tag, vr, raw, character_set)
+                    if (level, gone, tag, raw) not in seen:
+                        seen.add((level, gone, tag, raw))
+                        creator = _creator_of(tag, elements, data) if tag & 0x10000 else None
+                        program = _program(level, tag, vr, creator)
+                        self._note(tag, vr, raw, character_set, level, None if gone else program)
+
+    def _inside(
+        self,
+        level: SequencePath,
+        element: Element,
+        elements: Sequence[Element],
+        data: Buffer,
+        *,
+        gone: bool,
+    ) -> Iterator[tuple[SequencePath, Sequence[Element], bool]]:
+        """Yield the items of a sequence with their place, and whether all in them goes."""
+        tag, items = element[0], element[5]
+        child = level
+        if not gone:
+            creator = _creator_of(tag, elements, data) if tag & 0x10000 else None
+            program = _program(level, tag, "SQ", creator)
+            gone = program.removed is not None or any(
+                step.values is None and not isinstance(step.value, Function)
+                for step in program.steps
+            )
+            # What a function does to a sequence it does to all in it that no rule names.
+            inherited = Function("dummy") if program.steps and not gone else None
+            child = level.child(tag, creator or "", kept=program.kept, inherited=inherited)
+        for number, (_, inner) in enumerate(items or ()):
+            yield child.item(number), inner, gone
 
     def add_identifier(self, text: str) -> None:
         """Add an identifier that stands in no header: the batch folder's name."""
         self.identifiers.setdefault(text, set()).add(FOLDER)
 
-    def _note(self, tag: int, vr: str, raw: bytes, character_set: bytes) -> None:
-        if not self._changes(tag, vr):
-            self._keep(tag, vr, raw, character_set)
+    def _note(  # noqa: PLR0917 called for each value that was not seen
+        self,
+        tag: int,
+        vr: str,
+        raw: bytes,
+        character_set: bytes,
+        level: SequencePath,
+        program: Program | None,
+    ) -> None:
+        """Note a value; ``program`` is None if the sequence that it is in goes.
+
+        What goes with its sequence is no secret if the recipe leaves the attribute alone
+        elsewhere.
+        """
+        if program is not None:
+            if not _changes(program):
+                on_purpose = program.kept or level.kept
+                self._keep(vr, raw, character_set, on_purpose=on_purpose)
+                return
+        elif not tag >> 16 & 1 and not _changes(self._plan.top.program(tag, vr)):
             return
         if vr == "PN":
             for name in raw.split(b"\\"):
@@ -222,29 +276,43 @@ class RealValues:
                 self.identifiers.setdefault(value.strip(" \0"), set()).add(tag)
                 self.exact.setdefault(tag, set()).add(plain(value))
 
-    def _keep(self, tag: int, vr: str, raw: bytes, character_set: bytes) -> None:
-        """Note what is delivered on purpose; a date even if no rule names it."""
+    def _keep(self, vr: str, raw: bytes, character_set: bytes, *, on_purpose: bool) -> None:
+        """Note what is delivered: dates and names even if no rule names them, all else only if a
+        KEEP does."""
         if vr in {"DA", "DT"}:
             self.kept_dates.update(_dates_in(raw))
-        elif Action.KEEP in self._actions.get(tag, ()) or self._plan.top.program(tag, vr).kept:
-            self.kept.update(plain(text) for text in decode(raw, character_set).split("\\"))
+            return
+        values = decode(raw, character_set).split("\\")
+        if vr == "PN":
+            self.left_names.update(map(plain, values))
+            self.left_words.update(word for name in values for word in spellings.words(name))
+        if on_purpose:
+            self.kept.update(map(plain, values))
 
-    def _changes(self, tag: int, vr: str) -> bool:
-        """Whether the recipe does something to an attribute: by its text, or by the plan."""
-        found = self._changed.get((tag, vr))
-        if found is None:
-            actions = self._actions.get(tag, set())
-            if actions - {Action.KEEP, Action.ADD}:
-                found = Action.KEEP not in actions
-            else:
-                program = self._plan.top.program(tag, vr)
-                # A rule that asks for a value (values:, a check for words) changes only what
-                # holds one.
-                found = program.removed is not None or any(
-                    step.values is None for step in program.steps
-                )
-            self._changed[tag, vr] = found
-        return found
+
+def _program(level: SequencePath, tag: int, vr: str, creator: str | None) -> Program:
+    """Return what becomes of an attribute at its place, as the engine asks for it."""
+    if creator is None:
+        return level.program(tag, vr)
+    return level.private_program(tag, vr, creator)
+
+
+def _creator_of(tag: int, elements: Sequence[Element], data: Buffer) -> str:
+    """Return the creator of a private attribute's block; empty if it has none."""
+    reserved = tag & 0xFFFF0000 | (tag & 0xFF00) >> 8
+    for other, _, _, start, end, _ in elements:
+        if other == reserved:
+            return bytes(data[start:end]).decode("latin-1").strip(" \0")
+    return ""
+
+
+def _changes(program: Program) -> bool:
+    """Whether an attribute is changed whatever its value: a rule that asks for one (``values:``, a
+    check for words) changes only what holds it."""
+    return program.removed is not None or any(
+        step.values is None and not (step.action is Action.REMOVE and step.value is not None)
+        for step in program.steps
+    )
 
 
 class Matcher:
@@ -279,7 +347,8 @@ class Matcher:
         self._dates: dict[str, RealValueMatch] = {}
         self._uids: dict[str, RealValueMatch] = {}
         self._character_sets = real.character_sets
-        self._own_words = _own_words(plan)
+        # A word of a name that the recipe leaves is no secret in another name.
+        self._own_words = _own_words(plan) | real.left_words
         allowed = literals(plan) | PLACEHOLDERS | real.kept
         self.exact = {
             tag: {value for value in values - allowed if tells(value)}
@@ -290,7 +359,8 @@ class Matcher:
                 self._uid(uid, frozenset(tags))
         for (raw, character_set, patient), tags in sorted(real.names.items()):
             text = decode(raw, character_set)
-            if plain(text) not in allowed:
+            left = plain(text) in real.left_names and all(tag >> 16 & 1 for tag in tags)
+            if plain(text) not in allowed and not left:
                 self._name(raw, text, frozenset(tags), patient=patient)
         for text, tags in sorted(real.identifiers.items()):
             if plain(text) not in allowed and not is_common(plain(text)):
@@ -408,7 +478,8 @@ class Matcher:
                 self._pair(first, second, whole)
             if patient and near:
                 for word in words_of(group_text, patient=True):
-                    if len(word) >= MIN_WORD and is_common_word(word):
+                    is_left = word in self._own_words
+                    if len(word) >= MIN_WORD and is_common_word(word) and not is_left:
                         form = spellings.skeleton(word)
                         self._cleaned[form] = RealValueMatch(RealValueKind.NAME_PART, tags, form)
                 self._forms_of_pairs(group_text, whole)

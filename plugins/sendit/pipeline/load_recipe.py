@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import lru_cache
 
 from sendit.deidentify.plan import Plan, compile_plan
 from sendit.recipe.filters import FilterPlan, compile_filters
+from sendit.recipe.own import Own, read_own
 from sendit.recipe.parse import read_recipe
+from sendit.settings import read_settings
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +24,6 @@ class LoadedRecipe:
     digest: str
 
 
-@lru_cache(maxsize=8)
 def load_recipe(names: str) -> LoadedRecipe:
     """Read, lint and compile a recipe.
 
@@ -33,8 +37,18 @@ def load_recipe(names: str) -> LoadedRecipe:
     ------
     RecipeError
         With file, line and reason of every mistake.
+    Misconfigured
+        The site's own functions or table cannot be used.
     """
-    recipe = read_recipe(*(name.strip() for name in names.split(",")))
+    settings = read_settings()
+    return _prepare(names, read_own(settings.recipe_functions, settings.recipe_table))
+
+
+@lru_cache(maxsize=8)
+def _prepare(names: str, own: Own) -> LoadedRecipe:
+    recipe = read_recipe(*(name.strip() for name in names.split(",")), own=own)
+    for warning in recipe.warnings:
+        _log.warning("recipe: %s", warning)
     return LoadedRecipe(
         plan=compile_plan(recipe), filters=compile_filters(recipe), digest=recipe.digest
     )

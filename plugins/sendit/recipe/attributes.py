@@ -24,6 +24,12 @@ from sendit.recipe.model import (
 VRS = frozenset(vr.value for vr in VR if len(vr.value) == 2)
 DATE_VRS = frozenset({"DA", "DT"})
 
+CERTAIN = 0.88
+"""How alike (of 1) a misspelt keyword and the one that is meant are at least."""
+
+CLEAR = 0.02
+"""How much less alike the next keyword must be."""
+
 FIRST_OF_AN_IMAGE = 0x00080000
 """The first tag of a data set: groups before it belong to network messages (0000, PS3.7), file
 meta (0002, PS3.10 7.1) and media directories (0004, PS3.3 F.3). Nothing of them ever leaves."""
@@ -55,6 +61,12 @@ def _repeating() -> dict[str, str]:
 def repeating(keyword: str) -> str | None:
     """Return the mask (``60xx3000``) of the keyword of a repeating group, or None."""
     return _repeating().get(keyword.lower())
+
+
+def repeating_keyword(mask: str) -> str | None:
+    """Return the keyword of a repeating group's mask (``60xx3000``), or None."""
+    entry = RepeatersDictionary.get(mask)
+    return entry[4] or None if entry else None
 
 
 def is_known(tag: int) -> bool:
@@ -106,6 +118,18 @@ def near(word: str) -> str:
     close = difflib.get_close_matches(word.lower(), known, n=3, cutoff=0.75)
     names = [keyword_of(known[name]) for name in close]
     return f"did you mean {' or '.join(names)}?" if names else ""
+
+
+def only_near(word: str) -> str:
+    """Return the one keyword that a misspelt one can only mean, or an empty text."""
+    known = _keywords()
+    close = difflib.get_close_matches(word.lower(), known, n=2, cutoff=CERTAIN)
+    if not close:
+        return ""
+    likeness = [difflib.SequenceMatcher(None, name, word.lower()).ratio() for name in close]
+    if len(close) > 1 and likeness[0] - likeness[1] < CLEAR:
+        return ""
+    return keyword_of(known[close[0]])
 
 
 @lru_cache(maxsize=16384)

@@ -30,6 +30,7 @@ from sendit.recipe.model import (
     Function,
     HeaderRule,
     Match,
+    OwnFunction,
     PatternSelector,
     PrivateSelector,
     Recipe,
@@ -181,6 +182,8 @@ def outcome_of(applied: tuple[HeaderRule, ...]) -> Treatment:
         return Treatment.MOVED
     if isinstance(first.value, Variable) and first.value.name in _MOVED_DATES:
         return Treatment.MOVED
+    if isinstance(first.value, OwnFunction):
+        return Treatment.KEPT  # nobody knows what it leaves
     if isinstance(first.value, Function):
         return _BY_FUNCTION.get(first.value.name, Treatment.GONE)
     return Treatment.GONE

@@ -35,6 +35,7 @@ FORMS: Mapping[str, str] = MappingProxyType(
 
 _UIDS = frozenset({"UI"})
 _WORDS = frozenset({"LO", "LT", "SH", "ST", "UC", "UT"})
+_HASHED = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UI", "UT"})
 _LONG_TEXTS = frozenset({"LO", "LT", "ST", "UC", "UT"})
 
 
@@ -87,29 +88,36 @@ _DECLARED: tuple[FunctionSpec, ...] = (
             Argument("prefix", "uid root", "2.25.", "root of the new UID"),
             Argument("stable_remapping", "boolean", "true", "must be true: see docs/recipes.md"),
         ),
-        vrs=_UIDS,
+        vrs=_UIDS | _LONG_TEXTS | {"PN", "SH"},
     ),
     FunctionSpec(
         "dicom_uuid",
         "deid_func",
         "a UID under a root of your own, the same for the same original (deid's is random)",
         (Argument("org_root", "uid root", "2.25", "root of the new UID"),),
-        vrs=_UIDS,
+        vrs=_UIDS | _LONG_TEXTS | {"PN", "SH"},
     ),
     FunctionSpec(
         "basic_uuid",
         "deid_func",
         "a UUID as text, the same for the same original (deid's is random)",
-        vrs=_LONG_TEXTS,
+        vrs=_LONG_TEXTS | {"PN", "SH"},
     ),
     FunctionSpec(
         "suffix_uuid",
         "deid_func",
         "the attribute's keyword in lower case, a dash, and a UUID, the same for the same "
         "original (deid's is random)",
-        vrs=_LONG_TEXTS,
+        vrs=_LONG_TEXTS | {"PN", "SH"},
     ),
     # sendit's own
+    FunctionSpec(
+        "keyed_hash",
+        "func",
+        "a keyed hash of the value, the same for the same original: a UID for a UID, else "
+        "hexadecimal digits, as many as the VR takes",
+        vrs=_HASHED,
+    ),
     FunctionSpec(
         "remap_uid",
         "func",
@@ -246,3 +254,48 @@ VARIABLES: Mapping[str, str] = MappingProxyType(
     }
 )
 """Every variable that a recipe may name, with its meaning."""
+
+ALIASES: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(
+            (
+                *("generate_uid", "generate_suid", "generate_id", "get_uid", "new_uid", "make_uid"),
+                *("hash", "hash_func", "hash_function", "hash_id", "hash_uid", "hash_value"),
+                *("hash_text", "hashuid", "hashid", "md5", "sha256", "simple_uuid", "uuid", "uid"),
+                *("remap", "replace_uid", "create_uid", "anonymize_uid", "generate_hash"),
+            ),
+            "keyed_hash",
+        ),
+    }
+)
+"""Names that recipes of deid's documentation and of others give to functions of their own (lower
+case), and the safe equivalent here."""
+
+VARIABLE_ALIASES: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(
+            (
+                *("id", "patient_code", "patient_id", "new_id", "subject_id", "pid"),
+                *("new_patient_id", "anon_patient_id", "anon_id", "patientid"),
+            ),
+            "entity_id",
+        ),
+        **dict.fromkeys(
+            (
+                *("source_id", "suid", "item", "study_code", "study_id", "accession"),
+                *("accession_number", "anon_accession_number", "new_accession"),
+            ),
+            "item_id",
+        ),
+        **dict.fromkeys(
+            (
+                *("date_jitter", "jitter_days", "days_jitter", "entity_jitter", "patient_jitter"),
+                *("date_shift", "date_offset", "day_shift", "offset", "shift"),
+            ),
+            "jitter",
+        ),
+        **dict.fromkeys(("timestamp", "study_date", "item_date"), "item_timestamp"),
+        **dict.fromkeys(("birth_date", "entity_date", "birthdate"), "entity_timestamp"),
+    }
+)
+"""Names that recipes of deid's documentation, of Stanford and of others use (lower case)."""

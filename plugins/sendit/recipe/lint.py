@@ -1,14 +1,14 @@
 """Asks whether a recipe's rules make sense: each would do what it says, and all together.
 
 deid fails open: a rule that cannot be carried out is skipped and the original stays. Here
-such a rule is a problem, found before the first image is read.
+such a rule is an error, found before the first image is read. What deid does with a word that
+its author may not have meant is done, or something that protects more, and is a warning.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
@@ -18,14 +18,16 @@ from sendit.dicom.charset import TEXT_VRS
 from sendit.dicom.scan import CHARACTER_SET, SOP_CLASS
 from sendit.recipe import attributes
 from sendit.recipe.attributes import keyword_of, reaches, standard_tags, vrs_of
-from sendit.recipe.effect import Effects
+from sendit.recipe.effect import NEEDED, Effects, is_needed_in_effect
 from sendit.recipe.functions import FUNCTIONS
+from sendit.recipe.literals import written
 from sendit.recipe.model import (
     Action,
     FieldsSelector,
     Function,
     HeaderRule,
     Literal,
+    OwnFunction,
     PatternSelector,
     Position,
     PrivateSelector,
@@ -35,19 +37,16 @@ from sendit.recipe.model import (
     ValuesSelector,
     Variable,
 )
-from sendit.recipe.problems import Problem
+from sendit.recipe.problems import Edit, Problem, Rule
+from sendit.recipe.profile import table
 
-# Without these an object is not a DICOM instance that anything could file or open.
-REQUIRED = (0x00080016, 0x00080018, 0x0020000D, 0x0020000E)
 MAX_DAYS = 36500
-_NUMBER_VRS = {"IS", "US", "SS", "UL", "SL", "UV", "SV", "DS", "FL", "FD"}
-_BINARY_VRS = {"OB", "OD", "OF", "OL", "OV", "OW", "UN", "AT"}
 _CODE_VRS = TEXT_VRS | {"CS", "AE"}
 _VARIABLE_VRS = {
     "entity_id": _CODE_VRS,
     "item_id": _CODE_VRS,
-    "entity_timestamp": attributes.DATE_VRS | TEXT_VRS,
-    "item_timestamp": attributes.DATE_VRS | TEXT_VRS,
+    "entity_timestamp": attributes.DATE_VRS | TEXT_VRS | {"TM"},
+    "item_timestamp": attributes.DATE_VRS | TEXT_VRS | {"TM"},
     "jitter": TEXT_VRS | {"IS", "DS", "SS", "SL"},
 }
 _LIST_NAMES = ("whitelist", "graylist", "greylist", "blacklist")
@@ -61,9 +60,9 @@ def lint(recipe: Recipe) -> list[Problem]:
         *_actions(recipe),
         *_values(recipe),
         *_jitter(recipe),
-        *_contradictions(recipe),
+        *_precedence(recipe),
         *_moved_twice(recipe, effects),
-        *_required(effects),
+        *_needed(recipe),
         *_filters(recipe),
     ]
 
@@ -95,7 +94,10 @@ def _lists(recipe: Recipe) -> Iterator[Problem]:
                 yield Problem(
                     rule.position,
                     f"there is no %{kind} {rule.selector.name}",
-                    f"did you mean {kind}:{close[0]}?" if close else "",
+                    f"did you mean {kind}:{close[0]}?"
+                    if close
+                    else f"deid does nothing then; begin a section %{kind} {rule.selector.name}",
+                    Rule.LIST,
                 )
     for kind, known in (("fields", recipe.fields), ("values", recipe.values)):
         for name, entries in known.items():
@@ -104,6 +106,8 @@ def _lists(recipe: Recipe) -> Iterator[Problem]:
                     entries[0].position,
                     f"%{kind} {name} is used by no rule",
                     f"write for example REMOVE {kind}:{name}",
+                    Rule.LIST,
+                    warning=True,
                 )
     for entries in (*recipe.fields.values(), *recipe.values.values()):
         for entry in entries:
@@ -118,7 +122,10 @@ def _lists(recipe: Recipe) -> Iterator[Problem]:
 
 def _nothing_matches(position: Position) -> Problem:
     return Problem(
-        position, "the pattern fits no attribute of DICOM", "check its spelling; ( and ) need a \\"
+        position,
+        "the pattern fits no attribute of DICOM",
+        "check its spelling; ( and ) need a \\",
+        Rule.PATTERN,
     )
 
 
@@ -130,12 +137,14 @@ def _actions(recipe: Recipe) -> Iterator[Problem]:
                 rule.position,
                 "ADD needs one attribute of the standard",
                 "name it by keyword or (gggg,eeee); REPLACE changes what is there",
+                Rule.ACTION,
             )
         elif rule.action is Action.KEEP and isinstance(selector, ValuesSelector):
             yield Problem(
                 rule.position,
                 "KEEP by value would keep whatever happens to hold it",
                 "name the attributes to keep",
+                Rule.ACTION,
             )
         elif isinstance(selector, TagSelector):
             yield from _tag_rule(rule, selector.tag)
@@ -156,31 +165,49 @@ def _matches_something(selector: PatternSelector) -> bool:
 
 
 def _tag_rule(rule: HeaderRule, tag: int) -> Iterator[Problem]:
+    name = keyword_of(tag)
     if tag >> 16 == 0x0002 and rule.action is not Action.REMOVE:
         yield Problem(
             rule.position,
-            f"{rule.action} of {keyword_of(tag)}: file meta information is written anew",
+            f"{rule.action} of {name} is ignored: file meta information is written anew",
             "drop the line: nothing of the original's file meta is kept",
+            Rule.FILE_META,
+            warning=True,
+            edit=Edit(),
         )
     elif tag & 0xFFFF == 0 and rule.action is not Action.REMOVE:
         yield Problem(
-            rule.position, "a group's length is computed when the file is written", "drop the line"
+            rule.position,
+            f"{rule.action} is ignored: a group's length is computed when the file is written",
+            "drop the line",
+            Rule.PROTECTED,
+            warning=True,
+            edit=Edit(),
         )
     elif rule.action is Action.ADD and tag >> 16 & 1:
         yield Problem(
             rule.position,
             "ADD of a private attribute: nobody could read it without its creator",
             "use a standard attribute, for example DeidentificationMethod",
+            Rule.ACTION,
         )
     elif tag == CHARACTER_SET and rule.action is not Action.KEEP:
         yield Problem(
             rule.position,
-            f"{rule.action} of SpecificCharacterSet: texts that stay could not be read",
+            f"{rule.action} of SpecificCharacterSet is ignored: texts that stay could not be read",
             "drop the line: the engine sees to it that it holds nothing else",
+            Rule.PROTECTED,
+            warning=True,
+            edit=Edit(),
         )
-    elif tag in attributes.IMAGE_TAGS and rule.action not in (Action.KEEP, Action.REMOVE):
+    elif tag in attributes.IMAGE_TAGS and rule.action is not Action.KEEP:
         yield Problem(
-            rule.position, f"{rule.action} of {keyword_of(tag)} would destroy the image", ""
+            rule.position,
+            f"{rule.action} of {name} is ignored, as in deid: it is what the image is made of",
+            "to hold images back write a %filter",
+            Rule.PROTECTED,
+            warning=True,
+            edit=Edit(),
         )
 
 
@@ -189,25 +216,101 @@ def _tag_rule(rule: HeaderRule, tag: int) -> Iterator[Problem]:
 
 def _values(recipe: Recipe) -> Iterator[Problem]:
     for rule in recipe.header:
-        if rule.action not in (Action.ADD, Action.REPLACE) or rule.value is None:
+        value = rule.value
+        if rule.action not in (Action.ADD, Action.REPLACE) or value is None:
             continue
+        if isinstance(value, OwnFunction):
+            continue  # what it answers is only known when it has
+        is_ours = isinstance(value, Function) and FUNCTIONS[value.name].prefix == "func"
         if isinstance(rule.selector, PrivateSelector | ValuesSelector):
-            if isinstance(rule.value, Function) and FUNCTIONS[rule.value.name].vrs is not None:
+            if isinstance(value, Function) and is_ours and FUNCTIONS[value.name].vrs is not None:
                 yield Problem(
                     rule.position,
-                    f"{_shown(rule.value)} is for {_vrs(rule.value)}, and this may be anything",
+                    f"{_shown(value)} is for {_vrs(value)}, and this may be anything",
                     "use func:dummy, or a text",
+                    Rule.VALUE,
                 )
-            continue  # a text or variable that does not fit the value found makes it empty
-        unfit = [tag for tag in _targets(rule, recipe) if not _fits(rule.value, tag)]
-        unfit = [tag for tag in unfit if not tag >> 16 & 1 and tag not in attributes.IMAGE_TAGS]
-        if unfit:
+            continue  # what does not fit the value found makes it empty
+        tags = [
+            tag
+            for tag in _targets(rule, recipe)
+            if not tag >> 16 & 1 and tag not in attributes.UNREACHED and tag >> 16 != 2
+        ]
+        unfit = [tag for tag in tags if not _fits(value, tag, recipe)]
+        if not unfit:
+            yield from _changed_text(rule, tags)
+        elif isinstance(rule.selector, TagSelector) or is_ours or len(unfit) == len(tags):
+            yield _unfit(rule, value, unfit)
+        else:
             yield Problem(
                 rule.position,
-                f"{_shown(rule.value)} is no valid value for {_named(unfit)} "
-                f"({', '.join(vrs_of(unfit[0]))})",
-                "" if isinstance(rule.selector, TagSelector) else _narrower(rule.value),
+                f"{_shown(value)} is no valid value for {_named(unfit)} "
+                f"({', '.join(vrs_of(unfit[0]))}): where a file has one of them, it becomes empty",
+                _narrower(value),
+                Rule.VALUE,
+                warning=True,
             )
+
+
+def _unfit(rule: HeaderRule, value: Value, unfit: list[int]) -> Problem:
+    vrs = ", ".join(vrs_of(unfit[0]))
+    hint = _narrower(value)
+    if isinstance(rule.selector, TagSelector):
+        if isinstance(value, Function):
+            hint = f"it gives values for {_vrs(value)}"
+        elif vrs == "SQ":
+            hint = "a sequence holds items: name an attribute in it, or write BLANK or REMOVE"
+        else:
+            hint = _FORMS.get(vrs, "")
+    elif vrs == "SQ":
+        hint = f"{hint}; a sequence takes no value: name the attributes in it"
+    return Problem(
+        rule.position,
+        f"{_shown(value)} is no valid value for {_named(unfit)} ({vrs})",
+        hint,
+        Rule.VALUE,
+    )
+
+
+_FORMS = {
+    "AS": "write an age as 055Y",
+    "CS": "write capitals, digits, blanks and underscores, at most 16",
+    "DA": "write a date as 20240131",
+    "DS": "write a number of at most 16 characters",
+    "DT": "write a date and time as 20240131235959",
+    "IS": "write a whole number",
+    "TM": "write a time as 235959",
+    "UI": "write numbers with dots between, or deid_func:pydicom_uuid",
+}
+
+
+def _changed_text(rule: HeaderRule, tags: list[int]) -> Iterator[Problem]:
+    """Tell how a text is written that the VR does not allow as it is."""
+    value = rule.value
+    if not isinstance(rule.selector, TagSelector) or not tags:
+        return
+    vr = vrs_of(tags[0])[0]
+    if isinstance(value, Literal):
+        text = next(filter(None, (written(vr, value.text) for vr in vrs_of(tags[0]))), "")
+        if text != value.text and vr != "AT":
+            shown = f"written as {text}" if text else "is no number: the value becomes empty"
+            yield Problem(
+                rule.position,
+                f"{value.text!r} is no valid {vr}: {shown}",
+                f"write {text}" if text else f"write BLANK {keyword_of(tags[0])}",
+                Rule.VALUE,
+                warning=True,
+                edit=Edit(value.text, text) if text else Edit(new=f"BLANK {keyword_of(tags[0])}"),
+            )
+    elif isinstance(value, Variable) and value.name.endswith("_timestamp") and vr == "TM":
+        yield Problem(
+            rule.position,
+            f"var:{value.name} is a date, and {keyword_of(tags[0])} a time: it becomes empty",
+            f"write BLANK {keyword_of(tags[0])}",
+            Rule.VALUE,
+            warning=True,
+            edit=Edit(new=f"BLANK {keyword_of(tags[0])}"),
+        )
 
 
 def _vrs(value: Function) -> str:
@@ -216,7 +319,10 @@ def _vrs(value: Function) -> str:
 
 def _narrower(value: Value) -> str:
     if isinstance(value, Function) and (vrs := FUNCTIONS[value.name].vrs):
-        return f"name the fields more narrowly, for example select:VR:{min(vrs)}"
+        return (
+            f"it gives values for {_vrs(value)}; name the fields more narrowly, "
+            f"for example select:VR:{'UI' if 'UI' in vrs else min(vrs)}"
+        )
     return "name the fields more narrowly"
 
 
@@ -226,39 +332,27 @@ def _shown(value: Value) -> str:
             return repr(value.text)
         case Variable():
             return f"var:{value.name}"
+        case OwnFunction():
+            return f"func:{value.name}"
         case Function():
             return f"{FUNCTIONS[value.name].prefix}:{value.name}"
 
 
-def _fits(value: Value, tag: int) -> bool:
+def _fits(value: Value, tag: int, recipe: Recipe) -> bool:
+    vrs = vrs_of(tag)
     match value:
         case Literal():
-            return any(_is_valid(vr, value.text) for vr in vrs_of(tag))
+            return any(written(vr, value.text) is not None for vr in vrs)
         case Variable():
-            return not _VARIABLE_VRS[value.name].isdisjoint(vrs_of(tag))
+            if value.name in recipe.own.variables:
+                return vrs != ("SQ",)
+            # of a UID that every object needs, see _needed
+            return tag in NEEDED or not _VARIABLE_VRS[value.name].isdisjoint(vrs)
         case Function():
-            vrs = FUNCTIONS[value.name].vrs
-            return vrs is None or not vrs.isdisjoint(vrs_of(tag))
-
-
-@cache
-def _is_valid(vr: str, text: str) -> bool:
-    from pydicom.config import RAISE  # noqa: PLC0415 - slow to import
-    from pydicom.valuerep import validate_value  # noqa: PLC0415
-
-    if vr == "SQ" or vr in _BINARY_VRS:
-        return False
-    if vr in _NUMBER_VRS and vr not in ("IS", "DS"):
-        pattern = r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?" if vr in ("FL", "FD") else r"[+-]?\d+"
-        return re.fullmatch(pattern, text) is not None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            for part in [text] if vr in ("LT", "ST", "UT", "UR") else text.split("\\"):
-                validate_value(vr, part, RAISE)
-    except (ValueError, Warning):
-        return False
-    return True
+            allowed = FUNCTIONS[value.name].vrs
+            return allowed is None or not allowed.isdisjoint(vrs)
+        case OwnFunction():
+            return True
 
 
 # Dates ----------------------------------------------------------------------------------
@@ -275,44 +369,86 @@ def _jitter(recipe: Recipe) -> Iterator[Problem]:
         match rule.value:
             case Literal(text) if re.fullmatch(r"[+-]?\d{1,6}", text):
                 if abs(int(text)) > MAX_DAYS:
-                    yield Problem(rule.position, f"JITTER by {text} days is more than a century")
+                    yield Problem(
+                        rule.position,
+                        f"JITTER by {text} days is more than a century",
+                        rule=Rule.JITTER,
+                    )
                 elif int(text) == 0:
                     yield _not_moved(rule)
-            case Variable("jitter"):
+            case Variable(name) if name == "jitter" or name in recipe.own.variables:
                 pass
             case _:
                 yield Problem(
                     rule.position,
                     "JITTER needs a whole number of days",
                     "write var:jitter, or a number",
+                    Rule.JITTER,
                 )
-        if isinstance(rule.selector, PrivateSelector | ValuesSelector):
-            continue
-        targets = _targets(rule, recipe)
-        # A shift by whole days leaves a time of day as it is: a pattern may reach one.
-        allowed = attributes.DATE_VRS
-        if not isinstance(rule.selector, TagSelector):
-            allowed = allowed | {"TM"}
-        wrong = [tag for tag in targets if allowed.isdisjoint(vrs_of(tag))]
-        if wrong:
-            time = vrs_of(wrong[0]) == ("TM",)
+        if not isinstance(rule.selector, PrivateSelector | ValuesSelector):
+            yield from _passed_by(rule, _targets(rule, recipe))
+
+
+def _passed_by(rule: HeaderRule, targets: tuple[int, ...]) -> Iterator[Problem]:
+    """Tell what a JITTER reaches that is no date."""
+    others = [
+        tag for tag in targets if not tag >> 16 & 1 and attributes.DATE_VRS.isdisjoint(vrs_of(tag))
+    ]
+    if not others or rule.value == Literal("0"):
+        return
+    is_time = vrs_of(others[0]) == ("TM",)
+    if isinstance(rule.selector, TagSelector):
+        if is_time:
             yield Problem(
                 rule.position,
-                f"JITTER moves dates, and {_named(wrong)} is none ({', '.join(vrs_of(wrong[0]))})",
-                "write KEEP: a time of day does not change when the date moves by whole days"
-                if time
-                else "write for example select:VR:DA",
+                f"JITTER moves dates, and {_named(others)} is a time of day (TM)",
+                "write KEEP: a time of day does not change when the date moves by whole days",
+                Rule.JITTER,
             )
+            return
+    elif len(others) == len(targets):
+        yield Problem(
+            rule.position,
+            f"JITTER moves dates, and {_named(others)} is none ({', '.join(vrs_of(others[0]))})",
+            "write for example select:VR:DA",
+            Rule.JITTER,
+        )
+        return
+    texts = [tag for tag in others if not TEXT_VRS.isdisjoint(vrs_of(tag))]
+    if texts:
+        yield Problem(
+            rule.position,
+            f"JITTER of {_named(texts)} ({', '.join(vrs_of(texts[0]))}): a date in it moves, and "
+            "what is none goes",
+            "" if isinstance(rule.selector, TagSelector) else "write for example select:VR:DA",
+            Rule.JITTER,
+            warning=True,
+        )
+    rest = [tag for tag in others if tag not in texts]
+    if rest:
+        yield Problem(
+            rule.position,
+            f"JITTER passes {_named(rest)} by: no date ({', '.join(vrs_of(rest[0]))})",
+            "",
+            Rule.JITTER,
+            warning=True,
+        )
 
 
 def _not_moved(rule: HeaderRule) -> Problem:
-    return Problem(rule.position, "the date would stay what it was", "write KEEP if that is meant")
+    return Problem(
+        rule.position,
+        "the date stays what it was, moved by 0 days",
+        "write KEEP if that is meant",
+        Rule.JITTER,
+        warning=True,
+    )
 
 
-# Rules that contradict one another ------------------------------------------------------
+# Two rules for one attribute ------------------------------------------------------------
 
 
-def _contradictions(recipe: Recipe) -> Iterator[Problem]:
+def _precedence(recipe: Recipe) -> Iterator[Problem]:
     order = {name: index for index, name in enumerate(recipe.files)}
     explicit: dict[int, list[HeaderRule]] = defaultdict(list)
     for rule in recipe.header:
@@ -324,33 +460,26 @@ def _contradictions(recipe: Recipe) -> Iterator[Problem]:
         if rule.action is Action.KEEP and not isinstance(rule.selector, TagSelector)
     ]
     for tag, rules in explicit.items():
-        yield from _same_attribute(tag, rules)
+        yield from _same_attribute(tag, rules, recipe)
         for keep in keeps:
             if reaches(keep.selector, tag, recipe.fields):
-                yield from _kept_by_pattern(tag, rules, keep, order)
+                yield from _kept_by_pattern(tag, rules, keep, order, recipe)
 
 
-def _same_attribute(tag: int, rules: list[HeaderRule]) -> Iterator[Problem]:
+def _same_attribute(tag: int, rules: list[HeaderRule], recipe: Recipe) -> Iterator[Problem]:
     for index, rule in enumerate(rules):
         for earlier in rules[:index]:
             same_file = earlier.position.file == rule.position.file
-            if _contradict(earlier, rule, same_file=same_file):
-                yield Problem(
-                    rule.position,
-                    f"{rule.action} of {keyword_of(tag)} contradicts "
-                    f"{earlier.action} on line {earlier.position.line}"
-                    + ("" if same_file else f" of {earlier.position.file}"),
-                    "keep one of the two",
-                )
+            if _conflict(earlier, rule, same_file=same_file):
+                yield _of_two(tag, earlier, rule, recipe, same_file=same_file)
                 break
 
 
-def _contradict(earlier: HeaderRule, later: HeaderRule, *, same_file: bool) -> bool:
-    """Whether two rules for one attribute cannot both be meant.
+def _conflict(earlier: HeaderRule, later: HeaderRule, *, same_file: bool) -> bool:
+    """Whether of two rules for one attribute not each does what it says alone.
 
-    KEEP wins over everything, so it must not undo what the same or a later file asks for.
-    In one file an attribute has one action; ADD may follow REMOVE, BLANK or REPLACE. A later
-    file may override an earlier one.
+    KEEP wins over everything but a later ADD. In one file an attribute has one action; ADD may
+    follow REMOVE, BLANK or REPLACE. A later file may override an earlier one.
     """
     if earlier.action is Action.KEEP:
         return later.action is not Action.KEEP
@@ -363,20 +492,77 @@ def _contradict(earlier: HeaderRule, later: HeaderRule, *, same_file: bool) -> b
     return Action.ADD not in (earlier.action, later.action)
 
 
+def _of_two(
+    tag: int, earlier: HeaderRule, later: HeaderRule, recipe: Recipe, *, same_file: bool
+) -> Problem:
+    where = f"line {earlier.position.line}" + ("" if same_file else f" of {earlier.position.file}")
+    both = f"{later.action} of {keyword_of(tag)} beside {earlier.action} on {where}"
+    actions = {earlier.action, later.action}
+    if Action.KEEP in actions and Action.ADD not in actions:
+        takes = not actions.isdisjoint({Action.REMOVE, Action.BLANK})
+        undone = earlier if later.action is Action.KEEP else later
+        return _undone(tag, later, both, recipe, undone=undone, takes=takes)
+    if Action.KEEP in actions:
+        outcome = "what is added stands there"
+    elif Action.REMOVE in actions and not actions.isdisjoint({Action.REPLACE, Action.JITTER}):
+        outcome = f"{Action.REMOVE} spares what {_other(actions)} names"
+    elif earlier.action in (Action.REMOVE, Action.BLANK) and later.action is not Action.REPLACE:
+        outcome = "it is removed" if Action.REMOVE in actions else "it is empty"
+    elif later.action is Action.JITTER:
+        outcome = "the date moves twice" if len(actions) == 1 else "the date that was set moves"
+    else:
+        outcome = f"the {later.action} holds"
+    return Problem(
+        later.position,
+        f"{both}: as in deid, {outcome}",
+        "keep one of the two",
+        Rule.PRECEDENCE,
+        warning=True,
+    )
+
+
+def _other(actions: set[Action]) -> Action:
+    return next(action for action in sorted(actions) if action is not Action.REMOVE)
+
+
+def _undone(
+    tag: int, rule: HeaderRule, both: str, recipe: Recipe, *, undone: HeaderRule, takes: bool
+) -> Problem:
+    """Say that a KEEP undoes another rule: an error where that rule takes an identifier."""
+    is_error = takes and tag in _identifiers() and not recipe.as_deid
+    return Problem(
+        rule.position,
+        f"{both}: {'KEEP would win' if is_error else 'as in deid, KEEP wins'}, and it stays "
+        "as it was",
+        "keep one of the two" + ("; or write the line: # sendit: as deid" if is_error else ""),
+        Rule.PRECEDENCE,
+        warning=not is_error,
+        edit=Edit(line=undone.position.line)
+        if undone.position.file == rule.position.file
+        else None,
+    )
+
+
+@cache
+def _identifiers() -> frozenset[int]:
+    """Return the attributes of PS3.15 Table E.1-1."""
+    return frozenset(row.number for row in table() if row.number is not None)
+
+
 def _kept_by_pattern(
-    tag: int, rules: list[HeaderRule], keep: HeaderRule, order: dict[str, int]
+    tag: int, rules: list[HeaderRule], keep: HeaderRule, order: dict[str, int], recipe: Recipe
 ) -> Iterator[Problem]:
     for rule in rules:
         if (
-            rule.action is not Action.KEEP
+            rule.action not in (Action.KEEP, Action.ADD)
             and order[rule.position.file] >= order[keep.position.file]
         ):
-            yield Problem(
-                rule.position,
-                f"{rule.action} of {keyword_of(tag)} is undone by "
-                f"KEEP on line {keep.position.line}",
-                "KEEP wins over every other action: name its fields more narrowly",
+            both = (
+                f"{rule.action} of {keyword_of(tag)} beside KEEP of more on line "
+                f"{keep.position.line}"
             )
+            takes = rule.action in (Action.REMOVE, Action.BLANK)
+            yield _undone(tag, rule, both, recipe, undone=rule, takes=takes)
 
 
 def _moved_twice(recipe: Recipe, effects: Effects) -> Iterator[Problem]:
@@ -390,43 +576,66 @@ def _moved_twice(recipe: Recipe, effects: Effects) -> Iterator[Problem]:
                 found[pair].append(tag)
     for (earlier, later), tags in found.items():
         what = "is jittered" if earlier.action is Action.JITTER else f"is set by {earlier.action}"
+        if isinstance(earlier.selector, TagSelector) and isinstance(later.selector, TagSelector):
+            continue  # said by _same_attribute
         yield Problem(
             later.position,
-            f"JITTER of {_named(tags)}, which {what} on line {earlier.position.line} already",
-            "a date moved twice is wrong: name the fields more narrowly, or KEEP it out",
+            f"JITTER of {_named(tags)}, which {what} on line {earlier.position.line} already: "
+            "as in deid, both act",
+            "name the fields more narrowly, or KEEP it out",
+            Rule.JITTER,
+            warning=True,
         )
 
 
 # What must not go -----------------------------------------------------------------------
 
 
-def _required(effects: Effects) -> Iterator[Problem]:
-    for tag in REQUIRED:
+def _needed(recipe: Recipe) -> Iterator[Problem]:
+    """Say what becomes of the UIDs that every object needs."""
+    spared: dict[HeaderRule, list[int]] = defaultdict(list)
+    effects = Effects(recipe, spare_needed=False)
+    for tag in NEEDED:
         applied = effects.of(tag)
-        if not applied:
+        if not applied or is_needed_in_effect(tag, applied):
             continue
         rule = applied[-1]
-        hint = f"write KEEP {keyword_of(tag)}"
-        if tag != SOP_CLASS:
-            hint = f"write REPLACE {keyword_of(tag)} func:remap_uid"
-        if rule.action in (Action.REMOVE, Action.BLANK):
-            yield Problem(
-                rule.position,
-                f"{rule.action} takes {keyword_of(tag)}, which every object needs",
-                hint,
+        if isinstance(rule.selector, TagSelector) and not isinstance(rule.value, Variable):
+            yield _takes_needed(tag, rule)
+        else:
+            spared[rule].append(tag)
+    for rule, tags in spared.items():
+        others = [tag for tag in tags if tag != SOP_CLASS]
+        outcome = " and ".join(
+            filter(
+                None,
+                (
+                    f"{_named(others)} become UIDs of func:remap_uid" if others else "",
+                    "SOPClassUID stays" if SOP_CLASS in tags else "",
+                ),
             )
-        elif tag == SOP_CLASS and rule.action in (Action.REPLACE, Action.ADD):
-            if rule.value == Function("remap_uid"):
-                continue  # leaves registered UIDs as they are
-            yield Problem(
-                rule.position,
-                f"{rule.action} changes SOPClassUID: the object would claim to be another kind",
-                hint,
-            )
-        elif isinstance(rule.value, Literal | Variable):
-            yield Problem(
-                rule.position, f"{keyword_of(tag)} would be the same in every object", hint
-            )
+        )
+        yield Problem(
+            rule.position,
+            f"{rule.action} reaches {_named(tags)}, without which no object is one: {outcome}",
+            "name these UIDs in rules of their own",
+            Rule.NEEDED_UID,
+            warning=True,
+        )
+
+
+def _takes_needed(tag: int, rule: HeaderRule) -> Problem:
+    hint = f"write KEEP {keyword_of(tag)}"
+    if tag != SOP_CLASS:
+        hint = f"write REPLACE {keyword_of(tag)} func:remap_uid"
+    if rule.action in (Action.REMOVE, Action.BLANK):
+        message = f"{rule.action} takes {keyword_of(tag)}, which every object needs"
+    elif tag == SOP_CLASS:
+        message = f"{rule.action} changes SOPClassUID: the object would claim to be another kind"
+    else:
+        message = f"{keyword_of(tag)} would be the same in every object"
+    edit = Edit(new=hint.removeprefix("write "))
+    return Problem(rule.position, message, hint, Rule.NEEDED_UID, edit=edit)
 
 
 # Filters --------------------------------------------------------------------------------
@@ -439,12 +648,16 @@ def _filters(recipe: Recipe) -> Iterator[Problem]:
         if name not in _LIST_NAMES and close and group.rules:
             yield Problem(
                 group.rules[0].position,
-                f"%filter {group.name} is not one of the lists",
+                f"%filter {group.name} is a list of its own: images that it hits are filtered",
                 f"did you mean {close[0]}?",
+                Rule.FILTER,
+                warning=True,
             )
         elif group.name != name and name in _LIST_NAMES and group.rules:
             yield Problem(
                 group.rules[0].position,
-                f"%filter {group.name} is a list in the wrong case",
+                f"%filter {group.name} is a list of its own: images that it hits are filtered",
                 f"write %filter {name}",
+                Rule.FILTER,
+                warning=True,
             )

@@ -8,14 +8,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from sendit.recipe.own import Own
+
+if TYPE_CHECKING:
+    from sendit.recipe.problems import Problem
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A line of a recipe file (1-based)."""
+    """A place in a recipe file: line and column count from 1."""
 
     file: str
     line: int
+    column: int = field(default=1, compare=False)
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"
@@ -111,12 +118,19 @@ class Function:
     arguments: tuple[tuple[str, str], ...] = ()
 
 
-Value = Literal | Variable | Function
+@dataclass(frozen=True, slots=True)
+class OwnFunction:
+    """``func:name`` of the site's own module (``sendit.recipe.own``)."""
+
+    name: str
+
+
+Value = Literal | Variable | Function | OwnFunction
 
 
 @dataclass(frozen=True, slots=True)
 class HeaderRule:
-    """One line of ``%header``."""
+    """One line of ``%header``. The value of a REMOVE is the condition under which it acts."""
 
     action: Action
     selector: Selector
@@ -203,7 +217,9 @@ class Recipe:
     ``files`` are the names of the files, in that order; ``labels`` are the recipe's own
     notes (``%labels``), which change nothing in an image.
     ``digest`` is the SHA-256 (hex) of the combined, normalised text: equal digests,
-    equal meaning.
+    equal meaning. ``as_deid`` says that KEEP may win over a rule that protects an identifier.
+    ``own`` are the site's functions and variables. ``warnings`` are what the recipe's author
+    should know, though the recipe can be used.
     """
 
     header: tuple[HeaderRule, ...]
@@ -213,3 +229,6 @@ class Recipe:
     values: dict[str, tuple[ListEntry, ...]] = field(default_factory=dict)
     files: tuple[str, ...] = ()
     digest: str = ""
+    as_deid: bool = False
+    own: Own = field(default_factory=Own, compare=False, repr=False)
+    warnings: tuple[Problem, ...] = field(default=(), compare=False)

@@ -1,8 +1,8 @@
 """Reads deid's recipe language into typed values: grammar and names.
 
-The grammar is that of deid 0.4.13 (``deid/config/utils.py``), read strictly: what deid
-skips, warns about or ignores is a problem here. Whether the rules make sense together is
-``sendit.recipe.lint``'s question; ``read_recipe`` asks both.
+The grammar is that of deid 0.4.13 (``deid/config/utils.py``). A line that deid skips without
+a word is an error here; what deid accepts and ignores is a warning. Whether the rules make
+sense together is ``sendit.recipe.lint``'s question; ``read_recipe`` asks both.
 """
 
 from __future__ import annotations
@@ -11,12 +11,20 @@ import difflib
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 
 from sendit.recipe import attributes
-from sendit.recipe.functions import FORMS, FUNCTIONS, VARIABLES, Argument, FunctionSpec
+from sendit.recipe.functions import (
+    ALIASES,
+    FORMS,
+    FUNCTIONS,
+    VARIABLE_ALIASES,
+    VARIABLES,
+    Argument,
+    FunctionSpec,
+)
 from sendit.recipe.model import (
     Action,
     Condition,
@@ -30,6 +38,7 @@ from sendit.recipe.model import (
     ListEntry,
     Literal,
     Match,
+    OwnFunction,
     PatternSelector,
     Position,
     PrivateSelector,
@@ -41,7 +50,8 @@ from sendit.recipe.model import (
     ValuesSelector,
     Variable,
 )
-from sendit.recipe.problems import Problem, RecipeError
+from sendit.recipe.own import Own
+from sendit.recipe.problems import Edit, Problem, RecipeError, Rule
 
 __all__ = ["Problem", "RecipeError", "bundled_names", "read_recipe", "read_text"]
 
@@ -52,9 +62,16 @@ SECTIONS = ("header", "filter", "labels", "fields", "values")
 NAMED_SECTIONS = ("filter", "fields", "values")
 OPERATORS_WITH_TEXT = ("contains", "notcontains", "equals", "notequals")
 OPERATORS = (*OPERATORS_WITH_TEXT, "missing", "present", "empty")
+AS_DEID = "as-deid"
+"""Named among the recipes: deid's precedence holds, even where KEEP undoes what protects."""
+
+HEADER_OF_FILTERS = "default"
+"""The bundled recipe whose header goes with recipes that are filters only."""
+
 COORDINATES = ("coordinates", "keepcoordinates", "ctpcoordinates", "ctpkeepcoordinates")
 NEEDS_VALUE = frozenset({Action.ADD, Action.REPLACE, Action.JITTER})
 
+_SAYS_AS_DEID = re.compile(r"#\s*sendit\s*:\s*as[ -]deid\s*", re.IGNORECASE)
 _COMMENT = re.compile(r'("[^"]*")|#.*')
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _TAG = re.compile(r"\(\s*([0-9A-Fa-f]{4})\s*,\s*([0-9A-Fa-f]{4})\s*\)")
@@ -84,7 +101,9 @@ class _File:
     values: dict[str, list[ListEntry]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
+    raw: list[str] = field(default_factory=list)
     has_format: bool = False
+    as_deid: bool = False
     header_at: Position | None = None
 
 
@@ -101,10 +120,18 @@ class _OpenRule:
 class _Refused(Exception):
     """One line cannot be read; the next one can be tried."""
 
-    def __init__(self, message: str, suggestion: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        suggestion: str = "",
+        rule: Rule = Rule.GRAMMAR,
+        edit: Edit | None = None,
+    ) -> None:
         super().__init__(message)
+        self.edit = edit
         self.message = message
         self.suggestion = suggestion
+        self.rule = rule
 
 
 def _closest(word: str, choices: Iterable[str]) -> str:
@@ -124,6 +151,7 @@ def _known_tag(tag: int) -> int:
         raise _Refused(
             f"{attributes.tag_text(tag)} is not an attribute of DICOM",
             "check the number, or name it with contains:",
+            Rule.ATTRIBUTE,
         )
     return tag
 
@@ -139,8 +167,30 @@ def _attribute(text: str) -> int:
     if tag is None and (mask := attributes.repeating(text)):
         tag = int(mask.replace("x", "0"), 16)
     if tag is None:
-        raise _Refused(f"{text} is not a DICOM keyword or tag", attributes.near(text))
+        raise _Refused(
+            f"{text} is not a DICOM keyword or tag",
+            attributes.near(text) or _masked_hint(text),
+            Rule.ATTRIBUTE,
+            _respelt(text),
+        )
     return tag
+
+
+def _respelt(text: str) -> Edit | None:
+    """Return how an unknown attribute is put right, if it can mean one thing only."""
+    keyword = attributes.repeating_keyword(re.sub(r"[(), ]", "", text).lower())
+    name = keyword or attributes.only_near(text)
+    if name:
+        return Edit(text, name)
+    # deid's own default recipe has REMOVE jitter: no attribute, and nothing that it acts on
+    return Edit() if text in VARIABLES else None
+
+
+def _masked_hint(text: str) -> str:
+    """Name a repeating group's attribute by its keyword: ``(60xx,3000)`` is OverlayData."""
+    mask = re.sub(r"[(), ]", "", text).lower()
+    keyword = attributes.repeating_keyword(mask)
+    return f"write {keyword}: it means the attribute in every group that repeats" if keyword else ""
 
 
 def _take_field(rest: str) -> tuple[str, str]:
@@ -195,9 +245,12 @@ def _path(text: str) -> PatternSelector:
             raise _Refused(
                 f"{name or 'nothing'} in {text} is not the keyword of a sequence",
                 attributes.near(name) or "a path is made of keywords or tags",
+                Rule.ATTRIBUTE,
             )
     if _tag_in_path(last) is None:
-        raise _Refused(f"{last or 'nothing'} in {text} is not a keyword", attributes.near(last))
+        raise _Refused(
+            f"{last or 'nothing'} in {text} is not a keyword", attributes.near(last), Rule.ATTRIBUTE
+        )
     parts = [
         f"{int(part)}" if part.isdigit() else attributes.keyword_of(_tag_in_path(part) or 0)
         for part in (*sequences, last)
@@ -264,51 +317,97 @@ def _compiled(expression: str) -> re.Pattern[str]:
 # Values ---------------------------------------------------------------------------------
 
 
-def _value(text: str, action: Action) -> Value:
+def _value(text: str, action: Action, own: Own) -> tuple[Value, str]:
+    """Return a value, and what is to be said of it (an empty text if nothing)."""
     found = _REFERENCE.fullmatch(text)
     if found is None:
-        return Literal(text)
+        return Literal(text), ""
     word, rest = found[1], found[2].strip()
     if not text.startswith(f"{word.lower()}:"):
-        raise _Refused(f"{word} before a colon is written in lower case, without a space")
+        raise _Refused(
+            f"{word} before a colon is written in lower case, without a space", rule=Rule.VALUE
+        )
     if not rest:
-        raise _Refused(f"{word}: names nothing", f"write {word}:NAME")
+        raise _Refused(f"{word}: names nothing", f"write {word}:NAME", Rule.VALUE)
     if word == "var":
-        return _variable(rest)
-    return _function(word, rest, action)
+        return _variable(rest, own)
+    return _function(word, rest, action, own)
 
 
-def _variable(text: str) -> Variable:
+def _as_written(value: Value) -> str:
+    """Return a variable or function as a recipe names it."""
+    match value:
+        case Variable(name):
+            return f"var:{name}"
+        case Function(name):
+            return f"{FUNCTIONS[name].prefix}:{name}"
+        case _:
+            return ""
+
+
+def _variable(text: str, own: Own) -> tuple[Variable, str]:
     name, _, more = text.partition(" ")
     if more:
         raise _Refused(
-            f"var:{name} is followed by more text", "a value is one variable or one text"
+            f"var:{name} is followed by more text",
+            "a value is one variable or one text",
+            Rule.VARIABLE,
         )
-    if name not in VARIABLES:
-        raise _Refused(
-            f"var:{name} is not given with a study's identifiers",
-            _closest(name, VARIABLES) or f"there are {', '.join(VARIABLES)}",
-        )
-    return Variable(name)
+    if name in own.variables or name in VARIABLES:
+        return Variable(name), ""
+    known = VARIABLE_ALIASES.get(name.lower())
+    if known:
+        return Variable(known), f"var:{name} is read as var:{known}, {VARIABLES[known]}"
+    near = _closest(name, (*VARIABLES, *own.variables))
+    raise _Refused(
+        f"var:{name} is not given with a study's identifiers",
+        f"{near + ' ' if near else ''}{_variables_there(own)}",
+        Rule.VARIABLE,
+    )
 
 
-def _function(prefix: str, text: str, action: Action) -> Function:
+def _variables_there(own: Own) -> str:
+    there = "; ".join(f"var:{name}: {meaning}" for name, meaning in VARIABLES.items())
+    columns = ", ".join(f"var:{name}" for name in own.variables)
+    yours = f"of the site's table: {columns}" if columns else "give others in SENDIT_RECIPE_TABLE"
+    return f"there are {there}; {yours}"
+
+
+def _function(prefix: str, text: str, action: Action, own: Own) -> tuple[Value, str]:
     name, _, more = text.partition(" ")
+    if prefix == "func" and name in own.functions:
+        if more:
+            raise _Refused(
+                f"func:{name} is followed by more text",
+                "a function of the site's own has no arguments",
+                Rule.FUNCTION,
+            )
+        return OwnFunction(name), ""
     spec = FUNCTIONS.get(name)
+    note = ""
     if spec is None or spec.prefix != prefix:
-        hint = f"it is written {spec.prefix}:{name}" if spec else _closest_function(name)
-        raise _Refused(f"{prefix}:{name} is not a known function", hint)
+        alias = ALIASES.get(name.lower())
+        if alias is None:
+            hint = f"it is written {spec.prefix}:{name}" if spec else _closest_function(name)
+            raise _Refused(f"{prefix}:{name} is not a known function", hint, Rule.FUNCTION)
+        spec, more = FUNCTIONS[alias], ""
+        note = f"{prefix}:{name} is read as {spec.prefix}:{alias}: {spec.meaning}"
     if action not in spec.actions:
         allowed = " or ".join(sorted(spec.actions))
-        raise _Refused(f"{prefix}:{name} cannot be used with {action}", f"it belongs to {allowed}")
-    return Function(name, tuple(_argument(spec, word) for word in more.split()))
+        raise _Refused(
+            f"{prefix}:{name} cannot be used with {action}",
+            f"it belongs to {allowed}",
+            Rule.FUNCTION,
+        )
+    return Function(spec.name, tuple(_argument(spec, word) for word in more.split())), note
 
 
 def _closest_function(name: str) -> str:
     """Suggest a function with its prefix, or say which there are."""
     for near in difflib.get_close_matches(name.lower(), FUNCTIONS, n=1, cutoff=0.5):
         return f"did you mean {FUNCTIONS[near].prefix}:{near}?"
-    return f"there are {', '.join(f'{spec.prefix}:{spec.name}' for spec in FUNCTIONS.values())}"
+    there = ", ".join(f"{spec.prefix}:{spec.name}" for spec in FUNCTIONS.values())
+    return f"give functions of your own in SENDIT_RECIPE_FUNCTIONS; there are {there}"
 
 
 def _argument(spec: FunctionSpec, word: str) -> tuple[str, str]:
@@ -396,17 +495,26 @@ def _region(word: str, text: str) -> Region:
         return Region(keep)
     if text.startswith("from:"):
         return Region(keep, source=_attribute(text.removeprefix("from:").strip()))
-    numbers = [part.strip() for part in text.split(",")]
+    numbers = [part.strip() for part in text.strip("()").split(",")]
     if len(numbers) != 4 or not all(re.fullmatch(r"\d{1,6}", part) for part in numbers):
         raise _Refused(
             f"{word} {text} is not a region", "all, from:SEQUENCE, or four numbers: 0,0,512,100"
         )
     x0, y0, x1, y1 = map(int, numbers)
-    if ctp:  # CTP gives width and height
+    if ctp or _is_of_ctp(x0, y0, x1, y1):  # width and height
         x1, y1 = x0 + x1, y0 + y1
     if x1 <= x0 or y1 <= y0:
-        raise _Refused(f"{word} {text} is an empty region", "xmin,ymin,xmax,ymax")
+        raise _Refused(
+            f"{word} {text} is an empty region",
+            "write xmin,ymin,xmax,ymax; for CTP's x,y,width,height write ctpcoordinates",
+            Rule.FILTER,
+        )
     return Region(keep, box=(x0, y0, x1, y1))
+
+
+def _is_of_ctp(x0: int, y0: int, x1: int, y1: int) -> bool:
+    """Whether four numbers are no corners, but CTP's x, y, width and height."""
+    return (x1 <= x0 or y1 <= y0) and x1 > 0 and y1 > 0
 
 
 # Lines ----------------------------------------------------------------------------------
@@ -415,55 +523,92 @@ def _region(word: str, text: str) -> Region:
 class _Reader:
     """Reads one file, line by line."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, own: Own) -> None:
         self.file = _File(name)
+        self._own = own
         self.section = ""
         self.section_name = ""
         self.rule: _OpenRule | None = None
 
     def read(self, text: str) -> _File:
         lines = text.replace("\r\n", "\n").removeprefix("\ufeff").split("\n")
+        self.file.raw = lines
         for number, raw in enumerate(lines, 1):
             position = Position(self.file.name, number)
             try:
                 if _CONTROL.search(raw):
                     raise _Refused("the line holds control characters", "is this a text file?")
+                self.file.as_deid |= _SAYS_AS_DEID.fullmatch(raw.strip()) is not None
                 line = _without_comment(raw)
                 if line:
                     self._line(line, position)
                     self.file.lines.append(" ".join(line.split()))
             except _Refused as refused:
-                self._problem(position, refused.message, refused.suggestion)
+                self.file.problems.append(
+                    Problem(
+                        position,
+                        refused.message,
+                        refused.suggestion,
+                        refused.rule,
+                        edit=refused.edit,
+                    )
+                )
         self._close_rule()
         self._check_whole()
         return self.file
 
-    def _problem(self, position: Position, message: str, suggestion: str = "") -> None:
-        self.file.problems.append(Problem(position, message, suggestion))
+    def _problem(
+        self, position: Position, message: str, suggestion: str = "", rule: Rule = Rule.GRAMMAR
+    ) -> None:
+        self.file.problems.append(Problem(position, message, suggestion, rule))
+
+    def _warn(
+        self,
+        position: Position,
+        message: str,
+        suggestion: str = "",
+        rule: Rule = Rule.GRAMMAR,
+        edit: Edit | None = None,
+    ) -> None:
+        self.file.problems.append(
+            Problem(position, message, suggestion, rule, warning=True, edit=edit)
+        )
+
+    @property
+    def _is_sound(self) -> bool:
+        return all(problem.warning for problem in self.file.problems)
 
     def _check_whole(self) -> None:
         top = Position(self.file.name, 1)
         if not self.file.lines and not self.file.problems:
             self._problem(top, "the recipe is empty", "see docs/recipes.md for an example")
         elif not self.file.has_format:
-            self._problem(top, "the recipe does not say its format", "begin with: FORMAT dicom")
-        if self.file.header_at and not self.file.header and not self.file.problems:
+            self._warn(
+                top,
+                "the recipe does not say its format: dicom is taken",
+                "begin with FORMAT dicom",
+                edit=Edit(new="FORMAT dicom", line=0),
+            )
+        if self.file.header_at and not self.file.header and self._is_sound:
             self._problem(
                 self.file.header_at,
                 "%header is empty: it changes nothing in any image",
                 "add rules, or drop the line and combine with the bundled recipe: default",
+                Rule.HEADER,
             )
         for kind, lists in (("fields", self.file.fields), ("values", self.file.values)):
             for name, entries in lists.items():
-                if not entries and not self.file.problems:
-                    self._problem(top, f"%{kind} {name} is empty", "add FIELD lines or drop it")
+                if not entries and self._is_sound:
+                    self._problem(
+                        top, f"%{kind} {name} is empty", "add FIELD lines or drop it", Rule.LIST
+                    )
 
     def _line(self, line: str, position: Position) -> None:
         word = line.split(None, 1)[0]
         if line.startswith("%"):
             self._begin_section(line, position)
         elif word.lower() == "format":
-            self._format(line)
+            self._format(line, position)
         elif not self.section:
             raise _Refused(
                 f"{word} stands before any section",
@@ -474,13 +619,13 @@ class _Reader:
         elif self.section == "header":
             self.file.header.append(self._header(line, position))
         elif self.section == "labels":
-            self._label(line)
+            self._label(line, position)
         else:
             self._entry(line, position)
 
-    def _format(self, line: str) -> None:
+    def _format(self, line: str, position: Position) -> None:
         if self.file.has_format:
-            raise _Refused("FORMAT is said twice")
+            self._warn(position, "FORMAT is said twice", "drop the line", edit=Edit())
         self.file.has_format = True
         kind = line[len("format") :].strip().lower()
         if kind != "dicom":
@@ -537,7 +682,18 @@ class _Reader:
         if self.rule is None:
             raise _Refused(f"{word} stands before any LABEL", "begin each rule with LABEL TEXT")
         if word.lower() in COORDINATES:
-            self.rule.regions.append(_region(word.lower(), "".join(rest.split())))
+            text = "".join(rest.split())
+            region = _region(word.lower(), text)
+            numbers = [int(part) for part in re.findall(r"\d+", text)]
+            if not word.lower().startswith("ctp") and region.box and list(region.box) != numbers:
+                self._warn(
+                    position,
+                    f"{word} {text} are no corners: read as CTP's x,y,width,height",
+                    f"write ctp{word.lower()}",
+                    Rule.FILTER,
+                    Edit(word, f"ctp{word.lower()}"),
+                )
+            self.rule.regions.append(region)
             return
         if word in Action.__members__:
             raise _Refused(f"{word} belongs in %header", "begin a %header section before it")
@@ -549,29 +705,85 @@ class _Reader:
         word, rest = parts[0], parts[1] if len(parts) > 1 else ""
         if word not in Action.__members__:
             if word.upper() in Action.__members__:
-                raise _Refused(f"{word} is an action in the wrong case", f"write {word.upper()}")
-            raise _Refused(f"{word} is not an action", _closest(word.upper(), Action.__members__))
+                raise _Refused(
+                    f"{word} is an action in the wrong case: deid skips the line",
+                    f"write {word.upper()}",
+                    Rule.ACTION,
+                    Edit(word, word.upper()),
+                )
+            is_field = attributes.tag_of(word) is not None
+            raise _Refused(
+                f"{word} is not an action" + (", it is an attribute" if is_field else ""),
+                f"write what becomes of it first, for example REMOVE {word}"
+                if is_field
+                else _closest(word.upper(), Action.__members__)
+                or f"a line of %header begins with one of {', '.join(Action.__members__)}",
+                Rule.ACTION,
+            )
         action = Action[word]
         if not rest:
             raise _Refused(f"{action} names no field", f"write {action} FIELD")
         name, value = _take_field(rest)
         selector = _selector(name)
+        if action is Action.REMOVE and value.startswith("func:"):
+            condition = self._condition_of(value)
+            return HeaderRule(action, selector, condition, position)
         if action not in NEEDS_VALUE:
             if value:
-                hint = "conditions (func: that answers yes or no) are not supported"
-                raise _Refused(
-                    f"{action} takes a field and nothing else, not {value}",
-                    hint if action is Action.REMOVE else "put # before a remark",
-                )
+                self._ignored(action, name, value, position)
             return HeaderRule(action, selector, None, position)
         if not value:
-            raise _Refused(f"{action} {name} has no value", f"write {action} {name} VALUE")
-        return HeaderRule(action, selector, _value(value, action), position)
+            raise _Refused(
+                f"{action} {name} has no value", f"write {action} {name} VALUE", Rule.VALUE
+            )
+        read, note = _value(value, action, self._own)
+        if note:
+            rule = Rule.VARIABLE if isinstance(read, Variable) else Rule.FUNCTION
+            self._warn(position, note, rule=rule, edit=Edit(value, _as_written(read)))
+        return HeaderRule(action, selector, read, position)
 
-    def _label(self, line: str) -> None:
+    def _condition_of(self, value: str) -> OwnFunction:
+        """Return the function that answers whether a REMOVE acts."""
+        name = value.removeprefix("func:").strip()
+        if name not in self._own.functions:
+            raise _Refused(
+                f"REMOVE only where func:{name} says so: it is not one of the site's functions",
+                "give it in SENDIT_RECIPE_FUNCTIONS, or drop it to remove the attribute always",
+                Rule.FUNCTION,
+            )
+        return OwnFunction(name)
+
+    def _ignored(self, action: Action, name: str, value: str, position: Position) -> None:
+        is_condition = action is Action.REMOVE and re.match(r"\w+:", value)
+        if is_condition:
+            self._warn(
+                position,
+                f"{action} {name} acts whatever the value is: {value} is no condition that deid "
+                "knows",
+                "only func:NAME is one; for values write REMOVE values:LIST",
+                Rule.REMARK,
+                Edit(value),
+            )
+        else:
+            self._warn(
+                position,
+                f"{value} is ignored: {action} takes a field and nothing else",
+                f"to set a value write REPLACE {name} VALUE; put # before a remark",
+                Rule.REMARK,
+                Edit(value),
+            )
+
+    def _label(self, line: str, position: Position) -> None:
         parts = line.split(None, 2)
         if len(parts) != 3 or parts[0] != "ADD":
-            raise _Refused("a line of %labels is ADD NAME VALUE")
+            self._warn(
+                position,
+                f"{line} is ignored",
+                "a line of %labels is ADD NAME VALUE",
+                Rule.REMARK,
+                Edit(),
+            )
+            return
         self.file.labels.append((parts[1], " ".join(parts[2].split())))
 
     def _entry(self, line: str, position: Position) -> None:
@@ -590,8 +802,11 @@ class _Reader:
         if isinstance(selector, FieldsSelector | ValuesSelector):
             raise _Refused("a list cannot be made from a list", "name the fields themselves")
         if more and word == "FIELD":
-            raise _Refused(
-                "FIELD takes a field and nothing else", "only SPLIT takes by= and minlength="
+            self._warn(
+                position,
+                f"{more} is ignored: FIELD takes a field and nothing else",
+                "only SPLIT takes by= and minlength=",
+                Rule.REMARK,
             )
         split_by, minimum = _split_parameters(more) if word == "SPLIT" else (None, 1)
         lists = self.file.fields if self.section == "fields" else self.file.values
@@ -644,8 +859,12 @@ def _text_of(name: str) -> tuple[str, str]:
             [Problem(here, "no bundled recipe has this name, and it is not an absolute path", hint)]
         )
     try:
+        if path.is_dir():
+            raise RecipeError(
+                [Problem(here, "this is a folder", "name the recipe file in it", Rule.FILE)]
+            )
         if not path.is_file():
-            raise RecipeError([Problem(here, "there is no such file", "check the path")])
+            raise RecipeError([Problem(here, "there is no such file", "check the path", Rule.FILE)])
         if path.stat().st_size > MAX_BYTES:
             raise RecipeError([Problem(here, "the file is too large to be a recipe")])
         return name, path.read_text("utf-8-sig")
@@ -663,8 +882,16 @@ def _digest(files: Sequence[_File]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def read_text(*named_texts: tuple[str, str]) -> Recipe:
+def read_text(*named_texts: tuple[str, str], own: Own | None = None) -> Recipe:
     """Read recipes given as (name, text), combined in order.
+
+    Parameters
+    ----------
+    named_texts
+        Names to show, and what the files hold. A text with no more than the comment
+        ``# sendit: as deid`` adds that word.
+    own
+        The site's functions and variables.
 
     Raises
     ------
@@ -673,8 +900,55 @@ def read_text(*named_texts: tuple[str, str]) -> Recipe:
     """
     from sendit.recipe.lint import lint  # noqa: PLC0415 - lint imports nothing from here
 
-    files = [_Reader(name).read(text) for name, text in named_texts]
+    own = own or Own()
+    files = [_Reader(name, own).read(text) for name, text in named_texts]
+    problems = [problem for file in files for problem in file.problems]
     names = tuple(file.name for file in files)
+    for name in {name for name in names if names.count(name) > 1}:
+        problems.append(Problem(Position(name, 1), "the recipe is named twice", rule=Rule.FILE))
+    if not any(file.header_at for file in files):
+        problems += _without_header(files, own)
+    recipe = _combined(files, own)
+    problems += lint(recipe)
+    problems = _in_order(problems, files)
+    warnings = tuple(problem for problem in problems if problem.warning)
+    errors = [problem for problem in problems if not problem.warning]
+    if errors:
+        raise RecipeError(errors, warnings)
+    return replace(recipe, warnings=warnings)
+
+
+def _without_header(files: list[_File], own: Own) -> list[Problem]:
+    """Say what becomes of recipes that have no header; add the bundled one to filters."""
+    top = Position(files[0].name if files else "(none)", 1)
+    if any(file.filters for file in files):
+        _, text = _text_of(HEADER_OF_FILTERS)
+        default = _Reader(f"{HEADER_OF_FILTERS}{SUFFIX}", own).read(text)
+        default.filters.clear()
+        files.append(default)
+        return [
+            Problem(
+                top,
+                "no %header section: attributes are de-identified by the bundled recipe "
+                f"{HEADER_OF_FILTERS} (deid would leave them all as they came)",
+                "add %header to decide it yourself",
+                Rule.HEADER,
+                warning=True,
+            )
+        ]
+    if any(problem.message == "the recipe is empty" for file in files for problem in file.problems):
+        return []
+    return [
+        Problem(
+            top,
+            "no %header section: every image would leave as it came",
+            "add %header, or combine with the bundled recipe: default",
+            Rule.HEADER,
+        )
+    ]
+
+
+def _combined(files: list[_File], own: Own) -> Recipe:
     filters: dict[str, list[FilterRule]] = {}
     fields: dict[str, list[ListEntry]] = {}
     values: dict[str, list[ListEntry]] = {}
@@ -685,37 +959,46 @@ def read_text(*named_texts: tuple[str, str]) -> Recipe:
             fields.setdefault(name, []).extend(entries)
         for name, entries in file.values.items():
             values.setdefault(name, []).extend(entries)
-    recipe = Recipe(
+    return Recipe(
         header=tuple(rule for file in files for rule in file.header),
         filters=tuple(FilterList(name, tuple(rules)) for name, rules in filters.items()),
         labels=tuple(label for file in files for label in file.labels),
         fields={name: tuple(entries) for name, entries in fields.items()},
         values={name: tuple(entries) for name, entries in values.items()},
-        files=names,
+        files=tuple(file.name for file in files),
         digest=_digest(files),
+        as_deid=any(file.as_deid for file in files),
+        own=own,
     )
-    problems = [problem for file in files for problem in file.problems]
-    for name in {name for name in names if names.count(name) > 1}:
-        problems.append(Problem(Position(name, 1), "the recipe is named twice"))
-    if not any(file.header_at for file in files) and not any(
-        problem.message == "the recipe is empty" for problem in problems
-    ):
-        problems.append(
-            Problem(
-                Position(names[0] if names else "(none)", 1),
-                "no %header section: every image would leave as it came",
-                "add %header, or combine with the bundled recipe: default",
-            )
-        )
-    problems += lint(recipe)
-    if problems:
-        order = {name: index for index, name in enumerate(names)}
-        problems.sort(key=lambda p: (order.get(p.position.file, 0), p.position.line))
-        raise RecipeError(problems)
-    return recipe
 
 
-def read_recipe(*names_or_paths: str) -> Recipe:
+def _in_order(problems: list[Problem], files: Sequence[_File]) -> list[Problem]:
+    """Return problems by file and line, each with the column of what it names."""
+    order = {file.name: index for index, file in enumerate(files)}
+    raw = {file.name: file.raw for file in files}
+    problems = [
+        replace(problem, position=_with_column(problem, raw.get(problem.position.file, [])))
+        for problem in problems
+    ]
+    return sorted(problems, key=lambda p: (order.get(p.position.file, 0), p.position.line))
+
+
+def _with_column(problem: Problem, raw: Sequence[str]) -> Position:
+    place = problem.position
+    if place.line > len(raw):
+        return place
+    line = raw[place.line - 1]
+    for word in problem.message.split():
+        token = word.strip(",.;'")
+        if token in Action.__members__ or not token:
+            continue
+        if (found := line.find(token)) >= 0:
+            return replace(place, column=found + 1)
+        break
+    return replace(place, column=len(line) - len(line.lstrip()) + 1)
+
+
+def read_recipe(*names_or_paths: str, own: Own | None = None) -> Recipe:
     """Read, combine and check recipes.
 
     Parameters
@@ -723,13 +1006,20 @@ def read_recipe(*names_or_paths: str) -> Recipe:
     names_or_paths
         Names of bundled recipes or absolute paths; later ones add to earlier ones. Header
         rules follow one another, filter lists and field lists of one name are joined
-        (deid drops one of them).
+        (deid drops one of them). ``as-deid`` among them is no recipe: KEEP may then win over
+        a rule that protects an identifier, as in deid.
+    own
+        The site's functions and variables.
 
     Raises
     ------
     RecipeError
         With every problem, each naming file, line and, where there is one, a way out.
     """
-    if not names_or_paths:
-        raise RecipeError([Problem(Position("(none)", 1), "no recipe is named")])
-    return read_text(*map(_text_of, names_or_paths))
+    names = [name for name in names_or_paths if name != AS_DEID]
+    if not names:
+        raise RecipeError([Problem(Position("(none)", 1), "no recipe is named", rule=Rule.FILE)])
+    texts = list(map(_text_of, names))
+    if AS_DEID in names_or_paths:
+        texts[0] = (texts[0][0], f"{texts[0][1]}\n# sendit: as deid\n")
+    return read_text(*texts, own=own)

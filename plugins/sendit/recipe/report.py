@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -11,7 +12,9 @@ from rich.table import Table
 from sendit.recipe.attributes import keyword_of
 from sendit.recipe.coverage import Coverage, Treatment, beyond_the_table, cover
 from sendit.recipe.model import Recipe
+from sendit.recipe.own import Own
 from sendit.recipe.parse import RecipeError, read_recipe
+from sendit.recipe.problems import Problem
 from sendit.recipe.profile import EDITION
 from sendit.recipe.review import Holds, Reviewed
 
@@ -26,13 +29,23 @@ _MEANING = {
 }
 
 
-def check(paths: Sequence[str], console: Console | None = None) -> int:
+def check(
+    paths: Sequence[str],
+    console: Console | None = None,
+    *,
+    own: Own | None = None,
+    as_json: bool = False,
+) -> int:
     """Check recipes, combined in order, and print what is wrong or what they cover.
 
     Parameters
     ----------
     paths
         Names of bundled recipes or absolute paths.
+    own
+        The site's functions and variables.
+    as_json
+        Print one JSON object for tools instead.
 
     Returns
     -------
@@ -41,10 +54,17 @@ def check(paths: Sequence[str], console: Console | None = None) -> int:
     """
     console = console or Console(highlight=False)
     try:
-        recipe = read_recipe(*paths)
+        recipe = read_recipe(*paths, own=own)
     except RecipeError as error:
-        _print_problems(error, console)
+        if as_json:
+            _print_json(error.problems + error.warnings, console, usable=False)
+        else:
+            _print_problems(error, console)
         return 1
+    if as_json:
+        _print_json(recipe.warnings, console, usable=True)
+        return 0
+    _print_warnings(recipe.warnings, console)
     _print_recipe(recipe, console)
     _print_coverage(cover(recipe), console)
     _print_beyond(beyond_the_table(recipe), console)
@@ -53,14 +73,46 @@ def check(paths: Sequence[str], console: Console | None = None) -> int:
 
 def _print_problems(error: RecipeError, console: Console) -> None:
     for problem in error.problems:
-        console.print(
-            f"[bold]{escape(str(problem.position))}[/]: [red]{escape(problem.message)}[/]",
-            soft_wrap=True,
-        )
-        if problem.suggestion:
-            console.print(f"    {escape(problem.suggestion)}", soft_wrap=True)
+        _print_problem(problem, console)
+    _print_warnings(error.warnings, console)
     count = len(error.problems)
     console.print(f"\n[red]{count} {'problem' if count == 1 else 'problems'}[/]: not usable")
+    if any(problem.edit for problem in error.problems):
+        console.print("sendit recipe fix puts right what needs nobody's decision")
+
+
+def _print_warnings(warnings: Sequence[Problem], console: Console) -> None:
+    for problem in warnings:
+        _print_problem(problem, console)
+
+
+def _print_problem(problem: Problem, console: Console) -> None:
+    colour, word = ("yellow", "warning: ") if problem.warning else ("red", "")
+    console.print(
+        f"[bold]{escape(str(problem.position))}[/]: [{colour}]{word}{escape(problem.message)}[/]",
+        soft_wrap=True,
+    )
+    if problem.suggestion:
+        console.print(f"    {escape(problem.suggestion)}", soft_wrap=True)
+
+
+def _print_json(problems: Sequence[Problem], console: Console, *, usable: bool) -> None:
+    found = [
+        {
+            "file": problem.position.file,
+            "line": problem.position.line,
+            "column": problem.position.column,
+            "severity": "warning" if problem.warning else "error",
+            "rule": str(problem.rule),
+            "message": problem.message,
+            "suggestion": problem.suggestion,
+            "docs": problem.rule.link,
+            "can_be_fixed": problem.edit is not None,
+        }
+        for problem in problems
+    ]
+    text = json.dumps({"usable": usable, "problems": found}, indent=2)
+    console.print(text, soft_wrap=True, markup=False, highlight=False)
 
 
 def _print_recipe(recipe: Recipe, console: Console) -> None:

@@ -1,0 +1,147 @@
+"""Says what a recipe does to one attribute, and by which of its lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sendit.recipe import attributes
+from sendit.recipe.attributes import keyword_of, reaches, tag_text, vrs_of
+from sendit.recipe.coverage import Treatment, outcome_of
+from sendit.recipe.effect import Effects, is_carried_out
+from sendit.recipe.model import (
+    Action,
+    FieldsSelector,
+    Function,
+    HeaderRule,
+    Literal,
+    OwnFunction,
+    PatternSelector,
+    PrivateSelector,
+    Recipe,
+    TagSelector,
+    Value,
+    ValuesSelector,
+    Variable,
+)
+from sendit.recipe.profile import table
+
+_OUTCOMES = {
+    Treatment.GONE: "nothing of the original stays",
+    Treatment.CLEANED: "it stays, cleaned",
+    Treatment.MOVED: "its date moves by the patient's shift",
+    Treatment.KEPT: "it stays as it is",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What a recipe does to an attribute: lines to show, in order."""
+
+    heading: str
+    lines: tuple[str, ...]
+
+
+def explain(recipe: Recipe, name: str) -> Explained | None:
+    """Explain an attribute.
+
+    Parameters
+    ----------
+    recipe
+        A recipe that can be used.
+    name
+        A keyword in any case, or a tag as ``(gggg,eeee)`` or ``ggggeeee``.
+
+    Returns
+    -------
+    Explained | None
+        None if there is no such attribute.
+    """
+    tag = tag_named(name)
+    if tag is None:
+        return None
+    heading = f"{keyword_of(tag)} {tag_text(tag)}, {' or '.join(vrs_of(tag))}"
+    lines: list[str] = []
+    row = next((row for row in table() if row.number == tag), None)
+    if row is not None:
+        lines.append(f"PS3.15 Table E.1-1 asks: {row.basic}")
+    effects = Effects(recipe)
+    applied, nested = effects.of(tag), effects.of(tag, nested=True)
+    lines.append(f"at the top: {_told(applied)}")
+    if nested != applied:
+        lines.append(f"in a sequence: {_told(nested)}")
+    naming = [rule for rule in recipe.header if _names(rule, tag, recipe)]
+    lines += [
+        f"{rule.position}: {shown(rule)}{'' if rule in applied else ': ' + _why(rule, applied)}"
+        for rule in naming
+    ]
+    if any(isinstance(rule.selector, ValuesSelector) for rule in recipe.header):
+        lines.append("rules on values (values:) act where an object holds one of them")
+    return Explained(heading, tuple(lines))
+
+
+def tag_named(name: str) -> int | None:
+    """Return the tag that a person names, or None."""
+    digits = "".join(name.strip("() ").replace(",", "").split())
+    tag = attributes.tag_of(name)
+    if tag is not None:
+        return tag
+    try:
+        number = int(digits, 16) if len(digits) == 8 else None
+    except ValueError:
+        return None
+    return number if number is not None and attributes.is_known(number) else None
+
+
+def _told(applied: tuple[HeaderRule, ...]) -> str:
+    if not applied:
+        return "no rule acts: it stays as it is"
+    by = " and ".join(f"{rule.action} on line {rule.position.line}" for rule in applied)
+    return f"{_OUTCOMES[outcome_of(applied)]}, by {by}"
+
+
+def _names(rule: HeaderRule, tag: int, recipe: Recipe) -> bool:
+    if isinstance(rule.selector, TagSelector):
+        return rule.selector.tag == tag
+    return reaches(rule.selector, tag, recipe.fields)
+
+
+def _why(rule: HeaderRule, applied: tuple[HeaderRule, ...]) -> str:
+    if not is_carried_out(rule):
+        return "ignored"
+    if isinstance(rule.value, OwnFunction) and rule.action is Action.REMOVE:
+        return "acts where the function says so"
+    if any(one.action is Action.KEEP for one in applied):
+        return "undone by KEEP"
+    if rule.action is Action.REMOVE and applied and applied[-1].action is not Action.REMOVE:
+        return "spares what another rule names, or changes for it"
+    return "undone by another rule"
+
+
+def shown(rule: HeaderRule) -> str:
+    """Return a rule as it can be written."""
+    match rule.selector:
+        case TagSelector(tag):
+            field = keyword_of(tag)
+        case PrivateSelector(group, creator, element):
+            field = f'({group:04X},"{creator}",{element:02X})'
+        case PatternSelector(match, text):
+            field = f"{match}:{text}" if text else str(match)
+        case FieldsSelector(name):
+            field = f"fields:{name}"
+        case ValuesSelector(name):
+            field = f"values:{name}"
+    return " ".join(filter(None, (str(rule.action), field, _value(rule.value))))
+
+
+def _value(value: Value | None) -> str:
+    match value:
+        case None:
+            return ""
+        case Literal(text):
+            return text
+        case Variable(name):
+            return f"var:{name}"
+        case OwnFunction(name):
+            return f"func:{name}"
+        case Function(name, arguments):
+            return " ".join((f"func:{name}", *(f"{key}={given}" for key, given in arguments)))

@@ -1,0 +1,124 @@
+"""Puts a recipe right where that needs nobody's decision, and marks what does.
+
+The reason stands in a comment above each line that was changed: deid 0.4.13 does not carry out
+a REMOVE with a comment behind it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from sendit.recipe.own import Own
+from sendit.recipe.parse import read_text
+from sendit.recipe.problems import Edit, Problem, RecipeError
+
+MARK = "# sendit: "
+DECIDE = f"{MARK}decide: "
+ROUNDS = 8
+"""One line can have several mistakes, and one mistake hide another."""
+
+
+@dataclass(slots=True)
+class _Line:
+    """A line as it stands now, and the comments that go above it."""
+
+    text: str
+    notes: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """A recipe put right: its text, how many lines were changed, and the errors that are left."""
+
+    text: str
+    changed: int
+    left: tuple[Problem, ...]
+
+
+def fix(name: str, text: str, own: Own | None = None) -> Fixed:
+    """Put a recipe right.
+
+    Parameters
+    ----------
+    name
+        What messages call it.
+    text
+        The recipe.
+    own
+        The site's functions and variables.
+    """
+    text = text.replace("\r\n", "\n").removeprefix("\ufeff")
+    lines = [_Line(line, []) for line in text.split("\n")]
+    top: list[str] = []
+    changed: set[int] = set()
+    problems: tuple[Problem, ...] = ()
+    for _ in range(ROUNDS):
+        problems = _problems(name, _joined(lines, top, notes=False), own)
+        edits = _edits(problems, len(top))
+        if not edits:
+            break
+        for number, found in edits.items():
+            if number < 0:
+                top.append(found[0].edit.new if found[0].edit else "")
+                continue
+            for problem in found:
+                if problem.edit is not None and _apply(lines[number], problem.edit):
+                    lines[number].notes.append(f"{MARK}{problem.message}")
+                    changed.add(number)
+    offset = len(top)
+    left = tuple(problem for problem in problems if not problem.warning)
+    for problem in left:
+        number = problem.position.line - 1 - offset
+        if 0 <= number < len(lines):
+            hint = f" ({problem.suggestion})" if problem.suggestion else ""
+            lines[number].notes.append(f"{DECIDE}{problem.message}{hint}")
+    return Fixed(_joined(lines, top, notes=True), len(changed) + offset, left)
+
+
+def _problems(name: str, text: str, own: Own | None) -> tuple[Problem, ...]:
+    try:
+        return read_text((name, text), own=own).warnings
+    except RecipeError as error:
+        return (*error.problems, *error.warnings)
+
+
+def _edits(problems: tuple[Problem, ...], offset: int) -> dict[int, list[Problem]]:
+    """Return the problems with an edit by the line to change (from 0; -1: before the first)."""
+    found: dict[int, list[Problem]] = defaultdict(list)
+    for problem in problems:
+        if problem.edit is None:
+            continue
+        line = problem.position.line if problem.edit.line is None else problem.edit.line
+        found[line - 1 - offset if line else -1].append(problem)
+    return found
+
+
+def _apply(line: _Line, edit: Edit) -> bool:
+    """Change a line; False if it does not hold what is to be changed any more."""
+    bare = line.text.strip()
+    if bare.startswith("#"):
+        return False
+    indent = line.text[: len(line.text) - len(line.text.lstrip())]
+    if edit.old:
+        if edit.old not in " ".join(line.text.split()):
+            return False
+        place = line.text.rfind(edit.old)
+        text = line.text if place >= 0 else indent + " ".join(line.text.split())
+        place = text.rfind(edit.old)
+        line.text = (text[:place] + edit.new + text[place + len(edit.old) :]).rstrip()
+    elif edit.new:
+        line.text = indent + edit.new
+    else:
+        line.text = f"{indent}# {bare}"
+    return True
+
+
+def _joined(lines: list[_Line], top: list[str], *, notes: bool) -> str:
+    parts = list(top)
+    for line in lines:
+        if notes:
+            indent = line.text[: len(line.text) - len(line.text.lstrip())]
+            parts += [indent + " ".join(note.split()) for note in dict.fromkeys(line.notes)]
+        parts.append(line.text)
+    return "\n".join(parts)

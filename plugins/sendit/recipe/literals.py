@@ -1,0 +1,152 @@
+"""Texts of a recipe as a VR wants them, where what is meant is plain.
+
+deid writes what the recipe says, valid or not. Here ``Yes`` becomes ``YES`` in a CS, quotes
+around a value that cannot hold any go, a date-time gives its date to a DA and its time to a
+TM, and what is too long is cut (PS3.5 6.2).
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Final
+
+NUMBERS: Final = frozenset(("FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"))
+"""VRs of binary numbers."""
+
+BINARY: Final = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
+
+_LONGEST: Final = {"AE": 16, "CS": 16, "LO": 64, "SH": 16, "PN": 64}
+_DATE_TIME: Final = re.compile(
+    r"(\d{4})[-.]?(\d\d)[-.]?(\d\d)"
+    r"(?:[T ]?(\d\d):?(\d\d)(?::?(\d\d)(?:[.,](\d{1,6})\d*)?)?\s*(Z|[+-]\d\d:?\d\d)?)?",
+    re.ASCII,
+)
+_TIME: Final = re.compile(r"(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?", re.ASCII)
+_AGE: Final = re.compile(r"(\d{1,3}) ?([DWMYdwmy]?)(?:ears?|onths?|eeks?|ays?)?", re.ASCII)
+_INTEGER: Final = re.compile(r"[+-]?\d+", re.ASCII)
+_FLOAT: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_POINTER: Final = re.compile(r"\(?\s*([0-9A-Fa-f]{4}),?\s*([0-9A-Fa-f]{4})\s*\)?")
+
+
+@lru_cache(maxsize=4096)
+def is_valid(vr: str, text: str) -> bool:
+    """Whether a text is a value of a VR as it is (several joined by backslashes)."""
+    if vr == "SQ":
+        return False
+    if vr in BINARY:
+        return True
+    if vr == "AT":
+        return all(_POINTER.fullmatch(part) for part in text.split("\\"))
+    if vr in NUMBERS:
+        form = _FLOAT if vr in ("FD", "FL") else _INTEGER
+        return all(form.fullmatch(part) for part in text.split("\\"))
+    return _is_text(vr, text)
+
+
+def _is_text(vr: str, text: str) -> bool:
+    from pydicom.config import RAISE  # noqa: PLC0415 - slow to import
+    from pydicom.valuerep import validate_value  # noqa: PLC0415
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for part in [text] if vr in ("LT", "ST", "UT", "UR") else text.split("\\"):
+                validate_value(vr, part, RAISE)
+    except (ValueError, Warning):
+        return False
+    return True
+
+
+@lru_cache(maxsize=4096)
+def written(vr: str, text: str) -> str | None:
+    """Return a text as a value of a VR, changed if what is meant is plain; None if not.
+
+    A text that is no number of a binary VR gives an empty one, as in deid.
+    """
+    if is_valid(vr, text):
+        return text
+    if vr == "SQ":
+        return None
+    if vr in NUMBERS or vr == "AT":
+        plain = text.strip("\"' ")
+        return plain if is_valid(vr, plain) else ""
+    change = _CHANGES.get(vr)
+    parts = text.split("\\")
+    changed = "\\".join(_shorter(vr, change(part) if change else part) for part in parts)
+    return changed if changed and is_valid(vr, changed) else None
+
+
+def pointer(text: str) -> tuple[int, int] | None:
+    """Return group and element of an AT that is written as text, or None."""
+    found = _POINTER.fullmatch(text)
+    return (int(found[1], 16), int(found[2], 16)) if found else None
+
+
+def _shorter(vr: str, text: str) -> str:
+    longest = _LONGEST.get(vr)
+    return text[:longest].strip() if longest else text
+
+
+def _code_string(text: str) -> str:
+    return re.sub(r"[^A-Z0-9_ ]+", "_", text.strip("\"' ").upper()).strip("_ ")
+
+
+def _date(text: str) -> str:
+    found = _DATE_TIME.fullmatch(text.strip("\"' "))
+    return found[1] + found[2] + found[3] if found else text
+
+
+def _time(text: str) -> str:
+    plain = text.strip("\"' ")
+    found = _TIME.fullmatch(plain)
+    if found:
+        hour, minute, second, fraction = found.groups()
+    else:
+        found = _DATE_TIME.fullmatch(plain)
+        if found is None or found[4] is None:
+            return text
+        hour, minute, second, fraction = found[4], found[5], found[6], found[7]
+    return f"{hour}{minute}{second or '00'}{f'.{fraction}' if fraction else ''}"
+
+
+def _date_time(text: str) -> str:
+    found = _DATE_TIME.fullmatch(text.strip("\"' "))
+    if not found:
+        return text
+    date = found[1] + found[2] + found[3]
+    if found[4] is None:
+        return date
+    fraction = f".{found[7]}" if found[7] else ""
+    zone = found[8] or ""
+    zone = "+0000" if zone == "Z" else zone.replace(":", "")
+    return f"{date}{found[4]}{found[5]}{found[6] or '00'}{fraction}{zone}"
+
+
+def _age(text: str) -> str:
+    found = _AGE.fullmatch(text.strip("\"' "))
+    return f"{int(found[1]):03d}{(found[2] or 'Y').upper()}" if found else text
+
+
+def _integer(text: str) -> str:
+    plain = text.strip("\"' ")
+    return re.sub(r"\.0*$", "", plain) if re.fullmatch(r"[+-]?\d+\.0*", plain) else plain
+
+
+def _unquoted(text: str) -> str:
+    return text.strip("\"' ")
+
+
+_CHANGES: Final[dict[str, Callable[[str], str]]] = {
+    "AE": _unquoted,
+    "AS": _age,
+    "CS": _code_string,
+    "DA": _date,
+    "DS": _unquoted,
+    "DT": _date_time,
+    "IS": _integer,
+    "TM": _time,
+    "UI": _unquoted,
+}

@@ -1,0 +1,141 @@
+"""``sendit recipe fix`` and ``explain``: what is put right, what is left, what is said."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from sendit.recipe.explain import explain
+from sendit.recipe.fix import fix
+from sendit.recipe.parse import read_text
+from sendit.recipe.report import check
+
+HEAD = "FORMAT dicom\n%header\n"
+
+
+def fixed_lines(text: str) -> list[str]:
+    """Return the rules of a recipe that was put right; it must then be usable."""
+    fixed = fix("ours.deid", text)
+    assert not fixed.left
+    read_text(("fixed", fixed.text))
+    return [
+        line for line in fixed.text.splitlines() if line and not line.startswith(("#", "FORMAT"))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("REMOVE PatientsName", ["REMOVE PatientName"]),
+        ("remove PatientID", ["REMOVE PatientID"]),
+        ("REMOVE PatientID YES", ["REMOVE PatientID"]),
+        ("REMOVE  PatientID   a remark", ["REMOVE  PatientID"]),
+        ("ADD PatientIdentityRemoved Yes", ["ADD PatientIdentityRemoved YES"]),
+        ('ADD PatientIdentityRemoved "Yes"', ["ADD PatientIdentityRemoved YES"]),
+        ("REPLACE PatientID var:id", ["REPLACE PatientID var:entity_id"]),
+        ("REPLACE StudyID func:hashuid", ["REPLACE StudyID func:keyed_hash"]),
+        ("REPLACE StudyTime var:item_timestamp", ["BLANK StudyTime"]),
+        ("REMOVE SOPInstanceUID", ["REPLACE SOPInstanceUID func:remap_uid"]),
+        ("REMOVE SOPClassUID", ["KEEP SOPClassUID"]),
+        ("REMOVE (60xx,3000)", ["REMOVE OverlayData"]),
+        ("REMOVE jitter\nREMOVE PatientID", ["REMOVE PatientID"]),
+        ("KEEP PatientID\nREMOVE PatientID", ["KEEP PatientID"]),
+        ("KEEP MediaStorageSOPInstanceUID\nREMOVE PatientID", ["REMOVE PatientID"]),
+    ],
+)
+def test_what_needs_no_decision(line: str, expected: list[str]) -> None:
+    assert fixed_lines(f"{HEAD}{line}\n") == ["%header", *expected]
+
+
+def test_the_reason_stands_above_the_line() -> None:
+    text = fix("ours.deid", "%header\nREMOVE PatientsName\n").text
+    assert text.splitlines() == [
+        "FORMAT dicom",
+        "%header",
+        "# sendit: PatientsName is not a DICOM keyword or tag",
+        "REMOVE PatientName",
+    ]
+
+
+@pytest.mark.parametrize(
+    "line", ["REMOVE Nowhere", "REPLACE PatientID func:ours", "JITTER StudyTime 5"]
+)
+def test_what_a_person_must_decide_is_marked(line: str) -> None:
+    fixed = fix("ours.deid", f"{HEAD}{line}\n")
+    assert len(fixed.left) == 1
+    assert f"\n{line}\n" in fixed.text
+    assert "# sendit: decide: " in fixed.text
+
+
+@pytest.mark.parametrize(
+    ("name", "misspelt"),
+    [
+        ("deid.dicom", ["Manfacturer", "PatientsName", "jitter"]),
+        ("deid.dicom.ultrasound", ["PatientsName", "jitter"]),
+        ("deid.dicom.xray.chest", []),
+    ],
+)
+def test_the_recipes_that_deid_ships_are_put_right(name: str, misspelt: list[str]) -> None:
+    import deid
+
+    text = (Path(deid.__file__).parent / "data" / name).read_text()
+    fixed = fix(name, text)
+    assert not fixed.left
+    assert all(f"# sendit: {word} is not a DICOM keyword" in fixed.text for word in misspelt)
+    assert fix(name, fixed.text).changed == 0
+
+
+def test_the_recipe_of_the_service_before_is_read_as_it_is() -> None:
+    rules = (
+        "REPLACE PatientID var:entity_id\nREPLACE SOPInstanceUID var:item_id\n"
+        'ADD PatientIdentityRemoved "Yes"\nREPLACE PatientBirthDate var:entity_timestamp\n'
+        "REPLACE InstanceCreationDate var:item_timestamp\n"
+        "REPLACE InstanceCreationTime var:item_timestamp\n"
+    )
+    found = {problem.position.line for problem in read_text(("deid.som", HEAD + rules)).warnings}
+    assert found == {4, 5, 8}
+
+
+def test_a_fixed_recipe_needs_no_fixing() -> None:
+    text = fix("ours.deid", f"{HEAD}remove PatientsName YES\nADD BurnedInAnnotation No\n").text
+    assert fix("ours.deid", text).changed == 0
+
+
+def test_explain() -> None:
+    recipe = read_text(
+        ("ours.deid", f"{HEAD}REMOVE startswith:Patient\nKEEP PatientSex\nREPLACE PatientID X\n")
+    )
+    found = explain(recipe, "(0010,0020)")
+    assert found is not None
+    assert found.heading == "PatientID (0010,0020), LO"
+    assert "at the top: nothing of the original stays, by REPLACE on line 5" in found.lines
+    assert any("ours.deid:3: REMOVE startswith:Patient: spares" in line for line in found.lines)
+    kept = explain(recipe, "patientsex")
+    assert kept is not None
+    assert "at the top: it stays as it is, by KEEP on line 4" in kept.lines
+    assert explain(recipe, "Nowhere") is None
+
+
+def test_json_for_editors(tmp_path: Path) -> None:
+    path = tmp_path / "ours.deid"
+    path.write_text(f"{HEAD}REMOVE   PatientsName\nADD PatientIdentityRemoved Yes\n")
+    out = StringIO()
+    assert check([str(path)], Console(file=out, width=80), as_json=True) == 1
+    found = json.loads(out.getvalue())
+    assert not found["usable"]
+    error, warning = found["problems"]
+    assert (error["line"], error["column"], error["rule"]) == (3, 10, "attribute")
+    assert (error["severity"], error["can_be_fixed"]) == ("error", True)
+    assert (warning["line"], warning["column"], warning["severity"]) == (4, 28, "warning")
+    assert warning["docs"] == "docs/recipes.md#value"
+
+
+def test_every_rule_has_a_section() -> None:
+    from sendit.recipe.problems import Rule
+
+    page = (Path(__file__).resolve().parents[2] / "docs" / "recipes.md").read_text()
+    assert all(f"\n### {rule}\n" in page for rule in Rule)
