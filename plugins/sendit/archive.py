@@ -157,7 +157,7 @@ class Archive:
         return replace(info, path=self._path)
 
     def abort(self) -> None:
-        """Drop what was written. An archive that was closed stays."""
+        """Delete what was written so far; an archive that was closed stays."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -208,7 +208,7 @@ class Archive:
 
 
 def _headers(name: str, size: int) -> bytes:
-    """Return a member's ustar header, with a pax header before it where ustar falls short."""
+    """Return a member's ustar header, preceded by a pax header where ustar is not enough."""
     encoded = name.encode()
     records = b""
     if len(encoded) > USTAR_NAME or not name.isascii():
@@ -252,7 +252,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _raise(error: OSError) -> NoReturn:
-    """Turn an error of the disk into one whose text names no path."""
+    """Raise a disk error again without the path in its text."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         raise RetryLater(
             "the working disk is full: free space in SENDIT_WORK_FOLDER, then clear the task"

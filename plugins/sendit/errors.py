@@ -1,4 +1,4 @@
-"""Errors, named by what happens next.
+"""Errors, named for what happens next.
 
 The text of every error here ends up in task logs and in Airflow's UI, so it is
 written by us and carries opaque ids, counts, codes and names of settings only:
@@ -26,7 +26,7 @@ class Misconfigured(SenditError):
 
 
 class RetryLater(SenditError):
-    """Something outside did not answer as it should: the same call may work later."""
+    """An external service failed in a way that may pass: retry the same call later."""
 
 
 #: What the system says of a file that is there, or of a wrong name: waiting changes nothing.
@@ -42,16 +42,16 @@ def unreadable(error: OSError, text: str) -> SenditError:
 
 
 class FailBatch(SenditError):
-    """This batch cannot be delivered as it is; every other batch goes on."""
+    """This batch cannot be delivered as it is; all others continue."""
 
 
 class TakenOver(SenditError):
-    """Another run has taken this batch, or a person has queued it again: its result is theirs,
-    and this task's is not to be written."""
+    """Another run holds this batch now, or a person requeued it: this task must not write its
+    result."""
 
 
 class SkipInstance(SenditError):
-    """This one file is not delivered; the rest of its batch goes on.
+    """This file is not delivered; the rest of its batch continues.
 
     Parameters
     ----------
@@ -65,8 +65,8 @@ class SkipInstance(SenditError):
 
 
 def kind_and_place(error: BaseException) -> str:
-    """Say of any exception what it is and where it was raised, and nothing of its text, which may
-    quote a path or a value."""
+    """Return an exception's type and location without its message, which may quote a path or a
+    value."""
     code = f" [errno {error.errno}: {error.strerror}]" if isinstance(error, OSError) else ""
     frames = traceback.extract_tb(error.__traceback__)
     places = [
@@ -82,8 +82,7 @@ def kind_and_place(error: BaseException) -> str:
 
 @contextmanager
 def keep_failure(failures: MutableMapping[str, SenditError], key: str) -> Iterator[None]:
-    """Work on one of several batches: whatever is raised is that batch's failure and stops no
-    other one.
+    """Collect whatever is raised as this batch's failure, so that the other batches go on.
 
     Parameters
     ----------

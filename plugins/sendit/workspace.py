@@ -45,11 +45,11 @@ class Workspace:
 
     @property
     def archive(self) -> Path:
-        """Where the finished archive lies until it is delivered."""
+        """The finished archive's path until it is delivered."""
         return self.folder / "archive.tar.gz"
 
     def make(self) -> None:
-        """Make the folder if it is not there."""
+        """Create the folder if it does not exist."""
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.folder.mkdir(exist_ok=True, mode=0o700)
@@ -58,7 +58,7 @@ class Workspace:
             raise _cannot_write(error) from None
 
     def write(self, name: str, value: Any) -> None:
-        """Write a JSON file, whole or not at all."""
+        """Write a JSON file atomically."""
         try:
             with atomic_write(self.folder / name) as file:
                 json.dump(value, file)
@@ -76,11 +76,11 @@ class Workspace:
             ) from None
 
     def write_instances(self, records: list[InstanceRecord]) -> None:
-        """Write down what import found of every file."""
+        """Write import's record of every file."""
         self.write("import.json", [asdict(record) for record in records])
 
     def read_instances(self) -> list[InstanceRecord]:
-        """Read what import found of every file."""
+        """Read import's record of every file."""
         return [
             InstanceRecord(
                 **{**entry, "outcome": Outcome(entry["outcome"]) if entry["outcome"] else None}
@@ -89,7 +89,7 @@ class Workspace:
         ]
 
     def write_people(self, words: Iterable[str]) -> None:
-        """Write down the words of the names of the study's people."""
+        """Write the words of the names of the study's people."""
         self.write(PEOPLE, sorted(words))
 
     def read_people(self) -> frozenset[str] | None:
@@ -117,7 +117,7 @@ class Workspace:
             )
 
     def remove(self) -> None:
-        """Delete the folder and all in it; gone already is fine."""
+        """Delete the folder and its contents; idempotent."""
         try:
             shutil.rmtree(self.folder)
         except FileNotFoundError:

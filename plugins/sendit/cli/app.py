@@ -39,7 +39,7 @@ app.add_typer(recipe_app, name="recipe")
 
 
 def main() -> None:
-    """Run the command; an error that is ours is one line, without a traceback."""
+    """Run the command; sendit's own errors are printed as one line, without a traceback."""
     try:
         app()
     except SenditError as error:
@@ -60,7 +60,7 @@ def _options(
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """De-identify folders of DICOM, and see what became of batches."""
+    """De-identify folders of DICOM, and inspect batches."""
 
 
 @app.command()
@@ -215,7 +215,7 @@ def _own() -> Own:
 
 
 def _recipe_names(given: str) -> list[str]:
-    """Return the recipes of a list with commas, as the engine wants them.
+    """Split a comma-separated list of recipes.
 
     A path becomes absolute. A bundled name stays one, whatever lies in this folder; so does any
     other bare name, unless a file has it.
@@ -256,7 +256,7 @@ def batches(
 
 @app.command()
 def lookup(batch: Annotated[str, typer.Argument(help="Batch id, as Airflow shows it.")]) -> None:
-    """Print the folder of a batch. The answer identifies a patient: keep it to yourself."""
+    """Print the folder of a batch. The output identifies a patient: keep it confidential."""
     from sendit.pipeline.discover import locate
 
     settings = read_settings()
@@ -285,7 +285,7 @@ def requeue(
         typer.Option("--revise/--no-revise", help="Replace what was delivered before, or not."),
     ] = None,
 ) -> None:
-    """Put batches that are in ERROR, or were withdrawn, back into the queue, for the next run.
+    """Requeue batches that are in ERROR or were withdrawn, for the next run.
 
     A batch keeps the study, recipe and revise that it was queued with, unless others are given;
     so one that waits in the queue can be given others, too.
@@ -323,7 +323,7 @@ def withdraw(
         str, typer.Option("--reason", help="Why. It is kept: nothing of a patient in it.")
     ],
 ) -> None:
-    """Recall a delivered batch: its object and rows go, the ledger keeps that it happened."""
+    """Withdraw a delivered batch: delete its object and rows; the ledger keeps the history."""
     from sendit.delivery.withdraw import withdraw as recall
 
     storage, bigquery = _google()
@@ -350,7 +350,7 @@ def verify(
         typer.Option("--repair", help="Load rows that are gone, double or wrong again, once."),
     ] = False,
 ) -> None:
-    """Read bucket and table again and report every difference from the runs' manifests.
+    """Compare bucket and table with the runs' manifests and report every difference.
 
     The ledger is not asked unless you say so. Exits with 1 if anything differs. With --repair,
     what it says in the end is what still differs then.
@@ -467,7 +467,7 @@ def doctor(
         typer.Option(help="The UI's certificate (PEM). Default: as the UI's address presents it."),
     ] = None,
 ) -> None:
-    """Look at everything that a new site gets wrong, and say what to do.
+    """Check everything that a new site may get wrong, and say what to do.
 
     Run it where tasks run, with their environment. It writes and deletes in folders, bucket and
     dataset as a run would, and leaves nothing. Exits with 1 if anything is wrong.

@@ -1,4 +1,4 @@
-"""What a new site gets wrong, looked at one by one, each with a sentence that says what to do.
+"""Checks of everything that a new site may get wrong, each with a sentence that says what to do.
 
 Every check does what a run would do: it writes and deletes in the bucket, the dataset and the
 folders, under names of its own, and leaves nothing. Nothing of a patient is read or shown.
@@ -38,7 +38,7 @@ MEBIBYTE = 1024 * 1024
 
 
 class CheckStatus(StrEnum):
-    """What became of a check."""
+    """The status of a check."""
 
     GOOD = "ok"
     WRONG = "WRONG"
@@ -47,7 +47,7 @@ class CheckStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What a check found: of what, and a sentence."""
+    """A check's result: what was checked, its status, and a sentence."""
 
     about: str
     verdict: CheckStatus
@@ -55,11 +55,11 @@ class CheckResult:
 
 
 class Unsure(Exception):
-    """A check could not tell; the text says why, and how a person can."""
+    """A check was inconclusive; the text says why, and how to find out."""
 
 
 class Services(Protocol):
-    """What a site reaches by its connections."""
+    """The services that a site reaches through its connections."""
 
     def ledger(self) -> Ledger:
         """Return the ledger."""
@@ -185,7 +185,7 @@ def _work(settings: Settings) -> str:
 
 
 def _write(folder: Path, problem: str) -> None:
-    """Make a file and a folder, rename them, and take them away again."""
+    """Create a file and a folder, rename them, and delete them."""
     try:
         with tempfile.TemporaryDirectory(prefix=".sendit-doctor-", dir=folder) as made:
             (Path(made) / "a").write_bytes(b"x")
@@ -315,7 +315,7 @@ def _certificate(services: Services, file: Path | None) -> str:
 
 
 def _presented(address: str) -> str:
-    """Return the certificate that the UI's address presents, whoever signed it."""
+    """Return the certificate presented at the UI's address, without verifying it."""
     parts = urllib.parse.urlsplit(address)
     if parts.scheme != "https" or not parts.hostname:
         raise Unsure("the UI's address is no https address, so it has none to look at")
@@ -329,7 +329,7 @@ def _presented(address: str) -> str:
 
 
 def days_left(pem: str) -> int:
-    """Return how many whole days a certificate is still good for; negative, if it ended."""
+    """Return the number of whole days until a certificate expires; negative if it has expired."""
     from cryptography import x509
 
     try:

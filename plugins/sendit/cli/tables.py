@@ -37,7 +37,7 @@ def print_finding(finding: CheckResult) -> None:
 
 
 def print_feeder(collection: str, held: Remembered) -> None:
-    """Print who feeds a collection, and whom a person has said to be right."""
+    """Print which site feeds a collection, and which adoptions were made."""
     feeder = held.feeder
     print(
         f"{collection} is fed by the ledger {feeder.ledger} with the key {feeder.key}, identifier "

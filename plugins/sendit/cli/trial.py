@@ -1,4 +1,4 @@
-"""One folder through the engine, for trying a recipe: what a run does, without Airflow."""
+"""De-identify one folder without Airflow, to try a recipe."""
 
 from __future__ import annotations
 

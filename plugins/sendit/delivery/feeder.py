@@ -1,4 +1,4 @@
-"""A collection remembers in the bucket who feeds it, so that nobody else does by mistake.
+"""Which site feeds a collection, recorded in the bucket, so that no other site does by mistake.
 
 Codes and date shifts come from the ledger, the key, the identifier service, the study, and from
 which issuers share their numbers. A ledger that is empty, restored from a backup or another one,
@@ -46,7 +46,7 @@ MAX_TRIES = 20
 
 @dataclass(frozen=True, slots=True)
 class Feeder:
-    """What a collection's codes and dates depend on.
+    """Everything that a collection's codes and dates depend on.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class Feeder:
     project: str | None = None
 
     def differences(self, other: Feeder) -> list[str]:
-        """Return what of ``other`` is not this one's, in words."""
+        """Describe the differences from another feeder."""
         words = {
             "ledger": "ledger",
             "key": "key",
@@ -196,11 +196,11 @@ class Feed:
         raise RetryLater(f"too many runs deliver to the collection {self.collection} at once")
 
     def problems(self) -> list[str]:
-        """Return why this site may not feed the collection, in words; nothing if it may."""
+        """Return the reasons why this site may not feed the collection; none if it may."""
         return self._problems(remembered(self.client, self.bucket, self.collection))
 
     def adopt(self, reason: str) -> None:
-        """Say that this site feeds the collection from now on.
+        """Make this site the collection's feeder from now on.
 
         Raises
         ------
@@ -305,7 +305,7 @@ def feeder_of(
     *,
     project: str | None = None,
 ) -> Feeder:
-    """Return who a site is to a collection.
+    """Return this site's identity as the feeder of a collection.
 
     Parameters
     ----------
@@ -338,7 +338,7 @@ def ledger_digest(ledger: Ledger) -> str:
 
 
 def feeder_folder(collection: str) -> str:
-    """Return what the names of a collection's counts begin with."""
+    """Return the prefix of a collection's feeder records."""
     return f"Collection/{collection}/Feeder/"
 
 

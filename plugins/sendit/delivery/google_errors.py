@@ -1,4 +1,4 @@
-"""What Google's libraries raise, as errors that say what happens next."""
+"""Translation of errors from Google's libraries into sendit's."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _PASSES = (
 
 @contextmanager
 def google_errors(service: str, thing: str, setting: str, role: str) -> Iterator[None]:
-    """Run calls to a Google service; its errors leave with a text of ours.
+    """Translate the errors of calls to a Google service.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def google_errors(service: str, thing: str, setting: str, role: str) -> Iterator
 
 
 def _forbidden(service: str, thing: str, role: str, text: str) -> SenditError:
-    """Return the error for a 403, which is not always for a role to change."""
+    """Return the error for a 403, which a role does not always resolve."""
     if any(word in text for word in ("rateLimitExceeded", "quotaExceeded")):
         return RetryLater(f"{service} says that the quota is used up; {thing}")
     if is_kept(text):
@@ -114,7 +114,7 @@ def _forbidden(service: str, thing: str, role: str, text: str) -> SenditError:
 
 
 def refused(service: str, thing: str, text: str) -> SenditError:
-    """Return the error for a request or a job that was refused as wrong.
+    """Return the error for a request or job that was rejected as invalid.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def is_kept(text: str) -> bool:
 
 
 def _code(error: api.GoogleAPICallError) -> str:
-    """Return an answer's code and its reason word; its text may quote a row."""
+    """Return a response's code and reason; its message may quote a row."""
     code = str(int(error.code)) if error.code else "an error"
     reasons = {str(each.get("reason")) for each in error.errors if isinstance(each, dict)}
     words = sorted(reason for reason in reasons if reason.isalpha())

@@ -1,4 +1,4 @@
-"""Lanes: at most ten uploads side by side, each batch always in the same one.
+"""Lanes: at most ten parallel uploads, each batch always in the same one.
 
 The 2017 service found that about ten connections is where trouble begins. A lane is found
 by a hash of the batch's id alone, so that clearing and retrying, in Airflow's UI, moves no
@@ -15,7 +15,7 @@ MAX_LANES = 10
 
 
 class Lane(TypedDict):
-    """What one instance of the upload task group gets: opaque ids only."""
+    """The input of one mapped upload task group: opaque ids only."""
 
     lane: int
     batches: list[str]
@@ -27,7 +27,7 @@ def lane_of(batch_id: str, lanes: int = MAX_LANES) -> int:
 
 
 def assign(batch_ids: Iterable[str], lanes: int = MAX_LANES) -> list[Lane]:
-    """Deal batches over the lanes; lanes that get none are left out.
+    """Assign batches to lanes; empty lanes are left out.
 
     Parameters
     ----------

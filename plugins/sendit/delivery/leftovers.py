@@ -1,5 +1,5 @@
-"""What runs that have ended left in bucket and table: it is found by what the ledger says was
-about to be put there, and removed."""
+"""Leftovers of ended runs in bucket and table, found by the ledger's records of what was about to
+be written, and deleted."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LAST_LOOK_SECONDS = 3600.0
 
 
 def stages_left(ledger: Ledger, ended: Iterable[str]) -> list[StageLeft]:
-    """Return what lanes of runs that have ended put down and is to be removed now."""
+    """Return the staging data of ended runs that is due for deletion."""
     keys = set(ended)
     return [
         stage
@@ -42,8 +42,8 @@ def remove_stages(
     storage_client: storage.Client,
     bigquery_client: bigquery.Client,
 ) -> None:
-    """Remove what lanes put down, below the working folder ``root`` too; what the bucket keeps is
-    left for a later run."""
+    """Delete staging data, also below the working folder ``root``; what the bucket retains is left
+    for a later run."""
     for stage in stages:
         if not remove_stage(stage, root, storage_client, bigquery_client):
             continue
@@ -57,8 +57,8 @@ def retract_strays(
     storage_client: storage.Client,
     bigquery_client: bigquery.Client,
 ) -> None:
-    """Take archives of ended batches that were sent, and never proven to be delivered, out of
-    the bucket again, and their rows, if there are any, out of the table."""
+    """Delete archives of ended batches that were sent but never proven to be delivered, and their
+    rows if there are any."""
     for delivery in strays:
         batch = ledger.batch(delivery.batch_id)
         found = False

@@ -1,4 +1,4 @@
-"""The record of a run, in the bucket: what was received, what was delivered, and where it is.
+"""The manifest of a run, in the bucket: what was received, what was delivered, and where it is.
 
 A data steward can hold it against bucket and table without asking sendit's ledger
 (`sendit.delivery.verify`). It names coded and opaque ids, checksums and counts only. The same
@@ -30,7 +30,7 @@ def manifest_name(collection: str, run_id: str) -> str:
 
 
 def manifest_folder(collection: str) -> str:
-    """Return what the names of a collection's manifests begin with."""
+    """Return the prefix of a collection's manifests."""
     return f"Collection/{collection}/Manifest/"
 
 

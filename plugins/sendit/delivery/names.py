@@ -1,4 +1,4 @@
-"""Names in the store: of archives, datasets, and a lane's staging data.
+"""Names in Google Cloud: of archives, datasets, and a lane's staging data.
 
 Every part of a name is checked: a code that is not made of plain characters could leave
 its folder or hold something of a patient, so it fails the batch instead.
@@ -71,7 +71,7 @@ def object_name(collection: str, patient_code: str, item_date: str | None, study
 
 
 def parse_object_name(name: str) -> ObjectName:
-    """Read the parts back out of an archive's name.
+    """Parse an archive's name.
 
     Raises
     ------
@@ -88,8 +88,8 @@ def parse_object_name(name: str) -> ObjectName:
 
 
 def study_key(name: str) -> str:
-    """Return which study an archive's name is of, whatever its date: two archives of one
-    study must not lie side by side."""
+    """Return the study's key for an archive's name, whatever its date: there must not be two
+    archives of one study."""
     parts = parse_object_name(name)
     return f"{parts.collection}/{parts.patient_code}/{parts.study_code}"
 
@@ -106,7 +106,7 @@ def dataset_name(collection: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What one lane of one run puts down between a collection's archives and their rows.
+    """The staging data of one lane of a run for one collection.
 
     The names come from a digest of the run's id, which may hold characters that names may
     not, the lane, and the collection: two runs, lanes or collections never share one, and a

@@ -1,4 +1,4 @@
-"""Objects in Cloud Storage: an archive is put there once, whole, and read back.
+"""Objects in Cloud Storage: an archive is uploaded once, whole, and verified.
 
 Names and contents are coded by now: nothing of a patient passes here.
 """
@@ -60,7 +60,7 @@ class StoredObject:
 
     @property
     def stored(self) -> Stored:
-        """What the ledger keeps of it."""
+        """The metadata that the ledger keeps."""
         return Stored(
             generation=self.generation,
             md5=self.md5,
@@ -73,7 +73,7 @@ class StoredObject:
 def deliver(
     client: storage.Client, delivery: Delivery, archive: Path, *, replaces: int | None = None
 ) -> StoredObject:
-    """Bring an archive to its place in the bucket, and read back what is there.
+    """Upload an archive to its place in the bucket, and verify the stored object.
 
     An object that holds these bytes already is the delivery: nothing is sent again. The
     upload carries a precondition, so that of two that race only one writes, and nothing
@@ -153,7 +153,7 @@ def _check_archive(delivery: Delivery, archive: Path) -> None:
 
 
 def _upload(client: storage.Client, delivery: Delivery, archive: Path, generation: int) -> None:
-    """Send the archive, provided that the object's generation is the given one (0: none).
+    """Upload the archive if the object's generation matches (0: no object).
 
     Losing a race (412) is no error here: the caller looks at what is there.
     """
@@ -179,7 +179,7 @@ def _upload(client: storage.Client, delivery: Delivery, archive: Path, generatio
 
 
 def find(client: storage.Client, bucket: str, name: str) -> StoredObject | None:
-    """Return what Cloud Storage says of an object, or None if there is none."""
+    """Return an object's metadata, or None if there is no such object."""
     with bucket_errors(bucket):
         blob = client.bucket(bucket).get_blob(name, timeout=TIMEOUT, retry=RETRY)
         if blob is None:
@@ -190,7 +190,7 @@ def find(client: storage.Client, bucket: str, name: str) -> StoredObject | None:
 
 
 def put(client: storage.Client, bucket: str, name: str, content: bytes, content_type: str) -> None:
-    """Write a small object, unless it holds this content already.
+    """Write a small object unless it already has this content.
 
     Raises
     ------
@@ -215,7 +215,7 @@ def put(client: storage.Client, bucket: str, name: str, content: bytes, content_
 def create(
     client: storage.Client, bucket: str, name: str, content: bytes, content_type: str
 ) -> bool:
-    """Write a small object unless there is one of this name; return whether it was written.
+    """Create a small object unless one of this name exists; return whether it was written.
 
     A try whose answer was lost and that is repeated finds its own object: that counts as
     written if the content is this one.
@@ -257,14 +257,14 @@ def get(client: storage.Client, bucket: str, name: str) -> bytes:
 
 
 def find_all(client: storage.Client, bucket: str, prefix: str) -> dict[str, StoredObject]:
-    """Return all objects whose name begins so, by name."""
+    """Return all objects with a prefix, by name."""
     with bucket_errors(bucket):
         blobs = client.list_blobs(bucket, prefix=prefix, timeout=TIMEOUT, retry=RETRY)
         return {blob.name: _described(blob) for blob in blobs}
 
 
 def names(client: storage.Client, bucket: str, prefix: str) -> list[str]:
-    """Return the names of all objects that begin so, sorted."""
+    """Return the sorted names of all objects with a prefix."""
     with bucket_errors(bucket):
         blobs = client.list_blobs(bucket, prefix=prefix, timeout=TIMEOUT, retry=RETRY)
         return sorted(blob.name for blob in blobs)
@@ -310,7 +310,7 @@ def remove(
 
 
 def clear_away(client: storage.Client, bucket: str, name: str) -> bool:
-    """Delete an object that was put down on the way to a delivery; return whether it is gone.
+    """Delete a staging object; return whether it is gone.
 
     That the bucket keeps it (retention, a hold) is no fault of the delivery.
     """
@@ -345,12 +345,12 @@ def kept_error(there: StoredObject, why: str, batch_id: str | None) -> FailBatch
 
 
 def is_of(there: StoredObject, delivery: Delivery) -> bool:
-    """Whether an object is the delivery's archive, also if it was rewritten since."""
+    """Whether an object is the delivery's archive, even if it was rewritten since."""
     return there.generation == delivery.generation or there.holds(delivery)
 
 
 def take_out(client: storage.Client, delivery: Delivery) -> bool:
-    """Delete the object that holds a delivery's bytes, and look that it is gone.
+    """Delete a delivery's object, and verify that it is gone.
 
     Its generation may be another than the one delivered: an object that was rewritten (for
     another key or storage class, or copied back) is the same archive.
@@ -401,7 +401,7 @@ def remains(client: storage.Client, bucket: str, name: str) -> list[str]:
 
 
 def bucket_errors(bucket: str) -> AbstractContextManager[None]:
-    """Return the context in which a bucket is asked."""
+    """Translate the errors of calls to a bucket."""
     return google_errors("Cloud Storage", f"bucket {bucket}", SETTING, ROLE)
 
 

@@ -1,5 +1,4 @@
-"""Repair: rows that are gone, double or wrong are loaded again, from what the manifests say and
-what lies in the bucket.
+"""Repair: reload missing, duplicate or wrong rows from the manifests and the objects in the bucket.
 
 Only a row is ever written or deleted here, never an object. An object that was rewritten with
 the same bytes is still the archive that was delivered: ledger, manifest and row learn its new
@@ -40,7 +39,7 @@ def repair(
     *,
     location: str,
 ) -> dict[str, SenditError]:
-    """Give each archive that is in the bucket, as its manifest says, exactly one row again.
+    """Restore exactly one row for each archive that is in the bucket as its manifest says.
 
     Parameters
     ----------
@@ -77,7 +76,7 @@ def repair(
 
 
 def _rewritten(ledger: Ledger, delivery: Delivery, there: objects.StoredObject) -> str:
-    """Write down an object's new generation; return the run whose manifest tells of it."""
+    """Record an object's new generation; return the run whose manifest lists it."""
     run_id = ledger.batch(delivery.batch_id).run_id
     if run_id is None or not ledger.put_rewritten(delivery, there.stored):
         raise FailBatch(
@@ -89,7 +88,7 @@ def _rewritten(ledger: Ledger, delivery: Delivery, there: objects.StoredObject) 
 
 
 def first_header(client: storage.Client, there: objects.StoredObject) -> dict[str, Any]:
-    """Return the attributes of an archive's first image, as its row has them.
+    """Return the attributes of an archive's first image for its row.
 
     Raises
     ------

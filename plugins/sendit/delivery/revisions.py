@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def register_archive(ledger: Ledger, delivery: Delivery) -> Status:
-    """Decide what becomes of an archive that anonymize has made, and write it down.
+    """Register a new archive: as a first delivery, a duplicate or a revision.
 
     =============================================  ==========================================
     the study                                      the batch

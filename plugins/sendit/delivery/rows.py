@@ -194,7 +194,7 @@ def _text(value: Any) -> str | None:
 
 
 def check_row(row: Mapping[str, Any]) -> None:
-    """Raise ValueError, naming the column and never the value, unless the row fits the schema."""
+    """Raise ValueError, naming the column but never the value, unless the row fits the schema."""
     unknown = set(row) - {column.name for column in COLUMNS}
     if unknown:
         raise ValueError("it has columns that the table has not")
@@ -269,7 +269,7 @@ class Rows:
 
 
 def write_rows(path: Path, rows: Rows) -> None:
-    """Write rows as newline-delimited JSON, whole or not at all.
+    """Write rows as newline-delimited JSON, atomically.
 
     Raises
     ------
@@ -288,7 +288,7 @@ def write_rows(path: Path, rows: Rows) -> None:
 
 
 def merge_statement(dataset: str, stage: str) -> str:
-    """Return the MERGE that brings a stage table's rows into the table.
+    """Return the MERGE statement from a staging table into the table.
 
     The key is the archive's place (bucket and name): run twice, the rows stay the same. A
     row is never replaced by one of an older generation, such as a task would bring that

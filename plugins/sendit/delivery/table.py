@@ -1,4 +1,4 @@
-"""The table in BigQuery: made if it is not there, read back, and rows taken out of it.
+"""The table in BigQuery: created on demand, read back, and rows deleted from it.
 
 Loading and merging is the provider's operators' work; see `sendit.tasks.upload`.
 """
@@ -32,7 +32,7 @@ SETTING = "SENDIT_COLLECTION and the connection's project"
 
 @dataclass(frozen=True, slots=True)
 class HeldRow:
-    """What the table says of an archive."""
+    """An archive's row as held in the table."""
 
     bucket: str
     name: str
@@ -56,7 +56,7 @@ class HeldRow:
 
 
 def ensure_table(client: bigquery.Client, collection: str, location: str) -> None:
-    """Make the collection's dataset and table if they are not there; add columns that lack.
+    """Create the collection's dataset and table if they do not exist; add missing columns.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def _schema() -> list[bigquery.SchemaField]:
 
 
 def _fit(client: bigquery.Client, table: bigquery.Table, dataset: str) -> None:
-    """Add the columns that an older sendit did not have; refuse a table that is not ours."""
+    """Add columns that an older sendit did not have; reject a table that is not sendit's."""
     types = {"INT64": "INTEGER"}
     held = {field.name: types.get(field.field_type, field.field_type) for field in table.schema}
     other = [c.name for c in COLUMNS if held.get(c.name, c.type) != c.type]
@@ -122,7 +122,7 @@ def _fit(client: bigquery.Client, table: bigquery.Table, dataset: str) -> None:
 
 
 def exists(client: bigquery.Client, dataset: str) -> bool:
-    """Whether a collection's table is there."""
+    """Whether a collection's table exists."""
     with dataset_errors(dataset):
         try:
             client.get_table(
@@ -155,14 +155,14 @@ def held_rows(
 
 
 def delete_rows(client: bigquery.Client, dataset: str, bucket: str, names: Sequence[str]) -> None:
-    """Delete the rows of archives; none there is fine."""
+    """Delete the rows of archives; idempotent."""
     if names:
         sql = f"DELETE FROM `{dataset}.{TABLE}` WHERE bucket = @bucket AND name IN UNNEST(@names)"
         _query(client, dataset, sql, bucket, names)
 
 
 def drop_table(client: bigquery.Client, dataset: str, table: str) -> None:
-    """Drop a stage table; gone already is fine."""
+    """Drop a staging table; idempotent."""
     with dataset_errors(dataset):
         client.delete_table(
             bigquery.DatasetReference(client.project, dataset).table(table),
@@ -202,5 +202,5 @@ def run_query(
 
 
 def dataset_errors(dataset: str) -> AbstractContextManager[None]:
-    """Return the context in which a dataset is asked."""
+    """Translate the errors of calls to a dataset."""
     return google_errors("BigQuery", f"dataset {dataset}", SETTING, ROLE)

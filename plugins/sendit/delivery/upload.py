@@ -1,4 +1,4 @@
-"""One lane's work: archives into the bucket, their rows into a file, and the proof at the end.
+"""One lane's work: upload archives, write their rows, and prove the deliveries.
 
 Between the two stand the provider's operators (stage, load, merge; see `sendit.tasks.upload`).
 The ledger is asked at every step what is still to do, so that each step may run again at any
@@ -45,7 +45,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class LaneWork:
-    """What a lane of a run works with.
+    """The context of one lane of a run.
 
     Parameters
     ----------
@@ -140,8 +140,8 @@ def _is_ready(batch: Batch, delivery: Delivery) -> bool:
 def deliver_archives(
     work: LaneWork, client: storage.Client, refused: Container[str] = ()
 ) -> Failures:
-    """Bring every archive of the lane into the bucket, but for batches that are ``refused``, and
-    write down where it is.
+    """Upload every archive of the lane, except of batches that are ``refused``, and record where it
+    is.
 
     One that cannot be delivered stops no other.
 
@@ -206,7 +206,7 @@ def _check_replaced(delivery: Delivery, client: storage.Client) -> None:
 
 
 def _remove_sent(delivery: Delivery, client: storage.Client) -> None:
-    """Remove what an earlier try of the batch sent under another name, without an answer."""
+    """Delete what an earlier try of the batch may have uploaded under another name."""
     if delivery.sent_object in {None, delivery.object}:
         return
     there = objects.find(client, delivery.bucket, str(delivery.sent_object))
@@ -241,8 +241,7 @@ def check_place(batch: Batch, delivery: Delivery, workspace: Workspace) -> None:
 
 
 def write_lane(work: LaneWork) -> Failures:
-    """Write the rows of the archives that are in the bucket into the lane's files, one for each
-    collection.
+    """Write the rows of the uploaded archives to the lane's files, one per collection.
 
     A batch whose row cannot be made fails and stops no other.
     """
@@ -264,7 +263,7 @@ def write_lane(work: LaneWork) -> Failures:
 def confirm(
     work: LaneWork, storage_client: storage.Client, bigquery_client: bigquery.Client
 ) -> Failures:
-    """Read object and row of every batch back, and call those DONE where both agree.
+    """Read back the object and row of every batch; set those to DONE where both agree.
 
     What does not agree is taken back: a batch is delivered whole or not at all.
 
@@ -283,7 +282,7 @@ def confirm(
 
 
 class _Proof:
-    """What the store and the table say, against what the ledger says of a lane's batches."""
+    """Compares bucket and table with the ledger for a lane's batches."""
 
     def __init__(
         self,
@@ -299,7 +298,7 @@ class _Proof:
         self._held: dict[tuple[str, str], dict[str, list[table.HeldRow]]] = {}
 
     def confirm(self, each: Waiting) -> None:
-        """Call a batch DONE, or take back what is there of it.
+        """Set a batch to DONE, or retract it.
 
         Raises
         ------
@@ -354,8 +353,7 @@ def retract(
     storage_client: storage.Client,
     bigquery_client: bigquery.Client,
 ) -> None:
-    """Take a delivery's object out of the bucket, then its row out of the table, and look that
-    both are gone; gone already is fine.
+    """Delete a delivery's object, then its row, and verify that both are gone. Idempotent.
 
     The object goes first because it is what Cloud Storage may refuse to give up (retention,
     a hold): then both are as they were.
@@ -401,7 +399,7 @@ def _remove_replaced(
 
 
 def _earlier(batch: Batch) -> SenditError | None:
-    """Return what an earlier step of delivery recorded as wrong, if it did."""
+    """Return the error recorded by an earlier step of delivery, if any."""
     found = [error for error in batch.errors if error["stage"] in OWN_FAILURES]
     if not found:
         return None
@@ -417,7 +415,7 @@ def drop_stage(
     *,
     for_good: bool,
 ) -> None:
-    """Remove what the lane put down on its way: file, object and table; gone already is fine.
+    """Delete the lane's staging data: file, object and table. Idempotent.
 
     Unless ``for_good``, a later run looks once more (`sendit.delivery.leftovers`).
     """
@@ -434,7 +432,7 @@ def remove_stage(
     storage_client: storage.Client,
     bigquery_client: bigquery.Client,
 ) -> bool:
-    """Remove a lane's file, object and table of one collection; gone already is fine.
+    """Delete a lane's staging file, object and table of one collection. Idempotent.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Verify: hold the manifests against bucket and table, and say every difference.
+"""Verify: compare the manifests with bucket and table, and report every difference.
 
 The ledger is not asked: this is what someone who does not trust it can do. What is written
 here of an archive, its row and its object must be the same in all three places. A ledger that
@@ -24,7 +24,7 @@ from sendit.ledger import Delivery, Ledger
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Something that is not as a manifest says. ``where`` is an object's name or a batch's id."""
+    """A difference from a manifest. ``where`` is an object's name or a batch's id."""
 
     where: str
     what: str
@@ -35,7 +35,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What the manifests, the bucket and the table say of archives, each by name."""
+    """The archives according to manifests, bucket and table, each by name."""
 
     collection: str
     expected: dict[str, Delivery]
@@ -62,7 +62,7 @@ class Compared:
 
 @dataclass(slots=True)
 class Verification:
-    """What was looked at, and what was found."""
+    """The result of a verification."""
 
     manifests: int = 0
     archives: int = 0
@@ -112,7 +112,7 @@ def verify_collection(
     bucket: str,
     collection: str,
 ) -> Verification:
-    """Verify everything of a collection, also what no manifest tells of.
+    """Verify a whole collection, including what no manifest lists.
 
     While a run is delivering, its archives differ until it has written its manifest.
     """

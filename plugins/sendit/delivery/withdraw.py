@@ -1,4 +1,4 @@
-"""Withdraw: a delivered batch is recalled, and the ledger keeps that it happened."""
+"""Withdraw: delete a delivered batch's object and row; the ledger keeps the history."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def withdraw(
     batch_id: str,
     reason: str,
 ) -> list[str]:
-    """Take a delivered batch's object and row away, look that they are gone, and write down why.
+    """Delete a delivered batch's object and row, verify that they are gone, and record why.
 
     The batch can be queued again afterwards (`Ledger.requeue`), for another recipe, say; its
     archive is then the study's next revision. Doing it twice is doing it once; after a stop

@@ -1,4 +1,4 @@
-"""Dates and times read in every form that leaves no doubt, written as PS3.5 6.2 wants them.
+"""Dates and times: parsed in every unambiguous form, written as PS3.5 6.2 requires.
 
 Conformant or not, a value says its day and its time of day to everyone who reads it: ISO 8601,
 ACR-NEMA's dots and colons, month names, more digits of a second than the six of PS3.5 (the
@@ -63,7 +63,7 @@ class Moment(NamedTuple):
 
 
 def read_day(text: str) -> date | None:
-    """Return the one day that a date, or a date and time, says; None if it says none."""
+    """Return the day of a date or a date and time; None if there is no unambiguous one."""
     if found := _PLAIN_DATE.fullmatch(text):
         return _date(int(found[1]), int(found[2] or found[5]), int(found[3] or found[6]))
     if found := _YEAR_LAST.fullmatch(text):

@@ -537,7 +537,7 @@ class Header:
         self.close()
 
     def close(self) -> None:
-        """Let go of a mapped file; nothing can be read from it any more."""
+        """Close a mapped file; nothing can be read from it any more."""
         if isinstance(self.data, mmap.mmap):
             self.data.close()
 

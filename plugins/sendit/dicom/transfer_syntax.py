@@ -1,4 +1,4 @@
-"""The transfer syntaxes whose bytes are understood to the last one (PS3.5 chapter 10 and Annex A).
+"""The supported transfer syntaxes (PS3.5 chapter 10 and Annex A).
 
 A file is delivered only if every byte of its pixel data is known to be an image's. Of a
 syntax that is not named here that cannot be said: video and JPEG XL (their streams carry

@@ -1,1 +1,1 @@
-"""The last gate: a finished archive is read again and searched for real values."""
+"""The gate: a finished archive is read again and searched for real values."""

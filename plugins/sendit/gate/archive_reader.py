@@ -1,4 +1,4 @@
-"""Read a finished archive again, with none of the code that wrote it.
+"""Read a finished archive again, sharing no code with its writer.
 
 Gzip, tar and DICOM are taken apart here from the bytes on disk alone. A member comes in
 parts: its head (everything up to the pixel data), its pixels in pieces, its tail (everything
@@ -80,15 +80,15 @@ _LOOKED_AT: Final = frozenset((0x00020000, 0x00020010, _CHARACTER_SET, *_SIZES))
 
 
 class Unreadable(Exception):
-    """The archive is not what it should be; the text says what, and holds no values."""
+    """The archive is malformed; the text says how and contains no values."""
 
 
 class _Strange(Exception):
-    """A member is not what a DICOM file should be; the text says what, and holds no values."""
+    """A member is malformed DICOM; the text says how and contains no values."""
 
 
 class _Short(Exception):
-    """More bytes are needed to go on: ``need`` in all, or 0 if that is not known."""
+    """More bytes are needed: ``need`` in total, or 0 if unknown."""
 
     def __init__(self, need: int = 0) -> None:
         super().__init__(need)
@@ -151,7 +151,7 @@ class Pixels:
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """What stands in a member behind its pixel data: nothing, most of the time."""
+    """The part of a member behind its pixel data: usually empty."""
 
     number: int
     data: bytes
@@ -161,7 +161,7 @@ class Tail:
 
 @dataclass(frozen=True, slots=True)
 class Damaged:
-    """A member cannot be read, or not to its end; the others can."""
+    """A member that cannot be read to its end; the others can."""
 
     number: int
     why: str
@@ -169,7 +169,7 @@ class Damaged:
 
 @dataclass(slots=True)
 class Totals:
-    """How much was read again, in bytes as inflated; ``passed`` were not inflated."""
+    """How much was read, in inflated bytes; ``passed`` bytes were skipped."""
 
     members: int = 0
     inflated: int = 0
@@ -213,7 +213,7 @@ def read_archive(path: Path, totals: Totals, *, thorough: bool = False) -> Itera
 
 
 class _Stream:
-    """The archive as inflated, from one end to the other.
+    """The inflated archive as a stream.
 
     ``position`` is where in it the buffer begins.
     """
@@ -233,7 +233,7 @@ class _Stream:
         self.position = 0
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._flushes = iter(())
 
     def more(self) -> None:
@@ -255,19 +255,19 @@ class _Stream:
         return self._ahead.popleft() if self._ahead else next(self._flushes)
 
     def need(self, count: int) -> None:
-        """Have at least so many bytes in the buffer."""
+        """Fill the buffer with at least this many bytes."""
         while len(self.buffer) < count:
             self.more()
 
     def take(self, count: int) -> bytes:
-        """Return the next bytes and forget them."""
+        """Consume and return the next bytes."""
         self.need(count)
         taken = bytes(memoryview(self.buffer)[:count])
         self.drop(count)
         return taken
 
     def drop(self, count: int) -> None:
-        """Forget the next bytes, which are in the buffer."""
+        """Discard the next bytes, which are in the buffer."""
         del self.buffer[:count]
         self.position += count
 
@@ -280,7 +280,7 @@ class _Stream:
             raise Unreadable("a member takes more than its part of the archive")
 
     def passed(self, count: int, follows: int) -> bool:
-        """Go past so many bytes without inflating them, if what follows is found then.
+        """Skip bytes without inflating them, if what follows can be found then.
 
         ``follows`` bytes behind them, zeros to the next block, and a tar header or the end of
         the archive must be there; else nothing changes and the answer is False.
@@ -423,7 +423,7 @@ def _records(data: bytes) -> dict[bytes, bytes]:
 
 
 def _head(stream: _Stream, size: int, shapes: _HeadTemplates) -> _Walk:
-    """Take a member's bytes up to its pixels."""
+    """Read a member up to its pixel data."""
     while True:
         available = min(size, len(stream.buffer))
         data = bytes(memoryview(stream.buffer)[:available])
@@ -449,7 +449,7 @@ def _head(stream: _Stream, size: int, shapes: _HeadTemplates) -> _Walk:
 def _rest(
     stream: _Stream, number: int, size: int, walk: _Walk, sample: int
 ) -> Iterator[Pixels | Tail]:
-    """Take a member's pixels, or go past them, and what follows them."""
+    """Read or skip a member's pixel data, and read what follows."""
     left = size - walk.taken
     if walk.pixels is None:
         return
@@ -517,7 +517,7 @@ def _fragments(
 
 
 class _HeadTemplates:
-    """What heads looked like, so that one that differs in values only is not walked again.
+    """Templates of heads, so that one that differs only in values is not parsed again.
 
     The bytes between values (tags, VRs, lengths, delimiters) and the values that a walk looks
     at are compared; where all are the same, so is the walk.

@@ -121,7 +121,7 @@ _MAX_DATE_BYTES: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that must not be in the archive: what kind, where; never the value.
+    """Something that must not be in the archive: its kind and place, never the value.
 
     ``tag`` is None where it is in no attribute; ``sources`` are the attributes that the value
     comes from.
@@ -138,7 +138,7 @@ class Finding:
 
 
 class Stopped(FailBatch):
-    """The gate found something; the text says what, where, and what to do.
+    """The gate found something; the text says what, where, and what to do next.
 
     Attributes
     ----------
@@ -158,7 +158,7 @@ class Stopped(FailBatch):
 
 @dataclass(frozen=True, slots=True)
 class GateReport:
-    """What the gate looked at. Sizes in bytes as inflated; ``passed`` is native pixels."""
+    """What the gate read. Sizes in inflated bytes; ``passed`` is native pixels."""
 
     members: int
     inflated: int
@@ -174,7 +174,7 @@ def gate(
     *,
     thorough: bool = False,
 ) -> GateReport:
-    """Read an archive again; let it pass, or delete it.
+    """Check a finished archive; delete it unless it passes.
 
     Parameters
     ----------
@@ -229,7 +229,8 @@ def _gate(
 
 
 def check_blanked(archive: Path, expected: Mapping[str, Expected]) -> None:
-    """Hold the pixels of blanked members against their originals, or delete the archive.
+    """Compare the pixels of blanked members with their originals; delete the archive unless they
+    pass.
 
     Raises
     ------
@@ -257,7 +258,7 @@ _STOPPED: Final = "the last gate stopped the archive, which is deleted: {}"
 
 
 def _where(failure: Exception) -> str:
-    """Return an unforeseen failure's kind and its place in the code: its text may hold values."""
+    """Return an unexpected error's type and location; its message may hold values."""
     frames = traceback.extract_tb(failure.__traceback__)
     place = f", {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     return f"{type(failure).__name__}{place}"
@@ -318,7 +319,7 @@ def _named(tag: int) -> str:
 
 
 class _Check:
-    """Looks at the parts of an archive, and keeps what it finds."""
+    """Checks the parts of an archive and collects findings."""
 
     def __init__(self, known: Matcher, plan: Plan) -> None:
         self.findings: list[Finding] = []
@@ -336,7 +337,7 @@ class _Check:
         self._search = Search([literal(needle.value) for needle in needles], [True] * len(needles))
 
     def part(self, part: Head | Pixels | Tail | Damaged) -> None:
-        """Look at one part of a member."""
+        """Check one part of a member."""
         match part:
             case Damaged():
                 self._find(part.number, part.why, "its structure")

@@ -1,4 +1,5 @@
-"""What stands somewhere in its own right, though it is one of the batch's real values too.
+"""Coincidences: values that an attribute has in its own right, although they equal a real value of
+the batch.
 
 A scanner's station name is often its model's name, a procedure's id its description, an
 accession number of six digits a time of day, and patients are called Chest, Norm or Philips.

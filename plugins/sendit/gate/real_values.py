@@ -1,4 +1,4 @@
-"""The real values of a batch, gathered while it is de-identified, and how they are recognised.
+"""The real values of a batch, collected while it is de-identified, and how they are recognised.
 
 :class:`RealValues` notes what an attribute held that the recipe changes. :class:`Matcher` is
 made of it when the archive is finished: texts are read by :meth:`Matcher.read`, whatever their
@@ -89,7 +89,7 @@ _WANTED: Final = frozenset(("PN", "UI", "DA", "DT"))
 
 
 class RealValueKind(StrEnum):
-    """What a real value is, in the words of the gate's messages."""
+    """Kinds of real values, as named in the gate's messages."""
 
     NAME = "a real name"
     NAME_PART = "a part of the patient's name"
@@ -99,7 +99,7 @@ class RealValueKind(StrEnum):
 
 
 class RealValueMatch(NamedTuple):
-    """A real value that a text holds: whose it is, and as much of it as judging takes.
+    """A real value found in a text: its kind, its source attributes and its normalised form.
 
     ``sources`` are the tags of the attributes that it comes from; ``key`` is its form in
     :mod:`~sendit.gate.spellings`, which is never shown.
@@ -111,7 +111,7 @@ class RealValueMatch(NamedTuple):
 
 
 class Boundary(Enum):
-    """What may not stand around a value that is found, because it would be another's part."""
+    """What must not surround a match, because it would then be part of another value."""
 
     ANYTHING = 0
     UID = 1
@@ -155,7 +155,7 @@ class Needle:
 
 
 class RealValues:
-    """The values of a batch that must not leave with it.
+    """The values of a batch that must not leave with its archive.
 
     Parameters
     ----------
@@ -316,7 +316,7 @@ def _changes(program: Program) -> bool:
 
 
 class Matcher:
-    """What is looked for, ready to be recognised.
+    """Finds a batch's real values in texts and bytes.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How people write a name, a number or a date, reduced to one form for each.
+"""Normal forms for the ways in which people write a name, a number or a date.
 
 Text and value are brought to the same form and then compared, so that a spelling needs no
 place in a list: "MÜLLER", "Mueller" and "Muller" have one skeleton, "00-7734512" and

@@ -1,4 +1,4 @@
-"""Airflow's connections out of one file, and from nowhere else."""
+"""Airflow's connections from a single file, with no fallback."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FIELDS = frozenset({"conn_type", "description", "host", "login", "password"}) | 
 
 
 class NotInFile(AirflowSecretsBackendAccessDenied, AirflowNotFoundException):
-    """The file does not have the connection, and no other place is asked.
+    """The file does not define the connection, and no other backend is asked.
 
     It is Airflow's "access denied" for the lookup, which goes on to the next place after any
     other answer, and "not found" for whoever wanted the connection.
@@ -28,7 +28,8 @@ class NotInFile(AirflowSecretsBackendAccessDenied, AirflowNotFoundException):
 
 
 class ConnectionFile(BaseSecretsBackend):
-    """Airflow's secrets backend for a YAML file, without the places that come after it.
+    """An Airflow secrets backend that reads a YAML file and never falls through to the next
+    backend.
 
     Airflow asks its own database for a connection that a backend does not have, and there
     everyone with the role Op may write one: a DASHER of their own, which would be sent patients'
@@ -63,7 +64,7 @@ class ConnectionFile(BaseSecretsBackend):
 
 
 def read_connections(path: Path) -> dict[str, str | dict[str, object]]:
-    """Return what a file of connections says, by the connections' ids.
+    """Return the connections that a file defines, by connection id.
 
     Raises
     ------

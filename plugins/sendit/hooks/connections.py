@@ -1,4 +1,4 @@
-"""Airflow's connections, and what it means that one is not found.
+"""Reading Airflow's connections, and what a missing one means.
 
 Airflow asks one secrets backend after the other and takes an error of any of them for "not
 here": a file that is away for a moment, an API server that restarts and a name that was mistyped
@@ -30,7 +30,7 @@ _MAKE = {
 
 @contextmanager
 def reading(name: str) -> Iterator[None]:
-    """Run what reads a connection.
+    """Translate the errors of reading a connection.
 
     Raises
     ------

@@ -74,7 +74,7 @@ class DasherHook(BaseHook):
         return self.get_service(_CHECK_STUDY)
 
     def test_connection(self) -> tuple[bool, str]:
-        """See that DASHER answers and takes the token; nobody's identifiers are sent."""
+        """Check that DASHER answers and accepts the token; no identifiers are sent."""
         from sendit.identifiers.dasher import DasherService
 
         try:

@@ -1,4 +1,4 @@
-"""Google's clients through the provider's hooks, with what goes wrong said in sendit's words."""
+"""Google clients from the provider's hooks, with their errors translated into sendit's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def provider_errors() -> AbstractContextManager[None]:
-    """Return the context in which the provider's operators and hooks are called."""
+    """Translate the errors of the provider's operators and hooks."""
     from sendit.delivery.google_errors import google_errors
 
     return google_errors(
@@ -30,7 +30,7 @@ def provider_errors() -> AbstractContextManager[None]:
 
 @contextmanager
 def _credentials() -> Iterator[None]:
-    """Run what makes a client, which reads the service account's key."""
+    """Translate the errors of creating a client, which reads the service account's key."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What ``sendit doctor`` looks at by Airflow's connections, as a task reaches it."""
+"""The services that ``sendit doctor`` checks, reached as a task reaches them."""
 
 from __future__ import annotations
 

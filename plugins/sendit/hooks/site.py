@@ -20,7 +20,7 @@ def settings() -> Settings:
 
 @cache
 def ledger() -> Ledger:
-    """Return the ledger that the site chose: behind its connection, or the embedded one."""
+    """Return the configured ledger: the one behind its connection, or the embedded one."""
     from sendit.ledger import Ledger  # SQLAlchemy: not at DAG parse
 
     if settings().ledger == "embedded":

@@ -1,4 +1,4 @@
-"""One POST to an identifier service, with everything bounded: time, size, where it may go.
+"""One POST to an identifier service, bounded in time, size and destination.
 
 What som leaves open is closed here: no call without a timeout, no redirect followed (it
 would carry the token along), no credentials out of ``.netrc``, no token in clear text over
@@ -27,7 +27,7 @@ _PIECE = 1 << 16
 
 
 class Unanswered(RetryLater):
-    """The service gave no usable answer this time.
+    """The service gave no usable answer; retry later.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Reply:
 
 
 def checked_url(url: str, what: str) -> str:
-    """Return a URL that tokens and identifiers may be sent to, without its last slash.
+    """Return a validated URL for tokens and identifiers, without its trailing slash.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def _as_given(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 def _past_proxies(url: str) -> dict[str, str]:
-    """Keep a proxy that is set for the outside world out of calls within this machine."""
+    """Bypass proxies for calls within this machine."""
     host = urlsplit(url).hostname or ""
     return {"no_proxy": host} if _is_loopback(host) else {}
 

@@ -59,7 +59,7 @@ class DasherSettings(BaseModel):
 
 
 def dasher_settings(**values: Any) -> DasherSettings:
-    """Check settings; a bad one is an error that names it."""
+    """Validate settings; the error names an invalid one."""
     try:
         return DasherSettings(**values)
     except ValidationError as error:
@@ -139,7 +139,7 @@ class DasherService:
         return read_answer(self._patiently(request.wire()), request)
 
     def check(self) -> None:
-        """See that DASHER is there and takes our token, without naming anybody.
+        """Check that DASHER answers and accepts the token, without sending identifiers.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Who a study is of: from header values to the one patient and the one study asked about.
+"""A study's identity: from header values to the patient and the study in a request.
 
 A PatientID is a number of the authority that IssuerOfPatientID names (PS3.3 C.7.1.1): the same
 number of two issuers is two people. A word such as UNKNOWN says that there is no number, so it
@@ -83,7 +83,7 @@ _PLACEHOLDER_WORDS = frozenset(_words(_PLACEHOLDERS))
 
 @dataclass(frozen=True, slots=True)
 class IdentityRules:
-    """What a site decided about numbers.
+    """A site's rules for patients' and accession numbers.
 
     Attributes
     ----------
@@ -148,7 +148,7 @@ def request_for(values: Mapping[int, str], rules: IdentityRules) -> Request:
 
 
 def is_placeholder(value: str) -> bool:
-    """Whether a text stands where a number should, and says that there is none.
+    """Whether a text is a placeholder for a missing number.
 
     Words (UNKNOWN, N/A, No ID), one sign over and over (XXXXXXXX, 000-00-0000, 99999) and digits
     in a row (123456).

@@ -1,4 +1,4 @@
-"""The built-in identifier service, for everyone without a DASHER.
+"""The built-in identifier service, for sites without DASHER.
 
 It takes and gives what DASHER takes and gives. A patient gets one code and one jitter per
 research study, whenever and wherever the next image of that patient comes in. The store
@@ -36,7 +36,7 @@ _CODE_DIGITS = 15
 
 
 class CodeStore(Protocol):
-    """Where codes and jitters are kept: get or create, safe against any number of workers.
+    """A store of codes and jitters: get or create, safe with any number of concurrent workers.
 
     Of all callers with one digest the first one's values are stored, and every caller gets
     those back. Two digests never share a code.

@@ -1,4 +1,4 @@
-"""What goes to an identifier service and what comes back: DASHER's wire, typed and strict.
+"""Requests and answers of an identifier service: DASHER's JSON, typed and validated.
 
 One request names one entity (the patient) with one item (the study). The answer gives each
 of them a coded id and the patient's jitter. What is written here is DASHER's contract
@@ -270,7 +270,7 @@ def read_request(content: str) -> Request:
 
 
 def read_answer(content: str | bytes, request: Request) -> Answer:
-    """Read an answer, and hold it to the request that it answers.
+    """Parse an answer and validate it against its request.
 
     Parameters
     ----------
@@ -309,7 +309,7 @@ def _check_date(where: str, sent: _Sent, got: _Coded) -> None:
 
 
 def _without_unasked_dates(answer: Answer, request: Request) -> Answer:
-    """Drop the date that a service made up for an id that was sent without one."""
+    """Drop a date that the service invented for an id that was sent without one."""
     undated = {"jittered_timestamp": None}
     item = answer.item.model_copy(update=undated if request.item.day is None else None)
     entity = answer.entity.model_copy(

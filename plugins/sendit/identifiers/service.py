@@ -29,7 +29,7 @@ class IdentifierService(Protocol):
         ...
 
     def check(self) -> None:
-        """See that the service would answer, without naming anybody.
+        """Check that the service would answer, without sending identifiers.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""The file with DASHER's tokens, shared by all workers.
+"""DASHER's token file, shared by all workers.
 
 It is the file that ``STANFORD_CLIENT_SECRETS`` names: a JSON object with ``accessToken``,
 ``refreshToken``, ``client_id`` and ``token_uri``. A refresh gives a new pair and ends the
@@ -188,7 +188,7 @@ class TokenFile:
 
     @contextmanager
     def _locked(self, until: float) -> Iterator[None]:
-        """Hold the lock beside the file: between threads, processes and (NFS) machines."""
+        """Hold the lock file: between threads, processes and (NFS) machines."""
         path = self._path.resolve()
         try:
             handle = os.open(

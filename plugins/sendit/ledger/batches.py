@@ -34,7 +34,7 @@ class Batches(Database):
         return {row.id: params_from(row) for row in rows}
 
     def known(self, digests: Iterable[str]) -> dict[str, KnownFolder]:
-        """Return what is known of those folders that have a batch, by digest."""
+        """Return the batches of known folders, by folder digest."""
         wanted = list(digests)
         found: dict[str, KnownFolder] = {}
         with self._begin() as db:
@@ -60,7 +60,7 @@ class Batches(Database):
         return found
 
     def enqueue(self, folders: Iterable[tuple[str, str]], params: BatchParams) -> int:
-        """Put folders, as (digest, path), in the queue; return how many came to it.
+        """Queue folders, given as (digest, path); return how many were added.
 
         A folder that is known comes again: under its own batch if that came to nothing (ERROR,
         EMPTY), as a new batch if that was delivered (DONE), so that what was delivered stays
@@ -98,7 +98,7 @@ class Batches(Database):
         return came
 
     def queued(self, within: set[str] | None = None) -> int:
-        """Return how many batches wait in the queue (of the folder digests ``within``)."""
+        """Return the number of queued batches, of the folder digests ``within`` if given."""
         with self._begin() as db:
             rows = db.execute(
                 sa.select(batches.c.folder_digest).where(batches.c.status == Status.QUEUE)
@@ -164,8 +164,8 @@ class Batches(Database):
             return taken
 
     def requeue(self, batch_id: str) -> None:
-        """Put a batch that is in ERROR, or was withdrawn, or was left under way by a run that
-        has ended, back into the queue.
+        """Requeue a batch that is in ERROR, was withdrawn, or was left unfinished by a run that has
+        ended.
 
         If its run is at work after all, it is refused whatever else it writes about the batch.
         """
@@ -185,7 +185,7 @@ class Batches(Database):
             _requeue(db, batch_id)
 
     def put_params(self, batch_id: str, params: BatchParams) -> None:
-        """Give a batch that no run is at work on other params than it was queued with.
+        """Change the params of a batch that no run is working on.
 
         Raises
         ------
@@ -216,7 +216,7 @@ class Batches(Database):
             db.execute(batches.update().where(batches.c.id == batch_id).values(**asdict(params)))
 
     def batch(self, batch_id: str) -> Batch:
-        """Return a batch; an unknown id fails it."""
+        """Return a batch by its id."""
         with self._begin() as db:
             row = db.execute(sa.select(batches).where(batches.c.id == batch_id)).first()
         if row is None:
@@ -231,11 +231,11 @@ class Batches(Database):
         return self._select(batches.c.run_id == run_id)
 
     def batches_held_by(self, key: str) -> list[Batch]:
-        """Return the batches of a run, oldest first, also those that it has finished."""
+        """Return the batches that a run holds, finished ones included, oldest first."""
         return self._select(batches.c.holder == key)
 
     def claimed_by(self, key: str) -> list[Batch]:
-        """Return the batches that a run has claimed; not those that it gave up at once."""
+        """Return the batches that a run claimed, except those it gave up on at once."""
         return self._select(_claimed_by(key))
 
     def all_batches(self, errors_only: bool = False) -> list[Batch]:
@@ -244,8 +244,8 @@ class Batches(Database):
         return self._select(wrong if errors_only else sa.true())
 
     def not_clean(self) -> list[Batch]:
-        """Return the batches that have ended and of which cleanup may have left something:
-        those never cleaned, and those with identifiers."""
+        """Return the ended batches that still need cleanup: never cleaned, or with identifiers
+        stored."""
         held = sa.select(identifiers.c.batch_id).distinct()
         return self._select(
             batches.c.status.in_(FINAL) & (batches.c.cleaned_at.is_(None) | batches.c.id.in_(held))
@@ -265,8 +265,8 @@ class Batches(Database):
         return [_batch(row) for row in rows]
 
     def start(self, batch_id: str) -> None:
-        """Begin a batch anew: PROCESSING, earlier counts, errors and an archive that was never
-        sent to the bucket forgotten."""
+        """Restart a batch: set it to PROCESSING and discard its counts, errors and any archive that
+        was never uploaded."""
         with self._begin() as db:
             self._hold(db, batch_id)
             db.execute(
@@ -305,7 +305,7 @@ class Batches(Database):
         errors: Sequence[BatchError] | None = None,
         stage: str | None = None,
     ) -> None:
-        """Write down what a stage found; a final status also stamps the time.
+        """Record a stage's results; a final status also sets the finish time.
 
         ``errors`` replace those of the same ``stage`` and leave the other stages' alone.
         """
@@ -343,7 +343,7 @@ class Batches(Database):
             _put_identifier(db, batch_id, kind, value)
 
     def identifier(self, batch_id: str, kind: str) -> Any | None:
-        """Return what is stored of a kind, or None."""
+        """Return the stored identifier of a kind, or None."""
         with self._begin() as db:
             return db.execute(
                 sa.select(identifiers.c.value)
@@ -376,7 +376,7 @@ class Batches(Database):
         return True
 
     def _scrub(self) -> None:
-        """Have the database give up the deleted rows' bytes, not only the rows."""
+        """Make the database discard the deleted rows' bytes, not only the rows."""
         try:
             if self._engine.dialect.name == "postgresql":
                 with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
@@ -390,7 +390,7 @@ class Batches(Database):
 
 
 def _claimed_by(key: str) -> sa.ColumnElement[bool]:
-    """What is a run's: all that it holds, but what it found given up by earlier runs."""
+    """Select the batches that a run claimed: those it holds, except what it gave up on at once."""
     return (batches.c.holder == key) & (batches.c.take_ups <= MAX_TAKE_UPS)
 
 

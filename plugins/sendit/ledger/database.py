@@ -1,4 +1,4 @@
-"""The database behind the ledger: its engine, its transactions and who may write."""
+"""The ledger's database: engine, transactions, and which run may write."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class Database:
         self._holder: str | None = None
 
     def of_run(self, key: str) -> Self:
-        """Return this ledger as a run's tasks use it: what it writes about a batch is refused
-        (`TakenOver`) once the run no longer holds the batch."""
+        """Return this ledger bound to a run: writing about a batch raises `TakenOver` once the run
+        no longer holds it."""
         ledger = copy.copy(self)
         ledger._holder = key
         return ledger
@@ -107,12 +107,12 @@ class Database:
         return list(versions) == [SCHEMA_VERSION]
 
     def id(self) -> str:
-        """Return what this ledger, and each copy of it, is told apart from others by."""
+        """Return this ledger's identity; a copy or backup of it has the same one."""
         with self._begin() as db:
             return str(db.execute(sa.select(identity.c.id)).scalar_one())
 
     def _hold(self, db: sa.Connection, batch_id: str) -> None:
-        """Lock a batch for what follows in this transaction, if this run holds it.
+        """Lock a batch for this transaction, provided that this run holds it.
 
         Raises
         ------
@@ -131,17 +131,17 @@ class Database:
             )
 
     def check_held(self, batch_id: str) -> None:
-        """Raise `TakenOver` unless the run that this ledger is used by holds the batch."""
+        """Raise `TakenOver` unless the run that this ledger is bound to holds the batch."""
         with self._begin() as db:
             self._hold(db, batch_id)
 
     def close(self) -> None:
-        """Let the connections go."""
+        """Close all connections."""
         self._engine.dispose()
 
 
 def ledger_url(uri: str) -> sa.URL:
-    """Read a connection URI as Airflow writes it into one for SQLAlchemy."""
+    """Convert a connection URI as Airflow writes it into a SQLAlchemy URL."""
     try:
         url = sa.make_url(uri)
     except sa.exc.ArgumentError:

@@ -18,8 +18,8 @@ class Deliveries(Database):
     """Archives: registered, sent, proven, replaced, withdrawn."""
 
     def put_archive(self, delivery: Delivery) -> None:
-        """Write down an archive that is ready; what an earlier archive was answered is dropped
-        only when the bytes or the name are others.
+        """Register a finished archive; an earlier archive's upload state is discarded only if bytes
+        or name differ.
 
         Whether it may be delivered at all was judged before (`sendit.delivery.revisions`); of
         two batches that were judged at the same time, one is refused here.
@@ -59,7 +59,7 @@ class Deliveries(Database):
             )
 
     def drop_archive(self, batch_id: str) -> None:
-        """Forget an archive that never came into the bucket."""
+        """Discard an archive that was never uploaded."""
         with self._begin() as db:
             db.execute(
                 deliveries.delete()
@@ -79,7 +79,7 @@ class Deliveries(Database):
         )
 
     def delivered_to(self, bucket: str, collection: str) -> list[Delivery]:
-        """Return all archives that are said to be in place in a collection, with their rows."""
+        """Return all archives recorded as delivered to a collection, with their rows."""
         prefix = f"Collection/{collection}/"
         return self._deliveries(
             (deliveries.c.bucket == bucket)
@@ -97,8 +97,8 @@ class Deliveries(Database):
         return [Delivery(**row._mapping) for row in rows]
 
     def put_sent(self, delivery: Delivery) -> None:
-        """Write down that an archive is about to be sent to the bucket: from here on it may lie
-        there, whatever becomes of who sends it."""
+        """Record that an upload is about to start: from here on the object may exist, even if the
+        uploader dies."""
         with self._begin() as db:
             self._hold(db, delivery.batch_id)
             db.execute(
@@ -111,8 +111,7 @@ class Deliveries(Database):
             )
 
     def strays(self) -> list[Delivery]:
-        """Return what may lie in the bucket of batches that have ended, although it was never
-        proven to be delivered."""
+        """Return possibly uploaded archives of ended batches whose delivery was never proven."""
         ended = sa.select(batches.c.id).where(batches.c.status.in_(FINAL))
         return self._deliveries(
             deliveries.c.batch_id.in_(ended)
@@ -121,7 +120,7 @@ class Deliveries(Database):
         )
 
     def put_stored(self, delivery: Delivery, stored: Stored) -> None:
-        """Write down where Cloud Storage has the archive.
+        """Record the uploaded object's metadata.
 
         An archive that was made anew meanwhile, with other bytes, is not the one stored.
         """
@@ -153,7 +152,7 @@ class Deliveries(Database):
         return bool(changed)
 
     def put_done(self, batch_id: str, rows: int) -> None:
-        """Write down that object and rows of a batch are proven: it is DONE."""
+        """Set a batch to DONE: its object and rows are proven."""
         with self._begin() as db:
             self._hold(db, batch_id)
             db.execute(
@@ -185,7 +184,7 @@ class Deliveries(Database):
             _tell(db, batch_id, Event.RECOGNISED, note=other)
 
     def supersede(self, batch_id: str, by: str) -> None:
-        """Write down that a batch's archive was replaced by another's."""
+        """Record that a batch's archive was replaced by another's."""
         with self._begin() as db:
             changed = db.execute(
                 deliveries.update()
@@ -197,8 +196,8 @@ class Deliveries(Database):
                 _tell(db, batch_id, Event.SUPERSEDED, note=by)
 
     def put_retracted(self, batch_id: str, *, found: bool = True) -> None:
-        """Write down that an archive without rows was taken out of the bucket again, or, unless
-        ``found``, that it is not there."""
+        """Record that an archive without rows was removed from the bucket or, unless ``found``, is
+        not there."""
         with self._begin() as db:
             self._hold(db, batch_id)
             if found:
@@ -217,7 +216,7 @@ class Deliveries(Database):
                 db.execute(deliveries.delete().where(deliveries.c.batch_id == batch_id))
 
     def put_withdrawn(self, batch_id: str, reason: str) -> None:
-        """Write down that a delivery was withdrawn; what it was stays to be read."""
+        """Record that a delivery was withdrawn; its history remains."""
         with self._begin() as db:
             changed = db.execute(
                 deliveries.update()
@@ -229,7 +228,7 @@ class Deliveries(Database):
                 _tell(db, batch_id, Event.WITHDRAWN, note=reason)
 
     def history(self, batch_id: str) -> list[HistoryEntry]:
-        """Return what happened to a batch's deliveries, oldest first."""
+        """Return the events of a batch's deliveries, oldest first."""
         with self._begin() as db:
             rows = db.execute(
                 sa.select(history).where(history.c.batch_id == batch_id).order_by(history.c.id)
@@ -243,7 +242,7 @@ class Deliveries(Database):
 
 
 def _tell(db: sa.Connection, batch_id: str, event: Event, note: str | None = None) -> None:
-    """Add to the history, with the delivery as it is now."""
+    """Append an event to the history, with a snapshot of the delivery."""
     row = db.execute(sa.select(deliveries).where(deliveries.c.batch_id == batch_id)).first()
     held = {} if row is None else dict(row._mapping)
     names = ("study_key", "object", "revision", "generation", "crc32c", "recipe_digest")

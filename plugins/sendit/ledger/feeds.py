@@ -1,4 +1,4 @@
-"""Feeds and inputs: what a ledger knows of its collections and its input folders."""
+"""Feeds and inputs: a ledger's state per collection and per input folder."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from sendit.ledger.schema import deliveries, feeds, inputs
 
 
 class Feeds(Database):
-    """What this ledger knows of the collections that it delivers to, and of the input folders."""
+    """The ledger's state per collection that it delivers to, and per input folder."""
 
     def feed(self, bucket: str, collection: str) -> int:
-        """Return how often this ledger has begun or ended a delivery to a collection."""
+        """Return this ledger's delivery counter for a collection."""
         with self._begin() as db:
             return _feed(db, bucket, collection)
 
     def advance_feed(self, bucket: str, collection: str, beyond: int = 0) -> int:
-        """Count a delivery to a collection, to more than ``beyond``; return the new count."""
+        """Advance the delivery counter of a collection beyond ``beyond``; return the new value."""
         with self._begin() as db:
             db.execute(
                 insert(db, feeds)
@@ -36,7 +36,7 @@ class Feeds(Database):
             return counter
 
     def objects_of(self, bucket: str, collection: str) -> set[str]:
-        """Return the names of all archives that were ever ready for a collection."""
+        """Return the names of all archives ever registered for a collection."""
         prefix = f"Collection/{collection}/"
         with self._begin() as db:
             found = db.execute(
@@ -49,7 +49,7 @@ class Feeds(Database):
         return {name for row in found for name in row if name is not None}
 
     def put_input(self, digest: str, mark: InputMark) -> None:
-        """Write down what an input folder that holds something is."""
+        """Record the identity of a non-empty input folder."""
         values = asdict(mark)
         with self._begin() as db:
             db.execute(
@@ -59,7 +59,7 @@ class Feeds(Database):
             )
 
     def input(self, digest: str) -> InputMark | None:
-        """Return what an input folder was when it last held something."""
+        """Return the recorded identity of an input folder from when it was last not empty."""
         with self._begin() as db:
             row = db.execute(
                 sa.select(inputs.c.device, inputs.c.inode, inputs.c.mounted).where(

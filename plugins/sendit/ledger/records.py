@@ -1,4 +1,4 @@
-"""What the ledger's rows are in Python, and the words they use."""
+"""The ledger's records as Python types."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Holder:
 
 @dataclass(slots=True)
 class Batch:
-    """A batch as the ledger has it. Times are seconds since the epoch, sizes bytes."""
+    """A batch's record. Times are seconds since the epoch, sizes are bytes."""
 
     id: str
     folder_digest: str
@@ -111,7 +111,7 @@ class Batch:
 
 @dataclass(slots=True)
 class Delivery:
-    """One archive: where it goes, what its bytes are, and what the store answered.
+    """One archive: its destination, its checksum, and the stored object's metadata.
 
     ``study_key`` names the study (collection, patient's and study's code), ``content_digest`` is
     the keyed digest of what came in, ``revision`` counts the study's archives from 1, ``replaces``
@@ -151,7 +151,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class KnownFolder:
-    """What is known of a folder: its batch, and the digest of what import found in it."""
+    """A known folder: its batch, and the digest of the files that import listed."""
 
     batch_id: str
     status: Status
@@ -162,8 +162,7 @@ class KnownFolder:
 
 @dataclass(frozen=True, slots=True)
 class InputMark:
-    """What an input folder was when it held something: file system, inode, and whether it was
-    where a file system is mounted."""
+    """The identity of a non-empty input folder: device, inode, and whether it was a mount point."""
 
     device: str
     inode: str
@@ -172,8 +171,8 @@ class InputMark:
 
 @dataclass(frozen=True, slots=True)
 class BatchParams:
-    """What a batch is queued with. It keeps these, whichever run takes it up, until a person
-    gives it others (`Ledger.requeue`).
+    """The params that a batch was queued with; they stay with it, whichever run claims it, until
+    `Ledger.requeue` changes them.
 
     ``subfolder`` is the one that the run which found the batch was given, or None.
     """
@@ -187,7 +186,7 @@ class BatchParams:
 
 @dataclass(frozen=True, slots=True)
 class StageLeft:
-    """What a lane of a run puts down: where, and when it was removed, if it was."""
+    """A lane's staging data: where it is, and when it was removed, if it was."""
 
     holder: str
     lane: int
@@ -197,7 +196,7 @@ class StageLeft:
 
 
 class Event(StrEnum):
-    """What the history of deliveries tells."""
+    """Events in the history of deliveries."""
 
     DELIVERED = "delivered"
     RECOGNISED = "recognised"
@@ -208,7 +207,7 @@ class Event(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One thing that happened to a batch's delivery."""
+    """One event in the history of a batch's delivery."""
 
     at: float
     batch_id: str
@@ -224,7 +223,7 @@ class HistoryEntry:
 
 @dataclass(slots=True)
 class Stored:
-    """The stored location of an archive, as Cloud Storage answered.
+    """An uploaded archive's metadata, as returned by Cloud Storage.
 
     ``md5`` is base64; Cloud Storage gives none for an object that it composed.
     """
@@ -238,7 +237,7 @@ class Stored:
 
 
 def count_outcomes(outcomes: Iterable[Outcome]) -> Counts:
-    """Count files by what became of them."""
+    """Count files by outcome."""
     counts = Counts()
     for outcome in outcomes:
         counts.received += 1

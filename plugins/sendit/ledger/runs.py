@@ -59,7 +59,7 @@ class Runs(Database):
             return key
 
     def runs(self, keys: Iterable[str]) -> list[Holder]:
-        """Return the runs that keys stand for."""
+        """Return the runs with the given keys."""
         with self._begin() as db:
             rows = db.execute(
                 sa.select(runs.c.key, runs.c.dag_id, runs.c.run_id).where(
@@ -69,7 +69,7 @@ class Runs(Database):
         return [Holder(*row) for row in rows]
 
     def is_latest(self, holder: Holder) -> bool:
-        """Whether no run of the same id was made after this one."""
+        """Whether this is the latest run of its id."""
         with self._begin() as db:
             latest = db.execute(
                 sa.select(runs.c.key)
@@ -81,7 +81,7 @@ class Runs(Database):
         return latest in {None, holder.key}
 
     def holders(self) -> list[Holder]:
-        """Return the runs that hold batches which are under way."""
+        """Return the runs that hold unfinished batches."""
         with self._begin() as db:
             rows = db.execute(
                 sa.select(batches.c.holder, runs.c.dag_id, batches.c.run_id)
@@ -94,7 +94,7 @@ class Runs(Database):
     def take_up(
         self, ended: Iterable[str], run_id: str, holder: str
     ) -> tuple[list[str], list[str]]:
-        """Take from runs that have ended what they left under way.
+        """Take over the unfinished batches of runs that have ended.
 
         A batch goes back to its place in the queue, for this or another run to go on with; one
         that was taken up `MAX_TAKE_UPS` times before fails, as a batch of this run.
@@ -138,7 +138,7 @@ class Runs(Database):
         return queued, given_up
 
     def put_stage(self, lane: int, bucket: str, collection: str) -> None:
-        """Write down that a lane of this run is about to put something down."""
+        """Record that a lane of this run is about to create staging data."""
         with self._begin() as db:
             values = {"holder": self._holder, "lane": lane, "bucket": bucket}
             db.execute(
@@ -151,7 +151,7 @@ class Runs(Database):
             )
 
     def stages(self) -> list[StageLeft]:
-        """Return what lanes have put down and is not known to be gone."""
+        """Return staging data that is not known to be gone."""
         with self._begin() as db:
             rows = db.execute(sa.select(stages).order_by(stages.c.holder, stages.c.lane)).all()
         return [StageLeft(**row._mapping) for row in rows]

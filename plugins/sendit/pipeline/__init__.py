@@ -1,1 +1,1 @@
-"""What each task of the DAG does, without Airflow."""
+"""The pipeline: what each task of the DAG does, without Airflow."""

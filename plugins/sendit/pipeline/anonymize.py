@@ -1,4 +1,4 @@
-"""Anonymize: the batch's accepted files through the recipe into one archive, and the sums."""
+"""Anonymize: de-identify a batch's accepted files into one archive, and check the counts."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def deidentify_accepted(
     people: frozenset[str] | None,
     progress: Callable[[int], None] | None = None,
 ) -> StudyResult:
-    """De-identify the files that import let pass, and write each one's outcome on its record."""
+    """De-identify the accepted files and set each record's outcome."""
     result = deidentify_study(
         [
             Source(

@@ -1,4 +1,4 @@
-"""Which folders below the input folders are batches, and which of those are ready.
+"""Discover: find the batch folders that are ready, and claim batches for a run.
 
 A folder that is hidden, or whose name ends in ``.tmp...``, ``.part`` or ``.err``, is not ready
 or not ours. A folder is recognised by a keyed digest of its path, the same before and after
@@ -40,7 +40,7 @@ QUEUE_STAGE = "queue"
 
 
 def is_ours(name: str) -> bool:
-    """Whether a folder of this name is a batch that may be taken."""
+    """Whether a folder of this name may be a batch."""
     return not name.startswith(".") and name not in NOT_OURS and not NOT_READY.search(name)
 
 
@@ -109,7 +109,7 @@ def _subfolders(number: int, parent: Path) -> list[Path]:
 
 
 def settled(folder: Path, seconds: float) -> bool:
-    """Whether nothing in a folder changed for so many seconds.
+    """Whether nothing in a folder has changed for the given number of seconds.
 
     The change time is looked at and not only the modification time, which copying tools set
     back to the original's. What cannot be read is for import to complain about.
@@ -158,7 +158,7 @@ def listing_digest(keys: Keys, files: Iterable[tuple[str, int, int]]) -> str:
 
 
 def folder_digest(keys: Keys, folder: Path) -> str:
-    """Return the keyed digest that a folder is remembered by."""
+    """Return the keyed digest under which the ledger knows a folder."""
     name = folder.name.removesuffix(SET_ASIDE)
     return keys.digest("folder", os.fsencode(folder.with_name(name)))
 
@@ -174,7 +174,7 @@ def discover(
     preflight: Callable[[BatchParams], None],
     holder: str | None = None,
 ) -> list[str]:
-    """Put new folders in the queue and take batches from it for a run.
+    """Queue new folders and claim batches for a run.
 
     Batches that wait in the queue come first, each with the params it was queued with. If
     fewer wait than wanted, new folders are queued with ``params``: all of them when ``number``

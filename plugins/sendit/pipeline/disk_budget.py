@@ -1,4 +1,4 @@
-"""Room on the working disk: a run takes on only batches whose archives will fit.
+"""Disk budget: a run claims only batches whose archives will fit on the working disk.
 
 An archive is never larger than the files it is made of by more than a sliver, and most are
 half as large; a run's archives all lie on the disk until they are uploaded. What does not fit
@@ -20,7 +20,7 @@ MEBIBYTE = 1024 * 1024
 
 
 def archive_bytes(folder: Path) -> int:
-    """Return how large the archive of a folder can become, at most.
+    """Return the maximum size of a folder's archive, in bytes.
 
     What cannot be read counts nothing: import will say what is wrong with it.
     """
@@ -36,7 +36,7 @@ def archive_bytes(folder: Path) -> int:
 
 
 class DiskBudget:
-    """The room on the working disk, given to batches one after the other.
+    """The free space on the working disk, reserved batch by batch.
 
     Parameters
     ----------
@@ -57,7 +57,8 @@ class DiskBudget:
             ) from None
 
     def reserve(self, folder: Path) -> bool:
-        """Set room aside for a folder's archive; False, and nothing set aside, if it has none."""
+        """Reserve space for a folder's archive; return False, and reserve nothing, if it does not
+        fit."""
         needed = archive_bytes(folder)
         if needed > self.free:
             return False

@@ -1,4 +1,4 @@
-"""Ask the identifier service for a batch's codes and jitter, once, and keep the answer."""
+"""Identify: ask the identifier service for a batch's codes and jitter once, and store the answer."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ RIGHT_ONE = ".sendit"
 
 
 def check_inputs(ledger: Ledger, keys: Keys, inputs: Sequence[Path]) -> None:
-    """Raise unless each input folder is there, and the one that it was when it last held anything.
+    """Raise unless every input folder exists and is the same one as when it was last not empty.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def check_inputs(ledger: Ledger, keys: Keys, inputs: Sequence[Path]) -> None:
 
 
 def unlisted(number: int, error: OSError) -> str:
-    """Return what is said of an input folder that cannot be listed."""
+    """Return the error for an input folder that cannot be listed."""
     return (
         f"input folder {number} cannot be listed ({error.strerror}); "
         "mount it, or correct its rights or SENDIT_INPUT_FOLDERS"

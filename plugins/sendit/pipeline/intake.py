@@ -1,4 +1,5 @@
-"""Import: look at every file of a batch's folder, where it lies, and decide what goes on.
+"""Import: read the header of every file in a batch's folder, in place, and decide which are
+accepted.
 
 Only headers are read. Every file ends as a record: still to be delivered, filtered by the
 recipe, or quarantined with a reason. Which of several copies of an instance is delivered is
@@ -56,7 +57,7 @@ UNIQUE_TAGS = {
 
 @dataclass(slots=True)
 class Intake:
-    """What import found in a folder.
+    """The result of importing a folder.
 
     ``failure`` says why nothing of the batch may go on, or is None. ``identity`` holds real
     values: it goes to the ledger's identifier rows only. ``issuers`` gathers what the files say
@@ -84,12 +85,12 @@ class Intake:
 
     @property
     def accepted(self) -> list[InstanceRecord]:
-        """The files that go on."""
+        """The accepted files."""
         return [record for record in self.records if record.outcome is None]
 
     @property
     def counts(self) -> Counts:
-        """Counts so far; a file that goes on counts as received only."""
+        """Counts so far; an accepted file counts as received only."""
         counts = count_outcomes(
             record.outcome for record in self.records if record.outcome is not None
         )
@@ -98,7 +99,7 @@ class Intake:
 
     @property
     def bytes_in(self) -> int:
-        """Bytes of all files received."""
+        """Total size of all files received, in bytes."""
         return sum(record.size for record in self.records)
 
     @property
@@ -108,7 +109,7 @@ class Intake:
 
     @property
     def errors(self) -> list[BatchError]:
-        """What is wrong with files of this batch (what a filter takes out is not)."""
+        """Errors about the batch's files (filtered files are not errors)."""
         return file_errors("import", self.records)
 
 
@@ -138,7 +139,7 @@ def file_errors(stage: str, records: list[InstanceRecord]) -> list[BatchError]:
 def import_folder(
     folder: Path, filters: FilterPlan, progress: Callable[[int], None] | None = None
 ) -> Intake:
-    """Look at every file of a folder and of the folders within it.
+    """Import every file of a folder, subfolders included.
 
     Parameters
     ----------
@@ -199,7 +200,7 @@ def import_batch(
     *,
     progress: Callable[[int], None] | None = None,
 ) -> Status:
-    """Import a batch: look at its folder and record what was found, anew.
+    """Import a batch's folder and record the result; idempotent.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""A recipe made ready: read, linted and compiled once per process."""
+"""Loading a recipe: read, linted and compiled once per process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LoadedRecipe:
-    """What import and anonymize need of a recipe, and the digest that names its text."""
+    """A compiled recipe for import and anonymize, and the digest of its text."""
 
     plan: Plan
     filters: FilterPlan

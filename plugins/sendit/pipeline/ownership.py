@@ -1,4 +1,4 @@
-"""Which run a batch belongs to, and what becomes of one whose run has ended.
+"""Which run a batch belongs to, and what happens to it when that run has ended.
 
 A batch belongs to a run only while Airflow says that the run is queued or running. Whatever
 ended it (marked, deleted, the metadata database lost), the next run takes up what it left.
@@ -23,7 +23,7 @@ IsActive = Callable[[str, str], bool]
 def ended(
     ledger: Ledger, holders: Iterable[Holder], own: Holder, is_active: IsActive
 ) -> list[Holder]:
-    """Return those of the runs that have ended, whether Airflow remembers them or not.
+    """Return the runs that have ended, whether or not Airflow still knows them.
 
     Parameters
     ----------

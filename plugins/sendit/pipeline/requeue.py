@@ -1,4 +1,4 @@
-"""Back into the queue: one batch, or all that one mistake has failed."""
+"""Requeue: one batch, or all batches that failed for one reason."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sendit.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which batches: those named, and those in ERROR that all of the other words fit."""
+    """A selection of batches: those named, and those in ERROR that match all other criteria."""
 
     batches: tuple[str, ...] = ()
     every: bool = False
@@ -23,11 +23,11 @@ class Selection:
 
     @property
     def names_something(self) -> bool:
-        """Whether any batch is meant at all."""
+        """Whether the selection has any criterion."""
         return bool(self.batches or self.every or self.run or self.reason or self.stage)
 
     def fits(self, batch: Batch) -> bool:
-        """Whether a batch is one of those in ERROR that are meant."""
+        """Whether a batch in ERROR matches the selection."""
         if batch.status is not Status.ERROR or not (
             self.every or self.run or self.reason or self.stage
         ):
@@ -46,7 +46,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a batch gets in place of what it was queued with; None leaves it as it is."""
+    """New params for requeued batches; None leaves a param as it is."""
 
     study: str | None = None
     recipe: str | None = None
@@ -75,7 +75,7 @@ class Changes:
 def requeue_batches(
     ledger: Ledger, settings: Settings, chosen: Selection, changes: Changes
 ) -> tuple[list[str], list[str]]:
-    """Put the chosen batches back into the queue.
+    """Requeue the selected batches.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What a person gives a run, checked where it is used.
+"""Run params, checked where they are used.
 
 Airflow's form checks values against a JSON schema, which takes 5.0 for an integer, and takes
 any name: what is mistyped would silently mean the default.
@@ -35,7 +35,7 @@ class RunParams:
 
 
 def read_run_params(given: Iterable[str], params: Mapping[str, Any]) -> RunParams:
-    """Check what a run was given.
+    """Validate a run's params.
 
     Parameters
     ----------

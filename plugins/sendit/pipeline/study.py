@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StudyResult:
-    """What became of a study.
+    """The result of de-identifying a study.
 
     Attributes
     ----------

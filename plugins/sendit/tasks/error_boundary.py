@@ -1,4 +1,4 @@
-"""What stands between a task's code and Airflow's logs.
+"""The error boundary between a task's code and Airflow's logs.
 
 Airflow writes an exception's text and its whole chain into the task log and the UI, and
 captures what libraries log and warn. Texts of our own errors are safe; of all others only
@@ -33,12 +33,12 @@ NOISY_LOGGERS = ("pydicom", "deid", "som", "sqlalchemy", "urllib3")
 
 
 class UnexpectedError(AirflowException):
-    """A fault in sendit or a library: its kind and place, never its text."""
+    """An unexpected error in sendit or a library: its type and location, never its message."""
 
 
 @contextmanager
 def error_boundary() -> Iterator[None]:
-    """Run a task's body: its errors leave as ones that Airflow handles and anyone may read.
+    """Run a task's body; its errors leave as ones that Airflow handles and that anyone may read.
 
     Raises
     ------

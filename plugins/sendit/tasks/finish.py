@@ -42,8 +42,8 @@ logger = logging.getLogger(__name__)
     retries=3,
 )
 def cleanup() -> None:
-    """Clean up after every batch of this run, and what runs that have ended left; a batch that
-    cannot be cleaned stops no other."""
+    """Clean up every batch of this run and what ended runs left behind; a batch that cannot be
+    cleaned does not stop the others."""
     with error_boundary():
         from sendit.pipeline import ownership
         from sendit.pipeline.cleanup import to_clean
@@ -74,8 +74,7 @@ def _clean(batch_ids: list[str]) -> dict[str, SenditError]:
 
 
 def _clean_stores(strays: list[Delivery], ended: set[str]) -> None:
-    """Remove from bucket and table what was put there for nothing; ask Google only if there is
-    something."""
+    """Remove leftovers from bucket and table; Google is asked only if there are any."""
     from sendit.delivery.leftovers import remove_stages, retract_strays, stages_left
 
     stages = stages_left(ledger(), ended)
@@ -92,8 +91,8 @@ def _clean_stores(strays: list[Delivery], ended: set[str]) -> None:
     retries=3,
 )
 def follow_on() -> None:
-    """Trigger the next run, or be skipped when the queue is dry, or when what failed all of this
-    run's batches would fail the next ones too.
+    """Trigger the next run; skip if the queue is empty or if whatever failed all batches of this
+    run would fail the next ones too.
 
     The next run's id is made from this one's key, so that clearing this task starts no second
     one, and a run of the same id that is made anew does start one.
@@ -148,7 +147,7 @@ def _is_task_failure(error: dict[str, Any]) -> bool:
     execution_timeout=timedelta(minutes=10),
 )
 def report() -> None:
-    """Write the processing times and say what failed, if anything did.
+    """Write the metrics, and fail if any task of the run failed.
 
     A run has the colour of its last task, which this is: it fails if any other task of the run
     failed. A batch that is in no final state by now had a task that was killed or gave up: it

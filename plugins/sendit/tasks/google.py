@@ -69,7 +69,7 @@ class GoogleOperator(BaseOperator):
         self._running: BaseOperator | None = None
 
     def execute(self, context: Any) -> None:
-        """Build the provider's operator and run it; a lane that is done needs nothing."""
+        """Build the provider's operator and run it; nothing to do for a lane that is finished."""
         with error_boundary():
             parts = lane_work(self.lane).parts()
             if not parts:
@@ -94,7 +94,7 @@ class GoogleOperator(BaseOperator):
         reach(f"{self.task_id.rpartition('.')[2]}: ran")
 
     def on_kill(self) -> None:
-        """Hand on to the provider's operator, which cancels its job."""
+        """Pass on to the provider's operator, which cancels its job."""
         if self._running is not None:
             self._running.on_kill()
 
@@ -107,7 +107,7 @@ def _load(path: str) -> Any:
 
 
 def lane_work(lane: Lane) -> LaneWork:
-    """Return what a lane of this task's run works with."""
+    """Return the context in which a lane of this run works."""
     from sendit.delivery.upload import LaneWork
 
     key = own_run().key
@@ -132,7 +132,7 @@ def feed(client: storage.Client, bucket: str, collection: str, study: str) -> Fe
 
 @contextmanager
 def _jobs(part: CollectionPart) -> Iterator[None]:
-    """Run an operator of the provider: it raises a job's own error, which may quote a row."""
+    """Translate an operator's errors: a job's own message may quote a row."""
     from sendit.delivery.google_errors import refused
 
     try:

@@ -1,4 +1,5 @@
-"""Before a batch is claimed: what it will need is tried once, so that a mistake costs no batch."""
+"""Preflight: what a batch will need is tried before one is claimed, so that a mistake costs no
+batch."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ class Preflight:
         self._clients: tuple[storage.Client, bigquery.Client] | None = None
 
     def __call__(self, params: BatchParams) -> None:
-        """Try what a batch with these params needs, the cheapest first.
+        """Check everything that a batch with these params needs, cheapest first.
 
         The collection's count (`sendit.delivery.feeder`) is written on the way: that this site
         may write into the bucket is tried by it.

@@ -156,7 +156,7 @@ def anonymize(batch_id: str) -> str:
     retries=3,
 )
 def collect() -> list[Lane]:
-    """Deal this run's finished batches over at most `lanes` lanes, by stable hash.
+    """Assign this run's finished batches to at most `lanes` lanes, by stable hash.
 
     The ledger is asked and not the tasks' states: it also knows what was delivered before
     a task was cleared.

@@ -1,4 +1,4 @@
-"""What a task needs of its site: settings, ledger, run, and the batch's working folder."""
+"""The context of a task: its run, the run's ledger, and the batch's working folder."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NETWORK_RETRIES: dict[str, Any] = {
 
 
 def own_run() -> Holder:
-    """Return the run that this task is of, as the ledger knows it."""
+    """Return this task's run as the ledger knows it."""
     from sendit.ledger import Holder, Run
 
     context = get_current_context()
@@ -54,7 +54,7 @@ def own_run() -> Holder:
 
 
 def own_ledger() -> Ledger:
-    """Return the ledger for writing about batches that this task's run holds."""
+    """Return the ledger bound to this task's run."""
     return ledger().of_run(own_run().key)
 
 
@@ -85,7 +85,7 @@ def workspace(batch_id: str) -> Workspace:
 
 @contextmanager
 def working(batch_id: str, stage: str) -> Iterator[Batch]:
-    """Work on a batch of this run: guarded, and with what goes wrong written to the ledger.
+    """Work on a batch of this run inside the error boundary; failures are recorded in the ledger.
 
     A batch that another run has taken over is skipped: its result is that run's.
     """
@@ -133,7 +133,7 @@ def fail_batch(batch_id: str, stage: str, problem: SenditError | str) -> None:
 
 
 def run_params(context: Any) -> RunParams:
-    """Return what the run was given, checked; a scheduled run takes every batch there is."""
+    """Return the run's validated params; a scheduled run takes every batch."""
     run = context["dag_run"]
     params = read_run_params(run.conf or {}, context["params"])
     return replace(params, number=None) if run.run_type == "scheduled" else params

@@ -172,7 +172,7 @@ def merge_arguments(part: CollectionPart) -> dict[str, Any]:
     **NETWORK_RETRIES,
 )
 def confirm(lane: Lane) -> None:
-    """Prove the lane's deliveries, and remove its staging data."""
+    """Prove the lane's deliveries and delete its staging data."""
     context = get_current_context()
     with error_boundary():
         from sendit.delivery.upload import confirm as confirm_lane
