@@ -1,4 +1,4 @@
-"""Identify: ask the identifier service for a batch's codes and jitter once, and store the answer."""
+"""Identify: ask the identifier service for a batch's codes and jitter once, and store them."""
 
 from __future__ import annotations
 
