@@ -108,7 +108,7 @@ def _without_gate() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _plain_tar() -> Iterator[None]:
-    with _without_gate(), mock.patch.object(archive.isal_zlib, "compressobj", lambda *_: _Plain()):
+    with _without_gate(), mock.patch.object(isal_zlib, "compressobj", lambda *_: _Plain()):
         yield
 
 
@@ -170,13 +170,13 @@ class Peer:
 def run_peer(peer: Peer, study: Input, folder: Path) -> Result | None:
     """Run a peer in its own environment; None when it could not do it."""
     command = [
-        peer.python,
+        str(peer.python),
         peers.__file__,
         peer.tool,
-        study.folder,
+        str(study.folder),
         str(study.slow),
-        folder / "peer",
-        peer.recipe,
+        str(folder / "peer"),
+        str(peer.recipe),
     ]
     # A folder of its own: deid reads a recipe out of ./dicom.
     try:

@@ -11,7 +11,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ class ChaosSite(Stack):
         Where the run folder goes.
     """
 
-    bigquery_keeps = ()
+    bigquery_keeps: Sequence[str] = ()
 
     def __init__(self, folder: Path) -> None:
         inputs, self.armed = folder / "inputs", folder / "armed"

@@ -17,8 +17,9 @@ from datetime import datetime, timedelta
 
 from airflow.sdk import Param, dag, task_group
 
+from sendit.batch import STUDY_NAME
 from sendit.pipeline.run_params import MAX_NUMBER
-from sendit.settings import STUDY_NAME, batches_at_once
+from sendit.settings import batches_at_once
 from sendit.tasks import finish, process
 from sendit.tasks.upload import manifest, upload
 

@@ -23,6 +23,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,9 @@ class Supervisor:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 preexec_fn=die_with_parent,  # noqa: PLW1509 (there is one thread here)
-                **({"user": user[0], "group": user[1], "extra_groups": []} if user else {}),
+                user=user[0] if user else None,
+                group=user[1] if user else None,
+                extra_groups=[] if user else None,
             )
         self.processes[name] = (process, stop_signal)
         return {"pid": process.pid}
@@ -163,7 +166,7 @@ def main() -> None:
         # Its end is the end of standard input. Not SIG_IGN, which children would inherit.
         signal.signal(number, lambda _number, _frame: None)
     supervisor = Supervisor()
-    actions = {
+    actions: dict[str, Callable[..., dict[str, Any]]] = {
         "start": supervisor.start,
         "poll": supervisor.poll,
         "stop": supervisor.stop,

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import datetime
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -806,7 +806,7 @@ def _sc(ds: Dataset, *_: object) -> None:
     ds.DateOfSecondaryCapture = ds.StudyDate
 
 
-_BUILDERS = {
+_BUILDERS: Final[dict[ObjectKind, Callable[[Dataset, Numbers, int], None]]] = {
     "CT": _ct,
     "MR": _mr,
     "ENHANCED": _enhanced,
@@ -911,8 +911,8 @@ def _private(ds: Dataset, kind: ObjectKind, numbers: Numbers) -> None:
         value = f"{number}.{instance % 10}" if number else f"Musterfrau{patient:04}"
         block.add_new(0x10 + number, "LO", value)
     block = ds.private_block(0x0029, "TESTWORKS CSA HEADER", create=True)
-    numbers = 8 if kind == "CT" else 2
-    for number in range(numbers):
+    binaries = 8 if kind == "CT" else 2
+    for number in range(binaries):
         block.add_new(0x08 + number, "OB", bytes(range(64)) * (1 + 4 * number))
     block = ds.private_block(0x0051, "TESTWORKS MR", create=True)
     for number in range(4 if kind == "CT" else 1):

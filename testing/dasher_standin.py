@@ -232,7 +232,8 @@ class DasherStandin:
     def jitter(self, study: str, patient: str) -> int:
         if patient in self.known:
             return self.known[patient][1]
-        return (int(_hash(study, patient), 16) % 30 + 1) * (-1) ** len(patient)
+        days = int(_hash(study, patient), 16) % 30 + 1
+        return -days if len(patient) % 2 else days
 
 
 def _hash(*parts: str) -> str:
@@ -329,7 +330,7 @@ def _handler(service: DasherStandin) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body[: len(body) // 2])
             self.close_connection = True
 
-        def _endless(self, *_: object) -> None:
+        def _endless(self, *_faults: object) -> None:
             self._start(200, "application/json", {"Connection": "close"})
             for _ in range(1 << 16):
                 self.wfile.write(b" " * (1 << 16))

@@ -12,8 +12,12 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from google.cloud import bigquery, storage
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / ".venv-demo"
@@ -106,7 +110,7 @@ def emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulators]:
 
 
 @pytest.fixture
-def storage_client(emulators: Emulators):
+def storage_client(emulators: Emulators) -> storage.Client:
     """A client of the Cloud Storage emulator."""
     from google.auth.credentials import AnonymousCredentials
     from google.cloud import storage
@@ -119,7 +123,7 @@ def storage_client(emulators: Emulators):
 
 
 @pytest.fixture
-def bigquery_client(emulators: Emulators):
+def bigquery_client(emulators: Emulators) -> bigquery.Client:
     """A client of the BigQuery emulator."""
     from google.auth.credentials import AnonymousCredentials
     from google.cloud import bigquery
@@ -132,7 +136,7 @@ def bigquery_client(emulators: Emulators):
 
 
 @pytest.fixture
-def bucket(storage_client) -> str:
+def bucket(storage_client: storage.Client) -> str:
     """A bucket of the test's own."""
     name = f"bucket-{uuid.uuid4().hex[:12]}"
     storage_client.create_bucket(name)
