@@ -11,18 +11,20 @@
 #   make recall                   what the last gate finds, and what it stops that is sound
 #   make fuzz N=100000            broken files through the engine
 #   make mutation SAMPLE=100      code changed at random; do the tests notice?
+#   make docs                     the pages and the API reference, into build/docs
 #   make install                  .venv with .venv/bin/sendit
 
 PYTHON ?= python3
 VENV := .venv
 DEMO_VENV := .venv-demo
 BENCHMARK_VENV := .venv-benchmark
+DOCS_VENV := .venv-docs
 UV := $(VENV)/bin/uv
 # What comes as sources is built by what the lock says, too.
 UV_INSTALL := $(UV) pip install --quiet --require-hashes --excludes left-out.txt --compile-bytecode --build-constraints requirements.txt
 LOCK := $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet
 
-.PHONY: install install-test install-demo demo chaos chaos-containers test test-containers check unit benchmark bench-clients recall fuzz mutation lock clean
+.PHONY: install install-test install-demo demo chaos chaos-containers test test-containers check unit benchmark bench-clients recall fuzz mutation docs lock clean
 
 install: $(VENV)/.installed
 
@@ -52,6 +54,11 @@ $(BENCHMARK_VENV)/.installed: $(UV) benchmarks/requirements.txt
 	$(UV_INSTALL) --python $(BENCHMARK_VENV)/bin/python -r benchmarks/requirements.txt
 	@touch $@
 
+$(DOCS_VENV)/.installed: $(UV) docs/requirements.txt
+	$(UV) venv --quiet --clear --python $(VENV)/bin/python $(DOCS_VENV)
+	$(UV_INSTALL) --python $(DOCS_VENV)/bin/python -r docs/requirements.txt
+	@touch $@
+
 install-test: $(VENV)/.installed-test
 install-demo: $(DEMO_VENV)/.installed
 
@@ -65,6 +72,7 @@ check: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
 
 unit: $(VENV)/.installed-test $(DEMO_VENV)/.installed
 	$(VENV)/bin/python -m pytest -m "not airflow and not e2e and not containers"
@@ -95,13 +103,18 @@ mutation: $(VENV)/.installed-test $(DEMO_VENV)/.installed
 	@$(VENV)/bin/python -m tests.mutation.run $(if $(PACKAGES),--packages $(PACKAGES)) \
 		--sample $(or $(SAMPLE),100) --seed $(or $(SEED),1) --minutes $(or $(MINUTES),60) $(ARGS)
 
+docs: $(DOCS_VENV)/.installed
+	$(DOCS_VENV)/bin/mkdocs build --strict --quiet
+	@echo "see build/docs/index.html"
+
 lock: $(UV)
 	$(LOCK) --excludes left-out.txt requirements.in -o requirements.txt
 	$(LOCK) --excludes left-out.txt requirements-test.in -o requirements-test.txt
 	$(LOCK) demo/requirements.in -o demo/requirements.txt
 	$(LOCK) benchmarks/requirements.in -o benchmarks/requirements.txt
+	$(LOCK) docs/requirements.in -o docs/requirements.txt
 	$(LOCK) --excludes deploy/left-out.txt deploy/requirements.in -o deploy/requirements.txt
 	echo 'uv==0.13.9' | $(LOCK) - -o requirements-uv.txt
 
 clean:
-	rm -rf $(VENV) $(DEMO_VENV) $(BENCHMARK_VENV) .demo build
+	rm -rf $(VENV) $(DEMO_VENV) $(BENCHMARK_VENV) $(DOCS_VENV) .demo build

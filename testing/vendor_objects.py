@@ -7,9 +7,9 @@ into each private element, to see that none of it leaves.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.sequence import Sequence as DicomSequence
@@ -234,7 +234,7 @@ def canon_slices(slices: int = SLICES) -> list[FileDataset]:
     return images
 
 
-SERIES = {
+SERIES: Final[dict[str, Callable[[], list[FileDataset]]]] = {
     "siemens mosaic": mosaics,
     "siemens xa": siemens_xa,
     "philips enhanced": philips_enhanced,
