@@ -11,7 +11,7 @@ import yaml
 
 import sendit
 from sendit.dicom import scan
-from tools.docs_site import PUBLIC, TOP, api_page, links_from_docs
+from tools.docs_site import PUBLIC, TOP, api_page, links_from_docs, links_out_of_docs
 
 ROOT = Path(__file__).resolve().parent.parent
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -117,3 +117,9 @@ def test_packages_have_an_api_page_unless_they_are_airflows_or_the_commands() ->
 )
 def test_links_at_the_top_of_the_repository_fit_the_pages(link: str, page: str) -> None:
     assert links_from_docs(link) == page
+
+
+def test_links_out_of_docs_fit_the_pages() -> None:
+    assert links_out_of_docs("[a](../README.md#x)") == "[a](index.md#x)"
+    assert links_out_of_docs("[`a.py`](../plugins/sendit/a.py)") == "`a.py`"
+    assert links_out_of_docs("[a](../exactly-once.md)") == "[a](../exactly-once.md)"

@@ -54,10 +54,17 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Let links out of docs/ lead to the pages that are made."""
+    return markdown if page.file.src_uri in TOP.values() else links_out_of_docs(markdown)
+
+
+def links_out_of_docs(markdown: str) -> str:
+    """Return a page whose links to the repository's top lead to the pages that are made; other
+    links out of docs/, such as to code, become text."""
     for source, target in TOP.items():
-        if page.file.src_uri not in TOP.values():
-            markdown = markdown.replace(f"](../{source}", f"]({target}")
-    return markdown
+        markdown = markdown.replace(f"](../{source}", f"]({target}")
+    return re.sub(
+        r"(?<!!)\[([^\]]+)\]\(\.\./(?:plugins|tools|dags|deploy|tests)/[^)]+\)", r"\1", markdown
+    )
 
 
 def links_from_docs(markdown: str) -> str:
