@@ -32,7 +32,9 @@ if COMMAND == "scheduler":
     import sendit
 
     ours = [module.name for module in pkgutil.walk_packages(sendit.__path__, "sendit.")]
-    for name in [*NEEDED_BY_TASKS, *(name for name in ours if ".cli" not in name)]:
+    # The command's modules are of no use to tasks; alembic runs the migrations' by itself.
+    ours = [name for name in ours if ".cli" not in name and ".migrations." not in name]
+    for name in [*NEEDED_BY_TASKS, *ours]:
         importlib.import_module(name)
 if COMMAND in {"scheduler", "dag-processor", "triggerer"}:
     migrated = Path(os.environ["AIRFLOW_HOME"], "migrated")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,16 @@ settings.load_profile("sendit")
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO_PACKAGES = next((ROOT / ".venv-demo" / "lib").glob("python3.*/site-packages"))
+
+
+@pytest.fixture(autouse=True)
+def _fresh_site() -> Iterator[None]:
+    """Forget the site that a test's process has read, as the next process would."""
+    yield
+    site = sys.modules.get("sendit.hooks.site")
+    if site is not None:
+        site.settings.cache_clear()
+        site.ledger.cache_clear()
 
 
 @pytest.fixture

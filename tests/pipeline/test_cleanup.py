@@ -245,6 +245,6 @@ def test_a_batch_that_is_at_work_again_keeps_its_identifiers(
 ) -> None:
     case.finish(Status.EMPTY)
     monkeypatch.setattr(Workspace, "remove", lambda _: case.ledger.start(case.batch))
-    with pytest.raises(RetryLater, match="at work again"):
+    with pytest.raises(RetryLater, match="being processed again"):
         case.clean()
     assert not case.identifiers_are_gone

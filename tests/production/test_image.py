@@ -115,7 +115,7 @@ from airflow.providers.celery.cli import celery_command
 from airflow.providers.standard.operators import trigger_dagrun
 from airflow.providers.google.cloud.hooks import bigquery, gcs
 for module in pkgutil.walk_packages(sendit.__path__, "sendit."):
-    if not module.name.endswith("__main__"):
+    if not module.name.endswith("__main__") and ".migrations." not in module.name:
         importlib.import_module(module.name)
 importlib.import_module("dags.sendit_dag")
 print(len([name for name in sys.modules if name.startswith("sendit")]))

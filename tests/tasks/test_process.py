@@ -17,7 +17,7 @@ from sendit.ledger import BatchParams, Holder, Ledger
 from sendit.ledger.schema import batches
 from sendit.pipeline import anonymize as anonymizing
 from sendit.pipeline import identify as identifying
-from sendit.pipeline.load_recipe import load_recipe
+from sendit.pipeline.load_recipe import _load
 from sendit.settings import Settings
 from sendit.tasks import preflight, process, task_context
 from testing.builder import write_study
@@ -84,10 +84,10 @@ def test_a_recipe_that_is_edited_in_mid_run_is_not_half_applied(here: Here, tmp_
     recipe.write_text(bundled)
     with here.ledger._begin() as db:
         db.execute(batches.update().values(recipe=str(recipe)))
-    load_recipe.cache_clear()
+    _load.cache_clear()
     here.run("import_batch", "dasher")
     recipe.write_text(bundled + "\nREMOVE KVP\n")
-    load_recipe.cache_clear()  # each task is a process of its own
+    _load.cache_clear()  # each task is a process of its own
     with pytest.raises(AirflowFailException, match="recipe was changed after import"):
         here.run("anonymize")
     assert here.status is Status.ERROR

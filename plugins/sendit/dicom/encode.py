@@ -13,7 +13,6 @@ from typing import Final
 
 from sendit.dicom import charset
 from sendit.dicom.scan import LONG_VRS, SHORT_VRS, UNDEFINED, Encoding
-from sendit.recipe.literals import pointer
 
 Part = bytes | bytearray | memoryview
 
@@ -38,6 +37,7 @@ _FORMS: Final = {
     "FD": "d",
 }
 _ISO_DATE: Final = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)(?:T.*)?", re.ASCII)
+POINTER: Final = re.compile(r"\(?\s*([0-9A-Fa-f]{4}),?\s*([0-9A-Fa-f]{4})\s*\)?")
 _CHOICES: Final = {"US or SS": "US", "OB or OW": "OW", "US or OW": "OW", "US or SS or OW": "OW"}
 
 
@@ -105,8 +105,14 @@ def pack(vr: str, text: str, encoding: Encoding, character_set: bytes) -> bytes 
     return charset.encode(text, character_set if vr in charset.TEXT_VRS else b"")
 
 
+def _pointer(text: str) -> tuple[int, int] | None:
+    """Return the group and element of an AT written as text, or None."""
+    found = POINTER.fullmatch(text)
+    return (int(found[1], 16), int(found[2], 16)) if found else None
+
+
 def _pointers(text: str, encoding: Encoding) -> bytes | None:
-    pointers = [pointer(part) for part in text.split("\\")] if text else []
+    pointers = [_pointer(part) for part in text.split("\\")] if text else []
     numbers = [number for pair in pointers if pair is not None for number in pair]
     if len(numbers) < 2 * len(pointers):
         return None

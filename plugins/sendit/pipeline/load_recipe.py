@@ -41,11 +41,11 @@ def load_recipe(names: str) -> LoadedRecipe:
         The site's own functions or table cannot be used.
     """
     settings = read_settings()
-    return _prepare(names, read_own(settings.recipe_functions, settings.recipe_table))
+    return _load(names, read_own(settings.recipe_functions, settings.recipe_table))
 
 
 @lru_cache(maxsize=8)
-def _prepare(names: str, own: Own) -> LoadedRecipe:
+def _load(names: str, own: Own) -> LoadedRecipe:
     recipe = read_recipe(*(name.strip() for name in names.split(",")), own=own)
     for warning in recipe.warnings:
         _log.warning("recipe: %s", warning)

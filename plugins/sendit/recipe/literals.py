@@ -13,6 +13,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
+from sendit.dicom.encode import POINTER
+
 NUMBERS: Final = frozenset(("FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"))
 """VRs of binary numbers."""
 
@@ -28,7 +30,6 @@ _TIME: Final = re.compile(r"(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?", re.ASCII
 _AGE: Final = re.compile(r"(\d{1,3}) ?([DWMYdwmy]?)(?:ears?|onths?|eeks?|ays?)?", re.ASCII)
 _INTEGER: Final = re.compile(r"[+-]?\d+", re.ASCII)
 _FLOAT: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_POINTER: Final = re.compile(r"\(?\s*([0-9A-Fa-f]{4}),?\s*([0-9A-Fa-f]{4})\s*\)?")
 
 
 @lru_cache(maxsize=4096)
@@ -39,7 +40,7 @@ def is_valid(vr: str, text: str) -> bool:
     if vr in BINARY:
         return True
     if vr == "AT":
-        return all(_POINTER.fullmatch(part) for part in text.split("\\"))
+        return all(POINTER.fullmatch(part) for part in text.split("\\"))
     if vr in NUMBERS:
         form = _FLOAT if vr in ("FD", "FL") else _INTEGER
         return all(form.fullmatch(part) for part in text.split("\\"))
@@ -77,12 +78,6 @@ def written(vr: str, text: str) -> str | None:
     parts = text.split("\\")
     changed = "\\".join(_shorter(vr, change(part) if change else part) for part in parts)
     return changed if changed and is_valid(vr, changed) else None
-
-
-def pointer(text: str) -> tuple[int, int] | None:
-    """Return group and element of an AT that is written as text, or None."""
-    found = _POINTER.fullmatch(text)
-    return (int(found[1], 16), int(found[2], 16)) if found else None
 
 
 def _shorter(vr: str, text: str) -> str:
