@@ -10,7 +10,7 @@ import pydicom
 import pytest
 
 from sendit.deidentify.plan import compile_plan
-from sendit.errors import FailBatch, Misconfigured
+from sendit.errors import FailBatch, Misconfigured, RetryLater
 from sendit.recipe.own import read_own
 from sendit.recipe.parse import RecipeError, read_text
 from testing.builder import make_dataset, to_bytes
@@ -143,3 +143,17 @@ def test_an_unknown_name_says_what_there_is() -> None:
         read_text(("x", f"{HEAD}REPLACE PatientID var:unheard_of\n"))
     with pytest.raises(RecipeError, match="SENDIT_RECIPE_FUNCTIONS"):
         read_text(("x", f"{HEAD}REPLACE PatientID func:unheard_of\n"))
+
+
+def test_the_text_of_an_error_in_the_module_is_withheld(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text('raise KeyError("DOE^JANE")\n')
+    with pytest.raises(Misconfigured, match="KeyError") as caught:
+        read_own(file, None)
+    assert "DOE" not in str(caught.value)
+
+
+def test_a_file_that_is_away_is_tried_again(tmp_path: Path) -> None:
+    for given in ((tmp_path / "own.py", None), (None, tmp_path / "table.csv")):
+        with pytest.raises(RetryLater, match="cannot be read"):
+            read_own(*given)

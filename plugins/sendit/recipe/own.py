@@ -28,7 +28,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from sendit.errors import FailBatch, Misconfigured
+from sendit.errors import FailBatch, Misconfigured, kind_and_place, unreadable
 
 Callback = Callable[..., Any]
 
@@ -97,9 +97,9 @@ def read_own(functions: Path | None, table: Path | None) -> Own:
     """
     return _own(
         functions,
-        _changed(functions) if functions else 0,
+        _changed(functions, "SENDIT_RECIPE_FUNCTIONS") if functions else 0,
         table,
-        _changed(table) if table else 0,
+        _changed(table, "SENDIT_RECIPE_TABLE") if table else 0,
     )
 
 
@@ -116,12 +116,16 @@ def _own(
     )
 
 
-def _changed(path: Path) -> int:
+def _changed(path: Path, setting: str) -> int:
     """Return when a file was changed, so that it is read again only then."""
     try:
         return path.stat().st_mtime_ns
     except OSError as error:
-        raise Misconfigured(f"{path} cannot be read ({error.strerror})") from None
+        raise unreadable(
+            error,
+            f"the file that {setting} names cannot be read ({error.strerror}): mount it, or "
+            "correct the setting or the file's rights",
+        ) from None
 
 
 def _functions(path: Path) -> Mapping[str, Callback]:
@@ -132,10 +136,10 @@ def _functions(path: Path) -> Mapping[str, Callback]:
     sys.modules[_MODULE] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a module may raise anything, with values it read
         raise Misconfigured(
-            f"{path} (SENDIT_RECIPE_FUNCTIONS) cannot be loaded: {type(error).__name__}: {error}"
-        ) from error
+            f"{path} (SENDIT_RECIPE_FUNCTIONS) cannot be loaded: {kind_and_place(error)}"
+        ) from None
     found = {
         name: function
         for name, function in vars(module).items()
