@@ -32,3 +32,15 @@ def test_several_are_combined_in_order_whatever_blanks_stand_between(tmp_path: P
 def test_a_recipe_that_is_none_is_refused() -> None:
     with pytest.raises(Misconfigured):
         load_recipe("no-such-recipe")
+
+
+def test_the_digest_covers_the_sites_functions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests = {load_recipe("default").digest}
+    for text in ("def one(item, value, field, dicom): ...\n", "# nothing\n"):
+        file = tmp_path / f"own{len(digests)}.py"
+        file.write_text(text)
+        monkeypatch.setenv("SENDIT_RECIPE_FUNCTIONS", str(file))
+        digests.add(load_recipe("default").digest)
+    assert len(digests) == 3

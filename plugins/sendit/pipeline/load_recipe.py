@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import dataclass
 from functools import lru_cache
@@ -50,5 +51,9 @@ def _load(names: str, own: Own) -> LoadedRecipe:
     for warning in recipe.warnings:
         _log.warning("recipe: %s", warning)
     return LoadedRecipe(
-        plan=compile_plan(recipe), filters=compile_filters(recipe), digest=recipe.digest
+        plan=compile_plan(recipe),
+        filters=compile_filters(recipe),
+        digest=hashlib.sha256(f"{recipe.digest} {own.digest}".encode()).hexdigest()
+        if own.digest
+        else recipe.digest,
     )

@@ -18,6 +18,7 @@ what a row is about; the others are variables.
 from __future__ import annotations
 
 import csv
+import hashlib
 import importlib.util
 import inspect
 import re
@@ -73,6 +74,8 @@ class Own:
 
     functions: Mapping[str, Callback] = field(default_factory=dict)
     table: Table | None = None
+    digest: str = ""
+    """Of the functions' text; the table's rows belong to studies, not to the recipe."""
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -113,6 +116,7 @@ def _own(
     return Own(
         _functions(functions) if functions else {},
         _table(table) if table else None,
+        hashlib.sha256(functions.read_bytes()).hexdigest() if functions else "",
     )
 
 
