@@ -15,7 +15,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.sequence import Sequence
 
-from sendit.deidentify.clean_descriptors import Sort, clean, fold, vocabulary
+from sendit.clean_descriptors import Sort, clean, fold, vocabulary
 from sendit.deidentify.people import PERSON_NAMES, People, words_of
 from sendit.dicom.scan import read_header
 from sendit.pipeline.intake import import_folder

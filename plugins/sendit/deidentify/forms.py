@@ -42,7 +42,7 @@ def fits(form: str, value: str, people: Set[str] = frozenset()) -> bool:
 
 def says_radiology(value: str, people: Set[str] = frozenset()) -> bool:
     """Whether a text says nothing but words of the allow-list."""
-    from sendit.deidentify.clean_descriptors import fold, is_allowed  # noqa: PLC0415 - only where it is asked
+    from sendit.clean_descriptors import fold, is_allowed  # noqa: PLC0415 - only where it is asked
 
     words = _WORD.findall(value)
     return bool(words) and all(is_allowed(word) and fold(word) not in people for word in words)

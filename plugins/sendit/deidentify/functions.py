@@ -267,7 +267,7 @@ def _gone_or_remapped(subject: ElementContext, _: Mapping[str, str]) -> NewValue
 
 
 def _clean_text(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
-    from sendit.deidentify.clean_descriptors import clean  # noqa: PLC0415 - only recipes that clean
+    from sendit.clean_descriptors import clean  # noqa: PLC0415 - only recipes that clean
 
     if subject.vr == "SQ":
         return ApplyToItems(_CLEAN)
@@ -304,7 +304,7 @@ def _written(cleaned: str, subject: ElementContext) -> bytes:
 
 
 def _ascii(cleaned: str) -> str:
-    from sendit.deidentify.clean_descriptors import fold  # noqa: PLC0415 - only recipes that clean
+    from sendit.clean_descriptors import fold  # noqa: PLC0415 - only recipes that clean
 
     if cleaned.isascii():
         return cleaned
@@ -329,7 +329,7 @@ def _holds_no_text(vr: str) -> bool:
 
 
 def _technical_value(subject: ElementContext, arguments: Mapping[str, str]) -> NewValue:
-    from sendit.deidentify.clean_descriptors import clean  # noqa: PLC0415 - most values have their form
+    from sendit.clean_descriptors import clean  # noqa: PLC0415 - most values have their form
 
     if _holds_no_text(subject.vr) and not _holds_no_text(vr_of(subject.tag)):
         # Its bytes may be text all the same, and nobody reads a term in this form.

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from pydicom._dicom_dict import DicomDictionary
 
-from sendit.deidentify.clean_descriptors import fold, vocabulary
+from sendit.clean_descriptors import fold, vocabulary
 from sendit.dicom import charset
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class People:
     Attributes
     ----------
     words
-        Folded (:func:`sendit.deidentify.clean_descriptors.fold`). Real values: they are never
+        Folded (:func:`sendit.clean_descriptors.fold`). Real values: they are never
         written anywhere but into a batch's working folder.
     """
 

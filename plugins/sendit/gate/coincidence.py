@@ -98,7 +98,7 @@ _NUMBER: Final = re.compile(r"[+-]?\d*\.?\d*(?:[eE][+-]?\d+)?")
 
 def is_common_word(word: str) -> bool:
     """Whether a word (lower case) is one of radiology, of makers, or of no one."""
-    from sendit.deidentify.clean_descriptors import is_allowed  # noqa: PLC0415 - only where there are names
+    from sendit.clean_descriptors import is_allowed  # noqa: PLC0415 - only where there are names
 
     return word in PLACEHOLDERS or word in MAKERS or word in TERMS or is_allowed(word)
 

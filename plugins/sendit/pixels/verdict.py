@@ -2,7 +2,7 @@
 
 A word may be one of the batch's own (a name, a number, the hospital's), as well as it could be
 read; a date; a number of six digits or more; what institutions are called; or a word that nobody
-knows. Words of radiology and of devices are known (:mod:`sendit.deidentify.clean_descriptors`,
+knows. Words of radiology and of devices are known (:mod:`sendit.clean_descriptors`,
 ``known_vocabulary.txt``). Only the kind of a finding leaves this module.
 """
 
@@ -16,7 +16,7 @@ from functools import cache
 from importlib import resources
 from typing import Final
 
-from sendit.deidentify.clean_descriptors import fold, is_allowed
+from sendit.clean_descriptors import fold, is_allowed
 from sendit.dicom.scan import Header
 from sendit.pixels.reader import Line
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sendit.deidentify.clean_descriptors import REACH, Sort, clean, fold, is_allowed, vocabulary
+from sendit.clean_descriptors import REACH, Sort, clean, fold, is_allowed, vocabulary
 
 COMMON_NAMES = """
     smith johnson williams jones garcia miller davis rodriguez martinez hernandez lopez

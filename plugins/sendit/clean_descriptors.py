@@ -75,7 +75,7 @@ class _Token(NamedTuple):
 @cache
 def vocabulary() -> dict[str, Sort]:
     """Return the allow-list: each word, folded, and what it does."""
-    text = (resources.files("sendit.deidentify") / DATA).read_text("utf-8")
+    text = (resources.files("sendit") / DATA).read_text("utf-8")
     found: dict[Sort, set[str]] = {}
     sort = Sort.PLAIN
     for line in text.splitlines():
