@@ -27,17 +27,13 @@ RUN python3.12 -m venv /build/uv \
 
 # An environment of its own: what the base image has installed cannot mix with the lock. Two
 # packages come as sources (som, oauth2client); what builds them is of the lock too.
-COPY deploy/requirements.txt deploy/
+COPY deploy/requirements.txt deploy/trim.py deploy/unused-files.txt deploy/
 RUN /build/uv/bin/uv venv --python python3.12 /opt/sendit \
     && /build/uv/bin/uv pip install --require-hashes --no-deps --build-constraints deploy/requirements.txt \
         -r deploy/requirements.txt \
-    # Descriptions of Google's services for a client that is not used: 100 MB. Tests of libraries: 70.
-    && rm -r /opt/sendit/lib/python3.12/site-packages/googleapiclient/discovery_cache/documents \
-        /opt/sendit/lib/python3.12/site-packages/pandas/tests \
-        /opt/sendit/lib/python3.12/site-packages/pyarrow/tests \
-        /opt/sendit/lib/python3.12/site-packages/pyarrow/include \
-        /opt/sendit/.lock \
-    && find /opt/sendit/lib/python3.12/site-packages/numpy -type d -name tests -prune -exec rm -r {} +
+    && rm /opt/sendit/.lock \
+    # In the same step, so that no layer holds it.
+    && python3.12 deploy/trim.py /opt/sendit/lib/python3.12/site-packages deploy/unused-files.txt
 
 COPY pyproject.toml README.md LICENSE package/
 COPY plugins/ package/plugins/

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -171,8 +172,8 @@ def test_a_site_that_is_right_has_nothing_wrong_and_is_left_as_it_was(site: Site
         name: each for name, each in found.items() if each.verdict is not CheckStatus.GOOD
     } == {}
     assert set(found) == {
-        *("settings", "key", "recipe", "input folder 1", "working folder", "ledger", "bucket"),
-        *("dataset", "collection", "DASHER", "certificate", "Airflow"),
+        *("settings", "key", "recipe", "pixels", "input folder 1", "working folder", "ledger"),
+        *("bucket", "dataset", "collection", "DASHER", "certificate", "Airflow"),
     }
     left = set(site.folder.rglob("*")) - before
     assert {path.name for path in left} <= {
@@ -269,7 +270,61 @@ def test_a_mistake_is_said_where_it_is(site: Site, mistake: str) -> None:
     assert says in found[about].says
     assert "hunter2" not in found[about].says
     # One mistake stops no other check, but where there is nothing to look at.
-    assert about == "settings" or len(found) == 12
+    assert about == "settings" or len(found) == 13
+
+
+@pytest.mark.parametrize(
+    ("library", "broken", "says"),
+    [
+        ("imagecodecs.jpegls_decode", RuntimeError("hunter2"), "JPEG-LS of 16 bits, JPEG-LS of 24"),
+        ("imagecodecs.ljpeg_decode", ImportError("hunter2"), "lossless JPEG of 16 bits: install"),
+        ("sendit.pixels.reader._engine", OSError("hunter2"), "a word drawn in an image was not"),
+    ],
+)
+def test_an_installation_that_cannot_handle_images_is_said(
+    site: Site, monkeypatch: pytest.MonkeyPatch, library: str, broken: Exception, says: str
+) -> None:
+    def breaks(*_: object, **__: object) -> None:
+        raise broken
+
+    monkeypatch.setattr(library, breaks)
+    found = site.findings_of("pixels")
+    assert found.verdict is CheckStatus.WRONG
+    assert says in found.says
+    assert "hunter2" not in found.says
+
+
+def test_a_library_that_cannot_be_loaded_is_said(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sendit.pixels.self_test
+
+    monkeypatch.delattr(sendit.pixels, "self_test")
+    monkeypatch.delitem(sys.modules, "sendit.pixels.self_test")
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    found = site.findings_of("pixels")
+    assert found.verdict is CheckStatus.WRONG
+    assert "the package cv2 cannot be loaded" in found.says
+
+
+def test_a_site_s_own_functions_and_table_are_looked_at(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    functions, table = tmp_path / "functions.py", tmp_path / "variables.csv"
+    functions.write_text("def shout(item, value, field, dicom):\n    return value.upper()\n")
+    table.write_text("accession,arm\n1234,A\n")
+    for name, file in (("functions", functions), ("table", table)):
+        site.settings[f"recipe_{name}"] = str(file)
+        monkeypatch.setenv(f"SENDIT_RECIPE_{name.upper()}", str(file))
+    found = site.findings_of("recipe")
+    assert (found.verdict, found.says) == (
+        CheckStatus.GOOD,
+        "default is understood, with functions and table of your own",
+    )
+    functions.write_text("def shout(value:\n")
+    found = site.findings_of("recipe")
+    assert found.verdict is CheckStatus.WRONG
+    assert "functions.py" in found.says
 
 
 def test_dasher_is_asked_where_it_is_used(site: Site) -> None:

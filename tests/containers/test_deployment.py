@@ -27,7 +27,9 @@ from tests.containers.site import ADDRESS, RESOLVED, Site, folder, say
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]
 
 COUNTS = ("delivered", "filtered", "quarantined", "duplicate")
-MAX_IMAGE_BYTES = 1.45e9  # docs/production.md says what for
+#: What is laid on the base image, whichever that is: docs/production.md says what for. With the
+#: base of 332 MB that these tests were made with, the image has 1.2 GB at most.
+MAX_OWN_BYTES = 0.868e9
 SERVICES = {
     *("postgres", "redis", "api-server", "scheduler", "dag-processor", "worker", "nginx"),
 }
@@ -86,9 +88,15 @@ def site() -> Iterator[Site]:
 def test_the_image_is_built_by_the_project_s_own_dockerfile(site: Site) -> None:
     say("building the images")
     site.compose("--profile browser build", patience=1400)
-    size = int(site.run("docker image inspect --format '{{.Size}}' sendit:2.0.0"))
-    say(f"the image has {size / 1e6:.0f} MB")
-    assert size <= MAX_IMAGE_BYTES
+    base = next(
+        line.removeprefix("ARG BASE=") for line in site.here("grep ^ARG Dockerfile").splitlines()
+    )
+    whole, under = (
+        int(site.run(f"docker image inspect --format '{{{{.Size}}}}' {image}"))
+        for image in ("sendit:2.0.0", base)
+    )
+    say(f"the image has {whole / 1e6:.0f} MB, of which {under / 1e6:.0f} are its base")
+    assert whole - under <= MAX_OWN_BYTES
     # Whatever uid runs it: nothing of the program can be changed, and all of it can be read.
     look = "find /opt/sendit /opt/airflow ! -type l \\( -writable -o ! -readable \\)"
     found = site.run(f"docker run --rm --user 4321:0 sendit:2.0.0 {look}").split()
@@ -171,7 +179,8 @@ def test_the_doctor_finds_nothing_wrong_but_an_expired_certificate(site: Site) -
     printed = site.compose(doctor, check=False)
     say("the doctor says:\n" + printed)
     assert "WRONG" not in printed
-    assert printed.count("\n") >= 12
+    assert printed.count("\n") >= 13
+    assert "every compression is decoded and encoded, and text in an image is read" in printed
     assert "certificate: ends in 36" in printed
     site.here(look)
 

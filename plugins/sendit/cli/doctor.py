@@ -104,6 +104,7 @@ def examine(
     checks: list[tuple[str, Callable[[], str]]] = [
         ("key", lambda: _key(settings)),
         ("recipe", lambda: _recipe(settings)),
+        ("pixels", _pixels),
         *(
             (f"input folder {number}", partial(_input, number, folder))
             for number, folder in enumerate(settings.input_folders, start=1)
@@ -143,7 +144,31 @@ def _recipe(settings: Settings) -> str:
     from sendit.pipeline.load_recipe import load_recipe
 
     load_recipe(settings.recipe)
-    return f"{settings.recipe} is understood"
+    own = [
+        name
+        for name, file in (
+            ("functions", settings.recipe_functions),
+            ("table", settings.recipe_table),
+        )
+        if file is not None
+    ]
+    with_own = f", with {' and '.join(own)} of your own" if own else ""
+    return f"{settings.recipe} is understood{with_own}"
+
+
+def _pixels() -> str:
+    again = "install sendit's locked requirements again (make install, or build the image again)"
+    try:
+        from sendit.pixels import self_test
+    except ImportError as error:
+        raise Misconfigured(f"the package {error.name} cannot be loaded: {again}") from None
+    if failing := sorted(self_test.failing_codecs()):
+        raise Misconfigured(
+            f"images cannot be decoded and encoded as {', '.join(failing)}: {again}"
+        )
+    if not self_test.reads():
+        raise Misconfigured(f"a word drawn in an image was not read: {again}")
+    return "every compression is decoded and encoded, and text in an image is read"
 
 
 def _input(number: int, folder: Path) -> str:
