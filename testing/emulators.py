@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / ".venv-demo"
 PROJECT = "demo-proj"
+#: The addresses of emulators that many sessions of tests share: storage, a blank, BigQuery.
+RUNNING = "SENDIT_TEST_EMULATORS"
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,16 @@ def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
 
 @pytest.fixture(scope="session")
 def emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulators]:
+    """Return the two that the environment names, or start them for this session."""
+    if RUNNING in os.environ:
+        yield Emulators(*os.environ[RUNNING].split())
+        return
+    with run_emulators(tmp_path_factory.mktemp("emulators")) as started:
+        yield started
+
+
+@contextmanager
+def run_emulators(folder: Path) -> Iterator[Emulators]:
     """Start fake-gcs-server and bqemulator; the latter reads ``gs://`` from the former's files."""
     binary = next(
         DEMO.glob(
@@ -63,7 +76,6 @@ def emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulators]:
     )
     if binary is None:
         pytest.fail("no emulators here: make install-demo installs them")
-    folder = tmp_path_factory.mktemp("emulators")
     objects = folder / "objects"
     objects.mkdir()
     ports = [_free_port() for _ in range(3)]

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom._dicom_dict import DicomDictionary
 from pydicom.dataset import Dataset, FileDataset
+from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -27,7 +28,7 @@ from sendit.dicom.placeholder_dates import EARLIEST, LATEST, is_placeholder
 from sendit.dicom.scan import open_instance, read_header
 from sendit.dicom.transfer_syntax import ENCAPSULATED
 from sendit.errors import SkipInstance
-from sendit.recipe.parse import read_recipe
+from sendit.recipe.parse import bundled_names, read_recipe
 from testing.builder import ObjectKind, end_with_pixels, make_dataset, to_bytes
 from testing.operations import calls_of
 from testing.real_files import real_files
@@ -453,3 +454,90 @@ def test_a_number_of_a_binary_vr_stays_one() -> None:
     new = opened(dataset, plan_of(f"{rules}REPLACE PatientAge func:cap_age"))
     assert (new.PatientWeight, new.PatientSize) == (70.5, 1.75)
     assert not new.PatientAge
+
+
+def with_pixels(value: bytes, vr: str = "OB") -> Dataset:
+    """Make an item of four by four pixels, as an icon has it."""
+    made = Dataset()
+    made.Rows = made.Columns = 4
+    made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
+    made.BitsAllocated, made.BitsStored, made.HighBit, made.PixelRepresentation = 8, 8, 7, 0
+    made.add_new(0x7FE00010, vr, value)
+    return made
+
+
+SAMPLES = bytes(range(16))
+BUNDLED = [name for name in bundled_names() if "filter" not in name]
+
+
+def with_icon(item: Dataset) -> FileDataset:
+    ds = make_dataset()
+    ds.IconImageSequence = Sequence([item])
+    return ds
+
+
+@pytest.mark.parametrize("recipe", BUNDLED)
+def test_no_bundled_recipe_lets_a_picture_in_a_sequence_pass(recipe: str) -> None:
+    item = with_pixels(SAMPLES)
+    item.PixelSpacing = [1, 1]
+    item.add_new(0x60003000, "OW", b"OVERLAY1")
+    item.add_new(0x50003000, "OW", b"CURVE123")
+    holder = Dataset()
+    holder.PixelMeasuresSequence = Sequence([item])
+    image = Dataset()
+    image.IconImageSequence = Sequence([item])
+    ds = with_icon(item)
+    ds.ReferencedImageSequence = Sequence([image])
+    ds.SharedFunctionalGroupsSequence = Sequence([holder])
+    ds.WaveformSequence = Sequence([item])
+    _, members = run([to_bytes(ds)], compile_plan(read_recipe(recipe)))
+    (new,) = members.values()
+    assert SAMPLES not in new and b"OVERLAY1" not in new and b"CURVE123" not in new
+    measures = read(new).SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    assert measures.PixelSpacing == [1, 1]
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize("rules", ["KEEP IconImageSequence", "KEEP ALL"])
+@pytest.mark.parametrize("behind", [b"", b"\0\0", b"text behind the frame"])
+def test_an_icon_that_a_recipe_keeps_is_its_frame_alone(
+    rules: str, syntax: str, behind: bytes
+) -> None:
+    ds = with_icon(with_pixels(SAMPLES + behind))
+    ds.file_meta.TransferSyntaxUID = syntax
+    result, members = run([to_bytes(ds)], plan_of(rules, uids=False))
+    (new,) = members.values()
+    if len(behind) < 16:
+        assert read(new).IconImageSequence[0].PixelData == SAMPLES
+    else:  # which is wrong, the frame or what is said of it?
+        assert "IconImageSequence" not in read(new)
+        assert result.actions[Change.NESTED_PIXELS] == 1
+    assert b"text" not in new
+
+
+def test_an_icon_that_no_rule_names_is_checked_and_other_pixels_in_sequences_go() -> None:
+    ds = with_icon(with_pixels(SAMPLES + b"text"))
+    measures = with_pixels(b"x" * 16)
+    ds.SharedFunctionalGroupsSequence = Sequence([Dataset()])
+    ds.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence = Sequence([measures])
+    _, members = run([to_bytes(ds)], plan_of("REMOVE PatientName", uids=False))
+    (new,) = members.values()
+    assert read(new).IconImageSequence[0].PixelData == SAMPLES
+    measures = read(new).SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    assert "PixelData" not in measures and measures.Rows == 4
+
+
+@pytest.mark.parametrize("harm", ["short", "no rows", "fragments", "another VR"])
+def test_an_icon_that_is_not_what_it_says_goes_as_a_whole(harm: str) -> None:
+    item = with_pixels(SAMPLES[:14] if harm == "short" else SAMPLES)
+    if harm == "no rows":
+        del item.Rows
+    elif harm == "fragments":
+        item[0x7FE00010].value = encapsulate([SAMPLES])
+        item[0x7FE00010].is_undefined_length = True
+    elif harm == "another VR":
+        item = with_pixels(b"MUELLER^MARIA   ".decode(), "LT")
+    result, members = run([to_bytes(with_icon(item))], plan_of("KEEP ALL"))
+    for new in members.values():
+        assert "IconImageSequence" not in read(new)
+    assert result.actions[Change.NESTED_PIXELS] == 1 or not members

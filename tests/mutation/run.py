@@ -20,8 +20,14 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import MappingProxyType
+
+from testing.emulators import RUNNING, run_emulators
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "mutation"
@@ -36,6 +42,8 @@ class Package:
 
     modules: tuple[str, ...]
     tests: tuple[str, ...]
+    #: Whether tests talk to emulators of Google's services.
+    emulators: bool = False
 
 
 #: Tests that start processes, fill a disk, or walk every real file: minutes for each mutant.
@@ -60,8 +68,9 @@ PACKAGES = {
     "delivery": Package(
         ("delivery/*",),
         ("tests/delivery", "tests/tasks/test_upload.py"),
+        emulators=True,
     ),
-    "tasks": Package(("tasks/*",), ("tests/tasks",)),
+    "tasks": Package(("tasks/*",), ("tests/tasks",), emulators=True),
     "pipeline": Package(("pipeline/*",), ("tests/pipeline", "tests/ledger")),
     "recipe": Package(
         ("recipe/*",),
@@ -98,7 +107,8 @@ source_paths = ["src"]
 only_mutate = {modules}
 also_copy = {also}
 pytest_add_cli_args = ["-p", "no:cacheprovider", "-o", "addopts=", "-o", "timeout=300",
-    "--hypothesis-profile=mutation", "--hypothesis-seed=0", "-m", "not e2e", {deselected}]
+    "--hypothesis-profile=mutation", "--hypothesis-seed=0", "-m", "not e2e",
+    "-k", "not postgresql", {deselected}]
 pytest_add_cli_args_test_selection = {tests}
 use_git_change_detection = false
 track_dependencies = false
@@ -106,49 +116,65 @@ timeout_multiplier = 10.0
 timeout_constant = 10.0
 """
 
-#: Run in the package's folder, for mutmut keeps its state in the process.
+#: Run in the package's folder, for mutmut keeps its state in the process. Only the mutants of the
+#: sample are written: a module with all of its mutants takes a minute to make and to import, and
+#: a function without any runs at its own speed while the tests are told apart.
 INNER = r"""
 import json, random, re, sys
-from pathlib import Path
+import libcst as cst
 from mutmut import __main__ as mutmut
-from mutmut.workers.isolation import ForkRunner
+from mutmut.mutation import file_mutation
+from mutmut.mutation.data import SourceFileMutationData
 from mutmut.mutation.diff_apply import get_diff_for_mutant
 from mutmut.utils.file_utils import walk_mutatable_files
-from mutmut.mutation.data import SourceFileMutationData
-
-def keys():
-    found = {}
-    for path in walk_mutatable_files():
-        data = SourceFileMutationData(path=path)
-        data.load()
-        found |= data.exit_code_by_key
-    return found
+from mutmut.workers.isolation import ForkRunner
 
 def lines(key):
     diff = get_diff_for_mutant(key).splitlines()
-    return [l for l in diff if l[:1] in "+-" and l[:3] not in ("+++", "---")]
+    return "\n".join(l for l in diff if l[:1] in "+-" and l[:3] not in ("+++", "---"))
 
-def says_the_same(key):
+def says_the_same(module, mutation):
     # A sentence in other letters: what a person reads, which no test should hold to the letter.
-    old = " ".join(l[1:] for l in lines(key) if l[0] == "-")
-    new = " ".join(l[1:] for l in lines(key) if l[0] == "+")
+    old = module.code_for_node(mutation.original_node)
+    new = module.code_for_node(mutation.mutated_node)
     sentence = re.search(r'["\x27][^"\x27]*[a-z,;:] [^"\x27]*["\x27]', old)
     return bool(sentence) and old.casefold() == new.replace("XX", "").casefold()
+
+def draw(seed, sample, only):
+    # Return how many mutants there are; let only those of the sample be written.
+    made = {}
+    for path in sorted(walk_mutatable_files()):
+        if only in str(path):
+            made[str(path)] = file_mutation.create_mutations(str(path), path.read_text())
+    every = [
+        (path, number)
+        for path, (module, mutations, *_) in made.items()
+        for number, mutation in enumerate(mutations)
+        if mutation.contained_by_top_level_function and not says_the_same(module, mutation)
+    ]
+    random.Random(seed).shuffle(every)
+    chosen = set(every[: sample or None])
+
+    def only_chosen(path, code, *_):
+        module, mutations, *rest = made.get(path) or (cst.parse_module(code), [], set(), set())
+        drawn = [each for n, each in enumerate(mutations) if (path, n) in chosen]
+        return module, drawn, *rest
+
+    file_mutation.create_mutations = only_chosen
+    return len(every)
 
 order = json.loads(sys.argv[1])
 if order["do"] == "list":
     mutmut.copy_src_dir()
     mutmut.copy_also_copy_files()
-    mutmut.create_mutants(order["children"])
-    made = [key for key in sorted(keys()) if order["only"] in key]
-    random.Random(order["seed"]).shuffle(made)
+    made = draw(order["seed"], order["sample"], order["only"])
+    mutmut.create_mutants(1)
     chosen = {}
-    for key in made:
-        if order["sample"] and len(chosen) == order["sample"]:
-            break
-        if not says_the_same(key):
-            chosen[key] = "\n".join(lines(key))
-    print("KEYS " + json.dumps([len(made), chosen]))
+    for path in walk_mutatable_files():
+        data = SourceFileMutationData(path=path)
+        data.load()
+        chosen |= {key: lines(key) for key in data.exit_code_by_key}
+    print("KEYS " + json.dumps([made, chosen]))
 else:
     # The tests have just run for the statistics, unchanged: not a second time.
     ForkRunner.run_clean_tests = lambda *_, **__: 0
@@ -163,7 +189,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=60, help="for each package")
     parser.add_argument("--children", type=int, default=os.cpu_count() or 2)
-    parser.add_argument("--only", default="", help="mutants whose name contains this")
+    parser.add_argument("--only", default="", help="modules whose path contains this")
     parser.add_argument("--least", type=float, default=0, help="fail under this percentage")
     options = parser.parse_args()
     scores = {name: _score(name, options) for name in options.packages or PACKAGES}
@@ -204,12 +230,13 @@ def _score(name: str, options: argparse.Namespace) -> Score:
     folder = BUILD / name
     _prepare(folder, PACKAGES[name])
     wish = {"seed": options.seed, "sample": options.sample, "only": options.only}
-    listed = _inner(folder, {"do": "list", "children": options.children} | wish)
+    listed = _inner(folder, {"do": "list"} | wish)
     line = next(line for line in listed.splitlines() if line.startswith("KEYS "))
     made, chosen = json.loads(line.removeprefix("KEYS "))
     print(f"{name}: {len(chosen)} of {made} mutants", flush=True)
     order = {"do": "run", "names": sorted(chosen), "children": options.children}
-    output = _inner(folder, order, minutes=options.minutes)
+    with _emulators(PACKAGES[name]) as environment:
+        output = _inner(folder, order, minutes=options.minutes, environment=environment)
     results = _results(folder)
     if not any(results.get(key) is not None for key in chosen):
         print(output[-4000:])
@@ -253,12 +280,28 @@ def _prepare(folder: Path, package: Package) -> None:
         )
 
 
-def _inner(folder: Path, order: dict[str, object], minutes: float | None = None) -> str:
+@contextmanager
+def _emulators(package: Package) -> Iterator[dict[str, str]]:
+    """Start once what each mutant's tests would start for themselves."""
+    if not package.emulators:
+        yield {}
+        return
+    with TemporaryDirectory() as folder, run_emulators(Path(folder)) as started:
+        yield {RUNNING: f"{started.storage} {started.bigquery}"}
+
+
+def _inner(
+    folder: Path,
+    order: dict[str, object],
+    minutes: float | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """Run mutmut in its folder, for so many minutes; return what it printed."""
     with (folder / "printed.txt").open("w+b") as printed:
         process = subprocess.Popen(
             [sys.executable, "-c", INNER, json.dumps(order)],
             cwd=folder,
+            env=os.environ | environment,
             stdout=printed,
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -17,7 +17,8 @@ from sendit.dicom.pixel_data import (
     PixelData,
     check_pixel_data,
 )
-from sendit.dicom.scan import PIXEL_DATA_TAGS, Buffer, Element, Header
+from sendit.dicom.scan import PIXEL_DATA_TAGS, Buffer, Element, Encoding, Header
+from sendit.dicom.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN
 from sendit.errors import SkipInstance
 
 _IMAGE_PIXEL: Final = (ROWS, COLUMNS, ALLOCATED)
@@ -67,6 +68,28 @@ def deliver(header: Header, element: Element) -> Delivered:
         raise SkipInstance(Reason.OTHER_SYNTAX)
     pixels = check_pixel_data(header, element)
     return _compressed(header, pixels) if pixels.frames else _native(header, pixels)
+
+
+def deliver_nested(
+    siblings: Sequence[Element], element: Element, data: Buffer, encoding: Encoding
+) -> bytes | None:
+    """Return an icon's pixel data as it is delivered; None if it is not what its item declares.
+
+    Compressed ones are never: a viewer makes another icon from the image.
+    """
+    item = Header(
+        data=data,
+        encoding=encoding,
+        elements=[*siblings],
+        meta={},
+        transfer_syntax=EXPLICIT_VR_LITTLE_ENDIAN,
+        size=len(data),
+        trailing=0,
+    )
+    try:
+        return b"".join(deliver(item, element).parts)
+    except SkipInstance:
+        return None
 
 
 def _native(header: Header, pixels: PixelData) -> Delivered:

@@ -46,7 +46,8 @@ from pydicom.datadict import get_private_entry
 
 from sendit.deidentify.private_form import listed
 from sendit.dicom.encode import one_vr
-from sendit.dicom.scan import CHARACTER_SET, PUBLIC_VR, SOP_CLASS, vr_of
+from sendit.dicom.pixel_data import TABLES
+from sendit.dicom.scan import CHARACTER_SET, PIXEL_DATA_TAGS, PUBLIC_VR, SOP_CLASS, vr_of
 from sendit.errors import Misconfigured
 from sendit.recipe.attributes import (
     FIRST_OF_AN_IMAGE,
@@ -94,6 +95,7 @@ class Change(StrEnum):
     PADDING = "removed, padding or group length"
     NO_IMAGES = "removed, element of messages, file meta or directories"
     WORDS = "removed, words where no text belongs"
+    NESTED_PIXELS = "removed, pixel data inside a sequence"
     UNMOVABLE = "removed, date that cannot be moved"
     UNMOVABLE_BLANKED = "blanked, date that cannot be moved"
     BLANKED = "blanked"
@@ -144,10 +146,16 @@ KEEP_BY_CREATOR: Final = Program(kept=True, by_creator=True)
 CHECK_CHARACTER_SET: Final = Program(steps=(Step(Action.BLANK, None, ""),))
 CHECK_WORDS: Final = Program(steps=(Step(Action.BLANK, None, "words"),))
 """What would stay, but is a number, a date or an age that the file gives another VR."""
+CHECK_PIXELS: Final = Program(steps=(Step(Action.BLANK, None, "pixels"),), siblings=True)
+"""Pixel data of an item that would stay: only as the frame that its item declares."""
+
+ICON: Final = 0x00880200
+"""IconImageSequence, the one sequence whose items have pixel data (PS3.3 F.7)."""
 
 WRITTEN_NUMBERS: Final = frozenset(("AS", "DA", "DS", "DT", "IS", "TM"))
 """VRs whose values are made of digits, a few signs and single letters."""
 
+_PIXELS: Final = PIXEL_DATA_TAGS.union(TABLES)
 _BINARY_NUMBERS: Final = frozenset(("AT", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"))
 _TEXTS: Final = frozenset(("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UI", "UR", "UT"))
 
@@ -419,6 +427,15 @@ class Plan:
 
     def decide(self, level: SequencePath, tag: int, vr: str, creator: str | None) -> Program:
         """Work out what happens to an attribute at a place; see the module's docstring."""
+        program = self._decide(level, tag, vr, creator)
+        if level.top or tag not in _PIXELS or program.removed is not None:
+            return program
+        stays = program.kept or level.kept or (not program.steps and level.tags[-1] == ICON)
+        if stays and tag in PIXEL_DATA_TAGS and vr != "SQ":
+            return CHECK_PIXELS
+        return Program(removed=Change.NESTED_PIXELS)
+
+    def _decide(self, level: SequencePath, tag: int, vr: str, creator: str | None) -> Program:
         matched = [
             rule
             for rule in self._candidates(tag)

@@ -27,9 +27,12 @@ from sendit.batch import Reason
 from sendit.deidentify import functions, jitter
 from sendit.deidentify.functions import REMOVED, ApplyToItems, ElementContext, Removed, StudyContext
 from sendit.deidentify.own_functions import Caller
+from sendit.deidentify.pixel_data import deliver_nested
 from sendit.deidentify.plan import (
     CHECK_CHARACTER_SET,
+    CHECK_PIXELS,
     CHECK_WORDS,
+    ICON,
     KEEP,
     PASS,
     WRITTEN_NUMBERS,
@@ -121,6 +124,7 @@ _PRIVATE: Final[_Entry] = (None, ((Change.PRIVATE, 1),))
 _REFUSED: Final[_Entry] = (None, ((Change.PRIVATE, 1),))  # by what it is, not by the recipe
 _GEOMETRY: Final[_Entry] = (None, ((Change.GEOMETRY, 1),))
 _WORDS: Final[_Entry] = (None, ((Change.WORDS, 1),))
+_NESTED_PIXELS: Final[_Entry] = (None, ((Change.NESTED_PIXELS, 1),))
 _Current = bytes | _Same | Removed | ApplyToItems | tuple[tuple[NewElement, ...], ...]
 
 
@@ -680,7 +684,13 @@ class Rewriter:
         data: Buffer,
         scope: Scope,
     ) -> _Entry:
-        """Return what becomes of an element that is judged by its item's code as well."""
+        """Return what becomes of an element that is judged by the others of its item as well."""
+        if program is CHECK_PIXELS:
+            pixels = deliver_nested(siblings, element, data, scope.encoding)
+            if pixels is None:
+                return _NESTED_PIXELS
+            same = pixels == data[element[2] : element[4]]
+            return _KEPT if same else (pixels, ((Change.CLEANED, 1),))
         code = functions.code_of(siblings, data)
         raw = b"\0".join((data[element[2] : element[4]], *map(str.encode, code)))
         memo = scope.memo_of(level)
@@ -759,6 +769,8 @@ class Rewriter:
                 inherited=current.function if isinstance(current, ApplyToItems) else None,
             )
             result = self._sequence(child, element, items, data, scope, counts)
+            if tag == ICON and counts[Change.NESTED_PIXELS]:
+                return _NESTED_PIXELS  # an icon without its pixels is none
             return result, tuple(counts.items())
         if isinstance(current, ApplyToItems) or (isinstance(current, _Same) and here.vr == "SQ"):
             # A sequence by the dictionary that holds no items: nobody can look into it.
