@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 from rich.console import Console
 
+from sendit.recipe.coverage import beyond_the_table, cover
+from sendit.recipe.parse import read_recipe
 from sendit.recipe.report import check
 from tests.recipe.test_parse import HEAD
 
 
-def run(*paths: str) -> tuple[int, str]:
+def run(*paths: str, as_json: bool = False) -> tuple[int, str]:
     out = io.StringIO()
-    return check(paths, Console(file=out, width=120, highlight=False)), out.getvalue()
+    console = Console(file=out, width=120, highlight=False)
+    return check(paths, console, as_json=as_json), out.getvalue()
 
 
 def test_a_bad_recipe_is_explained(tmp_path: Path) -> None:
@@ -44,3 +48,100 @@ def test_what_a_recipe_leaves_is_listed(tmp_path: Path) -> None:
     assert "KEEP on" in text
     assert "PatientAddress" in text
     assert "no rule" in text
+
+
+def test_one_problem_is_told_in_the_singular_and_with_its_way_out(tmp_path: Path) -> None:
+    path = tmp_path / "mine.deid"
+    path.write_text(f"{HEAD}remove PatientID\n")
+    code, text = run(str(path))
+    assert code == 1
+    assert "\n1 problem: not usable\n" in text
+    assert "sendit recipe fix puts right what needs nobody's decision" in text
+    path.write_text(f"{HEAD}REMOVE NoSuchThing\n")
+    assert "recipe fix" not in run(str(path))[1]
+
+
+def test_tools_get_every_field_of_a_problem(tmp_path: Path) -> None:
+    path = tmp_path / "mine.deid"
+    path.write_text(f"{HEAD}remove PatientSex\nREMOVE NoSuchThing\nREPLACE PatientID var:id\n")
+    code, text = run(str(path), as_json=True)
+    told = json.loads(text)
+    assert (code, told["usable"]) == (1, False)
+    wrong_case, unknown, warning = told["problems"]
+    assert wrong_case == {
+        "file": str(path),
+        "line": 3,
+        "column": 1,
+        "severity": "error",
+        "rule": "action",
+        "message": "remove is an action in the wrong case: deid skips the line",
+        "suggestion": "write REMOVE",
+        "docs": "docs/recipes.md#action",
+        "can_be_fixed": True,
+    }
+    assert (unknown["line"], unknown["column"], unknown["can_be_fixed"]) == (4, 8, False)
+    assert (warning["line"], warning["severity"]) == (5, "warning")
+
+
+def test_tools_get_a_usable_recipe_s_warnings(tmp_path: Path) -> None:
+    path = tmp_path / "mine.deid"
+    path.write_text(f"{HEAD}REPLACE PatientID var:id\n")
+    code, text = run(str(path), as_json=True)
+    told = json.loads(text)
+    assert (code, told["usable"]) == (0, True)
+    assert [problem["severity"] for problem in told["problems"]] == ["warning"]
+
+
+def cells(text: str) -> list[list[str]]:
+    """Return the cells of the tables' rows."""
+    lines = [line for line in text.splitlines() if line.startswith("│")]
+    return [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
+
+
+def test_the_numbers_are_the_coverage_s(tmp_path: Path) -> None:
+    path = tmp_path / "mine.deid"
+    path.write_text(f"{HEAD}REMOVE PatientID\nKEEP PatientName\nJITTER StudyDate var:jitter\n")
+    recipe = read_recipe(str(path))
+    coverage = cover(recipe)
+    _, text = run(str(path))
+    counts, exposed = cells(text)[:4], cells(text)[4:]
+    kept = coverage.outcomes["kept"]
+    assert counts == [
+        ["removed, emptied or replaced", str(coverage.outcomes["gone"]), ""],
+        ["cleaned", "0", ""],
+        ["dates moved by the patient's shift", "1", ""],
+        ["kept", str(kept), str(len(coverage.exposed))],
+    ]
+    assert ["PatientName", "Patient's Name", "Z", "KEEP on"] in [
+        [*row[:3], row[3][:7]] for row in exposed
+    ]
+    assert sum(bool(row[0]) for row in exposed) == len(coverage.exposed)
+    for option in coverage.options:
+        assert f"  uses {option.label}\n" in text
+    assert "UIDs stay, but" not in text
+
+
+def test_of_what_is_beyond_the_table_some_are_named_and_all_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "mine.deid"
+    path.write_text(f"{HEAD}REMOVE PatientID\n")
+    kept = beyond_the_table(read_recipe(str(path)))
+    _, text = run(str(path))
+    assert f"Beyond the table: {len(kept)} attributes that may say who someone is stay" in text
+    told = [line for line in text[text.index("Beyond the table") :].splitlines() if line[0] == " "]
+    by_kind: dict[str, list[str]] = {}
+    for one in kept:
+        by_kind.setdefault(str(one.holds), []).append(one.name)
+    assert len(told) == len(by_kind)
+    for kind, names in by_kind.items():
+        rest = f" and {len(names) - 8} more" if len(names) > 8 else ""
+        assert f"  {kind}: {', '.join(names[:8])}{rest}" in told
+    assert "Beyond the table: nothing" in run("default")[1]
+
+
+def test_uids_that_stay_are_said_to_hold_dates(tmp_path: Path) -> None:
+    assert "UIDs stay, but those that hold a date are remapped" in run("default-retain-uids")[1]
+    path = tmp_path / "mine.deid"
+    path.write_text(f"{HEAD}REMOVE ALL\nKEEP StudyInstanceUID\n")
+    _, text = run(str(path))
+    assert "UIDs stay whole, StudyInstanceUID among them" in text
+    assert f"{len(cover(read_recipe(str(path))).dated_uids)} UIDs stay whole" in text

@@ -1,0 +1,120 @@
+"""`sendit recipe explain`: what a recipe does to one attribute, and by which lines."""
+
+from __future__ import annotations
+
+import pytest
+
+from sendit.recipe.explain import explain
+from sendit.recipe.parse import read_text
+from tests.recipe.test_parse import HEAD
+
+RULES = """REMOVE PatientID
+KEEP PatientName
+JITTER StudyDate var:jitter
+REPLACE StudyID func:keyed_hash
+REPLACE AccessionNumber var:item_id
+REPLACE StationName nothing
+REPLACE SeriesDescription func:clean_text
+REPLACE PatientAge func:cap_age
+REMOVE contains:^InstitutionName$
+REMOVE contains:^InstitutionAddress$
+KEEP InstitutionAddress
+REMOVE fields:mine
+BLANK OperatorsName
+REMOVE OperatorsName
+REMOVE (0033,"A MAKER",1E)
+REMOVE values:people
+%fields mine
+FIELD DeviceSerialNumber
+%values people
+FIELD PatientName
+"""
+RECIPE = read_text(("mine.deid", HEAD + RULES))
+SWEEPING = read_text(
+    ("mine.deid", f"{HEAD}KEEP PatientName\nREPLACE StudyID func:keyed_hash\nREMOVE ALL\n")
+)
+VALUES = "rules on values (values:) act where an object holds one of them"
+GONE = "nothing of the original stays"
+
+
+def lines_for(name: str) -> list[str]:
+    found = explain(RECIPE, name)
+    assert found is not None
+    assert found.lines[-1] == VALUES
+    return list(found.lines[:-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        (
+            "PatientID",
+            [f"at the top: {GONE}, by REMOVE on line 3", "mine.deid:3: REMOVE PatientID"],
+        ),
+        ("PatientName", ["at the top: it stays as it is, by KEEP on line 4"]),
+        ("StudyDate", ["at the top: its date moves by the patient's shift, by JITTER on line 5"]),
+        ("StudyID", [f"at the top: {GONE}, by REPLACE on line 6"]),
+        ("StudyID", ["mine.deid:6: REPLACE StudyID func:keyed_hash"]),
+        ("AccessionNumber", ["mine.deid:7: REPLACE AccessionNumber var:item_id"]),
+        ("StationName", ["mine.deid:8: REPLACE StationName nothing"]),
+        ("SeriesDescription", ["at the top: it stays, cleaned, by REPLACE on line 9"]),
+        ("PatientAge", ["at the top: it stays, cleaned, by REPLACE on line 10"]),
+        ("InstitutionName", ["mine.deid:11: REMOVE contains:^InstitutionName$"]),
+        ("InstitutionAddress", ["mine.deid:13: KEEP InstitutionAddress"]),
+        ("DeviceSerialNumber", ["mine.deid:14: REMOVE fields:mine"]),
+        ("OperatorsName", ["mine.deid:15: BLANK OperatorsName: undone by another rule"]),
+        ("OperatorsName", [f"at the top: {GONE}, by REMOVE on line 16"]),
+    ],
+)
+def test_the_effect_and_its_lines_are_told(name: str, lines: list[str]) -> None:
+    assert set(lines) <= set(lines_for(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("PatientName", ": undone by KEEP"),
+        ("StudyID", ": spares what another rule names, or changes for it"),
+        ("PatientID", ""),
+    ],
+)
+def test_a_rule_that_does_not_act_says_why(name: str, why: str) -> None:
+    found = explain(SWEEPING, name)
+    assert found is not None
+    assert f"mine.deid:5: REMOVE ALL{why}" in found.lines
+
+
+def test_what_no_rule_names_stays_and_says_so() -> None:
+    recipe = read_text(("mine.deid", f"{HEAD}REMOVE PatientID\n"))
+    found = explain(recipe, "Rows")
+    assert found is not None
+    assert found.heading == "Rows (0028,0010), US"
+    assert found.lines == ("at the top: no rule acts: it stays as it is",)
+    found = explain(recipe, "PatientName")
+    assert found is not None
+    assert found.lines[0] == "PS3.15 Table E.1-1 asks: Z"
+
+
+@pytest.mark.parametrize(
+    "name", ["PatientName", "patientname", "(0010,0010)", "0010,0010", "00100010", " (0010, 0010) "]
+)
+def test_an_attribute_may_be_named_in_every_usual_way(name: str) -> None:
+    found = explain(RECIPE, name)
+    assert found is not None and found.heading == "PatientName (0010,0010), PN"
+
+
+@pytest.mark.parametrize("name", ["", "Nothing", "0010001", "001000100", "0010001G", "00100001"])
+def test_what_is_no_attribute_is_none(name: str) -> None:
+    assert explain(RECIPE, name) is None
+
+
+def test_all_vrs_of_an_attribute_are_told() -> None:
+    found = explain(RECIPE, "SmallestImagePixelValue")
+    assert found is not None and found.heading == "SmallestImagePixelValue (0028,0106), US or SS"
+
+
+def test_a_uid_that_every_object_needs_is_told_to_be_replaced() -> None:
+    found = explain(read_text(("mine.deid", f"{HEAD}REMOVE ALL\n")), "SOPInstanceUID")
+    assert found is not None
+    assert f"at the top: {GONE}, by REPLACE on line 3" in found.lines
+    assert f"in a sequence: {GONE}, by REMOVE on line 3" in found.lines
