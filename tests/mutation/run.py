@@ -77,7 +77,9 @@ PACKAGES = {
         (
             *("tests/recipe/test_parse.py", "tests/recipe/test_filters.py"),
             *("tests/recipe/test_lint.py", "tests/recipe/test_coverage.py"),
-            "tests/recipe/test_report.py",
+            *("tests/recipe/test_report.py", "tests/recipe/test_explain.py"),
+            *("tests/recipe/test_fix.py", "tests/recipe/test_own.py"),
+            *("tests/recipe/test_review.py", "tests/recipe/test_mistakes.py"),
         ),
     ),
     "identifiers": Package(
