@@ -59,6 +59,12 @@ PEOPLE = {
     "withdraw": 0,
     "clear run": 0,
     "clear task, with what came before": 0,
+    "mark group failed": 0,
+    "mark group success": 0,
+    "mark group skipped": 0,
+    "edit xcom": 0,
+    "delete xcom": 0,
+    "dags test": 0,
     "backfill": 0,
 }
 AFTERWARDS = ("withdraw",)
@@ -66,6 +72,7 @@ KINDS = {"crash": 5, "kill": 5, "stop": 2, "break": 5, "clear": 4, "second run":
 #: At what part of a run, at most, a fault comes, where later there is nothing left for it.
 LATEST = {"dasher": 0.35, "storage": 0.75, "bigquery": 0.75, "task": 0.9, "all tasks": 0.9}
 LATEST |= {"requeue": 0.5, "requeue what a run left": 0.6, "mark task": 0.9, "delete task": 0.9}
+LATEST |= {"mark group": 0.8, "edit xcom": 0.8, "delete xcom": 0.8}
 #: Longest to wait for something to break, in seconds.
 PATIENCE = 60.0
 

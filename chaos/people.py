@@ -30,6 +30,8 @@ UNDER_WAY = "('NEW', 'PROCESSING', 'DONEPROCESSING')"
 
 def before(site: ChaosSite, fault: Fault, conf: Mapping[str, object]) -> None:
     """Do what is done before the run is triggered."""
+    if fault.target == "dags test":
+        _dags_test(site, conf)
     if fault.target == "tasks test":
         _tasks_test(site, {key: value for key, value in conf.items() if key != "revise"})
 
@@ -58,6 +60,22 @@ def _tasks_test(site: ChaosSite, params: Mapping[str, object]) -> None:
         raise DemoError("airflow tasks test took no batch, see tasks-test.log")
 
 
+def _dags_test(site: ChaosSite, conf: Mapping[str, object]) -> None:
+    """Run the whole DAG in one process, as authors do, beside the scheduler.
+
+    What becomes of the run is not looked at: it may meet the scheduler, which sees it in the
+    database too.
+    """
+    command = [str(site.airflow_bin / "airflow"), "dags", "test", DAG_ID, "-c", json.dumps(conf)]
+    done = subprocess.run(
+        command, env=site.environment, check=False, capture_output=True, text=True,
+        timeout=RUN_SECONDS,
+    )  # fmt: skip
+    (site.logs / "dags-test.log").write_text(done.stdout + done.stderr)
+    if not site.ledger(f"SELECT id FROM batches WHERE subfolder = '{conf['subfolder']}'"):
+        raise DemoError("airflow dags test took no batch, see dags-test.log")
+
+
 def act(site: ChaosSite, fault: Fault, run: Run, rng: random.Random) -> set[str]:
     """Do what is done while the run goes on, or after its end.
 
@@ -84,6 +102,10 @@ def act(site: ChaosSite, fault: Fault, run: Run, rng: random.Random) -> set[str]
             site.trigger_as(run.run_id, run.conf)
         case "mark task failed" | "mark task success" | "mark task skipped" | "delete task":
             _task(site, fault.target, run.run_id, rng)
+        case "mark group failed" | "mark group success" | "mark group skipped":
+            _mark_group(site, run.run_id, fault.target.rpartition(" ")[2], rng)
+        case "edit xcom" | "delete xcom":
+            _change_xcom(site, run.run_id, rng, delete=fault.target == "delete xcom")
         case "delete dag":
             marked = {each["dag_run_id"] for each in site.recent_runs()}
             _delete_dag(site)
@@ -118,7 +140,7 @@ def _other(site: ChaosSite, fault: Fault, run: Run, rng: random.Random) -> None:
             site.clear(run.run_id, name, index, downstream=True, upstream=True)
         case "backfill":
             _backfill(site)
-        case "tasks test" | "two studies":
+        case "tasks test" | "dags test" | "two studies":
             pass  # done before and with the run
         case unknown:
             raise AssertionError(unknown)
@@ -191,6 +213,70 @@ def _task(site: ChaosSite, action: str, run_id: str, rng: random.Random) -> None
             continue  # it has changed its state, or was expanded, meanwhile
         return
     raise DemoError(f"{action}: none of {len(instances)} task instances let it be done")
+
+
+def _mark_group(site: ChaosSite, run_id: str, state: str, rng: random.Random) -> None:
+    """Mark a whole task group, as soon as it has a task instance that is in another state."""
+    groups = ["process", "upload"]
+    rng.shuffle(groups)
+
+    def marked() -> bool:
+        for group in groups:
+            instances = [
+                each
+                for each in site.task_instances(run_id)
+                if each["task_id"].startswith(f"{group}.") and each["state"] not in {state, None}
+            ]
+            if not instances:
+                continue
+            path = f"{site.run_path(run_id)}/taskGroupInstances/{group}"
+            try:
+                site.patient_api("PATCH", path, {"new_state": state})
+            except urllib.error.HTTPError as error:
+                if error.code >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
+                    raise
+                continue  # it has changed its state, or was expanded, meanwhile
+            return True
+        return False
+
+    _until(marked, f"a task group could be marked {state}")
+
+
+#: Tasks whose results others take up.
+WITH_RESULTS = ("discover", "process.import", "process.dasher", "process.anonymize", "collect")
+
+
+def _change_xcom(site: ChaosSite, run_id: str, rng: random.Random, *, delete: bool) -> None:
+    """Change what a task has returned to others, or delete it."""
+
+    def entries() -> list[tuple[str, int]]:
+        found = site.patient_api("GET", f"{site.run_path(run_id)}/taskInstances/~/xcomEntries")
+        return sorted(
+            (each["task_id"], each["map_index"])
+            for each in found["xcom_entries"]
+            if each["key"] == "return_value" and each["task_id"] in WITH_RESULTS
+        )
+
+    task, index = rng.choice(_until(entries, "a task had returned something"))
+    path = f"{site.run_path(run_id)}/taskInstances/{task}/xcomEntries/return_value"
+    if delete:
+        site.patient_api("DELETE", f"{path}?map_index={index}")
+        return
+    value = site.patient_api("GET", f"{path}?map_index={index}&deserialize=true")["value"]
+    others = [str(row["id"]) for row in site.ledger("SELECT id FROM batches ORDER BY id")]
+    body = {"value": _other_value(value, others, rng), "map_index": index}
+    site.patient_api("PATCH", path, body)
+
+
+def _other_value(value: object, others: Sequence[str], rng: random.Random) -> object:
+    """Return a result in the form of another: one batch less, or that of another run."""
+    if isinstance(value, str):
+        return rng.choice(others)
+    if not isinstance(value, list):
+        raise DemoError(f"a result of another form: {type(value).__name__}")
+    if value and isinstance(value[0], dict):
+        return [each | {"batches": each["batches"][1:]} for each in value]
+    return [*value[1:], rng.choice(others)]
 
 
 def _backfill(site: ChaosSite) -> None:
