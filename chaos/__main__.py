@@ -171,10 +171,14 @@ class Harness:
         if done.fault.target == "two studies":
             confs.append(self._second_study(done))
             self.site.trigger(confs[1])
+        first = done.fault.target in faults.BEFORE_A_KILL
         if rng.random() < people.WITH_A_KILL:
-            done.also = faults.kill(rng)
+            done.also = faults.kill_server(rng) if first else faults.kill(rng)
+        if done.also and not first:
             faults.do(self.site, done.also, run, rng)
         self._marked |= people.act(self.site, done.fault, run, rng)
+        if done.also and first:
+            faults.do(self.site, done.also, run, rng)
         return people.settle(self.site, confs, CLEARS)
 
     def _trigger(self, conf: dict[str, object]) -> Run:

@@ -68,6 +68,9 @@ PEOPLE = {
     "backfill": 0,
 }
 AFTERWARDS = ("withdraw",)
+#: What needs a batch that is under way, of which there may be none once something was killed and
+#: is up again.
+BEFORE_A_KILL = ("requeue", "requeue what a run left")
 KINDS = {"crash": 5, "kill": 5, "stop": 2, "break": 5, "clear": 4, "second run": 2}
 #: At what part of a run, at most, a fault comes, where later there is nothing left for it.
 LATEST = {"dasher": 0.35, "storage": 0.75, "bigquery": 0.75, "task": 0.9, "all tasks": 0.9}
@@ -169,7 +172,16 @@ def _of_a_person(rng: random.Random, action: str) -> Fault:
 
 def kill(rng: random.Random) -> Fault:
     """Choose something to kill beside what a person does."""
-    target = rng.choice(KILLED)
+    return _kill(rng, KILLED)
+
+
+def kill_server(rng: random.Random) -> Fault:
+    """Choose something to kill that is there although no task may be at work."""
+    return _kill(rng, tuple(name for name in KILLED if name not in {"task", "all tasks"}))
+
+
+def _kill(rng: random.Random, targets: tuple[str, ...]) -> Fault:
+    target = rng.choice(targets)
     moment = rng.uniform(0.03, 1.0) * LATEST.get(target, 1.0)
     return Fault("kill", target, moment, rng.uniform(0.2, 6.0))
 

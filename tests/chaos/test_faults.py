@@ -18,6 +18,7 @@ from chaos.faults import (
     STOPPED,
     Fault,
     choose,
+    kill_server,
     person,
 )
 from chaos.proxy import BREAKS
@@ -56,6 +57,11 @@ def test_calls_go_wrong_while_a_run_still_makes_some():
         fault = _choose(7, number)
         if fault.kind == "break":
             assert 0.0 < fault.moment <= LATEST[fault.target]
+
+
+def test_what_is_killed_beside_a_person_who_needs_a_batch_is_always_there():
+    targets = {kill_server(random.Random(number)).target for number in range(500)}
+    assert targets == {*KILLED} - {"task", "all tasks"}
 
 
 def test_a_revision_is_broken_where_only_it_passes():
