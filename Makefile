@@ -44,6 +44,10 @@ $(VENV)/.installed-test: $(VENV)/.installed requirements-test.txt
 	$(UV_INSTALL) --python $(VENV)/bin/python -r requirements-test.txt
 	@touch $@
 
+$(VENV)/.installed-clients: $(VENV)/.installed-test benchmarks/clients.txt
+	$(UV_INSTALL) --python $(VENV)/bin/python -r benchmarks/clients.txt
+	@touch $@
+
 $(DEMO_VENV)/.installed: $(UV) demo/requirements.txt
 	$(UV) venv --quiet --clear --python $(VENV)/bin/python $(DEMO_VENV)
 	$(UV_INSTALL) --python $(DEMO_VENV)/bin/python -r demo/requirements.txt
@@ -89,8 +93,7 @@ chaos-containers: $(VENV)/.installed-test
 benchmark: $(VENV)/.installed-test $(BENCHMARK_VENV)/.installed
 	$(VENV)/bin/python -m benchmarks.deidentify $(ARGS)
 
-bench-clients: $(VENV)/.installed-test
-	$(UV) pip install --quiet --python $(VENV)/bin/python dicom2nifti SimpleITK
+bench-clients: $(VENV)/.installed-clients
 	$(VENV)/bin/python -W ignore -m benchmarks.clients $(ARGS)
 
 recall: $(VENV)/.installed-test
@@ -112,6 +115,7 @@ lock: $(UV)
 	$(LOCK) --excludes left-out.txt requirements-test.in -o requirements-test.txt
 	$(LOCK) demo/requirements.in -o demo/requirements.txt
 	$(LOCK) benchmarks/requirements.in -o benchmarks/requirements.txt
+	$(LOCK) --excludes left-out.txt benchmarks/clients.in -o benchmarks/clients.txt
 	$(LOCK) docs/requirements.in -o docs/requirements.txt
 	$(LOCK) --excludes deploy/left-out.txt deploy/requirements.in -o deploy/requirements.txt
 	echo 'uv==0.13.9' | $(LOCK) - -o requirements-uv.txt
