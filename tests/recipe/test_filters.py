@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from sendit.dicom.scan import read_header
+from sendit.errors import Misconfigured
 from sendit.recipe.filters import Decision, FilterPlan, compile_filters
 from sendit.recipe.parse import read_recipe, read_text
 from testing.builder import make_dataset, to_bytes
@@ -185,7 +186,7 @@ def test_a_plan_serves_any_number_of_images() -> None:
 
 def test_no_filters_let_everything_pass() -> None:
     assert plan("").decide({}) is None
-    assert plan("").tags == ()
+    assert plan("").tags == frozenset()
 
 
 # The default recipe -----------------------------------------------------------------------
@@ -459,3 +460,38 @@ def test_a_sequence_with_items_is_present() -> None:
     for items, hit in (([region], True), ([], False), (None, False)):
         ds = make_dataset(kind="US", SequenceOfUltrasoundRegions=items)
         assert (made.ask(read_header(to_bytes(ds))) is not None) is hit
+
+
+def _asked(*lines: str) -> FilterPlan:
+    return plan("\n".join(("%filter blacklist", "LABEL inside", *lines)))
+
+
+def test_a_filter_asks_inside_a_sequence() -> None:
+    plan = _asked("notcontains ContentTemplateSequence__TemplateIdentifier ^(1500|10011)$")
+    assert plan.tags == {0x0040A504}
+    for identifier, filtered in (("1500", False), ("2000", True), ("11500", True), (None, True)):
+        report = make_dataset(kind="SR", private=False)
+        if identifier is not None:
+            template = Dataset()
+            template.TemplateIdentifier = identifier
+            report.ContentTemplateSequence = [template]
+        assert (plan.ask(read_header(to_bytes(report))) is not None) is filtered
+
+
+def test_a_filter_asks_each_item_at_each_depth() -> None:
+    path = "CurrentRequestedProcedureEvidenceSequence__ReferencedSeriesSequence__SeriesInstanceUID"
+    report = make_dataset(kind="SR", private=False)
+    series = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+    series.append(Dataset())
+    series[1].SeriesInstanceUID = "1.2.3"
+    header = read_header(to_bytes(report))
+    assert _asked(f"equals {path} 1.2.3").ask(header)
+    assert _asked(f"equals {path} {series[0].SeriesInstanceUID}").ask(header)
+    assert not _asked(f"equals {path} 1.2.4").ask(header)
+    assert not _asked(f"missing {path}").ask(header)
+    assert _asked("missing ContentTemplateSequence__TemplateIdentifier").ask(header)
+
+
+def test_a_way_through_what_is_no_sequence_is_refused() -> None:
+    with pytest.raises(Misconfigured, match="PatientName__PatientID: PatientName is no sequence"):
+        _asked("contains PatientName__PatientID 1")

@@ -59,7 +59,7 @@ from sendit.pixels.boxes import Blank, Expected, blank_of, withheld
 
 if TYPE_CHECKING:
     from sendit.pixels.look import Look
-    from sendit.recipe.filters import Decision, FilterPlan
+    from sendit.recipe.filters import Decision, Field, FilterPlan
 
 IMPLEMENTATION_CLASS_UID: Final = "2.25.166481188625391283051614673262761221380"
 """Of sendit: a UUID of its own as a UID (PS3.7 D.3.3.2)."""
@@ -211,7 +211,7 @@ class StudyDeidentifier:
         context = StudyContext(plan, self._uids, identifiers.jitter, self._variables, people)
         self._rewriter = Rewriter(plan, context)
         self._filters = filters
-        self._asked = frozenset(filters.tags) if filters is not None else frozenset()
+        self._asked = filters.tags if filters is not None else frozenset()
         self._delivered: dict[str, str] = {}
         self._stems: Counter[str] = Counter()
         self._observer = observer
@@ -513,7 +513,7 @@ def _check(header: Header) -> None:
         raise SkipInstance(Reason.OTHER_CLASS)
 
 
-def _differs_in(header: DiffHeader, tags: frozenset[int], by_presence: frozenset[int]) -> bool:
+def _differs_in(header: DiffHeader, tags: frozenset[int], by_presence: frozenset[Field]) -> bool:
     """Whether a file differs from the one that it is like in what filters ask of it."""
     for number, (tag, _, _, start, end, items) in header.differing.items():
         if tag in tags and (

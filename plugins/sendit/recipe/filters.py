@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from sendit.dicom.scan import value_text
 from sendit.recipe.attributes import has_one_value
 from sendit.recipe.model import Condition, FilterLine, FilterRule, Joiner, Recipe, Region
 
@@ -42,7 +43,10 @@ _BLANKS = " \0\t\r\n\\"
 MAX_SEEN = 256
 """Combinations of values whose decision is remembered."""
 
-Values = Mapping[int, str | None]
+Field = int | tuple[int, ...]
+"""A tag of the top level, or the tags on the way to one inside sequences."""
+
+Values = Mapping[Field, str | None]
 Test = Callable[[Values], bool]
 Agree = Callable[[Iterable[bool]], bool]
 
@@ -72,22 +76,27 @@ class _Rule:
 class FilterPlan:
     """A recipe's filters, compiled once and the same for every image.
 
-    ``tags`` are the attributes that ``decide`` looks at; of those in ``by_presence`` it asks only
-    whether they have a value, which a whole series answers in the same way.
+    ``fields`` are the attributes that ``decide`` looks at; of those in ``by_presence`` it asks
+    only whether they have a value, which a whole series answers in the same way.
     """
 
-    tags: tuple[int, ...]
+    fields: tuple[Field, ...]
     black: tuple[_Rule, ...]
     white: tuple[_Rule, ...]
     gray: tuple[_Rule, ...]
-    by_presence: frozenset[int] = frozenset()
+    by_presence: frozenset[Field] = frozenset()
     _seen: dict[tuple[str | None, ...], Decision | None] = field(
         default_factory=dict, repr=False, compare=False
     )
 
     def ask(self, header: Header) -> Decision | None:
         """Return what ``decide`` says of a file: a sequence with items is present."""
-        return self.decide({tag: _value(header, tag) for tag in self.tags})
+        return self.decide({field: _value(header, field) for field in self.fields})
+
+    @property
+    def tags(self) -> frozenset[int]:
+        """The top-level attributes that ``decide`` looks at or into."""
+        return frozenset(field if isinstance(field, int) else field[0] for field in self.fields)
 
     def decide(self, values: Values) -> Decision | None:
         """Return why an image is filtered or what is blanked in it, or None if it goes on as it is.
@@ -95,13 +104,13 @@ class FilterPlan:
         Parameters
         ----------
         values
-            The text of each of ``tags`` at the top level of the object, several values
-            joined by a backslash; None (or no entry) if the attribute is absent. For a
-            sequence any text stands for "present".
+            The text of each of ``fields``, several values (and those of several items) joined
+            by a backslash; None (or no entry) if the attribute is absent. For a sequence any
+            text stands for "present".
         """
         key = tuple(
-            values.get(tag) if tag not in self.by_presence else _presence(tag, values)
-            for tag in self.tags
+            values.get(field) if field not in self.by_presence else _presence(field, values)
+            for field in self.fields
         )
         try:  # the images of a series differ in nothing that is asked
             return self._seen[key]
@@ -132,11 +141,35 @@ def _joined(hits: list[Decision]) -> Decision | None:
     return Decision(hits[0].list, hits[0].label, regions, blanks=True)
 
 
-def _value(header: Header, tag: int) -> str | None:
-    element = header.element(tag)
+def _value(header: Header, field: Field) -> str | None:
+    if not isinstance(field, int):
+        return _nested_value(header, field)
+    element = header.element(field)
     if element is not None and element[5]:
         return "items"
-    return header.text(tag)
+    return header.text(field)
+
+
+def _nested_value(header: Header, path: tuple[int, ...]) -> str | None:
+    """Return the values of an attribute in all items of the sequences around it."""
+    data, character_set = header.data, header.character_set
+    first = header.element(path[0])
+    items = first[5] or () if first is not None else ()
+    for tag in path[1:-1]:
+        items = [
+            inner
+            for _, elements in items
+            for element in elements
+            if element[0] == tag
+            for inner in element[5] or ()
+        ]
+    texts = [
+        "items" if nested else value_text(tag, vr, data[start:end], encoding, character_set)
+        for encoding, elements in items
+        for tag, vr, _, start, end, nested in elements
+        if tag == path[-1]
+    ]
+    return "\\".join(texts) if texts else None
 
 
 def _first(rules: tuple[_Rule, ...], values: Values) -> Decision | None:
@@ -148,8 +181,8 @@ def compile_filters(recipe: Recipe) -> FilterPlan:
     black: list[_Rule] = []
     white: list[_Rule] = []
     gray: list[_Rule] = []
-    tags: set[int] = set()
-    by_value: set[int] = set()
+    fields: set[Field] = set()
+    by_value: set[Field] = set()
     for group in recipe.filters:
         rules = white if group.name in WHITE else gray if group.name in GRAY else black
         for rule in group.rules:
@@ -157,19 +190,29 @@ def compile_filters(recipe: Recipe) -> FilterPlan:
             agree = all if group.name in WHITE else any
             rules.append(_Rule(decision, partial(_rule_applies, rule, _tests(rule, agree))))
             for condition in (one for line in rule.lines for one in line.conditions):
-                tags.add(condition.tag)
+                fields.add(_field(condition))
                 if condition.operator not in _OF_PRESENCE:
-                    by_value.add(condition.tag)
+                    by_value.add(_field(condition))
+                if condition.inside:  # what is in it is asked for, not only whether it is there
+                    by_value.add(condition.inside[0])
     return FilterPlan(
-        tuple(sorted(tags)), tuple(black), tuple(white), tuple(gray), frozenset(tags - by_value)
+        tuple(sorted(fields, key=str)),
+        tuple(black),
+        tuple(white),
+        tuple(gray),
+        frozenset(fields - by_value),
     )
 
 
-def _presence(tag: int, values: Values) -> str | None:
+def _field(condition: Condition) -> Field:
+    return condition.path if condition.inside else condition.tag
+
+
+def _presence(field: Field, values: Values) -> str | None:
     """Return what the same answers to "is it there, has it a value" have in common."""
-    if values.get(tag) is None:
+    if values.get(field) is None:
         return None
-    return "" if _text(tag, values) is None else "a value"
+    return "" if _text(field, values) is None else "a value"
 
 
 def _tests(rule: FilterRule, agree: Agree) -> tuple[tuple[Test, ...], ...]:
@@ -206,45 +249,45 @@ def _test(condition: Condition, agree: Agree) -> Test:
     found = _positive_test(positive or condition.operator, condition)
     test: Test = found if positive is None else lambda values: not found(values)
     if has_one_value(condition.tag):
-        return partial(_of_each, condition.tag, test, agree)
+        return partial(_of_each, _field(condition), test, agree)
     return test
 
 
-def _of_each(tag: int, test: Test, agree: Agree, values: Values) -> bool:
+def _of_each(field: Field, test: Test, agree: Agree, values: Values) -> bool:
     """Ask a test about each value of an attribute that should have one."""
-    text = values.get(tag)
+    text = values.get(field)
     if text is None or "\\" not in text:
         return test(values)
     readings = [text, *filter(None, _parts(text))]
-    return agree(test({tag: reading}) for reading in readings)
+    return agree(test({field: reading}) for reading in readings)
 
 
 def _positive_test(operator: str, condition: Condition) -> Test:
     match operator:
         case "missing":
-            return partial(_missing, condition.tag)
+            return partial(_missing, _field(condition))
         case "empty":
-            return partial(_empty, condition.tag)
+            return partial(_empty, _field(condition))
         case "equals":
-            return partial(_equals, condition.tag, condition.text.strip().lower())
+            return partial(_equals, _field(condition), condition.text.strip().lower())
         case "contains":
-            return partial(_contains, condition.tag, _search(condition))
+            return partial(_contains, _field(condition), _search(condition))
         case _:
             raise ValueError("not a test of deid's language")
 
 
-def _missing(tag: int, values: Values) -> bool:
-    return _text(tag, values) is None
+def _missing(field: Field, values: Values) -> bool:
+    return _text(field, values) is None
 
 
-def _empty(tag: int, values: Values) -> bool:
+def _empty(field: Field, values: Values) -> bool:
     """Whether the attribute is there without a value; an absent one is missing, not empty."""
-    return values.get(tag) is not None and _text(tag, values) is None
+    return values.get(field) is not None and _text(field, values) is None
 
 
-def _text(tag: int, values: Values) -> str | None:
+def _text(field: Field, values: Values) -> str | None:
     """Return an attribute's text, or None if it has none: absent or without a value."""
-    text = values.get(tag)
+    text = values.get(field)
     return text if text is not None and text.strip(_BLANKS) else None
 
 
@@ -259,18 +302,18 @@ def _parts(text: str) -> list[str]:
     return [part.strip(" \0") for part in text.split("\\")]
 
 
-def _equals(tag: int, wanted: str, values: Values) -> bool:
+def _equals(field: Field, wanted: str, values: Values) -> bool:
     """Whether the whole value, or one of several, is the text in any case."""
-    text = _text(tag, values)
+    text = _text(field, values)
     if text is None:
         return False
     text = text.lower()
     return text.strip(" \0") == wanted or wanted in _parts(text)
 
 
-def _contains(tag: int, expression: re.Pattern[str], values: Values) -> bool:
+def _contains(field: Field, expression: re.Pattern[str], values: Values) -> bool:
     """Whether the expression is found in the whole value, or in one of several."""
-    text = _text(tag, values)
+    text = _text(field, values)
     if text is None:
         return False
     if expression.search(text.strip(" \0")):

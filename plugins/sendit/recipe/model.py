@@ -150,13 +150,20 @@ class Condition:
     """One test of a filter: ``operator`` is contains, notcontains, equals, notequals,
     missing, present or empty; ``text`` is a regular expression for the first two, a text
     to be equal to for the next two, and empty for the rest. ``joiner`` combines it with the
-    tests before it on its line, from left to right; the first one's is ignored."""
+    tests before it on its line, from left to right; the first one's is ignored. ``inside`` are the
+    tags of the sequences around the attribute, outermost first; none at the top level."""
 
     joiner: Joiner
     operator: str
     tag: int
     text: str
     position: Position
+    inside: tuple[int, ...] = ()
+
+    @property
+    def path(self) -> tuple[int, ...]:
+        """The tags on the way to the attribute, its own the last."""
+        return (*self.inside, self.tag)
 
 
 @dataclass(frozen=True, slots=True)

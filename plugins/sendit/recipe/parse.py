@@ -460,18 +460,25 @@ def _condition(text: str, joiner: Joiner, position: Position) -> Condition:
     if not rest:
         raise _Refused(f"{operator} needs a field", f"write {operator} FIELD")
     name, value = _take_field(rest)
-    tag = _attribute(name)
+    *outer, own = name.split("__")
+    inside, tag = list(map(_attribute, outer)), _attribute(own)
+    for keyword, sequence in zip(outer, inside, strict=True):
+        if "SQ" not in attributes.vrs_of(sequence):
+            raise _Refused(
+                f"{name}: {keyword} is no sequence",
+                "write SEQUENCE__FIELD for a field in a sequence's items",
+            )
     if operator not in OPERATORS_WITH_TEXT:
         if value:
             raise _Refused(
                 f"{operator} takes a field and nothing else", "join tests with + (and) or || (or)"
             )
-        return Condition(joiner, operator, tag, "", position)
+        return Condition(joiner, operator, tag, "", position, tuple(inside))
     if not value:
         raise _Refused(f"{operator} needs a value", f"write {operator} {name} VALUE")
     if operator in ("contains", "notcontains"):
         _compiled(value)
-    return Condition(joiner, operator, tag, value, position)
+    return Condition(joiner, operator, tag, value, position, tuple(inside))
 
 
 def _filter_line(text: str, position: Position) -> FilterLine:
