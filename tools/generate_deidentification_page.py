@@ -44,6 +44,7 @@ WORDS = {
     "capped": "kept up to 89 years, 090Y above",
     "kept if known": "kept if it is a value that the attribute is defined to hold, else emptied",
     "cleaned": "only words of the allow-list stay",
+    "cleaned by item": "numbers, coordinates and codes stay, texts are cleaned, UIDs remapped",
     "in its form": "kept in its form, else cleaned",
     "code's meaning": "kept if it is the standard's own text, else cleaned",
     "written anew": "written anew with the file meta information",
@@ -60,6 +61,7 @@ BY_FUNCTION = {
     "known_value": "kept if known",
     "clean_text": "cleaned",
     "clean_code_meaning": "code's meaning",
+    "clean_content": "cleaned by item",
     "technical_value": "in its form",
 }
 

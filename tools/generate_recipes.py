@@ -31,7 +31,15 @@ BUNDLED = HERE.parent / "plugins" / "sendit" / "recipe" / "bundled"
 # Whose filters let other images pass than those of CT and MR.
 FILTERS = {"all-modalities": "all-modalities-filters.txt"}
 
-NO_PRIVATE = frozenset({Option.MODIFIED_DATES, Option.PATIENT, Option.DESCRIPTORS})
+NO_PRIVATE = frozenset(
+    {
+        Option.MODIFIED_DATES,
+        Option.PATIENT,
+        Option.DESCRIPTORS,
+        Option.STRUCTURED_CONTENT,
+        Option.GRAPHICS,
+    }
+)
 BASE = NO_PRIVATE | {Option.SAFE_PRIVATE}
 ALL_SAFE_PRIVATE = "default-retain-safe-private"
 """Keeps the whole list; the others, of it, what geometry, timing, diffusion and scaling need."""
@@ -66,6 +74,9 @@ CODED = {
     "PatientName": "var:entity_id",
     "AccessionNumber": "var:item_id",
 }
+# Of content items: what they hold depends on their concept.
+CONTENT_TEXTS = {"TextValue"}
+CONTENT_DATES = {"Date", "DateTime"}
 # X in the table, but type 2C in the Patient module: emptied, so that the object stays valid.
 EMPTIED = {"ResponsiblePerson", "ResponsibleOrganization"}
 # What becomes of what the table does not name.
@@ -99,6 +110,7 @@ GROUPS = (
     ("D", "D: a dummy value"),
     ("X?", "X/Z, X/D, X/Z/D: removed unless the object's IOD asks for the attribute"),
     ("U", "U: UIDs, remapped with the site's key; the same original, the same new one"),
+    ("BORN", "C: dates of content items: a birth date goes, the others are moved below"),
     ("JITTER", "C: dates, moved by the patient's shift in whole days"),
     ("KEEP", "K: kept"),
     ("UNDATED", "K: UIDs, kept unless they hold a date, which would tell the shift"),
@@ -114,6 +126,7 @@ GROUPS = (
     ),
     ("AGE", "K: ages, capped at 89"),
     ("CLEAN", "C: texts, cleaned by allow-list"),
+    ("CONTENT", "C: structured content and graphics, cleaned item by item (PS3.15 E.3.3, E.3.4)"),
     (
         "BEYOND",
         "Not in the table, but in the review of the dictionary: names of people, numbers, dates, "
@@ -151,6 +164,8 @@ def lines_of(
         row.number in shared_dates()
     ):  # no option keeps or moves them: their originals tell the shift
         active = frozenset()
+    if name in CONTENT_DATES and Option.STRUCTURED_CONTENT in active:
+        yield "BORN", f"REPLACE {name} func:content_date"
     yield option_line(row, name, vr, active) or basic_line(row.basic, name, vr)
 
 
@@ -165,6 +180,8 @@ def option_line(row: Row, name: str, vr: str, active: frozenset[Option]) -> tupl
     asked = {option: letter for option, letter in row.options.items() if option in active}
     if Option.MODIFIED_DATES in asked and vr in DATES:
         return "JITTER", f"JITTER {name} var:jitter"
+    if asked.keys() & {Option.STRUCTURED_CONTENT, Option.GRAPHICS} and vr == "SQ":
+        return "CONTENT", f"REPLACE {name} func:clean_content"
     # An address (UR) may lead to the patient's record: an option would keep it, nobody needs it.
     if "K" in asked.values() and vr != "UR":
         return kept(name, vr)
@@ -187,6 +204,8 @@ def beyond_the_table(active: frozenset[Option]) -> Iterator[tuple[str, str]]:
             continue
         if one.holds is Holds.TECHNICAL:
             yield "FORM", f"REPLACE {one.name} func:technical_value form={one.form}"
+        elif one.name in CONTENT_TEXTS and Option.STRUCTURED_CONTENT in active:
+            yield "CONTENT", f"REPLACE {one.name} func:clean_content"
         elif one.holds in BEYOND:
             yield "BEYOND", BEYOND[one.holds].format(one.name)
 

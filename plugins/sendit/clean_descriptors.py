@@ -22,6 +22,7 @@ from collections.abc import Iterator, Set
 from enum import Enum
 from functools import cache
 from importlib import resources
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 DATA: Final = "vocabulary.txt"
@@ -40,6 +41,15 @@ _MEASURE: Final = re.compile(
     r"(?:mm|cm|ms|msec|sec|s|hz|khz|mhz|t|kv|kvp|mas|ma|ml|cc|deg|min|hu|kev|ph|pct|%)",
     re.ASCII | re.IGNORECASE,
 )
+_QUANTITY: Final = re.compile(r"\d{1,4}(?:\.\d{1,3})?", re.ASCII)
+_UNITS: Final = frozenset(
+    (
+        *("mm", "cm", "ms", "msec", "sec", "hz", "khz", "mhz", "kv", "kvp", "mas", "ma", "ml"),
+        *("cc", "deg", "hu", "kev", "pct", "%", "mm2", "mm3", "cm2", "cm3"),
+    )
+)
+"""Units behind a number and a blank; shorter ones may be anything."""
+
 _NAMED_NUMBER: Final = re.compile(
     # vertebrae, weightings, dimensions, b-values, kernels, phases
     r"[ctls]\d{1,2}|t[12][wc]?|t2star|[234]d|b\d{1,4}|[bihjfqur][a-z]?\d{2}[a-z]?|ph?\d{1,2}|"
@@ -120,7 +130,8 @@ def is_allowed(word: str) -> bool:
 
 def _clean_one(text: str, people: Set[str]) -> str:
     tokens = [token for chunk in _CHUNK.findall(text) for token in _tokens(chunk, people)]
-    tokens = _without_lost_denials(_without_doubtful_claims(_with_signs(tokens)))
+    tokens = _with_quantities(_with_signs(tokens))
+    tokens = _without_lost_denials(_without_doubtful_claims(tokens))
     return " ".join(
         token.text for token in tokens if token.sort not in _DROPPED and token.sort != Sort.BREAK
     )
@@ -217,6 +228,20 @@ def _with_signs(tokens: list[_Token]) -> list[_Token]:
         elif text == "0" * len(text):
             decided.append(_Token(text, Sort.NUMBER))
     return decided
+
+
+def _with_quantities(tokens: list[_Token]) -> list[_Token]:
+    """Keep a number that its unit follows: 34.5 mm."""
+    result = list(tokens)
+    for index, (number, unit) in enumerate(pairwise(tokens)):
+        if (
+            number.sort is Sort.NUMBER
+            and unit.text.lower() in _UNITS
+            and _QUANTITY.fullmatch(number.text)
+        ):
+            result[index] = number._replace(sort=Sort.PLAIN)
+            result[index + 1] = unit._replace(sort=Sort.PLAIN)
+    return result
 
 
 def _without_doubtful_claims(tokens: list[_Token]) -> list[_Token]:

@@ -342,7 +342,7 @@ def test_our_codes_are_added_once() -> None:
     )
     new = opened(data, compile_plan(read_recipe("default")))
     found = [str(item.CodeValue) for item in new.DeidentificationMethodCodeSequence]
-    assert found == ["113107", "113106", "113100", "113111", "113108", "113105"]
+    assert found == ["113107", "113106", "113100", "113111", "113108", "113105", "113104", "113103"]
 
 
 def test_the_standards_methods_are_those_of_its_context_group() -> None:

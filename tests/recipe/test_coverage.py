@@ -62,16 +62,31 @@ def test_bundled_recipes_leave_nothing_exposed(name: str) -> None:
     assert cover(read_recipe(name)).exposed == ()
 
 
-def test_the_default_recipe_uses_the_four_options() -> None:
+def test_the_default_recipe_uses_the_options_that_it_should() -> None:
     coverage = cover(read_recipe("default"))
-    without = {Option.PATIENT, Option.MODIFIED_DATES, Option.DESCRIPTORS}
+    without = {
+        Option.PATIENT,
+        Option.MODIFIED_DATES,
+        Option.DESCRIPTORS,
+        Option.STRUCTURED_CONTENT,
+        Option.GRAPHICS,
+    }
     assert set(coverage.options) == without | {Option.SAFE_PRIVATE}
-    codes = {"113100", "113105", "113107", "113108"}
+    codes = {"113100", "113103", "113104", "113105", "113107", "113108"}
     assert {code for code, _ in coverage.codes} == codes | {"113111"}
     assert coverage.dates == "MODIFIED"
     coverage = cover(read_recipe("default-no-private"))
     assert set(coverage.options) == without
     assert {code for code, _ in coverage.codes} == codes
+
+
+def test_the_default_recipe_cleans_content_item_by_item() -> None:
+    effects = Effects(read_recipe("default"))
+    cleaned = [r for r in table() if {Option.STRUCTURED_CONTENT, Option.GRAPHICS} & set(r.options)]
+    assert len(cleaned) == 8
+    for r in cleaned:
+        if r.number is not None:
+            assert [rule.value for rule in effects.of(r.number)] == [Function("clean_content")]
 
 
 @pytest.mark.parametrize(
@@ -114,8 +129,6 @@ def test_in_the_default_recipe_every_row_follows_its_letter() -> None:
                 Option.DEVICE,
                 Option.INSTITUTION,
                 Option.FULL_DATES,
-                Option.STRUCTURED_CONTENT,
-                Option.GRAPHICS,
             }
         ):
             continue

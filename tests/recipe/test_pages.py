@@ -122,7 +122,7 @@ def test_the_engine_does_what_the_page_says(  # noqa: PLR0912, PLR0917
             assert after != before
         case "blank":
             assert after == ""
-        case "cleaned" | "emptied":
+        case "cleaned" | "cleaned by item" | "emptied":
             assert after is not None
             assert after != before
         case "removed or dummy" | "removed or emptied" | "removed or remapped":

@@ -7,12 +7,40 @@ SNM3 and 99SDM); these are looked up by the code that has replaced them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Final, cast
 
 _Codes = Mapping[str, tuple[str, list[int]]]
 _FORMER_SNOMED: Final = frozenset(("SRT", "SNM3", "99SDM"))
+
+
+SCHEMES: Final = frozenset(
+    (
+        *("ACR", "ASTM-sigpurpose", "BARI", "BI", "C4", "C5", "CD2", "CTCAE", "DC", "DCM"),
+        *("DCMUID", "FMA", "GeneID", "HPC", "I10", "I10P", "I9", "I9C", "IBSI", "ICDO3"),
+        *("IETF4646", "ISO3166_1", "ISO5218_1", "ISO639_1", "ISO639_2", "ITIS_TSN", "JC8"),
+        *("JJ1017T", "LN", "MA", "MAYOASRG", "MDC", "MDNS", "MSH", "NCDR", "NCIt", "NDC"),
+        *(
+            "NEU",
+            "NYUMCCG",
+            "POS",
+            "PUBCHEM_CID",
+            "RADELEMENT",
+            "RADLEX",
+            "RFC3066",
+            "RFC5646",
+            "RO",
+        ),
+        *("RXNORM", "SCPECG", "SCT", "SNM3", "SRT", "UBERON", "UCUM", "UMLS", "UPC", "X12.3"),
+    )
+)
+"""Coding Scheme Designators of PS3.16 Table 8-1."""
+
+LANGUAGES: Final = frozenset(("IETF4646", "ISO639_1", "ISO639_2", "RFC3066", "RFC5646"))
+LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,4}){0,2}", re.ASCII)
+"""A language, its script and its country."""
 
 
 @cache

@@ -16,14 +16,16 @@ from typing import Final
 
 from sendit import __version__
 from sendit.deidentify import codes, jitter
+from sendit.deidentify import structured_content as content
 from sendit.deidentify.forms import fits, says_radiology
 from sendit.deidentify.plan import Plan, SequencePath
+from sendit.deidentify.structured_content import NOTHING, Beside, code_of
 from sendit.deidentify.uids import UidMap
 from sendit.dicom import charset
 from sendit.dicom.dates import PADDING
 from sendit.dicom.encode import NewElement, one_vr, pack
 from sendit.dicom.iod import Need, need_of
-from sendit.dicom.scan import Buffer, Element, Encoding, Item, value_text, vr_of
+from sendit.dicom.scan import Buffer, Encoding, Item, value_text, vr_of
 from sendit.recipe.attributes import keyword_of
 from sendit.recipe.coverage import METHODS
 from sendit.recipe.functions import FUNCTIONS
@@ -99,16 +101,37 @@ _STRUCTURE: Final[dict[int, frozenset[str]]] = {
     ),
 }
 _REFERENCED_ITEM: Final = 0x0040DB73
-_CODE_VALUES: Final = frozenset((0x00080100, 0x00080119, 0x00080120))
-_CODING_SCHEME: Final = 0x00080102
-_CODES: Final = _CODE_VALUES | {_CODING_SCHEME, 0x00080103}
 _CODE: Final = re.compile(r"(?=.*\d)[\w.:/-]{1,18}|[A-Za-z]{1,6}", re.ASCII)
-_LABELS: Final = {0x30060026: "ROI", 0x00620020: "tracked"}
-"""Names by which regions (ROI Name) and findings (Tracking ID) are told apart in an object."""
+_CODES: Final = content.CODE_VALUES | {content.CODING_SCHEME, content.CODING_SCHEME_VERSION}
+_LABELS: Final = {
+    0x00620005: "segment",
+    0x00620020: "tracked",
+    0x00700002: "LAYER",
+    0x30060026: "ROI",
+    0x30060085: "region",
+    0x300A00C2: "beam",
+}
+"""Names by which segments, findings, layers of graphics, regions and beams are told apart in an
+object, and what stands for one that goes."""
 
+_TEXT_VALUE: Final = 0x0040A160
 _LONGEST_LABEL: Final = 64
 _DUMMY: Final = Function("dummy")
 _CLEAN: Final = Function("clean_text")
+_CLEAN_CONTENT: Final = Function("clean_content")
+_CLEAN_AGE: Final = Function("clean_content", (("of", "age"),))
+"""What cleans the number of a content item that is an age, for the items inside it."""
+
+_CODE_VALUE: Final = 0x00080100
+_UNIT: Final = re.compile(r"(?:[A-Za-z0-9*/.^%'\"()\[\]_+-]|\{[^{}]*\})+", re.ASCII)
+_REMARK: Final = re.compile(r"\{([^{}]*)\}")
+"""A unit of UCUM, and the remark in braces that it may have."""
+
+_NUMBERS: Final = re.compile(
+    r"[ \0]*(?:[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?)?[ \0]*"
+    r"(?:\\[ ]*(?:[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?)?[ \0]*)*",
+    re.ASCII,
+)
 
 
 class Removed:
@@ -155,7 +178,7 @@ class ElementContext:
     site: StudyContext
     items: Sequence[Item] = ()
     data: Buffer = b""
-    code: tuple[str, str] = ("", "")
+    beside: Beside = NOTHING
 
     def with_value(self, value: bytes | tuple[tuple[NewElement, ...], ...]) -> ElementContext:
         """Return the element as an earlier rule has left it (new items read as empty)."""
@@ -173,17 +196,6 @@ class ElementContext:
 
 
 Implementation = Callable[[ElementContext, Mapping[str, str]], NewValue]
-
-
-def code_of(elements: Sequence[Element], data: Buffer) -> tuple[str, str]:
-    """Return the code and the scheme of a code sequence's item; empty texts if it has none."""
-    value = scheme = ""
-    for tag, _, _, start, end, _ in elements:
-        if tag in _CODE_VALUES:
-            value = bytes(data[start:end]).decode("latin-1").strip(PADDING)
-        elif tag == _CODING_SCHEME:
-            scheme = bytes(data[start:end]).decode("latin-1").strip(PADDING)
-    return value, scheme
 
 
 def call(function: Function, subject: ElementContext) -> NewValue:
@@ -272,7 +284,7 @@ def _clean_text(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
     if subject.vr == "SQ":
         return ApplyToItems(_CLEAN)
     text = subject.text.strip(PADDING)
-    if subject.tag in _CODES and subject.level.inherited == _CLEAN and _CODE.fullmatch(text):
+    if subject.tag in _CODES and subject.level.inherited == _CLEAN and _is_code(text, subject):
         return subject.value  # without it nobody knows what was meant
     if subject.tag == canon.IMAGE_COMMENTS and (gradient := canon.gradient(text)):
         return gradient.encode("ascii")
@@ -281,18 +293,38 @@ def _clean_text(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
         return _empty_or_dummy(subject, _) if disguised else subject.value
     cleaned = "" if subject.vr == "PN" else clean(subject.text, subject.site.people)
     if subject.tag in _LABELS and cleaned != text:
-        cleaned = _label(cleaned, text, subject)
+        cleaned = _label(cleaned, text, _LABELS[subject.tag], subject)
     if cleaned:
         return _written(cleaned, subject)
     return _empty_or_dummy(subject, _) if subject.value.strip(b" \0") else b""
 
 
-def _label(cleaned: str, original: str, subject: ElementContext) -> str:
+def _label(cleaned: str, original: str, name: str, subject: ElementContext) -> str:
     """Return a name that is another's for every other original, and the same for the same one:
     without it, two regions become one."""
     mark = subject.site.uids.uuid(original.encode()).hex[:8]
-    kept = cleaned[: _LONGEST_LABEL - 1 - len(mark)].strip()
-    return f"{kept or _LABELS[subject.tag]} {mark}"
+    longest = _SHORT.get(subject.vr, _LONGEST_LABEL)
+    kept = cleaned[: longest - 1 - len(mark)].strip()
+    label = f"{kept or name} {mark}"
+    return label.upper() if subject.vr == "CS" else label
+
+
+def _is_code(text: str, subject: ElementContext) -> bool:
+    """Whether a text in an item of a code sequence is a code, its scheme or the scheme's version:
+    of the standard, or in the form that codes have."""
+    if _CODE.fullmatch(text):
+        return True
+    if subject.tag == content.CODING_SCHEME:
+        return text in codes.SCHEMES
+    code = subject.beside.code
+    if code[1] in codes.LANGUAGES:
+        return codes.LANGUAGE.fullmatch(text) is not None
+    if code == (text, "UCUM"):
+        return _UNIT.fullmatch(text) is not None and all(
+            not remark or says_radiology(remark, subject.site.people)
+            for remark in _REMARK.findall(text)
+        )
+    return bool(codes.standard_meanings(*code))
 
 
 def _written(cleaned: str, subject: ElementContext) -> bytes:
@@ -315,13 +347,106 @@ def _clean_code_meaning(subject: ElementContext, _: Mapping[str, str]) -> NewVal
     if subject.level.inherited == _DUMMY:  # a person's own code, not a term
         return _dummy(subject, _)
     text = subject.text.strip(PADDING)
-    known = codes.standard_meanings(*subject.code)
-    if subject.code == (text, "UCUM"):  # a unit's code says what it means: there is no list
+    known = codes.standard_meanings(*subject.beside.code)
+    if subject.beside.code == (text, "UCUM"):  # a unit's code says what it means: there is no list
         return subject.value
     standard = any(text.casefold() == meaning.casefold() for meaning in known)
     if standard or says_radiology(text, subject.site.people):
         return subject.value
-    return known[0].encode("ascii") if known else _clean_text(subject, _)
+    if known:
+        return known[0].encode("ascii")
+    cleaned = _clean_text(subject, _)
+    if cleaned == DUMMY_TEXT and _keeps_code(subject):
+        return subject.beside.code[0].encode("ascii")
+    return cleaned
+
+
+def _keeps_code(subject: ElementContext) -> bool:
+    """Whether the code of an item is one by its form, and stays."""
+    here = replace(subject, tag=_CODE_VALUE)
+    program = subject.level.program(_CODE_VALUE, "SH")
+    inherited = subject.level.inherited
+    cleans = inherited is not None and inherited.name in {"clean_content", "clean_text"}
+    return _is_code(subject.beside.code[0], here) and (
+        cleans or (program.removed is None and not program.steps)
+    )
+
+
+def _clean_content(  # noqa: PLR0911 one way for each kind of value
+    subject: ElementContext, arguments: Mapping[str, str]
+) -> NewValue:
+    vr, concept = subject.vr, subject.beside.concept
+    if vr == "SQ":
+        is_age = subject.tag == content.MEASURED_VALUE and concept in content.AGES
+        return ApplyToItems(_CLEAN_AGE if is_age else _CLEAN_CONTENT)
+    if vr == "UI":
+        return subject.site.uids.many(subject.value)
+    if _holds_no_text(vr) and not _holds_no_text(vr_of(subject.tag)):
+        return REMOVED  # its bytes may be text all the same
+    if vr in _BINARY_NUMBERS or vr == "AT" or not {vr, vr_of(subject.tag)}.isdisjoint(_DECIMALS):
+        is_age = concept in content.AGES or arguments.get("of") == "age"
+        return _content_number(subject, is_age=is_age)
+    if vr in {"DA", "DT", "TM"}:
+        moved = jitter.shift(vr, subject.text, subject.site.days)
+        return REMOVED if moved is None else moved.encode("ascii")
+    if vr == "AS":
+        return _cap_age(subject, arguments)
+    if vr == "PN":
+        return _dummy(subject, arguments)
+    if vr == "CS":
+        return _technical_value(subject, _TERM)
+    if vr not in charset.TEXT_VRS:
+        return REMOVED
+    return _content_text(subject, arguments)
+
+
+def _content_number(subject: ElementContext, *, is_age: bool) -> NewValue:
+    """Return a number as it is, an age of 90 years or more as 90; what is no number goes."""
+    if not _holds_no_text(subject.vr) and not _NUMBERS.fullmatch(subject.text):
+        return REMOVED
+    if is_age and subject.tag in content.MEASURED_NUMBERS:
+        limit = content.most(MAX_AGE_SHOWN + 1, subject.beside.unit) or MAX_AGE_SHOWN + 1
+        written = [value for value in subject.text.split("\\") if value.strip(PADDING)]
+        if any(float(value) >= limit for value in written):
+            return pack(subject.vr, f"{limit:g}", subject.encoding, b"") or b""
+    return subject.value
+
+
+def _content_text(subject: ElementContext, arguments: Mapping[str, str]) -> NewValue:
+    """Return a text of a content item, cleaned as its concept asks."""
+    text = subject.text.strip(PADDING)
+    if subject.tag in _CODES and _is_code(text, subject):
+        return subject.value
+    if subject.tag != _TEXT_VALUE:
+        return _clean_text(subject, arguments)
+    concept, people = subject.beside.concept, subject.site.people
+    if concept in content.CODED and text:
+        return subject.site.variables[content.CODED[concept]].encode("ascii")
+    form = content.TECHNICAL.get(concept)
+    if form is not None and fits(form, text, people):
+        return subject.value
+    if concept in content.LABELS and text:
+        from sendit.clean_descriptors import clean  # noqa: PLC0415 as in _clean_text
+
+        cleaned = clean(text, people)
+        return subject.value if cleaned == text else _label_bytes(cleaned, text, subject)
+    return _clean_text(subject, arguments)
+
+
+def _label_bytes(cleaned: str, text: str, subject: ElementContext) -> bytes:
+    return _written(_label(cleaned, text, "tracked", subject), subject)
+
+
+def _content_date(subject: ElementContext, arguments: Mapping[str, str]) -> NewValue:
+    if _holds_no_text(subject.vr):
+        return REMOVED
+    if subject.beside.concept in content.BIRTH_DATES:
+        return _empty_or_dummy(subject, arguments)
+    return subject.value
+
+
+_DECIMALS: Final = frozenset(("DS", "IS"))
+_TERM: Final[Mapping[str, str]] = {"form": "term"}
 
 
 def _holds_no_text(vr: str) -> bool:
@@ -341,6 +466,9 @@ def _technical_value(subject: ElementContext, arguments: Mapping[str, str]) -> N
     left = [
         value if fits(form, value, people) else _ascii(clean(value, people)) for value in values
     ]
+    if subject.tag in _LABELS:
+        name = _LABELS[subject.tag]
+        return _label("", "\\".join(values), name, subject).encode("ascii")
     if any(left):
         return "\\".join(left).encode("ascii")
     return _gone_or_empty_or_dummy(subject, arguments)
@@ -480,7 +608,9 @@ _FUNCTIONS: Final[dict[str, Implementation]] = {
     "basic_uuid": _basic_uuid,
     "cap_age": _cap_age,
     "clean_code_meaning": _clean_code_meaning,
+    "clean_content": _clean_content,
     "clean_text": _clean_text,
+    "content_date": _content_date,
     "dates_modified": _dates_modified,
     "dicom_uuid": _dicom_uuid,
     "dummy": _dummy,

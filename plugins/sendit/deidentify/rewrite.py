@@ -19,7 +19,7 @@ from bisect import insort
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from operator import itemgetter, lt
 from typing import Final
 
@@ -43,6 +43,7 @@ from sendit.deidentify.plan import (
     Step,
 )
 from sendit.deidentify.private_form import ITEMS, clean, is_geometry, listed, together
+from sendit.deidentify.structured_content import NOTHING, Beside, beside
 from sendit.dicom import charset
 from sendit.dicom.encode import (
     SEQUENCE_TAIL,
@@ -105,6 +106,7 @@ _TEXT_DATES: Final = frozenset(("DA", "DT", "TM", "LO", "LT", "PN", "SH", "ST", 
 _CHECKED_TEXTS: Final = charset.TEXT_VRS | charset.ASCII_VRS
 _DATES: Final = frozenset(("DA", "DT", "TM"))
 _MAYBE_DATES: Final = frozenset(("AE", "CS", "DS", "IS"))
+_CLEANING: Final = frozenset(("clean_content", "clean_text"))
 _WORD: Final = re.compile(rb"[A-Za-z\x80-\xff]{2}")
 _NUMBER_WORDS: Final = re.compile(rb"(?:[^A-Za-z\x80-\xff]|nan|inf(?:inity)?|e)*", re.IGNORECASE)
 _WHOLE: Final = re.compile(r"[+-]?\d{1,6}", re.ASCII)
@@ -691,12 +693,12 @@ class Rewriter:
                 return _NESTED_PIXELS
             same = pixels == data[element[2] : element[4]]
             return _KEPT if same else (pixels, ((Change.CLEANED, 1),))
-        code = functions.code_of(siblings, data)
-        raw = b"\0".join((data[element[2] : element[4]], *map(str.encode, code)))
+        around = beside(siblings, data)
+        raw = b"\0".join((data[element[2] : element[4]], *(map(str.encode, chain(*around)))))
         memo = scope.memo_of(level)
         entry = memo.get(raw)
         if entry is None:
-            entry = self._work_out(program, level, element, data, scope, "", code)
+            entry = self._work_out(program, level, element, data, scope, "", around)
             if len(raw) <= MAX_REMEMBERED_VALUE:
                 memo[raw] = entry
                 self._remembered += _ENTRY_BYTES + 2 * len(raw)
@@ -710,7 +712,7 @@ class Rewriter:
         data: Buffer,
         scope: Scope,
         creator: str,
-        code: tuple[str, str] = ("", ""),
+        around: Beside = NOTHING,
     ) -> _Entry:
         tag, written_vr, start, value, end, items = element
         if program is CHECK_CHARACTER_SET:
@@ -740,7 +742,7 @@ class Rewriter:
             self._study,
             items or (),
             data,
-            code,
+            around,
         )
         current: _Current = REMOVED if start < 0 else _SAME
         kind = Change.KEPT
@@ -826,7 +828,7 @@ class Rewriter:
                 return REMOVED, Change.REMOVED
             if answer == b"":
                 return b"", Change.BLANKED
-            return answer, Change.CLEANED if step.value.name == "clean_text" else kind
+            return answer, Change.CLEANED if step.value.name in _CLEANING else kind
         if isinstance(step.value, OwnFunction):
             text = self._caller.text(step.value.name, now)
         else:

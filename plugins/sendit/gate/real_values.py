@@ -607,7 +607,7 @@ def cleaned_by(plan: Plan) -> frozenset[int]:
         for rule in plan.recipe.header
         if isinstance(rule.selector, TagSelector)
         and isinstance(rule.value, Function)
-        and rule.value.name == "clean_text"
+        and rule.value.name in {"clean_content", "clean_text"}
     )
 
 

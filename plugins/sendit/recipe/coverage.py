@@ -85,7 +85,9 @@ class Treatment(StrEnum):
 _BY_FUNCTION = {
     "cap_age": Treatment.CLEANED,
     "clean_code_meaning": Treatment.CLEANED,
+    "clean_content": Treatment.CLEANED,
     "clean_text": Treatment.CLEANED,
+    "content_date": Treatment.KEPT,
     "jitter": Treatment.MOVED,
     "known_value": Treatment.KEPT,
     "technical_value": Treatment.KEPT,
@@ -185,7 +187,9 @@ def outcome_of(applied: tuple[HeaderRule, ...]) -> Treatment:
     if isinstance(first.value, OwnFunction):
         return Treatment.KEPT  # nobody knows what it leaves
     if isinstance(first.value, Function):
-        return _BY_FUNCTION.get(first.value.name, Treatment.GONE)
+        left = _BY_FUNCTION.get(first.value.name, Treatment.GONE)
+        moved = left is Treatment.KEPT and applied[-1].action is Action.JITTER
+        return Treatment.MOVED if moved else left
     return Treatment.GONE
 
 

@@ -193,6 +193,26 @@ _DECLARED: tuple[FunctionSpec, ...] = (
         siblings=True,
     ),
     FunctionSpec(
+        "clean_content",
+        "func",
+        "Clean Structured Content (PS3.15 E.3.4): in the items of the sequence, numbers, "
+        "coordinates and codes stay, UIDs are remapped, dates moved, texts cleaned as by "
+        "clean_text; an accession number or a subject's number becomes the code, an age of 90 "
+        "years or more 90, what a device says about itself stays in its form, and names that "
+        "tell findings apart still do",
+        actions=frozenset({Action.REPLACE}),
+        siblings=True,
+    ),
+    FunctionSpec(
+        "content_date",
+        "func",
+        "the date of a content item stays, to be moved by a JITTER behind it; a birth date is "
+        "emptied, or a dummy where the object's IOD asks for a value",
+        actions=frozenset({Action.REPLACE}),
+        vrs=frozenset({"DA", "DT"}),
+        siblings=True,
+    ),
+    FunctionSpec(
         "technical_value",
         "func",
         "a value stays if it has the form ("

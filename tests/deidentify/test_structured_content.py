@@ -1,0 +1,240 @@
+"""What programs read in reports, key objects and annotations is what they read before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import BytesIO
+
+import highdicom as hd
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.sr.codedict import codes
+
+from benchmarks.clients import delivered
+from sendit.batch import Outcome
+from sendit.deidentify.plan import Plan, compile_plan
+from sendit.recipe.parse import read_recipe
+from testing.builder import all_elements, to_bytes
+from testing.derived_objects import (
+    FREE_TEXT,
+    OBJECTS,
+    OUTLINE,
+    RULER,
+    dose_report,
+    electrocardiogram,
+    images,
+    key_objects,
+    measurement_report,
+    presentation_state,
+    segmentation,
+    structure_set,
+)
+from tests.deidentify.engine import IDENTIFIERS, opened, plan_of, run
+
+NUMBERS = {"DS", "FD", "FL", "IS", "SL", "SS", "UL", "US"}
+CHANGED = {"PatientAge", "NumericValue"}
+WHOSE = ("Musterfrau", "Befunder", "befunder", "MRN77000001", "ACC880001001", "General Hospital")
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return compile_plan(read_recipe("default"))
+
+
+@pytest.fixture(scope="module")
+def report(plan) -> FileDataset:
+    return opened(measurement_report(), plan)
+
+
+def content(dataset: Dataset, code: str) -> list[Dataset]:
+    """Return the content items of a concept, at any depth."""
+    found = []
+    for item in dataset.get("ContentSequence", []):
+        names = item.get("ConceptNameCodeSequence")
+        if names and names[0].CodeValue == code:
+            found.append(item)
+        found += content(item, code)
+    return found
+
+
+def numbers(dataset: Dataset) -> Iterator[tuple[str, str]]:
+    for element in all_elements(dataset):
+        if element.VR in NUMBERS and element.keyword not in CHANGED:
+            yield element.keyword, str(element.value)
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_no_number_is_invented_and_no_name_stays(name, plan):
+    before = OBJECTS[name]()
+    after = opened(before, plan)
+    assert list(numbers(before)) == list(numbers(after))
+    whole = to_bytes(after).decode("latin-1")
+    assert not [text for text in WHOSE if text in whole]
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_the_gate_lets_it_pass(name, plan, tmp_path):
+    assert delivered([to_bytes(OBJECTS[name]())], plan, tmp_path / "study")
+
+
+def test_highdicom_reads_the_measurements_of_a_report(report):
+    read = hd.sr.srread(BytesIO(to_bytes(report)))
+    groups = read.content.get_planar_roi_measurement_groups()
+    assert [group.get_measurements()[0].value for group in groups] == [value for _, value in RULER]
+    for number, group in enumerate(groups):
+        assert group.roi.value.tolist() == (np.asarray(OUTLINE) + number).tolist()
+        assert group.finding_type == codes.SCT.Nodule
+        assert group.get_measurements()[0].name == codes.SCT.Length
+        assert group.get_measurements()[0].unit == codes.UCUM.Millimeter
+    names = [group.tracking_identifier for group in groups]
+    assert len(set(names)) == len(names)
+    assert all(names)
+    assert len({group.tracking_uid for group in groups}) == len(groups)
+
+
+def test_codes_of_the_site_stay_and_their_meanings_are_cleaned(report):
+    grades = content(report, "GRADE")
+    assert [item.ConceptCodeSequence[0].CodeValue for item in grades] == ["G2", "G2"]
+    assert grades[0].ConceptCodeSequence[0].CodeMeaning == "moderate"
+
+
+def test_a_code_without_a_word_that_may_stay_says_itself(plan):
+    before = measurement_report()
+    item = content(before, "GRADE")[0].ConceptCodeSequence[0]
+    item.CodeMeaning = "Befunder's own"
+    language = content(before, "121049")[0].ConceptCodeSequence[0]
+    assert (language.CodeValue, language.CodeMeaning) == ("en-US", "English (United States)")
+    after = opened(before, plan)
+    assert content(after, "GRADE")[0].ConceptCodeSequence[0].CodeMeaning == "G2"
+    assert content(after, "121049")[0].ConceptCodeSequence[0].CodeValue == "en-US"
+    assert content(after, "121049")[0].ConceptCodeSequence[0].CodeMeaning == "en-US"
+
+
+@pytest.mark.parametrize(
+    ("unit", "stays"),
+    [("mm2/s", True), ("{ratio}", False), ("[hnsf'U]", True), ("%", True), ("{Befunder}", False)],
+)
+def test_units_stay_as_they_are_written(plan, unit, stays):
+    before = dose_report()
+    (dlp,) = content(before, "113838")
+    dlp.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0].CodeValue = unit
+    (dlp,) = content(opened(before, plan), "113838")
+    left = dlp.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0].CodeValue
+    assert (left == unit) is stays or unit == "{ratio}"
+    assert "Befunder" not in left
+
+
+def test_numbers_of_the_study_and_of_the_subject_become_the_codes(report):
+    assert content(report, "121022")[0].TextValue == IDENTIFIERS.study_code
+    assert content(report, "121030")[0].TextValue == IDENTIFIERS.patient_code
+
+
+def test_dates_move_and_a_birth_date_goes(report):
+    assert content(report, "111526")[0].DateTime == "20151222101112"
+    assert content(report, "121031")[0].Date == "19000101"
+
+
+@pytest.mark.parametrize(
+    ("age", "unit", "left"),
+    [
+        ("94", "a", "90"),
+        ("89.9", "a", "89.9"),
+        ("90", "a", "90"),
+        ("1100", "mo", "1080"),
+        ("94", "d", "94"),
+    ],
+)
+def test_an_age_of_90_or_more_is_90(plan, age, unit, left):
+    before = measurement_report()
+    (item,) = content(before, "121033")
+    item.MeasuredValueSequence[0].NumericValue = age
+    item.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0].CodeValue = unit
+    item.MeasuredValueSequence[0].FloatingPointValue = float(age)
+    (item,) = content(opened(before, plan), "121033")
+    assert item.MeasuredValueSequence[0].NumericValue == pydicom.valuerep.DSfloat(left)
+    assert item.MeasuredValueSequence[0].FloatingPointValue == float(left)
+
+
+def test_what_is_no_number_does_not_become_one(plan):
+    data = to_bytes(dose_report()).replace(b"345.6789", b"Befunder")
+    (dlp,) = content(opened(data, plan), "113838")
+    assert "NumericValue" not in dlp.MeasuredValueSequence[0]
+
+
+def test_what_a_device_says_of_itself_stays(plan):
+    after = opened(dose_report(), plan)
+    assert content(after, "121014")[0].TextValue == "TESTWORKS"
+    assert content(after, "121015")[0].TextValue == "Scanner 128+"
+    for concept in ("121016", "121017"):  # serial number, place
+        assert content(after, concept)[0].TextValue == "DEIDENTIFIED"
+    assert content(after, "113870")[0].PersonName == "DEIDENTIFIED"
+
+
+def test_uids_in_content_are_those_of_the_images(plan):
+    source = opened(images(1)[0], plan)
+    references = content(opened(key_objects(), plan), "260753009")
+    assert references[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
+
+
+def test_the_title_of_key_objects_stays(plan):
+    after = opened(key_objects(), plan)
+    title = after.ConceptNameCodeSequence[0]
+    assert (title.CodeValue, title.CodeMeaning) == ("113004", "For Teaching")
+    assert hd.ko.KeyObjectSelectionDocument.from_dataset(after).content.get_references()
+
+
+def test_a_segmentation_has_the_same_segments(plan):
+    before, after = segmentation(), opened(segmentation(), plan)
+    assert before.PixelData == after.PixelData
+    read = hd.seg.Segmentation.from_dataset(after)
+    labels = [read.get_segment_description(number).segment_label for number in (1, 2)]
+    assert len(set(labels)) == 2
+    assert [read.get_segment_description(n).segmented_property_type for n in (1, 2)] == [
+        codes.SCT.Nodule
+    ] * 2
+
+
+def test_the_same_name_is_the_same_in_all_objects(plan, report):
+    names = {group.TextValue for group in content(report, "112039")}
+    regions = opened(structure_set(), plan).StructureSetROISequence
+    assert {region.ROIName for region in regions} == names
+    assert {each.SegmentLabel for each in opened(segmentation(), plan).SegmentSequence} == names
+
+
+def test_graphics_stay_in_their_layers(plan):
+    before = presentation_state()
+    for sequence in (before.GraphicAnnotationSequence, before.GraphicLayerSequence):
+        sequence[1].GraphicLayer = "Dr. Benno, Befunder"[:16]
+    after = opened(before, plan)
+    defined = [layer.GraphicLayer for layer in after.GraphicLayerSequence]
+    assert [each.GraphicLayer for each in after.GraphicAnnotationSequence] == defined
+    assert defined[0] == "RULERS"
+    assert defined[1].startswith("LAYER ")
+    first, second = (each.TextObjectSequence[0] for each in after.GraphicAnnotationSequence)
+    assert first.UnformattedTextValue == "34.5 mm"
+    assert second.UnformattedTextValue not in {"", FREE_TEXT}
+
+
+def test_annotations_of_a_waveform_keep_their_numbers(plan):
+    rate, words = opened(electrocardiogram(), plan).WaveformAnnotationSequence
+    assert rate.NumericValue == 72.5
+    assert rate.MeasurementUnitsCodeSequence[0].CodeValue == "/min"
+    assert "Musterfrau" not in words.UnformattedTextValue
+
+
+def test_what_was_done_is_said(report):
+    done = {item.CodeValue for item in report.DeidentificationMethodCodeSequence}
+    assert {"113103", "113104"} <= done
+
+
+def test_a_recipe_that_makes_dummies_does_not_claim_it():
+    coverage = plan_of("REPLACE ContentSequence func:dummy\n").coverage
+    assert "113104" not in {code for code, _ in coverage.codes}
+
+
+def test_a_report_is_delivered_once_and_whole(plan):
+    result, members = run([to_bytes(measurement_report())], plan)
+    assert result.outcomes == {1: (Outcome.DELIVERED, None)}
+    assert len(members) == 1
