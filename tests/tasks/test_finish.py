@@ -14,6 +14,7 @@ from sendit.errors import FailBatch, Misconfigured, RetryLater
 from sendit.ledger import BatchParams, Holder, Ledger
 from sendit.pipeline import cleanup as cleaning
 from sendit.pipeline import metrics
+from sendit.pipeline.discover import QUEUE_STAGE
 from sendit.settings import Settings
 from sendit.tasks import finish, task_context
 
@@ -211,3 +212,118 @@ def test_the_next_run_takes_what_is_left_of_the_number(  # noqa: PLR0917
     # Cleared and run again, it asks for the same run.
     assert first["trigger_run_id"] == second["trigger_run_id"]
     assert first["trigger_run_id"].startswith("follow_on__")
+
+
+def failed(*errors: tuple[str, str, bool], status: Status = Status.ERROR) -> Any:
+    """Return a batch with errors: stage, reason, whether they came from outside it."""
+    found = [{"stage": stage, "reason": why, "outside": out} for stage, why, out in errors]
+    return SimpleNamespace(status=status, errors=found)
+
+
+OWN = failed(("upload task", "its archive is gone", False))
+SETTING = failed(("dasher task", "no token", True))
+FILE = failed(("import", "truncated", False))
+
+
+@pytest.mark.parametrize(
+    ("batches", "all_from_outside"),
+    [
+        ([SETTING], True),
+        ([SETTING, SETTING], True),
+        ([SETTING, failed(("upload task", "no bucket", True))], True),
+        ([OWN], False),  # one alone says nothing of the next
+        ([OWN, OWN], True),  # the same reason for all: it is not in them
+        ([OWN, failed(("anonymize task", "its archive is gone", False))], False),
+        ([OWN, failed(("upload task", "another", False))], False),
+        ([OWN, SETTING], False),
+        ([FILE, FILE], False),  # of files, not of a task
+        ([OWN, OWN, FILE], False),
+        ([SETTING, failed(status=Status.DONE)], False),
+        ([failed(("import", "truncated", True))], False),
+    ],
+)
+def test_a_reason_outside_the_batches_is_told_from_theirs(
+    batches: list[Any], all_from_outside: bool
+) -> None:
+    assert finish.all_failed_from_outside(batches) is all_from_outside
+
+
+def test_what_the_run_s_other_tasks_came_to_is_asked_and_told() -> None:
+    asked: list[dict[str, Any]] = []
+    states = {
+        "report": "failed",
+        "discover": "success",
+        "process.import_0": "failed",
+        "process.import_11": "failed",
+        "upload.archives_2": "failed",
+        "cleanup": "upstream_failed",
+    }
+
+    def get_task_states(**what: Any) -> dict[str, dict[str, str]]:
+        asked.append(what)
+        return {RUN: states, "another run": {"cleanup": "failed"}}
+
+    ti = SimpleNamespace(dag_id="sendit", task_id="report", get_task_states=get_task_states)
+    told = finish._failed_tasks({"ti": ti, "run_id": RUN})
+    assert asked == [{"dag_id": "sendit", "run_ids": [RUN]}]
+    assert told == [
+        "tasks of the run failed, see their logs: process.import (2 times), upload.archives"
+    ]
+    assert finish._failed_tasks({"ti": ti, "run_id": "a third"}) == []
+
+
+def waiting(reason: str, subfolder: str | None = None, **changed: Any) -> Any:
+    error = {"stage": QUEUE_STAGE, "reason": reason} | changed.pop("error", {})
+    return SimpleNamespace(
+        status=changed.get("status", Status.QUEUE), errors=[error], subfolder=subfolder
+    )
+
+
+@pytest.mark.parametrize(
+    ("subfolder", "told"),
+    [
+        (None, ["2 batches stay in the queue: no key", "1 batches stay in the queue: no bucket"]),
+        ("", ["2 batches stay in the queue: no key", "1 batches stay in the queue: no bucket"]),
+        ("1_6", ["1 batches stay in the queue: no key"]),
+        ("1_7", []),
+    ],
+)
+def test_why_batches_stay_in_the_queue_is_told(subfolder: str | None, told: list[str]) -> None:
+    every = [
+        waiting("no key"),
+        waiting("no key", "1_6"),
+        waiting("no bucket"),
+        waiting("delivered", status=Status.DONE),
+        waiting("of its import", error={"stage": "import"}),
+    ]
+    assert finish._blocked(every, subfolder) == told
+
+
+@pytest.mark.parametrize(
+    ("strays", "stages", "asked"), [([], [], False), (["d"], [], True), ([], ["s"], True)]
+)
+def test_google_is_asked_only_where_something_was_left(
+    here: Any, monkeypatch: pytest.MonkeyPatch, strays: Any, stages: Any, asked: bool
+) -> None:
+    from sendit.delivery import leftovers
+
+    ledger, _, folder = here
+    seen: list[tuple[Any, ...]] = []
+
+    def stages_left(*given: Any) -> Any:
+        seen.append(("left", *given))
+        return stages
+
+    monkeypatch.setattr(leftovers, "stages_left", stages_left)
+    monkeypatch.setattr(leftovers, "remove_stages", lambda *given: seen.append(("stages", *given)))
+    monkeypatch.setattr(leftovers, "retract_strays", lambda *given: seen.append(("strays", *given)))
+    monkeypatch.setattr(finish, "storage_client", lambda: "storage")
+    monkeypatch.setattr(finish, "bigquery_client", lambda: "bigquery")
+    finish._clean_stores(strays, {"an ended run"})
+    assert seen[0] == ("left", ledger, {"an ended run"})
+    work = folder.parent / "work"
+    done = [
+        ("strays", ledger, strays, "storage", "bigquery"),
+        ("stages", ledger, work, stages, "storage", "bigquery"),
+    ]
+    assert seen[1:] == (done if asked else [])

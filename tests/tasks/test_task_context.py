@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,9 @@ from airflow.sdk import Connection
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time.comms import ErrorResponse
 
-from sendit.errors import Misconfigured, RetryLater
+from sendit.batch import Status
+from sendit.errors import FailBatch, Misconfigured, RetryLater
+from sendit.ledger import BatchParams, Holder, Ledger, Run
 from sendit.tasks import task_context
 
 pytestmark = pytest.mark.airflow
@@ -86,3 +89,91 @@ def test_a_run_that_airflow_cannot_say_anything_of_is_not_taken_for_ended(
     monkeypatch.setattr(task_context, "get_current_context", lambda: {"ti": ti})
     with pytest.raises(RetryLater, match="did not answer whether earlier runs have ended"):
         task_context.is_active("sendit", "run")
+
+
+STARTED = datetime(2026, 11, 22, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+AT, LATER = STARTED.isoformat(), (STARTED + DAY).isoformat()
+
+
+@pytest.fixture
+def own(
+    embedded_ledger: Ledger, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> tuple[Ledger, dict[str, Any]]:
+    """A ledger, and the context of a task of a run."""
+    run = SimpleNamespace(run_after=STARTED, start_date=STARTED, clear_number=2, conf=None)
+    ti = SimpleNamespace(dag_id="sendit", try_number=1, max_tries=3)
+    context = {"run_id": "a run", "dag_run": run, "ti": ti, "params": {}}
+    monkeypatch.setattr(task_context, "get_current_context", lambda: context)
+    monkeypatch.setattr(task_context, "ledger", lambda: embedded_ledger)
+    site = SimpleNamespace(work=tmp_path / "work")
+    monkeypatch.setattr(task_context, "settings", lambda: site)
+    return embedded_ledger, context
+
+
+@pytest.mark.parametrize(
+    ("changed", "known_as"),
+    [
+        ({}, Run("sendit", "a run", created=AT, clears=2, started=AT)),
+        ({"start_date": None}, Run("sendit", "a run", created=AT, clears=2, started="")),
+        ({"clear_number": None}, Run("sendit", "a run", created=AT, clears=0, started=AT)),
+        ({"run_after": STARTED + DAY}, Run("sendit", "a run", LATER, clears=2, started=AT)),
+        ({"start_date": STARTED + DAY}, Run("sendit", "a run", AT, clears=2, started=LATER)),
+    ],
+)
+def test_a_run_is_known_by_all_that_tells_it_from_another(
+    own: Any, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], known_as: Run
+) -> None:
+    ledger, context = own
+    vars(context["dag_run"]).update(changed)
+    asked: list[Run] = []
+    monkeypatch.setattr(ledger, "run_key", lambda run: (asked.append(run), "r0")[1])
+    assert task_context.own_run() == Holder("r0", "sendit", "a run")
+    assert asked == [known_as]
+
+
+def test_a_task_s_working_folder_is_its_batch_s(own: Any, tmp_path: Path) -> None:
+    assert task_context.workspace("b0").folder == tmp_path / "work" / "b0"
+
+
+@pytest.mark.parametrize(("number", "last"), [(1, False), (3, False), (4, True), (5, True)])
+def test_the_last_try_is_the_one_behind_all_retries(number: int, last: bool) -> None:
+    ti = SimpleNamespace(try_number=number, max_tries=3)
+    assert task_context.is_last_try({"ti": ti}) is last
+
+
+@pytest.mark.parametrize(
+    ("problem", "outside"),
+    [
+        ("a fault", False),
+        (FailBatch("its own"), False),
+        (Misconfigured("a setting"), True),
+        (RetryLater("a service"), True),
+    ],
+)
+def test_a_failure_is_written_to_its_batch_alone(own: Any, problem: Any, outside: bool) -> None:
+    ledger, _ = own
+    params = BatchParams("s", "c", "default")
+    ledger.enqueue([(f"{n:064d}", f"/nowhere/{n}") for n in range(2)], params)
+    failed, other = ledger.claim("a run", 2, holder=task_context.own_run().key)
+    task_context.fail_batch(failed, "upload", problem)
+    batch = ledger.batch(failed)
+    assert batch.status is Status.ERROR
+    (error,) = batch.errors
+    assert (error["stage"], error["reason"]) == ("upload task", str(problem))
+    assert bool(error.get("outside")) is outside
+    assert ledger.batch(other).status is not Status.ERROR
+    assert ledger.batch(other).errors == []
+
+
+def test_a_scheduled_run_takes_all_and_one_by_hand_what_it_says() -> None:
+    params = {"number": 4, "subfolder": "1_6", "study": None, "recipe": None, "revise": True}
+    by_hand = SimpleNamespace(conf={"number": 4}, run_type="manual")
+    scheduled = SimpleNamespace(conf=None, run_type="scheduled")
+    found = task_context.run_params({"dag_run": by_hand, "params": params})
+    assert (found.number, found.subfolder, found.revise) == (4, "1_6", True)
+    found = task_context.run_params({"dag_run": scheduled, "params": params})
+    assert (found.number, found.subfolder, found.revise) == (None, "1_6", True)
+    mistyped = SimpleNamespace(conf={"numbr": 4}, run_type="manual")
+    with pytest.raises(Misconfigured, match="did you mean number"):
+        task_context.run_params({"dag_run": mistyped, "params": params})
