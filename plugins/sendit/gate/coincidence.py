@@ -54,29 +54,56 @@ PLACEHOLDERS: Final = frozenset(
 )
 """Values and words that tell nothing about anyone, lower case."""
 
-MAKERS: Final = frozenset(
-    (
-        *("accuray", "agfa", "analogic", "bruker", "canon", "carestream", "cerner", "elekta"),
-        *("elscint", "esaote", "fonar", "fuji", "fujifilm", "general", "electric", "healthcare"),
-        *("healthineers", "hitachi", "hologic", "hyperfine", "imatron", "kodak", "konica"),
-        *("marconi", "medical", "medtronic", "mindray", "minolta", "neurologica", "neusoft"),
-        *("philips", "picker", "samsung", "shimadzu", "siemens", "systems", "toshiba", "united"),
-        *("imaging", "varian", "ziehm", "planmeca", "corporation", "company"),
-        *("achieva", "aera", "alexion", "altaire", "altea", "ambition", "amira", "aperto"),
-        *("aquilion", "architect", "artist", "asteion", "avanto", "biograph", "brightspeed"),
-        *("brilliance", "cima", "confidence", "creator", "definition", "discovery", "drive"),
-        *("duo", "echelon", "edge", "elan", "elition", "emotion", "espree", "essenza"),
-        *("evolution", "explorer", "flash", "force", "fortian", "free", "frontier", "galan"),
-        *("gemini", "genesis", "gyroscan", "harmony", "hispeed", "impact", "incisive"),
-        *("infinion", "ingenia", "ingenuity", "intera", "lightning", "lightspeed", "lumina"),
-        *("magnetom", "marconi", "maxima", "mobilett", "multiva", "naeotom", "oasis"),
-        *("optima", "orian", "panorama", "performance", "perspective", "pioneer", "premier"),
-        *("presto", "prime", "prisma", "prism", "prodiva", "revolution", "sensation", "scenaria"),
-        *("scope", "select", "sierra", "signa", "skyra", "sola", "somatom", "sonata", "spectra"),
-        *("spectral", "supria", "symphony", "syngo", "terra", "titan", "trio", "vantage"),
-        *("vereos", "verio", "vida", "viato", "victory", "vision", "vista", "volume", "voyager"),
-    )
+_MAKERS: Final = (
+    # Private creators in pydicom's dictionary, which takes them from conformance statements
+    *("acuson", "adac", "agfa", "aloka", "brainlab", "canon", "elscint", "fuji", "gevaert"),
+    *("hologic", "imatron", "kodak", "lodox", "lorad", "marconi", "mevis", "philips", "picker"),
+    *("sectra", "siemens", "toshiba", "varian"),
+    # Manufacturer (0008,0070) in other public files and in makers' conformance statements
+    *("accuray", "analogic", "bruker", "carestream", "cerner", "elekta", "esaote", "fonar"),
+    *("fujifilm", "hitachi", "hyperfine", "konica", "medtronic", "mindray", "minolta"),
+    *("neurologica", "neusoft", "planmeca", "samsung", "shimadzu", "ziehm"),
+    # What follows their names there
+    *("company", "corporation", "electric", "general", "healthcare", "healthineers", "imaging"),
+    *("medical", "systems", "united"),
 )
+
+_MODELS: Final = {
+    "Canon, Toshiba": (
+        *("alexion", "aquilion", "asteion", "elan", "fortian", "galan", "lightning", "orian"),
+        *("prime", "prism", "titan", "vantage"),
+    ),
+    "Fujifilm, Hitachi": (*("altaire", "aperto", "echelon", "oasis", "scenaria", "supria"),),
+    "GE": (
+        *("architect", "artist", "brightspeed", "creator", "discovery", "edge", "evolution"),
+        *("explorer", "frontier", "genesis", "hispeed", "lightspeed", "maxima", "optima"),
+        *("performance", "pioneer", "premier", "revolution", "signa", "victory", "voyager"),
+    ),
+    "Marconi, Picker": ("eclipse", "edge", "infinion"),
+    "Philips": (
+        *("achieva", "ambition", "brilliance", "elition", "gemini", "gyroscan", "incisive"),
+        *("ingenia", "ingenuity", "intera", "multiva", "panorama", "prodiva", "spectral"),
+        *("vereos",),
+    ),
+    "Siemens": (
+        *("aera", "altea", "amira", "avanto", "biograph", "cima", "confidence", "definition"),
+        *("drive", "duo", "emotion", "espree", "essenza", "flash", "force", "free", "harmony"),
+        *("impact", "lumina", "magnetom", "mobilett", "naeotom", "perspective", "presto"),
+        *("prisma", "scope", "select", "sensation", "sierra", "skyra", "sola", "somatom"),
+        *("sonata", "spectra", "symphony", "syngo", "terra", "trio", "verio", "viato", "vida"),
+        *("vision", "vista", "volume"),
+    ),
+}
+"""Words of Manufacturer's Model Name (0008,1090) and Software Versions (0018,1020) by maker, from
+their product pages and conformance statements.
+
+No public table lists models, so this one is by hand. It need not be complete: a name that is
+missing here matters where a patient is called like a scanner that is not listed, and then the
+study waits for a person. A word too many lets nothing pass in a cleaned text, where the words of
+the patient's own name are looked for all the same.
+"""
+
+MAKERS: Final = frozenset(_MAKERS).union(*_MODELS.values())
 """Words in the names of makers, models and their software, lower case."""
 
 TERMS: Final = frozenset(
@@ -86,7 +113,8 @@ TERMS: Final = frozenset(
         *("segmented", "propeller", "grey", "wedge", "bowtie", "sharp", "smooth", "flat"),
     )
 )
-"""Terms of ImageType, ScanOptions, filters and kernels that are names of people as well."""
+"""Terms that are names of people as well: Defined Terms of Image Type (PS3.3 C.8.16.1, C.8.2.1.1.1,
+and makers' own), Scan Options, Filter Type and Convolution Kernel."""
 
 NUMBERS: Final = frozenset(("AS", "DS", "IS", "TM"))
 """VRs of written numbers, times and ages."""
