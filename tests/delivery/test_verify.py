@@ -1,0 +1,276 @@
+"""Manifests, objects and rows held against one another: each difference by itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sendit.delivery import objects, table, verify
+from sendit.delivery.table import HeldRow
+from sendit.delivery.verify import Difference, verify_collection, verify_run
+from sendit.digests import short_digest
+from sendit.errors import FailBatch
+
+NAME = "Collection/c-1/Entity/p/p_20100209_s.tar.gz"
+MANIFEST = f"Collection/c-1/Manifest/{short_digest('a run')}.json"
+STORED = objects.StoredObject(
+    bucket="data",
+    name=NAME,
+    size=7,
+    crc32c="AAAAAA==",
+    md5="BBBB",
+    generation=5,
+    updated="now",
+    self_link="self",
+    media_link="media",
+)
+ROW = HeldRow("data", NAME, 5, 7, "AAAAAA==", "BBBB", 3)
+ARCHIVE = {
+    "state": "delivered",
+    "bucket": "data",
+    "name": NAME,
+    "size": 7,
+    "crc32c": "AAAAAA==",
+    "md5": "BBBB",
+    "images": 3,
+    "recipe": "0",
+    "engine": "1",
+    "revision": 1,
+    "generation": 5,
+}
+ENTRY = {
+    "batch": "b0",
+    "status": "DONE",
+    "same_as": None,
+    "received": 8,
+    "delivered": 3,
+    "filtered": 2,
+    "quarantined": 1,
+    "duplicate": 1,
+    "undelivered": 1,
+    "archive": ARCHIVE,
+}
+
+
+class Collection:
+    """A bucket and a table that agree with their manifest, until they are changed."""
+
+    def __init__(self) -> None:
+        self.manifest: Any = {"manifest": 1, "run": "a run", "ledger": "mine", "batches": [ENTRY]}
+        self.objects = {NAME: STORED}
+        self.rows: dict[str, list[HeldRow]] | None = {NAME: [ROW]}
+        self.feeder: Any = SimpleNamespace(ledgers={"mine", "of before"})
+        self.asked: list[Any] = []
+
+    def entry(self, **changed: Any) -> None:
+        self.manifest = self.manifest | {"batches": [ENTRY | changed]}
+
+    def archive(self, **changed: Any) -> None:
+        self.entry(archive=ARCHIVE | changed)
+
+    def differences(self) -> list[Difference]:
+        client: Any = SimpleNamespace(project="project")
+        storage: Any = "storage"
+        return verify_collection(storage, client, "data", "c-1").differences
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> Collection:
+    made = Collection()
+
+    def find(_: Any, bucket: str, name: str) -> Any:
+        assert bucket == "data"
+        return "a manifest" if name == MANIFEST else made.objects.get(name)
+
+    def held_rows(_: Any, dataset: str, bucket: str, names: Any = None) -> Any:
+        made.asked.append((dataset, bucket, names))
+        return made.rows
+
+    def find_all(_: Any, bucket: str, prefix: str) -> Any:
+        assert (bucket, prefix) == ("data", "Collection/c-1/Entity/")
+        return made.objects
+
+    monkeypatch.setattr(objects, "find", find)
+    monkeypatch.setattr(objects, "find_all", find_all)
+    monkeypatch.setattr(objects, "names", lambda *_: [MANIFEST] if made.manifest else [])
+    monkeypatch.setattr(objects, "get", lambda *_: json.dumps(made.manifest))
+    monkeypatch.setattr(table, "exists", lambda *_: made.rows is not None)
+    monkeypatch.setattr(table, "held_rows", held_rows)
+    monkeypatch.setattr(verify, "remembered", lambda *_: made.feeder)
+    return made
+
+
+def test_what_is_as_its_manifest_says_agrees(here: Collection) -> None:
+    client: Any = SimpleNamespace(project="project")
+    storage: Any = "storage"
+    for verdict in (
+        verify_collection(storage, client, "data", "c-1"),
+        verify_run(storage, client, "data", "c-1", "a run"),
+    ):
+        assert verdict.agrees and verdict.differences == []
+        assert (verdict.manifests, verdict.archives) == (1, 1)
+        assert verdict.feeder is here.feeder
+        assert verdict.compared is not None and verdict.compared.without_row() == []
+        assert verdict.compared.collection == "c-1"
+    assert [asked[:2] for asked in here.asked] == [("c_1", "data")] * 2
+    assert here.asked[0][2] is None and list(here.asked[1][2]) == [NAME]
+
+
+def test_a_run_without_a_manifest_is_named(here: Collection) -> None:
+    client: Any = None
+    with pytest.raises(FailBatch, match="no manifest of that run is in bucket data"):
+        verify_run(client, client, "data", "c-1", "another run")
+
+
+@pytest.mark.parametrize("manifest", [[], {}, {"manifest": 2}, "text", 1])
+def test_what_is_no_manifest_is_named(here: Collection, manifest: Any) -> None:
+    here.manifest = manifest or [None]
+    with pytest.raises(FailBatch, match="is not a manifest of this version"):
+        here.differences()
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"objects": {}}, ["no object"]),
+        (
+            {"objects": {NAME: replace(STORED, generation=6)}},
+            ["another object: size, checksum or generation differ"],
+        ),
+        (
+            {"objects": {NAME: replace(STORED, size=8)}},
+            ["another object: size, checksum or generation differ"],
+        ),
+        ({"rows": {}}, ["0 rows, not 1"]),
+        ({"rows": {NAME: [ROW, ROW]}}, ["2 rows, not 1"]),
+        ({"objects": {}, "rows": {}}, ["no object", "0 rows, not 1"]),
+        *(
+            ({"rows": {NAME: [replace(ROW, **{key: value})]}}, ["its row describes another object"])
+            for key, value in (
+                *(("bucket", "x"), ("name", "x"), ("generation", 6), ("size", 8)),
+                *(("crc32c", "x"), ("md5", "x"), ("images", 4)),
+            )
+        ),
+    ],
+)
+def test_an_archive_that_differs(
+    here: Collection, changed: dict[str, Any], told: list[str]
+) -> None:
+    vars(here).update(changed)
+    assert here.differences() == [Difference(NAME, each) for each in told]
+
+
+def test_what_no_manifest_tells_of(here: Collection) -> None:
+    here.objects = {NAME: STORED, "a": replace(STORED, name="a")}
+    here.rows = {NAME: [ROW], "a": [ROW], "b": [ROW, ROW], "c": []}
+    assert here.differences() == [
+        Difference("a", "an object that no manifest tells of"),
+        Difference("a", "1 rows that no manifest tells of"),
+        Difference("b", "2 rows that no manifest tells of"),
+    ]
+
+
+def test_a_table_that_is_not_there_is_a_difference_of_its_own(here: Collection) -> None:
+    here.rows = None
+    assert here.differences() == [
+        Difference("project.c_1.dicom", "there is no such table"),
+        Difference(NAME, "0 rows, not 1"),
+    ]
+
+
+def test_an_empty_collection_needs_no_table(here: Collection) -> None:
+    here.manifest, here.objects, here.rows = None, {}, None
+    assert here.differences() == []
+
+
+@pytest.mark.parametrize(
+    ("ledger", "known"), [("mine", True), ("of before", True), ("other", False), (None, True)]
+)
+def test_a_run_of_a_ledger_that_the_collection_does_not_know(
+    here: Collection, ledger: str | None, known: bool
+) -> None:
+    here.manifest = here.manifest | {"ledger": ledger}
+    found = here.differences()
+    assert bool(found) is not known
+    assert known or (found[0].where == "a run" and "the ledger other" in found[0].what)
+    here.feeder = None
+    assert here.differences() == []
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ({"received": 9}, ["received is not the sum of its outcomes"]),
+        *(
+            ({kind: ENTRY[kind] + 1}, ["received is not the sum of its outcomes"])  # type: ignore[operator]
+            for kind in ("filtered", "quarantined", "duplicate", "undelivered")
+        ),
+        ({"archive": None}, ["DONE without archive"]),
+        ({"archive": None, "status": "EMPTY"}, []),
+        ({"archive": None, "same_as": "b7"}, []),
+        ({"archive": ARCHIVE | {"state": "withdrawn"}}, []),
+        ({"archive": ARCHIVE | {"state": "superseded"}}, []),
+    ],
+)
+def test_a_batch_whose_sums_or_archive_are_not_right(
+    here: Collection, entry: dict[str, Any], told: list[str]
+) -> None:
+    here.entry(**entry)
+    archive = (ENTRY | entry)["archive"]
+    if not isinstance(archive, dict) or archive["state"] != "delivered":
+        here.objects, here.rows = {}, {}
+    assert here.differences() == [Difference("b0", each) for each in told]
+
+
+def test_a_manifest_of_before_knows_nothing_that_was_not_delivered(here: Collection) -> None:
+    entry = {key: value for key, value in ENTRY.items() if key != "undelivered"}
+    here.manifest = here.manifest | {"batches": [entry | {"received": 7}]}
+    assert here.differences() == []
+
+
+def test_images_that_are_not_those_delivered(here: Collection) -> None:
+    here.archive(images=4)
+    here.rows = {NAME: [replace(ROW, images=4)]}
+    assert here.differences() == [Difference(NAME, "images in the archive are not those delivered")]
+    here.entry(archive=ARCHIVE | {"images": 4}, status="ERROR")
+    assert here.differences() == []
+
+
+def test_what_went_into_another_bucket_is_verified_there(here: Collection) -> None:
+    here.archive(bucket="before")
+    here.objects, here.rows = {}, {}
+    assert here.differences() == []
+
+
+def test_an_archive_that_two_batches_claim(here: Collection) -> None:
+    here.manifest = here.manifest | {"batches": [ENTRY, ENTRY | {"batch": "b1"}]}
+    assert here.differences() == [Difference(NAME, "two batches say that they delivered it")]
+
+
+@pytest.mark.parametrize(
+    ("objects_there", "rows", "without"),
+    [
+        ({NAME: STORED}, [ROW], False),
+        ({NAME: STORED}, [], True),
+        ({NAME: STORED}, [ROW, ROW], True),
+        ({NAME: STORED}, [replace(ROW, images=4)], True),
+        ({NAME: replace(STORED, generation=6)}, [replace(ROW, generation=6)], True),
+        ({NAME: replace(STORED, generation=6)}, [ROW], True),
+        ({NAME: replace(STORED, md5=None)}, [replace(ROW, md5=None)], False),
+        ({NAME: replace(STORED, size=8)}, [], False),  # other bytes: nothing to describe
+        ({}, [], False),
+    ],
+)
+def test_which_archives_need_a_row(
+    here: Collection, objects_there: Any, rows: list[HeldRow], without: bool
+) -> None:
+    here.objects, here.rows = objects_there, {NAME: rows}
+    client: Any = SimpleNamespace(project="project")
+    storage: Any = "storage"
+    compared = verify_collection(storage, client, "data", "c-1").compared
+    assert compared is not None
+    assert compared.without_row() == ([NAME] if without else [])
