@@ -1,14 +1,9 @@
 """A recipe compiled: which steps an element goes through, looked up by where it is.
 
-The order of actions is deid's (``deid/dicom/parser.py``): KEEP wins over everything but an ADD at
-the top level. The
-other rules act in the order in which they are written, except that REMOVE spares what a
-REPLACE or JITTER anywhere in the recipe names (by name, not through a list).
-ADD acts at the top level only and gives an attribute back after REMOVE. Names, tags and
-patterns match at every nesting level; a pattern is also searched for in the keywords of the
-sequences around an attribute, joined by two underscores, as in deid.
+Which rules name an element is in :mod:`sendit.recipe.matching`, which of these act and in what
+order in :mod:`sendit.recipe.effect`. Here is what is decided beside them.
 
-On purpose unlike deid:
+Unlike deid, on purpose:
 
 - Private attributes go unless a KEEP names them (any way of naming), or a rule names them
   alone (by tag, private creator or ``%fields`` list). A private creator stays while
@@ -16,16 +11,12 @@ On purpose unlike deid:
 - Attributes that are not in the dictionary go under the same condition.
 - A sequence that is kept is kept with what is in it, but rules that name an attribute still
   act inside; only ALL and ``except:`` name nothing in particular and stop there.
-- Patterns do not reach pixel data and colour tables (deid's list is longer), and not
-  SpecificCharacterSet, without which text that stays could not be read.
 - Private attributes and those outside the dictionary go from a kept sequence, too, unless it is
   itself private.
 - The UIDs that every object needs become remapped ones where a rule would take them, or make
   them the same in all; SOPClassUID stays.
 - An attribute that is a sequence by the dictionary, but does not read as one, goes (or is
   emptied, if a rule gives it a value), kept or not: nobody can look into it.
-- ``select:VR`` counts an attribute whose VR in the file is not the dictionary's under both;
-  for KEEP, both must fit.
 
 What no recipe can keep (the safety floor): the preamble, file meta (written anew), elements of
 groups 0000 to 0006, trailing bytes and DataSetTrailingPadding, group lengths, terms in
@@ -36,10 +27,10 @@ or ages by their VR or the dictionary's, bits of pixel samples above those store
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Final
 
 from pydicom.datadict import get_private_entry
@@ -49,22 +40,22 @@ from sendit.dicom.encode import one_vr
 from sendit.dicom.pixel_data import TABLES
 from sendit.dicom.scan import CHARACTER_SET, PIXEL_DATA_TAGS, PUBLIC_VR, SOP_CLASS, vr_of
 from sendit.errors import Misconfigured
-from sendit.recipe.attributes import (
-    FIRST_OF_AN_IMAGE,
-    UNREACHED,
-    expression_of,
-    names_of,
-    tag_text,
-)
+from sendit.recipe.attributes import FIRST_OF_AN_IMAGE, tag_text
 from sendit.recipe.coverage import Coverage, cover
-from sendit.recipe.effect import NEEDED, REMAP, after_keep, is_carried_out
+from sendit.recipe.effect import NEEDED, REMAP, acting, is_carried_out, leaves_needed
 from sendit.recipe.functions import FUNCTIONS, VARIABLES
+from sendit.recipe.matching import (
+    Attribute,
+    is_sweeping,
+    matches,
+    names_of,
+    names_one_by_one,
+    private_names_of,
+)
 from sendit.recipe.model import (
     Action,
-    FieldsSelector,
     Function,
     HeaderRule,
-    ListEntry,
     Literal,
     Match,
     OwnFunction,
@@ -274,12 +265,12 @@ class SequencePath:
             )
         return found
 
-    def names(self, tag: int, creator: str | None) -> tuple[str, ...]:
-        """Return the texts that a pattern is searched for in."""
-        first, *rest = names_of(tag) if creator is None else _private_names(tag, creator)
+    def attribute(self, tag: int, vr: str, creator: str | None) -> Attribute:
+        """Return an attribute of this place as selectors see it."""
+        first, *rest = names_of(tag) if creator is None else private_names_of(tag, creator)
         if self._numbered:
             rest.append(self._numbered + first)
-        return (self._prefix + first, *rest)
+        return Attribute(tag, vr, creator, (self._prefix + first, *rest))
 
     @property
     def kept(self) -> bool:
@@ -290,25 +281,6 @@ class SequencePath:
     def private_kept(self) -> bool:
         """Whether a private sequence around this place is kept."""
         return self._private_kept
-
-
-@lru_cache(maxsize=16384)
-def _private_names(tag: int, creator: str) -> tuple[str, ...]:
-    """Return a private attribute's names as deid searches them (its ``name_contains``)."""
-    group, element = tag >> 16, tag & 0xFFFF
-    if 0x10 <= element <= 0xFF:
-        name = "Private Creator"
-    else:
-        try:
-            name = f"[{get_private_entry(tag, creator)[2]}]"
-        except KeyError:
-            name = "Private tag data"
-    tagged = f"{group:04x},{element:04x}"
-    texts = ("", f"({tagged})", tagged.replace(",", ""), name, "")
-    if not creator:
-        return texts
-    by_creator = f'{group:04X},"{creator}",{element & 0xFF:02X}'
-    return (*texts, by_creator, f"({by_creator})")
 
 
 class Plan:
@@ -423,7 +395,7 @@ class Plan:
                     return bool(int(text[6:], 16) & 1)
                 case _:
                     return True
-        return _names_alone(rule.selector, self.recipe.fields, private=True)
+        return names_one_by_one(rule.selector, self.recipe.fields, private=True)
 
     def decide(self, level: SequencePath, tag: int, vr: str, creator: str | None) -> Program:
         """Work out what happens to an attribute at a place; see the module's docstring."""
@@ -436,20 +408,22 @@ class Plan:
         return Program(removed=Change.NESTED_PIXELS)
 
     def _decide(self, level: SequencePath, tag: int, vr: str, creator: str | None) -> Program:
-        matched = [
-            rule
-            for rule in self._candidates(tag)
-            if not (level.kept and _is_sweeping(rule))
-            and self.names(
-                rule.selector, level, tag, vr, creator, keeping=rule.action is Action.KEEP
-            )
-        ]
-        if level.top and any(rule.action is Action.KEEP for rule in matched):
-            matched = after_keep(matched, self.recipe.files) or matched
-        floor = self._floor(tag, vr, creator, matched, inside_kept=level.private_kept)
+        attribute = level.attribute(tag, vr, creator)
+        fields = self.recipe.fields
+        rules = acting(
+            (
+                rule
+                for rule in self._candidates(tag)
+                if not (level.kept and is_sweeping(rule))
+                and matches(rule.selector, attribute, fields, keeping=rule.action is Action.KEEP)
+            ),
+            self.recipe.files,
+            top=level.top,
+        )
+        floor = self._floor(attribute, rules, inside_kept=level.private_kept)
         if floor is not None:
             return CHECK_WORDS if floor is KEEP and _is_disguised(tag, vr) else floor
-        steps = _steps(matched, top=level.top)
+        steps = tuple(map(_step, rules))
         if level.top and tag in NEEDED:
             steps = _spared(tag, steps)
         if tag == CHARACTER_SET and not steps:
@@ -484,29 +458,24 @@ class Plan:
         return [self._rules[number] for number in numbers]
 
     def _floor(
-        self,
-        tag: int,
-        vr: str,
-        creator: str | None,
-        matched: list[HeaderRule],
-        *,
-        inside_kept: bool,
+        self, attribute: Attribute, rules: list[HeaderRule], *, inside_kept: bool
     ) -> Program | None:
         """Return what is settled before any rule acts: padding, KEEP, and the unknown."""
+        tag, vr, creator = attribute.tag, attribute.vr, attribute.creator
         if tag & 0xFFFF == 0 or tag == TRAILING_PADDING:
             return Program(removed=Change.PADDING)
         if tag < FIRST_OF_AN_IMAGE and creator is None:
             return Program(removed=Change.NO_IMAGES)
         known = PUBLIC_VR.get(tag) or vr_of(tag)
         opaque = creator is None and known == "SQ" and vr != "SQ"
-        keeping = [rule.selector for rule in matched if rule.action is Action.KEEP]
+        keeping = [rule.selector for rule in rules if rule.action is Action.KEEP]
         if keeping:
             if all(isinstance(selector, PrivateSelector) for selector in keeping):
                 return KEEP_BY_CREATOR
             return Program(removed=Change.OPAQUE) if opaque else KEEP
         alone = any(
-            _names_alone(rule.selector, self.recipe.fields, private=creator is not None)
-            for rule in matched
+            names_one_by_one(rule.selector, self.recipe.fields, private=creator is not None)
+            for rule in rules
             if rule.action is not Action.REMOVE
         )
         if alone:
@@ -519,39 +488,6 @@ class Plan:
         elif opaque:
             removed = Change.OPAQUE
         return None if removed is None else Program(removed=removed)
-
-    def names(
-        self,
-        selector: Selector,
-        level: SequencePath,
-        tag: int,
-        vr: str,
-        creator: str | None,
-        *,
-        keeping: bool = False,
-    ) -> bool:
-        """Whether a selector names an attribute at a place (``keeping``: for a KEEP)."""
-        match selector:
-            case TagSelector():
-                return selector.tag == tag
-            case PrivateSelector(group, name, element):
-                return (
-                    creator == name
-                    and tag >> 16 == group
-                    and tag & 0xFFFF > 0xFF
-                    and tag & 0xFF == element
-                )
-            case ValuesSelector():
-                return tag not in UNREACHED
-            case FieldsSelector(name):
-                return any(
-                    self.names(entry.selector, level, tag, vr, creator, keeping=keeping)
-                    for entry in self.recipe.fields.get(name, ())
-                )
-            case PatternSelector(match, text):
-                return tag not in UNREACHED and _pattern(
-                    selector, match, text, level, tag, vr, creator, keeping=keeping
-                )
 
 
 def _may_be_sequence(group: int, creator: str, element: int) -> bool:
@@ -595,99 +531,26 @@ def _is_disguised(tag: int, vr: str) -> bool:
     return known in _BINARY_NUMBERS and vr in _TEXTS
 
 
-def _pattern(  # noqa: PLR0917 what the caller has taken apart
-    selector: PatternSelector,
-    match: Match,
-    text: str,
-    level: SequencePath,
-    tag: int,
-    vr: str,
-    creator: str | None,
-    *,
-    keeping: bool,
-) -> bool:
-    if match is Match.SELECT:
-        kind, _, wanted = text.partition(":")
-        if kind == "GROUP":
-            return tag >> 16 == int(wanted, 16)
-        known = vr_of(tag)
-        fits = [wanted in written.split(" or ") for written in (vr, known)]
-        if "UN" in (vr, known):
-            return any(fits)
-        return all(fits) if keeping else any(fits)
-    if match is Match.ALL:
-        return True
-    found = any(map(expression_of(selector).search, level.names(tag, creator)))
-    return found is not (match is Match.EXCEPT)
-
-
-def _names_alone(
-    selector: Selector, fields: dict[str, tuple[ListEntry, ...]], *, private: bool
-) -> bool:
-    """Whether a selector names attributes one by one, rather than by a property."""
-    match selector:
-        case TagSelector(tag):
-            return not private or bool(tag >> 16 & 1)
-        case PrivateSelector():
-            return True
-        case FieldsSelector(name):
-            return any(
-                _names_alone(entry.selector, fields, private=private)
-                for entry in fields.get(name, ())
-            )
-        case _:
-            return False
-
-
-def _steps(matched: Iterable[HeaderRule], *, top: bool) -> tuple[Step, ...]:
-    rules = [rule for rule in matched if top or rule.action is not Action.ADD]
-    spared = any(
-        rule.action in (Action.REPLACE, Action.JITTER)
-        and not isinstance(rule.selector, FieldsSelector | ValuesSelector)
-        for rule in rules
-    )
-    return tuple(
-        Step(
-            rule.action,
-            rule.value,
-            rule.selector.name if isinstance(rule.selector, ValuesSelector) else None,
-        )
-        for rule in rules
-        if not (rule.action is Action.REMOVE and spared)
-    )
+def _step(rule: HeaderRule) -> Step:
+    values = rule.selector.name if isinstance(rule.selector, ValuesSelector) else None
+    return Step(rule.action, rule.value, values)
 
 
 def _spared(tag: int, steps: tuple[Step, ...]) -> tuple[Step, ...]:
     """Return the steps of a UID that every object needs: what would take it, or make it the same
     in all objects, remaps it instead."""
     last = steps[-1] if steps else None
-    if last is not None and last.values is None and _leaves_needed(tag, last):
+    if last is not None and last.values is None and leaves_needed(tag, last.action, last.value):
         return steps
     harmless = (
         step
-        if _leaves_needed(tag, step)
+        if leaves_needed(tag, step.action, step.value)
         else None
         if tag == SOP_CLASS
         else Step(Action.REPLACE, REMAP, step.values)
         for step in steps
     )
     return tuple(dict.fromkeys(step for step in harmless if step is not None))
-
-
-def _leaves_needed(tag: int, step: Step) -> bool:
-    if step.action in (Action.REMOVE, Action.BLANK) or isinstance(step.value, Literal | Variable):
-        return False
-    return tag != SOP_CLASS or step.value == REMAP
-
-
-def _is_sweeping(rule: HeaderRule) -> bool:
-    """Whether a rule names nothing in particular, so that it stops at a sequence that is kept."""
-    selector = rule.selector
-    return (
-        rule.action is not Action.KEEP
-        and isinstance(selector, PatternSelector)
-        and selector.match in (Match.ALL, Match.EXCEPT)
-    )
 
 
 def compile_plan(recipe: Recipe) -> Plan:

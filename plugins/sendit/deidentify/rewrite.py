@@ -74,6 +74,7 @@ from sendit.dicom.scan import (
 )
 from sendit.errors import SkipInstance
 from sendit.recipe.literals import written
+from sendit.recipe.matching import matches
 from sendit.recipe.model import (
     Action,
     Function,
@@ -919,14 +920,16 @@ class Rewriter:
         if not self._plan.values:
             return ()
         found: dict[str, set[str]] = {name: set() for name in self._plan.values}
+        recipe = self._plan.recipe
         scope = Scope(header.encoding, header.character_set, header.sop_class)
         for level, element, creator, inner in _walk(
             self._plan.top, header.elements, header.data, scope
         ):
+            vr = "SQ" if element[5] is not None else element[1]
+            attribute = level.attribute(element[0], vr, creator)
             for name, gathered in found.items():
-                for entry in self._plan.recipe.values.get(name, ()):
-                    vr = "SQ" if element[5] is not None else element[1]
-                    if self._plan.names(entry.selector, level, element[0], vr, creator):
+                for entry in recipe.values.get(name, ()):
+                    if matches(entry.selector, attribute, recipe.fields):
                         gathered.update(_values_of(entry, element, header.data, inner))
         return tuple((name, frozenset(values)) for name, values in sorted(found.items()))
 

@@ -1,25 +1,15 @@
-"""DICOM's attributes as a recipe names them: keywords, tags, names that a pattern is
-searched for in, and near misses."""
+"""DICOM's attributes as a recipe names them: keywords, tags, and near misses."""
 
 from __future__ import annotations
 
 import difflib
-import re
-from functools import cache, lru_cache
+from functools import cache
 
 from pydicom.datadict import get_entry
 from pydicom.valuerep import VR
 
 from sendit.dicom.dictionary import DicomDictionary, RepeatersDictionary
 from sendit.dicom.scan import CHARACTER_SET
-from sendit.recipe.model import (
-    FieldsSelector,
-    ListEntry,
-    Match,
-    PatternSelector,
-    Selector,
-    TagSelector,
-)
 
 VRS = frozenset(vr.value for vr in VR if len(vr.value) == 2)
 DATE_VRS = frozenset({"DA", "DT"})
@@ -132,63 +122,6 @@ def only_near(word: str) -> str:
     return keyword_of(known[close[0]])
 
 
-@lru_cache(maxsize=16384)
-def names_of(tag: int) -> tuple[str, ...]:
-    """Return the texts in which a name pattern is searched for, for a standard attribute.
-
-    As in deid: the tag with and without parentheses in lower case, the name
-    ("Patient's Name") and the keyword. An attribute inside a sequence also goes by the
-    keywords of the sequences around it, which depend on the object.
-    """
-    hexadecimal = f"{tag:08x}"
-    try:
-        entry = get_entry(tag)
-        name, keyword = entry[2], entry[4]
-    except KeyError:
-        name, keyword = "", ""
-    return (keyword.lower(), f"({hexadecimal[:4]},{hexadecimal[4:]})", hexadecimal, name, keyword)
-
-
-@lru_cache(maxsize=1024)
-def expression_of(selector: PatternSelector) -> re.Pattern[str]:
-    """Return the regular expression of a name pattern (CONTAINS, STARTSWITH, ENDSWITH, EXCEPT)."""
-    form = {Match.STARTSWITH: "^({})", Match.ENDSWITH: "({})$"}.get(selector.match, "{}")
-    return re.compile(form.format(selector.text), re.IGNORECASE)
-
-
-@lru_cache(maxsize=262144)
-def _pattern_reaches(selector: PatternSelector, tag: int) -> bool:
-    if tag in UNREACHED:
-        return False
-    match selector.match:
-        case Match.ALL:
-            return True
-        case Match.SELECT:
-            attribute, _, text = selector.text.partition(":")
-            return text in vrs_of(tag) if attribute == "VR" else tag >> 16 == int(text, 16)
-        case _:
-            found = any(map(expression_of(selector).search, names_of(tag)))
-            return found is not (selector.match is Match.EXCEPT)
-
-
-def reaches(selector: Selector, tag: int, fields: dict[str, tuple[ListEntry, ...]]) -> bool:
-    """Whether a selector names a standard attribute at the top level of an object.
-
-    A ``%values`` selector depends on the object's values: False.
-    """
-    match selector:
-        case TagSelector():
-            return selector.tag == tag
-        case PatternSelector():
-            return _pattern_reaches(selector, tag)
-        case FieldsSelector():
-            return any(
-                reaches(entry.selector, tag, fields) for entry in fields.get(selector.name, ())
-            )
-        case _:
-            return False
-
-
 @cache
 def standard_tags() -> tuple[int, ...]:
     """Return every attribute of the dictionary outside file meta, in order of tags; a
@@ -197,17 +130,3 @@ def standard_tags() -> tuple[int, ...]:
     return tuple(
         sorted({*DicomDictionary, *repeating} - {t for t in DicomDictionary if t < 0x80000})
     )
-
-
-@cache
-def sequence_names() -> tuple[str, ...]:
-    """Return the keywords of all sequences in lower case, as they stand before ``__``."""
-    return tuple(names_of(tag)[0] for tag in standard_tags() if vrs_of(tag) == ("SQ",))
-
-
-@lru_cache(maxsize=1024)
-def finds_a_sequence(selector: PatternSelector) -> bool:
-    """Whether a name pattern is found in some sequence's keyword, and so in the name of
-    everything inside it."""
-    search = expression_of(selector).search
-    return any(search(f"{name}__") for name in sequence_names())

@@ -15,15 +15,14 @@ from functools import cache
 
 from pydicom._private_dict import private_dictionaries
 
-from sendit.recipe.attributes import (
-    FIRST_OF_AN_IMAGE,
+from sendit.recipe.attributes import FIRST_OF_AN_IMAGE, vrs_of
+from sendit.recipe.effect import Effects
+from sendit.recipe.matching import (
     expression_of,
     finds_a_sequence,
     names_of,
     sequence_names,
-    vrs_of,
 )
-from sendit.recipe.effect import Effects
 from sendit.recipe.model import (
     Action,
     FieldsSelector,

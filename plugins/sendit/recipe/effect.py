@@ -1,26 +1,21 @@
-"""What a recipe does to one attribute: the rules that take effect, in order.
+"""What a recipe does to one attribute: which of the rules that name it act, and in what order.
 
-deid's order, stated whole: KEEP wins over everything. The other rules act in the order in
-which they are written, except that REMOVE spares what a REPLACE or JITTER anywhere in the
-recipe names (not through a list). ADD gives the attribute back after REMOVE, and wins over a
-KEEP of the same or an earlier file. A REMOVE with a condition may do nothing, and counts for
-nothing here.
+The order is deid's (``deid/dicom/parser.py``). KEEP wins over everything but an ADD at the top
+level of an object, of the same file or a later one. The other rules act in the order in which they
+are written, except that REMOVE spares what a REPLACE or JITTER anywhere in the recipe names (by
+name or pattern, not through a list). ADD acts at the top level only, and gives an attribute back
+after REMOVE.
 
-Beside deid: the UIDs that every object needs are neither removed nor made the same in all.
+Unlike deid, the UIDs that every object needs are neither removed nor made the same in all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sendit.dicom.scan import SOP_CLASS
-from sendit.recipe.attributes import (
-    UNREACHED,
-    finds_a_sequence,
-    reaches,
-    standard_tags,
-    vrs_of,
-)
+from sendit.recipe.attributes import UNREACHED, standard_tags, vrs_of
+from sendit.recipe.matching import finds_a_sequence, is_sweeping, reaches
 from sendit.recipe.model import (
     Action,
     FieldsSelector,
@@ -32,6 +27,8 @@ from sendit.recipe.model import (
     PatternSelector,
     Recipe,
     TagSelector,
+    Value,
+    ValuesSelector,
     Variable,
 )
 
@@ -52,24 +49,60 @@ def is_carried_out(rule: HeaderRule) -> bool:
     return rule.action is Action.KEEP or not (tag in UNREACHED or tag & 0xFFFF == 0)
 
 
-def after_keep(rules: Sequence[HeaderRule], files: Sequence[str]) -> list[HeaderRule] | None:
+def acting(named: Iterable[HeaderRule], files: Sequence[str], *, top: bool) -> list[HeaderRule]:
+    """Return the rules that act on an attribute.
+
+    Parameters
+    ----------
+    named
+        The rules that name the attribute, in the order of the recipe.
+    files
+        The recipe's files, in order.
+    top
+        Whether the attribute is at the top level of an object, where alone ADD acts.
+
+    Returns
+    -------
+    list[HeaderRule]
+        In the order in which they act. If the attribute stays as it is, the KEEP rules, and no
+        other; a KEEP that an ADD overrides is not among them.
+    """
+    rules = [rule for rule in named if top or rule.action is not Action.ADD]
+    keeping = [rule for rule in rules if rule.action is Action.KEEP]
+    if keeping:
+        rules = _from_add_on(rules, keeping, files)
+        if not rules:
+            return keeping
+    if any(_spares_from_remove(rule) for rule in rules):
+        return [rule for rule in rules if rule.action is not Action.REMOVE]
+    return rules
+
+
+def _from_add_on(
+    rules: Sequence[HeaderRule], keeping: Iterable[HeaderRule], files: Sequence[str]
+) -> list[HeaderRule]:
     """Return the rules that act though a KEEP names the attribute: from the first ADD on that is
-    not of a file before the KEEP. None if there is none: it stays as it is."""
-    last_kept = max(files.index(rule.position.file) for rule in rules if rule.action is Action.KEEP)
+    not of a file before the KEEP."""
+    last_kept = max(files.index(rule.position.file) for rule in keeping)
     for index, rule in enumerate(rules):
         if rule.action is Action.ADD and files.index(rule.position.file) >= last_kept:
             return [rule for rule in rules[index:] if rule.action is not Action.KEEP]
-    return None
+    return []
 
 
-def is_needed_in_effect(tag: int, applied: Sequence[HeaderRule]) -> bool:
-    """Whether a needed UID is still one of its own after the rules that take effect."""
-    last = applied[-1]
-    if last.action is Action.KEEP:
+def _spares_from_remove(rule: HeaderRule) -> bool:
+    return rule.action in (Action.REPLACE, Action.JITTER) and not isinstance(
+        rule.selector, FieldsSelector | ValuesSelector
+    )
+
+
+def leaves_needed(tag: int, action: Action, value: Value | None) -> bool:
+    """Whether a UID that every object needs is still one of its own after an action."""
+    if action is Action.KEEP:
         return True
-    if last.action in (Action.REMOVE, Action.BLANK) or isinstance(last.value, Literal | Variable):
+    if action in (Action.REMOVE, Action.BLANK) or isinstance(value, Literal | Variable):
         return False
-    return tag != SOP_CLASS or last.value == REMAP  # which leaves registered UIDs as they are
+    return tag != SOP_CLASS or value == REMAP  # which leaves registered UIDs as they are
 
 
 class Effects:
@@ -109,27 +142,17 @@ class Effects:
             Inside a sequence that is kept, where ALL and ``except:`` name nothing.
         """
         header, fields = self._recipe.header, self._recipe.fields
-        found = [i for i in self._others if reaches(header[i].selector, tag, fields)]
-        rules = [header[i] for i in sorted([*found, *self._alone.get(tag, ())])]
+        others = [i for i in self._others if reaches(header[i].selector, tag, fields)]
+        rules = [header[i] for i in sorted([*others, *self._alone.get(tag, ())])]
         if nested:
-            rules = [rule for rule in rules if not _stops_at_sequences(rule)]
+            rules = [rule for rule in rules if not _may_stop_at_sequences(rule)]
         if in_kept:
-            rules = [rule for rule in rules if not _is_everything(rule)]
-        kept = next((rule for rule in rules if rule.action is Action.KEEP), None)
-        if kept is not None:
-            added = after_keep(rules, self._recipe.files)
-            if added is None:
-                return (kept,)
-            rules = added
-        spared = any(
-            rule.action in (Action.REPLACE, Action.JITTER)
-            and not isinstance(rule.selector, FieldsSelector)
-            for rule in rules
-        )
+            rules = [rule for rule in rules if not is_sweeping(rule)]
+        rules = acting(rules, self._recipe.files, top=not nested)
+        if rules and rules[0].action is Action.KEEP:
+            return (rules[0],)
         applied: list[HeaderRule] = []
         for rule in rules:
-            if rule.action is Action.REMOVE and spared:
-                continue
             if rule.action is not Action.JITTER:
                 applied = [rule]
             elif not applied or applied[-1].action not in (Action.REMOVE, Action.BLANK):
@@ -139,7 +162,7 @@ class Effects:
             and not nested
             and tag in NEEDED
             and applied
-            and not is_needed_in_effect(tag, applied)
+            and not leaves_needed(tag, applied[-1].action, applied[-1].value)
         ):
             if tag == SOP_CLASS:
                 return ()
@@ -157,21 +180,12 @@ class Effects:
         )
 
 
-def _stops_at_sequences(rule: HeaderRule) -> bool:
-    """Whether a rule may do nothing inside some sequence: ADD, and ``except:`` with an
-    expression that is found in the sequence's own name."""
-    if rule.action is Action.ADD:
-        return True
+def _may_stop_at_sequences(rule: HeaderRule) -> bool:
+    """Whether a rule may do nothing inside some sequence: ``except:`` with an expression that is
+    found in the sequence's own name."""
     return (
         rule.action is not Action.KEEP
         and isinstance(rule.selector, PatternSelector)
         and rule.selector.match is Match.EXCEPT
         and finds_a_sequence(rule.selector)
-    )
-
-
-def _is_everything(rule: HeaderRule) -> bool:
-    return isinstance(rule.selector, PatternSelector) and rule.selector.match in (
-        Match.ALL,
-        Match.EXCEPT,
     )

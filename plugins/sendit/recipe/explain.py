@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sendit.recipe import attributes
-from sendit.recipe.attributes import keyword_of, reaches, tag_text, vrs_of
+from sendit.recipe.attributes import keyword_of, tag_text, vrs_of
 from sendit.recipe.coverage import Treatment, outcome_of
 from sendit.recipe.effect import Effects, is_carried_out
+from sendit.recipe.matching import reaches
 from sendit.recipe.model import (
     Action,
     FieldsSelector,

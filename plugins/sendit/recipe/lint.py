@@ -17,10 +17,11 @@ from itertools import pairwise
 from sendit.dicom.charset import TEXT_VRS
 from sendit.dicom.scan import CHARACTER_SET, SOP_CLASS
 from sendit.recipe import attributes
-from sendit.recipe.attributes import keyword_of, reaches, standard_tags, vrs_of
-from sendit.recipe.effect import NEEDED, Effects, is_needed_in_effect
+from sendit.recipe.attributes import keyword_of, standard_tags, vrs_of
+from sendit.recipe.effect import NEEDED, Effects, leaves_needed
 from sendit.recipe.functions import FUNCTIONS
 from sendit.recipe.literals import written
+from sendit.recipe.matching import reaches
 from sendit.recipe.model import (
     Action,
     FieldsSelector,
@@ -597,7 +598,7 @@ def _needed(recipe: Recipe) -> Iterator[Problem]:
     effects = Effects(recipe, spare_needed=False)
     for tag in NEEDED:
         applied = effects.of(tag)
-        if not applied or is_needed_in_effect(tag, applied):
+        if not applied or leaves_needed(tag, applied[-1].action, applied[-1].value):
             continue
         rule = applied[-1]
         if isinstance(rule.selector, TagSelector) and not isinstance(rule.value, Variable):

@@ -72,7 +72,7 @@ class PatternSelector:
 
     ``text`` is empty for ALL (which ``allfields`` means too); ``VR:DA`` or ``GROUP:0010``
     for SELECT; otherwise a regular expression that ignores case and is searched for in
-    the attribute's names (``sendit.recipe.attributes.names_of``).
+    the attribute's names (``sendit.recipe.matching.names_of``).
     """
 
     match: Match

@@ -25,6 +25,7 @@ from sendit.recipe.functions import (
     Argument,
     FunctionSpec,
 )
+from sendit.recipe.matching import expression_of
 from sendit.recipe.model import (
     Action,
     Condition,
@@ -286,7 +287,7 @@ def _expander(word: str, text: str) -> Selector:
     selector = PatternSelector(match, text)
     _compiled(text)
     try:
-        attributes.expression_of(selector)  # what is right alone may not be after ^( or before )$
+        expression_of(selector)  # what is right alone may not be after ^( or before )$
     except (re.error, OverflowError, RecursionError) as error:
         raise _Refused(f"{word}:{text} is not a regular expression: {error}") from None
     return selector
