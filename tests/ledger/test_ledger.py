@@ -49,8 +49,8 @@ def one_batch(ledger: Ledger) -> str:
 def test_a_folder_is_queued_once(ledger: Ledger) -> None:
     assert ledger.enqueue(FOLDERS, PARAMS) == 5
     assert ledger.enqueue(FOLDERS, PARAMS) == 0
-    assert ledger.queued() == 5
-    assert ledger.queued({FOLDERS[0][0], "f" * 64}) == 1
+    assert ledger.count_queued() == 5
+    assert ledger.count_queued({FOLDERS[0][0], "f" * 64}) == 1
 
 
 def test_a_run_claims_the_oldest_and_the_same_again(ledger: Ledger) -> None:
@@ -61,7 +61,7 @@ def test_a_run_claims_the_oldest_and_the_same_again(ledger: Ledger) -> None:
     ]
     assert ledger.claim("run-1", 5) == claimed
     assert not set(ledger.claim("run-2", 5)) & set(claimed)
-    assert ledger.queued() == 0
+    assert ledger.count_queued() == 0
 
 
 def test_a_batch_keeps_what_it_was_queued_with_whichever_run_takes_it(ledger: Ledger) -> None:
@@ -78,7 +78,7 @@ def test_a_batch_keeps_what_it_was_queued_with_whichever_run_takes_it(ledger: Le
     assert ledger.batch(first).params == alpha
     # Set aside, put in order, and found by a run of another study.
     ledger.record(first, status=Status.ERROR)
-    ledger.forget(first, set_aside=True)
+    ledger.delete_identifiers(first, set_aside=True)
     ledger.enqueue(FOLDERS[:1], beta)
     assert ledger.claim("a third run", 5) == [first]
     assert ledger.batch(first).params == alpha
@@ -153,9 +153,9 @@ def test_forget_leaves_no_byte_of_the_identifiers(ledger: Ledger, tmp_path: Path
     ledger.put_identifier(batch_id, "header", {"00100020": "CANARY-MRN"})
     ledger.put_identifier(batch_id, "header", {"00100020": "CANARY-TWO"})
     assert ledger.identifier(batch_id, "header") == {"00100020": "CANARY-TWO"}
-    assert not ledger.forget(batch_id)  # it is at work
+    assert not ledger.delete_identifiers(batch_id)  # it is at work
     ledger.record(batch_id, status=Status.DONE)
-    assert ledger.forget(batch_id)
+    assert ledger.delete_identifiers(batch_id)
     assert ledger.identifier(batch_id, "header") is None
     assert ledger.identifier(batch_id, "folder") is None
     assert ledger.batch(batch_id).cleaned_at is not None
@@ -167,8 +167,8 @@ def test_forget_leaves_no_byte_of_the_identifiers(ledger: Ledger, tmp_path: Path
 def test_a_folder_set_aside_is_queued_again_under_its_batch(ledger: Ledger) -> None:
     batch_id = one_batch(ledger)
     ledger.record(batch_id, status=Status.ERROR)
-    ledger.forget(batch_id, set_aside=True)
-    assert ledger.known([FOLDERS[0][0]]) == {
+    ledger.delete_identifiers(batch_id, set_aside=True)
+    assert ledger.batches_by_folder([FOLDERS[0][0]]) == {
         FOLDERS[0][0]: KnownFolder(
             batch_id, Status.ERROR, set_aside=True, cleaned=True, listing=None
         )
@@ -183,7 +183,7 @@ def test_a_delivered_folder_that_comes_again_is_a_batch_of_its_own(ledger: Ledge
     first = one_batch(ledger)
     assert ledger.enqueue(FOLDERS[:1], PARAMS) == 0
     ledger.record(first, status=Status.DONE)
-    ledger.forget(first)
+    ledger.delete_identifiers(first)
     assert ledger.enqueue(FOLDERS[:1], PARAMS) == 1
     assert ledger.enqueue(FOLDERS[:1], PARAMS) == 0
     (second,) = ledger.claim("run-2", 5)
@@ -199,7 +199,7 @@ def test_what_is_finished_or_waits_is_not_requeued(ledger: Ledger) -> None:
         ledger.requeue(batch_id)
     ledger.record(batch_id, status=Status.ERROR)
     ledger.requeue(batch_id)
-    assert ledger.queued() == 1
+    assert ledger.count_queued() == 1
 
 
 @pytest.mark.parametrize("status", UNDER_WAY)
@@ -208,7 +208,7 @@ def test_what_a_run_left_is_shown_and_requeued_by_hand(ledger: Ledger, status: S
     ledger.record(batch_id, status=status)
     assert [batch.id for batch in ledger.all_batches(errors_only=True)] == [batch_id]
     ledger.requeue(batch_id)
-    assert (ledger.batch(batch_id).status, ledger.queued()) == (Status.QUEUE, 1)
+    assert (ledger.batch(batch_id).status, ledger.count_queued()) == (Status.QUEUE, 1)
 
 
 SCHEDULED = Run("sendit", "scheduled__2026-11-29", created="2026-11-29", started="01:00")

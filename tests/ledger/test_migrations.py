@@ -208,7 +208,7 @@ def test_a_ledger_that_cannot_be_migrated_is_refused_and_not_touched(
     refused = Ledger(legacy)
     for _ in range(2):
         with pytest.raises(Misconfigured, match=says):
-            refused.queued()
+            refused.count_queued()
     refused.close()
     assert rows_of(legacy) == before
 
@@ -221,7 +221,7 @@ def test_the_number_from_before_there_were_migrations_is_read(
     before = rows_of(legacy)
     refused = Ledger(legacy)
     with pytest.raises(Misconfigured, match=f"schema 000{number}, .*{says}"):
-        refused.queued()
+        refused.count_queued()
     refused.close()
     assert rows_of(legacy) == before
 
@@ -233,11 +233,11 @@ def test_a_migration_that_fails_leaves_the_ledger_as_it_was(legacy: str) -> None
     opened = Ledger(legacy)
     for _ in range(2):
         with pytest.raises(RetryLater, match="could not be migrated to schema 0007 and is as it"):
-            opened.queued()
+            opened.count_queued()
     assert rows_of(legacy) == before
     assert str(differences_from_models(legacy)) == str(models)
     execute(legacy, "DROP INDEX ix_deliveries_study_key")
-    assert opened.queued() == 1
+    assert opened.count_queued() == 1
     opened.close()
     assert differences_from_models(legacy) == []
 
@@ -248,7 +248,7 @@ from sendit.ledger import Ledger, migrations
 ledger = Ledger(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
-print(ledger.migrate(), ledger.queued())
+print(ledger.migrate(), ledger.count_queued())
 """
 
 
@@ -316,7 +316,7 @@ def test_a_migrated_ledger_costs_a_process_one_query(ledger: Ledger, legacy: str
         lambda _db, _cursor, statement, *_: statements.append(statement),
     )
     for _ in range(2):
-        again.queued()
+        again.count_queued()
     again.close()
     selects = [statement for statement in statements if not statement.startswith("BEGIN")]
     assert len(selects) == 1 + 2
@@ -326,7 +326,7 @@ def test_a_migrated_ledger_costs_a_process_one_query(ledger: Ledger, legacy: str
 USE = """
 import sys
 from sendit.ledger import Ledger
-Ledger(sys.argv[1]).queued()
+Ledger(sys.argv[1]).count_queued()
 sys.exit("alembic" in sys.modules)
 """
 

@@ -53,7 +53,7 @@ def names(ledger: Ledger, batches: list[str]) -> list[str]:
 def finish(ledger: Ledger, keys: Keys, batch: str) -> None:
     folder = Path(str(ledger.identifier(batch, "folder")))
     ledger.record(batch, status=Status.DONE, listing=listing_digest(keys, list_files(folder)))
-    ledger.forget(batch)
+    ledger.delete_identifiers(batch)
 
 
 @pytest.mark.parametrize(
@@ -127,16 +127,16 @@ def test_takes_up_to_number_of_new_folders(
 ) -> None:
     taken = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=1, preflight=ready)
     assert names(embedded_ledger, taken) == ["ACC1"]
-    assert embedded_ledger.queued() == 0
+    assert embedded_ledger.count_queued() == 0
     again = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=1, preflight=ready)
     assert again == taken
-    assert embedded_ledger.queued() == 0
+    assert embedded_ledger.count_queued() == 0
 
 
 def test_takes_all_in_runs_of_a_size(embedded_ledger: Ledger, site: Settings, keys: Keys) -> None:
     taken = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=None, preflight=ready)
     assert names(embedded_ledger, taken) == ["ACC1", "ACC2"]
-    assert embedded_ledger.queued() == 1
+    assert embedded_ledger.count_queued() == 1
     taken = discover(embedded_ledger, site, keys, "run-2", PARAMS, number=None, preflight=ready)
     assert names(embedded_ledger, taken) == ["ACC3"]
 
@@ -148,7 +148,7 @@ def test_what_waits_in_the_queue_goes_first(
     embedded_ledger.enqueue([(folder_digest(keys, late), str(late))], PARAMS)
     taken = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=1, preflight=ready)
     assert names(embedded_ledger, taken) == ["ACC3"]
-    assert embedded_ledger.queued() == 0
+    assert embedded_ledger.count_queued() == 0
 
 
 def test_known_folders_are_not_taken_again(
@@ -168,7 +168,7 @@ def test_a_folder_is_found_again_by_its_digest(
     assert locate(embedded_ledger, site, keys, batch) == folder
     aside = folder.rename(folder.with_name("ACC1.err"))
     assert locate(embedded_ledger, site, keys, batch) == aside
-    embedded_ledger.forget(batch, set_aside=True)
+    embedded_ledger.delete_identifiers(batch, set_aside=True)
     assert locate(embedded_ledger, site, keys, batch) == aside
     assert folder_digest(keys, aside) == folder_digest(keys, folder)
     aside.rename(tmp_path / "gone")
@@ -184,7 +184,7 @@ def test_a_mended_folder_is_taken_again(
     folder = tmp_path / "in" / "ACC1"
     folder.rename(tmp_path / "in" / "ACC1.err")
     embedded_ledger.record(batch, status=Status.ERROR)
-    embedded_ledger.forget(batch, set_aside=True)
+    embedded_ledger.delete_identifiers(batch, set_aside=True)
     taken = discover(embedded_ledger, site, keys, "run-2", PARAMS, number=1, preflight=ready)
     assert names(embedded_ledger, taken) == ["ACC2"]
     (tmp_path / "in" / "ACC1.err").rename(folder)
@@ -274,7 +274,7 @@ def test_batches_whose_own_params_fail_wait_and_others_go_on(
     embedded_ledger.record(taken[0], status=Status.DONE)
     with pytest.raises(Misconfigured, match=r"no recipe /gone\.deid"):
         discover(embedded_ledger, site, keys, "run-2", PARAMS, number=number, preflight=preflight)
-    assert embedded_ledger.queued() == 2
+    assert embedded_ledger.count_queued() == 2
     # Corrected, they go on, under what they were queued with.
     taken = discover(embedded_ledger, site, keys, "run-3", PARAMS, number=None, preflight=ready)
     assert names(embedded_ledger, taken) == ["ACC2", "ACC3"]
@@ -299,7 +299,7 @@ def test_a_deep_subfolder_s_batch_is_found_again_after_cleanup(
     (folder / "image.dcm").write_bytes(b"x")
     deep = BatchParams("test", "IRB1", "default", subfolder="wards/1_6/today")
     (batch,) = discover(embedded_ledger, site, keys, "run-1", deep, number=1, preflight=ready)
-    embedded_ledger.forget(batch)
+    embedded_ledger.delete_identifiers(batch)
     assert locate(embedded_ledger, site, keys, batch) == folder
 
 
@@ -319,12 +319,12 @@ def test_only_as_many_as_fit_the_disk(
     taken = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=None, preflight=ready)
     # The second does not fit beside the first; it stops no smaller one, and is the next run's.
     assert names(embedded_ledger, taken) == ["ACC1", "ACC3"]
-    assert embedded_ledger.queued() == 1
+    assert embedded_ledger.count_queued() == 1
     free = 1024 * 1024 + 1000
     with pytest.raises(RetryLater, match="does not fit the working disk") as caught:
         discover(embedded_ledger, site, keys, "run-2", PARAMS, number=None, preflight=ready)
     assert "ACC" not in str(caught.value)
-    assert embedded_ledger.queued() == 1
+    assert embedded_ledger.count_queued() == 1
     free = 1024 * 1024 + 600_000
     taken = discover(embedded_ledger, site, keys, "run-3", PARAMS, number=None, preflight=ready)
     assert names(embedded_ledger, taken) == ["ACC2"]

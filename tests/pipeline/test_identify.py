@@ -157,7 +157,7 @@ def test_half_an_answer_is_none(site: Site, tmp_path: Path, kind: str) -> None:
     )
     kept = site.ledger.identifier(batch_id, kind)
     site.ledger.record(batch_id, status=Status.ERROR)
-    assert site.ledger.forget(batch_id)
+    assert site.ledger.delete_identifiers(batch_id)
     site.ledger.put_identifier(batch_id, kind, json.loads(json.dumps(kept)))
     with pytest.raises(FailBatch, match="has no identifiers"):
         coded_study(site.ledger, site.ledger.batch(batch_id))

@@ -45,7 +45,7 @@ def test_once_the_connection_is_back_it_is_used(
     with pytest.raises(RetryLater):
         task_context.ledger()
     monkeypatch.setenv("AIRFLOW_CONN_SENDIT_LEDGER", f"sqlite:///{tmp_path}/mine.db")
-    assert task_context.ledger().queued() == 0
+    assert task_context.ledger().count_queued() == 0
     assert (tmp_path / "mine.db").exists()
 
 
@@ -64,7 +64,7 @@ def test_the_embedded_ledger_is_used_where_it_is_chosen(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SENDIT_LEDGER", "embedded")
-    assert task_context.ledger().queued() == 0
+    assert task_context.ledger().count_queued() == 0
     assert (home / "ledger.db").exists()
 
 

@@ -223,7 +223,7 @@ def _ledger(services: Services) -> str:
     from sendit.ledger import SCHEMA_VERSION
 
     ledger = services.ledger()
-    return f"can be read: {ledger.queued()} batches wait (schema {SCHEMA_VERSION})"
+    return f"can be read: {ledger.count_queued()} batches wait (schema {SCHEMA_VERSION})"
 
 
 def _bucket(settings: Settings, services: Services) -> str:

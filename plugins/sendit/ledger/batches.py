@@ -33,7 +33,7 @@ class Batches(Database):
             rows = db.execute(sa.select(batches).where(batches.c.id.in_(list(batch_ids)))).all()
         return {row.id: params_from(row) for row in rows}
 
-    def known(self, digests: Iterable[str]) -> dict[str, KnownFolder]:
+    def batches_by_folder(self, digests: Iterable[str]) -> dict[str, KnownFolder]:
         """Return the batches of known folders, by folder digest."""
         wanted = list(digests)
         found: dict[str, KnownFolder] = {}
@@ -97,7 +97,7 @@ class Batches(Database):
                 came += 1
         return came
 
-    def queued(self, within: set[str] | None = None) -> int:
+    def count_queued(self, within: set[str] | None = None) -> int:
         """Return the number of queued batches, of the folder digests ``within`` if given."""
         with self._begin() as db:
             rows = db.execute(
@@ -351,7 +351,7 @@ class Batches(Database):
                 .where(identifiers.c.kind == kind)
             ).scalar()
 
-    def forget(self, batch_id: str, *, set_aside: bool = False) -> bool:
+    def delete_identifiers(self, batch_id: str, *, set_aside: bool = False) -> bool:
         """Delete the identifiers of a batch that has ended; ``set_aside`` says that its folder
         is now ``.err``.
 

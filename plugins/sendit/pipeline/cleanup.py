@@ -88,7 +88,7 @@ def clean_batch(ledger: Ledger, settings: Settings, keys: Keys, batch_id: str) -
         _delete_originals(ledger, settings, keys, batch, workspace)
     workspace.remove()
     reach("cleanup: working folder removed")
-    if not ledger.forget(batch_id, set_aside=bad_files):
+    if not ledger.delete_identifiers(batch_id, set_aside=bad_files):
         raise RetryLater(
             f"batch {batch_id} is being processed again: it is cleaned up once that has ended"
         )

@@ -33,7 +33,7 @@ def is_container(ledger: Ledger, digest: Callable[[Path], str], folder: Path) ->
     inside = _folders(folder)
     if not inside:
         return False
-    if ledger.known(map(digest, inside)):
+    if ledger.batches_by_folder(map(digest, inside)):
         return True
     while len(inside) == 1 and (deeper := _folders(inside[0])):
         inside = deeper
@@ -49,7 +49,7 @@ def check_subfolder(ledger: Ledger, digest: Callable[[Path], str], folder: Path)
     Misconfigured
         It is, or looks like one: half of its study would be delivered as a whole.
     """
-    known = next(iter(ledger.known([digest(folder)]).values()), None)
+    known = next(iter(ledger.batches_by_folder([digest(folder)]).values()), None)
     if known is not None and known.status is not Status.ERROR:
         raise Misconfigured(
             f"the run's subfolder is a batch itself ({known.batch_id}): leave subfolder empty, or "

@@ -267,7 +267,7 @@ def _fresh(
     """Return up to ``wanted`` folders (None: all) that are to be queued, as (digest, path)."""
     if wanted == 0:
         return []
-    known = ledger.known(folders)
+    known = ledger.batches_by_folder(folders)
     fresh = (
         (digest, folder)
         for digest, folder in folders.items()

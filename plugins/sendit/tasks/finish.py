@@ -106,7 +106,7 @@ def follow_on() -> None:
         key = own_run().key
         taken = ledger().claimed_by(key)
         number = None if params.number is None else params.number - len(taken)
-        if not taken or number == 0 or not ledger().queued():
+        if not taken or number == 0 or not ledger().count_queued():
             raise AirflowSkipException("no batch waits: no follow-on run")
         if all_failed_from_outside(taken):
             raise AirflowSkipException(
