@@ -336,3 +336,10 @@ def test_a_path_with_item_numbers_means_those_items(path: str, kept: list[list[s
         [item.get("CodeMeaning") for item in items]
         for items in (after.CTDIPhantomTypeCodeSequence, inner)
     ] == kept
+
+
+def test_an_add_inside_a_sequence_lets_no_unreadable_sequence_stay() -> None:
+    references = TagSelector(0x00081140)
+    plan = compile_plan(rule(Action.ADD, references, Function("dummy")))
+    inside = plan.top.child(0x00400275, "", kept=False)
+    assert inside.program(references.tag, "LO").removed is Change.OPAQUE
