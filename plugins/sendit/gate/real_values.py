@@ -470,20 +470,25 @@ class Matcher:
                 if len(group) >= 2 * MIN_RAW:
                     self._add(whole, group, Boundary.ANYTHING)
         for group_text in text.split("="):
-            components = [spellings.words(part) for part in group_text.split("^")]
-            parts = [word for words in components for word in words]
-            near = len(parts) <= MAX_PARTS
-            pairs = permutations(parts, 2) if near else _both_ways(parts)
-            for first, second in pairs:
-                self._pair(first, second, whole)
-            if patient and near:
-                for word in words_of(group_text, patient=True):
-                    is_left = word in self._own_words
-                    if len(word) >= MIN_WORD and is_common_word(word) and not is_left:
-                        form = spellings.skeleton(word)
-                        self._cleaned[form] = RealValueMatch(RealValueKind.NAME_PART, tags, form)
-                self._forms_of_pairs(group_text, whole)
-                self._parts(group_text, components, tags)
+            self._name_group(group_text, whole, patient=patient)
+
+    def _name_group(self, text: str, whole: RealValueMatch, *, patient: bool) -> None:
+        """Add one of a name's groups: alphabetic, ideographic or phonetic (PS3.5 6.2.1)."""
+        components = [spellings.words(part) for part in text.split("^")]
+        parts = [word for words in components for word in words]
+        near = len(parts) <= MAX_PARTS
+        pairs = permutations(parts, 2) if near else _both_ways(parts)
+        for first, second in pairs:
+            self._pair(first, second, whole)
+        if not (patient and near):
+            return
+        for word in words_of(text, patient=True):
+            is_left = word in self._own_words
+            if len(word) >= MIN_WORD and is_common_word(word) and not is_left:
+                form = spellings.skeleton(word)
+                self._cleaned[form] = RealValueMatch(RealValueKind.NAME_PART, whole.sources, form)
+        self._forms_of_pairs(text, whole)
+        self._parts(text, components, whole.sources)
 
     def _pair(self, first: str, second: str, whole: RealValueMatch) -> None:
         heavy = _weight(first) + _weight(second) >= MIN_RAW

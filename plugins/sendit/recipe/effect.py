@@ -141,9 +141,7 @@ class Effects:
         in_kept
             Inside a sequence that is kept, where ALL and ``except:`` name nothing.
         """
-        header, fields = self._recipe.header, self._recipe.fields
-        others = [i for i in self._others if reaches(header[i].selector, tag, fields)]
-        rules = [header[i] for i in sorted([*others, *self._alone.get(tag, ())])]
+        rules = self._naming(tag)
         if nested:
             rules = [rule for rule in rules if not _may_stop_at_sequences(rule)]
         if in_kept:
@@ -151,24 +149,15 @@ class Effects:
         rules = acting(rules, self._recipe.files, top=not nested)
         if rules and rules[0].action is Action.KEEP:
             return (rules[0],)
-        applied: list[HeaderRule] = []
-        for rule in rules:
-            if rule.action is not Action.JITTER:
-                applied = [rule]
-            elif not applied or applied[-1].action not in (Action.REMOVE, Action.BLANK):
-                applied.append(rule)
-        if (
-            self._spare_needed
-            and not nested
-            and tag in NEEDED
-            and applied
-            and not leaves_needed(tag, applied[-1].action, applied[-1].value)
-        ):
-            if tag == SOP_CLASS:
-                return ()
-            rule = applied[-1]
-            return (HeaderRule(Action.REPLACE, rule.selector, REMAP, rule.position),)
-        return tuple(applied)
+        applied = _not_overwritten(rules)
+        if self._spare_needed and not nested and tag in NEEDED:
+            return _spared(tag, applied)
+        return applied
+
+    def _naming(self, tag: int) -> list[HeaderRule]:
+        header, fields = self._recipe.header, self._recipe.fields
+        others = [i for i in self._others if reaches(header[i].selector, tag, fields)]
+        return [header[i] for i in sorted([*others, *self._alone.get(tag, ())])]
 
     def keeps_a_sequence(self) -> bool:
         """Whether a KEEP reaches any sequence of the standard."""
@@ -178,6 +167,27 @@ class Effects:
             if vrs_of(tag) == ("SQ",)
             for rule in self.of(tag)
         )
+
+
+def _not_overwritten(rules: Iterable[HeaderRule]) -> tuple[HeaderRule, ...]:
+    """Return the last rule that gives or takes a value, and each JITTER that moves what it left."""
+    applied: list[HeaderRule] = []
+    for rule in rules:
+        if rule.action is not Action.JITTER:
+            applied = [rule]
+        elif not applied or applied[-1].action not in (Action.REMOVE, Action.BLANK):
+            applied.append(rule)
+    return tuple(applied)
+
+
+def _spared(tag: int, applied: tuple[HeaderRule, ...]) -> tuple[HeaderRule, ...]:
+    """Return what acts on a UID that every object needs: a rule that would take it remaps it."""
+    if not applied or leaves_needed(tag, applied[-1].action, applied[-1].value):
+        return applied
+    if tag == SOP_CLASS:
+        return ()
+    rule = applied[-1]
+    return (HeaderRule(Action.REPLACE, rule.selector, REMAP, rule.position),)
 
 
 def _may_stop_at_sequences(rule: HeaderRule) -> bool:

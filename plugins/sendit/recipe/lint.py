@@ -84,24 +84,48 @@ def _named(tags: list[int] | tuple[int, ...]) -> str:
 
 
 def _lists(recipe: Recipe) -> Iterator[Problem]:
-    used: set[tuple[str, str]] = set()
+    yield from _unknown_lists(recipe)
+    yield from _unused_lists(recipe)
+    for entries in (*recipe.fields.values(), *recipe.values.values()):
+        for entry in entries:
+            if isinstance(entry.selector, PatternSelector) and not _matches_something(
+                entry.selector
+            ):
+                yield _nothing_matches(entry.position)
+
+
+def _list_named(rule: HeaderRule) -> tuple[str, str] | None:
+    """Return the kind and the name of the list that a rule is about, if it is about one."""
+    match rule.selector:
+        case FieldsSelector(name):
+            return "fields", name
+        case ValuesSelector(name):
+            return "values", name
+        case _:
+            return None
+
+
+def _unknown_lists(recipe: Recipe) -> Iterator[Problem]:
+    lists = {"fields": recipe.fields, "values": recipe.values}
     for rule in recipe.header:
-        if isinstance(rule.selector, FieldsSelector | ValuesSelector):
-            kind = "fields" if isinstance(rule.selector, FieldsSelector) else "values"
-            known = recipe.fields if kind == "fields" else recipe.values
-            used.add((kind, rule.selector.name))
-            if rule.selector.name not in known:
-                close = difflib.get_close_matches(rule.selector.name, known, n=1)
-                yield Problem(
-                    rule.position,
-                    f"there is no %{kind} {rule.selector.name}",
-                    f"did you mean {kind}:{close[0]}?"
-                    if close
-                    else f"deid does nothing then; begin a section %{kind} {rule.selector.name}",
-                    Rule.LIST,
-                )
-    for kind, known in (("fields", recipe.fields), ("values", recipe.values)):
-        for name, entries in known.items():
+        kind, name = _list_named(rule) or ("", "")
+        if not kind or name in lists[kind]:
+            continue
+        close = difflib.get_close_matches(name, lists[kind], n=1)
+        yield Problem(
+            rule.position,
+            f"there is no %{kind} {name}",
+            f"did you mean {kind}:{close[0]}?"
+            if close
+            else f"deid does nothing then; begin a section %{kind} {name}",
+            Rule.LIST,
+        )
+
+
+def _unused_lists(recipe: Recipe) -> Iterator[Problem]:
+    used = set(map(_list_named, recipe.header))
+    for kind, lists in (("fields", recipe.fields), ("values", recipe.values)):
+        for name, entries in lists.items():
             if (kind, name) not in used and entries:
                 yield Problem(
                     entries[0].position,
@@ -110,12 +134,6 @@ def _lists(recipe: Recipe) -> Iterator[Problem]:
                     Rule.LIST,
                     warning=True,
                 )
-    for entries in (*recipe.fields.values(), *recipe.values.values()):
-        for entry in entries:
-            if isinstance(entry.selector, PatternSelector) and not _matches_something(
-                entry.selector
-            ):
-                yield _nothing_matches(entry.position)
 
 
 # What a rule names ----------------------------------------------------------------------
@@ -367,27 +385,32 @@ def _jitter(recipe: Recipe) -> Iterator[Problem]:
                 yield _not_moved(rule)
         if rule.action is not Action.JITTER:
             continue
-        match rule.value:
-            case Literal(text) if re.fullmatch(r"[+-]?\d{1,6}", text):
-                if abs(int(text)) > MAX_DAYS:
-                    yield Problem(
-                        rule.position,
-                        f"JITTER by {text} days is more than a century",
-                        rule=Rule.JITTER,
-                    )
-                elif int(text) == 0:
-                    yield _not_moved(rule)
-            case Variable(name) if name == "jitter" or name in recipe.own.variables:
-                pass
-            case _:
-                yield Problem(
-                    rule.position,
-                    "JITTER needs a whole number of days",
-                    "write var:jitter, or a number",
-                    Rule.JITTER,
-                )
+        problem = _days_problem(rule, recipe)
+        if problem is not None:
+            yield problem
         if not isinstance(rule.selector, PrivateSelector | ValuesSelector):
             yield from _passed_by(rule, _targets(rule, recipe))
+
+
+def _days_problem(rule: HeaderRule, recipe: Recipe) -> Problem | None:
+    """Return what is wrong with the number of days of a JITTER, if anything is."""
+    match rule.value:
+        case Variable(name) if name == "jitter" or name in recipe.own.variables:
+            return None
+        case Literal(text) if re.fullmatch(r"[+-]?\d{1,6}", text):
+            if int(text) == 0:
+                return _not_moved(rule)
+            if abs(int(text)) <= MAX_DAYS:
+                return None
+            message = f"JITTER by {text} days is more than a century"
+            return Problem(rule.position, message, rule=Rule.JITTER)
+        case _:
+            return Problem(
+                rule.position,
+                "JITTER needs a whole number of days",
+                "write var:jitter, or a number",
+                Rule.JITTER,
+            )
 
 
 def _passed_by(rule: HeaderRule, targets: tuple[int, ...]) -> Iterator[Problem]:

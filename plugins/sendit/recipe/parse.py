@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
@@ -911,19 +912,25 @@ def read_text(*named_texts: tuple[str, str], own: Own | None = None) -> Recipe:
     own = own or Own()
     files = [_Reader(name, own).read(text) for name, text in named_texts]
     problems = [problem for file in files for problem in file.problems]
-    names = tuple(file.name for file in files)
-    for name in {name for name in names if names.count(name) > 1}:
-        problems.append(Problem(Position(name, 1), "the recipe is named twice", rule=Rule.FILE))
+    problems += _named_twice(files)
     if not any(file.header_at for file in files):
         problems += _without_header(files, own)
     recipe = _combined(files, own)
-    problems += lint(recipe)
-    problems = _in_order(problems, files)
+    problems = _in_order([*problems, *lint(recipe)], files)
     warnings = tuple(problem for problem in problems if problem.warning)
     errors = [problem for problem in problems if not problem.warning]
     if errors:
         raise RecipeError(errors, warnings)
     return replace(recipe, warnings=warnings)
+
+
+def _named_twice(files: Iterable[_File]) -> list[Problem]:
+    names = Counter(file.name for file in files)
+    return [
+        Problem(Position(name, 1), "the recipe is named twice", rule=Rule.FILE)
+        for name, times in names.items()
+        if times > 1
+    ]
 
 
 def _without_header(files: list[_File], own: Own) -> list[Problem]:
