@@ -1,4 +1,4 @@
-"""What may be withdrawn, and that all of it goes; with a real bucket: tests/tasks/test_upload.py."""
+"""What may be withdrawn, and that all of it goes; with a real bucket in tests/tasks/test_upload."""
 
 from __future__ import annotations
 
