@@ -56,8 +56,23 @@ def plan() -> Plan:
     return compile_plan(read_recipe("default"))
 
 
+KEEP_UIDS = (
+    "FORMAT dicom\n%header\nKEEP SOPClassUID\nKEEP SOPInstanceUID\n"
+    "KEEP StudyInstanceUID\nKEEP SeriesInstanceUID\n"
+)
+
+
 def received(count: int = 2, **options: object) -> list[bytes]:
     return [to_bytes(make_dataset(1, 1, 1, number, **options)) for number in range(1, count + 1)]
+
+
+def make_plain() -> bytes:
+    """Return an object whose values stand in one place each."""
+    dataset = make_dataset(private=False)
+    for keyword in ("RequestAttributesSequence", "ReferencedStudySequence", "OtherPatientIDs"):
+        if keyword in dataset:
+            delattr(dataset, keyword)
+    return to_bytes(dataset)
 
 
 def real_values(originals: list[bytes], plan: Plan) -> RealValues:
@@ -330,6 +345,94 @@ def test_what_a_recipe_forgets_is_caught(tmp_path):
     with pytest.raises(FailBatch, match=r"a real UID in \(0008,0014\)"):
         delivered(originals, plan, tmp_path)
     assert not list(tmp_path.glob("*.tar.gz*"))
+
+
+def test_a_kept_sequence_may_hold_what_goes_elsewhere(tmp_path):
+    """The order's number stands in the order, which is kept, and in the image, which is not."""
+    rules = KEEP_UIDS + "KEEP RequestAttributesSequence\nREMOVE ALL\n"
+    plan = compile_plan(read_text(("own.deid", rules)))
+    item = Dataset()
+    item.ScheduledProcedureStepID = "SPS-4711-0815"
+    item.AccessionNumber = "ACC-4711-0815"
+
+    def order(dataset: FileDataset) -> None:
+        dataset.RequestAttributesSequence = [item]
+        dataset.AccessionNumber = item.AccessionNumber
+        dataset.ScheduledProcedureStepID = item.ScheduledProcedureStepID
+
+    (data,) = delivered([changed(received()[0], order)], plan, tmp_path).values()
+    made = pydicom.dcmread(io.BytesIO(data))
+    assert made.RequestAttributesSequence[0].AccessionNumber == item.AccessionNumber
+    assert "AccessionNumber" not in made
+
+
+def test_an_add_at_the_top_does_not_condemn_what_a_sequence_holds(tmp_path):
+    """ADD acts at the top level only: the patient in a sequence is another one, and stays."""
+    rules = KEEP_UIDS + "ADD PatientID ANON\nREMOVE PatientName\n"
+    plan = compile_plan(read_text(("own.deid", rules)))
+    item = Dataset()
+    item.PatientID = "MOTHER-4711-22"
+
+    def relative(dataset: FileDataset) -> None:
+        dataset.PatientID = "CHILD-4711-33"
+        dataset.ReferencedPatientSequence = [item]
+
+    originals = [changed(make_plain(), relative)]
+    (data,) = delivered(originals, plan, tmp_path).values()
+    made = pydicom.dcmread(io.BytesIO(data))
+    assert made.PatientID == "ANON"
+    assert made.ReferencedPatientSequence[0].PatientID == item.PatientID
+    item.PatientID = "CHILD-4711-33"  # the patient itself: that is a leak
+    with pytest.raises(FailBatch, match=r"the real value in .* PatientID"):
+        delivered([changed(make_plain(), relative)], plan, tmp_path)
+
+
+def test_a_private_name_that_repeats_one_that_stays_is_no_secret(tmp_path):
+    """Private attributes go; the operator's name, which no rule takes, is in one of them too."""
+    rules = KEEP_UIDS + "REMOVE PatientName\n"
+    plan = compile_plan(read_text(("own.deid", rules)))
+
+    def operator(dataset: FileDataset) -> None:
+        dataset.OperatorsName = "Quillfeather^Bertram"
+        dataset.private_block(0x0009, "OURS", create=True).add_new(1, "PN", "Quillfeather^Bertram")
+
+    (data,) = delivered([changed(make_plain(), operator)], plan, tmp_path).values()
+    made = pydicom.dcmread(io.BytesIO(data))
+    assert made.OperatorsName == "Quillfeather^Bertram"
+    assert not any(element.tag.is_private for element in made)
+
+
+def test_the_institution_that_a_recipe_leaves_is_no_secret_as_the_issuer(tmp_path):
+    plan = compile_plan(read_text(("own.deid", KEEP_UIDS + "REMOVE IssuerOfPatientID\n")))
+
+    def place(dataset: FileDataset) -> None:
+        dataset.InstitutionName = dataset.IssuerOfPatientID = "Oakfield Clinic 12"
+
+    delivered([changed(make_plain(), place)], plan, tmp_path)
+
+    def description(dataset: FileDataset) -> None:
+        del dataset.InstitutionName
+        dataset.IssuerOfPatientID = "Oakfield Clinic 12"
+        dataset.ImageComments = "seen at Oakfield Clinic 12"
+
+    with pytest.raises(FailBatch, match=r"a real identifier in .* ImageComments"):
+        delivered([changed(make_plain(), description)], plan, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "study", ["KEEP StudyInstanceUID", "REPLACE StudyInstanceUID func:remap_uid"]
+)
+def test_references_to_images_are_no_secret_if_the_study_s_own_uid_stays(study, tmp_path):
+    rules = f"FORMAT dicom\n%header\nREPLACE SOPInstanceUID func:remap_uid\n{study}\n"
+    plan = compile_plan(read_text(("own.deid", rules)))
+    item = Dataset()
+    item.ReferencedSOPInstanceUID = make_dataset().SOPInstanceUID
+    originals = [changed(make_plain(), set_to("ReferencedImageSequence", [item]))]
+    if study.startswith("KEEP"):
+        delivered(originals, plan, tmp_path)
+    else:
+        with pytest.raises(FailBatch, match=r"a real UID in \(0008,1155\)"):
+            delivered(originals, plan, tmp_path)
 
 
 def test_the_same_bytes_are_another_text_in_another_character_set(plan, tmp_path):

@@ -60,6 +60,7 @@ from sendit.gate.archive_reader import (
 from sendit.gate.real_values import (
     FOLDER,
     MIN_RAW,
+    REFERENCED_SOP_INSTANCE_UID,
     Boundary,
     Matcher,
     Needle,
@@ -490,6 +491,8 @@ class _Check:
             if kind is RealValueKind.IDENTIFIER and coincidence.identifier_is_coincidence(
                 sources, key, tag, vr
             ):
+                continue
+            if tag == REFERENCED_SOP_INSTANCE_UID and key in self._known.left_references:
                 continue
             if kind is RealValueKind.NAME_PART and coincidence.name_is_coincidence(len(key), vr):
                 continue

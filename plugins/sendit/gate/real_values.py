@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -66,6 +66,10 @@ IDENTIFIERS: Final = frozenset(
 """Attributes whose values are identifiers: accession, patient, admission, order, device, place."""
 
 PATIENT_NAMES: Final = frozenset((0x00100010, 0x00101001, 0x00101005, 0x00101060))
+
+SOP_INSTANCE_UID: Final = 0x00080018
+REFERENCED_SOP_INSTANCE_UID: Final = 0x00081155
+STUDY_INSTANCE_UID: Final = 0x0020000D
 
 PLACEHOLDER_DATES: Final = frozenset(
     ("00010101", "18000101", "18991230", "19000101", "19700101", "20000101", "99991231")
@@ -167,6 +171,10 @@ class RealValues:
     ----------
     left_names, left_words
         Names that are delivered because no rule takes them, and the words of these.
+    left_places
+        Values of the place, the device and the procedure that are delivered for the same reason.
+    left_references
+        UIDs of images that are delivered in references, for the same reason.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -181,6 +189,8 @@ class RealValues:
         self.kept: set[str] = set()
         self.left_names: set[str] = set()
         self.left_words: set[str] = set()
+        self.left_places: set[str] = set()
+        self.left_references: set[str] = set()
         self.character_sets: set[bytes] = set()
 
     def see(self, header: Header) -> None:
@@ -252,7 +262,7 @@ class RealValues:
         if program is not None:
             if not _changes(program):
                 on_purpose = program.kept or level.kept
-                self._keep(vr, raw, character_set, on_purpose=on_purpose)
+                self._keep(tag, vr, raw, character_set, on_purpose=on_purpose)
                 return
         elif not tag >> 16 & 1 and not _changes(self._plan.top.program(tag, vr)):
             return
@@ -276,9 +286,11 @@ class RealValues:
                 self.identifiers.setdefault(value.strip(" \0"), set()).add(tag)
                 self.exact.setdefault(tag, set()).add(plain(value))
 
-    def _keep(self, vr: str, raw: bytes, character_set: bytes, *, on_purpose: bool) -> None:
-        """Note what is delivered: dates and names even if no rule names them, all else only if a
-        KEEP does."""
+    def _keep(
+        self, tag: int, vr: str, raw: bytes, character_set: bytes, *, on_purpose: bool
+    ) -> None:
+        """Note what is delivered: dates, names, places and references even if no rule names them,
+        all else only if a KEEP does."""
         if vr in {"DA", "DT"}:
             self.kept_dates.update(_dates_in(raw))
             return
@@ -286,6 +298,10 @@ class RealValues:
         if vr == "PN":
             self.left_names.update(map(plain, values))
             self.left_words.update(word for name in values for word in spellings.words(name))
+        if tag in PLACES_AND_STEPS:
+            self.left_places.update(map(plain, values))
+        if tag == REFERENCED_SOP_INSTANCE_UID:
+            self.left_references.update(map(plain, values))
         if on_purpose:
             self.kept.update(map(plain, values))
 
@@ -333,7 +349,11 @@ class Matcher:
         What to search for in bytes that are no text.
     exact
         By attribute, the values (:func:`plain`) that it must not still have.
+    left_references
+        UIDs of images that a reference may hold as they came.
     """
+
+    left_references: Set[str]
 
     def __init__(self, real: RealValues, plan: Plan, days: int) -> None:
         self._needles: dict[tuple[bytes, Boundary], Needle] = {}
@@ -357,13 +377,18 @@ class Matcher:
         for uid, tags in sorted(real.uids.items()):
             if uid not in real.kept:
                 self._uid(uid, frozenset(tags))
+        # A study that leaves under its own UID can be found by it: so can its images, and a recipe
+        # that leaves references to them alone gives nothing more away.
+        study_stays = not _changes(plan.top.program(STUDY_INSTANCE_UID, "UI"))
+        self.left_references = real.left_references if study_stays else frozenset()
         for (raw, character_set, patient), tags in sorted(real.names.items()):
             text = decode(raw, character_set)
             left = plain(text) in real.left_names and all(tag >> 16 & 1 for tag in tags)
             if plain(text) not in allowed and not left:
                 self._name(raw, text, frozenset(tags), patient=patient)
         for text, tags in sorted(real.identifiers.items()):
-            if plain(text) not in allowed and not is_common(plain(text)):
+            is_left = plain(text) in real.left_places and tags <= PLACES_AND_STEPS
+            if plain(text) not in allowed and not is_left and not is_common(plain(text)):
                 self._identifier(text, frozenset(tags))
         jitters = {days} | _jitters(plan)
         moved = {to for day in real.dates for by in jitters if (to := _moved(day, by))}
