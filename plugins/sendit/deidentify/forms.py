@@ -41,7 +41,7 @@ def fits(form: str, value: str, people: Set[str] = frozenset()) -> bool:
 
 
 def says_radiology(value: str, people: Set[str] = frozenset()) -> bool:
-    """Whether a text says nothing but words of the allow-list."""
+    """Whether a text consists only of words of the allow-list."""
     from sendit.clean_descriptors import fold, is_allowed  # noqa: PLC0415 - only where it is asked
 
     words = _WORD.findall(value)

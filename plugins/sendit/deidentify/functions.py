@@ -1,4 +1,4 @@
-"""What the functions of ``sendit.recipe.functions`` do with one element.
+"""The functions of ``sendit.recipe.functions``, applied to one element.
 
 A function is given a :class:`ElementContext` and answers with the new value as bytes (unpadded),
 with the items of a new sequence, or with what is to happen instead: :data:`REMOVED` (the
@@ -135,7 +135,7 @@ _NUMBERS: Final = re.compile(
 
 
 class Removed:
-    """The element goes."""
+    """The element is removed."""
 
 
 REMOVED: Final = Removed()
@@ -153,7 +153,7 @@ NewValue = bytes | Removed | ApplyToItems | tuple[tuple[NewElement, ...], ...]
 
 @dataclass(frozen=True, slots=True)
 class StudyContext:
-    """What is the same for a whole study. ``people`` are words of names that no text keeps."""
+    """What all files of a study share. ``people`` are the words of names that no text may keep."""
 
     plan: Plan
     uids: UidMap
@@ -527,7 +527,7 @@ def _known_value(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
 
 
 def _measure(text: str, most: float) -> str | None:
-    """Return a decimal number of at most ``most`` as a DS, or None if it is none."""
+    """Return a decimal number up to ``most`` as a DS, or None if it is no such number."""
     if not _DECIMAL.fullmatch(text) or float(text) > most:
         return None
     return text if len(text) <= _MAX_DECIMAL_LENGTH else f"{float(text):.10g}"

@@ -1,4 +1,4 @@
-"""Dates moved by whole days (PS3.5 6.2 DA, DT, TM).
+"""Move dates by whole days (PS3.5 6.2: DA, DT, TM).
 
 All dates of a patient move by the same number of days, so every interval between them is
 kept, and so is the time of day. A value is moved only if it says the day without doubt, in
@@ -17,13 +17,13 @@ from sendit.dicom.placeholder_dates import is_placeholder
 
 
 def shift_date(text: str, days: int) -> str | None:
-    """Move one date; the result is a DA, without the time of day that may stand behind it."""
+    """Move one date; the result is a DA, without any time of day that followed it."""
     day = read_day(text)
     return None if day is None else _moved(day, days)
 
 
 def shift_date_time(text: str, days: int) -> str | None:
-    """Move one DT; its precision and its offset from UTC stay. It must say the day."""
+    """Move one DT, keeping its precision and UTC offset. It must include a day."""
     moment = read_moment(text)
     moved = None if moment is None else _moved(moment.day, days)
     return None if moment is None or moved is None else moved + moment.clock + moment.offset

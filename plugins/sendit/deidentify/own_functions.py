@@ -67,7 +67,7 @@ class Caller:
 
     @property
     def header(self) -> Header | None:
-        """The file that is being de-identified."""
+        """The header of the file being de-identified."""
         return self._header
 
     @header.setter
@@ -75,7 +75,7 @@ class Caller:
         self._header, self._object = header, None
 
     def text(self, name: str, subject: ElementContext) -> str:
-        """Return what a function answers, as text; empty for None.
+        """Return a function's result as text; empty for None.
 
         Raises
         ------
@@ -85,7 +85,7 @@ class Caller:
         return _text(self.answer(name, subject), one_vr(subject.vr))
 
     def answer(self, name: str, subject: ElementContext) -> Any:
-        """Return what a function answers about an element.
+        """Return what a function returns for an element.
 
         Raises
         ------

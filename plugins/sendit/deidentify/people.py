@@ -89,7 +89,7 @@ _ORGANISATIONS: Final = frozenset(
 
 
 class People:
-    """Gathers the words of the names that files hold.
+    """Collects the words of all person names in the files of a study.
 
     Attributes
     ----------
@@ -103,7 +103,7 @@ class People:
         self._seen: set[tuple[bool, bytes, bytes]] = set()
 
     def see(self, header: Header) -> None:
-        """Gather the names of one file."""
+        """Collect the names in one file."""
         data, character_set = header.data, header.character_set
         levels = [header.elements]
         while levels:

@@ -1,4 +1,4 @@
-"""The pixel data of a file as they are delivered: the frames, and nothing beside them."""
+"""Pixel data as delivered: the frames and nothing else."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Delivered(NamedTuple):
 
 
 def check_has_pixels(header: Header) -> None:
-    """Refuse an image without pixel data, and an object with two.
+    """Reject an image without pixel data, and an object with more than one.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def _compressed(header: Header, pixels: PixelData) -> Delivered:
 def _changed(
     data: Buffer, start: int, end: int, changes: Iterable[tuple[int, bytes]]
 ) -> list[Part]:
-    """Return bytes of the file with some of them written over."""
+    """Return bytes of the file with some of them overwritten."""
     if not changes:
         return [memoryview(data)[start:end]]
     whole = bytearray(data[start:end])

@@ -71,7 +71,7 @@ from sendit.recipe.model import (
 
 TRAILING_PADDING: Final = 0xFFFCFFFC
 MAX_SEQUENCE_PATHS: Final = 20_000
-"""Places (sequence paths) remembered before the plan forgets them and starts again."""
+"""Sequence paths that a plan caches before it drops them and starts again."""
 
 
 class Change(StrEnum):
@@ -101,7 +101,7 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One rule as it acts on one attribute.
+    """One rule, applied to one attribute.
 
     ``values`` is the name of the ``%values`` list that the element's value must hold
     something of; None if the rule acts on any value.
@@ -152,7 +152,7 @@ _TEXTS: Final = frozenset(("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UI",
 
 
 class SequencePath:
-    """One place where data sets are: the top, or the items of one sequence path.
+    """The top level of an object, or the items at one path of sequences.
 
     Attributes
     ----------
@@ -228,7 +228,7 @@ class SequencePath:
     def child(
         self, tag: int, creator: str, *, kept: bool, inherited: Function | None = None
     ) -> SequencePath:
-        """Return the place inside a sequence of this place."""
+        """Return the path of the items of a sequence here."""
         private_kept = self._private_kept or (kept and bool(tag >> 16 & 1))
         kept = kept or self._kept
         key = (tag, creator, kept, inherited)
@@ -249,7 +249,7 @@ class SequencePath:
         return found
 
     def item(self, number: int) -> SequencePath:
-        """Return the place of one item of this sequence: one of its own if a rule names it."""
+        """Return the path of one item of this sequence; a separate one if a rule names the item."""
         if number not in self._plan.items:
             return self
         found = self._items.get(number)
@@ -266,7 +266,7 @@ class SequencePath:
         return found
 
     def attribute(self, tag: int, vr: str, creator: str | None) -> Attribute:
-        """Return an attribute of this place as selectors see it."""
+        """Return an attribute at this path, as selectors see it."""
         first, *rest = names_of(tag) if creator is None else private_names_of(tag, creator)
         if self._numbered:
             rest.append(self._numbered + first)
@@ -352,13 +352,13 @@ class Plan:
         return cover(self.recipe)
 
     def renew(self) -> None:
-        """Forget the places seen, if they have become too many; called between files."""
+        """Drop the cached paths if there are too many; called between files."""
         if self._levels >= MAX_SEQUENCE_PATHS:
             self._levels = 0
             self.top = SequencePath(self)
 
     def remember(self) -> bool:
-        """Count one more place; False if there are too many to remember it."""
+        """Count one more path; False if there are too many to cache it."""
         self._levels += 1
         return self._levels <= MAX_SEQUENCE_PATHS
 
@@ -398,7 +398,7 @@ class Plan:
         return names_one_by_one(rule.selector, self.recipe.fields, private=True)
 
     def decide(self, level: SequencePath, tag: int, vr: str, creator: str | None) -> Program:
-        """Work out what happens to an attribute at a place; see the module's docstring."""
+        """Work out what happens to an attribute at a path; see the module's docstring."""
         program = self._decide(level, tag, vr, creator)
         if level.top or tag not in _PIXELS or program.removed is not None:
             return program
@@ -491,7 +491,7 @@ class Plan:
 
 
 def _may_be_sequence(group: int, creator: str, element: int) -> bool:
-    """Whether a private attribute may hold items, as far as anybody knows."""
+    """Whether a private attribute may hold items, as far as is known."""
     tag = group << 16 | 0x1000 | element
     if listed(tag, creator):
         return False
@@ -524,7 +524,8 @@ def _items_named(recipe: Recipe) -> Iterator[int]:
 
 
 def _is_disguised(tag: int, vr: str) -> bool:
-    """Whether a number by the dictionary has a VR in the file that can hold words."""
+    """Whether an attribute that the dictionary calls a number has a VR in the file that can hold
+    words."""
     known = one_vr(vr_of(tag))
     if known in WRITTEN_NUMBERS:
         return vr not in WRITTEN_NUMBERS and vr not in _BINARY_NUMBERS and vr != "SQ"

@@ -60,7 +60,7 @@ def _listed() -> dict[tuple[int, str, int], SafePrivate]:
 
 
 def listed(tag: int, creator: str) -> SafePrivate | None:
-    """Return what the list says of a private attribute, or None."""
+    """Return the list's entry for a private attribute, or None."""
     return _listed().get((tag >> 16, creator, tag & 0xFF))
 
 
@@ -72,7 +72,7 @@ def creators() -> frozenset[str]:
 
 @cache
 def candidates(tag: int) -> tuple[SafePrivate, ...]:
-    """Return what a private attribute may be by the list, whoever its creator is."""
+    """Return the list's entries for a private attribute, whatever its creator."""
     return tuple(
         safe
         for safe in safe_private()
@@ -117,7 +117,7 @@ _SLICES: Final = frozenset(
 
 
 def together(refused: set[tuple[int, str, int]]) -> set[tuple[int, str, int]]:
-    """Return which attributes (group, creator, element) go because others had to.
+    """Return the attributes (group, creator, element) that go because others had to.
 
     A part of what belongs together makes a wrong image look right: the number of a mosaic's
     slices without their direction, a b-value without its gradient.
@@ -130,12 +130,12 @@ def together(refused: set[tuple[int, str, int]]) -> set[tuple[int, str, int]]:
 
 
 def is_geometry(safe: SafePrivate) -> bool:
-    """Whether slices of a mosaic cannot be put where they belong without an attribute."""
+    """Whether the slices of a mosaic cannot be placed in space without an attribute."""
     return (safe.group, safe.creator, safe.element) in _SLICES
 
 
 def clean(safe: SafePrivate, vr: str, value: bytes, *, little: bool = True) -> bytes | None:
-    """Return what may stay of a value: itself, or what it is rewritten to; None if nothing.
+    """Return what may stay of a value: the value, a rewritten one, or None for nothing.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A plan applied to the bytes of one file.
+"""Apply a plan to the bytes of one file.
 
 Elements that stay are copied in runs, as they are in the file; only what a rule changes is
 read and written anew, in the file's own encoding and character set. What was worked out for
@@ -136,7 +136,7 @@ _ScopeKey = tuple[Encoding, bytes, str, _Gathered]
 
 
 class Scope:
-    """What an element's result depends on beside its place and its bytes.
+    """What an element's result depends on besides its path and its bytes.
 
     ``gathered`` are the values of each ``%values`` list in this object, in lower case.
     ``memo`` is what was worked out in this scope, by place and bytes.
@@ -159,7 +159,7 @@ class Scope:
         self._others: dict[tuple[Encoding, bytes], Scope] = {}
 
     def memo_of(self, level: SequencePath) -> dict[bytes, _Entry]:
-        """Return what was worked out in this scope at a place."""
+        """Return the results cached for this scope at a path."""
         found = self.memo.get(level)
         if found is None:
             found = self.memo[level] = {}
@@ -197,7 +197,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class RewriteTemplate:
-    """What became of a file.
+    """How one file was rewritten, to be applied to files with the same structure.
 
     Attributes
     ----------
@@ -254,7 +254,7 @@ class Rewriter:
         self.counts: Counter[str] = Counter()
 
     def like(self, data: Buffer) -> DiffHeader | None:
-        """Return the header of a file that is like one done before; None if it is like none."""
+        """Return the header of a file that has the structure of an earlier one, or None."""
         if self._plan.own:  # their answers may depend on all of the object
             return None
         for place, pattern in enumerate(self._templates):
@@ -309,7 +309,7 @@ class Rewriter:
         )
 
     def remember(self, header: Header, output: Output) -> None:
-        """Keep what became of a file, for files like it.
+        """Remember how a file was rewritten, for files with the same structure.
 
         Where files are like none before, one after the other, this ends soon: it costs as
         much as the file did.
@@ -358,7 +358,7 @@ class Rewriter:
         return RewriteTemplate(template, key, b"".join(parts), outcomes, counts, creators)
 
     def _file_from_template(self, header: DiffHeader) -> Output:
-        """Return the new data set of a file that is like one done before."""
+        """Return the new data set of a file with the structure of an earlier one."""
         pattern = self._template_of(header)
         scope, data, counts = self._scope(pattern.scope), header.data, self.counts
         private: dict[int, _Entry] = {}
@@ -450,7 +450,7 @@ class Rewriter:
         counts: Counter[str],
         added: Sequence[int] = (),
     ) -> list[Part] | None:
-        """Return the parts of a data set's new bytes, or None if it stays as it is."""
+        """Return the parts of a data set's new bytes, or None if nothing changes."""
         ordered = _ordered(elements)
         changed = ordered is not elements
         elements = _with_added(ordered, added) if added else ordered
@@ -590,7 +590,7 @@ class Rewriter:
     def _one_private(
         self, level: SequencePath, element: Element, data: Buffer, scope: Scope, creator: str
     ) -> _Entry:
-        """Return what becomes of one private element that reserves no block."""
+        """Return the result of one private element that does not reserve a block."""
         tag, vr, _, _, _, items = element
         program = level.private_program(tag, "SQ" if items is not None else vr, creator)
         if program.removed is not None:
@@ -603,7 +603,7 @@ class Rewriter:
     def _safe(
         self, safe: SafePrivate, level: SequencePath, element: Element, data: Buffer, scope: Scope
     ) -> _Entry:
-        """Return what becomes of a private element that the list of safe ones names."""
+        """Return the result of a private element on the list of safe ones."""
         start, end = element[2], element[4]
         most = 0 if safe.form == "csa-image" else MAX_REWRITTEN  # differs in each image
         if end - start > most:
@@ -663,7 +663,7 @@ class Rewriter:
         scope: Scope,
         creator: str,
     ) -> _Entry:
-        """Return what becomes of one element, from memory if it was seen in this study."""
+        """Return the result of one element, cached if it was seen before in this study."""
         start, end = element[2], element[4]
         if end - start > MAX_REMEMBERED_VALUE or program.own:
             return self._work_out(program, level, element, data, scope, creator)
@@ -793,7 +793,7 @@ class Rewriter:
     def _step(
         self, step: Step, here: ElementContext, current: _Current, kind: Change, scope: Scope
     ) -> tuple[_Current, Change]:
-        """Apply one rule to what the rules before it have left."""
+        """Apply one rule to the result of the rules before it."""
         if current is REMOVED and step.action is not Action.ADD:
             return current, kind
         now = (
@@ -937,7 +937,7 @@ class Rewriter:
 def _walk(
     level: SequencePath, elements: Sequence[Element], data: Buffer, scope: Scope
 ) -> Iterator[tuple[SequencePath, Element, str | None, Scope]]:
-    """Give each element of all levels with its place, private creator and scope."""
+    """Yield the elements of all levels with their path, private creator and scope."""
     creators: dict[int, str] = {}
     for element in _ordered(elements):
         tag, _, _, value, end, items = element
@@ -967,7 +967,7 @@ def _values_of(entry: ListEntry, element: Element, data: Buffer, scope: Scope) -
 
 
 def _holds(subject: ElementContext, scope: Scope, name: str) -> bool:
-    """Whether an element's value holds one of the values that a list has gathered."""
+    """Whether an element's value contains one of the values that a list collected."""
     if subject.vr == "SQ":
         return False
     gathered = dict(scope.gathered)[name]
@@ -991,7 +991,7 @@ def _place_of_pixels(elements: Sequence[Element]) -> int:
 
 
 def _absent(tag: int) -> Element:
-    """Return the place of an element that ADD makes."""
+    """Return the element that stands for one that ADD will create."""
     return tag, one_vr(vr_of(tag)), -1, -1, -1, None
 
 
@@ -1042,7 +1042,7 @@ def _flush(parts: list[Part], data: Buffer, start: int, end: int) -> None:
 
 
 def _anything_stays(counts: Counter[str]) -> bool:
-    """Whether more stays of a sequence than the sequence itself."""
+    """Whether any element inside a sequence stays."""
     return sum(number for kind, number in counts.items() if not kind.startswith("removed")) > 1
 
 

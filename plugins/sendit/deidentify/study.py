@@ -1,4 +1,4 @@
-"""A study de-identified: its files in, one archive out, in one pass.
+"""De-identify a study: its files in, one archive out, in one pass.
 
 Each file is read once, its data set rewritten, and the new header and the pixel bytes as
 they were go straight into the archive. Nothing is written anywhere else, and no more than
@@ -88,7 +88,7 @@ _DEFLATE_LEVEL: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One file as import saw it: its number in the batch, where it is, and how it was.
+    """One file as import saw it: its number in the batch, path, size and modification time.
 
     ``instance`` is the number of the first file with the same SOPInstanceUID, ``checksum`` that
     of its header (:func:`~sendit.dicom.scan.header_checksum`); None if nobody looked.
@@ -143,7 +143,7 @@ def _content(parts: Sequence[Part]) -> _Content:
 
 
 def _digest(parts: Sequence[Part], count: int) -> bytes:
-    """Return the digest of the first so many bytes."""
+    """Return the digest of the first ``length`` bytes."""
     digest = hashlib.sha256()
     for part in parts:
         view = memoryview(part)[:count]
@@ -153,7 +153,7 @@ def _digest(parts: Sequence[Part], count: int) -> bytes:
 
 
 class Observer(Protocol):
-    """Is shown every file that is about to be delivered, as it came in."""
+    """Sees every file that is about to be delivered, as it was received."""
 
     def see(self, header: Header) -> None:
         """Take note of a file's elements."""
@@ -228,7 +228,7 @@ class StudyDeidentifier:
 
     @property
     def actions(self) -> dict[str, int]:
-        """Elements by what happened to them, over all delivered files."""
+        """The number of elements by what happened to them, over all delivered files."""
         return {str(kind): self._rewriter.counts[kind] for kind in Change}
 
     def take(
@@ -238,7 +238,7 @@ class StudyDeidentifier:
         writer: Archive,
         progress: Callable[[int], None] | None,
     ) -> dict[int, _Outcome]:
-        """De-identify the files but those that were stopped; say what became of each."""
+        """De-identify all files but those that were stopped; return the outcome of each."""
         copies: dict[int, list[Source]] = {}
         outcomes: dict[int, _Outcome] = {}
         for source in sources:
@@ -253,7 +253,7 @@ class StudyDeidentifier:
         return {source.number: outcomes[source.number] for source in sources}
 
     def add_one_of(self, copies: Sequence[Source], writer: Archive) -> dict[int, _Outcome]:
-        """De-identify one of several files of the same instance and write it: a sound one.
+        """De-identify and write one of several files of the same instance: one that is intact.
 
         Sound ones that come out the same are duplicates. Of those that do not, one that ends in
         zeros where another goes on is a worse copy of it; all others are in conflict. A person
@@ -289,14 +289,14 @@ class StudyDeidentifier:
         return outcomes
 
     def _content_of(self, source: Source) -> tuple[_Content | None, _Outcome]:
-        """Return what would be delivered of a file, if it is sound; nothing is counted."""
+        """Return what would be delivered of a file, if it is intact; nothing is counted."""
         counts = self._rewriter.counts.copy()
         ready, outcome = self._ready(source)
         self._rewriter.counts = counts
         return (None if ready is None else _content(ready.parts)), outcome
 
     def _is_cut(self, content: _Content, fullest: Source, most: _Content) -> bool:
-        """Whether a content is another's up to some byte, and then zeros."""
+        """Whether one content equals another up to some byte, with only zeros after it."""
         if content.size != most.size or content.filled == most.filled:
             return False
         counts = self._rewriter.counts.copy()
@@ -307,7 +307,7 @@ class StudyDeidentifier:
         return _digest(ready.parts, content.filled) == content.filled_digest
 
     def add(self, source: Source, writer: Archive) -> _Outcome:
-        """De-identify one file and write it; say what became of it."""
+        """De-identify one file, write it, and return its outcome."""
         counts = self._rewriter.counts.copy()
         ready, outcome = self._ready(source)
         if ready is None:
@@ -327,7 +327,7 @@ class StudyDeidentifier:
         return _DONE
 
     def _ready(self, source: Source) -> tuple[_Ready | None, _Outcome]:
-        """Return a file ready to be written, or what becomes of it instead."""
+        """Return a file ready to be written, or its outcome if it is not."""
         counts = self._rewriter.counts.copy()
         try:
             data = _read(source)
@@ -359,7 +359,7 @@ class StudyDeidentifier:
             return None, (Outcome.QUARANTINED, Reason.NOT_CLEANABLE)
 
     def _filter(self, header: Header) -> Decision | None:
-        """Return what the filters say of the header that goes out.
+        """Return the filters' verdict on the header that would be delivered.
 
         One that is like a file that passed passes, unless it differs in what filters ask.
         """
@@ -448,7 +448,7 @@ class StudyDeidentifier:
         syntax: str | None = None,
         new_instance: bytes | None = None,
     ) -> bytes:
-        """Return file meta (PS3.10 7.1), all of it written anew."""
+        """Return newly written file meta information (PS3.10 7.1)."""
         sop_class = self._rewriter.value_after(header, output.scope, SOP_CLASS)
         instance = new_instance or self._rewriter.value_after(header, output.scope, SOP_INSTANCE)
         if not instance:
@@ -474,7 +474,7 @@ class StudyDeidentifier:
 
 
 def _joined(parts: Sequence[Part]) -> list[Part]:
-    """Return the same bytes in few parts: small ones together, views of the file alone."""
+    """Return the same bytes in fewer parts: small ones joined, views of the file kept apart."""
     joined: list[Part] = []
     small: list[bytes] = []
     for part in parts:
@@ -499,7 +499,7 @@ def _read(source: Source) -> Buffer:
 
 
 def _check(header: Header) -> None:
-    """Refuse an object whose kept basics are not what they should be.
+    """Reject an object whose essential attributes, as kept, are invalid.
 
     An instance UID of file meta is not compared: much software changes the data set's alone.
     """
@@ -563,7 +563,7 @@ def _deflate(parts: Sequence[Part]) -> bytes:
 
 
 def _searchable(meta: bytes, output: Output, header: Header) -> dict[str, Any]:
-    """Return the attributes of a finished object, read back from its new bytes."""
+    """Return the attributes of a rewritten object, read back from its new bytes."""
     if not output.before:
         return {}
     if header.deflated:

@@ -1,4 +1,4 @@
-"""UIDs replaced by a keyed hash.
+"""Replace UIDs by a keyed hash.
 
 A new UID is ``2.25.`` and a UUID as a number (PS3.5 B.2). The UUID is version 8 (RFC 9562):
 the first 122 bits of an HMAC-SHA256 of the original under the site's key, so that the same
@@ -47,7 +47,7 @@ _DATED: Final = re.compile(
 
 
 def holds_date(uid: bytes) -> bool:
-    """Whether a UID holds the date on which it was made, in a form that makers use.
+    """Whether a UID contains the date on which it was made, in a form that vendors use.
 
     Eight digits that happen to be a date are not told from one: a random UID of 39 digits holds
     them in three of a hundred cases.
@@ -56,7 +56,7 @@ def holds_date(uid: bytes) -> bool:
 
 
 class UidMap:
-    """Replaces UIDs; the same key gives the same answers.
+    """Replaces UIDs; the same key gives the same new UIDs.
 
     Parameters
     ----------
@@ -91,11 +91,11 @@ class UidMap:
         return (prefix + number[: MAX_UID_LENGTH - len(prefix)]).encode()
 
     def undated(self, value: bytes) -> bytes:
-        """Return a whole UI value, those of its UIDs that hold a date replaced."""
+        """Return a UI value with those of its UIDs replaced that contain a date."""
         parts = [part.strip(_PADDING) for part in value.split(b"\\")]
         return b"\\".join(self.one(part) if holds_date(part) else part for part in parts)
 
     def many(self, value: bytes, root: str = "2.25.") -> bytes:
-        """Return a whole UI value, each of its UIDs replaced; empty ones stay empty."""
+        """Return a UI value with each of its UIDs replaced; empty ones stay empty."""
         parts = [part.strip(_PADDING) for part in value.split(b"\\")]
         return b"\\".join(self.one(part, root) if part else b"" for part in parts)

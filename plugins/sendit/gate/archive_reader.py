@@ -151,7 +151,7 @@ class Pixels:
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """The part of a member behind its pixel data: usually empty."""
+    """The part of a member after its pixel data; usually empty."""
 
     number: int
     data: bytes
@@ -161,7 +161,7 @@ class Tail:
 
 @dataclass(frozen=True, slots=True)
 class Damaged:
-    """A member that cannot be read to its end; the others can."""
+    """A member that cannot be read to its end; other members can."""
 
     number: int
     why: str
@@ -272,7 +272,7 @@ class _Stream:
         self.position += count
 
     def skip(self, position: int) -> None:
-        """Go on at a position: that of the end of a member of which something was taken."""
+        """Continue at the end of a member of which a part was read."""
         while self.position < position:
             self.need(1)
             self.drop(min(len(self.buffer), position - self.position))
@@ -280,7 +280,7 @@ class _Stream:
             raise Unreadable("a member takes more than its part of the archive")
 
     def passed(self, count: int, follows: int) -> bool:
-        """Skip bytes without inflating them, if what follows can be found then.
+        """Skip bytes without inflating them, if the data that follows can be located.
 
         ``follows`` bytes behind them, zeros to the next block, and a tar header or the end of
         the archive must be there; else nothing changes and the answer is False.
@@ -332,7 +332,7 @@ class _Stream:
 
 
 def _flushes(data: mmap.mmap, end: int) -> Iterator[int]:
-    """Yield where a flush may have ended, in order, and then the end for ever."""
+    """Yield the positions where a flush may have ended, in order, then the end indefinitely."""
     finder = Search([literal(_FLUSHED)], [False])
     window = memoryview(data)
     try:
@@ -472,7 +472,7 @@ def _rest(
 def _sampled(
     stream: _Stream, number: int, count: int, sample: int, follows: int
 ) -> Iterator[Pixels]:
-    """Take about ``sample`` bytes of native pixels and go past the others, if that can be."""
+    """Read about ``sample`` bytes of native pixels and skip the rest where possible."""
     if sample:
         some = min(count, sample)
         yield from _pieces(stream, number, some)
@@ -527,7 +527,7 @@ class _HeadTemplates:
         self._known: dict[tuple[int, int], _HeadTemplate] = {}
 
     def find(self, size: int, data: bytes) -> _Walk | None:
-        """Return the walk of a member's first bytes if one of that shape is known."""
+        """Return the walk of a member's first bytes if a head of the same shape is cached."""
         found = self._known.get((size, len(data)))
         return None if found is None else found.walk(data)
 
@@ -560,7 +560,7 @@ class _HeadTemplate:
         self._windows.append((begin, position, window))
 
     def walk(self, data: bytes) -> _Walk | None:
-        """Return the walk of other bytes; None if their shape is another."""
+        """Return the walk of other bytes; None if they have a different shape."""
         last = self._last
         new = []
         for begin, end, window in self._windows:

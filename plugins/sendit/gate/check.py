@@ -259,14 +259,14 @@ _STOPPED: Final = "the last gate stopped the archive, which is deleted: {}"
 
 
 def _where(failure: Exception) -> str:
-    """Return an unexpected error's type and location; its message may hold values."""
+    """Return an unexpected error's type and location; its message may contain values."""
     frames = traceback.extract_tb(failure.__traceback__)
     place = f", {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     return f"{type(failure).__name__}{place}"
 
 
 def _crc32c(path: Path) -> str:
-    """Return the archive's CRC32C in base64: apart from the code that the writer uses."""
+    """Return the archive's CRC32C in base64, without the code that the writer uses."""
     checksum = 0
     with path.open("rb") as file:
         while data := file.read(_READ):
@@ -275,7 +275,7 @@ def _crc32c(path: Path) -> str:
 
 
 def _explain(findings: Sequence[Finding], plan: Plan) -> str:
-    """Say what was found, where it comes from, and which rule to add."""
+    """Describe what was found, where the value comes from, and which rule to add."""
     kinds = Counter((finding.kind, finding.place) for finding in findings)
     first = {(finding.kind, finding.place): finding for finding in reversed(findings)}
     told = []
@@ -298,7 +298,7 @@ def _origin(finding: Finding) -> str:
 
 
 def _advice(finding: Finding, plan: Plan) -> str:
-    """Return which rule would let the next archive pass."""
+    """Return the rule that would let the next archive pass."""
     tag = finding.tag
     if tag is None or tag >> 16 <= 2:
         return ""
@@ -382,7 +382,7 @@ class _Check:
             self._bytes(head.number, head.meta, head.meta_elements)
 
     def _name(self, head: Head) -> None:
-        """Judge a member's name: names differ by small numbers, most of the time."""
+        """Check a member's name; most names differ in small numbers only."""
         form = _SMALL_NUMBER.sub("0", head.name)
         if form in self._names:
             return
@@ -411,7 +411,7 @@ class _Check:
                 judged.add(key)
 
     def _judge(self, number: int, tag: int, vr: str, raw: bytes) -> bool:
-        """Judge one element by what it says; whether there is a finding."""
+        """Check one element by its meaning; return whether there is a finding."""
         before = len(self.findings)
         if tag in self._removed or (tag >> 16 & 1 and not self._stays(tag)):
             self._find(number, "what the recipe removes", _named(tag), tag)
@@ -442,7 +442,7 @@ class _Check:
         return plan.private and (0x10 <= tag & 0xFFFF <= 0xFF or plan.keeps_private(tag))
 
     def _vendors(self, number: int, tag: int, vr: str, raw: bytes) -> bool:
-        """Judge what a vendor's attribute says of itself; False if it is not known to be that."""
+        """Check a vendor's attribute by its known structure; False if it does not have it."""
         if (
             tag >> 16 & 1 and 0x10 <= tag & 0xFFFF <= 0xFF
         ):  # of a block: its creator's name, a constant
@@ -475,7 +475,7 @@ class _Check:
             self._tell(number, found, tag, vr)
 
     def _numbers(self, number: int, tag: int, vr: str, text: str) -> str:
-        """Judge the values that are what their VR is for; return the others."""
+        """Check the values that are plain numbers of their VR; return the others."""
         rest = []
         for value in text.split("\\"):
             written = value.strip(" \0")
@@ -486,7 +486,7 @@ class _Check:
         return "\\".join(rest)
 
     def _tell(self, number: int, found: Iterable[RealValueMatch], tag: int, vr: str) -> None:
-        """Note what was found in an attribute, unless it stands there in its own right."""
+        """Record what was found in an attribute, unless it is the attribute's own value."""
         for kind, sources, key in found:
             if kind is RealValueKind.IDENTIFIER and coincidence.identifier_is_coincidence(
                 sources, key, tag, vr
@@ -505,7 +505,7 @@ class _Check:
     def _bytes(
         self, number: int, data: bytes, elements: Sequence[Place], meta: Sequence[Place] = ()
     ) -> None:
-        """Look at all bytes at once: what no element shows is seen too."""
+        """Search all bytes at once, including those outside the elements' values."""
         for needle, start, end in self._hits(data):
             place = _place(elements, end) or (_place(meta, end) if meta else None)
             vr = place[1] if place else ""
@@ -526,7 +526,7 @@ class _Check:
                 self._find(number, found.kind, "bytes", sources=found.sources)
 
     def _pixels(self, part: Pixels) -> None:
-        """Look at pixel data: compressed, it may carry comments, and is not likely to spell."""
+        """Search pixel data. Compressed, it may contain comments, and rarely spells by chance."""
         for needle, start, _ in self._hits(part.data):
             if needle.in_samples or not part.samples:
                 found = self._known.confirm(needle, part.data, start)
@@ -561,14 +561,14 @@ class _Check:
 
 
 def _place(elements: Sequence[Place], end: int) -> Place | None:
-    """Return the element in whose value a byte is, given where that byte ends."""
+    """Return the element whose value contains the byte that ends at ``end``."""
     index = bisect_right(elements, end - 1, key=itemgetter(2)) - 1
     # Elements of no length start where the next one's header does.
     return elements[index] if index >= 0 and end <= elements[index][3] else None
 
 
 def _runs(data: bytes) -> str:
-    """Return what can be read in bytes, a line for each run of printable ASCII or UTF-16."""
+    """Return the readable parts of bytes, one line per run of printable ASCII or UTF-16."""
     found = _RUN.findall(data)
     if data.count(0) > len(data) // 3:
         found += [run.replace(b"\0", b"") for run in _WIDE_RUN.findall(data)]
@@ -576,7 +576,7 @@ def _runs(data: bytes) -> str:
 
 
 def _around_scans(part: Pixels) -> Iterator[bytes]:
-    """Yield what stands before the first coded sample of a fragment, and behind the last."""
+    """Yield the bytes before the first coded sample of a fragment, and after the last."""
     if part.first:
         scan = _FIRST_SCAN.search(part.data)
         yield part.data[: scan.start() if scan else _REMEMBERED]
@@ -586,7 +586,7 @@ def _around_scans(part: Pixels) -> Iterator[bytes]:
 
 @lru_cache(maxsize=_PLANS)
 def _promised(plan: Plan) -> frozenset[int]:
-    """Return the attributes that are nowhere, by the recipe's own words."""
+    """Return the attributes that the recipe removes at every level."""
     removed: set[int] = {_TRAILING_PADDING}
     spared: set[int] = set()
     broad = False
@@ -605,7 +605,7 @@ def _promised(plan: Plan) -> frozenset[int]:
 
 @cache
 def _written_dates() -> Search:
-    """Return a search for dates as people write them, whatever the date."""
+    """Return a search for any date, in the forms in which people write dates."""
     month = rb"(jan|feb|mar|apr|may|mai|jun|jul|aug|sep|oct|okt|nov|dec|dez)[a-z]{0,6}"
     year = rb"(18|19|20|21)\d\d"
     patterns = [

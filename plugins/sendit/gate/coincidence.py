@@ -133,7 +133,7 @@ def is_common_word(word: str) -> bool:
 
 @lru_cache(maxsize=1 << 12)
 def is_common(text: str) -> bool:
-    """Whether a text (lower case) says nothing but what radiology's words say.
+    """Whether a text (lower case) consists of words of radiology only.
 
     One word that holds a digit says more: it may be a number of someone.
     """
@@ -144,7 +144,7 @@ def is_common(text: str) -> bool:
 
 
 def is_plain_number(vr: str, value: str) -> bool:
-    """Whether a value is just what its VR is for: a time, an age or a measured number."""
+    """Whether a value is an ordinary time, age or measured number, as its VR says."""
     match vr:
         case "TM":
             return _TIME.fullmatch(value) is not None
@@ -157,7 +157,7 @@ def is_plain_number(vr: str, value: str) -> bool:
 
 
 def identifier_is_coincidence(sources: frozenset[int], key: str, tag: int, vr: str) -> bool:
-    """Whether an identifier that was found is the attribute's own value.
+    """Whether an identifier that was found belongs to the attribute that holds it.
 
     Parameters
     ----------
@@ -175,5 +175,5 @@ def identifier_is_coincidence(sources: frozenset[int], key: str, tag: int, vr: s
 
 
 def name_is_coincidence(letters: int, vr: str) -> bool:
-    """Whether one word of a name that was found is the attribute's own term."""
+    """Whether a single word of a name is a term that belongs to the attribute."""
     return vr in {"AE", "CS"} and letters < MIN_CODE_STRING_WORD

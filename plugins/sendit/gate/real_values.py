@@ -124,7 +124,7 @@ class Boundary(Enum):
     NAME = 4
 
     def clear(self, data: bytes, start: int, end: int) -> bool:
-        """Whether the value at ``start`` to ``end`` stands on its own."""
+        """Whether the value from ``start`` to ``end`` is not part of a longer one."""
         before, after = data[max(0, start - 2) : start], data[end : end + 6]
         decimal = before[-1:] == b"." and before[:1].isdigit()
         match self:
@@ -194,7 +194,7 @@ class RealValues:
         self.character_sets: set[bytes] = set()
 
     def see(self, header: Header) -> None:
-        """Gather what one file of the batch holds, as it was received."""
+        """Collect the values of one file of the batch, as it was received."""
         data, seen = header.data, self._seen
         character_set = header.character_set
         self.character_sets.add(character_set)
@@ -448,7 +448,7 @@ class Matcher:
         return set() if found is None else {found}
 
     def read_number(self, value: str) -> set[RealValueMatch]:
-        """Return what a written number is, whole: its decimals are none of it."""
+        """Return the real values that a written number is as a whole, decimals left out."""
         found = _WHOLE.fullmatch(value)
         if found is None:
             return set()
@@ -465,7 +465,7 @@ class Matcher:
         }
 
     def confirm(self, needle: Needle, data: bytes, start: int) -> RealValueMatch | None:
-        """Return what a needle that was found at ``start`` belongs to; None if to nothing."""
+        """Return the real value that a needle found at ``start`` belongs to; None if to none."""
         end = start + len(needle.value)
         if not needle.around.clear(data, start, end):
             return None
@@ -527,7 +527,7 @@ class Matcher:
                 self._unspaced[joined] = whole
 
     def _forms_of_pairs(self, text: str, whole: RealValueMatch) -> None:
-        """Make needles of pairs whose parts are too short to be searched for alone."""
+        """Add needles for pairs whose parts are too short to be searched for alone."""
         for first, second in permutations(_words_as_written(text), 2):
             short = max(_weight(first), _weight(second)) < MIN_RAW_WORD
             if not short or _weight(first) + _weight(second) < MIN_RAW or first == second:
@@ -643,7 +643,7 @@ def cleaned_by(plan: Plan) -> frozenset[int]:
 
 @lru_cache(maxsize=_PLANS)
 def literals(plan: Plan) -> frozenset[str]:
-    """Return the texts that the recipe itself writes: they are no secret."""
+    """Return the texts that the recipe itself writes, which are no secret."""
     return frozenset(
         plain(rule.value.text) for rule in plan.recipe.header if isinstance(rule.value, Literal)
     )
@@ -714,7 +714,7 @@ def _codecs(character_set: bytes) -> tuple[str, ...]:
 
 
 def _forms(words: tuple[str, ...], character_sets: Iterable[bytes]) -> set[tuple[bytes, ...]]:
-    """Return the ways in which words stand in bytes: all alike in codec, case and accents."""
+    """Return the encodings of words, each with one codec, case and use of accents."""
     codecs = {"utf-8", "latin-1", *(codec for one in character_sets for codec in _codecs(one))}
     forms = set()
     for spelled in {words, tuple(map(_bare, words)), tuple(map(_transliterated, words))}:
@@ -733,7 +733,7 @@ def _bare(word: str) -> str:
 
 
 def _transliterated(word: str) -> str:
-    """Return a word as it is written where there are no umlauts."""
+    """Return a word as it is written without umlauts."""
     return _bare(word.translate(_UMLAUTS))
 
 
@@ -746,7 +746,7 @@ def plain(text: str) -> str:
 
 
 def _weight(word: str) -> int:
-    """Return how much a word tells, in Latin letters: a Chinese character tells three."""
+    """Return how much a word tells, in Latin letters: a Chinese character counts as three."""
     return len(word.encode())
 
 

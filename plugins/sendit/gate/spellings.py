@@ -121,7 +121,7 @@ def words(text: str) -> list[str]:
 
 
 def key(text: str) -> str:
-    """Return an identifier as it is compared: letters and digits alone, no leading zeros.
+    """Return an identifier in the form used to compare: letters and digits, no leading zeros.
 
     Of a long one (an address) the first tokens stand for the whole.
     """
@@ -129,7 +129,7 @@ def key(text: str) -> str:
 
 
 def keys_in(folded: str, found: list[Token], beginnings: Container[str]) -> Iterator[str]:
-    """Yield what may be an identifier in a text, as its key.
+    """Yield the keys of what may be identifiers in a text.
 
     Tokens next to each other count together where one mark at most is between them. The
     decimals of a number are no identifier. ``beginnings`` has all that the keys to be found

@@ -1,1 +1,1 @@
-"""Recipes: deid's language read, refused where it would fail open, and understood."""
+"""Recipes: parse deid's language, refuse what would fail open, and say what the rest does."""

@@ -117,7 +117,7 @@ class Coverage:
 
     @property
     def exposed(self) -> tuple[Covered, ...]:
-        """The rows of which something stays that no option lets stay."""
+        """The rows of which something stays that no option allows."""
         return tuple(row for row in self.rows if row.exposed)
 
     @property
@@ -175,7 +175,7 @@ def _undates(rule: HeaderRule | None) -> bool:
 
 
 def outcome_of(applied: tuple[HeaderRule, ...]) -> Treatment:
-    """Return what is left of the original after the rules that take effect."""
+    """Return what is left of the original value after the rules that act on it."""
     if not applied or applied[-1].action is Action.KEEP:
         return Treatment.KEPT
     first = applied[0]
@@ -328,7 +328,7 @@ def _worst(
 
 
 def _allowed_by(row: Row, outcome: Treatment) -> tuple[Option, ...]:
-    """Return the options that let stay what stays of a row."""
+    """Return the options that allow what stays of a row's attribute."""
     vrs = set(vrs_of(row.number)) if row.number is not None else set()
     options = []
     for option, letter in row.options.items():

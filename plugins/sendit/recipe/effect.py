@@ -97,7 +97,7 @@ def _spares_from_remove(rule: HeaderRule) -> bool:
 
 
 def leaves_needed(tag: int, action: Action, value: Value | None) -> bool:
-    """Whether a UID that every object needs is still one of its own after an action."""
+    """Whether a required UID is still there, and unique to its object, after an action."""
     if action is Action.KEEP:
         return True
     if action in (Action.REMOVE, Action.BLANK) or isinstance(value, Literal | Variable):
@@ -170,7 +170,7 @@ class Effects:
 
 
 def _not_overwritten(rules: Iterable[HeaderRule]) -> tuple[HeaderRule, ...]:
-    """Return the last rule that gives or takes a value, and each JITTER that moves what it left."""
+    """Return the last rule that sets or removes the value, and every JITTER after it."""
     applied: list[HeaderRule] = []
     for rule in rules:
         if rule.action is not Action.JITTER:
@@ -181,7 +181,7 @@ def _not_overwritten(rules: Iterable[HeaderRule]) -> tuple[HeaderRule, ...]:
 
 
 def _spared(tag: int, applied: tuple[HeaderRule, ...]) -> tuple[HeaderRule, ...]:
-    """Return what acts on a UID that every object needs: a rule that would take it remaps it."""
+    """Return the rules that act on a required UID; one that would remove it remaps it instead."""
     if not applied or leaves_needed(tag, applied[-1].action, applied[-1].value):
         return applied
     if tag == SOP_CLASS:

@@ -1,4 +1,4 @@
-"""Says what a recipe does to one attribute, and by which of its lines."""
+"""Explain what a recipe does to one attribute, and which of its lines do it."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def explain(recipe: Recipe, name: str) -> Explained | None:
 
 
 def tag_named(name: str) -> int | None:
-    """Return the tag that a person names, or None."""
+    """Return the tag of a keyword or a written tag, or None."""
     digits = "".join(name.strip("() ").replace(",", "").split())
     tag = attributes.tag_of(name)
     if tag is not None:
@@ -119,7 +119,7 @@ def _why(rule: HeaderRule, applied: tuple[HeaderRule, ...]) -> str:
 
 
 def shown(rule: HeaderRule) -> str:
-    """Return a rule as it can be written."""
+    """Return a rule in the recipe's own syntax."""
     match rule.selector:
         case TagSelector(tag):
             field = keyword_of(tag)

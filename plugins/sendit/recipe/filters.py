@@ -1,4 +1,4 @@
-"""Decides by an image's header whether it goes on: the recipe's ``%filter`` lists.
+"""Decide from an image's header whether it is processed: the recipe's ``%filter`` lists.
 
 Every rule of every list is a possibility that the pixels show who the patient is:
 
@@ -209,7 +209,7 @@ def _field(condition: Condition) -> Field:
 
 
 def _presence(field: Field, values: Values) -> str | None:
-    """Return what the same answers to "is it there, has it a value" have in common."""
+    """Return a stand-in for a value of which only presence and emptiness matter."""
     if values.get(field) is None:
         return None
     return "" if _text(field, values) is None else "a value"
@@ -254,7 +254,7 @@ def _test(condition: Condition, agree: Agree) -> Test:
 
 
 def _of_each(field: Field, test: Test, agree: Agree, values: Values) -> bool:
-    """Ask a test about each value of an attribute that should have one."""
+    """Apply a test to each value of an attribute that should have only one."""
     text = values.get(field)
     if text is None or "\\" not in text:
         return test(values)

@@ -1,4 +1,4 @@
-"""Puts a recipe right where that needs nobody's decision, and marks what does.
+"""Fix what is unambiguous in a recipe, and mark what a person has to decide.
 
 The reason stands in a comment above each line that was changed: deid 0.4.13 does not carry out
 a REMOVE with a comment behind it.
@@ -21,7 +21,7 @@ ROUNDS = 8
 
 @dataclass(slots=True)
 class _Line:
-    """A line as it stands now, and the comments that go above it."""
+    """A line in its current form, and the comments to write above it."""
 
     text: str
     notes: list[str]
@@ -29,7 +29,7 @@ class _Line:
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """A recipe put right: its text, how many lines were changed, and the errors that are left."""
+    """A fixed recipe: its text, the number of changed lines, and the errors that are left."""
 
     text: str
     changed: int
@@ -37,7 +37,7 @@ class Fixed:
 
 
 def fix(name: str, text: str, own: Own | None = None) -> Fixed:
-    """Put a recipe right.
+    """Fix a recipe.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def _edits(problems: tuple[Problem, ...], offset: int) -> dict[int, list[Problem
 
 
 def _apply(line: _Line, edit: Edit) -> bool:
-    """Change a line; False if it does not hold what is to be changed any more."""
+    """Change a line; False if it no longer contains the text to change."""
     bare = line.text.strip()
     if bare.startswith("#"):
         return False

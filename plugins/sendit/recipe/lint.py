@@ -1,4 +1,4 @@
-"""Asks whether a recipe's rules make sense: each would do what it says, and all together.
+"""Check that a recipe's rules make sense, each by itself and all together.
 
 deid fails open: a rule that cannot be carried out is skipped and the original stays. Here
 such a rule is an error, found before the first image is read. What deid does with a word that
@@ -95,7 +95,7 @@ def _lists(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _list_named(rule: HeaderRule) -> tuple[str, str] | None:
-    """Return the kind and the name of the list that a rule is about, if it is about one."""
+    """Return the kind and the name of the list that a rule refers to, if it refers to one."""
     match rule.selector:
         case FieldsSelector(name):
             return "fields", name
@@ -304,7 +304,7 @@ _FORMS = {
 
 
 def _changed_text(rule: HeaderRule, tags: list[int]) -> Iterator[Problem]:
-    """Tell how a text is written that the VR does not allow as it is."""
+    """Warn about a text that the VR does not allow as it is, with the form it is written in."""
     value = rule.value
     if not isinstance(rule.selector, TagSelector) or not tags:
         return
@@ -393,7 +393,7 @@ def _jitter(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _days_problem(rule: HeaderRule, recipe: Recipe) -> Problem | None:
-    """Return what is wrong with the number of days of a JITTER, if anything is."""
+    """Return the problem with the number of days of a JITTER, if there is one."""
     match rule.value:
         case Variable(name) if name == "jitter" or name in recipe.own.variables:
             return None
@@ -414,7 +414,7 @@ def _days_problem(rule: HeaderRule, recipe: Recipe) -> Problem | None:
 
 
 def _passed_by(rule: HeaderRule, targets: tuple[int, ...]) -> Iterator[Problem]:
-    """Tell what a JITTER reaches that is no date."""
+    """Report what a JITTER reaches that is not a date."""
     others = [
         tag for tag in targets if not tag >> 16 & 1 and attributes.DATE_VRS.isdisjoint(vrs_of(tag))
     ]
@@ -500,7 +500,7 @@ def _same_attribute(tag: int, rules: list[HeaderRule], recipe: Recipe) -> Iterat
 
 
 def _conflict(earlier: HeaderRule, later: HeaderRule, *, same_file: bool) -> bool:
-    """Whether of two rules for one attribute not each does what it says alone.
+    """Whether two rules for one attribute interfere with each other.
 
     KEEP wins over everything but a later ADD. In one file an attribute has one action; ADD may
     follow REMOVE, BLANK or REPLACE. A later file may override an earlier one.
@@ -552,7 +552,7 @@ def _other(actions: set[Action]) -> Action:
 def _undone(
     tag: int, rule: HeaderRule, both: str, recipe: Recipe, *, undone: HeaderRule, takes: bool
 ) -> Problem:
-    """Say that a KEEP undoes another rule: an error where that rule takes an identifier."""
+    """Report a KEEP that undoes another rule: an error where that rule removes an identifier."""
     is_error = takes and tag in _identifiers() and not recipe.as_deid
     return Problem(
         rule.position,
@@ -616,7 +616,7 @@ def _moved_twice(recipe: Recipe, effects: Effects) -> Iterator[Problem]:
 
 
 def _needed(recipe: Recipe) -> Iterator[Problem]:
-    """Say what becomes of the UIDs that every object needs."""
+    """Report rules that reach the UIDs required in every object."""
     spared: dict[HeaderRule, list[int]] = defaultdict(list)
     effects = Effects(recipe, spare_needed=False)
     for tag in NEEDED:

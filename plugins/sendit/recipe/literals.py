@@ -1,4 +1,4 @@
-"""Texts of a recipe as a VR wants them, where what is meant is plain.
+"""Convert a recipe's texts to the form that a VR requires, where the meaning is clear.
 
 deid writes what the recipe says, valid or not. Here ``Yes`` becomes ``YES`` in a CS, quotes
 around a value that cannot hold any go, a date-time gives its date to a DA and its time to a
@@ -34,7 +34,7 @@ _FLOAT: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 @lru_cache(maxsize=4096)
 def is_valid(vr: str, text: str) -> bool:
-    """Whether a text is a value of a VR as it is (several joined by backslashes)."""
+    """Whether a text is a valid value of a VR (or several, joined by backslashes)."""
     if vr == "SQ":
         return False
     if vr in BINARY:
@@ -63,7 +63,7 @@ def _is_text(vr: str, text: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def written(vr: str, text: str) -> str | None:
-    """Return a text as a value of a VR, changed if what is meant is plain; None if not.
+    """Return a text as a value of a VR, converted if the meaning is clear; None if it is not.
 
     A text that is no number of a binary VR gives an empty one, as in deid.
     """

@@ -1,4 +1,4 @@
-"""Functions and variables of a site's own, which its recipes name by ``func:`` and ``var:``.
+"""A site's own functions and variables, which its recipes refer to as ``func:`` and ``var:``.
 
 Functions are those of a Python file that the site configures, with deid's signature::
 
@@ -121,7 +121,7 @@ def _own(
 
 
 def _changed(path: Path, setting: str) -> int:
-    """Return when a file was changed, so that it is read again only then."""
+    """Return a file's modification time, so that it is read again only after a change."""
     try:
         return path.stat().st_mtime_ns
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Reads deid's recipe language into typed values: grammar and names.
+"""Parse deid's recipe language into typed values: grammar and names.
 
 The grammar is that of deid 0.4.13 (``deid/config/utils.py``). A line that deid skips without
 a word is an error here; what deid accepts and ignores is a warning. Whether the rules make
@@ -93,7 +93,7 @@ _UID_ROOT = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))*\.?")
 
 @dataclass(slots=True)
 class _File:
-    """One recipe file while it is read."""
+    """One recipe file while it is being read."""
 
     name: str
     header: list[HeaderRule] = field(default_factory=list)
@@ -179,7 +179,7 @@ def _attribute(text: str) -> int:
 
 
 def _respelt(text: str) -> Edit | None:
-    """Return how an unknown attribute is put right, if it can mean one thing only."""
+    """Return the fix for an unknown attribute, if it can mean only one thing."""
     keyword = attributes.repeating_keyword(re.sub(r"[(), ]", "", text).lower())
     name = keyword or attributes.only_near(text)
     if name:
@@ -320,7 +320,7 @@ def _compiled(expression: str) -> re.Pattern[str]:
 
 
 def _value(text: str, action: Action, own: Own) -> tuple[Value, str]:
-    """Return a value, and what is to be said of it (an empty text if nothing)."""
+    """Return a value and a warning about it (empty if there is none)."""
     found = _REFERENCE.fullmatch(text)
     if found is None:
         return Literal(text), ""
@@ -522,7 +522,7 @@ def _region(word: str, text: str) -> Region:
 
 
 def _is_of_ctp(x0: int, y0: int, x1: int, y1: int) -> bool:
-    """Whether four numbers are no corners, but CTP's x, y, width and height."""
+    """Whether four numbers are CTP's x, y, width and height rather than two corners."""
     return (x1 <= x0 or y1 <= y0) and x1 > 0 and y1 > 0
 
 
@@ -752,7 +752,7 @@ class _Reader:
         return HeaderRule(action, selector, read, position)
 
     def _condition_of(self, value: str) -> OwnFunction:
-        """Return the function that answers whether a REMOVE acts."""
+        """Return the function that decides whether a REMOVE acts."""
         name = value.removeprefix("func:").strip()
         if name not in self._own.functions:
             raise _Refused(
@@ -934,7 +934,7 @@ def _named_twice(files: Iterable[_File]) -> list[Problem]:
 
 
 def _without_header(files: list[_File], own: Own) -> list[Problem]:
-    """Say what becomes of recipes that have no header; add the bundled one to filters."""
+    """Report recipes without a header, and add the bundled one to those with filters."""
     top = Position(files[0].name if files else "(none)", 1)
     if any(file.filters for file in files):
         _, text = _text_of(HEADER_OF_FILTERS)

@@ -1,4 +1,4 @@
-"""What is wrong with a recipe, and what its author should know: each with its place."""
+"""Errors and warnings about a recipe, each with its position."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Rule(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """How a line is put right: ``old`` gives way to ``new``.
+    """How to fix a line: ``old`` is replaced by ``new``.
 
     Without ``old`` the whole line does; without ``new`` the line becomes a comment. ``line`` is
     another line than the problem's, 0 for one that is to be put before the first.

@@ -120,7 +120,7 @@ class SafePrivate:
     tools: str = "-"
 
     def has(self, count: int) -> bool:
-        """Whether so many values are allowed."""
+        """Whether this number of values is allowed."""
         least, _, most = self.vm.partition("-")
         most = most or least
         return int(least) <= count and (most == "n" or count <= int(most))

@@ -1,4 +1,4 @@
-"""Explains a recipe on the terminal: every mistake, or what it covers."""
+"""Print a report on a recipe: its mistakes, or what it covers."""
 
 from __future__ import annotations
 

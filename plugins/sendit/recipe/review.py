@@ -1,4 +1,4 @@
-"""What every attribute of the dictionary may hold: the review beside PS3.15's table.
+"""A review of what every attribute of the dictionary may contain, beyond PS3.15's table.
 
 Table E.1-1 names what its editors thought of. The dictionary has two thousand more attributes
 that can hold a word or a number of someone. Each has been looked at once; what was found stands
@@ -15,7 +15,7 @@ from importlib import resources
 
 
 class Holds(StrEnum):
-    """What an attribute may hold, as far as people are concerned."""
+    """What an attribute may reveal about people."""
 
     PROFILE = "profile"
     DATE = "date"
@@ -39,7 +39,7 @@ class Holds(StrEnum):
 
     @property
     def identifies(self) -> bool:
-        """Whether it may say who someone is, so that a recipe that keeps it as it is leaks."""
+        """Whether it may identify someone, so that a recipe that keeps it leaks."""
         return self in _IDENTIFY
 
     @property
