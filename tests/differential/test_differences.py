@@ -206,6 +206,25 @@ def test_values_are_literal():
     assert "OperatorsName" not in read(by_sendit(data, text))
 
 
+def test_values_in_a_sequence():
+    text = recipe("REMOVE values:mine")
+    text = text.replace("%header", "%values mine\nFIELD StationName\n\n%header")
+    item = Dataset()
+    item.ScheduledProcedureStepDescription = "done in ROOM4711B"
+    item.RequestedProcedureID = "RP1"
+    dataset = make_dataset(StationName="ROOM4711B", RequestAttributesSequence=[item])
+    assert "RequestAttributesSequence" not in read(by_deid(to_bytes(dataset), text))
+    (ours,) = read(by_sendit(to_bytes(dataset), text)).RequestAttributesSequence
+    assert "ScheduledProcedureStepDescription" not in ours
+    assert ours.RequestedProcedureID == "RP1"
+
+
+def test_all_fields():
+    theirs, ours = both(make_dataset(), "REMOVE allfields")
+    assert theirs.PatientName
+    assert "PatientName" not in ours
+
+
 def test_needed_uid_by_a_pattern():
     data = to_bytes(make_dataset())
     text = "FORMAT dicom\n%header\nREMOVE ALL\n"
