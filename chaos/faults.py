@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from chaos.proxy import BREAKS
-from chaos.site import PROXIED, ChaosSite
+from chaos.site import FINAL_RUN, POLL_SECONDS, PROXIED, ChaosSite
 from demo.processes import DemoError
 from sendit.crashpoint import POINTS, arm
 
@@ -207,7 +207,7 @@ def do(site: ChaosSite, fault: Fault, run: Run, rng: random.Random) -> str | Non
         finally:
             site.signal_server(fault.target, signal.SIGCONT)
     elif fault.target in {"task", "all tasks"}:
-        _kill_tasks(site, rng, every=fault.target == "all tasks")
+        return _kill_tasks(site, run, rng, every=fault.target == "all tasks")
     else:
         name = fault.target.removesuffix(" with its workers")
         alone = fault.target == "scheduler"
@@ -217,9 +217,12 @@ def do(site: ChaosSite, fault: Fault, run: Run, rng: random.Random) -> str | Non
     return None
 
 
-def _kill_tasks(site: ChaosSite, rng: random.Random, *, every: bool) -> None:
-    """Kill one of the tasks that are at work, or all; wait until there are some."""
-    killed = 0
+def _kill_tasks(site: ChaosSite, run: Run, rng: random.Random, *, every: bool) -> str | None:
+    """Kill one of the tasks that are at work, or all; wait until there are some.
+
+    Returns the id of another run, if it took one: the run had ended sooner than runs before it.
+    """
+    killed, another = 0, None
     deadline = time.monotonic() + PATIENCE
     while not killed and time.monotonic() < deadline:
         pids = site.task_pids()
@@ -228,9 +231,12 @@ def _kill_tasks(site: ChaosSite, rng: random.Random, *, every: bool) -> None:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
                 killed += 1
-        time.sleep(0.05)
+        if not pids and another is None and site.run_state(run.run_id) in FINAL_RUN:
+            another = site.trigger(run.conf)
+        time.sleep(0.05 if pids else POLL_SECONDS / 4)
     if not killed:
         raise DemoError("no task was at work that could be killed")
+    return another
 
 
 def prepare(site: ChaosSite, fault: Fault) -> None:
