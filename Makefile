@@ -84,7 +84,7 @@ unit: $(VENV)/.installed-test $(DEMO_VENV)/.installed
 test: check $(DEMO_VENV)/.installed
 	$(VENV)/bin/python -m pytest
 
-test-containers: $(VENV)/.installed-test
+test-containers: $(VENV)/.installed-test $(DEMO_VENV)/.installed
 	$(VENV)/bin/python -m pytest -x -s -v -m containers tests/containers
 
 chaos-containers: $(VENV)/.installed-test
@@ -118,6 +118,8 @@ lock: $(UV)
 	$(LOCK) --excludes left-out.txt benchmarks/clients.in -o benchmarks/clients.txt
 	$(LOCK) docs/requirements.in -o docs/requirements.txt
 	$(LOCK) --excludes deploy/left-out.txt deploy/requirements.in -o deploy/requirements.txt
+	$(LOCK) deploy/examples/ldap-requirements.in -o deploy/examples/ldap-requirements.txt
+	$(LOCK) tests/containers/requirements.in -o tests/containers/requirements.txt
 	echo 'uv==0.13.9' | $(LOCK) - -o requirements-uv.txt
 
 clean:

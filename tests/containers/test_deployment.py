@@ -33,6 +33,13 @@ MAX_OWN_BYTES = 0.868e9
 SERVICES = {
     *("postgres", "redis", "api-server", "scheduler", "dag-processor", "worker", "nginx"),
 }
+#: Who signs in by an OpenID provider: what they get for the paths of openid.py.
+PEOPLE = {
+    "anna": [200, 200, 200],  # of the group of admins
+    "oliver": [200, 200, 403],  # of the operators
+    "vera": [200, 403, 403],  # of the viewers
+    "nobody": [403, 403, 403],  # of none
+}
 CONNECTIONS = ("sendit_ledger", "google_cloud_default", "sendit_dasher")
 #: What Airflow's API answers whoever asks, of all its routes: signing in, and that it is there.
 OPEN_TO_ALL = {
@@ -499,3 +506,22 @@ def test_guessing_a_password_is_slowed_down_for_that_user_alone(site: Site) -> N
     assert statuses[0] != "429"
     assert statuses[-1] == "429", statuses
     assert site.here(guess.replace("USER", "viewer").replace("seq 14", "seq 1")).strip() != "429"
+
+
+def test_people_sign_in_with_the_site_s_openid_provider(site: Site) -> None:
+    client = {"issuer": "http://provider:9400", "client_id": "sendit", "client_secret": "x"}
+    site.here("umask 077; cat >secrets/oidc.json", given=json.dumps(client))
+    if site.root:
+        site.here(f"chown {site.uid} secrets/oidc.json")
+    files = "docker-compose.yaml:tests/containers/stand-ins.yaml:deploy/examples/oidc.yaml"
+    more = f"COMPOSE_FILE={files}:tests/containers/provider.yaml\n"
+    site.here("cat >>.env", given=more)
+    say("starting the API server with an OpenID provider")
+    site.compose("up --detach --no-deps provider", patience=300)
+    site.compose("up --detach --no-deps --wait api-server", patience=600)
+    site.wait("the UI to be back", lambda: site.ask("/api/v2/version")[0] == 200)
+    program = (Path(__file__).parent / "openid.py").read_text()
+    printed = site.compose(
+        f"exec -T provider python3.12 - {ADDRESS} {' '.join(PEOPLE)}", given=program
+    )
+    assert json.loads(printed.splitlines()[-1]) == PEOPLE

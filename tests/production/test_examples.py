@@ -17,8 +17,9 @@ SERVICES = load()["services"]
 UNITS = sorted((ROOT / "deploy" / "systemd").iterdir())
 
 
-def test_the_openid_example_adds_to_services_that_are_there() -> None:
-    example = yaml.safe_load((ROOT / "deploy" / "examples" / "oidc.yaml").read_text())
+@pytest.mark.parametrize("name", ["oidc.yaml", "ldap.yaml"])
+def test_the_examples_add_to_services_that_are_there(name: str) -> None:
+    example = yaml.safe_load((ROOT / "deploy" / "examples" / name).read_text())
     assert set(example["services"]) <= set(SERVICES)
     for found in example["services"].values():
         assert set(found["secrets"]) <= set(example["secrets"])
@@ -27,6 +28,29 @@ def test_the_openid_example_adds_to_services_that_are_there() -> None:
         assert set(found.get("networks", ())) <= declared
     for options in example["configs"].values():
         assert (ROOT / options["file"]).is_file()
+
+
+def test_the_image_for_ldap_is_built_like_the_image_itself() -> None:
+    text = (ROOT / "deploy" / "examples" / "ldap.Dockerfile").read_text()
+    base = re.compile(r"^ARG BASE=.*$", re.MULTILINE)
+    assert base.findall(text) == base.findall((ROOT / "Dockerfile").read_text())
+    assert f"FROM sendit:{__version__}\n" in text
+    assert "--require-hashes --build-constraints deploy/requirements.txt" in text
+    example = yaml.safe_load((ROOT / "deploy" / "examples" / "ldap.yaml").read_text())
+    assert example["services"]["api-server"]["image"] == f"sendit-ldap:{__version__}"
+    assert text.rstrip().endswith("USER airflow")
+    # Versions that the image has anyway are those of the image.
+    pins = re.compile(r"^([a-z0-9-]+)==(\S+)", re.MULTILINE)
+    image = dict(pins.findall((ROOT / "deploy" / "requirements.txt").read_text()))
+    extra = dict(pins.findall((ROOT / "deploy" / "examples" / "ldap-requirements.txt").read_text()))
+    assert {name: extra[name] for name in extra.keys() & image.keys()}.items() <= image.items()
+
+
+def test_whoever_guesses_passwords_is_slowed_down_in_the_examples_too() -> None:
+    for name in ("webserver_config.py", "examples/ldap.py"):
+        text = (ROOT / "deploy" / name).read_text()
+        assert 'AUTH_RATE_LIMIT = "5 per minute"' in text
+        assert "RATELIMIT_KEY_FUNC = who_signs_in" in text
 
 
 def helm_values() -> dict[str, Any]:
