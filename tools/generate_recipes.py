@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -28,8 +28,25 @@ from sendit.recipe.review import Holds, review
 HERE = Path(__file__).resolve().parent
 BUNDLED = HERE.parent / "plugins" / "sendit" / "recipe" / "bundled"
 
-# Whose filters let other images pass than those of CT and MR.
-FILTERS = {"all-modalities": "all-modalities-filters.txt"}
+# Lists of filters, each put together from pieces of tools/filters.
+ALL_MODALITIES = {
+    "blacklist": ("faces", "objects"),
+    "graylist": ("ultrasound", "ct-mr-devices"),
+    "withheld": ("modalities", "screens", "colour-beside-8-bits", "films-and-specimens", "pages"),
+}
+CT_AND_MR = {
+    "blacklist": (
+        *("ct-mr-only", "faces", "screens", "colour-and-8-bits", "ct-localizers", "pages"),
+    ),
+    "graylist": ("ct-mr-devices",),
+}
+FILTERS = {"ct-mr": CT_AND_MR}
+FILTERS_HEAD = """\
+# Lists are asked in this order: black (an image that is hit is filtered), white (passes), gray
+# (its regions are blanked, and it goes on), withheld (filtered, unless a white or gray rule names
+# it). Every image that goes on is looked at: docs/pixels.md. Why these rules and not others:
+# docs/decisions/default-filters.md.
+"""
 
 NO_PRIVATE = frozenset(
     {
@@ -44,7 +61,7 @@ BASE = NO_PRIVATE | {Option.SAFE_PRIVATE}
 ALL_SAFE_PRIVATE = "default-retain-safe-private"
 """Keeps the whole list; the others, of it, what geometry, timing, diffusion and scaling need."""
 RECIPES: dict[str, frozenset[Option]] = {
-    "all-modalities": BASE,
+    "ct-mr": BASE,
     "default": BASE,
     "default-no-private": NO_PRIVATE,
     "default-retain-uids": BASE | {Option.UIDS},
@@ -256,7 +273,7 @@ def recipe(name: str, active: frozenset[Option]) -> str:
 # What each function does: docs/recipes.md.
 
 """
-    filters = (HERE / FILTERS.get(name, "ct-mr-filters.txt")).read_text("utf-8")
+    filters = filters_of(FILTERS.get(name, ALL_MODALITIES))
     header = "\n%header\n"
     for group, title in GROUPS:
         if lines[group]:
@@ -269,6 +286,16 @@ ADD DeidentificationMethodCodeSequence func:method_codes
 ADD LongitudinalTemporalInformationModified func:dates_modified
 """
     return head + filters + header
+
+
+def filters_of(lists: Mapping[str, Sequence[str]]) -> str:
+    """Return the ``%filter`` lists of a recipe, put together from their pieces."""
+    text = FILTERS_HEAD
+    for name, pieces in lists.items():
+        text += f"\n%filter {name}\n"
+        for piece in pieces:
+            text += "\n" + (HERE / "filters" / f"{piece}.txt").read_text("utf-8")
+    return text
 
 
 def main() -> int:

@@ -37,20 +37,20 @@ def image(*regions: Dataset, rows: int = 20, columns: int = 30) -> Header:
 def test_regions_are_painted_in_their_order() -> None:
     spared = Region(keep=True, box=(2, 2, 10, 10))
     again = Region(keep=False, box=(4, 4, 6, 6))
-    mask = blank_of(image(), [ALL, spared, again]).mask
+    mask = blank_of(image(), [[ALL, spared, again]]).mask
     assert mask[0, 0] and not mask[3, 3] and mask[5, 5] and not mask[9, 9] and mask[10, 10]
     assert mask.sum() == 600 - 64 + 4
 
 
 def test_own_regions_are_each_images_own() -> None:
-    one = blank_of(image(region(5, 5, 9, 9)), [ALL, KEEP_OWN]).mask
-    two = blank_of(image(region(1, 1, 3, 3)), [ALL, KEEP_OWN]).mask
+    one = blank_of(image(region(5, 5, 9, 9)), [[ALL, KEEP_OWN]]).mask
+    two = blank_of(image(region(1, 1, 3, 3)), [[ALL, KEEP_OWN]]).mask
     assert (~one).sum() == 25 and (~two).sum() == 9
     assert not one[9, 9] and one[10, 10]  # the corners are of the region
 
 
 def test_what_own_regions_name_is_blanked_to_their_last_pixel() -> None:
-    mask = blank_of(image(region(5, 5, 9, 9)), [BLANK_OWN]).mask
+    mask = blank_of(image(region(5, 5, 9, 9)), [[BLANK_OWN]]).mask
     assert mask.sum() == 25 and mask[9, 9]
 
 
@@ -59,8 +59,8 @@ def test_what_own_regions_name_is_blanked_to_their_last_pixel() -> None:
     [
         (),
         (region(0, 0, 29, 19),),  # the whole frame
-        (region(5, 5, 30, 10),),  # beyond the frame: of another size
-        (region(5, 5, 9, 9), region(1, 15, 4, 20)),
+        (region(5, 5, 31, 10),),  # beyond the frame: of another size
+        (region(5, 5, 9, 9), region(1, 15, 4, 21)),
         (region(5, 5, 9, 9, spatial=0),),  # does not say what it shows
         (region(9, 9, 5, 5),),
     ],
@@ -68,19 +68,34 @@ def test_what_own_regions_name_is_blanked_to_their_last_pixel() -> None:
 def test_regions_that_vouch_for_nothing(regions: tuple[Dataset, ...]) -> None:
     header = image(*regions)
     with pytest.raises(SkipInstance) as skipped:
-        blank_of(header, [ALL, KEEP_OWN])
+        blank_of(header, [[ALL, KEEP_OWN]])
     assert skipped.value.reason == Reason.NO_REGIONS
     assert trusted_regions(header) == []
 
 
+def test_the_number_of_columns_and_rows_stands_for_the_last_ones() -> None:
+    header = image(region(5, 5, 30, 20))
+    assert trusted_regions(header) == [(5, 5, 30, 20)]
+    assert (~blank_of(header, [[ALL, KEEP_OWN]]).mask).sum() == 25 * 15
+
+
 def test_a_side_panel_is_not_kept() -> None:
-    mask = blank_of(image(region(5, 5, 9, 9), region(20, 5, 25, 9, spatial=0)), [ALL, KEEP_OWN])
+    mask = blank_of(image(region(5, 5, 9, 9), region(20, 5, 25, 9, spatial=0)), [[ALL, KEEP_OWN]])
     assert mask.mask[7, 22] and not mask.mask[7, 7]
+
+
+def test_a_device_rule_holds_where_own_regions_cannot_be_trusted() -> None:
+    device = [Region(keep=False, box=(0, 0, 30, 4))]
+    own = [ALL, KEEP_OWN]
+    stale = image(region(5, 5, 31, 10))
+    assert blank_of(stale, [own, device]).boxes == ((0, 0, 30, 4),)
+    both = blank_of(image(region(5, 2, 9, 9)), [own, device]).mask
+    assert both[3, 6] and not both[4, 6] and both[12, 6]
 
 
 def test_a_region_outside_the_image_blanks_nothing_and_is_refused() -> None:
     with pytest.raises(SkipInstance) as skipped:
-        blank_of(image(), [Region(keep=False, box=(100, 100, 200, 200))])
+        blank_of(image(), [[Region(keep=False, box=(100, 100, 200, 200))]])
     assert skipped.value.reason == Reason.NOT_BLANKED
 
 

@@ -149,8 +149,10 @@ def ultrasound(banner: str, typed: str = "", **elements: Any) -> FileDataset:
     return dataset(np.repeat(grey[:, :, None], 3, axis=2), kind="US", **elements)
 
 
-def run(tmp_path: Path, *datasets: FileDataset) -> tuple[StudyResult, dict[str, FileDataset]]:
-    recipe = read_text(("test.deid", f"FORMAT dicom\n{BLANKING}\n%header\n{RULES}\n"))
+def run(
+    tmp_path: Path, *datasets: FileDataset, filters: str = BLANKING
+) -> tuple[StudyResult, dict[str, FileDataset]]:
+    recipe = read_text(("test.deid", f"FORMAT dicom\n{filters}\n%header\n{RULES}\n"))
     sources = []
     for number, ds in enumerate(datasets, 1):
         path = tmp_path / str(number)
@@ -239,3 +241,21 @@ def test_what_the_gate_finds_altered_does_not_leave(
         f"{Reason.STOPPED}: what was to be blanked is not in the pixel data",
     )
     assert len(members) == 1
+
+
+def test_text_is_blanked_where_it_is_read_if_a_rule_says_so(tmp_path: Path) -> None:
+    pixels = np.clip(written(tissue(), NAME, 900, at=(30, 180), size=20), 0, 900)
+    elements = {"Modality": "CR", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.1"}
+    elements |= {"ImageType": ["DERIVED", "PRIMARY"], "SeriesInstanceUID": "1.2.3"}
+    with_name = dataset(pixels, **elements)
+    marker = dataset(written(tissue(seed=2), "L PORTABLE", 900, size=20), instance=2, **elements)
+    rule = "%filter graylist\nLABEL hide\ncontains Modality CR\ncoordinates from:TextInPixels\n"
+    result, members = run(tmp_path, with_name, marker, filters=rule)
+    assert result.outcomes[1] == result.outcomes[2] == (Outcome.DELIVERED, None)
+    new = members[result.members[1]].pixel_array
+    assert not new[184:200, 34:200].any()
+    outside = np.ones_like(new, bool)
+    outside[160:220, 10:256] = False
+    assert np.array_equal(new[outside], with_name.pixel_array[outside])
+    assert members[result.members[1]].BurnedInAnnotation == "NO"
+    assert np.array_equal(members[result.members[2]].pixel_array, marker.pixel_array)

@@ -77,6 +77,15 @@ def test_people_type_what_they_see_into_ultrasound_regions() -> None:
     assert judge([line("WINTERBOTTOM", inside.box)], OWN, [region]) is Finding.OWN
 
 
+def test_a_counter_of_frames_is_no_number_of_a_person() -> None:
+    inside, region = (20, 20, 40, 30), (15, 15, 100, 100)
+    for counter in ("127/1281", "110 / 1112", "9/128"):
+        assert judge([line(counter, inside)], Own(), [region]) is None
+    assert judge([line("127/1281")], Own(), [region]) is Finding.NUMBER
+    assert judge([line("127/12/81", inside)], Own(), [region]) is not None
+    assert judge([line("44781/23", inside)], Own(), [region]) is Finding.NUMBER
+
+
 def test_distance() -> None:
     assert distance("kitten", "sitting") == 3
     assert distance("", "abc") == 3

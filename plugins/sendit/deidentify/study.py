@@ -55,7 +55,7 @@ from sendit.dicom.scan import (
 from sendit.dicom.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN
 from sendit.errors import SenditError, SkipInstance
 from sendit.keys import Keys
-from sendit.pixels.boxes import Blank, Expected, blank_of, withheld
+from sendit.pixels.boxes import Blank, Box, Expected, blank_of, withheld
 
 if TYPE_CHECKING:
     from sendit.pixels.look import Look
@@ -375,13 +375,17 @@ class StudyDeidentifier:
         output = self._rewriter.file(header)
         meta = self._meta(header, output)
         stem = self._stem(header, output)
-        blank = None if decision is None else blank_of(header, decision.coordinates)
+        blank: Blank | None = None
         if output.pixels is None:
-            if blank is not None:
+            if decision is not None and blank_of(header, decision.coordinates) is not None:
                 raise SkipInstance(Reason.NOT_BLANKED)
             parts = [*output.before]
         else:
             delivered = deliver(header, output.pixels)
+            if decision is not None:
+                blank = blank_of(
+                    header, decision.coordinates, self._text(decision, header, delivered)
+                )
             if delivered.cleared:
                 self._rewriter.counts[Change.MASKED] += 1
             before = output.before if delivered.tables else without_tables(header, output.before)
@@ -396,7 +400,7 @@ class StudyDeidentifier:
         parts += output.after
         if header.deflated:
             parts = [_deflate(parts)]
-        if blank is None:  # no later file is like one that was blanked: each has its own regions
+        if decision is None:  # no later file is like one that was blanked: each has its own regions
             self._rewriter.remember(header, output)
         return _Ready(
             header,
@@ -407,6 +411,14 @@ class StudyDeidentifier:
             _joined([_PREAMBLE, meta, *parts]),
             None if blank is None else Expected(source.path, blank.boxes),
         )
+
+    def _text(self, decision: Decision, header: Header, delivered: Delivered) -> Sequence[Box]:
+        """Return the boxes of text that must not leave, if they are to be blanked."""
+        if not decision.blanks_text:
+            return ()
+        if self._look is None:
+            raise SkipInstance(Reason.NOT_BLANKED)
+        return self._look.text(header, delivered.pixels, delivered.parts[1:])
 
     def _blank(
         self,

@@ -5,9 +5,11 @@ deid's rule: the regions are painted one after the other, ``coordinates`` blank 
 ymax) in pixels; the last column and row are not of it, as in deid.
 
 Regions of the image itself (``from:SequenceOfUltrasoundRegions``, PS3.3 C.8.5.5) give their last
-column and row inclusively. To keep only such regions they have to be trusted: each is within the
-frame, at least one says what it shows (RegionSpatialFormat is not 0), and together they are not
-the whole frame. Those that do not say what they show are not kept.
+column and row inclusively; makers who give the number of columns or rows there mean the last ones.
+To keep only such regions they have to be trusted: each is within the frame, at least one says what
+it shows (RegionSpatialFormat is not 0), and together they are not the whole frame. Those that do
+not say what they show are not kept. A rule whose regions cannot be trusted does not count where
+another rule knows what to blank.
 """
 
 from __future__ import annotations
@@ -82,23 +84,53 @@ class Expected:
     boxes: tuple[Box, ...]
 
 
-def blank_of(header: Header, regions: Sequence[Region]) -> Blank:
-    """Return what a filter's regions blank in one image.
+def blank_of(
+    header: Header, rules: Sequence[Sequence[Region]], text: Sequence[Box] = ()
+) -> Blank | None:
+    """Return what the regions of a filter's rules blank in one image.
+
+    Parameters
+    ----------
+    header
+        The image's.
+    rules
+        The regions of each rule that hit.
+    text
+        Boxes of text that must not leave, for rules that blank it where it is read.
+
+    Returns
+    -------
+    Blank or None
+        None if only text was to be blanked, and there is none.
 
     Raises
     ------
     SkipInstance
         The image's own regions are to be kept and cannot be trusted, or there are none where a
-        rule takes its boxes from them; or no region is within the image.
+        rule takes its boxes from them, and no other rule hit; or no region is within the image.
     """
     rows, columns = _number(header, ROWS), _number(header, COLUMNS)
     if not rows or not columns:
         raise SkipInstance(Reason.PIXELS_DIFFER)
     mask = np.zeros((rows, columns), np.bool_)
-    for region in regions:
-        for x0, y0, x1, y1 in _boxes(header, region, rows, columns):
-            mask[y0:y1, x0:x1] = not region.keep
+    known = 0
+    for regions in rules:
+        try:
+            painted = [
+                (box, region.keep)
+                for region in regions
+                for box in (text if region.text else _boxes(header, region, rows, columns))
+            ]
+        except SkipInstance:
+            continue
+        known += 1
+        for (x0, y0, x1, y1), keep in painted:
+            mask[y0:y1, x0:x1] = not keep
+    if not known:
+        raise SkipInstance(Reason.NO_REGIONS)
     if not mask.any():
+        if any(region.text for regions in rules for region in regions):
+            return None
         raise SkipInstance(Reason.NOT_BLANKED)  # a rule for images of another size
     return Blank(rows, columns, tuple(rectangles(mask)))
 
@@ -130,9 +162,11 @@ def _boxes(header: Header, region: Region, rows: int, columns: int) -> list[Box]
 
 
 def _trusted(found: Sequence[tuple[Box, bool]], rows: int, columns: int) -> list[Box]:
-    if any(x1 > columns or y1 > rows or x0 >= x1 or y0 >= y1 for (x0, y0, x1, y1), _ in found):
+    if any(
+        x1 > columns + 1 or y1 > rows + 1 or x0 >= x1 or y0 >= y1 for (x0, y0, x1, y1), _ in found
+    ):
         raise SkipInstance(Reason.NO_REGIONS)  # of another frame size: the image was cropped
-    kept = [box for box, typed in found if typed]
+    kept = [(x0, y0, min(x1, columns), min(y1, rows)) for (x0, y0, x1, y1), typed in found if typed]
     mask = np.zeros((rows, columns), np.bool_)
     for x0, y0, x1, y1 in kept:
         mask[y0:y1, x0:x1] = True

@@ -29,7 +29,7 @@ from sendit.pixels.reader import read
 from sendit.pixels.render import pictures
 from sendit.pixels.scrub import blank_array, blank_values
 from sendit.pixels.strokes import Series, has_glyphs
-from sendit.pixels.verdict import Finding, Own, judge
+from sendit.pixels.verdict import Box, Finding, Own, findings, judge
 
 EVERY: Final = 2
 """Of a series' images one in so many is searched for strokes, once there are ``FIRST``."""
@@ -52,6 +52,7 @@ _SEGMENTATION: Final = "1.2.840.10008.5.1.4.1.1.66.4"
 _IMAGE_TYPE: Final = 0x00080008
 _NO_SECTION: Final = ("LOCALI", "SCOUT", "TOPOGRAM", "SURVIEW", "SCANO", "PROJECTION", "SCREEN")
 _NEW_STROKES: Final = 24
+_MARGIN: Final = 3
 
 _SeriesKey = tuple[str, str, str, int, int, int]
 
@@ -116,6 +117,21 @@ class Look:
         finding = self._judged[number]
         if finding is not None:
             raise SkipInstance(finding)
+
+    def text(self, header: Header, pixels: PixelData, samples: Sequence[Part]) -> list[Box]:
+        """Return the boxes of the lines in an image that must not leave, with a margin.
+
+        Raises
+        ------
+        SkipInstance
+            It cannot be read.
+        """
+        self._own.see(header)
+        margins = []
+        for x0, y0, x1, y1 in _lines_to_hide(header, pixels, samples, self._own):
+            more = max(_MARGIN, (min(x1 - x0, y1 - y0) + 1) // 2)
+            margins.append((max(0, x0 - more), max(0, y0 - more), x1 + more, y1 + more))
+        return margins
 
     def close(self) -> dict[int, str]:
         """Return why images of whole series must not leave, by the number of their source."""
@@ -191,11 +207,7 @@ class Look:
     def _whole(self, header: Header, photometric: bytes, shown: Iterator[Array]) -> Finding | None:
         """Read an image: its first frame, and each that brings strokes that were not there."""
         self._own.see(header)
-        before: Array | None = None
-        for frame in shown:
-            if before is not None and not _brings_strokes(before, frame):
-                continue
-            before = frame
+        for frame in _with_new_strokes(shown):
             finding = self._read(header, frame, photometric)
             if finding is not None:
                 return finding
@@ -212,6 +224,41 @@ class Look:
                 if finding is not None:
                     return finding
         return None
+
+
+def first_picture(header: Header, pixels: PixelData, samples: Sequence[Part]) -> Array:
+    """Return an image's first frame as a picture: uint8, of shape (rows, columns, 3), BGR."""
+    frame = next(frames(header, pixels, samples))
+    return list(pictures(header, frame, displayed_as(header, pixels)))[-1]
+
+
+def lines_to_hide(
+    header: Header, pixels: PixelData, samples: Sequence[Part], people: frozenset[str]
+) -> list[Box]:
+    """Return the boxes of the lines in an image that would keep it back, of all its frames that
+    bring new strokes."""
+    own = Own(words=set(people))
+    own.see(header)
+    return _lines_to_hide(header, pixels, samples, own)
+
+
+def _lines_to_hide(
+    header: Header, pixels: PixelData, samples: Sequence[Part], own: Own
+) -> list[Box]:
+    regions = trusted_regions(header)
+    photometric = displayed_as(header, pixels)
+    found: list[Box] = []
+    for frame in _with_new_strokes(frames(header, pixels, samples)):
+        for left, top, part in _parts(frame):
+            inside = [(x0 - left, y0 - top, x1 - left, y1 - top) for x0, y0, x1, y1 in regions]
+            for picture in pictures(header, part, photometric):
+                found += [
+                    (x0 + left, y0 + top, x1 + left, y1 + top)
+                    for (x0, y0, x1, y1) in (
+                        line.box for line, _ in findings(read(picture), own, inside)
+                    )
+                ]
+    return found
 
 
 def _reason(finding: Finding) -> str:
@@ -269,6 +316,15 @@ def _parts(frame: Array) -> Iterator[tuple[int, int, Array]]:
             part = frame[top : top + PART, left : left + PART]
             if (part != part[0, 0]).any():
                 yield left, top, part
+
+
+def _with_new_strokes(shown: Iterator[Array]) -> Iterator[Array]:
+    """Yield the first frame, and each that shows strokes that the one before it did not."""
+    before: Array | None = None
+    for frame in shown:
+        if before is None or _brings_strokes(before, frame):
+            before = frame
+            yield frame
 
 
 def _grey(frame: Array) -> Array:

@@ -46,6 +46,9 @@ _PLACES: Final = (0x00080080, 0x00080081, 0x00081040, 0x00081010, 0x00380300)
 _TOKEN: Final = re.compile(r"[^\W_]+", re.UNICODE)
 _LETTERS: Final = re.compile(r"[^\W\d_]+")
 _LONG_NUMBER: Final = re.compile(r"(?<![\d.])\d(?:[\-./ ]?\d){5,}(?![\d.])")
+_COUNTER: Final = re.compile(r"\d{1,4} ?/ ?\d{1,4}")
+"""In a region of an ultrasound image: the number of the frame, and how many there are."""
+
 _DECIMAL: Final = re.compile(r"\d+\.\d+")
 _MONTHS: Final = "|".join(
     (
@@ -139,12 +142,18 @@ def judge(lines: Sequence[Line], own: Own, regions: Iterable[Box] = ()) -> Findi
     regions
         Boxes in which people type what they see (ultrasound): unknown words may stand there.
     """
+    return next((finding for _, finding in findings(lines, own, regions)), None)
+
+
+def findings(
+    lines: Sequence[Line], own: Own, regions: Iterable[Box] = ()
+) -> Iterator[tuple[Line, Finding]]:
+    """Yield the lines that must not leave, and what each is."""
     inner = list(regions)
     for line in lines:
         found = _judge_line(line, own, typed=_is_within(line.box, inner))
         if found is not None:
-            return found
-    return None
+            yield line, found
 
 
 def _is_within(box: Box, regions: Sequence[Box]) -> bool:
@@ -162,14 +171,16 @@ def _judge_line(line: Line, own: Own, *, typed: bool) -> Finding | None:
         return Finding.OWN
     if any(pattern.search(text) for pattern in _DATES):
         return Finding.DATE
-    if any(map(_is_long, _LONG_NUMBER.findall(text))):
+    if any(_is_long(number, typed) for number in _LONG_NUMBER.findall(text)):
         return Finding.NUMBER
     if _names_place(words):
         return Finding.INSTITUTION
     return None if typed or not _has_unknown(line, words) else Finding.UNKNOWN
 
 
-def _is_long(number: str) -> bool:
+def _is_long(number: str, typed: bool) -> bool:
+    if typed and _COUNTER.fullmatch(number):
+        return False
     return not _DECIMAL.fullmatch(number) and sum(map(str.isdigit, number)) >= MIN_DIGITS
 
 

@@ -2,10 +2,12 @@
 
 Every rule of every list is a possibility that the pixels show who the patient is:
 
-1. ``blacklist``, and any list whose name is not one of these three: a hit filters the image.
-2. ``whitelist``: a hit lets it pass; the gray list is not asked.
+1. ``blacklist``, and any list whose name is not one of these four: a hit filters the image.
+2. ``whitelist``: a hit lets it pass; no further list is asked.
 3. ``graylist`` (or ``greylist``): the regions of all rules that hit are blanked and the image
    goes on; a hit of a rule without regions filters it.
+4. ``withheld``: asked only about images that neither white nor gray named; a hit filters the
+   image. So a rule of the site's own lets such images through, and only such a rule.
 
 An image that no rule hits passes. deid calls a hit in any list "flagged", white ones too.
 
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 WHITE = frozenset({"whitelist"})
 GRAY = frozenset({"graylist", "greylist"})
+WITHHELD = frozenset({"withheld"})
+"""Lists of what is filtered for want of a rule that says what to blank."""
 
 # YES or NO: an answer is looked for as a word, so that No is not found in UNKNOWN.
 ANSWERS = frozenset({0x00280301})
@@ -53,12 +57,23 @@ Agree = Callable[[Iterable[bool]], bool]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Why an image does not go on, or (``blanks``) goes on with its ``coordinates`` blanked."""
+    """Why an image does not go on, or (``blanks``) goes on with regions blanked: ``coordinates``
+    are those of each rule that hit, in the order of the rules."""
 
     list: str
     label: str
-    coordinates: tuple[Region, ...] = ()
+    coordinates: tuple[tuple[Region, ...], ...] = ()
     blanks: bool = False
+
+    @property
+    def wants_rule(self) -> bool:
+        """Whether a rule of the site's own would let the image through."""
+        return self.list in WITHHELD
+
+    @property
+    def blanks_text(self) -> bool:
+        """Whether text that must not leave is blanked where it is read."""
+        return any(region.text for regions in self.coordinates for region in regions)
 
     @property
     def reason(self) -> str:
@@ -84,6 +99,7 @@ class FilterPlan:
     black: tuple[_Rule, ...]
     white: tuple[_Rule, ...]
     gray: tuple[_Rule, ...]
+    withheld: tuple[_Rule, ...] = ()
     by_presence: frozenset[Field] = frozenset()
     _seen: dict[tuple[str | None, ...], Decision | None] = field(
         default_factory=dict, repr=False, compare=False
@@ -126,7 +142,8 @@ class FilterPlan:
             return hit
         if _first(self.white, values):
             return None
-        return _joined([rule.decision for rule in self.gray if rule.applies(values)])
+        gray = _joined([rule.decision for rule in self.gray if rule.applies(values)])
+        return gray or _first(self.withheld, values)
 
 
 def _joined(hits: list[Decision]) -> Decision | None:
@@ -137,7 +154,7 @@ def _joined(hits: list[Decision]) -> Decision | None:
     bare = next((hit for hit in hits if not hit.coordinates), None)
     if bare is not None:
         return bare
-    regions = tuple(region for hit in hits for region in hit.coordinates)
+    regions = tuple(each for hit in hits for each in hit.coordinates)
     return Decision(hits[0].list, hits[0].label, regions, blanks=True)
 
 
@@ -181,12 +198,17 @@ def compile_filters(recipe: Recipe) -> FilterPlan:
     black: list[_Rule] = []
     white: list[_Rule] = []
     gray: list[_Rule] = []
+    withheld: list[_Rule] = []
     fields: set[Field] = set()
     by_value: set[Field] = set()
     for group in recipe.filters:
-        rules = white if group.name in WHITE else gray if group.name in GRAY else black
+        rules = black
+        for names, kind in ((WHITE, white), (GRAY, gray), (WITHHELD, withheld)):
+            if group.name in names:
+                rules = kind
         for rule in group.rules:
-            decision = Decision(group.name, rule.label, rule.regions)
+            regions = (rule.regions,) if rule.regions else ()
+            decision = Decision(group.name, rule.label, regions)
             agree = all if group.name in WHITE else any
             rules.append(_Rule(decision, partial(_rule_applies, rule, _tests(rule, agree))))
             for condition in (one for line in rule.lines for one in line.conditions):
@@ -200,6 +222,7 @@ def compile_filters(recipe: Recipe) -> FilterPlan:
         tuple(black),
         tuple(white),
         tuple(gray),
+        tuple(withheld),
         frozenset(fields - by_value),
     )
 

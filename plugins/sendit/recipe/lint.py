@@ -50,7 +50,7 @@ _VARIABLE_VRS = {
     "item_timestamp": attributes.DATE_VRS | TEXT_VRS | {"TM"},
     "jitter": TEXT_VRS | {"IS", "DS", "SS", "SL"},
 }
-_LIST_NAMES = ("whitelist", "graylist", "greylist", "blacklist")
+_LIST_NAMES = ("whitelist", "graylist", "greylist", "blacklist", "withheld")
 
 
 def lint(recipe: Recipe) -> list[Problem]:

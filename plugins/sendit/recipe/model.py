@@ -180,12 +180,14 @@ class Region:
     """A part of the image that holds burned-in text, or (``keep``) the part that does not.
 
     ``box`` is (xmin, ymin, xmax, ymax) in pixels, as deid's; ``source`` is the tag of the
-    sequence whose items give the boxes (``from:``). Neither: the whole image.
+    sequence whose items give the boxes (``from:``); ``text``: wherever text that must not leave is
+    read (``from:TextInPixels``). None of these: the whole image.
     """
 
     keep: bool
     box: tuple[int, int, int, int] | None = None
     source: int | None = None
+    text: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,9 @@ OPERATORS = (*OPERATORS_WITH_TEXT, "missing", "present", "empty")
 AS_DEID = "as-deid"
 """Named among the recipes: deid's precedence holds, even where KEEP undoes what protects."""
 
+FROM_TEXT = "from:TextInPixels"
+"""A region of a filter: the text that the reader finds and that must not leave."""
+
 HEADER_OF_FILTERS = "default"
 """The bundled recipe whose header goes with recipes that are filters only."""
 
@@ -502,6 +505,10 @@ def _region(word: str, text: str) -> Region:
     keep, ctp = "keep" in word, word.startswith("ctp")
     if text == "all":
         return Region(keep)
+    if text == FROM_TEXT:
+        if keep:
+            raise _Refused(f"{word} {text} would keep what must not leave", f"coordinates {text}")
+        return Region(keep, text=True)
     if text.startswith("from:"):
         return Region(keep, source=_attribute(text.removeprefix("from:").strip()))
     numbers = [part.strip() for part in text.strip("()").split(",")]
