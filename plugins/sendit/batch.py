@@ -99,7 +99,8 @@ class InstanceRecord:
     sorted order of paths) is what logs and errors name the file by.
     ``outcome`` is None while the file is still to be delivered; then ``instance`` is the number
     of the first such file with its SOPInstanceUID, and ``checksum`` that of the header as import
-    saw it (:func:`sendit.dicom.scan.header_checksum`).
+    saw it (:func:`sendit.dicom.scan.header_checksum`). ``wanted`` is the key, as text, of
+    the rule that a file waits for (:class:`sendit.pixels.wanted.RuleKey`), if it does.
     """
 
     number: int
@@ -110,6 +111,7 @@ class InstanceRecord:
     reason: str | None = None
     instance: int | None = None
     checksum: int | None = None
+    wanted: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

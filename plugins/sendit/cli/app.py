@@ -36,6 +36,10 @@ app = typer.Typer(
 )
 recipe_app = typer.Typer(help="Work on deid recipes.", no_args_is_help=True)
 app.add_typer(recipe_app, name="recipe")
+rules_app = typer.Typer(
+    help="Find images that wait for a rule that says what to blank.", no_args_is_help=True
+)
+app.add_typer(rules_app, name="rules")
 
 
 def main() -> None:
@@ -204,6 +208,65 @@ def recipe_explain(
     print(found.heading)
     for line in found.lines:
         print(f"  {line}")
+
+
+@rules_app.command("wanted")
+def rules_wanted(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line, for scripts.")
+    ] = False,
+) -> None:
+    """List what was withheld because no rule says what to blank: one line for each kind of image,
+    the most frequent first."""
+    from sendit.cli.tables import print_wanted
+    from sendit.pipeline.rules import wanted_rules
+
+    found = wanted_rules(_ledger(read_settings()))
+    if as_json:
+        for rule in found:
+            print(
+                json.dumps(
+                    {"key": rule.key.id, "files": rule.files, "batches": list(rule.batches)}
+                    | asdict(rule.key)
+                )
+            )
+    else:
+        print_wanted(found)
+
+
+@rules_app.command("draft")
+def rules_draft(
+    key: Annotated[str, typer.Argument(help="A key, as `sendit rules wanted` shows it.")],
+    out: Annotated[
+        Path, typer.Option("--out", help="New folder (mode 0700) for the draft and its pictures.")
+    ],
+) -> None:
+    """Draft a rule for one kind of image: its text is read in three images or more, and blanked
+    with a margin.
+
+    Writes draft.deid and, for each image, a picture of it before and after. The pictures identify
+    patients. Look at them, correct the rule, put it into your recipe, and requeue the batches.
+    """
+    from sendit.pipeline.rules import draft_rule, wanted_rule
+
+    settings = read_settings()
+    ledger = _ledger(settings)
+    wanted = wanted_rule(ledger, key)
+    made = draft_rule(ledger, settings, settings.keys(), wanted)
+    try:
+        out.mkdir(mode=0o700)
+        (out / "draft.deid").write_text(made.text, "utf-8")
+    except OSError as error:
+        raise Misconfigured(f"--out cannot be made or written ({error.strerror})") from None
+    from sendit.pixels.render import save_side_by_side
+
+    for number, (before, after) in enumerate(made.pictures, 1):
+        save_side_by_side(out / f"{wanted.key.id}-{number}.png", before, after)
+    print(
+        f"draft.deid and {len(made.pictures)} pictures written to {out}. The pictures identify "
+        "patients: look at each, then delete them. Check the rule with: sendit recipe check "
+        f"default,{out / 'draft.deid'}; then requeue: sendit requeue {' '.join(wanted.batches)}"
+    )
 
 
 def _own() -> Own:

@@ -14,6 +14,7 @@ from sendit.ledger import UNDER_WAY, Batch, HistoryEntry
 if TYPE_CHECKING:
     from sendit.cli.doctor import CheckResult
     from sendit.delivery.feeder import Remembered
+    from sendit.pipeline.rules import WantedRule
 
 
 #: What `sendit adopt` says before a person has given a reason.
@@ -111,6 +112,34 @@ def print_history(entries: Sequence[HistoryEntry]) -> None:
             str(entry.generation or ""),
             entry.object or "",
             entry.note or "",
+        )
+    console.print(table)
+
+
+def print_wanted(rules: Sequence[WantedRule]) -> None:
+    """Print one line per kind of image that waits for a rule."""
+    console = _console()
+    if not rules:
+        console.print("no image waits for a rule")
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("key", no_wrap=True)
+    for column in ("files", "batches"):
+        table.add_column(column, justify="right")
+    for column in ("modality", "device", "columns x rows", "image type", "pixels", "class"):
+        table.add_column(column, overflow="fold")
+    for rule in rules:
+        key = rule.key
+        table.add_row(
+            key.id,
+            str(rule.files),
+            str(len(rule.batches)),
+            key.modality,
+            " ".join(filter(None, (key.manufacturer, key.model, key.software))),
+            key.size,
+            key.image_type,
+            f"{key.photometric}, regions: {key.regions}, burned in: {key.burned_in or '-'}",
+            key.sop_class,
         )
     console.print(table)
 

@@ -287,6 +287,7 @@ class Batches(Database):
                     errors=[],
                     reasons={},
                     actions={},
+                    wanted={},
                     bytes_in=0,
                     **asdict(Counts()),
                 )
@@ -300,6 +301,7 @@ class Batches(Database):
         counts: Counts | None = None,
         reasons: dict[str, int] | None = None,
         actions: dict[str, int] | None = None,
+        wanted: dict[str, int] | None = None,
         bytes_in: int | None = None,
         listing: str | None = None,
         errors: Sequence[BatchError] | None = None,
@@ -307,7 +309,9 @@ class Batches(Database):
     ) -> None:
         """Record a stage's results; a final status also sets the finish time.
 
-        ``errors`` replace those of the same ``stage`` and leave the other stages' alone.
+        ``wanted`` counts files by the text of the rule's key that they wait for
+        (:class:`sendit.pixels.wanted.RuleKey`). ``errors`` replace those of the same ``stage``
+        and leave the other stages' alone.
         """
         values: dict[str, Any] = {}
         if status is not None:
@@ -319,6 +323,7 @@ class Batches(Database):
         for name, value in (
             ("reasons", reasons),
             ("actions", actions),
+            ("wanted", wanted),
             ("bytes_in", bytes_in),
             ("listing", listing),
         ):
@@ -417,6 +422,7 @@ def _new_batch(db: sa.Connection, batch_id: str, digest: str, params: BatchParam
             errors=[],
             reasons={},
             actions={},
+            wanted={},
             queued_at=time.time(),
         )
         .on_conflict_do_nothing(index_elements=["folder_digest"])

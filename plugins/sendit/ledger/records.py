@@ -81,6 +81,7 @@ class Batch:
     errors: list[dict[str, Any]]
     reasons: dict[str, int]
     actions: dict[str, int]
+    wanted: dict[str, int]
     counts: Counts
     bytes_in: int
     listing: str | None

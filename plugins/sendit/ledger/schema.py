@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 #: The newest of `sendit.ledger.migrations`: what these tables are.
-SCHEMA_VERSION = "0007"
+SCHEMA_VERSION = "0008"
 
 #: Where a ledger's version is written, by alembic: a name of its own, since a site's database may
 #: hold Airflow's tables too.
@@ -80,6 +80,7 @@ batches = sa.Table(
     sa.Column("errors", sa.JSON, nullable=False, default=list),
     sa.Column("reasons", sa.JSON, nullable=False, default=dict),
     sa.Column("actions", sa.JSON, nullable=False, default=dict),
+    sa.Column("wanted", sa.JSON, nullable=False, default=dict, server_default="{}"),
     sa.Column("received", sa.Integer, nullable=False, default=0),
     sa.Column("delivered", sa.Integer, nullable=False, default=0),
     sa.Column("filtered", sa.Integer, nullable=False, default=0),

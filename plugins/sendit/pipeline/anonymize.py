@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from sendit import __version__
@@ -12,13 +13,15 @@ from sendit.crashpoint import reach
 from sendit.deidentify.study import Source
 from sendit.delivery.names import object_name, study_key
 from sendit.delivery.revisions import register_archive
-from sendit.errors import FailBatch
+from sendit.dicom.scan import open_instance
+from sendit.errors import FailBatch, SkipInstance
 from sendit.keys import Keys
 from sendit.ledger import Delivery, Ledger, count_outcomes
 from sendit.pipeline.identify import coded_study
-from sendit.pipeline.intake import count_reasons, file_errors
+from sendit.pipeline.intake import count_reasons, count_wanted, file_errors, note_wanted
 from sendit.pipeline.load_recipe import LoadedRecipe
 from sendit.pipeline.study import StudyResult, deidentify_study
+from sendit.pixels.wanted import wants_rule
 from sendit.workspace import RESULT, Workspace
 
 
@@ -67,6 +70,7 @@ def anonymize_batch(
         batch.id,
         counts=counts,
         reasons=count_reasons(records),
+        wanted=count_wanted(records),
         actions=result.actions,
         errors=file_errors("anonymize", accepted),
         stage="anonymize",
@@ -148,4 +152,7 @@ def deidentify_accepted(
     )
     for record in accepted:
         record.outcome, record.reason = result.outcomes[record.number]
+        if wants_rule(record.outcome, record.reason):
+            with suppress(SkipInstance, OSError):  # it was read a moment ago; it counts or not
+                note_wanted(record, open_instance(folder / record.path))
     return result

@@ -32,6 +32,7 @@ from sendit.keys import Keys
 from sendit.ledger import Ledger, count_outcomes
 from sendit.pipeline.discover import list_files, listing_digest
 from sendit.pixels.boxes import withheld
+from sendit.pixels.wanted import key_of, wants_rule
 from sendit.recipe.filters import FilterPlan
 from sendit.workspace import Workspace
 
@@ -122,6 +123,17 @@ def count_reasons(records: list[InstanceRecord]) -> dict[str, int]:
             if record.outcome is not None and record.reason
         )
     )
+
+
+def note_wanted(record: InstanceRecord, header: Header) -> None:
+    """Note down which rule a file waits for, if it would be delivered with one."""
+    if wants_rule(record.outcome, record.reason):
+        record.wanted = key_of(header).text
+
+
+def count_wanted(records: list[InstanceRecord]) -> dict[str, int]:
+    """Count records by the key of the rule that they wait for."""
+    return dict(Counter(record.wanted for record in records if record.wanted))
 
 
 def file_errors(stage: str, records: list[InstanceRecord]) -> list[BatchError]:
@@ -238,6 +250,7 @@ def import_batch(
         status=status,
         counts=intake.counts,
         reasons=intake.reasons,
+        wanted=count_wanted(intake.records),
         bytes_in=intake.bytes_in,
         listing=listing_digest(
             keys, ((record.path, record.size, record.mtime_ns) for record in intake.records)
@@ -286,6 +299,7 @@ def _look_at(
         intake.studies.setdefault(place, set()).add(header.study_uid)
     if filtered is not None:
         record.outcome, record.reason = Outcome.FILTERED, filtered
+        note_wanted(record, header)
         return
     record.instance = seen.setdefault(instance_uid, record.number)
     record.checksum = header_checksum(header)

@@ -8,6 +8,7 @@ pictures: one of its full range, one of the range that nearly all of its samples
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import cv2
@@ -19,6 +20,7 @@ from sendit.pixels.layout import Array
 _PALETTES: Final = ((0x00281101, 0x00281201), (0x00281102, 0x00281202), (0x00281103, 0x00281203))
 _PERCENTILES: Final = (0.5, 99.5)
 _MUCH_WIDER: Final = 1.5
+_GAP: Final = 8
 _LUMINANCE_FIRST: Final = (b"YBR_FULL", b"YBR_FULL_422", b"YBR_PARTIAL_420", b"YBR_PARTIAL_422")
 
 
@@ -46,6 +48,15 @@ def pictures(header: Header, frame: Array, photometric: bytes) -> Iterator[Array
         return
     grey = frame[:, :, 0] if frame.ndim == 3 else frame
     yield from grey_pictures(grey)
+
+
+def save_side_by_side(path: Path, before: Array, after: Array) -> None:
+    """Write two pictures of one size beside one another, as PNG."""
+    gap = np.full((before.shape[0], _GAP, 3), 255, np.uint8)
+    written, data = cv2.imencode(".png", np.hstack([before, gap, after]))
+    if not written:
+        raise ValueError("not a picture")
+    path.write_bytes(data.tobytes())
 
 
 def grey_pictures(grey: Array) -> Iterator[Array]:
