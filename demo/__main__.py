@@ -56,7 +56,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument(
         "--out",
         type=Path,
-        help="leave objects/, bigquery.ndjson, metrics.tsv, logs/ and airflow.sql there",
+        help="leave objects/, bigquery.ndjson, metrics.tsv, logs/, airflow.sql and pictures/ there",
     )
     options = parser.parse_args()
     if options.input and not options.input.is_dir():
@@ -101,7 +101,8 @@ def run(options: argparse.Namespace, console: Console, started: float) -> int:
         for number in STOPPED_BY:
             signal.signal(number, signal.SIG_IGN)
         if options.out:
-            for problem in results.collect(stack, options.out):
+            seen = None if options.input else stack.folder / "input" / samples.SEEN
+            for problem in results.collect(stack, options.out, seen):
                 console.print(f"[yellow]not left in OUT:[/yellow] {escape(problem)}")
         stack.close()
 
@@ -115,7 +116,8 @@ def make_samples(stack: Stack, console: Console) -> Path:
         console.print(f"  - {sample.shows}", highlight=False)
     console.print(
         "  Every file was given its folder's accession number, and in folders of mixed\n"
-        "  origin one study and patient; the rest of it is as it was shipped.\n",
+        "  origin one study and patient; the radiograph is made smaller, the mammogram is made\n"
+        "  up; the rest of it is as it was shipped.\n",
         highlight=False,
     )
     return folder

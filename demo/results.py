@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from demo.processes import DemoError
-from demo.stack import AIRFLOW_DATABASE, BUCKET, Stack
+from demo.stack import AIRFLOW_DATABASE, BUCKET, PROJECT_ROOT, Stack
 
 DELIVERED_TABLE = "dicom"  # the one table of a collection; stages have other names
 
@@ -20,14 +20,17 @@ DELIVERED_TABLE = "dicom"  # the one table of a collection; stages have other na
 def prepare(out: Path) -> None:
     """Make the folder for the results; what an earlier demo left there is replaced."""
     out.mkdir(parents=True, exist_ok=True)
-    for name in ("objects", "logs"):
+    for name in ("objects", "logs", "pictures"):
         shutil.rmtree(out / name, ignore_errors=True)
     for name in ("bigquery.ndjson", "metrics.tsv", "airflow.sql"):
         (out / name).unlink(missing_ok=True)
 
 
-def collect(stack: Stack, out: Path) -> list[str]:
-    """Fill ``out`` as far as it can be; return what could not be."""
+def collect(stack: Stack, out: Path, seen: Path | None = None) -> list[str]:
+    """Fill ``out`` as far as it can be; return what could not be.
+
+    ``seen`` is the accession folder of which pictures are made, before and after.
+    """
     parts: dict[str, Callable[[], None]] = {
         "objects": lambda: save_objects(stack, out / "objects"),
         "bigquery.ndjson": lambda: save_rows(stack, out / "bigquery.ndjson"),
@@ -35,6 +38,8 @@ def collect(stack: Stack, out: Path) -> list[str]:
         "airflow.sql": lambda: stack.postgres.dump(AIRFLOW_DATABASE, out / "airflow.sql"),
         "logs": lambda: save_logs(stack, out / "logs"),
     }
+    if seen is not None:
+        parts["pictures"] = lambda: save_pictures(stack, seen, out)
     missing = []
     for name, save in parts.items():
         try:
@@ -57,6 +62,23 @@ def save_objects(stack: Stack, folder: Path) -> None:
         url = f"{stack.storage_url}/storage/v1/b/{BUCKET}/o/{quoted}?alt=media"
         with opener.open(url, timeout=300) as answer, target.open("wb") as file:
             shutil.copyfileobj(answer, file, 1 << 20)
+
+
+def save_pictures(stack: Stack, seen: Path, out: Path) -> None:
+    """Have sendit's own environment make pictures of the images of a folder."""
+    answer = subprocess.run(
+        [
+            *(stack.airflow_bin / "python", "-W", "ignore", "-m", "demo.pictures"),
+            *(seen, out.absolute() / "objects", out.absolute() / "pictures"),
+        ],
+        env=stack.environment,
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if answer.returncode:
+        raise DemoError(f"the pictures were not made: {answer.stderr.strip()[-300:]}")
 
 
 def save_rows(stack: Stack, file: Path) -> None:

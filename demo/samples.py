@@ -9,16 +9,21 @@ Pixels and all other elements stay as they are.
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pydicom
+from pydicom.uid import generate_uid
 
 PYDICOM = ("pydicom", "data/test_files")
 PYDICOM_DATA = ("data_store", "data")
 DEID_DATA = ("deid_data", "data")
+DIGITAL_MAMMOGRAPHY = "1.2.840.10008.5.1.4.1.1.1.2"
 
 
 @dataclass(frozen=True)
@@ -34,21 +39,24 @@ class Sample:
     duplicate: int = 0
 
 
+SEEN = "7000008"
+"""The sample of which pictures are made, before and after."""
+
 SAMPLES = (
-    Sample("7000001", "CT, five images and two localizers", "DONE", delivered=5, filtered=2),
+    Sample("7000001", "CT, five images and two localizers", "DONE", delivered=7),
     Sample("7000002", "MR of the same patient", "DONE", delivered=11),
     Sample("7000003", "MR as stored by a PACS: JPEG 2000 and uncompressed", "DONE", delivered=3),
     Sample(
         "7000004",
         "CT with CR, US, SR and a lot that is not an image",
         "DONE",
-        delivered=4,
-        filtered=5,
+        delivered=7,
+        filtered=2,
         quarantined=4,
         duplicate=1,
     ),
     Sample("7000005", "CT with one file cut short", "DONE", delivered=2, quarantined=1),
-    Sample("7000006", "ultrasound only", "EMPTY", delivered=0, filtered=3),
+    Sample("7000006", "ultrasound without regions only", "EMPTY", delivered=0, filtered=3),
     Sample(
         "7000007",
         "two patients in one folder",
@@ -57,6 +65,7 @@ SAMPLES = (
         filtered=1,
         quarantined=2,
     ),
+    Sample(SEEN, "an ultrasound image, a radiograph and a mammogram", "DONE", delivered=3),
 )
 
 
@@ -110,6 +119,47 @@ def make_samples(folder: Path) -> None:
     write(made["7000006"], [more / f"US1_{name}.dcm" for name in ("UNCR", "J2KR", "UNCI")])
     write(made["7000007"], [own / "CT_small.dcm", own / "MR_small.dcm"])
     write(made["7000007"], [deid / "humans" / "ctbrain1.dcm"])
+
+    write(made[SEEN], [deid / "ultrasounds" / "RGB_IMAGE.dcm"])
+    ultrasound = pydicom.dcmread(made[SEEN] / "RGB_IMAGE.dcm")
+    radiograph = small_radiograph(more / "RG3_UNCI.dcm", ultrasound)
+    radiograph.save_as(made[SEEN] / "radiograph.dcm")
+    mammogram(radiograph).save_as(made[SEEN] / "mammogram.dcm")
+
+
+def small_radiograph(file: Path, study: pydicom.Dataset) -> pydicom.FileDataset:
+    """Return every third pixel of a radiograph, as an image of a study: it is read in a second."""
+    dataset = pydicom.dcmread(file)
+    pixels = np.frombuffer(dataset.PixelData, np.uint16).reshape(dataset.Rows, dataset.Columns)
+    set_pixels(dataset, pixels[::3, ::3])
+    for keyword in ("StudyInstanceUID", "PatientID", "PatientName", "AccessionNumber"):
+        setattr(dataset, keyword, study[keyword].value)
+    return dataset
+
+
+def mammogram(radiograph: pydicom.FileDataset) -> pydicom.FileDataset:
+    """Return a made-up mammogram of a radiograph's study: a half disc of tissue."""
+    dataset = copy.deepcopy(radiograph)
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = DIGITAL_MAMMOGRAPHY
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    dataset.SeriesInstanceUID = generate_uid()
+    dataset.Modality, dataset.ImageType = "MG", ["ORIGINAL", "PRIMARY"]
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    down, across = np.mgrid[0:640, 0:480]
+    away = np.hypot((down - 320) / 280, across / 360)
+    texture = np.random.default_rng(1).normal(0, 12, away.shape)
+    tissue = np.where(away < 1, 600 + 300 * (1 - away) + texture, 20)
+    set_pixels(dataset, tissue.astype(np.uint16))
+    return dataset
+
+
+def set_pixels(dataset: pydicom.FileDataset, pixels: npt.NDArray[np.uint16]) -> None:
+    """Give a dataset other samples of 16 bits."""
+    dataset.Rows, dataset.Columns = pixels.shape
+    dataset.PixelData = np.ascontiguousarray(pixels).tobytes()
+    for keyword in ("SmallestImagePixelValue", "LargestImagePixelValue"):
+        if keyword in dataset:
+            del dataset[keyword]
 
 
 def write(folder: Path, files: list[Path], *, one_study: bool = False) -> None:

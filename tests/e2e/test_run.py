@@ -150,7 +150,7 @@ def test_archives_hold_the_images_and_only_them(finished: Finished) -> None:
                 assert image.PatientIdentityRemoved == "YES"
                 assert image.AccessionNumber == code
                 assert image.PatientID in delivery["object"]
-                assert image.Modality in {"CT", "MR"}
+                assert image.Modality in {"CT", "MR", "CR", "US", "MG"}
 
 
 def test_one_patients_studies_share_a_code(finished: Finished) -> None:
