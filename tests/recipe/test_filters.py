@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
-from pydicom.datadict import tag_for_keyword
+from pydicom.datadict import keyword_for_tag, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from sendit.dicom.scan import read_header
 from sendit.errors import Misconfigured
 from sendit.recipe.filters import Decision, FilterPlan, compile_filters
+from sendit.recipe.model import FilterRule
 from sendit.recipe.parse import read_recipe, read_text
 from testing.builder import make_dataset, to_bytes
 
@@ -636,3 +639,60 @@ def test_a_filter_asks_each_item_at_each_depth() -> None:
 def test_a_way_through_what_is_no_sequence_is_refused() -> None:
     with pytest.raises(Misconfigured, match="PatientName__PatientID: PatientName is no sequence"):
         _asked("contains PatientName__PatientID 1")
+
+
+def catalogue() -> list[FilterRule]:
+    """The device rules of ultrasound images without regions."""
+    return [
+        rule
+        for group in read_recipe("default").filters
+        for rule in group.rules
+        if group.name == "graylist" and rule.label.endswith("banner")
+    ]
+
+
+def matching(rule: FilterRule) -> Dataset:
+    """Return an image that a rule of the catalogue is for."""
+    data = of("US", "6.1")
+    for line in rule.lines:
+        (condition,) = line.conditions
+        if condition.operator == "equals" or condition.tag in {0x00080070, 0x00081090}:
+            text = condition.text.partition("|")[0]
+            value = int(text) if condition.operator == "equals" else text
+            setattr(data, keyword_for_tag(condition.tag), value)
+        elif condition.tag == 0x00080008:
+            data.ImageType = ["DERIVED", condition.text]
+    return data
+
+
+def test_every_device_rule_blanks_a_banner_in_all_of_its_width(default: FilterPlan) -> None:
+    rules = catalogue()
+    assert len(rules) > 60
+    for rule in rules:
+        data = matching(rule)
+        decision = default.decide(header(data, default.tags))
+        assert decision is not None and decision.blanks, rule.label
+        assert rule.regions in decision.coordinates, rule.label
+        boxes = [region.box for region in rule.regions if region.box is not None]
+        assert len(boxes) == len(rule.regions), rule.label
+        if boxes[0][1] == 0 and "Rows" in data:
+            assert boxes[0][0] == 0 and boxes[0][2] >= 4096, rule.label
+            assert boxes[0][3] >= 0.12 * int(data.Rows), rule.label
+
+
+def test_a_device_rule_gives_way_to_an_images_own_regions(default: FilterPlan) -> None:
+    rule = catalogue()[0]
+    data = matching(rule)
+    data.SequenceOfUltrasoundRegions = [Dataset()]
+    decision = default.decide(header(data, default.tags))
+    assert decision is not None and rule.regions not in decision.coordinates
+    data = matching(rule)
+    data.ManufacturerModelName = "Another"
+    decision = default.decide(header(data, default.tags))
+    assert decision is not None and rule.regions not in decision.coordinates
+
+
+def test_every_device_rule_says_where_it_comes_from() -> None:
+    text = (resources.files("sendit.recipe") / "bundled" / "default.deid").read_text("utf-8")
+    for rule in catalogue():
+        assert re.search(rf"LABEL {re.escape(rule.label)} # \w+\n", text), rule.label
