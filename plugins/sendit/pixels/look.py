@@ -3,7 +3,8 @@
 What every image of CT and MR gets is cheap: strokes that stand at the same place through a series
 are counted (:mod:`sendit.pixels.strokes`), and an image that differs from its series is searched by
 itself. What is suspected is read. All else is read at once: localizers, derived images, colours,
-and every other kind of image; of several frames, those that bring new strokes.
+and every other kind of image; of several frames, those that may bring text
+(:mod:`sendit.pixels.cine`).
 
 Of what was read nothing is kept but the kind of the finding.
 """
@@ -14,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-import cv2
 import numpy as np
 
 from sendit.batch import Reason
@@ -23,6 +23,7 @@ from sendit.dicom.pixel_data import PixelData
 from sendit.dicom.scan import Header
 from sendit.errors import SkipInstance
 from sendit.pixels.boxes import Blank, trusted_regions
+from sendit.pixels.cine import frames_to_read
 from sendit.pixels.frames import displayed_as, frames
 from sendit.pixels.layout import Array
 from sendit.pixels.reader import read
@@ -51,7 +52,6 @@ _SECTIONS: Final = frozenset(
 _SEGMENTATION: Final = "1.2.840.10008.5.1.4.1.1.66.4"
 _IMAGE_TYPE: Final = 0x00080008
 _NO_SECTION: Final = ("LOCALI", "SCOUT", "TOPOGRAM", "SURVIEW", "SCANO", "PROJECTION", "SCREEN")
-_NEW_STROKES: Final = 24
 _MARGIN: Final = 3
 
 _SeriesKey = tuple[str, str, str, int, int, int]
@@ -205,9 +205,9 @@ class Look:
         return None
 
     def _whole(self, header: Header, photometric: bytes, shown: Iterator[Array]) -> Finding | None:
-        """Read an image: its first frame, and each that brings strokes that were not there."""
+        """Read an image: its first frame, and each that may bring text."""
         self._own.see(header)
-        for frame in _with_new_strokes(shown):
+        for frame in frames_to_read(shown):
             finding = self._read(header, frame, photometric)
             if finding is not None:
                 return finding
@@ -236,7 +236,7 @@ def lines_to_hide(
     header: Header, pixels: PixelData, samples: Sequence[Part], people: frozenset[str]
 ) -> list[Box]:
     """Return the boxes of the lines in an image that would keep it back, of all its frames that
-    bring new strokes."""
+    may bring text."""
     own = Own(words=set(people))
     own.see(header)
     return _lines_to_hide(header, pixels, samples, own)
@@ -248,7 +248,7 @@ def _lines_to_hide(
     regions = trusted_regions(header)
     photometric = displayed_as(header, pixels)
     found: list[Box] = []
-    for frame in _with_new_strokes(frames(header, pixels, samples)):
+    for frame in frames_to_read(frames(header, pixels, samples)):
         for left, top, part in _parts(frame):
             inside = [(x0 - left, y0 - top, x1 - left, y1 - top) for x0, y0, x1, y1 in regions]
             for picture in pictures(header, part, photometric):
@@ -318,27 +318,5 @@ def _parts(frame: Array) -> Iterator[tuple[int, int, Array]]:
                 yield left, top, part
 
 
-def _with_new_strokes(shown: Iterator[Array]) -> Iterator[Array]:
-    """Yield the first frame, and each that shows strokes that the one before it did not."""
-    before: Array | None = None
-    for frame in shown:
-        if before is None or _brings_strokes(before, frame):
-            before = frame
-            yield frame
-
-
 def _grey(frame: Array) -> Array:
     return frame if frame.ndim == 2 else np.ascontiguousarray(frame[:, :, : frame.shape[2]].max(2))
-
-
-def _brings_strokes(before: Array, frame: Array) -> bool:
-    """Whether a frame shows a row of strokes where the one that was read last shows none."""
-    if np.array_equal(before, frame):
-        return False
-    one, two = _grey(before).astype(np.float32), _grey(frame).astype(np.float32)
-    scale = max(float(np.ptp(two)), 1.0)
-    changed = (np.abs(one - two) > 0.1 * scale).astype(np.uint8)
-    if cv2.countNonZero(changed) < _NEW_STROKES:
-        return False
-    around = cv2.dilate(changed, np.ones((15, 15), np.uint8)) > 0
-    return has_glyphs(np.where(around, two, np.float32(np.median(two))))

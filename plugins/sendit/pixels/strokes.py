@@ -121,6 +121,13 @@ class Series:
         return has_chain((self._counts >= least).astype(np.uint8), _MIN_CHAIN)
 
 
+def strong_strokes(frame: Array) -> int:
+    """Return how many pixels of a frame are of strokes that stand out."""
+    usable = _usable(frame)
+    raised = cv2.morphologyEx(usable, cv2.MORPH_TOPHAT, _STROKE)
+    return cv2.countNonZero(_above(raised, _STRONG * tissue_range(usable), 1))
+
+
 def has_glyphs(frame: Array) -> bool:
     """Whether one image shows a row of strokes of one height, light or dark."""
     usable = _usable(frame)
