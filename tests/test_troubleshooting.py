@@ -43,7 +43,7 @@ PARTS = {
     "The ledger and its batches": ("ledger", "pipeline/ownership", "tasks/finish", "tasks/process"),
     "Cloud Storage and BigQuery": ("delivery", "tasks/upload", "tasks/google"),
     "DASHER": ("identifiers", "hooks/dasher", "hooks/connection_file"),
-    "The command": ("cli", "hooks/services"),
+    "The command": ("cli", "hooks/services", "pipeline/rules"),
 }  # fmt: skip
 
 
