@@ -18,12 +18,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pydicom
-from pydicom.uid import generate_uid
+from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation, generate_uid
 
 PYDICOM = ("pydicom", "data/test_files")
 PYDICOM_DATA = ("data_store", "data")
 DEID_DATA = ("deid_data", "data")
-DIGITAL_MAMMOGRAPHY = "1.2.840.10008.5.1.4.1.1.1.2"
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,8 @@ def small_radiograph(file: Path, study: pydicom.Dataset) -> pydicom.FileDataset:
 def mammogram(radiograph: pydicom.FileDataset) -> pydicom.FileDataset:
     """Return a made-up mammogram of a radiograph's study: a half disc of tissue."""
     dataset = copy.deepcopy(radiograph)
-    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = DIGITAL_MAMMOGRAPHY
+    dataset.SOPClassUID = DigitalMammographyXRayImageStorageForPresentation
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     dataset.SeriesInstanceUID = generate_uid()
     dataset.Modality, dataset.ImageType = "MG", ["ORIGINAL", "PRIMARY"]

@@ -111,7 +111,7 @@ def test_a_hundred_thousand_files(tmp_path: Path, filters: FilterPlan) -> None:
 def test_filtered_files_are_no_errors(tmp_path: Path, filters: FilterPlan) -> None:
     folder = tmp_path / "ACC1"
     write_study(folder, instances=1)
-    write_study(folder, series=2, instances=1, kind="US")
+    write_study(folder, series=2, instances=1, kind="SC")
     write_study(folder, series=3, instances=1, BurnedInAnnotation="YES")
     intake = import_folder(folder, filters)
     assert [record.outcome for record in intake.records] == [
@@ -147,7 +147,7 @@ def test_a_filtered_file_of_another_patient_stops_the_batch_too(
     tmp_path: Path, filters: FilterPlan
 ) -> None:
     write_study(tmp_path, instances=1)
-    write_study(tmp_path, series=2, instances=1, kind="US", PatientID="OTHER")
+    write_study(tmp_path, series=2, instances=1, kind="SC", PatientID="OTHER")
     intake = import_folder(tmp_path, filters)
     assert intake.failure == Reason.SEVERAL_PATIENTS
     assert intake.counts.filtered == 1
@@ -228,7 +228,7 @@ class TestBatch:
         filters: FilterPlan,
         keys: Keys,
     ) -> None:
-        write_study(tmp_path / "ACC1", instances=2, kind="US")
+        write_study(tmp_path / "ACC1", instances=2, kind="SC")
         assert (
             import_batch(embedded_ledger, batch, tmp_path / "ACC1", filters, keys) is Status.EMPTY
         )
@@ -310,7 +310,7 @@ def test_issuers_of_files_that_go_on_with_a_number_count(
 ) -> None:
     write_study(tmp_path, instances=1, IssuerOfPatientID=None)
     write_study(tmp_path, series=2, instances=1, IssuerOfPatientID="SOUTHMOOR")
-    write_study(tmp_path, series=3, instances=1, kind="US", IssuerOfPatientID="FILTERED")
+    write_study(tmp_path, series=3, instances=1, kind="SC", IssuerOfPatientID="FILTERED")
     write_study(tmp_path, series=4, instances=1, PatientID="", IssuerOfPatientID="NO NUMBER")
     intake = import_folder(tmp_path, filters)
     assert intake.failure is None

@@ -128,7 +128,7 @@ def test_a_batch_that_is_done_is_left_alone(here: Here) -> None:
 def test_a_folder_without_an_image_is_empty_and_skipped(here: Here) -> None:
     for file in here.folder.iterdir():
         file.unlink()
-    write_study(here.folder, kind="US", instances=1)
+    write_study(here.folder, kind="SC", instances=1)
     with pytest.raises(AirflowSkipException, match="no image is left after filtering"):
         process.import_batch.function(here.id)
     assert here.status is Status.EMPTY

@@ -122,9 +122,10 @@ def draft(key: RuleKey, images: Iterable[tuple[Header, People]]) -> Draft:
             f"{len(shown)} images of key {key.id} can be read in the input folders, "
             f"{MIN_IMAGES} are needed: put folders back, or wait until more have come"
         )
-    mask = np.zeros(shown[0].shape[:2], np.bool_)
+    rows, columns = shown[0].shape[:2]
+    mask = np.zeros((rows, columns), np.bool_)
     for box in hidden:
-        x0, y0, x1, y1 = _with_margin(box, *mask.shape)
+        x0, y0, x1, y1 = _with_margin(box, rows, columns)
         mask[y0:y1, x0:x1] = True
     boxes = _merged(mask)
     made = Draft(_rule_text(key, boxes, len(shown)))
