@@ -122,7 +122,8 @@ def test_a_batch_that_cannot_be_cleaned_stops_no_other(
         ledger.record(batch_id, status=Status.EMPTY)
     cleaned = []
 
-    def clean(ledger: Any, settings: Any, keys: Any, batch_id: str) -> bool:
+    def clean(known: Any, settings: Any, keys: Any, batch_id: str) -> bool:
+        assert (known, settings, keys) == (ledger, finish.settings(), settings.keys())
         if batch_id == ids[0]:
             raise error
         cleaned.append(batch_id)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
+from sendit.delivery.lanes import Lane
 from sendit.delivery.names import Stage
 from sendit.errors import FailBatch, Misconfigured, RetryLater
 from sendit.tasks import google, upload
@@ -115,6 +116,48 @@ def test_a_job_s_own_message_may_quote_a_row_and_stays_behind() -> None:
         raise AirflowException("400 bad value MRN7 in row 1")
     assert "MRN7" not in str(caught.value)
     assert caught.value.__suppress_context__
+
+
+def test_the_collection_whose_job_failed_is_named(operator: google.GoogleOperator) -> None:
+    Provider.fails = {"b": AirflowException("400 bad value MRN7 in row 1")}
+    with pytest.raises(Exception, match="dataset set_b") as caught:
+        operator.execute({})
+    assert "MRN7" not in str(caught.value)
+
+
+def test_a_lane_works_on_this_run_s_batches_in_the_working_folder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ledger = SimpleNamespace(of_run=lambda key: f"ledger of {key}")
+    monkeypatch.setattr(google, "ledger", lambda: ledger)
+    monkeypatch.setattr(google, "settings", lambda: SimpleNamespace(work=Path("/work")))
+    monkeypatch.setattr(google, "own_run", lambda: SimpleNamespace(key="r0"))
+    lane = Lane(lane=3, batches=["b0"])
+    work: Any = google.lane_work(lane)
+    assert (work.ledger, work.root, work.run, work.lane) == (
+        "ledger of r0",
+        Path("/work"),
+        "r0",
+        lane,
+    )
+
+
+def test_a_collection_is_fed_by_all_that_makes_its_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sendit.delivery import feeder
+    from sendit.hooks import site
+
+    asked: list[Any] = []
+    monkeypatch.setattr(
+        feeder, "feeder_of", lambda *given, **named: (asked.append((given, named)), "feeder")[1]
+    )
+    monkeypatch.setattr(google, "ledger", lambda: "ledger")
+    settings = SimpleNamespace(keys=lambda: "keys", identity_rules=lambda: "rules")
+    monkeypatch.setattr(google, "settings", lambda: settings)
+    monkeypatch.setattr(site, "service_name", lambda: "local")
+    client: Any = SimpleNamespace(project="project")
+    found: Any = google.feed(client, "bucket", "c", "study")
+    assert asked == [(("ledger", "keys", "local", "study", "rules"), {"project": "project"})]
+    assert found == feeder.Feed("ledger", client, "bucket", "c", "feeder")  # type: ignore[arg-type]
 
 
 PART = SimpleNamespace(

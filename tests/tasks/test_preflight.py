@@ -127,3 +127,16 @@ def test_a_dataset_that_is_another_collection_s(here: Site, params: BatchParams)
     Preflight()(replace(params, collection=clash))
     with pytest.raises(Misconfigured, match="belongs to the collection"):
         Preflight()(replace(params, collection=clash.replace("-", "_")))
+
+
+def test_the_table_is_made_where_the_site_keeps_its_data(
+    here: Site, params: BatchParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sendit.delivery import table
+
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr(table, "ensure_table", lambda *given: asked.append(given))
+    change(here, monkeypatch, location="EU")
+    Preflight()(params)
+    ((client, *rest),) = asked
+    assert client is not None and rest == [here.collection, "EU"]
