@@ -61,38 +61,55 @@ SLOW = (
     "tests/pipeline/test_intake.py::test_a_hundred_thousand_files",
 )
 
+#: A lane from end to end takes seconds against emulators: of its sixty tests, some of each kind.
+_UPLOAD = "tests/tasks/test_upload.py"
+_LANES = tuple(
+    f"{_UPLOAD}::test_{name}"
+    for name in (
+        "a_lane_is_delivered_and_leaves_nothing_on_its_way",
+        "batches_of_two_studies_in_one_lane_go_each_to_its_own",
+        "a_collection_of_another_ledger_takes_nothing_and_others_go_on",
+        "one_archive_that_cannot_go_stops_no_other_and_fails_the_lane",
+        "what_cannot_be_confirmed_now_is_asked_again_after_all_others",
+        "a_store_that_is_away_is_tried_again_and_then_named",
+        "a_missing_bucket_stops_the_lane_before_anything_goes_up",
+        "no_connection_is_named",
+        "archives_that_nothing_would_follow_are_not_delivered",
+        "rendered_fields_and_labels_are_opaque",
+    )
+)
+_OF_DELIVERY = (
+    "an_archive_that_was_made_for_another_study_does_not_go_up",
+    "a_fault_that_one_batch_brings_out_stays_with_it",
+    "the_same_bytes_of_another_generation_are_not_the_delivery",
+    "what_does_not_agree_is_taken_back",
+    "two_rows_are_never_left",
+    "a_revision_also_replaces_an_object_that_was_rewritten",
+    "an_object_that_went_away_is_not_called_delivered",
+    "an_object_that_was_rewritten_is_described_anew",
+    "rows_are_loaded_again_exactly_once",
+    "what_no_ledger_knows_is_not_described_anew",
+    "an_archive_that_holds_no_image_is_named",
+    "an_upload_whose_answer_was_lost_is_known",
+    "a_task_of_a_run_that_lost_its_batch_changes_nothing",
+)
+
 PACKAGES = {
     "deidentify": Package(("deidentify/*",), ("tests/deidentify",)),
     "gate": Package(("gate/*",), ("tests/gate",)),
     "dicom": Package(("dicom/*",), ("tests/dicom", "tests/deidentify")),
     "delivery": Package(
         ("delivery/*",),
-        ("tests/delivery", "tests/tasks/test_upload.py"),
+        ("tests/delivery", *_LANES, *(f"{_UPLOAD}::test_{name}" for name in _OF_DELIVERY)),
         emulators=True,
     ),
-    # Of the lanes' tests those that are of the tasks; the others are of delivery.
     "tasks": Package(
         ("tasks/*",),
         (
             *("tests/tasks/test_take_up.py", "tests/tasks/test_finish.py"),
             *("tests/tasks/test_error_boundary.py", "tests/tasks/test_process.py"),
             *("tests/tasks/test_preflight.py", "tests/tasks/test_task_context.py"),
-            "tests/tasks/test_google.py",
-            *(
-                f"tests/tasks/test_upload.py::test_{name}"
-                for name in (
-                    "a_lane_is_delivered_and_leaves_nothing_on_its_way",
-                    "batches_of_two_studies_in_one_lane_go_each_to_its_own",
-                    "a_collection_of_another_ledger_takes_nothing_and_others_go_on",
-                    "one_archive_that_cannot_go_stops_no_other_and_fails_the_lane",
-                    "what_cannot_be_confirmed_now_is_asked_again_after_all_others",
-                    "a_store_that_is_away_is_tried_again_and_then_named",
-                    "a_missing_bucket_stops_the_lane_before_anything_goes_up",
-                    "no_connection_is_named",
-                    "archives_that_nothing_would_follow_are_not_delivered",
-                    "rendered_fields_and_labels_are_opaque",
-                )
-            ),
+            *("tests/tasks/test_google.py", *_LANES),
         ),
         emulators=True,
     ),
