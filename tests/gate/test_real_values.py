@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sendit.gate.real_values import Boundary, Matcher, RealValueKind, RealValues
+from sendit.dicom.scan import read_header
+from sendit.gate.real_values import Boundary, Matcher, RealValueKind, RealValues, decode
+from testing.builder import make_dataset, to_bytes
 from tests.deidentify.engine import plan_of
 
 
@@ -53,7 +55,7 @@ def test_a_value_stands_alone(
     assert boundary.clear(data, len(before), len(before) + len(value)) is alone
 
 
-PATIENT_ID, PATIENT_NAME, COMMENTS = 0x00100020, 0x00100010, 0x00104000
+PATIENT_ID, PATIENT_NAME, STATION = 0x00100020, 0x00100010, 0x00081010
 
 
 def matcher(*, names: tuple[bytes, ...] = (), identifiers: tuple[str, ...] = ()) -> Matcher:
@@ -108,3 +110,96 @@ def test_pairs_of_short_parts_are_searched_for_in_bytes_past_a_pair_of_common_wo
     needles = {needle.value for needle in matcher(names=(b"Head^Chest^Qua^Zet",)).needles}
     assert {b"qua^zet", b"zet qua", b"qua, head"} <= needles
     assert not {b"head^chest", b"chest head"} & needles
+
+
+def test_an_identifier_of_two_attributes_is_of_both() -> None:
+    """What stands there in its own right depends on all of whose it is."""
+    plan = plan_of("REMOVE PatientName\nREMOVE PatientID")
+    real = RealValues(plan)
+    real.identifiers = {"7734512": {PATIENT_ID}, "773-4512": {STATION}, "99887766": {STATION}}
+    known = Matcher(real, plan, -5)
+    (found,) = known.read("7734512", identifying=False)
+    assert found.sources == {PATIENT_ID, STATION}
+    (found,) = known.read("99887766", identifying=False)
+    assert found.sources == {STATION}
+
+
+def test_what_is_too_long_to_be_searched_for_is_searched_for_by_its_beginning() -> None:
+    long = "Q" * 63 + "7" + "Z" * 5
+    around = {
+        needle.value: needle.around for needle in matcher(identifiers=(long, "7734512")).needles
+    }
+    assert around[b"7734512"] is Boundary.IDENTIFIER
+    assert around[long[:64].encode()] is Boundary.ANYTHING
+    assert long[:65].encode() not in around
+
+
+def test_an_identifier_with_accents_is_searched_for_in_each_way_of_writing_it() -> None:
+    needles = {needle.value for needle in matcher(identifiers=("Würde-7734",)).needles}
+    assert {
+        *("Würde-7734".encode("latin-1"), "Würde-7734".encode(), "WÜRDE-7734".encode("latin-1")),
+        *(b"Wurde-7734", b"Wuerde-7734"),
+    } <= needles
+
+
+def test_an_identifier_s_characters_are_those_of_the_batch() -> None:
+    plan = plan_of("REMOVE PatientID")
+    real = RealValues(plan)
+    real.identifiers = {"Иванов-7734": {PATIENT_ID}}
+    real.character_sets = {b"ISO_IR 144"}
+    needles = {needle.value for needle in Matcher(real, plan, -5).needles}
+    assert {"Иванов-7734".encode("iso8859-5"), "Иванов-7734".encode()} <= needles
+
+
+@pytest.mark.parametrize(("length", "searched_for"), [(11, False), (12, True), (13, True)])
+def test_a_name_in_escaped_bytes_is_searched_for_as_it_stands(
+    length: int, searched_for: bool
+) -> None:
+    group = b"\x1b$B" + b";3ED^B@O:"[: length - 3].ljust(length - 3, b"E")
+    assert len(group) == length
+    real = RealValues(plan_of("REMOVE PatientName"))
+    real.names[b"Yamada^Tarou=" + group, b"\\ISO 2022 IR 87", True] = {PATIENT_NAME}
+    known = Matcher(real, plan_of("REMOVE PatientName"), -5)
+    found = [needle for needle in known.needles if needle.value == group]
+    assert [needle.around for needle in found] == [Boundary.ANYTHING] * searched_for
+
+
+def test_a_name_of_radiology_is_told_where_a_rule_takes_it_out() -> None:
+    known = matcher(names=(b"Stone^Ada",))
+    assert not known.read("kidney stone", identifying=False)
+    (found,) = known.read("kidney stone", identifying=False, cleaned=True)
+    assert (found.kind, found.sources, found.key) == (
+        RealValueKind.NAME_PART,
+        {PATIENT_NAME},
+        "stone",
+    )
+
+
+@pytest.mark.parametrize("keyword", ["AcquisitionDate", "AcquisitionDateTime"])
+def test_a_date_that_the_recipe_keeps_is_no_secret_elsewhere(keyword: str) -> None:
+    ds = make_dataset(AcquisitionDate="20160321", AcquisitionDateTime="20160321101101")
+    rest = {"AcquisitionDate", "AcquisitionDateTime"} - {keyword}
+    plan = plan_of("\n".join((f"KEEP {keyword}", *(f"REMOVE {one}" for one in rest))))
+    real = RealValues(plan)
+    real.see(read_header(to_bytes(ds)))
+    assert "20160321" in real.kept_dates
+    assert not Matcher(real, plan, -5).read("seen 2016-03-21", identifying=False)
+
+
+def test_text_that_a_recipe_keeps_is_read_in_its_character_set() -> None:
+    plan = plan_of("REMOVE PatientName\nKEEP ReferringPhysicianName\nKEEP InstitutionName")
+    ds = make_dataset(
+        SpecificCharacterSet="ISO_IR 144",
+        PatientName="Петров^Иван",
+        ReferringPhysicianName="Иванов^Пётр",
+        InstitutionName="Иванов",
+    )
+    real = RealValues(plan)
+    real.see(read_header(to_bytes(ds)))
+    assert "иванов^пётр" in real.left_names
+    assert {"иванов", "иванов^пётр"} <= real.kept
+    assert {text for _, text, _ in _texts(real)} == {"Петров^Иван"}
+
+
+def _texts(real: RealValues) -> list[tuple[bytes, str, bool]]:
+    return [(raw, decode(raw, set_), patient) for raw, set_, patient in real.names]

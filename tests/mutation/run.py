@@ -49,6 +49,11 @@ class Package:
 #: Tests that start processes, fill a disk, or walk every real file: minutes for each mutant.
 SLOW = (
     "tests/deidentify/test_template_match.py",
+    "tests/deidentify/test_rewrite.py::test_no_bundled_recipe_lets_a_picture_in_a_sequence_pass",
+    "tests/deidentify/test_rewrite.py::test_intervals_between_dates_stay_the_same",
+    "tests/deidentify/test_rewrite.py::test_frames_take_linear_time_and_share_what_was_worked_out",
+    "tests/gate/test_check.py::test_native_pixels_are_passed_over_but_for_a_sample",
+    "tests/gate/test_check.py::test_of_large_pixels_only_the_first_are_sampled",
     "tests/deidentify/test_uids.py::test_the_new_uid_is_a_uuid_and_says_nothing_without_the_key",
     "tests/gate/test_check.py::test_more_members_than_calls_may_be_nested",
     "tests/deidentify/test_rewrite.py::test_a_plan_that_keeps_all_changes_no_element_of_any_real_file",
