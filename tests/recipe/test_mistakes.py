@@ -55,13 +55,14 @@ def told_of(text: str) -> list[list[object]]:
         found = [*error.problems, *error.warnings]
     return [
         [
-            f"{problem.position.file}:{problem.position.line}:{problem.position.column}",
+            f"{problem.position.line}:{problem.position.column}",
             "warning" if problem.warning else "error",
             str(problem.rule),
             "has a way out" if problem.suggestion else "",
             [problem.edit.old, problem.edit.new, problem.edit.line] if problem.edit else None,
         ]
         for problem in found
+        if problem.position.file == "mine.deid"  # and not of a bundled recipe beside it
     ]
 
 
