@@ -145,8 +145,8 @@ def code(value: str, scheme: str, meaning: str) -> Dataset:
         ("113691", "DCM", "IEC Body Dosimetry Phantom", "IEC Body Dosimetry Phantom"),
         ("ml/100ml/s", "UCUM", "ml/100ml/s", "ml/100ml/s"),
         ("CTCH", "99LOCAL", "CT chest, Dr Winterbottom", "CT chest"),
-        ("CTCH", "99LOCAL", "Winterbottom", "DEIDENTIFIED"),
-        ("39607008", "99LOCAL", "Quackenbush", "DEIDENTIFIED"),  # somebody else's number
+        ("CTCH", "99LOCAL", "Winterbottom", "CTCH"),  # of which nothing stays: its code
+        ("39607008", "99LOCAL", "Quackenbush", "39607008"),  # somebody else's number
     ],
 )
 def test_meanings(value: str, scheme: str, meaning: str, expected: str) -> None:
