@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sendit.delivery import rows as writing
 from sendit.delivery.rows import (
     COLUMNS,
     MAX_HEADER_BYTES,
@@ -150,6 +151,7 @@ def test_rows_are_written_in_one_order_privately_and_whole(tmp_path):
     write_rows(path, rows(*reversed(several)))
     assert path.read_bytes() == first
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert [entry.name for entry in path.parent.iterdir()] == ["0.ndjson"]
 
 
@@ -233,3 +235,11 @@ def test_the_merge_names_every_column_and_keeps_the_newest_generation():
     for column in COLUMNS:
         assert f"{column.name} = new.{column.name}" in sql
         assert f"new.{column.name}" in sql.partition("VALUES")[2]
+
+
+def test_the_longest_values_are_left_out_first(monkeypatch):
+    monkeypatch.setattr(writing, "MAX_HEADER_BYTES", 40)
+    header = {"A": "x", "B": "y" * 50, "C": "z" * 20, "D": "w" * 60}
+    assert writing.header_text(header) == json.dumps({"A": "x", "C": "z" * 20})
+    assert writing.header_text({"A": "x" * 37}) == json.dumps({"A": "x" * 37})
+    assert writing.header_text({"A": "x" * 38}) == "{}"
