@@ -23,6 +23,8 @@ class Machine:
         self.checkout = folder / "main"
         (self.checkout / ".ci").mkdir(parents=True)
         shutil.copy(ROOT / ".ci" / "containers", self.checkout / ".ci")
+        for name in ("Dockerfile", "docker-compose.yaml"):
+            shutil.copy(ROOT / name, self.checkout)
         self.programs = folder / "bin"
         self.programs.mkdir()
         self.maker = folder / "shared" / "containers" / "machine"
@@ -49,7 +51,6 @@ class Machine:
             env={
                 "PATH": f"{self.programs}:{os.environ['PATH']}",
                 "CONTAINERS_HOME": str(self.home),
-                "SENDIT_CI_CONTAINERS": "1",
                 **environment,
             },
         )
@@ -76,6 +77,36 @@ def test_it_uses_the_docker_that_is_there(machine: Machine) -> None:
     machine.makes_docker()
     assert machine.run().returncode == 0
     assert machine.called() == ["make test-containers"]
+
+
+def test_a_registry_out_of_reach_is_no_fault_of_what_is_to_land(machine: Machine) -> None:
+    machine.put(
+        machine.programs / "docker",
+        f'echo "$*" >>{machine.calls}; case "$1 $3" in "image postgres:"*|pull*) exit 1;; esac',
+    )
+    result = machine.run()
+    assert result.returncode == 0
+    assert "there is no image postgres:17.6-bookworm, and it cannot be pulled" in result.stderr
+    assert "make test-containers" not in machine.called()
+    assert "image inspect apache/airflow:3.3.2-python3.12" in machine.called()
+
+
+def test_a_full_disk_is_none_either(machine: Machine) -> None:
+    machine.makes_docker()
+    machine.put(machine.programs / "df", "echo Avail; echo 3G")
+    result = machine.run()
+    assert result.returncode == 0
+    assert "less than 20 GB are free" in result.stderr
+    assert machine.called() == []
+
+
+def test_a_machine_that_is_too_slow_is_said_and_cleaned(machine: Machine) -> None:
+    machine.makes_docker()
+    machine.put(machine.programs / "make", "exec sleep 600")
+    result = machine.run(SENDIT_CI_CONTAINERS_SECONDS="1")
+    assert result.returncode == 0
+    assert "it took longer than 0 minutes here" in result.stderr
+    assert machine.called() == [*MADE, "clean"]
 
 
 def test_it_makes_a_docker_after_what_was_left_and_removes_it(machine: Machine) -> None:
