@@ -11,6 +11,7 @@ import pytest
 
 from sendit import __version__
 from sendit.batch import Status
+from sendit.deidentify.losses import counted
 from sendit.delivery import manifest, objects
 from sendit.digests import short_digest
 from sendit.errors import FailBatch, SenditError
@@ -42,6 +43,7 @@ def batch(number: int, **changed: Any) -> Any:
         "status": Status.DONE,
         "tally": TALLY,
         "reasons": {"filtered": {"a dose page": 2}},
+        "actions": {"kept": 7} | counted({"diffusion": 3}),
         "same_as": None,
     }
     return SimpleNamespace(**known | changed)
@@ -76,7 +78,11 @@ def test_all_that_is_told_of_a_run() -> None:
         [DELIVERED],
     )
     told, other = manifest.manifests_of(ledger, RUN)
-    shared = {"reasons": {"filtered": {"a dose page": 2}}, **TALLY}
+    warnings = [
+        "private diffusion attributes were not kept: tools that compute with them may get wrong: "
+        "b-values and gradient directions"
+    ]
+    shared = {"reasons": {"filtered": {"a dose page": 2}}, "warnings": warnings, **TALLY}
     assert told == {
         "manifest": 1,
         "run": RUN,

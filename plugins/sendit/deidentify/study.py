@@ -30,6 +30,7 @@ from sendit.archive import Archive
 from sendit.batch import Outcome, Reason
 from sendit.coded_study import CodedStudy
 from sendit.deidentify.functions import StudyContext
+from sendit.deidentify.losses import counted, lost
 from sendit.deidentify.pixel_data import Delivered, check_has_pixels, deliver, without_tables
 from sendit.deidentify.plan import Change, Plan
 from sendit.deidentify.rewrite import Output, Rewriter
@@ -217,6 +218,7 @@ class StudyDeidentifier:
         self._observer = observer
         self._look = look
         self._folder = folder
+        self._lost: Counter[str] = Counter()
         self.blanked: dict[str, Expected] = {}
         self.header: dict[str, Any] = {}
         self.members: dict[int, str] = {}
@@ -228,8 +230,9 @@ class StudyDeidentifier:
 
     @property
     def actions(self) -> dict[str, int]:
-        """The number of elements by what happened to them, over all delivered files."""
-        return {str(kind): self._rewriter.counts[kind] for kind in Change}
+        """The number of elements by what happened to them, over all delivered files; of those
+        that tools need and that did not stay, over one file of each structure."""
+        return {str(kind): self._rewriter.counts[kind] for kind in Change} | counted(self._lost)
 
     def take(
         self,
@@ -400,6 +403,8 @@ class StudyDeidentifier:
         parts += output.after
         if header.deflated:
             parts = [_deflate(parts)]
+        if not isinstance(header, DiffHeader):  # one like another loses what that lost
+            self._lost += lost(header, _data_set(meta, output, header))
         if decision is None:  # no later file is like one that was blanked: each has its own regions
             self._rewriter.remember(header, output)
         return _Ready(
@@ -578,10 +583,15 @@ def _searchable(meta: bytes, output: Output, header: Header) -> dict[str, Any]:
     """Return the attributes of a rewritten object, read back from its new bytes."""
     if not output.before:
         return {}
+    done = read_header(_data_set(meta, output, header))
+    return _attributes(done.elements, done.data, done.encoding, done.character_set)
+
+
+def _data_set(meta: bytes, output: Output, header: Header) -> bytes:
+    """Return a file's new bytes up to the pixel data, not deflated."""
     if header.deflated:
         meta = _file_meta(b"", b"", EXPLICIT_VR_LITTLE_ENDIAN)
-    done = read_header(b"".join([_PREAMBLE, meta, *output.before]))
-    return _attributes(done.elements, done.data, done.encoding, done.character_set)
+    return b"".join([_PREAMBLE, meta, *output.before])
 
 
 def searchable(data: bytes) -> dict[str, Any]:

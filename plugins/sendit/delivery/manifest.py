@@ -14,6 +14,7 @@ from google.cloud import storage
 
 from sendit import __version__
 from sendit.crashpoint import reach
+from sendit.deidentify.losses import warnings_of
 from sendit.delivery import objects
 from sendit.delivery.feeder import ledger_digest
 from sendit.digests import short_digest
@@ -37,9 +38,10 @@ def manifest_folder(collection: str) -> str:
 def manifests_of(ledger: Ledger, run_id: str) -> list[dict[str, Any]]:
     """Return the manifests of a run, one for each collection that it took batches of.
 
-    ``batches`` tells of each batch its status, counts, reasons and archive; ``totals`` sums
-    the counts. An archive's ``state`` is "delivered", "superseded" (by the batch named) or
-    "withdrawn"; a batch that was recognised names, as ``same_as``, the one that has it.
+    ``batches`` tells of each batch its status, counts, reasons, what tools will get wrong about
+    its images (``warnings``) and archive; ``totals`` sums the counts. An archive's ``state`` is
+    "delivered", "superseded" (by the batch named) or "withdrawn"; a batch that was recognised
+    names, as ``same_as``, the one that has it.
     """
     batches = ledger.batches_of_run(run_id)
     return [
@@ -68,6 +70,7 @@ def _entry(batch: Batch, delivery: Delivery | None) -> dict[str, Any]:
         "status": batch.status.value,
         **batch.tally,
         "reasons": batch.reasons,
+        "warnings": warnings_of(batch.actions),
         "same_as": batch.same_as,
         "archive": None if delivery is None else _archive(delivery),
     }

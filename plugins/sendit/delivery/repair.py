@@ -15,6 +15,7 @@ from typing import Any
 
 from google.cloud import bigquery, storage
 
+from sendit.deidentify.losses import warnings_of
 from sendit.deidentify.study import searchable
 from sendit.delivery import objects, table
 from sendit.delivery.manifest import write_manifests
@@ -67,7 +68,8 @@ def repair(
                 run_id = _rewritten(ledger, delivery, there)
                 runs.add((delivery.bucket, run_id))
             stored = replace(delivery, **asdict(there.stored))
-            rows.append(row_of(stored, first_header(storage_client, there)))
+            warnings = warnings_of(ledger.batch(delivery.batch_id).actions)
+            rows.append(row_of(stored, first_header(storage_client, there), warnings))
     for bucket, run_id in sorted(runs):
         write_manifests(ledger, storage_client, bucket, run_id)
     if rows:

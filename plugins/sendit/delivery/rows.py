@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -85,6 +85,12 @@ COLUMNS = (
     _required("sendit_images", "INTEGER", "Number of images in the archive."),
     _required("sendit_recipe", "STRING", "SHA-256 of the recipe that de-identified it."),
     _required("sendit_engine", "STRING", "Version of sendit that de-identified it."),
+    _optional(
+        "sendit_warnings",
+        "STRING",
+        "What tools that convert the images will get wrong, because the recipe kept no private "
+        "attribute that they need; null if nothing.",
+    ),
 )
 
 _PYTHON: dict[str, type] = {"STRING": str, "INTEGER": int, "TIMESTAMP": str}
@@ -104,7 +110,9 @@ def schema_fields() -> list[dict[str, str]]:
     ]
 
 
-def row_of(delivery: Delivery, header: Mapping[str, Any]) -> dict[str, Any]:
+def row_of(
+    delivery: Delivery, header: Mapping[str, Any], warnings: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return the row of an archive that is in the bucket.
 
     Parameters
@@ -113,6 +121,8 @@ def row_of(delivery: Delivery, header: Mapping[str, Any]) -> dict[str, Any]:
         What the ledger says of it, with the generation that was read back.
     header
         Keyword to value of the first image as delivered (de-identified), JSON-able.
+    warnings
+        What tools will get wrong (`sendit.deidentify.losses.warnings_of`).
 
     Raises
     ------
@@ -141,6 +151,7 @@ def row_of(delivery: Delivery, header: Mapping[str, Any]) -> dict[str, Any]:
         "sendit_images": delivery.members,
         "sendit_recipe": delivery.recipe_digest,
         "sendit_engine": delivery.engine,
+        "sendit_warnings": "; ".join(warnings) or None,
     }
     try:
         check_row(row)

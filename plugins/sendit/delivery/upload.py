@@ -17,6 +17,7 @@ from google.cloud import bigquery, storage
 
 from sendit.batch import Status
 from sendit.crashpoint import reach
+from sendit.deidentify.losses import warnings_of
 from sendit.delivery import objects, table
 from sendit.delivery.lanes import Lane
 from sendit.delivery.names import Stage, dataset_name, parse_object_name
@@ -252,7 +253,7 @@ def write_lane(work: LaneWork) -> Failures:
         for each in part.batches:
             with keep_failure(failures, each.batch.id):
                 header = Workspace(work.root, each.batch.id).read(RESULT)["header"]
-                rows.add(row_of(each.delivery, header))
+                rows.add(row_of(each.delivery, header, warnings_of(each.batch.actions)))
         write_rows(part.rows_file, rows)
         reach("archives: rows written")
         logger.info("lane %d: %d rows for %s", work.lane["lane"], len(rows), part.dataset)

@@ -13,11 +13,11 @@ IMAGE_COMMENTS: Final = 0x00204000
 
 _COMPONENT: Final = r"-?[01](?:\.\d{1,6})?"
 _GRADIENT: Final = re.compile(
-    rf"b=\d{{1,5}}(?:\.\d{{1,3}})?\({_COMPONENT},{_COMPONENT},{_COMPONENT}\)", re.ASCII
+    rf"(?<![\w.])b=\d{{1,5}}(?:\.\d{{1,3}})?\({_COMPONENT},{_COMPONENT},{_COMPONENT}\)", re.ASCII
 )
 
 
 def gradient(comments: str) -> str | None:
-    """Return the gradient that comments begin with; None if they begin with none."""
-    found = _GRADIENT.match(comments.strip(" \0"))
-    return None if found is None else found[0]
+    """Return the gradient in comments, wherever it stands; None if there is none, or another."""
+    found = set(_GRADIENT.findall(comments))
+    return found.pop() if len(found) == 1 else None
