@@ -49,7 +49,12 @@ _SECTIONS: Final = frozenset(
     f"1.2.840.10008.5.1.4.1.1.{number}"
     for number in ("2", "2.1", "2.2", "4", "4.1", "4.4")  # CT and MR, enhanced, legacy converted
 )
-_SEGMENTATION: Final = "1.2.840.10008.5.1.4.1.1.66.4"
+_COMPUTED: Final = frozenset(
+    f"1.2.840.10008.5.1.4.1.1.{number}"
+    for number in ("30", "66.4", "66.7", "481.2")  # parametric maps, segmentations, doses
+)
+"""Classes whose samples software has computed, voxel by voxel."""
+
 _IMAGE_TYPE: Final = 0x00080008
 _NO_SECTION: Final = ("LOCALI", "SCOUT", "TOPOGRAM", "SURVIEW", "SCANO", "PROJECTION", "SCREEN")
 _MARGIN: Final = 3
@@ -160,8 +165,8 @@ class Look:
         samples: Sequence[Part],
         blank: Blank | None,
     ) -> str | None:
-        if header.sop_class == _SEGMENTATION:
-            return None  # labels of voxels, made by software
+        if header.sop_class in _COMPUTED:
+            return None
         photometric = displayed_as(header, pixels)
         shown = _blanked(frames(header, pixels, samples), pixels, photometric, blank)
         if is_cross_section(header, pixels):
