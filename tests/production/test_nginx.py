@@ -154,6 +154,20 @@ def test_the_api_server_hears_who_asked_and_how(proxy: Proxy) -> None:
     assert heard["x-forwarded-proto"] == "https"
 
 
+def test_only_files_of_the_program_come_compressed(proxy: Proxy) -> None:
+    """testssl.sh calls a compressed page open to BREACH."""
+    for path, asked in (
+        ("/static/assets/index.js", "gzip"),
+        ("/auth/static/appbuilder/js/ab.js", "gzip"),
+        ("/", None),
+        ("/auth/login/", None),
+        ("/api/v2/dags", None),
+        ("/static/../api/v2/dags", None),
+    ):
+        _, body = proxy.get(path, {"Accept-Encoding": "gzip"})
+        assert json.loads(body).get("accept-encoding") == asked, path
+
+
 @pytest.mark.parametrize(
     "path",
     [
