@@ -329,6 +329,16 @@ def test_placeholder_date():
     assert "DateOfInstallation" not in ours
 
 
+def test_kept_date_beside_moved_ones():
+    rules = ("KEEP StudyDate", "JITTER SeriesDate var:jitter")
+    data = to_bytes(make_dataset())
+    before, theirs = read(data), read(by_deid(data, recipe(*rules)))
+    assert theirs.StudyDate == before.StudyDate
+    assert theirs.SeriesDate != before.SeriesDate
+    assert "tells by how many days" in refused(*rules)
+    assert read(by_sendit(data, recipe("# sendit: as deid", *rules))).StudyDate == before.StudyDate
+
+
 def test_time_of_day():
     theirs = read(by_deid(to_bytes(make_dataset()), recipe("JITTER StudyTime 10")))
     assert str(theirs.StudyTime) != "100115.123"

@@ -46,6 +46,8 @@ def problems(*files: str) -> list[str]:
         ("JITTER StudyDate func:dummy", "belongs to"),
         ("JITTER StudyDate 99999", "more than a century"),
         ("JITTER StudyTime var:jitter", "write KEEP"),
+        ("KEEP StudyDate\nJITTER endswith:Date var:jitter", "tells by how many days"),
+        ("JITTER StudyDate var:jitter\nKEEP contains:AcquisitionDate", "JITTER it too"),
         # contradictions
         ("KEEP PatientID\nREMOVE PatientID", "beside KEEP on line 3: KEEP would win"),
         ("REMOVE PatientID\nKEEP (0010,0020)", "beside REMOVE on line 3: KEEP would win"),
@@ -125,6 +127,10 @@ def test_what_is_done_as_deid_does_it_is_a_warning(lines: str, expected: str) ->
         "JITTER select:VR:DT var:jitter\nJITTER select:VR:DA -5",
         "JITTER endswith:Date 5\nREPLACE PatientBirthDate var:entity_timestamp",
         "REMOVE endswith:Date\nJITTER StudyDate var:jitter",
+        "KEEP StudyDate\nJITTER SeriesDate 5",  # the recipe says by how many days
+        "KEEP PatientBirthDate\nJITTER StudyDate var:jitter",  # another day
+        "KEEP StudyDate\nJITTER StudyDate var:jitter",  # none is moved
+        "# sendit: as deid\nKEEP StudyDate\nJITTER SeriesDate var:jitter",
         "REMOVE PatientID\nADD PatientID var:entity_id",
         "REPLACE PatientID var:entity_id\nADD PatientID var:entity_id",
         "REMOVE PatientID\nREMOVE PatientID",
@@ -190,3 +196,8 @@ def test_deids_own_default_recipe_does_not_pass() -> None:
     found = "\n".join(map(str, caught.value.problems))
     for misspelt in ("Manfacturer", "PatientsName", "jitter is not"):
         assert misspelt in found
+
+
+def test_a_kept_date_beside_moved_ones_is_an_error_for_several_recipes_too() -> None:
+    (problem,) = problems("JITTER SeriesDate var:jitter", "KEEP StudyDate")
+    assert problem.startswith("2.deid:3: KEEP of StudyDate beside JITTER of SeriesDate on line 3")

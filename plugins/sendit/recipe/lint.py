@@ -42,6 +42,17 @@ from sendit.recipe.problems import Edit, Problem, Rule
 from sendit.recipe.profile import table
 
 MAX_DAYS = 36500
+
+DATES_OF_THE_EXAMINATION = frozenset(
+    (
+        *(0x00080012, 0x00080020, 0x00080021, 0x00080022, 0x00080023, 0x00080024, 0x00080025),
+        *(0x0008002A, 0x00181012, 0x00189074, 0x00189516, 0x00189517, 0x00321040, 0x00321050),
+        *(0x00400244, 0x00400250, 0x00404050, 0x00404051),
+    )
+)
+"""Dates that are mostly one and the same day: of study, series, acquisition, content, creation,
+and of the procedure step."""
+
 _CODE_VRS = TEXT_VRS | {"CS", "AE"}
 _VARIABLE_VRS = {
     "entity_id": _CODE_VRS,
@@ -63,6 +74,7 @@ def lint(recipe: Recipe) -> list[Problem]:
         *_jitter(recipe),
         *_precedence(recipe),
         *_moved_twice(recipe, effects),
+        *_kept_dates(recipe, effects),
         *_needed(recipe),
         *_filters(recipe),
     ]
@@ -609,6 +621,33 @@ def _moved_twice(recipe: Recipe, effects: Effects) -> Iterator[Problem]:
             "name the fields more narrowly, or KEEP it out",
             Rule.JITTER,
             warning=True,
+        )
+
+
+def _kept_dates(recipe: Recipe, effects: Effects) -> Iterator[Problem]:
+    """Report a KEEP of a date of the examination where others are moved by the patient's shift:
+    the same day, once as it was and once moved, tells the shift, and with it every real date."""
+    kept: dict[HeaderRule, list[int]] = defaultdict(list)
+    moved: list[tuple[int, HeaderRule]] = []
+    for tag in sorted(DATES_OF_THE_EXAMINATION):
+        applied = effects.of(tag)
+        last = applied[-1] if applied else None
+        if last is not None and last.action is Action.KEEP:
+            kept[last].append(tag)
+        elif last is not None and last.action is Action.JITTER and isinstance(last.value, Variable):
+            moved.append((tag, last))
+    if not moved:
+        return
+    other, jitter = moved[0]
+    for rule, tags in kept.items():
+        yield Problem(
+            rule.position,
+            f"KEEP of {_named(tags)} beside JITTER of {keyword_of(other)} on line "
+            f"{jitter.position.line}: the same day, kept in one and moved in the other, tells by "
+            "how many days the patient's dates are moved",
+            "JITTER it too" + ("" if recipe.as_deid else "; or write the line: # sendit: as deid"),
+            Rule.JITTER,
+            warning=recipe.as_deid,
         )
 
 
