@@ -3,9 +3,9 @@
 #
 #   deploy/restore.sh /backup/sendit-20260131T020000Z
 #
-# In a checkout of the version that made the backup, as the account that deploys. secrets/ and .env
-# come out of the backup if they are not there. It ends before anything runs: bucket and table are
-# read and held against what the ledger says, and you start the rest.
+# In a checkout of the version that made the backup, or of a later one (the init step migrates the
+# databases), as the account that deploys. secrets/ and .env come out of the backup if they are not
+# there. Nothing is started: bucket and table are compared with the ledger, and you start the rest.
 set -eu
 umask 077
 
