@@ -476,11 +476,11 @@ def _technical_value(subject: ElementContext, arguments: Mapping[str, str]) -> N
 
 def _cap_age(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
     text = subject.text
-    found = _AGE.fullmatch(text.strip(PADDING).upper())
-    if found is None:
+    age = _AGE.fullmatch(text.strip(PADDING).upper())
+    if age is None:
         return b""
-    years = int(found[1]) / _PER_YEAR[found[2]]
-    return CAPPED_AGE if years >= MAX_AGE_SHOWN + 1 else f"{int(found[1]):03d}{found[2]}".encode()
+    years = int(age[1]) / _PER_YEAR[age[2]]
+    return CAPPED_AGE if years >= MAX_AGE_SHOWN + 1 else f"{int(age[1]):03d}{age[2]}".encode()
 
 
 _ETHNIC: Final = (

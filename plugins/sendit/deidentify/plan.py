@@ -210,20 +210,20 @@ class SequencePath:
     def program(self, tag: int, vr: str) -> Program:
         """Return what happens to a standard attribute with a VR (SQ for what has items)."""
         key = (tag, vr)
-        found = self.programs.get(key)
-        if found is None:
-            found = self.programs[key] = self._plan.decide(self, tag, vr, None)
-        return found
+        program = self.programs.get(key)
+        if program is None:
+            program = self.programs[key] = self._plan.decide(self, tag, vr, None)
+        return program
 
     def private_program(self, tag: int, vr: str, creator: str) -> Program:
         """Return what happens to a private attribute (``creator`` is empty if it has none)."""
         key = (tag, vr, creator)
-        found = self._private.get(key)
-        if found is None:
+        program = self._private.get(key)
+        if program is None:
             if len(self._private) > MAX_SEQUENCE_PATHS:
                 self._private.clear()
-            found = self._private[key] = self._plan.decide(self, tag, vr, creator)
-        return found
+            program = self._private[key] = self._plan.decide(self, tag, vr, creator)
+        return program
 
     def child(
         self, tag: int, creator: str, *, kept: bool, inherited: Function | None = None
@@ -232,10 +232,10 @@ class SequencePath:
         private_kept = self._private_kept or (kept and bool(tag >> 16 & 1))
         kept = kept or self._kept
         key = (tag, creator, kept, inherited)
-        found = self._children.get(key)
-        if found is None:
+        child = self._children.get(key)
+        if child is None:
             keyword = names_of(tag)[0] if not tag >> 16 & 1 else ""
-            found = SequencePath(
+            child = SequencePath(
                 self._plan,
                 (*self.tags, tag),
                 f"{self._prefix}{keyword}__",
@@ -245,16 +245,16 @@ class SequencePath:
                 inherited=inherited,
             )
             if self._plan.remember():
-                self._children[key] = found
-        return found
+                self._children[key] = child
+        return child
 
     def item(self, number: int) -> SequencePath:
         """Return the path of one item of this sequence; a separate one if a rule names the item."""
         if number not in self._plan.items:
             return self
-        found = self._items.get(number)
-        if found is None:
-            found = self._items[number] = SequencePath(
+        item = self._items.get(number)
+        if item is None:
+            item = self._items[number] = SequencePath(
                 self._plan,
                 self.tags,
                 self._prefix,
@@ -263,7 +263,7 @@ class SequencePath:
                 private_kept=self._private_kept,
                 inherited=self.inherited,
             )
-        return found
+        return item
 
     def attribute(self, tag: int, vr: str, creator: str | None) -> Attribute:
         """Return an attribute at this path, as selectors see it."""

@@ -276,7 +276,7 @@ class StudyDeidentifier:
                 sound[content.digest] = source, content
         if not sound:
             return outcomes
-        fullest, most = max(sound.values(), key=lambda found: found[1].filled)
+        fullest, most = max(sound.values(), key=lambda candidate: candidate[1].filled)
         candidates = []
         for source, content in sound.values():
             if source is not fullest and self._is_cut(content, fullest, most):
@@ -478,8 +478,8 @@ class StudyDeidentifier:
         numbers = []
         for tag in (SERIES_NUMBER, INSTANCE_NUMBER):
             value = self._rewriter.value_after(header, output.scope, tag) or b""
-            found = _NUMBER.fullmatch(value)
-            numbers.append(found[1].decode() if found else "0")
+            digits = _NUMBER.fullmatch(value)
+            numbers.append(digits[1].decode() if digits else "0")
         return f"{self._code}_{'_'.join(numbers)}"
 
     def _name(self, stem: str) -> str:
@@ -509,8 +509,8 @@ def _checksums(data: Buffer) -> str:
 
 
 def _read(source: Source) -> Buffer:
-    data, found = read_file(source.path)
-    if (found.st_size, found.st_mtime_ns) != (source.size, source.mtime_ns):
+    data, state = read_file(source.path)
+    if (state.st_size, state.st_mtime_ns) != (source.size, source.mtime_ns):
         raise SkipInstance(Reason.CHANGED)
     return data
 
@@ -605,7 +605,7 @@ def searchable(data: bytes) -> dict[str, Any]:
 def _attributes(
     elements: Sequence[Element], data: Buffer, encoding: Encoding, character_set: bytes
 ) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    attributes: dict[str, Any] = {}
     for tag, vr, _, start, end, items in elements:
         keyword = _KEYWORDS.get(tag)
         if not keyword or end - start > MAX_SEARCHABLE_BYTES:
@@ -613,12 +613,12 @@ def _attributes(
         if items is None:
             value = _searchable_value(tag, vr, data[start:end], encoding, character_set)
             if value is not None:
-                found[keyword] = value
+                attributes[keyword] = value
         elif len(items) <= MAX_ITEMS:
-            found[keyword] = [
+            attributes[keyword] = [
                 _attributes(nested, data, inner, character_set) for inner, nested in items
             ]
-    return found
+    return attributes
 
 
 def _searchable_value(

@@ -64,17 +64,17 @@ class Moment(NamedTuple):
 
 def read_day(text: str) -> date | None:
     """Return the day of a date or a date and time; None if there is no unambiguous one."""
-    if found := _PLAIN_DATE.fullmatch(text):
-        return _date(int(found[1]), int(found[2] or found[5]), int(found[3] or found[6]))
-    if found := _YEAR_LAST.fullmatch(text):
-        year, one, two = int(found[4]), int(found[1]), int(found[3])
+    if parts := _PLAIN_DATE.fullmatch(text):
+        return _date(int(parts[1]), int(parts[2] or parts[5]), int(parts[3] or parts[6]))
+    if parts := _YEAR_LAST.fullmatch(text):
+        year, one, two = int(parts[4]), int(parts[1]), int(parts[3])
         readings = {_date(year, one, two), _date(year, two, one)} - {None}
         return readings.pop() if len(readings) == 1 else None
-    if found := _NAMED_MONTH.fullmatch(text):
-        written = (found[2] or found[4]).lower()
+    if parts := _NAMED_MONTH.fullmatch(text):
+        written = (parts[2] or parts[4]).lower()
         for month, name in enumerate(_MONTHS, 1):
             if name.startswith(written):
-                return _date(int(found[3] or found[6]), month, int(found[1] or found[5]))
+                return _date(int(parts[3] or parts[6]), month, int(parts[1] or parts[5]))
         return None
     moment = _read_moment(text)
     return moment and moment.day
@@ -101,8 +101,8 @@ def read_time(text: str) -> str | None:
     maybe = _MAYBE_DATE_TIME.fullmatch(text)
     if maybe and read_day(maybe[1]):
         return None
-    if found := _TIME.fullmatch(text):
-        return _clock(found)
+    if parts := _TIME.fullmatch(text):
+        return _clock(parts)
     spoken = _SPOKEN_TIME.fullmatch(text)
     if spoken is None:
         return None
@@ -113,12 +113,12 @@ def read_time(text: str) -> str | None:
 
 
 def _read_moment(text: str) -> Moment | None:
-    found = _DATE_TIME.fullmatch(text)
-    day = None if found is None else read_day(found["date"])
-    if found is None or day is None:
+    parts = _DATE_TIME.fullmatch(text)
+    day = None if parts is None else read_day(parts["date"])
+    if parts is None or day is None:
         return None
-    clock = _clock(found) if found["hour"] else ""
-    return Moment(day, clock, _offset(found), joined=bool(found["joined"]))
+    clock = _clock(parts) if parts["hour"] else ""
+    return Moment(day, clock, _offset(parts), joined=bool(parts["joined"]))
 
 
 def _date(year: int, month: int, day: int) -> date | None:
@@ -128,15 +128,15 @@ def _date(year: int, month: int, day: int) -> date | None:
         return None
 
 
-def _clock(found: re.Match[str]) -> str:
-    fraction = (found["fraction"] or found["joined"] or "")[:_SECOND_DIGITS]
-    written = "".join(found[part] or "" for part in ("hour", "minute", "second"))
+def _clock(parts: re.Match[str]) -> str:
+    fraction = (parts["fraction"] or parts["joined"] or "")[:_SECOND_DIGITS]
+    written = "".join(parts[part] or "" for part in ("hour", "minute", "second"))
     return f"{written}.{fraction}" if fraction else written
 
 
-def _offset(found: re.Match[str]) -> str:
+def _offset(parts: re.Match[str]) -> str:
     """Return the offset as PS3.5 writes it. One without a sign is left out: nobody knows it."""
-    written = (found["offset"] or "").strip(" &").replace(":", "")
+    written = (parts["offset"] or "").strip(" &").replace(":", "")
     if written == "Z":
         return "+0000"
     return written if written[:1] in ("+", "-") else ""

@@ -98,8 +98,8 @@ def pack(vr: str, text: str, encoding: Encoding, character_set: bytes) -> bytes 
             return _OTHERS[vr](text, encoding)
         if vr[0] == "O" or vr == "UN":
             return text.encode("utf-8")
-        if vr == "DA" and (found := _ISO_DATE.fullmatch(text)):
-            text = "".join(found.groups())
+        if vr == "DA" and (date := _ISO_DATE.fullmatch(text)):
+            text = "".join(date.groups())
     except (ValueError, OverflowError, struct.error):
         return None
     return charset.encode(text, character_set if vr in charset.TEXT_VRS else b"")
@@ -107,8 +107,8 @@ def pack(vr: str, text: str, encoding: Encoding, character_set: bytes) -> bytes 
 
 def _pointer(text: str) -> tuple[int, int] | None:
     """Return the group and element of an AT written as text, or None."""
-    found = POINTER.fullmatch(text)
-    return (int(found[1], 16), int(found[2], 16)) if found else None
+    pointer = POINTER.fullmatch(text)
+    return (int(pointer[1], 16), int(pointer[2], 16)) if pointer else None
 
 
 def _pointers(text: str, encoding: Encoding) -> bytes | None:

@@ -24,9 +24,9 @@ class Need(IntEnum):
 
 @cache
 def _data() -> dict[str, Any]:
-    found = json.loads((resources.files("sendit.dicom") / DATA).read_text("utf-8"))
-    assert isinstance(found, dict)
-    return found
+    types = json.loads((resources.files("sendit.dicom") / DATA).read_text("utf-8"))
+    assert isinstance(types, dict)
+    return types
 
 
 @cache
@@ -37,14 +37,14 @@ def _attributes() -> frozenset[int]:
 @cache
 def _needs(iod: str) -> dict[str, Need]:
     data = _data()
-    found: dict[str, Need] = {}
+    needs: dict[str, Need] = {}
     for module in data["iods"].get(iod, ()):
         for level, paths in data["modules"][module].items():
             need = Need(int(level))
             for path in paths:
-                if need < found.get(path, Need.NONE):
-                    found[path] = need
-    return found
+                if need < needs.get(path, Need.NONE):
+                    needs[path] = need
+    return needs
 
 
 def need_of(sop_class: str, path: tuple[int, ...], tag: int) -> Need:

@@ -50,7 +50,7 @@ def runs(frame: bytes, segment: Span, size: int) -> tuple[list[Run], Span]:
         There is less in it.
     """
     position, end = segment
-    found: list[Run] = []
+    runs: list[Run] = []
     left = size
     while left > 0:
         if position >= end:
@@ -66,14 +66,14 @@ def runs(frame: bytes, segment: Span, size: int) -> tuple[list[Run], Span]:
             times = min(times, left)
         if position + length > end:
             raise SkipInstance(Reason.SHORT_PIXELS)
-        found.append((position, position + length, times))
+        runs.append((position, position + length, times))
         position += length
         left -= length * times
-    return found, (position, end)
+    return runs, (position, end)
 
 
-def decoded(frame: bytes, found: list[Run]) -> bytes:
+def decoded(frame: bytes, runs: list[Run]) -> bytes:
     """Return the bytes that runs stand for."""
     return b"".join(
-        frame[start:end] if times == 1 else frame[start:end] * times for start, end, times in found
+        frame[start:end] if times == 1 else frame[start:end] * times for start, end, times in runs
     )

@@ -210,20 +210,20 @@ def _keeps_inside(recipe: Recipe) -> tuple[tuple[HeaderRule, PatternSelector], .
     An attribute inside a sequence also goes by the keywords around it, so a pattern may keep
     there what it does not reach at the top level.
     """
-    found: list[tuple[HeaderRule, PatternSelector]] = []
+    keeping: list[tuple[HeaderRule, PatternSelector]] = []
     for rule in recipe.header:
         if rule.action is not Action.KEEP:
             continue
         selectors: list[Selector] = [rule.selector]
         if isinstance(rule.selector, FieldsSelector):
             selectors = [e.selector for e in recipe.fields.get(rule.selector.name, ())]
-        found += [
+        keeping += [
             (rule, selector)
             for selector in selectors
             if isinstance(selector, PatternSelector)
             and selector.match not in (Match.ALL, Match.SELECT, Match.EXCEPT)
         ]
-    return tuple(found)
+    return tuple(keeping)
 
 
 @cache
@@ -310,7 +310,7 @@ def _worst(
     in_kept: bool,
 ) -> tuple[Treatment, HeaderRule | None]:
     order = list(Treatment)
-    found = []
+    outcomes = []
     if row.tag == PRIVATE:
         return _private(recipe)
     if row.number is not None:
@@ -323,8 +323,8 @@ def _worst(
             return Treatment.GONE, None
         within = effects.of(tag, nested=True, in_kept=in_kept)
         for applied in (effects.of(tag), within):
-            found.append((outcome_of(applied), applied[-1] if applied else None))
-    return max(found, key=lambda pair: order.index(pair[0]))
+            outcomes.append((outcome_of(applied), applied[-1] if applied else None))
+    return max(outcomes, key=lambda pair: order.index(pair[0]))
 
 
 def _allowed_by(row: Row, outcome: Treatment) -> tuple[Option, ...]:

@@ -269,8 +269,8 @@ _OPPOSITES = {"notequals": "equals", "notcontains": "contains", "present": "miss
 
 def _test(condition: Condition, agree: Agree) -> Test:
     positive = _OPPOSITES.get(condition.operator)
-    found = _positive_test(positive or condition.operator, condition)
-    test: Test = found if positive is None else lambda values: not found(values)
+    positive_test = _positive_test(positive or condition.operator, condition)
+    test: Test = positive_test if positive is None else lambda values: not positive_test(values)
     if has_one_value(condition.tag):
         return partial(_of_each, _field(condition), test, agree)
     return test

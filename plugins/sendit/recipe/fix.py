@@ -58,11 +58,11 @@ def fix(name: str, text: str, own: Own | None = None) -> Fixed:
         edits = _edits(problems, len(top))
         if not edits:
             break
-        for number, found in edits.items():
+        for number, on_line in edits.items():
             if number < 0:
-                top.append(found[0].edit.new if found[0].edit else "")
+                top.append(on_line[0].edit.new if on_line[0].edit else "")
                 continue
-            for problem in found:
+            for problem in on_line:
                 if problem.edit is not None and _apply(lines[number], problem.edit):
                     lines[number].notes.append(f"{MARK}{problem.message}")
                     changed.add(number)
@@ -85,13 +85,13 @@ def _problems(name: str, text: str, own: Own | None) -> tuple[Problem, ...]:
 
 def _edits(problems: tuple[Problem, ...], offset: int) -> dict[int, list[Problem]]:
     """Return the problems with an edit by the line to change (from 0; -1: before the first)."""
-    found: dict[int, list[Problem]] = defaultdict(list)
+    edits: dict[int, list[Problem]] = defaultdict(list)
     for problem in problems:
         if problem.edit is None:
             continue
         line = problem.position.line if problem.edit.line is None else problem.edit.line
-        found[line - 1 - offset if line else -1].append(problem)
-    return found
+        edits[line - 1 - offset if line else -1].append(problem)
+    return edits
 
 
 def _apply(line: _Line, edit: Edit) -> bool:

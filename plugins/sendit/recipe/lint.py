@@ -603,14 +603,14 @@ def _kept_by_pattern(
 
 def _moved_twice(recipe: Recipe, effects: Effects) -> Iterator[Problem]:
     """Find attributes whose date would be moved more than once, or moved after it was set."""
-    found: dict[tuple[HeaderRule, HeaderRule], list[int]] = defaultdict(list)
+    moved: dict[tuple[HeaderRule, HeaderRule], list[int]] = defaultdict(list)
     if all(rule.action is not Action.JITTER for rule in recipe.header):
         return
     for tag in standard_tags():
         if not attributes.DATE_VRS.isdisjoint(vrs_of(tag)):
             for pair in pairwise(effects.of(tag)):
-                found[pair].append(tag)
-    for (earlier, later), tags in found.items():
+                moved[pair].append(tag)
+    for (earlier, later), tags in moved.items():
         what = "is jittered" if earlier.action is Action.JITTER else f"is set by {earlier.action}"
         if isinstance(earlier.selector, TagSelector) and isinstance(later.selector, TagSelector):
             continue  # said by _same_attribute

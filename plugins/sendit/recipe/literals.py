@@ -90,39 +90,39 @@ def _code_string(text: str) -> str:
 
 
 def _date(text: str) -> str:
-    found = _DATE_TIME.fullmatch(text.strip("\"' "))
-    return found[1] + found[2] + found[3] if found else text
+    date = _DATE_TIME.fullmatch(text.strip("\"' "))
+    return date[1] + date[2] + date[3] if date else text
 
 
 def _time(text: str) -> str:
     plain = text.strip("\"' ")
-    found = _TIME.fullmatch(plain)
-    if found:
-        hour, minute, second, fraction = found.groups()
+    parts = _TIME.fullmatch(plain)
+    if parts:
+        hour, minute, second, fraction = parts.groups()
     else:
-        found = _DATE_TIME.fullmatch(plain)
-        if found is None or found[4] is None:
+        parts = _DATE_TIME.fullmatch(plain)
+        if parts is None or parts[4] is None:
             return text
-        hour, minute, second, fraction = found[4], found[5], found[6], found[7]
+        hour, minute, second, fraction = parts[4], parts[5], parts[6], parts[7]
     return f"{hour}{minute}{second or '00'}{f'.{fraction}' if fraction else ''}"
 
 
 def _date_time(text: str) -> str:
-    found = _DATE_TIME.fullmatch(text.strip("\"' "))
-    if not found:
+    parts = _DATE_TIME.fullmatch(text.strip("\"' "))
+    if not parts:
         return text
-    date = found[1] + found[2] + found[3]
-    if found[4] is None:
+    date = parts[1] + parts[2] + parts[3]
+    if parts[4] is None:
         return date
-    fraction = f".{found[7]}" if found[7] else ""
-    zone = found[8] or ""
+    fraction = f".{parts[7]}" if parts[7] else ""
+    zone = parts[8] or ""
     zone = "+0000" if zone == "Z" else zone.replace(":", "")
-    return f"{date}{found[4]}{found[5]}{found[6] or '00'}{fraction}{zone}"
+    return f"{date}{parts[4]}{parts[5]}{parts[6] or '00'}{fraction}{zone}"
 
 
 def _age(text: str) -> str:
-    found = _AGE.fullmatch(text.strip("\"' "))
-    return f"{int(found[1]):03d}{(found[2] or 'Y').upper()}" if found else text
+    age = _AGE.fullmatch(text.strip("\"' "))
+    return f"{int(age[1]):03d}{(age[2] or 'Y').upper()}" if age else text
 
 
 def _integer(text: str) -> str:

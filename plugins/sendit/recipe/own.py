@@ -58,14 +58,14 @@ class Table:
         FailBatch
             The table has no row for it.
         """
-        found = self.rows.get((accession if self.key == "accession" else patient).strip())
-        if found is None:
+        row = self.rows.get((accession if self.key == "accession" else patient).strip())
+        if row is None:
             what = "accession number" if self.key == "accession" else "patient ID"
             raise FailBatch(
                 f"the site's table of variables (SENDIT_RECIPE_TABLE) has no row for this study's "
                 f"{what}: add the row, then requeue the batch"
             )
-        return found
+        return row
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,16 +144,16 @@ def _functions(path: Path) -> Mapping[str, Callback]:
         raise Misconfigured(
             f"{path} (SENDIT_RECIPE_FUNCTIONS) cannot be loaded: {kind_and_place(error)}"
         ) from None
-    found = {
+    functions = {
         name: function
         for name, function in vars(module).items()
         if inspect.isfunction(function)
         and function.__module__ == _MODULE
         and not name.startswith("_")
     }
-    for name, function in found.items():
+    for name, function in functions.items():
         _check_signature(path, name, function)
-    return found
+    return functions
 
 
 def _check_signature(path: Path, name: str, function: Callback) -> None:

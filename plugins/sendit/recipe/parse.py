@@ -140,12 +140,12 @@ class _Refused(Exception):
 
 
 def _closest(word: str, choices: Iterable[str]) -> str:
-    found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
-    return f"did you mean {found[0]}?" if found else ""
+    close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
+    return f"did you mean {close[0]}?" if close else ""
 
 
 def _without_comment(line: str) -> str:
-    return _COMMENT.sub(lambda found: found[1] or "", line).strip()
+    return _COMMENT.sub(lambda part: part[1] or "", line).strip()
 
 
 # Fields ---------------------------------------------------------------------------------
@@ -164,10 +164,10 @@ def _known_tag(tag: int) -> int:
 def _attribute(text: str) -> int:
     """Return the tag of one attribute named by keyword, (gggg,eeee), ggggeeee or 0xggggeeee;
     of a repeating group its first."""
-    if found := _TAG.fullmatch(text):
-        return _known_tag(int(found[1] + found[2], 16))
-    if found := _BARE_TAG.fullmatch(text):
-        return _known_tag(int(found[1], 16))
+    if digits := _TAG.fullmatch(text):
+        return _known_tag(int(digits[1] + digits[2], 16))
+    if digits := _BARE_TAG.fullmatch(text):
+        return _known_tag(int(digits[1], 16))
     tag = attributes.tag_of(text)
     if tag is None and (mask := attributes.repeating(text)):
         tag = int(mask.replace("x", "0"), 16)
@@ -200,28 +200,28 @@ def _masked_hint(text: str) -> str:
 
 def _take_field(rest: str) -> tuple[str, str]:
     """Split what follows an action into the field and the value's text."""
-    found = _PRIVATE.match(rest) or _TAG.match(rest) or _FIELD_TOKEN.match(rest)
-    if found is None:
+    field = _PRIVATE.match(rest) or _TAG.match(rest) or _FIELD_TOKEN.match(rest)
+    if field is None:
         raise _Refused("a quotation mark has no partner", 'write (gggg,"CREATOR",ee)')
-    if found.end() < len(rest) and not rest[found.end()].isspace():
-        found = _FIELD_TOKEN.match(rest)
-        if found is None or (found.end() < len(rest) and not rest[found.end()].isspace()):
+    if field.end() < len(rest) and not rest[field.end()].isspace():
+        field = _FIELD_TOKEN.match(rest)
+        if field is None or (field.end() < len(rest) and not rest[field.end()].isspace()):
             raise _Refused("a quotation mark has no partner", 'write (gggg,"CREATOR",ee)')
-    return found[0], " ".join(rest[found.end() :].split())
+    return field[0], " ".join(rest[field.end() :].split())
 
 
 def _selector(text: str) -> Selector:
     if text.lower() in ("all", "allfields"):
         return PatternSelector(Match.ALL)
-    if found := _PRIVATE.fullmatch(text):
-        group = int(found["group"], 16)
+    if parts := _PRIVATE.fullmatch(text):
+        group = int(parts["group"], 16)
         if not group & 1:
             raise _Refused(
                 f"{text}: a private attribute's group is odd", "an even group has no creator"
             )
-        return PrivateSelector(group, found["creator"], int(found["element"], 16))
-    if not _TAG.fullmatch(text) and (found := _EXPANDER.fullmatch(text)):
-        return _expander(found[1], found[2])
+        return PrivateSelector(group, parts["creator"], int(parts["element"], 16))
+    if not _TAG.fullmatch(text) and (parts := _EXPANDER.fullmatch(text)):
+        return _expander(parts[1], parts[2])
     if "__" in text:
         return _path(text)
     if mask := attributes.repeating(text):
@@ -264,8 +264,8 @@ def _path(text: str) -> PatternSelector:
 
 
 def _tag_in_path(name: str) -> int | None:
-    found = _TAG.fullmatch(name)
-    tag = int(found[1] + found[2], 16) if found else attributes.tag_of(name)
+    digits = _TAG.fullmatch(name)
+    tag = int(digits[1] + digits[2], 16) if digits else attributes.tag_of(name)
     return tag if tag is not None and attributes.tag_of(attributes.keyword_of(tag)) else None
 
 
@@ -324,10 +324,10 @@ def _compiled(expression: str) -> re.Pattern[str]:
 
 def _value(text: str, action: Action, own: Own) -> tuple[Value, str]:
     """Return a value and a warning about it (empty if there is none)."""
-    found = _REFERENCE.fullmatch(text)
-    if found is None:
+    reference = _REFERENCE.fullmatch(text)
+    if reference is None:
         return Literal(text), ""
-    word, rest = found[1], found[2].strip()
+    word, rest = reference[1], reference[2].strip()
     if not text.startswith(f"{word.lower()}:"):
         raise _Refused(
             f"{word} before a colon is written in lower case, without a space", rule=Rule.VALUE
@@ -834,10 +834,10 @@ class _Reader:
 def _split_parameters(text: str) -> tuple[str, int]:
     split_by, minimum = " ", 1
     while text:
-        found = _SPLIT_PARAMETER.match(text)
-        if found is None:
+        parameter = _SPLIT_PARAMETER.match(text)
+        if parameter is None:
             raise _Refused(f"{text} is not by=TEXT or minlength=NUMBER", 'by="^";minlength=4')
-        key, value, text = found[1], found[2].strip(), text[found.end() :]
+        key, value, text = parameter[1], parameter[2].strip(), text[parameter.end() :]
         if key == "by":
             split_by = value[1:-1] if value[:1] in ("'", '"') else value
             if not split_by:
@@ -1014,8 +1014,8 @@ def _with_column(problem: Problem, raw: Sequence[str]) -> Position:
         token = word.strip(",.;'")
         if token in Action.__members__ or not token:
             continue
-        if (found := line.find(token)) >= 0:
-            return replace(place, column=found + 1)
+        if (start := line.find(token)) >= 0:
+            return replace(place, column=start + 1)
         break
     return replace(place, column=len(line) - len(line.lstrip()) + 1)
 

@@ -97,7 +97,7 @@ def _print_problem(problem: Problem, console: Console) -> None:
 
 
 def _print_json(problems: Sequence[Problem], console: Console, *, usable: bool) -> None:
-    found = [
+    described = [
         {
             "file": problem.position.file,
             "line": problem.position.line,
@@ -111,7 +111,7 @@ def _print_json(problems: Sequence[Problem], console: Console, *, usable: bool) 
         }
         for problem in problems
     ]
-    text = json.dumps({"usable": usable, "problems": found}, indent=2)
+    text = json.dumps({"usable": usable, "problems": described}, indent=2)
     console.print(text, soft_wrap=True, markup=False, highlight=False)
 
 
