@@ -84,9 +84,12 @@ class _Nothing(archive.Archive):
     def add(self, name: str, *_parts: archive.Bytes) -> None:
         self._names.add(name)
 
+    def finish(self) -> archive.ArchiveInfo:
+        return archive.ArchiveInfo(self._target, 0, "", len(self._names))
+
     def close(self) -> archive.ArchiveInfo:
         self._target.touch()
-        return archive.ArchiveInfo(self._target, 0, "", len(self._names))
+        return self.finish()
 
     def abort(self) -> None:
         pass
