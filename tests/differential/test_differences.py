@@ -196,6 +196,17 @@ def test_fields_by_a_path():
     ours = read(by_sendit(data, text))
     assert ours.RequestedProcedureID == "RP1"
     assert not ours.RequestAttributesSequence[0].RequestedProcedureID
+    # A pattern that is found in the sequence's name is found in that of what is inside it.
+    text = recipe("REMOVE fields:mine")
+    text = text.replace("%header", "%fields mine\nFIELD contains:RequestAttributes\n\n%header")
+    item = Dataset()
+    item.RequestedProcedureID = "RP1"
+    dataset = make_dataset(RequestAttributesSequence=[item], RequestedProcedureID="RP1")
+    data = to_bytes(dataset)
+    assert "RequestedProcedureID" not in read(by_deid(data, text))
+    ours = read(by_sendit(data, text))
+    assert "RequestAttributesSequence" not in ours
+    assert ours.RequestedProcedureID == "RP1"
 
 
 def test_values_are_literal():
@@ -240,6 +251,12 @@ def test_value_of_another_form():
     theirs, ours = both(make_dataset(), "ADD PatientIdentityRemoved Yes")
     assert theirs.PatientIdentityRemoved == "Yes"
     assert ours.PatientIdentityRemoved == "YES"
+    theirs, ours = both(make_dataset(), f"REPLACE AccessionNumber {'x' * 70}")
+    assert theirs.AccessionNumber == "x" * 70
+    assert ours.AccessionNumber == "x" * 16
+    theirs, ours = both(make_dataset(StudyDate="20160401"), "REPLACE startswith:Study X1")
+    assert theirs["StudyDate"].value == "X1"
+    assert not ours.StudyDate
 
 
 def test_filters_alone():
