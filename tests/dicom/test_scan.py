@@ -6,6 +6,7 @@ import os
 import struct
 import warnings
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import pydicom
@@ -24,7 +25,7 @@ from pydicom.uid import (
 
 from sendit.batch import Reason
 from sendit.dicom import scan
-from sendit.dicom.scan import open_instance, read_header, walk_elements
+from sendit.dicom.scan import Element, open_instance, read_header
 from sendit.errors import SkipInstance
 from testing.builder import ObjectKind, end_with_pixels, make_dataset, to_bytes
 from testing.real_files import real_files
@@ -52,6 +53,16 @@ REFUSED = {
 # pydicom does not look into private sequences of defined length in implicit VR, and keeps
 # one of two elements with one tag.
 SEEN_FURTHER = frozenset(("priv_SQ.dcm", "winter.dcm"))
+
+
+def walk_elements(elements: Iterable[Element]) -> list[Element]:
+    """Return all elements of all levels, parents before their children."""
+    walked = []
+    for element in elements:
+        walked.append(element)
+        for _, nested in element[5] or ():
+            walked += walk_elements(nested)
+    return walked
 
 
 def reason_of(data: bytes) -> str | None:

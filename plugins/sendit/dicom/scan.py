@@ -902,15 +902,3 @@ def header_checksum(header: Header) -> int:
     if pixels is None:
         return isal_zlib.crc32(data)
     return isal_zlib.crc32(data[pixels[4] :], isal_zlib.crc32(data[: pixels[3]]))
-
-
-def walk_elements(elements: Sequence[Element]) -> list[Element]:
-    """Return all elements of all levels, parents before their children."""
-    found: list[Element] = []
-    rest = list(reversed(elements))
-    while rest:
-        element = rest.pop()
-        found.append(element)
-        for _, nested in reversed(element[5] or ()):
-            rest.extend(reversed(nested))
-    return found
