@@ -419,6 +419,16 @@ def test_the_institution_that_a_recipe_leaves_is_no_secret_as_the_issuer(tmp_pat
         delivered([changed(make_plain(), description)], plan, tmp_path)
 
 
+def test_an_order_that_a_recipe_forgets_is_caught(tmp_path):
+    plan = compile_plan(read_text(("own.deid", KEEP_UIDS + "REMOVE StudyID\n")))
+
+    def order(dataset: FileDataset) -> None:
+        dataset.StudyID = dataset.RequestedProcedureID = "ORD-4711-0815"
+
+    with pytest.raises(FailBatch, match=r"a real identifier in .* RequestedProcedureID"):
+        delivered([changed(make_plain(), order)], plan, tmp_path)
+
+
 @pytest.mark.parametrize(
     "study", ["KEEP StudyInstanceUID", "REPLACE StudyInstanceUID func:remap_uid"]
 )

@@ -25,6 +25,10 @@ PLACES_AND_STEPS: Final = frozenset(
 Sites fill them in with what other attributes say: the model's name, the description.
 """
 
+PLACES: Final = frozenset((0x00080080, 0x00081010, 0x00081040, 0x00100021))
+"""Of these, the place: InstitutionName, StationName, InstitutionalDepartmentName, and
+IssuerOfPatientID, which is mostly the institution."""
+
 NAMED_ALIKE: Final = frozenset(
     (
         # the device: maker, model, software, coils

@@ -24,7 +24,13 @@ from pydicom.charset import convert_encodings, decode_bytes
 from sendit.deidentify.people import words_of
 from sendit.deidentify.uids import holds_date
 from sendit.gate import spellings
-from sendit.gate.coincidence import PLACEHOLDERS, PLACES_AND_STEPS, is_common, is_common_word
+from sendit.gate.coincidence import (
+    PLACEHOLDERS,
+    PLACES,
+    PLACES_AND_STEPS,
+    is_common,
+    is_common_word,
+)
 from sendit.recipe.model import Action, Function, Literal, TagSelector
 
 if TYPE_CHECKING:
@@ -172,7 +178,7 @@ class RealValues:
     left_names, left_words
         Names that are delivered because no rule takes them, and the words of these.
     left_places
-        Values of the place, the device and the procedure that are delivered for the same reason.
+        Names of the place (institution, station) that are delivered for the same reason.
     left_references
         UIDs of images that are delivered in references, for the same reason.
     """
@@ -298,7 +304,7 @@ class RealValues:
         if vr == "PN":
             self.left_names.update(map(plain, values))
             self.left_words.update(word for name in values for word in spellings.words(name))
-        if tag in PLACES_AND_STEPS:
+        if tag in PLACES:
             self.left_places.update(map(plain, values))
         if tag == REFERENCED_SOP_INSTANCE_UID:
             self.left_references.update(map(plain, values))
@@ -387,7 +393,7 @@ class Matcher:
             if plain(text) not in allowed and not left:
                 self._name(raw, text, frozenset(tags), patient=patient)
         for text, tags in sorted(real.identifiers.items()):
-            is_left = plain(text) in real.left_places and tags <= PLACES_AND_STEPS
+            is_left = plain(text) in real.left_places and tags <= PLACES
             if plain(text) not in allowed and not is_left and not is_common(plain(text)):
                 self._identifier(text, frozenset(tags))
         jitters = {days} | _jitters(plan)
