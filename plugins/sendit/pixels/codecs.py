@@ -20,6 +20,7 @@ from sendit.errors import SkipInstance
 from sendit.pixels.layout import Array, sample_type
 
 _JPEG: Final = "1.2.840.10008.1.2.4."
+JPEG_BASELINE: Final = _JPEG + "50"
 JPEG_LOSSLESS: Final = _JPEG + "57"
 JPEG_LOSSLESS_SV1: Final = _JPEG + "70"
 JPEG_LS_LOSSLESS: Final = _JPEG + "80"
