@@ -1,10 +1,10 @@
 """What becomes of public DICOM files: how many are delivered, filtered and refused, and why.
 
-    .venv/bin/python -m benchmarks.public_files
+    .venv/bin/python -m benchmarks.public_files [RECIPE]
 
 About 260 files that the test packages ship (pydicom's own, pydicom-data, deid-data): every transfer
-syntax, many of them broken on purpose. Each goes through import, the filters, the default recipe
-and the gate by itself, as a study of one file.
+syntax, many of them broken on purpose. Each goes through import, the filters, a bundled recipe
+(default: ``default``) and the gate by itself, as a study of one file.
 """
 
 from __future__ import annotations
@@ -24,19 +24,20 @@ from sendit.identifiers.local import KeyedCodes, LocalService
 from sendit.keys import Keys
 from sendit.pipeline.anonymize import deidentify_accepted
 from sendit.pipeline.intake import import_folder
-from sendit.pipeline.load_recipe import load_recipe
+from sendit.pipeline.load_recipe import LoadedRecipe, load_recipe
 from testing.real_files import real_files
 
 KEYS = Keys(b"a key for public files' benchmark")
 
 
 def main() -> int:
+    recipe = load_recipe(sys.argv[1] if len(sys.argv) > 1 else "default")
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     count: Counter[tuple[str, str]] = Counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for path in real_files():
-            count[_outcome(path)] += 1
+            count[_outcome(path, recipe)] += 1
     total = count.total()
     print(f"{total} files")
     print("| outcome | reason | files |\n|---|---|---|")
@@ -45,8 +46,7 @@ def main() -> int:
     return 0
 
 
-def _outcome(path: Path) -> tuple[str, str]:
-    recipe = load_recipe("default")
+def _outcome(path: Path, recipe: LoadedRecipe) -> tuple[str, str]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "study"
         folder.mkdir()
