@@ -30,10 +30,10 @@ BUNDLED = HERE.parent / "plugins" / "sendit" / "recipe" / "bundled"
 
 # Lists of filters, each put together from pieces of tools/filters.
 ALL_MODALITIES = {
-    "blacklist": ("faces", "objects"),
+    "blacklist": ("faces", "objects", "pages"),
     "whitelist": ("derived-objects",),
     "graylist": ("ultrasound", "ct-mr-devices", "devices"),
-    "withheld": ("modalities", "screens", "colour-beside-8-bits", "films-and-specimens", "pages"),
+    "withheld": ("modalities", "screens", "colour-beside-8-bits", "films-and-specimens"),
 }
 CT_AND_MR = {
     "blacklist": (
