@@ -27,6 +27,12 @@ def blocks(kind: str) -> list[str]:
     return re.findall(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL)
 
 
+def rules_with(word: str) -> str:
+    """Return the rules of the page's only example that holds a word."""
+    (example,) = (block for block in blocks("deid") if word in block)
+    return str(example.partition("%header")[2])
+
+
 @pytest.fixture
 def functions(tmp_path: Path) -> Path:
     """The example of the documentation, and functions as deid's own tests have them."""
@@ -58,7 +64,7 @@ def deidentified(rules: str, functions: Path | None = None, table: Path | None =
 
 
 def test_the_example_of_functions(functions: Path) -> None:
-    rules = blocks("deid")[1].partition("%header")[2]
+    rules = rules_with("func:research_label")
     _, (ours,) = deidentified(rules, functions, ImageComments="DRAFT: do not send")
     assert ours.SeriesDescription == f"IR1A00001-{make_dataset().SeriesNumber}"
     assert "ImageComments" not in ours
@@ -112,7 +118,7 @@ def test_a_file_of_functions_that_cannot_be_used(tmp_path: Path, text: str, expe
 def test_the_example_of_a_table(tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
     table.write_text(blocks("csv")[0])
-    rules = blocks("deid")[2].partition("%header")[2]
+    rules = rules_with("var:trial_arm")
     _, (ours,) = deidentified(rules, None, table, AccessionNumber="ACC774411")
     assert (ours.PatientID, ours.ClinicalTrialTimePointID) == ("T-0047", "B")
     with pytest.raises(FailBatch, match="no row for this study's accession number"):
