@@ -170,7 +170,7 @@ def test_the_samples_end_as_they_must(site: Site) -> None:
         found = [(each["status"], *(each[n] for n in COUNTS)) for each in site.batches()]
         return Counter(found) == wanted
 
-    site.wait("the seven samples to end as they must", ended)
+    site.wait("the samples to end as they must", ended)
     site.wait("the run to end", lambda: not site.unfinished())
     say(f"after {time.monotonic() - begun:.0f} s")
     assert verified(site)
