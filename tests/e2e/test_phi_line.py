@@ -48,8 +48,9 @@ def plant(folder: Path, *, patient: int, images: int, passing: bool) -> list[Can
     found: list[Canary] = []
     first: FileDataset | None = None
     for instance in range(1, images + 1):
-        # A study of its own day: the ledger also holds what other tests left in error.
-        dataset = make_dataset(patient, 60 + patient, 1, instance)
+        # A study of its own day: the ledger also holds what other tests left in error. Planted
+        # days are 32 apart, and this one is of their row: moved, it becomes none of them.
+        dataset = make_dataset(patient, 28 + 32 * patient, 1, instance)
         found += plant_canaries(dataset, start=1 + 1000 * patient + 400 * instance)
         for keyword in FILTERED_BY if passing else ():
             if keyword in dataset:
