@@ -22,18 +22,8 @@ SCHEMES: Final = frozenset(
         *("DCMUID", "FMA", "GeneID", "HPC", "I10", "I10P", "I9", "I9C", "IBSI", "ICDO3"),
         *("IETF4646", "ISO3166_1", "ISO5218_1", "ISO639_1", "ISO639_2", "ITIS_TSN", "JC8"),
         *("JJ1017T", "LN", "MA", "MAYOASRG", "MDC", "MDNS", "MSH", "NCDR", "NCIt", "NDC"),
-        *(
-            "NEU",
-            "NYUMCCG",
-            "POS",
-            "PUBCHEM_CID",
-            "RADELEMENT",
-            "RADLEX",
-            "RFC3066",
-            "RFC5646",
-            "RO",
-        ),
-        *("RXNORM", "SCPECG", "SCT", "SNM3", "SRT", "UBERON", "UCUM", "UMLS", "UPC", "X12.3"),
+        *("NEU", "NYUMCCG", "POS", "PUBCHEM_CID", "RADELEMENT", "RADLEX", "RFC3066", "RFC5646"),
+        *("RO", "RXNORM", "SCPECG", "SCT", "SNM3", "SRT", "UBERON", "UCUM", "UMLS", "UPC", "X12.3"),
     )
 )
 """Coding Scheme Designators of PS3.16 Table 8-1."""
@@ -41,6 +31,33 @@ SCHEMES: Final = frozenset(
 LANGUAGES: Final = frozenset(("IETF4646", "ISO639_1", "ISO639_2", "RFC3066", "RFC5646"))
 LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,4}){0,2}", re.ASCII)
 """A language, its script and its country."""
+
+
+_REMARK: Final = re.compile(r"\{([^{}]*)\}")
+"""The remark in braces that a unit of UCUM may have."""
+
+_MORE_REMARKS: Final = frozenset(
+    (
+        *("b", "beats", "events", "frames", "h.b.", "no units", "pixels", "pulses", "samples"),
+        *("sources", "voxels", "x-ray sources"),
+    )
+)
+"""Remarks in units of older editions of PS3.16, and of things that are counted."""
+
+
+def remarks_of(unit: str) -> list[str]:
+    """Return the remarks in a unit that no unit of the standard has."""
+    known = _remarks()
+    remarks = filter(None, _REMARK.findall(unit))
+    return [remark for remark in remarks if remark.casefold() not in known]
+
+
+@cache
+def _remarks() -> frozenset[str]:
+    units = _meanings("UCUM")
+    return _MORE_REMARKS.union(
+        remark.casefold() for unit in units for remark in _REMARK.findall(unit)
+    )
 
 
 @cache

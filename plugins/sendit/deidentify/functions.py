@@ -124,8 +124,9 @@ _CLEAN_AGE: Final = Function("clean_content", (("of", "age"),))
 
 _CODE_VALUE: Final = 0x00080100
 _UNIT: Final = re.compile(r"(?:[A-Za-z0-9*/.^%'\"()\[\]_+-]|\{[^{}]*\})+", re.ASCII)
-_REMARK: Final = re.compile(r"\{([^{}]*)\}")
-"""A unit of UCUM, and the remark in braces that it may have."""
+"""A unit of UCUM."""
+
+_LETTERS: Final = re.compile(r"[^\W\d_]+")
 
 _NUMBERS: Final = re.compile(
     r"[ \0]*(?:[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?)?[ \0]*"
@@ -311,20 +312,25 @@ def _label(cleaned: str, original: str, name: str, subject: ElementContext) -> s
 
 def _is_code(text: str, subject: ElementContext) -> bool:
     """Whether a text in an item of a code sequence is a code, its scheme or the scheme's version:
-    of the standard, or in the form that codes have."""
+    of the standard, or in the form that codes have and nobody's name."""
+    from sendit.clean_descriptors import fold  # noqa: PLC0415 as in _clean_text
+
+    code, people = subject.beside.code, subject.site.people
+    if code[0] == text and codes.standard_meanings(*code):
+        return True
+    if subject.tag == content.CODING_SCHEME and text in codes.SCHEMES:
+        return True
+    if not people.isdisjoint(map(fold, _LETTERS.findall(text))):
+        return False
     if _CODE.fullmatch(text):
         return True
-    if subject.tag == content.CODING_SCHEME:
-        return text in codes.SCHEMES
-    code = subject.beside.code
     if code[1] in codes.LANGUAGES:
         return codes.LANGUAGE.fullmatch(text) is not None
-    if code == (text, "UCUM"):
-        return _UNIT.fullmatch(text) is not None and all(
-            not remark or says_radiology(remark, subject.site.people)
-            for remark in _REMARK.findall(text)
-        )
-    return bool(codes.standard_meanings(*code))
+    return (
+        code == (text, "UCUM")
+        and _UNIT.fullmatch(text) is not None
+        and all(says_radiology(remark, people) for remark in codes.remarks_of(text))
+    )
 
 
 def _written(cleaned: str, subject: ElementContext) -> bytes:

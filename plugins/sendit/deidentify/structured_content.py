@@ -37,10 +37,9 @@ AGES: Final = frozenset(
 )
 BIRTH_DATES: Final = frozenset(
     (
-        ("121031", "DCM"),
-        ("184099003", "SCT"),
-        ("21112-8", "LN"),
-    )  # Subject Birth Date, Date of birth
+        ("121031", "DCM"),  # Subject Birth Date
+        *(("184099003", "SCT"), ("21112-8", "LN")),  # Date of birth
+    )
 )
 CODED: Final[dict[Code, str]] = {
     ("121022", "DCM"): "item_id",  # Accession Number
