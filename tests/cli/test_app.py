@@ -15,9 +15,15 @@ from sendit.batch import BatchError, Status
 from sendit.cli.app import app
 from sendit.errors import RetryLater
 from sendit.ledger import BatchParams, Ledger
-from testing.builder import write_study
+from sendit.pipeline.intake import import_batch
+from sendit.pipeline.load_recipe import load_recipe
+from sendit.settings import read_settings
+from sendit.workspace import Workspace
+from testing.builder import to_bytes, write_study
+from tests.pixels.images import dataset, tissue
 
 run = CliRunner().invoke
+SECONDARY = "1.2.840.10008.5.1.4.1.1.7"
 
 
 @pytest.fixture
@@ -57,6 +63,8 @@ def test_version() -> None:
         ["batches"],
         ["metrics"],
         ["recipe", "check"],
+        ["rules", "wanted"],
+        ["rules", "draft"],
         ["key"],
         ["requeue"],
         ["history"],
@@ -102,6 +110,39 @@ def test_batches_and_why_they_failed(two_batches: list[str]) -> None:
     assert good not in output
     assert "import: 2 x truncated (files 3, 4)" in output
     assert "ACC" not in output
+
+
+def test_rules_wanted_and_drafted(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "no image waits" in run(app, ["rules", "wanted"]).output
+    monkeypatch.setenv("SENDIT_INPUT_FOLDERS", str(home / "in"))
+    assert run(app, ["key", "site.key"]).exit_code == 0
+    monkeypatch.setenv("SENDIT_KEY_FILE", str(home / "site.key"))
+    folder = home / "in" / "ACC1"
+    folder.mkdir(parents=True)
+    for number in (1, 2, 3):
+        path = folder / f"{number}.dcm"
+        path.write_bytes(to_bytes(dataset(tissue(), instance=number, SOPClassUID=SECONDARY)))
+    settings = read_settings()
+    ledger = Ledger(f"sqlite:///{home}/home/ledger.db")
+    digest = settings.keys().digest("folder", str(folder).encode())
+    ledger.enqueue([(digest, str(folder))], BatchParams("s", "c", "default"))
+    (batch,) = ledger.claim("r", 1)
+    work = Workspace(home / "work", batch)
+    import_batch(ledger, work, folder, load_recipe("default").filters, settings.keys())
+    ledger.close()
+
+    (line,) = run(app, ["rules", "wanted", "--json"]).output.splitlines()
+    wanted = json.loads(line)
+    assert (wanted["files"], wanted["batches"]) == (3, [batch])
+    assert wanted["key"] in run(app, ["rules", "wanted"]).output
+    done = run(app, ["rules", "draft", wanted["key"], "--out", "draft"])
+    assert done.exit_code == 0 and batch in done.output
+    assert stat.S_IMODE((home / "draft").stat().st_mode) == 0o700
+    names = sorted(path.name for path in (home / "draft").iterdir())
+    assert names == [*(f"{wanted['key']}-{number}.png" for number in (1, 2, 3)), "draft.deid"]
+    assert run(app, ["recipe", "check", f"default,{home}/draft/draft.deid"]).exit_code == 0
+    again = run(app, ["rules", "draft", wanted["key"], "--out", "draft"])
+    assert "--out exists already" in str(again.exception)
 
 
 def test_batches_for_scripts(two_batches: list[str]) -> None:
@@ -168,6 +209,8 @@ def test_lookup_finds_the_folder(
 ) -> None:
     (home / "in" / "ACC1").mkdir(parents=True)
     monkeypatch.setenv("SENDIT_INPUT_FOLDERS", str(home / "in"))
+    assert run(app, ["key", "site.key"]).exit_code == 0
+    monkeypatch.setenv("SENDIT_KEY_FILE", str(home / "site.key"))
     run(app, ["key", "site.key"])
     monkeypatch.setenv("SENDIT_KEY_FILE", str(home / "site.key"))
     assert run(app, ["lookup", two_batches[0]]).output.strip() == str(home / "in" / "ACC1")

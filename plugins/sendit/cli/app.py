@@ -252,16 +252,18 @@ def rules_draft(
     settings = read_settings()
     ledger = _ledger(settings)
     wanted = wanted_rule(ledger, key)
+    if out.exists():
+        raise Misconfigured("--out exists already: name a new folder for the draft")
     made = draft_rule(ledger, settings, settings.keys(), wanted)
+    from sendit.pixels.render import save_side_by_side
+
     try:
         out.mkdir(mode=0o700)
         (out / "draft.deid").write_text(made.text, "utf-8")
+        for number, (before, after) in enumerate(made.pictures, 1):
+            save_side_by_side(out / f"{wanted.key.id}-{number}.png", before, after)
     except OSError as error:
         raise Misconfigured(f"--out cannot be made or written ({error.strerror})") from None
-    from sendit.pixels.render import save_side_by_side
-
-    for number, (before, after) in enumerate(made.pictures, 1):
-        save_side_by_side(out / f"{wanted.key.id}-{number}.png", before, after)
     print(
         f"draft.deid and {len(made.pictures)} pictures written to {out}. The pictures identify "
         "patients: look at each, then delete them. Check the rule with: sendit recipe check "

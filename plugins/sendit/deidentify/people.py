@@ -126,6 +126,13 @@ class People:
                 self.words.update(words_of(name, patient=patient))
 
 
+def words_in(header: Header) -> set[str]:
+    """Return the words of the names in one file, folded."""
+    people = People()
+    people.see(header)
+    return people.words
+
+
 def words_of(name: str, *, patient: bool) -> Iterator[str]:
     """Give the words of one person name that must not stay in a text, folded."""
     for group in name.split("="):

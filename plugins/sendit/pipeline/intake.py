@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sendit.batch import BatchError, Counts, InstanceRecord, Outcome, Reason, Status
 from sendit.crashpoint import reach
-from sendit.deidentify.people import People
+from sendit.deidentify.people import People, words_in
 from sendit.dicom.scan import Element, Header, header_checksum, open_instance, value_text
 from sendit.errors import FailBatch, SenditError, SkipInstance
 from sendit.identifiers.identity import (
@@ -128,7 +128,7 @@ def count_reasons(records: list[InstanceRecord]) -> dict[str, int]:
 def note_wanted(record: InstanceRecord, header: Header) -> None:
     """Note down which rule a file waits for, if it would be delivered with one."""
     if wants_rule(record.outcome, record.reason):
-        record.wanted = key_of(header).text
+        record.wanted = key_of(header, words_in(header)).text
 
 
 def count_wanted(records: list[InstanceRecord]) -> dict[str, int]:

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from sendit.deidentify.people import People
+from sendit.deidentify.people import People, words_in
 from sendit.deidentify.pixel_data import Delivered, deliver
 from sendit.dicom.scan import PIXEL_DATA_TAGS, Header, open_instance, read_file, read_header
 from sendit.errors import FailBatch, Misconfigured, SkipInstance
@@ -154,7 +154,7 @@ def _images_in(folder: Path, key: RuleKey) -> Iterator[tuple[Header, People]]:
         with suppress(SkipInstance, OSError):
             header = open_instance(folder / path)
             people.see(header)
-            if key_of(header) == key:
+            if key_of(header, words_in(header)) == key:
                 data, _ = read_file(folder / path)
                 yield read_header(data), people
 
@@ -191,6 +191,18 @@ def _rule_text(key: RuleKey, boxes: Sequence[Box], images: int) -> str:
     what = _AS_IT_IS.sub("", key.model or key.manufacturer or key.modality)
     columns, _, rows = key.size.partition(" x ")
     kind = "graylist" if boxes else "whitelist"
+    tests = [
+        _test("Modality", key.modality),
+        _test("SOPClassUID", key.sop_class),
+        _test("Manufacturer", key.manufacturer),
+        _test("ManufacturerModelName", key.model),
+        _test("SoftwareVersions", key.software),
+        f"equals Rows {rows}",
+        f"equals Columns {columns}",
+        _test("PhotometricInterpretation", key.photometric),
+        _test("ImageType", key.image_type, whole=False),
+        _test("BurnedInAnnotation", key.burned_in),
+    ]
     lines = [
         "FORMAT dicom",
         "",
@@ -199,27 +211,15 @@ def _rule_text(key: RuleKey, boxes: Sequence[Box], images: int) -> str:
         f"# Drafted from {images} images of key {key.id}: look at the pictures before you use it.",
         *([] if boxes else ["# No text to hide was read in them: as it stands they go on whole."]),
         f"LABEL {what} {key.size}, drafted from {key.id}",
-        _test("Modality", key.modality),
-        _test("SOPClassUID", key.sop_class),
-        _test("Manufacturer", key.manufacturer),
-        _test("ManufacturerModelName", key.model),
-        _test("SoftwareVersions", key.software),
-        f"  + equals Rows {rows}",
-        f"  + equals Columns {columns}",
-        _test("PhotometricInterpretation", key.photometric),
-        _test("ImageType", key.image_type, whole=False),
-        _test("BurnedInAnnotation", key.burned_in),
+        "  " + "\n  + ".join(tests),
         *(f"  coordinates {x0},{y0},{x1},{y1}" for x0, y0, x1, y1 in boxes),
     ]
-    lines[lines.index(_test("Modality", key.modality))] = _test("Modality", key.modality).replace(
-        "+ ", "", 1
-    )
     return "\n".join(lines) + "\n"
 
 
 def _test(attribute: str, value: str, *, whole: bool = True) -> str:
-    """Return a line that asks for a key's value."""
+    """Return a test that asks for a key's value."""
     if not value:
-        return f"  + missing {attribute}"
-    pattern = _AS_IT_IS.sub(lambda found: r"(\d+|.)" if found[0] == "#" else ".", value)
-    return f"  + contains {attribute} ^{pattern.replace(' ', ' +')}{'$' if whole else ''}"
+        return f"missing {attribute}"
+    pattern = _AS_IT_IS.sub(lambda sign: r"(\w+|.)" if sign[0] == "#" else ".", value)
+    return f"contains {attribute} ^{pattern.replace(' ', ' +')}{'$' if whole else ''}"

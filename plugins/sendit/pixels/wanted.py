@@ -1,8 +1,9 @@
 """Rules wanted: what images have in common that are held back until a rule says what to blank.
 
 Images of one key come from one device and program and have one layout, so that one rule with
-regions serves them all. A key holds nothing of a patient: attributes of the equipment and of the
-pixels, shortened, without long numbers.
+regions serves them all. A key holds nothing of a patient, for it stays in the ledger: attributes
+of the equipment and of the pixels, shortened, without long numbers, and without words of a
+person's name or parts of a number of the patient or study where they stand in one of these.
 """
 
 from __future__ import annotations
@@ -10,16 +11,23 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Set
 from dataclasses import astuple, dataclass, fields
 from typing import Final
 
 from sendit.batch import Outcome, Reason
+from sendit.clean_descriptors import fold
 from sendit.dicom.pixel_data import COLUMNS, PHOTOMETRIC, ROWS
 from sendit.dicom.scan import Header
 from sendit.pixels.boxes import ULTRASOUND_REGIONS, trusted_regions
 from sendit.recipe.filters import WITHHELD
 
 _LONG_NUMBER: Final = re.compile(r"\d{6,}")
+_WORD: Final = re.compile(r"[^\W_]+")
+_IDENTIFIERS: Final = (0x00080050, 0x00100020, 0x00101000, 0x00200010)
+"""Accession Number, Patient ID, Other Patient IDs and Study ID."""
+
+_MIN_IDENTIFIER: Final = 4
 _MAX_TEXT: Final = 64
 _IMAGE_TYPES: Final = 3
 
@@ -29,7 +37,7 @@ class RuleKey:
     """What tells one kind of image from another.
 
     ``regions`` says whether the image has ultrasound regions, and whether they can be trusted.
-    ``#`` stands for a number of six digits or more.
+    ``#`` stands for a number of six digits or more, a name and an identifier.
     """
 
     modality: str
@@ -60,24 +68,31 @@ class RuleKey:
         return cls(**dict(zip((field.name for field in fields(cls)), values, strict=True)))
 
 
-def key_of(header: Header) -> RuleKey:
-    """Return the key of an image."""
+def key_of(header: Header, people: Set[str]) -> RuleKey:
+    """Return the key of an image; ``people`` are the words of the names in it, folded."""
+    hidden = people | _identifiers(header)
+
+    def plain(value: str | None) -> str:
+        text = "".join(sign if sign.isprintable() else " " for sign in value or "")
+        text = _WORD.sub(lambda word: "#" if fold(word[0]) in hidden else word[0], text)
+        return _LONG_NUMBER.sub("#", " ".join(text.split()))[:_MAX_TEXT]
+
     if header.element(ULTRASOUND_REGIONS) is None:
         regions = "none"
     else:
         regions = "trusted" if trusted_regions(header) else "not trusted"
     image_type = (header.text(0x00080008) or "").split("\\")[:_IMAGE_TYPES]
     return RuleKey(
-        modality=_plain(header.text(0x00080060)),
+        modality=plain(header.text(0x00080060)),
         sop_class=header.sop_class,
-        manufacturer=_plain(header.text(0x00080070)),
-        model=_plain(header.text(0x00081090)),
-        software=_plain(header.text(0x00181020)),
+        manufacturer=plain(header.text(0x00080070)),
+        model=plain(header.text(0x00081090)),
+        software=plain(header.text(0x00181020)),
         size=f"{header.text(COLUMNS) or '-'} x {header.text(ROWS) or '-'}",
-        photometric=_plain(header.text(PHOTOMETRIC)),
-        image_type=_plain("\\".join(part.strip() for part in image_type)),
+        photometric=plain(header.text(PHOTOMETRIC)),
+        image_type=plain("\\".join(part.strip() for part in image_type)),
         regions=regions,
-        burned_in=_plain(header.text(0x00280301)),
+        burned_in=plain(header.text(0x00280301)),
     )
 
 
@@ -91,6 +106,7 @@ def wants_rule(outcome: Outcome | None, reason: str | None) -> bool:
     return outcome is Outcome.QUARANTINED and reason.startswith(Reason.TEXT_IN_PIXELS)
 
 
-def _plain(value: str | None) -> str:
-    text = "".join(sign if sign.isprintable() else " " for sign in value or "")
-    return _LONG_NUMBER.sub("#", " ".join(text.split()))[:_MAX_TEXT]
+def _identifiers(header: Header) -> set[str]:
+    values = [header.text(tag) or "" for tag in _IDENTIFIERS]
+    words = {fold(word) for value in values for word in _WORD.findall(value)}
+    return {word for word in words if len(word) >= _MIN_IDENTIFIER and not word.isalpha()}
