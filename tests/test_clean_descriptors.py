@@ -96,11 +96,22 @@ def test_what_stays_is_allowed(text: str) -> None:
         )
 
 
+@pytest.mark.parametrize("sign", ["/?", "?/", "?'", "¿´", "?/'?"])
+def test_a_question_mark_beside_signs_alone_is_a_doubt(sign: str) -> None:
+    assert clean(f"chest ct {sign}").startswith("chest ct")
+    assert "?" in clean(f"chest ct {sign}")
+
+
 @given(st.text(max_size=80))
 def test_a_cleaned_text_is_clean(text: str) -> None:
     once = clean(text)
     for word in clean(once).split():
         assert word in once
+
+
+@given(st.lists(st.sampled_from([*"?¿!.:/+-'´_^0", "no", "ct", "smith", " "]), max_size=12))
+def test_signs_in_any_order_are_read(signs: list[str]) -> None:
+    assert "smith" not in clean("".join(signs))
 
 
 @given(st.from_regex(r"[0-9]{5,12}|[0-9]{1,2}[./-][0-9]{1,2}[./-][0-9]{2,4}", fullmatch=True))

@@ -146,12 +146,15 @@ def _tokens(chunk: str, people: Set[str]) -> Iterator[_Token]:
         yield _Token(chunk, Sort.BREAK)
         return
     core = chunk.lstrip(".:?¿¡").rstrip(".:!?")  # a ! before a word is a "not"
-    if not core:
+    words = list(_words(core, people)) if core else []
+    if not words:
         doubt = "?" in chunk or "¿" in chunk
-        yield _Token("?", Sort.REFUSAL) if doubt else _Token(chunk, Sort.BREAK)
+        if doubt:
+            yield _Token("?", Sort.REFUSAL)
+        elif not core or chunk.endswith((".", ":")):
+            yield _Token(chunk, Sort.BREAK)
         return
     before, behind = chunk[: chunk.index(core)], chunk[chunk.index(core) + len(core) :]
-    words = list(_words(core, people))
     if "?" in before + behind or "¿" in before:
         first, last = words[0], words[-1]
         if "?" in behind and last.sort not in _DROPPED:
