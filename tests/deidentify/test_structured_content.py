@@ -112,6 +112,14 @@ def test_a_code_without_a_word_that_may_stay_says_itself(plan):
     assert content(after, "121049")[0].ConceptCodeSequence[0].CodeMeaning == "en-US"
 
 
+def test_an_empty_version_of_a_scheme_stays_empty(plan):
+    before = measurement_report()
+    content(before, "GRADE")[0].ConceptCodeSequence[0].CodingSchemeVersion = ""
+    assert (
+        content(opened(before, plan), "GRADE")[0].ConceptCodeSequence[0].CodingSchemeVersion == ""
+    )
+
+
 @pytest.mark.parametrize("code", ["BENNO", "Benno"])
 def test_a_code_that_is_somebodys_name_goes(plan, code):
     before = measurement_report()
@@ -140,11 +148,12 @@ def test_a_code_that_is_somebodys_name_goes(plan, code):
 def test_units_stay_as_they_are_written(plan, unit, stays):
     before = dose_report()
     (dlp,) = content(before, "113838")
-    dlp.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0].CodeValue = unit
+    code = dlp.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0]
+    code.CodeValue = code.CodeMeaning = unit
     (dlp,) = content(opened(before, plan), "113838")
-    left = dlp.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0].CodeValue
-    assert (left == unit) is stays, left
-    assert "Befunder" not in left
+    code = dlp.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0]
+    assert code.CodeValue == (unit if stays else "DEIDENTIFIED")
+    assert "Befunder" not in code.CodeValue + code.CodeMeaning
 
 
 def test_numbers_of_the_study_and_of_the_subject_become_the_codes(report):

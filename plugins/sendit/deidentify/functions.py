@@ -285,8 +285,9 @@ def _clean_text(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
     if subject.vr == "SQ":
         return ApplyToItems(_CLEAN)
     text = subject.text.strip(PADDING)
-    if subject.tag in _CODES and subject.level.inherited == _CLEAN and _is_code(text, subject):
-        return subject.value  # without it nobody knows what was meant
+    if subject.tag in _CODES and subject.level.inherited == _CLEAN:
+        # Without it nobody knows what was meant, and a part of a code is another code.
+        return subject.value if _is_code(text, subject) else _empty_or_dummy(subject, _)
     if subject.tag == canon.IMAGE_COMMENTS and (gradient := canon.gradient(text)):
         return gradient.encode("ascii")
     if subject.vr not in charset.TEXT_VRS:
@@ -316,7 +317,7 @@ def _is_code(text: str, subject: ElementContext) -> bool:
     from sendit.clean_descriptors import fold  # noqa: PLC0415 as in _clean_text
 
     code, people = subject.beside.code, subject.site.people
-    if code[0] == text and codes.standard_meanings(*code):
+    if not text or (code[0] == text and codes.standard_meanings(*code)):
         return True
     if subject.tag == content.CODING_SCHEME and text in codes.SCHEMES:
         return True
@@ -354,8 +355,8 @@ def _clean_code_meaning(subject: ElementContext, _: Mapping[str, str]) -> NewVal
         return _dummy(subject, _)
     text = subject.text.strip(PADDING)
     known = codes.standard_meanings(*subject.beside.code)
-    if subject.beside.code == (text, "UCUM"):  # a unit's code says what it means: there is no list
-        return subject.value
+    if subject.beside.code == (text, "UCUM") and _keeps_code(subject):
+        return subject.value  # a unit's code says what it means: there is no list
     standard = any(text.casefold() == meaning.casefold() for meaning in known)
     if standard or says_radiology(text, subject.site.people):
         return subject.value
@@ -421,8 +422,8 @@ def _content_number(subject: ElementContext, *, is_age: bool) -> NewValue:
 def _content_text(subject: ElementContext, arguments: Mapping[str, str]) -> NewValue:
     """Return a text of a content item, cleaned as its concept asks."""
     text = subject.text.strip(PADDING)
-    if subject.tag in _CODES and _is_code(text, subject):
-        return subject.value
+    if subject.tag in _CODES:  # a part of a code is another code
+        return subject.value if _is_code(text, subject) else _empty_or_dummy(subject, arguments)
     if subject.tag != _TEXT_VALUE:
         return _clean_text(subject, arguments)
     concept, people = subject.beside.concept, subject.site.people
