@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sendit.recipe.parse import RecipeError, read_text
+from sendit.recipe.parse import RecipeError, bundled_names, read_recipe, read_text
 from tests.recipe.test_parse import HEAD
 
 
@@ -117,6 +117,11 @@ def test_one_mistake(lines: str, expected: str) -> None:
 def test_what_is_done_as_deid_does_it_is_a_warning(lines: str, expected: str) -> None:
     warnings = [str(one) for one in read_text(("1.deid", HEAD + lines)).warnings]
     assert any(expected in found for found in warnings), warnings
+
+
+@pytest.mark.parametrize("name", bundled_names())
+def test_no_bundled_recipe_has_a_warning(name: str) -> None:
+    assert not [str(one) for one in read_recipe(name).warnings]
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,8 @@ class FunctionSpec:
     """What a recipe's author may write after ``func:`` or ``deid_func:``.
 
     ``vrs`` are the value representations that its result is valid for (None: all).
-    ``siblings`` says that it looks at the other elements of a sequence's item.
+    ``siblings`` says that it looks at the other elements of a sequence's item, and
+    ``before_jitter`` that a JITTER of the same attribute is meant to move what it leaves.
     """
 
     name: str
@@ -64,6 +65,7 @@ class FunctionSpec:
     actions: frozenset[Action] = REPLACING
     vrs: frozenset[str] | None = None
     siblings: bool = False
+    before_jitter: bool = False
 
 
 _DECLARED: tuple[FunctionSpec, ...] = (
@@ -211,6 +213,7 @@ _DECLARED: tuple[FunctionSpec, ...] = (
         actions=frozenset({Action.REPLACE}),
         vrs=frozenset({"DA", "DT"}),
         siblings=True,
+        before_jitter=True,
     ),
     FunctionSpec(
         "technical_value",

@@ -525,6 +525,10 @@ def _conflict(earlier: HeaderRule, later: HeaderRule, *, same_file: bool) -> boo
         return True
     if earlier.action is later.action:
         return earlier.value != later.value
+    if later.action is Action.JITTER and isinstance(earlier.value, Function):
+        spec = FUNCTIONS.get(earlier.value.name)
+        if spec is not None and spec.before_jitter:
+            return False
     return Action.ADD not in (earlier.action, later.action)
 
 
