@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+from typing import Any
+
+import pydicom
 import pytest
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.sequence import Sequence
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from sendit.deidentify.plan import Change, compile_plan
 from sendit.errors import Misconfigured
@@ -116,6 +121,80 @@ def test_replace_touches_only_what_is_there_and_add_the_top_level_only() -> None
     assert "PatientComments" not in ds
     assert ds.PatientID == "outer"
     assert ds.ReferencedStudySequence[0].PatientID == "inner"
+
+
+def private(ds: Dataset) -> dict[str, str]:
+    """Return the private elements of a data set, creators included."""
+
+    def text(value: object) -> str:  # an unknown one is UN where no VR is written
+        return value.decode().strip() if isinstance(value, bytes) else str(value)
+
+    return {f"{each.tag:08X}": text(each.value) for each in ds if each.tag.is_private}
+
+
+def made(**elements: Any) -> FileDataset:
+    return make_dataset(private=False, **elements)
+
+
+PROJECT = """
+ADD (0013,"CTP",10) LIDC
+ADD (0013,"CTP",12) 7
+"""
+
+
+@pytest.mark.parametrize(
+    "syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian]
+)
+def test_a_private_attribute_is_added_in_a_block_of_its_creator(syntax: str) -> None:
+    plan = plan_of(f"REMOVE ALL{PROJECT}")
+    ds = opened(made(transfer_syntax=syntax), plan)
+    assert private(ds) == {"00130010": "CTP", "00131010": "LIDC", "00131012": "7"}
+    assert [each.tag for each in ds] == sorted(each.tag for each in ds)
+    assert "PixelData" in ds
+
+
+def test_a_creator_reserves_the_first_block_in_which_nothing_is() -> None:
+    before = made()
+    before.private_block(0x13, "ANOTHER", create=True).add_new(0x01, "LO", "kept")
+    before.add_new(0x00131101, "LO", "of nobody")
+    ds = opened(before, plan_of(f'{PROJECT}KEEP (0013,"ANOTHER",01)'))
+    assert private(ds) == {
+        "00130010": "ANOTHER",
+        "00131001": "kept",
+        "00130012": "CTP",
+        "00131210": "LIDC",
+        "00131212": "7",
+    }
+
+
+def test_a_creator_that_is_there_gets_no_second_block() -> None:
+    before = made()
+    before.private_block(0x13, "ANOTHER", create=True).add_new(0x01, "LO", "goes")
+    before.private_block(0x13, "CTP", create=True).add_new(0x10, "LO", "another project")
+    ds = opened(before, plan_of(PROJECT))
+    assert private(ds) == {"00130011": "CTP", "00131110": "LIDC", "00131112": "7"}
+
+
+def test_of_a_private_attribute_that_gets_no_value_no_block_is_left() -> None:
+    nothing = plan_of('ADD (0013,"CTP",10) x\nREMOVE (0013,"CTP",10)')
+    assert not private(opened(made(), nothing))
+
+
+def test_a_private_attribute_is_added_to_each_file_of_a_series() -> None:
+    files = [to_bytes(made(InstanceNumber=str(n))) for n in (1, 2, 3)]
+    _, members = run(files, plan_of(PROJECT.replace("7", "var:entity_id")))
+    for data in members.values():
+        ds = pydicom.dcmread(BytesIO(data))
+        assert private(ds)["00131012"] == IDENTIFIERS.patient_code
+
+
+def test_the_vr_of_an_added_private_attribute() -> None:
+    rules = (
+        'ADD (0009,"GEMS_IDEN_01",E3) 1.2.3\n'  # in the dictionary
+        f'ADD (0033,"MY CREATOR 1.0",1E) {"long " * 20}\nADD (0033,"MY CREATOR 1.0",1F) short'
+    )
+    ds = opened(made(transfer_syntax=ExplicitVRLittleEndian), plan_of(rules))
+    assert [ds[tag].VR for tag in (0x000910E3, 0x0033101E, 0x0033101F)] == ["UI", "UT", "LO"]
 
 
 def nested() -> Sequence:

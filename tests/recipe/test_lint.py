@@ -28,7 +28,13 @@ def problems(*files: str) -> list[str]:
         # what is named
         ("REMOVE contains:Nowhere", "fits no attribute"),
         ("ADD contains:Name x", "ADD needs one attribute"),
-        ('ADD (0033,"MITRA",1E) x', "ADD needs one attribute"),
+        ("ADD RequestAttributesSequence__0__AccessionNumber x", "at the top level of an object"),
+        ("ADD (0033,101E) x", '(0033,"YOUR CREATOR",1E)'),
+        (f'ADD (0033,"{"x" * 65}",1E) x', "cannot name a private block"),
+        ('ADD (0033,"A\\B",1E) x', "cannot name a private block"),
+        ('ADD (0033,"MÜLLER",1E) x', "cannot name a private block"),
+        ('ADD (0008,"A",1E) x', "group is odd"),
+        ('ADD (0071,"AGFA-AG_HPState",18) x', "is a sequence"),
         ("ADD (0033,101E) x", "without its creator"),
         ("KEEP values:v\n%values v\nFIELD PatientID", "name the attributes"),
         # values

@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import Final
+from typing import Final, NamedTuple, Self
 
 from pydicom.datadict import get_private_entry
 
@@ -40,10 +40,11 @@ from sendit.dicom.encode import one_vr
 from sendit.dicom.pixel_data import TABLES
 from sendit.dicom.scan import CHARACTER_SET, PIXEL_DATA_TAGS, PUBLIC_VR, SOP_CLASS, vr_of
 from sendit.errors import Misconfigured
-from sendit.recipe.attributes import FIRST_OF_AN_IMAGE, tag_text
+from sendit.recipe.attributes import FIRST_OF_AN_IMAGE, private_vr, tag_text
 from sendit.recipe.coverage import Coverage, cover
 from sendit.recipe.effect import NEEDED, REMAP, acting, is_carried_out, leaves_needed
 from sendit.recipe.functions import FUNCTIONS, VARIABLES
+from sendit.recipe.literals import LONGEST
 from sendit.recipe.matching import (
     Attribute,
     is_sweeping,
@@ -283,6 +284,24 @@ class SequencePath:
         return self._private_kept
 
 
+class PrivateAttribute(NamedTuple):
+    """A private attribute to be added, whichever block its creator reserves in a file."""
+
+    group: int
+    creator: str
+    element: int
+    vr: str
+
+    @classmethod
+    def of(cls, selector: PrivateSelector, value: Value | None) -> Self:
+        """Choose the VR: pydicom's private dictionary's if it has the attribute, else LO, or UT
+        for a text that is too long for that."""
+        group, creator, element = selector.group, selector.creator, selector.element
+        is_long = isinstance(value, Literal) and len(value.text) > LONGEST["LO"]
+        known = private_vr(group << 16 | 0x1000 | element, creator)
+        return cls(group, creator, element, known or ("UT" if is_long else "LO"))
+
+
 class Plan:
     """A recipe, ready to be applied; shared by all studies of a process.
 
@@ -293,7 +312,9 @@ class Plan:
     top
         Where top-level elements are looked up.
     added
-        Tags that ADD rules name, in the order of tags.
+        Standard attributes that ADD rules name, in the order of tags.
+    added_private
+        Private attributes that ADD rules name, in the order of tags.
     values
         Names of the ``%values`` lists in use; their values differ from object to object.
     own
@@ -326,6 +347,15 @@ class Plan:
                     rule.selector.tag
                     for rule in self._rules
                     if rule.action is Action.ADD and isinstance(rule.selector, TagSelector)
+                }
+            )
+        )
+        self.added_private = tuple(
+            sorted(
+                {
+                    PrivateAttribute.of(rule.selector, rule.value)
+                    for rule in self._rules
+                    if rule.action is Action.ADD and isinstance(rule.selector, PrivateSelector)
                 }
             )
         )
@@ -591,9 +621,10 @@ def _problem(rule: HeaderRule, recipe: Recipe) -> str | None:
 def _value_problem(rule: HeaderRule, recipe: Recipe) -> str | None:
     value, selector = rule.value, rule.selector
     if rule.action is Action.ADD and not (
-        isinstance(selector, TagSelector) and vr_of(selector.tag) != "UN"
+        isinstance(selector, PrivateSelector)
+        or (isinstance(selector, TagSelector) and vr_of(selector.tag) != "UN")
     ):
-        return "ADD needs one attribute of the standard"
+        return "ADD needs one attribute of the standard, or a private one with its creator"
     problem: str | None = None
     match value:
         case None:

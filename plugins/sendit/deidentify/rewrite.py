@@ -249,6 +249,7 @@ class Rewriter:
         self._remembered = 0
         self._templates: list[RewriteTemplate] = []
         self._names: dict[tuple[bytes, bytes], str] = {}
+        self._reserved: dict[int, str] = {}
         self._made = self._alike = 0
         self._caller = Caller(plan.recipe.own, site.variables)
         self.counts: Counter[str] = Counter()
@@ -293,7 +294,7 @@ class Rewriter:
     def _file(self, header: Header) -> Output:
         data, level = header.data, self._plan.top
         scope = self._scope(_scope_key(header, self._gather(header)))
-        elements = _ordered(header.elements)
+        elements = self._with_private(_ordered(header.elements), data, scope)
         at = _place_of_pixels(elements)
         before, pixels, after = elements[:at], elements[at : at + 1], elements[at + 1 :]
         last = pixels[0][0] if pixels else UNDEFINED
@@ -318,6 +319,7 @@ class Rewriter:
             isinstance(header, DiffHeader)
             or self._plan.values
             or self._plan.own
+            or self._plan.added_private
             or self._made >= MAX_TEMPLATES + self._alike
             or output.after
         ):
@@ -570,14 +572,62 @@ class Rewriter:
                 block = tag & 0xFFFF0000 | (tag & 0xFF) << 8
                 program = level.private_program(tag, vr, creators[block])
                 stays = block in used or program is KEEP
-                found[start] = _KEPT if stays else _PRIVATE
+                if stays and start < 0:
+                    name = self._reserved[tag].encode("ascii")
+                    reserving = element_bytes(tag, "LO", name, scope.encoding)
+                    found[start] = reserving, ((Change.ADDED, 1),)
+                else:
+                    found[start] = _KEPT if stays else _PRIVATE
         return found
+
+    def _with_private(
+        self, elements: Sequence[Element], data: Buffer, scope: Scope
+    ) -> Sequence[Element]:
+        """Insert the private attributes that ADD rules name and the file does not have.
+
+        A creator that reserves no block of the group reserves the first in which nothing is
+        (PS3.5 7.8.1).
+        """
+        self._reserved.clear()
+        if not self._plan.added_private:
+            return elements
+        blocks = {
+            (block >> 16, creator): block
+            for block, creator in self._creators(elements, data, scope).items()
+        }
+        tags = set(map(itemgetter(0), elements))
+        in_use = {tag & 0xFFFFFF00 for tag in tags} | set(blocks.values())
+        merged = list(elements)
+
+        def insert(tag: int, vr: str) -> None:
+            place = -1 - len(merged)  # of each its own, for results are looked up by it
+            insort(merged, (tag, vr, place, place, place, None))
+            tags.add(tag)
+
+        for group, creator, element, vr in self._plan.added_private:
+            block = blocks.get((group, creator))
+            if block is None:
+                every = (group << 16 | number << 8 for number in range(0x10, 0x100))
+                block = next((each for each in every if each not in in_use), None)
+                if block is None:
+                    continue  # all 240 are reserved
+                blocks[group, creator] = block
+                in_use.add(block)
+                reserving = group << 16 | (block >> 8 & 0xFF)
+                self._reserved[reserving] = creator
+                insert(reserving, "LO")
+            if block | element not in tags:
+                insert(block | element, vr)
+        return merged
 
     def _creators(self, elements: Sequence[Element], data: Buffer, scope: Scope) -> dict[int, str]:
         """Return the private creators of a data set, by the first tag of their blocks."""
         found: dict[int, str] = {}
-        for tag, _, _, value, end, _ in elements:
+        for tag, _, start, value, end, _ in elements:
             if tag & 0x10000 and 0x10 <= tag & 0xFFFF <= 0xFF:
+                if start < 0:
+                    found[tag & 0xFFFF0000 | (tag & 0xFF) << 8] = self._reserved[tag]
+                    continue
                 raw = (bytes(data[value:end]), scope.character_set)
                 creator = self._names.get(raw)
                 if creator is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from functools import cache
 
-from pydicom.datadict import get_entry
+from pydicom.datadict import get_entry, get_private_entry
 from pydicom.valuerep import VR
 
 from sendit.dicom.dictionary import DicomDictionary, RepeatersDictionary
@@ -91,6 +91,15 @@ def vrs_of(tag: int) -> tuple[str, ...]:
         return tuple(get_entry(tag)[0].split(" or "))
     except KeyError:
         return ("UN",)
+
+
+def private_vr(tag: int, creator: str) -> str | None:
+    """Return the VR that pydicom's dictionary gives a private attribute; None if it has none."""
+    try:
+        vr = get_private_entry(tag, creator)[0]
+    except KeyError:
+        return None
+    return str(vr.partition(" or ")[0])
 
 
 def has_one_value(tag: int) -> bool:

@@ -17,10 +17,10 @@ from itertools import pairwise
 from sendit.dicom.charset import TEXT_VRS
 from sendit.dicom.scan import CHARACTER_SET, SOP_CLASS
 from sendit.recipe import attributes
-from sendit.recipe.attributes import keyword_of, standard_tags, vrs_of
+from sendit.recipe.attributes import keyword_of, private_vr, standard_tags, vrs_of
 from sendit.recipe.effect import NEEDED, Effects, leaves_needed
 from sendit.recipe.functions import FUNCTIONS
-from sendit.recipe.literals import written
+from sendit.recipe.literals import LONGEST, written
 from sendit.recipe.matching import reaches
 from sendit.recipe.model import (
     Action,
@@ -33,6 +33,7 @@ from sendit.recipe.model import (
     Position,
     PrivateSelector,
     Recipe,
+    Selector,
     TagSelector,
     Value,
     ValuesSelector,
@@ -163,13 +164,10 @@ def _nothing_matches(position: Position) -> Problem:
 def _actions(recipe: Recipe) -> Iterator[Problem]:
     for rule in recipe.header:
         selector = rule.selector
-        if rule.action is Action.ADD and not isinstance(selector, TagSelector):
-            yield Problem(
-                rule.position,
-                "ADD needs one attribute of the standard",
-                "name it by keyword or (gggg,eeee); REPLACE changes what is there",
-                Rule.ACTION,
-            )
+        if rule.action is Action.ADD and not isinstance(selector, TagSelector | PrivateSelector):
+            yield _add_of_many(rule.position, selector)
+        elif rule.action is Action.ADD and isinstance(selector, PrivateSelector):
+            yield from _private_add(rule.position, selector)
         elif rule.action is Action.KEEP and isinstance(selector, ValuesSelector):
             yield Problem(
                 rule.position,
@@ -181,6 +179,39 @@ def _actions(recipe: Recipe) -> Iterator[Problem]:
             yield from _tag_rule(rule, selector.tag)
         elif isinstance(selector, PatternSelector) and not _matches_something(selector):
             yield _nothing_matches(rule.position)
+
+
+def _add_of_many(position: Position, selector: Selector) -> Problem:
+    if isinstance(selector, PatternSelector) and "__" in selector.text:
+        what = "ADD acts at the top level of an object only, as in deid"
+        hint = "REPLACE changes an attribute inside a sequence"
+    else:
+        what = "ADD needs one attribute"
+        hint = (
+            'name it by keyword, (gggg,eeee), or (gggg,"CREATOR",ee) if it is private; REPLACE '
+            "changes what is there"
+        )
+    return Problem(position, what, hint, Rule.ACTION)
+
+
+def _private_add(position: Position, selector: PrivateSelector) -> Iterator[Problem]:
+    """Check what will stand in the file: the creator's name, and whether it has a value."""
+    creator, tag = selector.creator, selector.group << 16 | 0x1000 | selector.element
+    if len(creator) > LONGEST["LO"] or not re.fullmatch(r"[ -\[\]-~]+", creator):
+        yield Problem(
+            position,
+            f"{creator!r} cannot name a private block",
+            f"at most {LONGEST['LO']} ASCII characters, without a backslash",
+            Rule.VALUE,
+        )
+    elif private_vr(tag, creator) == "SQ":
+        yield Problem(
+            position,
+            f'({selector.group:04X},"{creator}",{selector.element:02X}) is a sequence, and ADD '
+            "gives a value",
+            "name another attribute of the block",
+            Rule.VALUE,
+        )
 
 
 @cache
@@ -219,7 +250,7 @@ def _tag_rule(rule: HeaderRule, tag: int) -> Iterator[Problem]:
         yield Problem(
             rule.position,
             "ADD of a private attribute: nobody could read it without its creator",
-            "use a standard attribute, for example DeidentificationMethod",
+            f'write (gggg,"CREATOR",ee): ({tag >> 16:04X},"YOUR CREATOR",{tag & 0xFF:02X})',
             Rule.ACTION,
         )
     elif tag == CHARACTER_SET and rule.action is not Action.KEEP:

@@ -20,7 +20,7 @@ NUMBERS: Final = frozenset(("FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"))
 
 BINARY: Final = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
 
-_LONGEST: Final = {"AE": 16, "CS": 16, "LO": 64, "SH": 16, "PN": 64}
+LONGEST: Final = {"AE": 16, "CS": 16, "LO": 64, "SH": 16, "PN": 64}
 _DATE_TIME: Final = re.compile(
     r"(\d{4})[-.]?(\d\d)[-.]?(\d\d)"
     r"(?:[T ]?(\d\d):?(\d\d)(?::?(\d\d)(?:[.,](\d{1,6})\d*)?)?\s*(Z|[+-]\d\d:?\d\d)?)?",
@@ -81,7 +81,7 @@ def written(vr: str, text: str) -> str | None:
 
 
 def _shorter(vr: str, text: str) -> str:
-    longest = _LONGEST.get(vr)
+    longest = LONGEST.get(vr)
     return text[:longest].strip() if longest else text
 
 
