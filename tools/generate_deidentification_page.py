@@ -46,6 +46,7 @@ WORDS = {
     "cleaned": "only words of the allow-list stay",
     "cleaned by item": "numbers, coordinates and codes stay, texts are cleaned, UIDs remapped",
     "in its form": "kept in its form, else cleaned",
+    "a code": "kept if no name or number of the study's people stands there",
     "code's meaning": "kept if it is the standard's own text, else cleaned",
     "written anew": "written anew with the file meta information",
 }
@@ -60,6 +61,7 @@ BY_FUNCTION = {
     "cap_age": "capped",
     "known_value": "kept if known",
     "clean_text": "cleaned",
+    "clean_code": "a code",
     "clean_code_meaning": "code's meaning",
     "clean_content": "cleaned by item",
     "technical_value": "in its form",

@@ -107,6 +107,7 @@ BEYOND = {
     Holds.UID: "REPLACE {} func:remap_uid",
     Holds.ADDRESS: "REPLACE {} func:profile_xzd",
     Holds.TEXT: "REPLACE {} func:clean_text",
+    Holds.CODE: "REPLACE {} func:clean_code",
     Holds.CODE_MEANING: "REPLACE {} func:clean_code_meaning",
 }
 LETTERS = {

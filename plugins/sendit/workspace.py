@@ -24,7 +24,7 @@ RESULT = "result.json"
 #: The digest of the recipe that import filtered the files by.
 RECIPE = "recipe.json"
 
-#: The words of the names of the study's people, which no text keeps.
+#: The words of the names of the study's people, and its patient's numbers, which no text keeps.
 PEOPLE = "people.json"
 
 
@@ -89,7 +89,7 @@ class Workspace:
         ]
 
     def write_people(self, words: Iterable[str]) -> None:
-        """Write the words of the names of the study's people."""
+        """Write the words of the names of the study's people, and its patient's numbers."""
         self.write(PEOPLE, sorted(words))
 
     def read_people(self) -> frozenset[str] | None:

@@ -673,7 +673,7 @@ def result_of(originals: list[bytes], plan: Plan, place: Path, **options: object
 
 def test_a_finding_in_one_file_quarantines_that_file(plan, tmp_path):
     originals = received(4)
-    leaking = set_to("SequenceName", "MUSTERFRAU0001")
+    leaking = set_to("ICCProfile", b"MUSTERFRAU0001")
     first = result_of([originals[0], *originals[2:]], plan, tmp_path)
     leaked = [originals[0], changed(originals[1], leaking), *originals[2:]]
     (tmp_path / "second").mkdir()
@@ -681,7 +681,7 @@ def test_a_finding_in_one_file_quarantines_that_file(plan, tmp_path):
     outcomes = [outcome for outcome, _ in result.outcomes.values()]
     assert outcomes == [Outcome.DELIVERED, Outcome.QUARANTINED, *2 * [Outcome.DELIVERED]]
     reason = result.outcomes[2][1]
-    assert "a part of the patient's name in (0018,0024) SequenceName" in reason
+    assert "a part of the patient's name in (0028,2000) ICCProfile" in reason
     # As if it had never come.
     assert (result.content_digest, result.actions, result.header) == (
         first.content_digest,
@@ -696,7 +696,7 @@ def test_a_finding_in_one_file_quarantines_that_file(plan, tmp_path):
 def test_what_is_the_same_in_files_behind_is_theirs_too(plan, tmp_path):
     """A member that is like the one before is judged by what differs; not so its findings."""
     originals = received(5)
-    leaking = set_to("SequenceName", "MUSTERFRAU0001")
+    leaking = set_to("ICCProfile", b"MUSTERFRAU0001")
     leaked = [originals[0], *(changed(original, leaking) for original in originals[1:4])]
     result = result_of([*leaked, originals[4]], plan, tmp_path)
     stopped = [number for number, (outcome, _) in result.outcomes.items() if outcome != "delivered"]
@@ -705,7 +705,7 @@ def test_what_is_the_same_in_files_behind_is_theirs_too(plan, tmp_path):
 
 def test_a_copy_of_a_file_that_is_stopped_takes_its_place(plan, tmp_path):
     originals = received(2)
-    leaked = changed(originals[0], set_to("SequenceName", "MUSTERFRAU0001"))
+    leaked = changed(originals[0], set_to("ICCProfile", b"MUSTERFRAU0001"))
     result = result_of([leaked, originals[0], originals[1]], plan, tmp_path)
     outcomes = {number: outcome for number, (outcome, _) in result.outcomes.items()}
     assert outcomes[1] is Outcome.QUARANTINED
@@ -713,14 +713,14 @@ def test_a_copy_of_a_file_that_is_stopped_takes_its_place(plan, tmp_path):
 
 
 def test_findings_in_all_files_fail_the_batch_with_what_to_do(plan, tmp_path):
-    leaking = set_to("SequenceName", "MUSTERFRAU0001")
+    leaking = set_to("ICCProfile", b"MUSTERFRAU0001")
     (tmp_path / "a.tar.gz").write_bytes(b"an earlier attempt's")
     with pytest.raises(FailBatch) as failed:
         result_of([changed(original, leaking) for original in received(2)], plan, tmp_path)
     text = str(failed.value)
     assert "which the batch has as (0010,0010) PatientName" in text
-    assert "SequenceName" in text
-    assert "REMOVE SequenceName" in text
+    assert "ICCProfile" in text
+    assert "REMOVE ICCProfile" in text
     assert "fix" not in text
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 

@@ -5,6 +5,7 @@ import re
 import pydicom
 import pytest
 
+from sendit.deidentify import common_words
 from sendit.gate import coincidence
 from testing.real_files import real_files
 
@@ -31,14 +32,14 @@ def test_identifiers(sources, key, tag, vr, own):
 
 @pytest.mark.parametrize("text", ["chest contrast", "ct^chest", "qa^phantom", "axial 5mm", "test"])
 def test_what_says_nothing(text):
-    assert coincidence.is_common(text)
+    assert common_words.is_common(text)
 
 
 @pytest.mark.parametrize(
     "text", ["quackenbush", "ct quackenbush", "b1234", "mrn77", "chest 7734512"]
 )
 def test_what_says_something(text):
-    assert not coincidence.is_common(text)
+    assert not common_words.is_common(text)
 
 
 @pytest.mark.parametrize(
@@ -70,4 +71,4 @@ def test_makers_and_models_of_public_ct_and_mr_files_say_nothing_of_a_person() -
             texts = f"{ds.get('Manufacturer')} {ds.get('ManufacturerModelName')}"
             words.update(re.findall(r"[a-z]{4,}", texts.lower()))
     assert len(words) > 15
-    assert {word for word in words if not coincidence.is_common_word(word)} <= INVENTED
+    assert {word for word in words if not common_words.is_common_word(word)} <= INVENTED

@@ -62,6 +62,8 @@ def test_the_default_recipe_acts_by_class() -> None:
         elif one.holds is Holds.TECHNICAL:
             value = Function("technical_value", (("form", one.form),))
             assert [rule.value for rule in rules] == [value], one
+        elif one.holds is Holds.CODE:
+            assert [rule.value for rule in rules] == [Function("clean_code")], one
         elif one.name == "TextValue":  # of a content item
             assert [rule.value for rule in rules] == [Function("clean_content")], one
         elif one.holds is Holds.TEXT:

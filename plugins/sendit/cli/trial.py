@@ -81,7 +81,7 @@ def run_trial(
                 recipe=prepared,
                 keys=keys,
                 archive=out / f"{coded.study_code}.tar.gz",
-                people=frozenset(intake.people.words),
+                people=frozenset(intake.people.words | intake.people.numbers),
                 progress=lambda done: progress.update(writing, completed=done),
             )
     if result is not None and result.archive is not None and not archive:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Final
 
@@ -18,6 +18,7 @@ from sendit import __version__
 from sendit.deidentify import codes, jitter
 from sendit.deidentify import structured_content as content
 from sendit.deidentify.forms import fits, says_radiology
+from sendit.deidentify.own_values import OwnValues
 from sendit.deidentify.plan import Plan, SequencePath
 from sendit.deidentify.structured_content import NOTHING, Beside, code_of
 from sendit.deidentify.uids import UidMap
@@ -67,7 +68,7 @@ DUMMIES: Final[dict[str, bytes]] = {
 _OF_TEXT: Final = frozenset(
     (
         *("basic_uuid", "cap_age", "dates_modified", "dicom_uuid", "jitter", "keyed_hash"),
-        "known_value",
+        *("clean_code", "known_value"),
         *("method_text", "pydicom_uuid", "remap_uid", "suffix_uuid", "technical_value"),
     )
 )
@@ -122,6 +123,7 @@ _CLEAN_CONTENT: Final = Function("clean_content")
 _CLEAN_AGE: Final = Function("clean_content", (("of", "age"),))
 """What cleans the number of a content item that is an age, for the items inside it."""
 
+_CLEAN_CODE: Final = Function("clean_code")
 _CODE_VALUE: Final = 0x00080100
 _UNIT: Final = re.compile(r"(?:[A-Za-z0-9*/.^%'\"()\[\]_+-]|\{[^{}]*\})+", re.ASCII)
 """A unit of UCUM."""
@@ -154,13 +156,18 @@ NewValue = bytes | Removed | ApplyToItems | tuple[tuple[NewElement, ...], ...]
 
 @dataclass(frozen=True, slots=True)
 class StudyContext:
-    """What all files of a study share. ``people`` are the words of names that no text may keep."""
+    """What all files of a study share. ``people`` are the words of names, and numbers, that no
+    text may keep; ``own`` finds them in values of a form."""
 
     plan: Plan
     uids: UidMap
     days: int
     variables: dict[str, str]
     people: frozenset[str] = frozenset()
+    own: OwnValues = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "own", OwnValues(self.people))
 
 
 @dataclass(slots=True)  # not frozen: that would double the time to make one
@@ -317,9 +324,7 @@ def _is_code(text: str, subject: ElementContext) -> bool:
     from sendit.clean_descriptors import fold  # noqa: PLC0415 as in _clean_text
 
     code, people = subject.beside.code, subject.site.people
-    if not text or (code[0] == text and codes.standard_meanings(*code)):
-        return True
-    if subject.tag == content.CODING_SCHEME and text in codes.SCHEMES:
+    if not text or _is_published(text, subject):
         return True
     if not people.isdisjoint(map(fold, _LETTERS.findall(text))):
         return False
@@ -331,6 +336,14 @@ def _is_code(text: str, subject: ElementContext) -> bool:
         code == (text, "UCUM")
         and _UNIT.fullmatch(text) is not None
         and all(says_radiology(remark, people) for remark in codes.remarks_of(text))
+    )
+
+
+def _is_published(text: str, subject: ElementContext) -> bool:
+    """Whether a text is a code of the standard with its scheme, or such a scheme."""
+    code = subject.beside.code
+    return (code[0] == text and bool(codes.standard_meanings(*code))) or (
+        subject.tag == content.CODING_SCHEME and text in codes.SCHEMES
     )
 
 
@@ -348,6 +361,17 @@ def _ascii(cleaned: str) -> str:
     if cleaned.isascii():
         return cleaned
     return fold(cleaned).encode("ascii", "ignore").decode("ascii")
+
+
+def _clean_code(subject: ElementContext, arguments: Mapping[str, str]) -> NewValue:
+    inherited = subject.level.inherited
+    if inherited is not None:
+        answer = call(inherited, subject)
+        if answer != subject.value:
+            return answer
+    text = subject.text.strip(PADDING)
+    is_own = not _is_published(text, subject) and subject.site.own.stand_in(text, "SH")
+    return _dummy(subject, arguments) if is_own or _holds_no_text(subject.vr) else subject.value
 
 
 def _clean_code_meaning(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
@@ -374,9 +398,8 @@ def _keeps_code(subject: ElementContext) -> bool:
     program = subject.level.program(_CODE_VALUE, "SH")
     inherited = subject.level.inherited
     cleans = inherited is not None and inherited.name in {"clean_content", "clean_text"}
-    return _is_code(subject.beside.code[0], here) and (
-        cleans or (program.removed is None and not program.steps)
-    )
+    stays = program.removed is None and all(step.value == _CLEAN_CODE for step in program.steps)
+    return _is_code(subject.beside.code[0], here) and (cleans or stays)
 
 
 def _clean_content(  # noqa: PLR0911 one way for each kind of value
@@ -430,7 +453,7 @@ def _content_text(subject: ElementContext, arguments: Mapping[str, str]) -> NewV
     if concept in content.CODED and text:
         return subject.site.variables[content.CODED[concept]].encode("ascii")
     form = content.TECHNICAL.get(concept)
-    if form is not None and fits(form, text, people):
+    if form is not None and _stays(form, text, subject):
         return subject.value
     if concept in content.LABELS and text:
         from sendit.clean_descriptors import clean  # noqa: PLC0415 as in _clean_text
@@ -460,6 +483,12 @@ def _holds_no_text(vr: str) -> bool:
     return vr[0] == "O" or vr == "AT" or vr in _BINARY_NUMBERS
 
 
+def _stays(form: str, value: str, subject: ElementContext) -> bool:
+    """Whether a value has a form, and is not somebody's name or number."""
+    site = subject.site
+    return fits(form, value, site.people) and not site.own.stand_in(value, subject.vr)
+
+
 def _technical_value(subject: ElementContext, arguments: Mapping[str, str]) -> NewValue:
     from sendit.clean_descriptors import clean  # noqa: PLC0415 - most values have their form
 
@@ -468,10 +497,12 @@ def _technical_value(subject: ElementContext, arguments: Mapping[str, str]) -> N
         return _gone_or_empty_or_dummy(subject, arguments)
     form, people = arguments["form"], subject.site.people
     values = [value.strip(PADDING) for value in subject.text.split("\\")]
-    if all(not value or fits(form, value, people) for value in values):
+    stay = [not value or _stays(form, value, subject) for value in values]
+    if all(stay):
         return subject.value
     left = [
-        value if fits(form, value, people) else _ascii(clean(value, people)) for value in values
+        value if stays else _ascii(clean(value, people))
+        for value, stays in zip(values, stay, strict=True)
     ]
     if subject.tag in _LABELS:
         name = _LABELS[subject.tag]
@@ -614,6 +645,7 @@ def _suffix_uuid(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
 _FUNCTIONS: Final[dict[str, Implementation]] = {
     "basic_uuid": _basic_uuid,
     "cap_age": _cap_age,
+    "clean_code": _clean_code,
     "clean_code_meaning": _clean_code_meaning,
     "clean_content": _clean_content,
     "clean_text": _clean_text,

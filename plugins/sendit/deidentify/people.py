@@ -1,4 +1,4 @@
-"""The words of the names of a study's people: none of them stays in any text.
+"""The words of the names of a study's people, and its patient's numbers: none stays in any text.
 
 A surname may be a word of radiology (Stone, Long, Black, Rao, Per, Head), so that an allow-list
 alone would let it pass. What counts as a name's word (docs/decisions/names-that-are-words.md):
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 from pydicom._dicom_dict import DicomDictionary
 
 from sendit.clean_descriptors import fold, vocabulary
+from sendit.deidentify.common_words import is_common
 from sendit.dicom import charset
 
 if TYPE_CHECKING:
@@ -34,11 +35,29 @@ PERSON_NAMES: Final = PATIENT_NAMES | {
     tag for tag, entry in DicomDictionary.items() if entry[0] == "PN"
 }
 
+PATIENT_NUMBERS: Final = frozenset(
+    (
+        *(0x00080050, 0x00100020, 0x00101000, 0x00101090, 0x00380010, 0x00380060),
+        *(0x00402016, 0x00402017),
+    )
+)
+"""Accession Number, Patient ID, Other Patient IDs, Medical Record Locator, Admission ID, Service
+Episode ID, order numbers of placer and filler."""
+
 MIN_LETTERS: Final = 3
+MIN_NUMBER: Final = 4
+"""Letters and digits of a number below which it may be anything."""
+
+MIN_DIGITS: Final = 6
+"""The same of one without letters."""
+
 MAX_BYTES: Final = 4096
 """Bytes of an element's names that are looked at; a name has 64 characters a group."""
 
+_LOOKED_AT: Final = PERSON_NAMES | PATIENT_NUMBERS
 _WORD: Final = re.compile(r"[^\W\d_]+")
+_ALNUM: Final = re.compile(r"[^\W_]+")
+_DIGITS: Final = re.compile(r"\d+")
 _NAMED_PARTS: Final = 3  # family, given and middle name; then prefix and suffix (PS3.5 6.2.1)
 _TITLES: Final = frozenset(
     (
@@ -89,17 +108,21 @@ _ORGANISATIONS: Final = frozenset(
 
 
 class People:
-    """Collects the words of all person names in the files of a study.
+    """Collects the words of all person names in the files of a study, and its patient's numbers.
+
+    Real values: they are never written anywhere but into a batch's working folder.
 
     Attributes
     ----------
     words
-        Folded (:func:`sendit.clean_descriptors.fold`). Real values: they are never
-        written anywhere but into a batch's working folder.
+        Of names, folded (:func:`sendit.clean_descriptors.fold`): letters only.
+    numbers
+        Letters and digits of the patient's numbers, folded; each holds a digit.
     """
 
     def __init__(self) -> None:
         self.words: set[str] = set()
+        self.numbers: set[str] = set()
         self._seen: set[tuple[bool, bytes, bytes]] = set()
 
     def see(self, header: Header) -> None:
@@ -110,7 +133,7 @@ class People:
             for tag, _, _, start, end, items in [
                 element
                 for element in levels.pop()
-                if element[5] is not None or element[1] == "PN" or element[0] in PERSON_NAMES
+                if element[5] is not None or element[1] == "PN" or element[0] in _LOOKED_AT
             ]:
                 if items is not None:
                     levels.extend(elements for _, elements in items)
@@ -120,7 +143,9 @@ class People:
     def _note(self, tag: int, raw: bytes, character_set: bytes) -> None:
         patient = tag in PATIENT_NAMES
         key = (patient, raw, character_set)
-        if key not in self._seen:
+        if tag in PATIENT_NUMBERS:
+            self.numbers.update(numbers_of(charset.decode(raw, character_set)))
+        elif key not in self._seen:
             self._seen.add(key)
             for name in charset.decode(raw, character_set).split("\\"):
                 self.words.update(words_of(name, patient=patient))
@@ -131,6 +156,20 @@ def words_in(header: Header) -> set[str]:
     people = People()
     people.see(header)
     return people.words
+
+
+def numbers_of(text: str) -> Iterator[str]:
+    """Give what must not stay of a patient's numbers: letters and digits, folded; of one with
+    letters around its digits these, too."""
+    for value in text.split("\\"):
+        number = "".join(_ALNUM.findall(fold(value)))
+        runs = _DIGITS.findall(number)
+        if len(number) < MIN_NUMBER or not runs or is_common(fold(value).strip()):
+            continue
+        digits = runs[0].lstrip("0") if len(runs) == 1 else ""
+        for one in {number, digits}:
+            if len(one) >= (MIN_DIGITS if one.isdigit() else MIN_NUMBER):
+                yield one
 
 
 def words_of(name: str, *, patient: bool) -> Iterator[str]:

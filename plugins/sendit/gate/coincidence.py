@@ -10,7 +10,6 @@ holds it is correct. The last gate asks here before it counts what it has found.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Final
 
 PLACES_AND_STEPS: Final = frozenset(
@@ -46,105 +45,12 @@ MAX_COINCIDENCE: Final = 6
 MIN_CODE_STRING_WORD: Final = 6
 """Letters of a name below which a Defined Term (VR CS) or AE title may be just so."""
 
-PLACEHOLDERS: Final = frozenset(
-    (
-        *("anonymous", "anonymized", "anonymised", "anon", "deidentified", "de-identified"),
-        *("removed", "unknown", "none", "null", "patient", "name", "test", "na", "n/a", "no"),
-        *("yes", "other", "undefined", "empty", "blank", "dummy", "default", "sendit"),
-        *("phantom", "quality", "service", "daily", "calibration", "acceptance", "volunteer"),
-        *("demo", "subject", "water", "training", "research", "animal", "specimen"),
-        *("prof", "professor", "doctor", "herr", "frau", "miss", "mister", "senior", "junior"),
-    )
-)
-"""Values and words that tell nothing about anyone, lower case."""
-
-_MAKERS: Final = (
-    # Private creators in pydicom's dictionary, which takes them from conformance statements
-    *("acuson", "adac", "agfa", "aloka", "brainlab", "canon", "elscint", "fuji", "gevaert"),
-    *("hologic", "imatron", "kodak", "lodox", "lorad", "marconi", "mevis", "philips", "picker"),
-    *("sectra", "siemens", "toshiba", "varian"),
-    # Manufacturer (0008,0070) in other public files and in makers' conformance statements
-    *("accuray", "analogic", "bruker", "carestream", "cerner", "elekta", "esaote", "fonar"),
-    *("fujifilm", "hitachi", "hyperfine", "konica", "medtronic", "mindray", "minolta"),
-    *("neurologica", "neusoft", "planmeca", "samsung", "shimadzu", "ziehm"),
-    # What follows their names there
-    *("company", "corporation", "electric", "general", "healthcare", "healthineers", "imaging"),
-    *("medical", "systems", "united"),
-)
-
-_MODELS: Final = {
-    "Canon, Toshiba": (
-        *("alexion", "aquilion", "asteion", "elan", "fortian", "galan", "lightning", "orian"),
-        *("prime", "prism", "titan", "vantage"),
-    ),
-    "Fujifilm, Hitachi": (*("altaire", "aperto", "echelon", "oasis", "scenaria", "supria"),),
-    "GE": (
-        *("architect", "artist", "brightspeed", "creator", "discovery", "edge", "evolution"),
-        *("explorer", "frontier", "genesis", "hispeed", "lightspeed", "maxima", "optima"),
-        *("performance", "pioneer", "premier", "revolution", "signa", "victory", "voyager"),
-    ),
-    "Marconi, Picker": ("eclipse", "edge", "infinion"),
-    "Philips": (
-        *("achieva", "ambition", "brilliance", "elition", "gemini", "gyroscan", "incisive"),
-        *("ingenia", "ingenuity", "intera", "multiva", "panorama", "prodiva", "spectral"),
-        *("vereos",),
-    ),
-    "Siemens": (
-        *("aera", "altea", "amira", "avanto", "biograph", "cima", "confidence", "definition"),
-        *("drive", "duo", "emotion", "espree", "essenza", "flash", "force", "free", "harmony"),
-        *("impact", "lumina", "magnetom", "mobilett", "naeotom", "perspective", "presto"),
-        *("prisma", "scope", "select", "sensation", "sierra", "skyra", "sola", "somatom"),
-        *("sonata", "spectra", "symphony", "syngo", "terra", "trio", "verio", "viato", "vida"),
-        *("vision", "vista", "volume"),
-    ),
-}
-"""Words of Manufacturer's Model Name (0008,1090) and Software Versions (0018,1020) by maker, from
-their product pages and conformance statements.
-
-No public table lists models, so this one is by hand. It need not be complete: a name that is
-missing here matters where a patient is called like a scanner that is not listed, and then the
-study waits for a person. A word too many lets nothing pass in a cleaned text, where the words of
-the patient's own name are looked for all the same.
-"""
-
-MAKERS: Final = frozenset(_MAKERS).union(*_MODELS.values())
-"""Words in the names of makers, models and their software, lower case."""
-
-TERMS: Final = frozenset(
-    (
-        *("norm", "mosaic", "magnitude", "imaginary", "real", "helical", "reformatted"),
-        *("derived", "primary", "secondary", "original", "average", "mean", "resampled"),
-        *("segmented", "propeller", "grey", "wedge", "bowtie", "sharp", "smooth", "flat"),
-    )
-)
-"""Terms that are names of people as well: Defined Terms of Image Type (PS3.3 C.8.16.1, C.8.2.1.1.1,
-and makers' own), Scan Options, Filter Type and Convolution Kernel."""
-
 NUMBERS: Final = frozenset(("AS", "DS", "IS", "TM"))
 """VRs of written numbers, times and ages."""
 
 _TIME: Final = re.compile(r"(?:[01]\d|2[0-3])(?:[0-5]\d(?:[0-6]\d(?:\.\d{1,6})?)?)?")
 _AGE: Final = re.compile(r"\d{3}[DWMY]")
 _NUMBER: Final = re.compile(r"[+-]?\d*\.?\d*(?:[eE][+-]?\d+)?")
-
-
-def is_common_word(word: str) -> bool:
-    """Whether a word (lower case) is one of radiology, of makers, or of no one."""
-    from sendit.clean_descriptors import is_allowed  # noqa: PLC0415 - only where there are names
-
-    return word in PLACEHOLDERS or word in MAKERS or word in TERMS or is_allowed(word)
-
-
-@lru_cache(maxsize=1 << 12)
-def is_common(text: str) -> bool:
-    """Whether a text (lower case) consists of words of radiology only.
-
-    One word that holds a digit says more: it may be a number of someone.
-    """
-    parts = text.replace("^", " ").split()
-    if len(parts) == 1 and any(character.isdigit() for character in text):
-        return False
-    return all(map(is_common_word, parts))
 
 
 def is_plain_number(vr: str, value: str) -> bool:
@@ -168,7 +74,7 @@ def identifier_is_coincidence(sources: frozenset[int], key: str, tag: int, vr: s
     sources
         The attributes whose identifier it is; 0 is the folder's name.
     key
-        The identifier as it was found (:func:`~sendit.gate.spellings.key`).
+        The identifier as it was found (:func:`~sendit.deidentify.spellings.key`).
     tag, vr
         Where it was found.
     """

@@ -21,16 +21,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pydicom.charset import convert_encodings, decode_bytes
 
+from sendit.deidentify import spellings
+from sendit.deidentify.common_words import PLACEHOLDERS, is_common, is_common_word
 from sendit.deidentify.people import words_of
 from sendit.deidentify.uids import holds_date
-from sendit.gate import spellings
-from sendit.gate.coincidence import (
-    PLACEHOLDERS,
-    PLACES,
-    PLACES_AND_STEPS,
-    is_common,
-    is_common_word,
-)
+from sendit.gate.coincidence import PLACES, PLACES_AND_STEPS
 from sendit.recipe.model import Action, Function, Literal, TagSelector
 
 if TYPE_CHECKING:
@@ -112,7 +107,7 @@ class RealValueMatch(NamedTuple):
     """A real value found in a text: its kind, its source attributes and its normalised form.
 
     ``sources`` are the tags of the attributes that it comes from; ``key`` is its form in
-    :mod:`~sendit.gate.spellings`, which is never shown.
+    :mod:`~sendit.deidentify.spellings`, which is never shown.
     """
 
     kind: RealValueKind
@@ -621,15 +616,18 @@ def _words_as_written(text: str) -> list[str]:
     return [word for word in found if not word.isdigit()]
 
 
+_STAYING: Final = frozenset(("clean_code", "technical_value"))
+
+
 @lru_cache(maxsize=_PLANS)
 def actions_of(plan: Plan) -> dict[int, set[Action]]:
     """Return what the recipe does to attributes that it names one by one.
 
-    A technical value stays where it has its form: a maker may be called like the patient.
+    A code, and a technical value in its form, stays: a maker may be called like the patient.
     """
     found: dict[int, set[Action]] = {}
     for rule in plan.recipe.header:
-        stays = isinstance(rule.value, Function) and rule.value.name == "technical_value"
+        stays = isinstance(rule.value, Function) and rule.value.name in _STAYING
         if isinstance(rule.selector, TagSelector) and not stays:
             found.setdefault(rule.selector.tag, set()).add(rule.action)
     return found

@@ -62,7 +62,8 @@ class Intake:
 
     ``failure`` says why nothing of the batch may go on, or is None. ``identity`` holds real
     values: it goes to the ledger's identifier rows only. ``issuers`` gathers what the files say
-    of the issuers of their numbers, ``people`` the words of all names in them.
+    of the issuers of their numbers, ``people`` the words of all names in them and the patient's
+    numbers.
     """
 
     records: list[InstanceRecord] = field(default_factory=list)
@@ -235,7 +236,7 @@ def import_batch(
         unreadable = BatchError("import", "the folder, or one within it, cannot be read")
         ledger.record(batch_id, status=Status.ERROR, errors=[unreadable], stage="import")
         raise
-    workspace.write_people(intake.people.words)
+    workspace.write_people(intake.people.words | intake.people.numbers)
     workspace.write_instances(intake.records)
     reach("import: instances written")
     ledger.put_identifier(

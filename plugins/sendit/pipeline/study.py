@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sendit.archive import Archive, ArchiveInfo
 from sendit.batch import Outcome, Reason
 from sendit.coded_study import CodedStudy
-from sendit.deidentify.people import People
+from sendit.deidentify.people import People, numbers_of
 from sendit.deidentify.plan import Plan
 from sendit.deidentify.study import Source, StudyDeidentifier
 from sendit.dicom.scan import open_instance
@@ -84,7 +84,8 @@ def deidentify_study(
     archive
         Where the ``.tar.gz`` goes; it is there only once it has passed the gate.
     people
-        Words of the names of the study's people, as import found them in all files
+        Words of the names of the study's people, and its patient's numbers, as import found them in
+        all files
         (:mod:`sendit.deidentify.people`). None: the files are read for them first.
     filters
         The recipe's filters, asked again of the header that goes out: the file, or the recipe,
@@ -105,6 +106,7 @@ def deidentify_study(
     """
     if people is None:
         people = _people_of(sources)
+    people |= frozenset(numbers_of(folder))
     real = RealValues(plan)
     if folder:
         real.add_identifier(folder)
@@ -167,4 +169,4 @@ def _people_of(sources: Sequence[Source]) -> frozenset[str]:
     for source in sources:
         with suppress(SkipInstance, OSError):  # whoever reads it next says why
             people.see(open_instance(source.path))
-    return frozenset(people.words)
+    return frozenset(people.words | people.numbers)

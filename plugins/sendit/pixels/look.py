@@ -80,13 +80,14 @@ class Look:
     Parameters
     ----------
     people
-        Words of the names in the study, folded.
+        Words of the names in the study, folded, and its patient's numbers, which each image's
+        header says again.
     folder
         The batch folder's name: an accession number, as folders are named.
     """
 
     def __init__(self, people: frozenset[str], folder: str = "") -> None:
-        self._own = Own(words=set(people))
+        self._own = Own(words={word for word in people if word.isalpha()})
         self._own.add_number(folder)
         self._judged: dict[int, str | None] = {}
         self._series: dict[_SeriesKey, _Seen] = {}

@@ -83,6 +83,7 @@ class Treatment(StrEnum):
 
 _BY_FUNCTION = {
     "cap_age": Treatment.CLEANED,
+    "clean_code": Treatment.KEPT,
     "clean_code_meaning": Treatment.CLEANED,
     "clean_content": Treatment.CLEANED,
     "clean_text": Treatment.CLEANED,

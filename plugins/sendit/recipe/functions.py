@@ -185,6 +185,15 @@ _DECLARED: tuple[FunctionSpec, ...] = (
         vrs=_WORDS | {"PN", "SQ"},
     ),
     FunctionSpec(
+        "clean_code",
+        "func",
+        "a code, its scheme or what else says where it is from: stays but where a name or number "
+        "of the study's people stands in its place; then a dummy does",
+        actions=frozenset({Action.REPLACE}),
+        vrs=_WORDS | {"CS", "UR"},
+        siblings=True,
+    ),
+    FunctionSpec(
         "clean_code_meaning",
         "func",
         "the meaning of a code: the standard's own text stays where code and scheme are the "
@@ -220,8 +229,9 @@ _DECLARED: tuple[FunctionSpec, ...] = (
         "func",
         "a value stays if it has the form ("
         + "; ".join(f"{form}: {meaning}" for form, meaning in FORMS.items())
-        + "); of any other only words of the allow-list do; if none does: removed if the object's "
-        "IOD has it as type 3 or not at all, empty if type 2, a dummy if type 1",
+        + ") and holds no name or number of the study's people; of any other only words of the "
+        "allow-list do; if none does: removed if the object's IOD has it as type 3 or not at all, "
+        "empty if type 2, a dummy if type 1",
         (Argument("form", "form", "term", "the form"),),
         actions=frozenset({Action.REPLACE}),
         vrs=_WORDS | {"AE", "CS"},

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sendit.gate import spellings
+from sendit.deidentify import spellings
 
 MARCH = "19570314"
 

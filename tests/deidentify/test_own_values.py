@@ -1,0 +1,157 @@
+"""Names and numbers of a study's people in the place of technical values and codes."""
+
+from __future__ import annotations
+
+import pytest
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.sequence import Sequence
+
+from sendit.deidentify.own_values import OwnValues
+from sendit.deidentify.people import numbers_of
+from sendit.deidentify.plan import compile_plan
+from sendit.recipe.parse import read_recipe
+from testing.builder import make_dataset
+from tests.deidentify.engine import opened, plan_of
+
+DEFAULT = compile_plan(read_recipe("default"))
+PEOPLE = OwnValues(
+    {
+        *("quackenbush", "zebediah", "habersham", "head", "stone", "li", "xi", "brien", "muller"),
+        *("winterbottomley", "rao", "kim", "van", "gogh", "иванов", "siemens", "dot"),
+        *("mrn7734512", "7734512", "a1234"),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("HABERSHAM", "Habersham", "Habersham lung", "LUNG_HABERSHAM_2", "Quackenbush, Z."),
+        *("QUACKENBUSHZ", "ZQuackenbush", "QuackenbushZebediah", "vanGogh", "WINTERBO"),
+        *("Müller", "MUELLER", "Muller", "IVANOV", "Rao Kim", "Li-Xi", "Kim Habersham"),
+        *("MRN7734512", "773-4512", "773 4512", "0007734512", "MRN 7734512", "id A1234"),
+    ],
+)
+def test_what_is_somebodys(text: str) -> None:
+    assert PEOPLE.stand_in(text, "SH")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("STANDARD", "B30f", "*tfl3d1_16ns", "HEAD FILTER", "STONE", "Kim", "Rao", "Li", "FC08"),
+        *("SIEMENS", "Siemens Healthineers", "DOT", "HABERSHAMSHIRE", "WINTER", "77345", "1234"),
+        *("A12345", "1.7734512", "77345123", "", "C:HC1-7;NC", "headed"),
+    ],
+)
+def test_what_is_nobodys(text: str) -> None:
+    assert not PEOPLE.stand_in(text, "SH")
+
+
+def test_short_defined_terms_are_surnames_too() -> None:
+    people = OwnValues({"peake", "habersham"})
+    assert people.stand_in("PEAKE", "SH")
+    assert not people.stand_in("PEAKE", "CS")
+    assert people.stand_in("HABERSHAM", "CS")
+
+
+@pytest.mark.parametrize(
+    ("number", "found"),
+    [
+        *(("MRN7734512", {"mrn7734512", "7734512"}), ("77-34.512", {"7734512"})),
+        *(("00A1234", {"00a1234"}), ("A1234", {"a1234"}), ("12345", set()), ("1", set())),
+        *(("CT", set()), ("UNKNOWN", set()), ("CT 5MM", set())),
+        *(("A-123456\\B7", {"a123456", "123456"})),
+        *(("2019-ACC-77", {"2019acc77"}), ("", set())),
+    ],
+)
+def test_numbers(number: str, found: set[str]) -> None:
+    assert set(numbers_of(number)) == found
+
+
+def named(**elements: object) -> FileDataset:
+    return make_dataset(
+        PatientName="Quackenbush^Zebediah",
+        PatientID="A1234",
+        AccessionNumber="ACC9912345",
+        ReferringPhysicianName="Habersham^Ottoline",
+        PerformingPhysicianName="Head^Peter",
+        **elements,
+    )
+
+
+def test_they_go_by_themselves_and_what_is_beside_them_stays() -> None:
+    ds = opened(
+        named(
+            ImageType=["ORIGINAL", "PRIMARY", "AXIAL", "HABERSHAM"],
+            FilterType="QUACKENBUSH",
+            ConvolutionKernel=["B30f", "A1234"],
+            SoftwareVersions=["syngo CT VA48A", "ACC 9912345"],
+            BodyPartExamined="HEAD",
+            ManufacturerModelName="Habersham Head Scanner",
+        ),
+        DEFAULT,
+    )
+    assert list(ds.ImageType) == ["ORIGINAL", "PRIMARY", "AXIAL", ""]
+    assert "FilterType" not in ds
+    assert list(ds.ConvolutionKernel) == ["B30f", ""]
+    assert list(ds.SoftwareVersions) == ["syngo CT VA48A", ""]
+    assert ds.BodyPartExamined == "HEAD"
+    assert "Habersham" not in ds.ManufacturerModelName
+
+
+def test_a_number_is_nobodys_word_in_a_description() -> None:
+    rules = "REPLACE SeriesDescription func:clean_text"
+    data = make_dataset(PatientID="B1000", SeriesDescription="CHEST b1000 b800")
+    assert opened(data, plan_of(rules)).SeriesDescription == "CHEST b800"
+
+
+def code(value: str, scheme: str, meaning: str, **more: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+    for keyword, text in more.items():
+        setattr(item, keyword, text)
+    return item
+
+
+@pytest.mark.parametrize(
+    ("item", "expected"),
+    [
+        (code("CTCH", "99LOCAL", "CT chest"), ("CTCH", "99LOCAL", "CT chest")),
+        (code("HABERSHAM", "99LOCAL", "chest"), ("DEIDENTIFIED", "99LOCAL", "chest")),
+        (code("Habersham", "UCUM", "Habersham"), ("DEIDENTIFIED", "UCUM", "DEIDENTIFIED")),
+        (code("A1234", "99LOCAL", "chest"), ("DEIDENTIFIED", "99LOCAL", "chest")),
+        (code("CTCH", "99HABERSHAM", "chest"), ("CTCH", "DEIDENTIFIED", "chest")),
+        (code("HEAD", "99LOCAL", "CT"), ("HEAD", "99LOCAL", "CT")),
+        (code("mm", "UCUM", "mm"), ("mm", "UCUM", "mm")),
+    ],
+)
+def test_codes(item: Dataset, expected: tuple[str, str, str]) -> None:
+    ds = opened(named(ProcedureCodeSequence=Sequence([item])), DEFAULT)
+    (found,) = ds.ProcedureCodeSequence
+    assert (found.CodeValue, found.CodingSchemeDesignator, found.CodeMeaning) == expected
+
+
+def test_what_else_a_code_is_known_by() -> None:
+    more = {
+        "CodingSchemeVersion": "Habersham",
+        "ContextIdentifier": "HABERSHAM",
+        "MappingResource": "HABERSHAM",
+        "MappingResourceName": "Habersham's list",
+    }
+    ds = opened(named(ProcedureCodeSequence=Sequence([code("1", "99X", "chest", **more)])), DEFAULT)
+    assert "habersham" not in str(ds.ProcedureCodeSequence[0]).lower()
+
+
+def test_a_code_of_the_standard_is_nobodys_number() -> None:
+    items = Sequence([code("39607008", "SCT", "Lung"), code("39607008", "99X", "Lung")])
+    ds = opened(make_dataset(PatientID="39607008", ProcedureCodeSequence=items), DEFAULT)
+    assert [item.CodeValue for item in ds.ProcedureCodeSequence] == ["39607008", "DEIDENTIFIED"]
+
+
+def test_a_code_in_bytes_is_none() -> None:
+    item = code("CTCH", "99LOCAL", "chest")
+    item["CodeValue"].VR = "OB"
+    item["CodeValue"].value = b"Habersham "
+    ds = opened(named(ProcedureCodeSequence=Sequence([item])), DEFAULT)
+    assert b"Habersham" not in bytes(ds.ProcedureCodeSequence[0]["CodeValue"].value)
