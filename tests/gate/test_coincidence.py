@@ -9,7 +9,7 @@ from sendit.deidentify import common_words
 from sendit.gate import coincidence
 from testing.real_files import real_files
 
-STATION, PATIENT_ID, ACCESSION = 0x00081010, 0x00100020, 0x00080050
+STATION, PATIENT_ID, ACCESSION, CODE_VALUE = 0x00081010, 0x00100020, 0x00080050, 0x00080100
 MODEL, COMMENTS, SERIES_NUMBER = 0x00081090, 0x00204000, 0x00200011
 
 
@@ -24,6 +24,10 @@ MODEL, COMMENTS, SERIES_NUMBER = 0x00081090, 0x00204000, 0x00200011
         ({PATIENT_ID}, "7734512", SERIES_NUMBER, "IS", False),
         ({STATION}, "7734512", SERIES_NUMBER, "IS", True),
         ({0}, "axial5mm", MODEL, "LO", False),
+        ({PATIENT_ID}, "39607008", CODE_VALUE, "SH", True),
+        ({PATIENT_ID}, "121071", CODE_VALUE, "SH", True),
+        ({PATIENT_ID}, "7734512", CODE_VALUE, "SH", False),
+        ({PATIENT_ID}, "39607008", COMMENTS, "LT", False),
     ],
 )
 def test_identifiers(sources, key, tag, vr, own):

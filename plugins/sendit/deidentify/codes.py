@@ -75,6 +75,12 @@ def _meanings(scheme: str) -> Mapping[str, tuple[str, ...]]:
     return {code: tuple(texts) for code, texts in found.items()}
 
 
+@cache
+def is_published(code: str) -> bool:
+    """Whether a code (CodeValue, without padding) is one of any scheme of the standard's lists."""
+    return any(code in _meanings(scheme) for scheme in SCHEMES)
+
+
 def standard_meanings(value: str, scheme: str) -> tuple[str, ...]:
     """Return the standard's texts for a code, the best first; empty if it is not the standard's.
 

@@ -12,6 +12,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from sendit.deidentify import codes
+from sendit.deidentify.structured_content import CODE_VALUES
+
 PLACES_AND_STEPS: Final = frozenset(
     (
         *(0x00080080, 0x00081010, 0x00081040, 0x00100021, 0x00101080, 0x00181000),
@@ -78,6 +81,8 @@ def identifier_is_coincidence(sources: frozenset[int], key: str, tag: int, vr: s
     tag, vr
         Where it was found.
     """
+    if tag in CODE_VALUES and codes.is_published(key):
+        return True
     of_the_place = sources <= PLACES_AND_STEPS
     if vr in {"DS", "IS"}:
         return of_the_place or len(key) <= MAX_COINCIDENCE
