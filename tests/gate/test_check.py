@@ -1,5 +1,6 @@
 import base64
 import io
+import tarfile
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -701,6 +702,56 @@ def test_what_is_the_same_in_files_behind_is_theirs_too(plan, tmp_path):
     result = result_of([*leaked, originals[4]], plan, tmp_path)
     stopped = [number for number, (outcome, _) in result.outcomes.items() if outcome != "delivered"]
     assert stopped == [2, 3, 4]
+
+
+def opened_members(archive: Path) -> list[FileDataset]:
+    with tarfile.open(archive) as tar:
+        files = [opened for member in tar if (opened := tar.extractfile(member)) is not None]
+        return [pydicom.dcmread(io.BytesIO(file.read())) for file in files]
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "left"),
+    [
+        ("SoftwareVersions", ["syngo CT", "VB 20160321"], ["syngo CT", ""]),
+        ("ConvolutionKernel", "21MAR2016", None),
+        ("ConvolutionKernel", "station17-ct", "ct"),  # the study's StationName
+        ("Manufacturer", "1.2.826.0.1.3680043.8.498.1.1", ""),
+    ],
+)
+def test_a_value_in_its_form_goes_by_itself(keyword, value, left, plan, tmp_path):
+    originals = received(3, StationName="STATION17CT")
+    changed_ones = [changed(original, set_to(keyword, value)) for original in originals[:2]]
+    result = result_of([*changed_ones, originals[2]], plan, tmp_path)
+    assert [outcome for outcome, _ in result.outcomes.values()] == [Outcome.DELIVERED] * 3
+    first, second, third = opened_members(tmp_path / "a.tar.gz")
+    for ds in (first, second):
+        found = ds.get(keyword)
+        assert (found if found is None or isinstance(found, str) else list(found)) == left
+    assert third[keyword] == pydicom.dcmread(io.BytesIO(originals[2]))[keyword]
+
+
+def test_it_goes_although_another_file_is_stopped(plan, tmp_path):
+    originals = received(3)
+    originals[0] = changed(originals[0], set_to("SoftwareVersions", "VB 20160321"))
+    originals[1] = changed(originals[1], set_to("ICCProfile", b"MUSTERFRAU0001"))
+    result = result_of(originals, plan, tmp_path)
+    stopped = [number for number, (outcome, _) in result.outcomes.items() if outcome != "delivered"]
+    assert stopped == [2]
+    assert "SoftwareVersions" not in opened_members(tmp_path / "a.tar.gz")[0]
+
+
+def test_a_code_goes_by_itself(plan, tmp_path):
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator = "STATION17-CT", "99LOCAL"
+    item.CodeMeaning = "chest"
+    item.CodingSchemeVersion = "20160321"
+    originals = received(StationName="STATION17CT", ProcedureCodeSequence=[item])
+    result = result_of(originals, plan, tmp_path)
+    assert [outcome for outcome, _ in result.outcomes.values()] == [Outcome.DELIVERED] * 2
+    (found,) = opened_members(tmp_path / "a.tar.gz")[0].ProcedureCodeSequence
+    assert found.CodeMeaning == "chest"
+    assert found.CodingSchemeVersion != "20160321"
 
 
 def test_a_copy_of_a_file_that_is_stopped_takes_its_place(plan, tmp_path):

@@ -9,7 +9,7 @@ them goes through a function).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Final
@@ -157,13 +157,15 @@ NewValue = bytes | Removed | ApplyToItems | tuple[tuple[NewElement, ...], ...]
 @dataclass(frozen=True, slots=True)
 class StudyContext:
     """What all files of a study share. ``people`` are the words of names, and numbers, that no
-    text may keep; ``own`` finds them in values of a form."""
+    text may keep; ``own`` finds them in values of a form. ``found`` are values that the last gate
+    has found something in: attribute, and bytes without padding."""
 
     plan: Plan
     uids: UidMap
     days: int
     variables: dict[str, str]
     people: frozenset[str] = frozenset()
+    found: Set[tuple[int, bytes]] = frozenset()
     own: OwnValues = field(init=False)
 
     def __post_init__(self) -> None:
@@ -371,6 +373,7 @@ def _clean_code(subject: ElementContext, arguments: Mapping[str, str]) -> NewVal
             return answer
     text = subject.text.strip(PADDING)
     is_own = not _is_published(text, subject) and subject.site.own.stand_in(text, "SH")
+    is_own = is_own or _was_found(subject, subject.value)
     return _dummy(subject, arguments) if is_own or _holds_no_text(subject.vr) else subject.value
 
 
@@ -486,7 +489,16 @@ def _holds_no_text(vr: str) -> bool:
 def _stays(form: str, value: str, subject: ElementContext) -> bool:
     """Whether a value has a form, and is not somebody's name or number."""
     site = subject.site
-    return fits(form, value, site.people) and not site.own.stand_in(value, subject.vr)
+    return (
+        fits(form, value, site.people)
+        and not site.own.stand_in(value, subject.vr)
+        and not _was_found(subject, value.encode("ascii", "ignore"))
+    )
+
+
+def _was_found(subject: ElementContext, value: bytes) -> bool:
+    """Whether the last gate has found something in a value of this attribute."""
+    return (subject.tag, value.strip(b" \0")) in subject.site.found
 
 
 def _technical_value(subject: ElementContext, arguments: Mapping[str, str]) -> NewValue:
@@ -498,7 +510,7 @@ def _technical_value(subject: ElementContext, arguments: Mapping[str, str]) -> N
     form, people = arguments["form"], subject.site.people
     values = [value.strip(PADDING) for value in subject.text.split("\\")]
     stay = [not value or _stays(form, value, subject) for value in values]
-    if all(stay):
+    if all(stay) and not _was_found(subject, subject.value):
         return subject.value
     left = [
         value if stays else _ascii(clean(value, people))
@@ -507,8 +519,10 @@ def _technical_value(subject: ElementContext, arguments: Mapping[str, str]) -> N
     if subject.tag in _LABELS:
         name = _LABELS[subject.tag]
         return _label("", "\\".join(values), name, subject).encode("ascii")
-    if any(left):
-        return "\\".join(left).encode("ascii")
+    for written in (left, [_ascii(clean(value, people)) for value in values]):
+        answer = "\\".join(written).encode("ascii")
+        if any(written) and not _was_found(subject, answer):
+            return answer
     return _gone_or_empty_or_dummy(subject, arguments)
 
 

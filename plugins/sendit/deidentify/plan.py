@@ -43,7 +43,7 @@ from sendit.errors import Misconfigured
 from sendit.recipe.attributes import FIRST_OF_AN_IMAGE, private_vr, tag_text
 from sendit.recipe.coverage import Coverage, cover
 from sendit.recipe.effect import NEEDED, REMAP, acting, is_carried_out, leaves_needed
-from sendit.recipe.functions import FUNCTIONS, VARIABLES
+from sendit.recipe.functions import FUNCTIONS, STAYING, VARIABLES
 from sendit.recipe.literals import LONGEST
 from sendit.recipe.matching import (
     Attribute,
@@ -480,6 +480,14 @@ class Plan:
         return any(
             isinstance(step.value, Function) and step.value.name == "undated_uid"
             for step in self.top.program(tag, "UI").steps
+        )
+
+    def gives_way(self, tag: int) -> bool:
+        """Whether a rule lets an attribute's values stay for their form, so that one goes by itself
+        if the last gate finds something in it."""
+        return any(
+            isinstance(rule.value, Function) and rule.value.name in STAYING
+            for rule in map(self._rules.__getitem__, self._exact.get(tag, ()))
         )
 
     def _candidates(self, tag: int) -> list[HeaderRule]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import takewhile
@@ -179,7 +179,9 @@ class StudyDeidentifier:
     folder
         Where large pixel data may lie while regions of them are blanked.
     people
-        Words of the names of the study's people.
+        Words of the names of the study's people, and its patient's numbers.
+    found
+        Values of attributes that the last gate has found something in, of which none may stay.
     filters
         The recipe's filters, asked again of the header that goes out; None: no filters.
 
@@ -203,13 +205,14 @@ class StudyDeidentifier:
         look: Look | None = None,
         folder: Path | None = None,
         people: frozenset[str] = frozenset(),
+        found: Set[tuple[int, bytes]] = frozenset(),
         filters: FilterPlan | None = None,
     ) -> None:
         self._code = identifiers.study_code
         self._uids = UidMap(keys)
         self._table = plan.recipe.own.table
         self._variables = identifiers.variables
-        context = StudyContext(plan, self._uids, identifiers.jitter, self._variables, people)
+        context = StudyContext(plan, self._uids, identifiers.jitter, self._variables, people, found)
         self._rewriter = Rewriter(plan, context)
         self._filters = filters
         self._asked = filters.tags if filters is not None else frozenset()

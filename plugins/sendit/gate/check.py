@@ -225,6 +225,7 @@ def _gate(
     except OSError:
         raise FailBatch(_STOPPED.format("the archive cannot be read")) from None
     if check.findings:
+        real.found |= check.found_in
         raise Stopped(_explain(check.findings, plan), check.findings)
     return GateReport(totals.members, totals.inflated, totals.passed, check.values)
 
@@ -325,6 +326,7 @@ class _Check:
     def __init__(self, known: Matcher, plan: Plan) -> None:
         self.findings: list[Finding] = []
         self.values = len(known)
+        self.found_in: set[tuple[int, bytes]] = set()
         self._known = known
         self._plan = plan
         self._actions = actions_of(plan)
@@ -434,7 +436,21 @@ class _Check:
                 self._text(number, tag, vr, decode(raw, self._character_set))
             elif len(raw) <= _MAX_RUN_BYTES:
                 self._text(number, tag, vr, _runs(raw))
-        return len(self.findings) > before
+        if len(self.findings) == before:
+            return False
+        if self._plan.gives_way(tag):
+            self._note(number, tag, vr, raw)
+        return True
+
+    def _note(self, number: int, tag: int, vr: str, raw: bytes) -> None:
+        """Note an element in which something was found, and those of its values that are why."""
+        self.found_in.add((tag, raw.strip(_PAD)))
+        values = raw.split(b"\\")
+        if len(values) > 1:
+            before = len(self.findings)
+            for value in values:
+                self._judge(number, tag, vr, value)
+            del self.findings[before:]
 
     def _stays(self, tag: int) -> bool:
         """Whether the recipe lets a private attribute stay; a creator does with its block."""

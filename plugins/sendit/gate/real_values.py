@@ -26,6 +26,7 @@ from sendit.deidentify.common_words import PLACEHOLDERS, is_common, is_common_wo
 from sendit.deidentify.people import words_of
 from sendit.deidentify.uids import holds_date
 from sendit.gate.coincidence import PLACES, PLACES_AND_STEPS
+from sendit.recipe.functions import STAYING
 from sendit.recipe.model import Action, Function, Literal, TagSelector
 
 if TYPE_CHECKING:
@@ -176,6 +177,9 @@ class RealValues:
         Names of the place (institution, station) that are delivered for the same reason.
     left_references
         UIDs of images that are delivered in references, for the same reason.
+    found
+        Technical values and codes that the gate has found one of all these in: the attribute, and
+        the value's bytes without padding, as they would have been delivered.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -193,6 +197,7 @@ class RealValues:
         self.left_places: set[str] = set()
         self.left_references: set[str] = set()
         self.character_sets: set[bytes] = set()
+        self.found: set[tuple[int, bytes]] = set()
 
     def see(self, header: Header) -> None:
         """Collect the values of one file of the batch, as it was received."""
@@ -616,9 +621,6 @@ def _words_as_written(text: str) -> list[str]:
     return [word for word in found if not word.isdigit()]
 
 
-_STAYING: Final = frozenset(("clean_code", "technical_value"))
-
-
 @lru_cache(maxsize=_PLANS)
 def actions_of(plan: Plan) -> dict[int, set[Action]]:
     """Return what the recipe does to attributes that it names one by one.
@@ -627,7 +629,7 @@ def actions_of(plan: Plan) -> dict[int, set[Action]]:
     """
     found: dict[int, set[Action]] = {}
     for rule in plan.recipe.header:
-        stays = isinstance(rule.value, Function) and rule.value.name in _STAYING
+        stays = isinstance(rule.value, Function) and rule.value.name in STAYING
         if isinstance(rule.selector, TagSelector) and not stays:
             found.setdefault(rule.selector.tag, set()).add(rule.action)
     return found

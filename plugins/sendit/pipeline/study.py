@@ -101,8 +101,8 @@ def deidentify_study(
         The working disk is full or fails; nothing is left behind.
     FailBatch
         The gate found something real in every file of the finished archive, or could not judge
-        it; nothing is left of it. Of findings in some files, these are quarantined and the
-        archive is made again without them.
+        it; nothing is left of it. A technical value or code in which something was found goes by
+        itself, and of findings in some files these are quarantined: the archive is made again.
     """
     if people is None:
         people = _people_of(sources)
@@ -114,6 +114,7 @@ def deidentify_study(
 
     look = Look(people, folder)
     stopped: dict[int, str] = {}
+    found: frozenset[tuple[int, bytes]] = frozenset()
     thorough = False
     while True:
         study = StudyDeidentifier(
@@ -124,6 +125,7 @@ def deidentify_study(
             look=look,
             folder=archive.parent,
             people=people,
+            found=found,
             filters=filters,
         )
         with Archive(archive) as writer:
@@ -140,6 +142,11 @@ def deidentify_study(
                     passed = gate(made, real, plan, identifiers.jitter, thorough=thorough)
                     check_blanked(made.path, study.blanked)
                 except FailBatch as failure:
+                    if isinstance(failure, Stopped) and real.found - found:
+                        # A value in a form goes by itself, and takes no file with it.
+                        found |= real.found
+                        progress = None
+                        continue
                     if isinstance(failure, Stopped) and len(failure.members) < len(study.members):
                         # What the archive is made of without them is as if they had not come.
                         delivered = list(study.members)

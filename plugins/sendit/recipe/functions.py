@@ -277,6 +277,10 @@ _DECLARED: tuple[FunctionSpec, ...] = (
 FUNCTIONS: Mapping[str, FunctionSpec] = MappingProxyType({spec.name: spec for spec in _DECLARED})
 """Every function by its name; names are unique over both prefixes."""
 
+STAYING = frozenset({"clean_code", "technical_value"})
+"""Functions that let a value stay for its form. One in which the last gate finds a name, a number
+or a date of the study goes by itself."""
+
 VARIABLES: Mapping[str, str] = MappingProxyType(
     {
         "entity_id": "the patient's code, from the identifier service",
