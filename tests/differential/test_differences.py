@@ -476,6 +476,14 @@ def test_action_in_lower_case():
     assert "REMOVE" in refused("remove PatientName")
 
 
+def test_added_without_a_creator():
+    text = recipe("ADD 11112221 SIMPSON")
+    data = to_bytes(make_dataset())
+    assert read(by_deid(data, text))[0x11112221].value == "SIMPSON"
+    with pytest.raises(RecipeError, match=r'\(1111,"YOUR CREATOR",21\)'):
+        by_sendit(data, text)
+
+
 def test_no_uid_can_be_removed():
     text = recipe("REMOVE SOPInstanceUID").replace("KEEP SOPInstanceUID\n", "")
     data = to_bytes(make_dataset())

@@ -63,6 +63,9 @@ def problems(*files: str) -> list[str]:
             "KEEP fields:f\nBLANK PatientID\n%fields f\nFIELD startswith:Patient",
             "write the line: # sendit: as deid",
         ),
+        # arguments
+        ("REPLACE StudyInstanceUID deid_func:pydicom_uuid perfix=2.25.", "did you mean prefix"),
+        ("REPLACE StudyInstanceUID func:remap_uid prefix=2.25.", "it has none"),
         # what must not go
         ("REMOVE SOPInstanceUID", "every object needs"),
         ("REPLACE SOPInstanceUID 1.2.3", "the same in every object"),
@@ -105,6 +108,8 @@ def test_one_mistake(lines: str, expected: str) -> None:
             "is set by REPLACE on line 3",
         ),
         ("REPLACE StudyDate 20200101\nJITTER StudyDate 5", "the date that was set moves"),
+        # arguments
+        ("REPLACE PatientName deid_func:suffix_uuid org=mine", "no argument org=mine: as in deid"),
         # two rules for one attribute
         ("KEEP Manufacturer\nREMOVE Manufacturer", "as in deid, KEEP wins"),
         ("KEEP StudyDate\nJITTER StudyDate 5", "as in deid, KEEP wins"),

@@ -404,7 +404,21 @@ def _function(prefix: str, text: str, action: Action, own: Own) -> tuple[Value, 
             f"it belongs to {allowed}",
             Rule.FUNCTION,
         )
-    return Function(spec.name, tuple(_argument(spec, word) for word in more.split())), note
+    words = more.split()
+    ignored = [word for word in words if _is_ignored(spec, word)]
+    if ignored:
+        note = f"{prefix}:{name} has no argument {', '.join(ignored)}: as in deid, it is ignored"
+    arguments = tuple(_argument(spec, word) for word in words if word not in ignored)
+    return Function(spec.name, arguments), note
+
+
+def _is_ignored(spec: FunctionSpec, word: str) -> bool:
+    """Whether a word is an argument that deid passes on and its function does not read; one that
+    may be a misspelt name is an error."""
+    key, equals, value = word.partition("=")
+    names = [argument.name for argument in spec.arguments]
+    is_given = spec.prefix == "deid_func" and bool(equals and value)
+    return is_given and key not in names and not _closest(key, names)
 
 
 def _closest_function(name: str) -> str:
