@@ -63,6 +63,7 @@ class Round:
     extra: str = ""
     also: Fault | None = None
     hits: int | None = None
+    too_late: bool = False
     clears: int = 0
     seconds: float = 0.0
     broken: tuple[str, ...] = ()
@@ -71,6 +72,8 @@ class Round:
     def name(self) -> str:
         """The kind of action that was done, for counting."""
         missed = "" if self.hits is None or self.hits else " (no call came)"
+        if self.too_late:
+            missed = " (the run was over)"
         return f"{self.fault.kind}: {self.fault.target}{missed}"
 
     def line(self, seed: int) -> str:
@@ -81,6 +84,7 @@ class Round:
             f"{self.fault}, {self.fault.when}"
             f"{f'; and {self.also}, {self.also.when}' if self.also else ''}"
             f"{f'; {self.hits} calls went wrong' if self.hits is not None else ''}"
+            f"{'; the run was over before' if self.too_late else ''}"
             f"{f'; a study comes {self.extra}' if self.extra else ''}  "
             f"{self.clears} clears  {self.seconds:.0f} s  {result}"
         )
@@ -176,7 +180,10 @@ class Harness:
             done.also = faults.kill_server(rng) if first else faults.kill(rng)
         if done.also and not first:
             faults.do(self.site, done.also, run, rng)
-        self._marked |= people.act(self.site, done.fault, run, rng)
+        try:
+            self._marked |= people.act(self.site, done.fault, run, rng)
+        except people.TooLate:
+            done.too_late = True  # it is counted apart
         if done.also and first:
             faults.do(self.site, done.also, run, rng)
         return people.settle(self.site, confs, CLEARS)

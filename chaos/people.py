@@ -28,6 +28,10 @@ T = TypeVar("T")
 UNDER_WAY = "('NEW', 'PROCESSING', 'DONEPROCESSING')"
 
 
+class TooLate(DemoError):
+    """The run was over before what an action needs was there: nothing was done."""
+
+
 def before(site: ChaosSite, fault: Fault, conf: Mapping[str, object]) -> None:
     """Do what is done before the run is triggered."""
     if fault.target == "dags test":
@@ -86,6 +90,8 @@ def act(site: ChaosSite, fault: Fault, run: Run, rng: random.Random) -> set[str]
 
     Raises
     ------
+    TooLate
+        The run was over before it could be done.
     DemoError
         It was not done: Airflow or sendit refused it.
     """
@@ -154,6 +160,21 @@ def _until(find: Callable[[], T], what: str) -> T:
             raise DemoError(f"waited {PATIENCE:g} s in vain until {what}")
         time.sleep(0.2)
     return found
+
+
+def _while_under_way(site: ChaosSite, run: Run, find: Callable[[], T], what: str) -> T:
+    """Look until something is found, and return it, as long as the run is not over."""
+
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        is_over = site.run_state(run.run_id) in FINAL_RUN  # asked first: it may end meanwhile
+        if found := find():
+            return found
+        if is_over:
+            raise TooLate(f"the run was over before {what}")
+        if time.monotonic() > deadline:
+            raise DemoError(f"waited {PATIENCE:g} s in vain until {what}")
+        time.sleep(0.2)
 
 
 def _mark_run(site: ChaosSite, run_id: str, state: str) -> None:
@@ -300,8 +321,8 @@ def _requeue_under_way(site: ChaosSite, run: Run, rng: random.Random) -> None:
     """Queue a batch again that the run is at work on."""
     where = f"WHERE run_id = '{run.run_id}' AND status IN {UNDER_WAY} ORDER BY id"
     for _ in range(ATTEMPTS):
-        batch = rng.choice(_until(lambda: _ids(site, where), "a batch was under way"))
-        if not site.sendit("requeue", batch):
+        under_way = _while_under_way(site, run, lambda: _ids(site, where), "a batch was under way")
+        if not site.sendit("requeue", rng.choice(under_way)):
             return
     raise DemoError("sendit requeue refused a batch that was under way, see sendit.log")
 
@@ -309,7 +330,7 @@ def _requeue_under_way(site: ChaosSite, run: Run, rng: random.Random) -> None:
 def _requeue_left(site: ChaosSite, run: Run, rng: random.Random) -> None:
     """Mark the run failed, wait until its tasks have ended, and queue again what it left."""
     where = f"WHERE run_id = '{run.run_id}' AND status IN {UNDER_WAY} ORDER BY id"
-    _until(lambda: _ids(site, where), "a batch was under way")
+    _while_under_way(site, run, lambda: _ids(site, where), "a batch was under way")
     _mark_run(site, run.run_id, "failed")
     working = {"running", "restarting"}
     _until(
@@ -318,7 +339,7 @@ def _requeue_left(site: ChaosSite, run: Run, rng: random.Random) -> None:
     )
     left = _ids(site, where)
     if not left:
-        raise DemoError("the run had left nothing to queue again")
+        raise TooLate("the run had left nothing to queue again")
     if site.sendit("requeue", rng.choice(left)):
         raise DemoError("sendit requeue refused a batch that a run left, see sendit.log")
 

@@ -1,0 +1,32 @@
+"""A person's actions that find no run to act on any more."""
+
+from __future__ import annotations
+
+import random
+from unittest.mock import create_autospec
+
+import pytest
+
+from chaos.faults import Fault, Run
+from chaos.people import TooLate, act
+from chaos.site import ChaosSite
+
+
+@pytest.mark.parametrize("action", ["requeue", "requeue what a run left"])
+def test_an_action_on_a_run_that_is_over_comes_too_late(action: str):
+    site = create_autospec(ChaosSite, instance=True)
+    site.run_state.return_value = "success"
+    site.ledger.return_value = []
+    run = Run("manual__1", {}, 0.0, 1.0)
+    with pytest.raises(TooLate, match="the run was over before a batch was under way"):
+        act(site, Fault("person", action), run, random.Random(1))
+    site.sendit.assert_not_called()
+
+
+def test_what_the_run_did_last_is_seen_although_it_is_over():
+    site = create_autospec(ChaosSite, instance=True)
+    site.run_state.return_value = "failed"
+    site.ledger.return_value = [{"id": "b1"}]
+    site.sendit.return_value = 0
+    act(site, Fault("person", "requeue"), Run("manual__1", {}, 0.0, 1.0), random.Random(1))
+    site.sendit.assert_called_once_with("requeue", "b1")
