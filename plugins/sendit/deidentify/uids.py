@@ -39,8 +39,14 @@ _DATED: Final = re.compile(
             rf"(?<!\d){_YEAR}\.(?:0?[1-9]|1[0-2])\.(?:0?[1-9]|[12]\d|3[01])(?!\d)",  # apart
             # Siemens: 3000000 and yymmddhhmm
             rf"(?<=\.)300000\d?\d\d{_MONTH}{_DAY}(?:[01]\d|2[0-3])[0-5]\d",
+            # United Imaging: yymmddhhmmss
+            rf"(?<=\.)\d\d{_MONTH}{_DAY}(?:[01]\d|2[0-3])[0-5]\d[0-5]\d(?!\d)",
             # seconds or milliseconds since 1970, from 1990 to 2036 (GE and others)
             r"(?<=\.)(?:6[3-9]|[7-9]\d|1\d\d|20\d)\d{7}(?:\d{3})?(?!\d)",
+            # the same since the year 1, maybe in ticks of 100 ns or longer (Philips CT, .NET)
+            r"(?<=\.)6(?:2[7-9]|3\d|40)\d{8}(?:\d{3}|\d{7}|\d{12})?(?!\d)",
+            # Hologic: seconds since 1900
+            r"(?<=1\.2\.840\.113681\.)\d+\.\d+\.(?:2[89]|3\d|4[0-2])\d{8}(?!\d)",
         )
     )
 )
