@@ -87,6 +87,7 @@ def csa_series() -> bytes:
             f'<XProtocol> {{ <ParamString."Name"> {{ "{SECRET}" }} }}',
             "### ASCCONV BEGIN ###",
             f'tProtocolName = ""{SECRET}""',
+            r'tSequenceFileName = ""%SiemensSeq%\ep2d_diff""',
             'tReferenceImage0 = ""1.3.12.2.1107.5.2.32.35119.2010011420300000000""',
             f"sSliceArray.lSize = {SLICES}",
             "sKSpace.lPhaseEncodingLines = 16",

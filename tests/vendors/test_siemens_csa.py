@@ -16,6 +16,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # nibabel calls its readers experimental
     from nibabel.nicom import ascconv, csareader
 
+from sendit.gate.vendor_values import numbers_and_text
 from sendit.vendors.siemens_csa import (
     GEOMETRY,
     IMAGE_TAGS,
@@ -239,6 +240,9 @@ PROTOCOL = "### ASCCONV BEGIN{} ###\n{}\n### ASCCONV END ###"
         "alTE[0]",
         "alTE[0] = \u0661",
         "alTE[0].Winterbottom = 1",
+        r'tSequenceFileName = ""%CustomerSeq%\winterbottom_bold""',
+        r'tSequenceFileName = ""%SiemensSeq%\ep2d_bold"" Winterbottom',
+        r'tSequenceFileName = ""C:\Winterbottom\ep2d_bold""',
     ],
 )
 def test_lines_that_are_no_known_number_go(line):
@@ -253,6 +257,16 @@ def test_lines_with_a_known_number_stay(value):
         ascconv.parse_ascconv(PROTOCOL.format("", f"a = {value}"))[0]["a"]
     ]
     assert "Winterbottom" not in cleaned
+
+
+def test_the_line_that_names_a_known_pulse_sequence_stays():
+    line = r'tSequenceFileName = ""%SiemensSeq%\gre_field_mapping""'
+    cleaned = clean_protocol(PROTOCOL.format("", line))
+    read = ascconv.parse_ascconv(cleaned, str_delim='""')[0]
+    assert read["tSequenceFileName"] == r"%SiemensSeq%\gre_field_mapping"
+    assert numbers_and_text(0x00211019, "OB", cleaned.encode()) == ([], "")
+    other = cleaned.replace("gre_field_mapping", "winterbottom").encode()
+    assert numbers_and_text(0x00211019, "OB", other) == ([], r'""%SiemensSeq%\winterbottom""')
 
 
 @pytest.mark.parametrize("text", ["", "alTE[0] = 1", "### ASCCONV BEGIN ###\nalTE[0] = 1"])

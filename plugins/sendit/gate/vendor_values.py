@@ -34,7 +34,12 @@ _FIXED: Final = frozenset(
 @cache
 def _names() -> frozenset[str]:
     return frozenset(
-        (*siemens_csa.IMAGE_TAGS, *siemens_csa.PROTOCOLS, *siemens_csa.protocol_keys())
+        (
+            *siemens_csa.IMAGE_TAGS,
+            *siemens_csa.PROTOCOLS,
+            *siemens_csa.protocol_keys(),
+            siemens_csa.SEQUENCE,
+        )
     )
 
 
@@ -70,7 +75,7 @@ def _of_structure(raw: bytes) -> tuple[list[str], str]:
         name, value = (line[1], line[2]) if line else (run, "")
         if _SUBSCRIPT.sub("[]", name) not in _names() and name not in _FIXED:
             values.append(name)
-        if value:
+        if value and value.strip('"') not in siemens_csa.SEQUENCES:
             values.append(value)
     numbers = [value for value in values if _NUMBER.fullmatch(value)]
     return numbers, "\n".join(value for value in values if not _NUMBER.fullmatch(value))

@@ -295,6 +295,35 @@ _LINE: Final = re.compile(
     re.ASCII,
 )
 _SUBSCRIPT: Final = re.compile(r"\[\d{1,4}\]")
+SEQUENCE: Final = "tSequenceFileName"
+_SEQUENCE_LINE: Final = re.compile(
+    SEQUENCE + r'\s*=\s*"{1,2}(%(?:Siemens|Customer)Seq%\\\w{1,40})"{1,2}\s*', re.ASCII
+)
+
+SEQUENCES: Final = frozenset(
+    (
+        *(
+            rf"%SiemensSeq%\{name}"
+            for name in (
+                *("AALScout", "csi_se", "csi_st", "de3d", "ep2d_asl", "ep2d_bold", "ep2d_diff"),
+                *("ep2d_fid", "ep2d_pace", "ep2d_perf", "ep2d_se", "ep_seg_fid", "ep_seg_se", "fl"),
+                *("fl3d_ce", "fl3d_vibe", "fl_pc", "fl_r", "fl_tof", "gre", "gre_field_mapping"),
+                *("haste", "haste_irm", "medic", "petra", "psif", "resolve", "se", "se_mc"),
+                *("space", "svs_se", "svs_st", "tfl", "tgse", "tir", "trufi", "tse", "tse_dixon"),
+                *("tse_rst", "tse_vfl"),
+            )
+        ),
+        *(
+            rf"%CustomerSeq%\{name}"
+            for name in (
+                *("cmrr_mbep2d_bold", "cmrr_mbep2d_diff", "cmrr_mbep2d_se"),
+                *("tfl_mgh_epinav_ABCD", "space_mgh_epinav_ABCD"),
+            )
+        ),
+    )
+)
+"""Pulse sequences of Siemens, and those that many sites have from the same two groups: by their
+names dcm2niix tells a field map from a functional series. Those that a site has named itself go."""
 
 
 @cache
@@ -307,8 +336,8 @@ def protocol_keys() -> frozenset[str]:
 def clean_series_header(value: bytes) -> bytes:
     """Return the header of a series with the numbers of its protocol only.
 
-    Of the protocol, lines stay that assign a number to a name of :func:`protocol_keys`. The
-    result is empty if nothing may stay.
+    Of the protocol, lines stay that assign a number to a name of :func:`protocol_keys`, and the
+    one that names a pulse sequence of :data:`SEQUENCES`. The result is empty if nothing may stay.
 
     Raises
     ------
@@ -331,7 +360,8 @@ def clean_series_protocol(value: bytes) -> bytes:
 
 
 def clean_protocol(text: str) -> str:
-    """Return the ASCCONV part of a protocol with lines that hold known numbers; maybe empty."""
+    """Return the ASCCONV part of a protocol with lines that hold known numbers, or a known pulse
+    sequence; maybe empty."""
     _, begin, rest = text.partition(_BEGIN)
     body, end, _ = rest.partition(_END)
     if not begin or not end:
@@ -342,4 +372,7 @@ def clean_protocol(text: str) -> str:
         found = _LINE.fullmatch(line)
         if found and _SUBSCRIPT.sub("[]", found[1]) in known:
             kept.append(f"{found[1]:<40} = {found[2]}")
+        sequence = _SEQUENCE_LINE.fullmatch(line)
+        if sequence and sequence[1] in SEQUENCES:
+            kept.append(f'{SEQUENCE:<40} = ""{sequence[1]}""')
     return "\n".join([f"{_BEGIN} ###", *kept, _END]) if kept else ""
