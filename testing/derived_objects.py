@@ -222,6 +222,52 @@ def segmentation() -> FileDataset:
     return _filed(made)
 
 
+def parametric_map() -> FileDataset:
+    """Numbers of 32 bits with a fraction, over three images, with what they mean."""
+    source = images()
+    grid = np.linspace(-1.5, 3.25, len(source) * 16 * 16, dtype=np.float32)
+    made = hd.pm.ParametricMap(
+        source_images=source,
+        pixel_array=grid.reshape(len(source), 16, 16),
+        series_instance_uid=uid(1, 1, 50),
+        series_number=50,
+        sop_instance_uid=uid(1, 1, 50, 1),
+        instance_number=1,
+        manufacturer="TESTWORKS",
+        manufacturer_model_name="Mapper 3000",
+        software_versions="1.0",
+        device_serial_number="SN4711",
+        contains_recognizable_visual_features=False,
+        real_world_value_mappings=[
+            hd.pm.RealWorldValueMapping(
+                lut_label="ADC",
+                lut_explanation="Apparent diffusion coefficient",
+                unit=codes.UCUM.SquareMillimeterPerSecond,
+                value_range=(-1.5, 3.25),
+                slope=0.001,
+                intercept=0.25,
+            )
+        ],
+        voi_lut_transformations=[hd.VOILUTTransformation(window_center=0.5, window_width=4.5)],
+        content_description=FREE_TEXT,
+        content_creator_name=RADIOLOGIST,
+        content_label="ADC",
+    )
+    return _filed(made)
+
+
+def enhanced_of_slices() -> FileDataset:
+    """A legacy converted enhanced CT image: three slices, and what they had of their own."""
+    made = hd.legacy.LegacyConvertedEnhancedCTImage(
+        images(),
+        series_instance_uid=uid(1, 1, 51),
+        series_number=51,
+        sop_instance_uid=uid(1, 1, 51, 1),
+        instance_number=1,
+    )
+    return _filed(made)
+
+
 def dose_report() -> FileDataset:
     """TID 10011: what a CT says about its dose, with a device and a person in charge."""
     made = _without_pixels("SR", "1.2.840.10008.5.1.4.1.1.88.67", 44)
@@ -516,3 +562,9 @@ OBJECTS: Final[dict[str, Callable[[], FileDataset]]] = {
     "registration": registration,
     "electrocardiogram": electrocardiogram,
 }
+
+DERIVED_IMAGES: Final[dict[str, Callable[[], FileDataset]]] = {
+    "parametric map": parametric_map,
+    "enhanced of slices": enhanced_of_slices,
+}
+"""Objects of images' modality that are computed from images."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -33,3 +35,12 @@ def real_files() -> tuple[Path, ...]:
     ]
     assert len(files) > 200
     return tuple(files)
+
+
+def nibabel_files() -> Iterator[tuple[str, bytes]]:
+    """Yield the names and bytes of the scanners' files that nibabel tests its readers with: Siemens
+    mosaics with their CSA headers, and a Philips volume."""
+    for path in sorted(_folder("nibabel.nicom.tests.data").iterdir()):
+        if ".dcm" in path.suffixes:
+            data = path.read_bytes()
+            yield path.name, gzip.decompress(data) if path.suffix == ".gz" else data

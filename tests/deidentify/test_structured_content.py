@@ -18,6 +18,7 @@ from sendit.deidentify.plan import Plan, compile_plan
 from sendit.recipe.parse import read_recipe
 from testing.builder import all_elements, to_bytes
 from testing.derived_objects import (
+    DERIVED_IMAGES,
     FREE_TEXT,
     OBJECTS,
     OUTLINE,
@@ -27,6 +28,7 @@ from testing.derived_objects import (
     images,
     key_objects,
     measurement_report,
+    parametric_map,
     presentation_state,
     segmentation,
     structure_set,
@@ -35,6 +37,7 @@ from tests.deidentify.engine import IDENTIFIERS, opened, plan_of, run
 
 NUMBERS = {"DS", "FD", "FL", "IS", "SL", "SS", "UL", "US"}
 CHANGED = {"PatientAge", "NumericValue"}
+ALL = OBJECTS | DERIVED_IMAGES
 WHOSE = ("Musterfrau", "Befunder", "befunder", "MRN77000001", "ACC880001001", "General Hospital")
 
 
@@ -65,18 +68,18 @@ def numbers(dataset: Dataset) -> Iterator[tuple[str, str]]:
             yield element.keyword, str(element.value)
 
 
-@pytest.mark.parametrize("name", OBJECTS)
+@pytest.mark.parametrize("name", ALL)
 def test_no_number_is_invented_and_no_name_stays(name, plan):
-    before = OBJECTS[name]()
+    before = ALL[name]()
     after = opened(before, plan)
     assert list(numbers(before)) == list(numbers(after))
     whole = to_bytes(after).decode("latin-1")
     assert not [text for text in WHOSE if text in whole]
 
 
-@pytest.mark.parametrize("name", OBJECTS)
+@pytest.mark.parametrize("name", ALL)
 def test_the_gate_lets_it_pass(name, plan, tmp_path):
-    assert delivered([to_bytes(OBJECTS[name]())], plan, tmp_path / "study")
+    assert delivered([to_bytes(ALL[name]())], plan, tmp_path / "study")
 
 
 def test_highdicom_reads_the_measurements_of_a_report(report):
@@ -92,6 +95,45 @@ def test_highdicom_reads_the_measurements_of_a_report(report):
     assert len(set(names)) == len(names)
     assert all(names)
     assert len({group.tracking_uid for group in groups}) == len(groups)
+
+
+def test_highdicom_reads_the_numbers_of_a_parametric_map(plan):
+    before, after = (
+        hd.pm.ParametricMap.from_dataset(pydicom.dcmread(BytesIO(to_bytes(one))))
+        for one in (parametric_map(), opened(parametric_map(), plan))
+    )
+    assert np.array_equal(before.pixel_array, after.pixel_array)
+    assert before.pixel_array.dtype == np.float32
+    unit = after.SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence[0]
+    assert unit.MeasurementUnitsCodeSequence[0].CodeValue == "mm2/s"
+    assert (unit.RealWorldValueSlope, unit.RealWorldValueIntercept) == (0.001, 0.25)
+    assert unit.DoubleFloatRealWorldValueFirstValueMapped == -1.5
+    assert np.array_equal(
+        *(one.get_volume_geometry().affine for one in (before, after)),
+    )
+
+
+def test_what_objects_refer_to_is_what_is_delivered_of_it(plan):
+    """Images and the objects made from them, as one study: every reference leads to an image."""
+    made = [*images(), *(make() for make in ALL.values())]
+    _, members = run([to_bytes(one) for one in made], plan)
+    new = [pydicom.dcmread(BytesIO(member)) for member in members.values()]
+    assert len(new) == len(made)
+    there = {one.SOPInstanceUID for one in new}
+    assert len({one.StudyInstanceUID for one in new}) == 1
+    for before, after in zip(made, new, strict=True):
+        assert len(references(after)) == len(references(before))
+        known = references(before) & {one.SOPInstanceUID for one in made}
+        assert len(references(after) & there) == len(known)
+        assert known or after.Modality in {"CT", "RTPLAN", "ECG"} or before.Modality == "SR"
+
+
+def references(dataset: Dataset) -> set[str]:
+    return {
+        element.value
+        for element in all_elements(dataset)
+        if element.keyword == "ReferencedSOPInstanceUID"
+    }
 
 
 def test_codes_of_the_site_stay_and_their_meanings_are_cleaned(report):
