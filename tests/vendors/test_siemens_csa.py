@@ -17,6 +17,7 @@ with warnings.catch_warnings():
     from nibabel.nicom import ascconv, csareader
 
 from sendit.gate.vendor_values import numbers_and_text
+from sendit.vendors import siemens_csa
 from sendit.vendors.siemens_csa import (
     GEOMETRY,
     IMAGE_TAGS,
@@ -180,6 +181,30 @@ def test_a_damaged_header_is_refused_or_gives_listed_numbers_only(noise, place, 
         assert all(map(fits, tag.values))
     if new:
         assert csareader.read(new)["n_tags"] == len(values(new))
+
+
+@given(
+    noise=st.binary(max_size=24),
+    place=st.integers(0, 12000),
+    gone=st.integers(0, 24),
+)
+def test_what_was_read_before_makes_no_difference(noise, place, gone):
+    """Tags of a header are compared with those of the one before it."""
+    other = real_image()[:place] + noise + real_image()[place + gone :]
+    outcomes = []
+    for before in ((), (real_image(),), (real_image(), other)):
+        siemens_csa._before.clear()
+        for header_before in before:
+            outcome(header_before)
+        outcomes.append(outcome(other))
+    assert outcomes[0] == outcomes[1] == outcomes[2]
+
+
+def outcome(value):
+    try:
+        return clean_image_header(value)
+    except NotUnderstood as failure:
+        return str(failure)
 
 
 @given(

@@ -270,12 +270,17 @@ def _is_private(selector: Selector) -> bool:
 def _kept_private(selector: Selector) -> Treatment:
     match selector:
         case PrivateSelector(group, creator, element):
-            safe = {(s.group, s.creator, s.element) for s in safe_private()}
-            return Treatment.CLEANED if (group, creator, element) in safe else Treatment.KEPT
+            is_safe = (group, creator, element) in _safe_ones()
+            return Treatment.CLEANED if is_safe else Treatment.KEPT
         case PatternSelector():
             return Treatment.KEPT if _may_mean_private(selector) else Treatment.GONE
         case _:
             return Treatment.KEPT if _is_private(selector) else Treatment.GONE
+
+
+@cache
+def _safe_ones() -> frozenset[tuple[int, str, int]]:
+    return frozenset((safe.group, safe.creator, safe.element) for safe in safe_private())
 
 
 @cache

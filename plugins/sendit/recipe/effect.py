@@ -25,6 +25,7 @@ from sendit.recipe.model import (
     Match,
     OwnFunction,
     PatternSelector,
+    PrivateSelector,
     Recipe,
     TagSelector,
     Value,
@@ -120,7 +121,7 @@ class Effects:
                 continue
             if isinstance(rule.selector, TagSelector):
                 self._alone.setdefault(rule.selector.tag, []).append(index)
-            else:
+            elif not isinstance(rule.selector, PrivateSelector):  # names no standard attribute
                 self._others.append(index)
 
     def of(

@@ -40,6 +40,7 @@ _ITEM: Final = struct.Struct("<4i")
 _NUMBER_OF_ITEMS: Final = struct.Struct("<76xi4x")
 _LENGTH: Final = struct.Struct("<4xi8x")
 _CHECK: Final = 77
+_MAX_BEFORE: Final = 8
 _NO_VALUE: Final = 205
 _NAME: Final = re.compile(rb"([A-Za-z][A-Za-z0-9_]{0,62})\0")
 _NUMBER: Final = re.compile(
@@ -242,25 +243,48 @@ def clean_image_header(value: bytes) -> bytes:
     return _joined([written for written in kept.values() if written])
 
 
+_before: dict[int, list[bytes]] = {}
+"""The tags of the header before, by how many they are: the next image's are mostly the same, and
+where bytes are the same they end at the same place."""
+
+
 def _tags_of(value: bytes) -> Iterator[bytes]:
     """Yield the bytes of each tag of a header; called for each image, so nothing is read twice."""
     number, place = _start(value)
+    before = _before.get(number, ())
+    tags: list[bytes] = []
     try:
-        for _ in range(number):
-            start = place
-            (items,) = _NUMBER_OF_ITEMS.unpack_from(value, place)
-            if not 0 <= items <= MAX_ITEMS:
-                raise NotUnderstood("a tag's head")
-            place += _TAG.size
-            for _ in range(items):
-                (length,) = _LENGTH.unpack_from(value, place)
-                place += _ITEM.size
-                if not 0 <= length <= len(value) - place:
-                    raise NotUnderstood("an item's length")
-                place += (length + 3) // 4 * 4
-            yield value[start:place]
+        for same in before:
+            if not value.startswith(same, place):
+                same = value[place : _end_of(value, place)]  # noqa: PLW2901 another than before
+            tags.append(same)
+            place += len(same)
+            yield same
+        for _ in range(number - len(before)):
+            tags.append(value[place : _end_of(value, place)])
+            place += len(tags[-1])
+            yield tags[-1]
     except struct.error:
         raise NotUnderstood("ends early") from None
+    if place < len(value):  # the last one is whole
+        if len(_before) >= _MAX_BEFORE:
+            _before.clear()
+        _before[number] = tags
+
+
+def _end_of(value: bytes, place: int) -> int:
+    """Return where the tag that starts at a place ends."""
+    (items,) = _NUMBER_OF_ITEMS.unpack_from(value, place)
+    if not 0 <= items <= MAX_ITEMS:
+        raise NotUnderstood("a tag's head")
+    place += _TAG.size
+    for _ in range(items):
+        (length,) = _LENGTH.unpack_from(value, place)
+        place += _ITEM.size
+        if not 0 <= length <= len(value) - place:
+            raise NotUnderstood("an item's length")
+        place += (length + 3) // 4 * 4
+    return place
 
 
 @lru_cache(maxsize=1 << 12)
