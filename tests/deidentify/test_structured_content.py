@@ -276,10 +276,12 @@ def test_the_same_name_is_the_same_in_all_objects(plan, report):
     assert {each.SegmentLabel for each in opened(segmentation(), plan).SegmentSequence} == names
 
 
-def test_graphics_stay_in_their_layers(plan):
+@pytest.mark.parametrize("layer", ["Dr. Benno, Befunder", "BENNO", "BLACK", "LEE 2"])
+def test_graphics_stay_in_their_layers(plan, layer):
     before = presentation_state()
+    before.OperatorsName = ["Black^Ann", "Lee^Jo"]
     for sequence in (before.GraphicAnnotationSequence, before.GraphicLayerSequence):
-        sequence[1].GraphicLayer = "Dr. Benno, Befunder"[:16]
+        sequence[1].GraphicLayer = layer[:16]
     after = opened(before, plan)
     defined = [layer.GraphicLayer for layer in after.GraphicLayerSequence]
     assert [each.GraphicLayer for each in after.GraphicAnnotationSequence] == defined

@@ -487,8 +487,15 @@ def _holds_no_text(vr: str) -> bool:
 
 
 def _stays(form: str, value: str, subject: ElementContext) -> bool:
-    """Whether a value has a form, and is not somebody's name or number."""
+    """Whether a value has a form, and is not somebody's name or number.
+
+    What people type (a layer of graphics) is no term or maker that coincides with a name.
+    """
+    from sendit.clean_descriptors import fold  # noqa: PLC0415 as in _clean_text
+
     site = subject.site
+    if subject.tag in _LABELS and not site.people.isdisjoint(map(fold, _LETTERS.findall(value))):
+        return False
     return (
         fits(form, value, site.people)
         and not site.own.stand_in(value, subject.vr)
