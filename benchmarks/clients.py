@@ -71,6 +71,9 @@ Result = dict[str, Any]
 OF_REPORTS = frozenset(f"1.2.840.10008.5.1.4.1.1.88.{number}" for number in (22, 33, 34))
 """Classes of reports that highdicom reads: enhanced, comprehensive, comprehensive 3D."""
 
+MAX_SERIES = 99_999
+"""Numbers of series above which dcm2niix has made one up, of the UID."""
+
 TIME_LIMIT = 300
 """Seconds after which a tool is taken for one that hangs."""
 
@@ -113,6 +116,8 @@ def by_dcm2niix(folder: Path) -> Result:
             if table.is_file():
                 found[f"{name} {kind}"] = np.atleast_1d(np.loadtxt(table)).round(4).tolist()
         sidecar = json.loads(path.with_suffix(".json").read_text("utf-8", "replace"))
+        if sidecar.get("SeriesNumber", 0) > MAX_SERIES:
+            del sidecar["SeriesNumber"]
         for field, value in sidecar.items():
             if field not in SUBJECTS_OWN:
                 found[f"{name} {field}"] = value
@@ -296,23 +301,22 @@ def _series(folders: Sequence[str]) -> Iterator[tuple[str, list[bytes]]]:
 
 
 def _by_series(files: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, list[bytes]]]:
-    """Yield files by series, named like the first; an instance that comes again (packages ship the
-    same one in several transfer syntaxes) starts another."""
+    """Yield files by series, named like the first; an instance number that comes again (packages
+    ship the same one in several transfer syntaxes) starts another: tools order by it."""
     found: dict[tuple[str, int], list[tuple[tuple[float, float], str, bytes]]] = defaultdict(list)
-    seen: Counter[str] = Counter()
+    seen: Counter[tuple[str, tuple[float, float]]] = Counter()
     for name, data in files:
         try:
             header = dcmread(BytesIO(data), stop_before_pixels=True, force=True)
             series = str(header.get("SeriesInstanceUID") or name)
-            instance = str(header.get("SOPInstanceUID") or name)
             order = (
                 _number(header.get("AcquisitionNumber")),
                 _number(header.get("InstanceNumber")),
             )
         except (InvalidDicomError, ValueError, TypeError, AttributeError, NotImplementedError):
             continue
-        found[series, seen[instance]].append((order, name, data))
-        seen[instance] += 1
+        found[series, seen[series, order]].append((order, name, data))
+        seen[series, order] += 1
     for members in found.values():
         members.sort(key=lambda member: member[0])
         yield members[0][1], [data for _, _, data in members]
