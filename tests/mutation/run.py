@@ -4,11 +4,12 @@
     make mutation PACKAGES=recipe SAMPLE=0 all mutants of one package
     make mutation SAMPLE=200 SEED=7 MINUTES=30
 
-mutmut makes the mutants and runs, for each one, the tests that reach its function, in a fork of a
-process that has imported everything. It works in ``build/mutation/<package>``, never in the
-repository. What is printed: the score of each package, and every mutant that survived, as a diff.
-The sample is drawn with the seed; the same seed and code give the same one. Mutants that only
-write a sentence in other letters are left out: no test should hold a message to the letter.
+mutmut makes the mutants. For each one the package's tests run in a fork of a process that has
+collected them all, those that mirror the mutant's module first, until one fails. Everything
+happens in ``build/mutation/<package>``, never in the repository. What is printed: every mutant
+that survived, as a diff, and the score of each package. The sample is drawn with the seed; the
+same seed and code give the same one. Mutants that only reword a message are left out: no test
+should hold a message to the letter.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -25,15 +28,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import MappingProxyType
+from threading import Timer
 
 from testing.emulators import RUNNING, run_emulators
 
-ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 BUILD = ROOT / "build" / "mutation"
 #: What tests read beside the package.
 ALSO = ("tests", "testing", "demo", "deploy", "docs", "dags", "chaos", "benchmarks", "tools")
 FILES = ("README.md", "Makefile", "Dockerfile", "docker-compose.yaml", "pyproject.toml")
+
+KILLED = frozenset(("killed", "ran on"))
 
 
 @dataclass(frozen=True)
@@ -155,80 +161,16 @@ CONFIGURATION = """
 source_paths = ["src"]
 only_mutate = {modules}
 also_copy = {also}
-pytest_add_cli_args = ["-p", "no:cacheprovider", "-o", "addopts=", "-o", "timeout=300",
-    "--hypothesis-profile=mutation", "--hypothesis-seed=0", "-m", "not e2e",
-    "-k", "not postgresql", {deselected}]
-pytest_add_cli_args_test_selection = {tests}
 use_git_change_detection = false
 track_dependencies = false
-timeout_multiplier = 10.0
-timeout_constant = 10.0
 """
 
-#: Run in the package's folder, for mutmut keeps its state in the process. Only the mutants of the
-#: sample are written: a module with all of its mutants takes a minute to make and to import, and
-#: a function without any runs at its own speed while the tests are told apart.
-INNER = r"""
-import json, random, re, sys
-import libcst as cst
-from mutmut import __main__ as mutmut
-from mutmut.mutation import file_mutation
-from mutmut.mutation.data import SourceFileMutationData
-from mutmut.mutation.diff_apply import get_diff_for_mutant
-from mutmut.utils.file_utils import walk_mutatable_files
-from mutmut.workers.isolation import ForkRunner
-
-def lines(key):
-    diff = get_diff_for_mutant(key).splitlines()
-    return "\n".join(l for l in diff if l[:1] in "+-" and l[:3] not in ("+++", "---"))
-
-def says_the_same(module, mutation):
-    # A sentence in other letters: what a person reads, which no test should hold to the letter.
-    old = module.code_for_node(mutation.original_node)
-    new = module.code_for_node(mutation.mutated_node)
-    sentence = re.search(r'["\x27][^"\x27]*[a-z,;:] [^"\x27]*["\x27]', old)
-    return bool(sentence) and old.casefold() == new.replace("XX", "").casefold()
-
-def draw(seed, sample, only):
-    # Return how many mutants there are; let only those of the sample be written.
-    made = {}
-    for path in sorted(walk_mutatable_files()):
-        if only in str(path):
-            made[str(path)] = file_mutation.create_mutations(str(path), path.read_text())
-    every = [
-        (path, number)
-        for path, (module, mutations, *_) in made.items()
-        for number, mutation in enumerate(mutations)
-        if mutation.contained_by_top_level_function and not says_the_same(module, mutation)
-    ]
-    random.Random(seed).shuffle(every)
-    chosen = set(every[: sample or None])
-
-    def only_chosen(path, code, *_):
-        module, mutations, *rest = made.get(path) or (cst.parse_module(code), [], set(), set())
-        drawn = [each for n, each in enumerate(mutations) if (path, n) in chosen]
-        return module, drawn, *rest
-
-    file_mutation.create_mutations = only_chosen
-    return len(every)
-
-order = json.loads(sys.argv[1])
-if order["do"] == "list":
-    mutmut.copy_src_dir()
-    mutmut.copy_also_copy_files()
-    made = draw(order["seed"], order["sample"], order["only"])
-    mutmut.create_mutants(1)
-    chosen = {}
-    for path in walk_mutatable_files():
-        data = SourceFileMutationData(path=path)
-        data.load()
-        chosen |= {key: lines(key) for key in data.exit_code_by_key}
-    print("KEYS " + json.dumps([made, chosen]))
-else:
-    # The tests have just run for the statistics, unchanged: not a second time.
-    ForkRunner.run_clean_tests = lambda *_, **__: 0
-    mutmut._run(order["names"], order["children"])
-"""
+#: Options of pytest for every run: few examples, always the same ones.
+OPTIONS = (
+    *("-p", "no:cacheprovider", "-o", "addopts=", "-o", "timeout=300"),
+    *("--hypothesis-profile=mutation", "--hypothesis-seed=0"),
+    *("-m", "not e2e", "-k", "not postgresql"),
+)
 
 
 def main() -> int:
@@ -237,7 +179,6 @@ def main() -> int:
     parser.add_argument("--sample", type=int, default=100, help="mutants a package; 0: all")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=60, help="for each package")
-    parser.add_argument("--children", type=int, default=os.cpu_count() or 2)
     parser.add_argument("--only", default="", help="modules whose path contains this")
     parser.add_argument("--least", type=float, default=0, help="fail under this percentage")
     options = parser.parse_args()
@@ -260,44 +201,50 @@ class Score:
     @property
     def tried(self) -> int:
         """Mutants of which it is known whether a test fails."""
-        return self.outcomes.total() - self.outcomes["not run"]
+        return self.outcomes.total()
 
     @property
     def percent(self) -> float:
         """Killed ones among those tried."""
-        return 100 * self.outcomes["killed"] / self.tried if self.tried else 100.0
+        return 100 * self.killed / self.tried
+
+    @property
+    def killed(self) -> int:
+        """Mutants for which a test fails, or that run without end."""
+        return sum(self.outcomes[outcome] for outcome in KILLED)
 
     def line(self) -> str:
         """Return the numbers of a row of the table."""
         return (
-            f"{self.made} | {self.tried} | {self.outcomes['killed']} | "
+            f"{self.made} | {self.tried} | {self.killed} | "
             f"{self.outcomes['survived']} | {self.outcomes['no test']} | {self.percent:.1f}%"
         )
 
 
 def _score(name: str, options: argparse.Namespace) -> Score:
-    folder = BUILD / name
-    _prepare(folder, PACKAGES[name])
+    folder, package = BUILD / name, PACKAGES[name]
+    _prepare(folder, package)
     wish = {"seed": options.seed, "sample": options.sample, "only": options.only}
-    listed = _inner(folder, {"do": "list"} | wish)
-    line = next(line for line in listed.splitlines() if line.startswith("KEYS "))
-    made, chosen = json.loads(line.removeprefix("KEYS "))
-    print(f"{name}: {len(chosen)} of {made} mutants", flush=True)
-    order = {"do": "run", "names": sorted(chosen), "children": options.children}
-    with _emulators(PACKAGES[name]) as environment:
-        output = _inner(folder, order, minutes=options.minutes, environment=environment)
-    results = _results(folder)
-    if not any(results.get(key) is not None for key in chosen):
-        print(output[-4000:])
-        raise SystemExit(f"{name}: no mutant could be tried")
+    drawn = _drawn(folder, wish)
+    print(f"{name}: {len(drawn.diffs)} of {drawn.made} mutants", flush=True)
+    # Of a run that its budget of time ends, what was tried is a sample all the same.
+    names = sorted(drawn.diffs)
+    random.Random(options.seed).shuffle(names)
+    order = {
+        "names": names,
+        "tests": [test for test in package.tests if (ROOT / test.split("::")[0]).exists()],
+        "options": [*OPTIONS, *(f"--deselect={test}" for test in SLOW)],
+    }
     outcomes: Counter[str] = Counter()
-    for key, diff in sorted(chosen.items()):
-        outcome = _outcome(results.get(key))
-        outcomes[outcome] += 1
-        if outcome in {"survived", "no test"}:
-            print(f"--- {outcome}: {key}")
-            print(diff, flush=True)
-    return Score(made, outcomes)
+    with _emulators(package) as environment:
+        for mutant, outcome in _tried(folder / "mutants", order, environment, options.minutes):
+            outcomes[outcome] += 1
+            print(f"--- {outcome}: {mutant}", flush=True)
+            if outcome not in KILLED:
+                print(drawn.diffs[mutant], flush=True)
+    if not outcomes:
+        raise SystemExit(f"{name}: no mutant could be tried")
+    return Score(drawn.made, outcomes)
 
 
 def _prepare(folder: Path, package: Package) -> None:
@@ -317,14 +264,11 @@ def _prepare(folder: Path, package: Package) -> None:
     for venv in (".venv", ".venv-demo"):
         for place in (folder, mutants):
             (place / venv).symlink_to(ROOT / venv)
-    tests = [test for test in package.tests if (ROOT / test.split("::")[0]).exists()]
     with (folder / "pyproject.toml").open("a") as file:
         file.write(
             CONFIGURATION.format(
                 modules=json.dumps([f"src/sendit/{pattern}" for pattern in package.modules]),
                 also=json.dumps([*ALSO, *FILES]),
-                tests=json.dumps(tests),
-                deselected=", ".join(json.dumps(f"--deselect={test}") for test in SLOW),
             )
         )
 
@@ -339,52 +283,56 @@ def _emulators(package: Package) -> Iterator[dict[str, str]]:
         yield {RUNNING: f"{started.storage} {started.bigquery}"}
 
 
-def _inner(
-    folder: Path,
-    order: dict[str, object],
-    minutes: float | None = None,
-    environment: Mapping[str, str] = MappingProxyType({}),
-) -> str:
-    """Run mutmut in its folder, for so many minutes; return what it printed."""
-    with (folder / "printed.txt").open("w+b") as printed:
-        process = subprocess.Popen(
-            [sys.executable, "-c", INNER, json.dumps(order)],
-            cwd=folder,
-            env=os.environ | environment,
-            stdout=printed,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            process.wait(None if minutes is None else minutes * 60)
-        except subprocess.TimeoutExpired:
-            print(f"stopped after {minutes:g} minutes", flush=True)
-            os.killpg(process.pid, 9)
-            process.wait()
-        printed.seek(0)
-        output = printed.read().decode(errors="replace")
-    if process.returncode and minutes is None:
-        print(output[-4000:])
-        raise SystemExit("mutmut failed")
-    return output
+@dataclass(frozen=True)
+class Drawn:
+    """The sample: how many mutants there are in all, and the diff of each one drawn."""
+
+    made: int
+    diffs: dict[str, str]
 
 
-def _results(folder: Path) -> dict[str, int | None]:
-    found: dict[str, int | None] = {}
-    for meta in (folder / "mutants").rglob("*.meta"):
-        found |= json.loads(meta.read_text()).get("exit_code_by_key", {})
-    return found
+def _drawn(folder: Path, wish: dict[str, object]) -> Drawn:
+    done = subprocess.run(
+        [sys.executable, HERE / "draw.py", json.dumps(wish)],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    for line in done.stdout.splitlines():
+        if line.startswith("DRAWN "):
+            return Drawn(*json.loads(line.removeprefix("DRAWN ")))
+    raise SystemExit(f"mutmut failed:\n{done.stdout[-4000:]}")
 
 
-def _outcome(code: int | None) -> str:
-    """Say what a worker's exit code means (mutmut's own table)."""
-    if code is None:
-        return "not run"
-    if code == 0:
-        return "survived"
-    if code in {5, 33}:
-        return "no test"
-    return "killed"  # a test failed, or it ran without end
+def _tried(
+    folder: Path, order: dict[str, object], environment: Mapping[str, str], minutes: float
+) -> Iterator[tuple[str, str]]:
+    """Yield each mutant and what became of it, for so many minutes."""
+    paths = {"PYTHONPATH": f"{folder / 'src'}{os.pathsep}{folder}"}  # not the installed package
+    process = subprocess.Popen(
+        [sys.executable, HERE / "trial.py", json.dumps(order)],
+        cwd=folder,
+        env=os.environ | paths | environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    stop = Timer(minutes * 60, os.killpg, (process.pid, signal.SIGKILL))
+    stop.start()
+    try:
+        for line in process.stdout:
+            mutant, outcome = json.loads(line)
+            yield mutant, outcome
+        code = process.wait()
+    finally:
+        stop.cancel()
+    if code == -signal.SIGKILL:
+        print(f"stopped after {minutes:g} minutes", flush=True)
+    elif code:
+        raise SystemExit(f"the trial ended with {code}: see {folder / 'pytest.txt'}")
 
 
 if __name__ == "__main__":
