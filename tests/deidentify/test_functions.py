@@ -143,6 +143,10 @@ def test_a_report_stays_a_report_when_its_content_becomes_dummies() -> None:
         ("45y", "045Y"),
         ("ninety", ""),
         ("0107", ""),
+        ("999D", "999D"),
+        ("999W", "999W"),
+        ("7M", "007M"),
+        (" 091y", "090Y"),
     ],
 )
 @pytest.mark.filterwarnings("ignore")
@@ -353,3 +357,150 @@ def test_the_standards_methods_are_those_of_its_context_group() -> None:
     for keyword in cid_concepts[7050]["DCM"]:
         group |= {value: meaning for value, (meaning, _) in concepts["DCM"][keyword].items()}
     assert group == METHODS
+
+
+@pytest.mark.parametrize(
+    ("rule", "keyword", "length"),
+    [
+        ("deid_func:suffix_uuid", "StationName", 16),  # SH
+        ("deid_func:basic_uuid", "StationName", 16),
+        ("func:keyed_hash", "StationName", 16),
+        ("func:keyed_hash", "PatientID", 32),
+        ("func:keyed_hash", "PatientSex", 16),  # CS
+        ("deid_func:pydicom_uuid prefix=1.2.", "StationName", 16),
+    ],
+)
+def test_what_a_function_makes_is_as_long_as_its_vr_takes(
+    rule: str, keyword: str, length: int
+) -> None:
+    before = make_dataset(StationName="CT1", PatientSex="F")
+    made = str(opened(before, plan_of(f"REPLACE {keyword} {rule}"))[keyword].value)
+    assert length - 1 <= len(made) <= length
+    assert made[-1] not in ".-"
+
+
+def test_a_hash_is_keyed_and_of_the_value_alone() -> None:
+    plan = plan_of(
+        "REPLACE PatientID func:keyed_hash\nREPLACE StationName func:keyed_hash\n"
+        "REPLACE FrameOfReferenceUID func:keyed_hash\nREPLACE InstitutionName func:keyed_hash"
+    )
+    ds = opened(make_dataset(PatientID="77", StationName="77 ", InstitutionName=" "), plan)
+    assert re.fullmatch("[0-9A-F]{32}", ds.PatientID)
+    assert ds.PatientID.startswith(ds.StationName)
+    assert ds.FrameOfReferenceUID.startswith("2.25.")
+    assert not ds.InstitutionName
+    assert opened(make_dataset(PatientID="78"), plan).PatientID != ds.PatientID
+
+
+def test_dummies_of_values_that_are_no_text() -> None:
+    before = make_dataset(RedPaletteColorLookupTableDescriptor=[1, 2, 3])
+    before.add_new("ExaminedBodyThickness", "FL", [1.5, 2.5])
+    before.add_new("SelectorUNValue", "UN", b"DOE^JANE")
+    before.add_new("SelectorOBValue", "OB", b"DOE^JANE")
+    before.add_new("SelectorATValue", "AT", [0x00100010])
+    before.FrameOfReferenceUID = ""
+    before.PixelAspectRatio = ["2", "3"]
+    keywords = (
+        *("ExaminedBodyThickness", "SelectorUNValue", "SelectorOBValue", "SelectorATValue"),
+        *("FrameOfReferenceUID", "PixelAspectRatio", "SamplesPerPixel"),
+    )
+    rules = "\n".join(f"REPLACE {keyword} func:dummy" for keyword in keywords)
+    ds = opened(before, plan_of(rules))
+    assert ds.ExaminedBodyThickness == [0, 0]  # as many as there were
+    assert ds.SelectorUNValue == ds.SelectorOBValue == bytes(8)
+    assert ds.SelectorATValue == 0
+    assert ds.FrameOfReferenceUID.startswith("2.25.")
+    assert ds.PixelAspectRatio == 1
+
+
+def test_what_a_reports_items_refer_to_stays_in_a_dummy() -> None:
+    item = Dataset()
+    item.RelationshipType = "INFERRED FROM"
+    item.ValueType = "NO SUCH TYPE"
+    item.ReferencedContentItemIdentifier = [1, 2]
+    ds = opened(
+        make_dataset(ContentSequence=Sequence([item])),
+        plan_of("REPLACE ContentSequence func:dummy"),
+    )
+    (new,) = ds.ContentSequence
+    assert new.RelationshipType == "INFERRED FROM"
+    assert new.ValueType == "OTHER"
+    assert new.ReferencedContentItemIdentifier == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("value", "scheme", "stays"),
+    [
+        ("en-US", "RFC5646", True),
+        ("zh-Hant-TW", "IETF4646", True),
+        ("Jane-Doe-Winterbottom", "RFC5646", False),
+        ("Winterbottom", "ISO639_1", False),
+        ("Winterbottom", "99LOCAL", False),
+        ("T-D3000", "99LOCAL", True),
+        ("mm{head}", "UCUM", True),
+        ("mm{Winterbottom}", "UCUM", False),
+        ("Winterbottom 7", "99LOCAL", False),
+        ("", "99LOCAL", True),
+    ],
+)
+def test_what_looks_like_a_code_stays_in_a_sequence_that_is_cleaned(
+    value: str, scheme: str, stays: bool
+) -> None:
+    item = code(value, scheme, "chest")
+    plan = plan_of("REPLACE ProcedureCodeSequence func:clean_text")
+    (new,) = opened(
+        make_dataset(ProcedureCodeSequence=Sequence([item])), plan
+    ).ProcedureCodeSequence
+    assert (str(new.CodeValue or "") == value) is stays
+    assert new.CodeMeaning == "chest"
+
+
+def test_the_scheme_of_a_code_stays_if_the_standard_has_it() -> None:
+    plan = plan_of("REPLACE ProcedureCodeSequence func:clean_text")
+    items = [code("X1", scheme, "chest") for scheme in ("ASTM-sigpurpose", "Dr Winterbottom, MD")]
+    items[0].CodingSchemeVersion = "2020"
+    items[1].CodingSchemeVersion = "of Dr Winterbottom"
+    known, other = opened(
+        make_dataset(ProcedureCodeSequence=Sequence(items)), plan
+    ).ProcedureCodeSequence
+    assert (known.CodingSchemeDesignator, known.CodingSchemeVersion) == ("ASTM-sigpurpose", "2020")
+    assert "Winterbottom" not in str(other)
+
+
+def test_a_layer_is_a_label_of_sixteen_capitals() -> None:
+    items = []
+    for name in ("DOE^JANE", "ROE^JOHN", "CHEST"):
+        item = Dataset()
+        item.GraphicLayer = name
+        items.append(item)
+    new = opened(
+        make_dataset(GraphicLayerSequence=Sequence(items)),
+        plan_of("REPLACE GraphicLayer func:technical_value form=term"),
+    ).GraphicLayerSequence
+    layers = [str(item.GraphicLayer) for item in new]
+    assert len(set(layers)) == 3
+    assert all(re.fullmatch("LAYER [A-F0-9]{8}", layer) for layer in layers[:2])
+    assert layers[2] == "CHEST"
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        ("JITTER select:VR:DA 3\nJITTER select:VR:DT 3\nREMOVE select:VR:TM", "MODIFIED"),
+        ("REMOVE select:VR:DA\nREMOVE select:VR:DT\nREMOVE select:VR:TM", "REMOVED"),
+        ("BLANK PatientName", "UNMODIFIED"),
+    ],
+)
+def test_what_is_said_of_dates(rules: str, said: str) -> None:
+    rule = "ADD LongitudinalTemporalInformationModified func:dates_modified"
+    ds = opened(make_dataset(), plan_of(f"{rules}\n{rule}"))
+    assert ds.LongitudinalTemporalInformationModified == said
+
+
+def test_what_is_said_of_the_method_names_the_profile_only_where_it_is_met() -> None:
+    ds = opened(make_dataset(), plan_of("ADD DeidentificationMethod func:method_text"))
+    assert re.fullmatch(r"sendit \S+ recipe [0-9a-f]{16}", ds.DeidentificationMethod)
+    ds = opened(make_dataset(), compile_plan(read_recipe("default")))
+    assert re.fullmatch(
+        r"sendit \S+ PS3\.15 20\d\d[a-e] recipe [0-9a-f]{16}", ds.DeidentificationMethod
+    )

@@ -183,6 +183,7 @@ _DECLARED: tuple[FunctionSpec, ...] = (
         "them that no rule names is cleaned",
         actions=frozenset({Action.REPLACE}),
         vrs=_WORDS | {"PN", "SQ"},
+        siblings=True,
     ),
     FunctionSpec(
         "clean_code",
