@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
-from sendit.deidentify.losses import AFFECTED, warnings_of
+from sendit.deidentify.losses import AFFECTED, counted, lost, warnings_of
 from sendit.deidentify.plan import Plan, compile_plan
+from sendit.dicom.scan import read_header
 from sendit.recipe.parse import read_recipe
 from sendit.recipe.profile import NEEDED
 from testing.builder import make_dataset, to_bytes
@@ -64,6 +67,43 @@ def test_a_value_that_is_not_of_its_form_is_a_loss_too(plan):
     del block[0x0E]
     block.add_new(0x0E, "LO", SECRET)
     assert "diffusion" in warned([to_bytes(image)], plan)
+
+
+def test_what_is_lost_is_counted_by_what_it_is_needed_for():
+    image = mosaics(2)[1]
+    before = read_header(to_bytes(image))
+    assert lost(before, to_bytes(image)) == Counter()
+    block = image.private_block(0x0019, "SIEMENS MR HEADER")
+    del block[0x0C], block[0x0E], block[0x29]
+    assert lost(before, to_bytes(image)) == {"diffusion": 2, "timing": 1}
+
+
+def test_an_element_without_a_value_is_no_loss():
+    image = mosaics(2)[1]
+    block = image.private_block(0x0019, "SIEMENS MR HEADER")
+    del block[0x0E]
+    without = to_bytes(image)
+    block.add_new(0x0E, "FD", None)
+    assert lost(read_header(to_bytes(image)), without) == Counter()
+
+
+def test_losses_inside_sequences_are_counted_too():
+    (image,) = SERIES["siemens xa"]()
+    before = read_header(to_bytes(image))
+    block = image.SharedFunctionalGroupsSequence[0].private_block(0x0021, "SIEMENS MR SDS 01")
+    inner = block[0xFE].value[0].private_block(0x0021, "SIEMENS MR SDS 01")
+    del inner[0x05]
+    assert lost(before, to_bytes(image)).total() == 1
+
+
+def test_what_a_batch_says_of_its_losses():
+    actions = counted({"timing": 2, "geometry": 0, "other": 5})
+    assert actions == {"not kept, though tools need it: timing": 2}
+    (warning,) = warnings_of(actions)
+    assert warning.startswith("private timing attributes were not kept")
+    assert AFFECTED["timing"] in warning
+    assert warnings_of({"not kept, though tools need it: timing": 0}) == []
+    assert warnings_of({}) == warnings_of(None) == []
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,8 @@ def read(data: bytes) -> FileDataset:
         ("QA^PHANTOM", True, set()),
         ("Head^Phantom", True, set()),
         ("TEST^ABDOMEN", True, set()),
+        ("Phantom^Q", True, set()),  # an initial makes it nobody's name
+        ("Test^Xu", True, {"xu"}),
         ("CT^Smith", True, {"smith"}),
         ("Chest Clinic", False, set()),
         ("Department of Radiology", False, set()),

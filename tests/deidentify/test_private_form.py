@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from sendit.deidentify.private_form import is_of_form, listed
+from sendit.deidentify.private_form import (
+    candidates,
+    clean,
+    is_geometry,
+    is_of_form,
+    listed,
+    together,
+)
 from sendit.recipe.profile import SafePrivate, safe_private
 from testing.builder import make_dataset, to_bytes
 from tests.deidentify.engine import opened, plan_of
@@ -49,10 +56,125 @@ def row(vr: str, vm: str = "1") -> SafePrivate:
         ("IS", "1", "IS", b"1000", True),
         ("IS", "1", "IS", b"1000.5", False),
         ("LO", "1", "LO", b"a text", False),
+        # of two bytes nobody can tell whether they are letters
+        ("US", "1", "US", b"Wb", True),
+        ("US", "1", "US", b"\x24\x00\x00", False),
+        ("US", "2", "US", b"\x24\x00", False),
+        ("SS", "1", "SS", struct.pack("<h", -3), True),
+        ("SL", "1", "SL", struct.pack("<l", -9_999_999), True),
+        ("UL", "1", "UL", struct.pack("<L", 19_570_314), False),
+        # what no quantity is, or nothing was ever written to
+        ("FL", "1", "FL", struct.pack("<f", 0), True),
+        ("FD", "1", "FD", struct.pack("<d", 1e-29), True),
+        ("FD", "1", "FD", struct.pack("<d", 1e-31), False),
+        ("FD", "1", "FD", struct.pack("<d", 9_999_999.5), True),
+        ("FD", "1", "FD", struct.pack("<d", 1e7), False),
+        ("FD", "1", "FD", struct.pack("<d", -1e7), False),
+        ("FD", "1", "FD", struct.pack("<d", float("inf")), False),
+        ("FD", "1", "FD", struct.pack("<d", float("nan")), False),
+        # digits as numbers of four bytes
+        ("FL", "1-n", "FL", b"77345120", False),
+        ("FL", "1", "FL", b"7734", True),
+        ("DS", "1", "DS", b"1.5\0", True),
+        ("DS", "1", "DS", b"0.12345678901234", True),  # sixteen characters
+        ("DS", "1", "DS", b"0.123456789012345", False),
+        ("DS", "1", "DS", b"9999999", True),
+        ("DS", "1", "DS", b"-1e7", False),
+        ("DS", "2-3", "DS", b"1\\2", True),
+        ("DS", "2-3", "DS", b"1\\2\\3\\4", False),
+        ("DS", "2", "DS", b"1\\Stone", False),
+        ("IS", "1", "IS", b"  0 ", True),
+        ("UL", "1", "FD", struct.pack("<d", 1), False),
     ],
 )
 def test_forms(vr: str, vm: str, written: str, value: bytes, kept: bool) -> None:
     assert is_of_form(row(vr, vm), written, value) is kept
+
+
+@pytest.mark.parametrize(
+    ("form", "vm", "written", "value", "kept"),
+    [
+        ("words:LEFT|RIGHT", "1", "CS", b"LEFT", True),
+        ("words:LEFT|RIGHT", "1", "LO", b"RIGHT ", True),  # VRs of text are taken for one another
+        ("words:LEFT|RIGHT", "1", "UN", b"RIGHT\0", True),
+        ("words:LEFT|RIGHT", "1", "DS", b"LEFT", False),
+        ("words:LEFT|RIGHT", "1", "CS", b"LEFTRIGHT", False),
+        ("words:LEFT|RIGHT", "1", "CS", b"left", False),
+        ("words:LEFT|RIGHT", "1", "CS", b"LEFT\\RIGHT", False),
+        ("words:LEFT|RIGHT", "1-2", "CS", b"LEFT\\ RIGHT", True),
+        ("words:LEFT|RIGHT", "1-2", "CS", b"LEFT\\Stone", False),
+        ("words:A.B", "1", "CS", b"AxB", False),
+        (r"like:\d+p\*\d+", "1", "SH", b"16p*16", True),
+        (r"like:\d+p\*\d+", "1", "SH", "٣p*٣".encode(), False),
+        (r"like:.*", "1", "SH", "Müller".encode("latin-1"), False),
+        ("of no kind", "1", "SH", b"LEFT", False),
+        ("words:LEFT", "1", "CS", b"", True),
+    ],
+)
+def test_forms_of_texts(form: str, vm: str, written: str, value: bytes, kept: bool) -> None:
+    safe = SafePrivate(0x0019, "ACME", 0x0A, "CS", vm, "", form=form)
+    assert is_of_form(safe, written, value) is kept
+    assert clean(safe, written, value) == (value if kept else None)
+
+
+def test_what_may_be_large_has_a_limit_of_its_own() -> None:
+    large = SafePrivate(0x0019, "ACME", 0x0A, "DS", "1", "", form="large-number")
+    assert is_of_form(large, "DS", b"9999999999")
+    assert not is_of_form(large, "DS", b"1e10")
+    assert not is_of_form(row("DS"), "DS", b"9999999999")
+
+
+def test_numbers_are_read_in_the_files_own_order_of_bytes() -> None:
+    assert is_of_form(row("UL"), "UL", struct.pack(">L", 36), little=False)
+    assert not is_of_form(row("UL"), "UL", struct.pack(">L", 36))
+    assert clean(row("UL"), "UL", struct.pack(">L", 36), little=False) == struct.pack(">L", 36)
+    assert clean(row("UL"), "UL", struct.pack("<L", 36), little=False) is None
+
+
+@pytest.mark.parametrize("form", ["csa-image", "csa-series", "protocol"])
+def test_a_structure_stays_only_as_what_is_understood_of_it(form: str) -> None:
+    safe = SafePrivate(0x0029, "SIEMENS CSA HEADER", 0x10, "OB", "1", "", form=form)
+    for vr, value, left in (
+        ("OB", b"", b""),
+        ("UN", b"\0 ", b"\0 "),
+        ("OB", b"Dr Winterbottom", None),
+        ("LO", b"Dr Winterbottom", None),
+    ):
+        assert clean(safe, vr, value) == left
+
+
+def test_entries_of_a_tag_in_whatever_block() -> None:
+    found = candidates(0x0019100A)
+    assert {(safe.group, safe.element) for safe in found} == {(0x0019, 0x0A)}
+    assert "SIEMENS MR HEADER" in {safe.creator for safe in found}
+    assert candidates(0x0019110A) == found
+    assert candidates(0x0019000A) == ()  # in no block
+    assert candidates(0x0017100A) == ()
+
+
+DIRECTION = (0x0019, "SIEMENS MR HEADER", 0x0E)
+B_VALUE = (0x0019, "SIEMENS MR HEADER", 0x0C)
+SLICE_TIMES = (0x0019, "SIEMENS MR HEADER", 0x29)
+IMAGE_HEADER = (0x0029, "SIEMENS CSA HEADER", 0x10)
+SERIES_HEADER = (0x0029, "SIEMENS CSA HEADER", 0x20)
+
+
+def test_what_belongs_together_goes_together() -> None:
+    gone = together({DIRECTION})
+    assert {DIRECTION, B_VALUE} <= gone
+    assert not {IMAGE_HEADER, SERIES_HEADER, SLICE_TIMES} & gone
+    assert {IMAGE_HEADER, SERIES_HEADER, SLICE_TIMES} <= together({IMAGE_HEADER})
+    assert B_VALUE not in together({IMAGE_HEADER})
+    alone = (0x0019, "ACME", 0x01)
+    assert together({alone}) == {alone}
+
+
+def test_only_what_places_slices_is_geometry() -> None:
+    assert {
+        (safe.creator, safe.element): is_geometry(safe)
+        for safe in safe_private()
+        if (safe.group, safe.creator, safe.element) in {IMAGE_HEADER, SERIES_HEADER, B_VALUE}
+    } == {IMAGE_HEADER[1:]: True, SERIES_HEADER[1:]: False, B_VALUE[1:]: False}
 
 
 @given(st.floats(-1e6, 1e6, width=32), st.floats(-1e6, 1e6))

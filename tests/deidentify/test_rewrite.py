@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from datetime import date, timedelta
 from io import BytesIO
@@ -229,8 +230,6 @@ def with_unknown(data: bytes, value: bytes) -> bytes:
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ExplicitVRBigEndian])
 def test_sequences_coded_as_unknown_are_cleaned_too(syntax: str) -> None:
-    import struct
-
     inner = struct.pack("<HHL", 0x0010, 0x0010, 8) + b"DOE^JANE"
     inner += struct.pack("<HHL", 0x0008, 0x0080, 8) + b"GENERAL "
     inner = inner[16:] + inner[:16]
@@ -407,6 +406,31 @@ def test_a_private_attribute_is_remembered_with_its_creator() -> None:
         assert values == ["THE SAME" if b"ACME" in data else "ANOTHER" for data in order]
 
 
+def test_a_private_sequence_is_remembered_with_its_place() -> None:
+    """The same bytes in two functional groups, of which a rule names one."""
+    image, holders = Dataset(), []
+    image.ImageComments = "THE SAME"
+    image.private_block(0x2005, "Philips MR Imaging DD 001", create=True).add_new(0x0E, "FL", 2.5)
+    for _ in range(2):
+        holder = Dataset()
+        block = holder.private_block(0x2005, "Philips MR Imaging DD 005", create=True)
+        block.add_new(0x0F, "SQ", Sequence([image]))
+        holders.append(Sequence([holder]))
+    ds = make_dataset(private=False)
+    ds.SharedFunctionalGroupsSequence, ds.PerFrameFunctionalGroupsSequence = holders
+    plan = plan_of(
+        'KEEP (2005,"Philips MR Imaging DD 005",0F)\n'
+        'KEEP (2005,"Philips MR Imaging DD 001",0E)\n'
+        "REMOVE contains:^SharedFunctionalGroupsSequence__.*ImageComments$"
+    )
+    new = opened(ds, plan)
+    left = [
+        sequence[0].private_block(0x2005, "Philips MR Imaging DD 005")[0x0F].value[0]
+        for sequence in (new.SharedFunctionalGroupsSequence, new.PerFrameFunctionalGroupsSequence)
+    ]
+    assert ["ImageComments" in item for item in left] == [False, True]
+
+
 @pytest.mark.parametrize(
     ("term", "written", "text", "found"),
     [
@@ -541,3 +565,138 @@ def test_an_icon_that_is_not_what_it_says_goes_as_a_whole(harm: str) -> None:
     for new in members.values():
         assert "IconImageSequence" not in read(new)
     assert result.actions[Change.NESTED_PIXELS] == 1 or not members
+
+
+# Values of private attributes -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", [1, 2])
+def test_a_list_of_values_takes_them_from_private_attributes_of_its_creator(block: int) -> None:
+    ds = make_dataset(private=False, PatientComments="for Quackenbush", StudyDescription="Zanzibar")
+    for number in range(1, block):
+        ds.private_block(0x0019, f"OTHER {number}", create=True).add_new(0x01, "LO", "Zanzibar")
+    ds.private_block(0x0019, "ACME", create=True).add_new(0x01, "LO", "Quackenbush")
+    inner = Dataset()
+    inner.CodeMeaning = "seen by quackenbush"
+    inner.private_block(0x0019, "ACME", create=True).add_new(0x01, "LO", "Innermost")
+    ds.ProcedureCodeSequence = Sequence([inner])
+    ds.SeriesDescription = "innermost"
+    sections = '%values known\nFIELD (0019,"ACME",01)\n'
+    new = opened(ds, plan_of("BLANK values:known", sections=sections))
+    assert new["PatientComments"].is_empty
+    assert new["SeriesDescription"].is_empty
+    assert new.ProcedureCodeSequence[0]["CodeMeaning"].is_empty
+    assert new.StudyDescription == "Zanzibar"
+
+
+def test_values_are_split_and_short_ones_left_out() -> None:
+    ds = make_dataset(
+        PatientName="Quackenbush^Al^",
+        PatientComments="QUACKENBUSH",
+        StudyDescription="al",
+        SeriesDescription="Quackenbush^Al^",
+    )
+    ds.add_new("SelectorOBValue", "OB", b"xx quackenbush ")
+    ds.add_new("SelectorOWValue", "OW", b"nothing here    ")
+    sections = '%values known\nSPLIT PatientName by="^";minlength=3\nFIELD PixelData\n'
+    new = opened(ds, plan_of("REMOVE values:known", sections=sections))
+    assert not {"PatientComments", "SeriesDescription", "SelectorOBValue"} & set(new.dir())
+    assert new.StudyDescription == "al"
+    assert "SelectorOWValue" in new
+    least = sections.replace("minlength=3", "minlength=2")
+    assert "StudyDescription" not in opened(ds, plan_of("REMOVE values:known", sections=least))
+
+
+# Dates in attributes of every VR --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("keyword", "vr", "value", "moved"),
+    [
+        ("StationAETitle", "AE", b"20200118", "20200121"),
+        ("StationAETitle", "AE", b"CT1 ", "CT1"),
+        ("BodyPartExamined", "CS", b"20200118", "20200121"),
+        ("BodyPartExamined", "CS", b"CHEST ", "CHEST"),
+        ("SliceThickness", "DS", b"20200118", "20200121"),
+        ("SliceThickness", "DS", b"1.5 ", "1.5"),
+        ("AcquisitionNumber", "IS", b"20200118", "20200121"),
+        ("AcquisitionNumber", "IS", b"7 ", "7"),
+        ("StudyID", "SH", b"20200118", "20200121"),
+        ("StudyID", "SH", b"  ", "  "),
+        ("StudyID", "SH", b"ABC ", ""),  # type 2
+        ("Manufacturer", "LO", b"ACME", ""),  # type 2
+        ("InstitutionName", "LO", b"ACME", None),  # type 3
+        ("StudyTime", "TM", b"101112", "101112"),
+        ("StudyTime", "TM", b"lunch ", ""),
+        ("AcquisitionDateTime", "DT", b"20200118101112", "20200121101112"),
+        ("FrameOfReferenceUID", "UI", b"1.2.20200118", "1.2.20200118"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_a_jitter_reaches_dates_of_every_vr(
+    keyword: str, vr: str, value: bytes, moved: str | None
+) -> None:
+    before = make_dataset(**({keyword: "1"} if vr in {"DS", "IS"} else {keyword: "X"}))
+    data = with_value(to_bytes(before), int(before[keyword].tag), vr, value)
+    new = opened(data, plan_of(f"JITTER contains:^({keyword}|SeriesDate)$ 3"))
+    found = None if keyword not in new else str(new[keyword].value or "")
+    assert found == (moved if moved is None else moved.strip())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_date_that_an_unknown_kind_of_object_may_need_becomes_a_dummy() -> None:
+    ds = make_dataset(SOPClassUID="1.2.3.4", AcquisitionDateTime="X")
+    data = with_value(to_bytes(ds), 0x00080020, "DA", b"soon")
+    data = with_value(data, 0x0008002A, "DT", b"soon")
+    plan = plan_of("JITTER StudyDate 3\nJITTER AcquisitionDateTime 3")
+    result, members = run([data], plan)
+    new = read(next(iter(members.values())))
+    assert (new.StudyDate, new.AcquisitionDateTime) == ("19000101", "19000101000000")
+    assert result.actions[Change.UNMOVABLE_BLANKED] == 2
+
+
+def test_a_text_that_holds_a_value_by_chance_is_no_date() -> None:
+    ds = make_dataset(PatientComments="20200118 and more", PatientID="20200118", StudyID="20200118")
+    sections = "%values known\nFIELD PatientID\n"
+    new = opened(ds, plan_of("JITTER values:known 3", sections=sections))
+    assert new.PatientComments == "20200118 and more"
+    assert new.StudyID == "20200121"
+
+
+# Two files that are alike ---------------------------------------------------------------
+
+
+def test_values_lists_are_of_each_file_though_files_are_alike() -> None:
+    plan = plan_of("BLANK values:known", sections="%values known\nFIELD PatientID\n")
+    files = []
+    for number, identifier in ((1, "AAAA"), (2, "BBBB"), (3, "AAAA")):
+        ds = make_dataset(instance=number, PatientID=identifier, StudyDescription="AAAA BBBB C")
+        ds.InstitutionName = "AAAA"
+        end_with_pixels(ds)
+        files.append(to_bytes(ds))
+    result, members = run(files, plan)
+    assert len(members) == 3, result.outcomes
+    left = [str(read(data).InstitutionName or "") for data in members.values()]
+    assert left == ["", "AAAA", ""]
+
+
+def test_a_private_element_that_differs_is_judged_by_itself() -> None:
+    """Files of one structure: what stays of the first may have to go from the second."""
+    files = []
+    for number, value in enumerate((b"\x24\x00", b"\x30\x00", b"\x24\x00"), 1):
+        ds = make_dataset(instance=number, private=False)
+        ds.private_block(0x0019, "SIEMENS MR HEADER", create=True).add_new(0x0A, "US", 36)
+        ds.PatientComments = f"file {number}"
+        end_with_pixels(ds)
+        data = to_bytes(ds)
+        mark = struct.pack("<HH2sH", 0x0019, 0x100A, b"US", 2)
+        files.append(data.replace(mark + b"\x24\x00", mark + value))
+    plan = plan_of('KEEP (0019,"SIEMENS MR HEADER",0A)\nBLANK PatientComments')
+    alone = [next(iter(run([data], plan)[1].values())) for data in files]
+    result, members = run(files, plan)
+    assert list(members.values()) == alone
+    assert [read(data)[0x0019, 0x100A].value for data in alone] == [36, 48, 36]
+    assert result.actions[Change.BLANKED] >= 3
+    assert result.actions[Change.KEPT] == sum(
+        run([data], plan)[0].actions[Change.KEPT] for data in files
+    )

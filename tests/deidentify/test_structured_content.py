@@ -10,13 +10,16 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileDataset
+from pydicom.sequence import Sequence
 from pydicom.sr.codedict import codes
 
 from benchmarks.clients import delivered
 from sendit.batch import Outcome
 from sendit.deidentify.plan import Plan, compile_plan
+from sendit.deidentify.structured_content import NO_CODE, NOTHING, beside, most
+from sendit.dicom.scan import read_header
 from sendit.recipe.parse import read_recipe
-from testing.builder import all_elements, to_bytes
+from testing.builder import all_elements, make_dataset, to_bytes
 from testing.derived_objects import (
     DERIVED_IMAGES,
     FREE_TEXT,
@@ -228,6 +231,40 @@ def test_an_age_of_90_or_more_is_90(plan, age, unit, left):
     (item,) = content(opened(before, plan), "121033")
     assert item.MeasuredValueSequence[0].NumericValue == pydicom.valuerep.DSfloat(left)
     assert item.MeasuredValueSequence[0].FloatingPointValue == float(left)
+
+
+@pytest.mark.parametrize(
+    ("unit", "count"),
+    [
+        (("a", "UCUM"), 90),
+        (("mo", "UCUM"), 1080),
+        (("wk", "UCUM"), 4696.0714),
+        (("d", "UCUM"), 32872.5),
+        (("h", "UCUM"), 788940),
+        (("a", "99LOCAL"), None),
+        (("mm", "UCUM"), None),
+        (NO_CODE, None),
+    ],
+)
+def test_an_age_in_every_unit_of_time(unit, count):
+    assert most(90, unit) == pytest.approx(count)
+
+
+def test_what_stands_beside_an_element():
+    name, value, unit = Dataset(), Dataset(), Dataset()
+    name.CodeValue, name.CodingSchemeDesignator = "121033 ", " DCM"
+    value.LongCodeValue, value.CodingSchemeDesignator = "L", "99LOCAL"
+    unit.URNCodeValue = "urn:a"
+    item = make_dataset(CodeValue="C", CodingSchemeDesignator="S")
+    item.ConceptNameCodeSequence = Sequence([name, value])
+    item.MeasurementUnitsCodeSequence = Sequence([unit])
+    item.ConceptCodeSequence = Sequence([value])
+    header = read_header(to_bytes(item))
+    assert beside(header.elements, header.data) == (("C", "S"), ("121033", "DCM"), ("urn:a", ""))
+    item.ConceptNameCodeSequence = item.MeasurementUnitsCodeSequence = Sequence()
+    del item.CodeValue, item.CodingSchemeDesignator
+    header = read_header(to_bytes(item))
+    assert beside(header.elements, header.data) == NOTHING == (NO_CODE, NO_CODE, NO_CODE)
 
 
 def test_what_is_no_number_does_not_become_one(plan):

@@ -11,20 +11,33 @@ import tarfile
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 from unittest.mock import patch
 
 import pydicom
 import pytest
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
+from sendit.archive import Archive
 from sendit.batch import Outcome, Reason
 from sendit.coded_study import CodedStudy
 from sendit.deidentify.plan import compile_plan
-from sendit.deidentify.study import IMPLEMENTATION_CLASS_UID, Source, StudyDeidentifier
+from sendit.deidentify.study import (
+    IMPLEMENTATION_CLASS_UID,
+    Source,
+    StudyDeidentifier,
+    searchable,
+)
 from sendit.dicom.scan import header_checksum, read_header
 from sendit.errors import RetryLater, SkipInstance
 from sendit.gate.real_values import RealValues
+from sendit.keys import Keys
 from sendit.pipeline.study import StudyResult, deidentify_study
 from sendit.pixels.look import Look
 from sendit.recipe.filters import FilterPlan, compile_filters
@@ -404,6 +417,23 @@ def test_file_meta_is_written_anew() -> None:
     assert data[144 + length : 148 + length] == struct.pack("<HH", 8, 5)
 
 
+@pytest.mark.parametrize(
+    ("rules", "stays"),
+    [
+        ("REPLACE select:VR:UI func:remap_uid", False),
+        ("KEEP select:VR:UI\nREMOVE ALL", True),
+    ],
+)
+def test_file_meta_says_what_the_object_says_now(rules: str, stays: bool) -> None:
+    """A class that the standard does not register is remapped like any other UID."""
+    before = make_dataset(SOPClassUID="1.2.3.4")
+    ds = pydicom.dcmread(BytesIO(one(before, plan_of(rules, uids=False))))
+    assert (ds.SOPClassUID == before.SOPClassUID) is stays
+    assert (ds.SOPInstanceUID == before.SOPInstanceUID) is stays
+    assert ds.file_meta.MediaStorageSOPClassUID == ds.SOPClassUID
+    assert ds.file_meta.MediaStorageSOPInstanceUID == ds.SOPInstanceUID
+
+
 def test_input_without_file_meta_becomes_a_proper_file() -> None:
     data = to_bytes(make_dataset())
     bare = data[data.index(struct.pack("<HH2s", 8, 5, b"CS")) :]
@@ -524,3 +554,137 @@ print(result.outcomes, result.archive.members)
         env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"},
     )
     assert "delivered" in done.stdout
+
+
+# What is looked up in a delivered image -------------------------------------------------
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_attributes_to_search_by(syntax: str) -> None:
+    inner = pydicom.Dataset()
+    inner.CodeMeaning = "Größe"
+    inner.SelectorUSValue = [1, 2]
+    before = make_dataset(
+        transfer_syntax=syntax,
+        SpecificCharacterSet="ISO_IR 192",
+        ImageComments="a\\b",  # an LT: a backslash is one of its characters
+        ImageType=["ORIGINAL", "PRIMARY"],
+        SelectorUSValue=[1, 2],
+        SelectorFDValue=0.5,
+        SelectorOBValue=b"bytes",
+        ContentSequence=pydicom.Sequence([inner, pydicom.Dataset()]),
+    )
+    before.add_new(0x00091002, "LO", "private")
+    found = searchable(to_bytes(before))
+    assert found["ImageComments"] == "a\\b"
+    assert found["ImageType"] == ["ORIGINAL", "PRIMARY"]
+    assert (found["Rows"], found["SelectorUSValue"], found["SelectorFDValue"]) == (16, [1, 2], 0.5)
+    assert found["ContentSequence"] == [{"CodeMeaning": "Größe", "SelectorUSValue": [1, 2]}, {}]
+    assert found["PatientID"] == before.PatientID
+    assert not {"SelectorOBValue", "PixelData", "DataSetTrailingPadding", ""} & found.keys()
+    assert all(isinstance(keyword, str) for keyword in found)
+
+
+def test_what_is_too_large_to_search_by_is_left_out() -> None:
+    item = pydicom.Dataset()
+    item.CodeMeaning = "x"
+    for size, count, there in ((1 << 16, 100, True), ((1 << 16) + 2, 101, False)):
+        items = pydicom.Sequence([item] * count)
+        found = searchable(
+            to_bytes(make_dataset(SelectorUTValue="x" * size, ContentSequence=items))
+        )
+        assert ("SelectorUTValue" in found, "ContentSequence" in found) == (there, there)
+
+
+def test_the_header_of_a_batch_is_that_of_its_first_image_whatever_its_syntax() -> None:
+    for syntax in (DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian):
+        files = [
+            to_bytes(make_dataset(instance=number, transfer_syntax=syntax)) for number in (1, 2)
+        ]
+        result, members = run(files, DEFAULT)
+        first = pydicom.dcmread(BytesIO(next(iter(members.values()))))
+        assert result.header["SOPInstanceUID"] == first.SOPInstanceUID
+        assert result.header == searchable(next(iter(members.values())))
+
+
+# What stands for the content of a batch -------------------------------------------------
+
+
+def test_the_digest_of_a_batch_is_of_its_files_in_any_order() -> None:
+    files = [to_bytes(make_dataset(instance=number)) for number in (1, 2)]
+    other = to_bytes(make_dataset(instance=2, SliceLocation=7))
+
+    def digest(*parts: bytes, keys: Keys = KEYS) -> str:
+        with TemporaryDirectory() as folder, Archive(Path(folder) / "out.tar.gz") as writer:
+            study = StudyDeidentifier(DEFAULT, IDENTIFIERS, KEYS, RealValues(DEFAULT))
+            for number, data in enumerate(parts, 1):
+                path = Path(folder) / str(number)
+                path.write_bytes(data)
+                study.add(source(number, path), writer)
+            return study.content_digest(keys)
+
+    whole = digest(*files)
+    assert digest(*files[::-1]) == whole
+    assert digest(*files, files[0]) == whole  # a duplicate adds nothing
+    assert len({whole, digest(files[0]), digest(files[0], other)}) == 3
+    assert digest(*files, keys=Keys(b"2" * 32)) != whole
+
+
+# Taking a study's files -----------------------------------------------------------------
+
+
+def test_files_that_were_stopped_are_not_read_and_outcomes_are_in_order(tmp_path: Path) -> None:
+    paths = [tmp_path / str(number) for number in range(1, 5)]
+    for number, path in enumerate(paths, 1):
+        path.write_bytes(to_bytes(make_dataset(instance=number)))
+    paths[1].unlink()
+    sources = [
+        Source(number, path, path.stat().st_size if path.exists() else 0, 0)
+        for number, path in enumerate(paths, 1)
+    ]
+    sources = [
+        replace(one, mtime_ns=one.path.stat().st_mtime_ns) if one.path.exists() else one
+        for one in sources
+    ]
+    study = StudyDeidentifier(DEFAULT, IDENTIFIERS, KEYS, RealValues(DEFAULT))
+    told: list[int] = []
+    with Archive(tmp_path / "out.tar.gz") as writer:
+        outcomes = study.take(sources, {2: Reason.CONFLICT}, writer, told.append)
+    assert list(outcomes) == [1, 2, 3, 4]
+    assert outcomes[2] == (Outcome.QUARANTINED, Reason.CONFLICT)
+    assert {outcomes[number] for number in (1, 3, 4)} == {DONE}
+    assert told == [2, 3, 4]
+    assert list(study.members) == [1, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        (b"007 ", "7"),
+        (b"+12 ", "12"),
+        (b"0000000012", "12"),
+        (b"12345678901 ", "0"),
+        (b"-1", "0"),
+    ],
+)
+def test_numbers_in_names(written: bytes, shown: str) -> None:
+    data = to_bytes(make_dataset(InstanceNumber="77777777"))
+    mark = struct.pack("<HH2sH", 0x0020, 0x0013, b"IS", 8) + b"77777777"
+    assert mark in data
+    new = struct.pack("<HH2sH", 0x0020, 0x0013, b"IS", len(written)) + written
+    _, members = run([data.replace(mark, new)], plan_of("BLANK PatientName"))
+    assert list(members) == [f"{IDENTIFIERS.study_code}_1_{shown}.dcm"]
+
+
+def test_terms_of_a_character_set_under_another_vr_make_an_object_unreadable() -> None:
+    data = to_bytes(make_dataset(SpecificCharacterSet="ISO_IR 100"))
+    for vr, delivered in ((b"UN", True), (b"LO", False)):
+        head = struct.pack("<HH", 0x0008, 0x0005)
+        if vr == b"UN":
+            new = head + vr + struct.pack("<HL", 0, 10)
+        else:
+            new = head + vr + struct.pack("<H", 10)
+        changed = data.replace(head + b"CS" + struct.pack("<H", 10), new, 1)
+        result, _ = run([changed], DEFAULT)
+        expected = DONE if delivered else (Outcome.QUARANTINED, Reason.MALFORMED)
+        assert result.outcomes == {1: expected}
