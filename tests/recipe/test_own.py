@@ -13,6 +13,7 @@ from sendit.deidentify.plan import compile_plan
 from sendit.errors import FailBatch, Misconfigured, RetryLater
 from sendit.recipe.own import read_own
 from sendit.recipe.parse import RecipeError, read_text
+from sendit.recipe.problems import Rule
 from testing.builder import make_dataset, to_bytes
 from tests.deidentify.engine import run
 
@@ -149,6 +150,15 @@ def test_an_unknown_name_says_what_there_is() -> None:
         read_text(("x", f"{HEAD}REPLACE PatientID var:unheard_of\n"))
     with pytest.raises(RecipeError, match="SENDIT_RECIPE_FUNCTIONS"):
         read_text(("x", f"{HEAD}REPLACE PatientID func:unheard_of\n"))
+
+
+def test_a_function_of_the_sites_own_takes_no_arguments(functions: Path) -> None:
+    rules = "REPLACE PatientID func:remove_day days=3"
+    with pytest.raises(RecipeError, match="func:remove_day is followed by more text") as caught:
+        read_text(("ours.deid", HEAD + rules), own=read_own(functions, None))
+    (problem,) = caught.value.problems
+    assert problem.rule is Rule.FUNCTION
+    assert problem.suggestion == "a function of the site's own has no arguments"
 
 
 def test_the_text_of_an_error_in_the_module_is_withheld(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -233,6 +235,11 @@ def test_the_digest_is_of_what_is_said() -> None:
         ("REPLACE StudyInstanceUID deid_func:pydicom_uuid prefx=1.2.", "did you mean prefix?"),
         ("REPLACE StudyInstanceUID deid_func:pydicom_uuid prefix=a.b", "root of a UID"),
         (
+            "REPLACE StudyInstanceUID deid_func:pydicom_uuid stable_remapping=maybe",
+            "stable_remapping=maybe is not true or false",
+        ),
+        ("PatientID var:entity_id", "PatientID is not an action, it is an attribute"),
+        (
             "REPLACE StudyInstanceUID deid_func:pydicom_uuid stable_remapping=false",
             "same or a random UID",
         ),
@@ -402,10 +409,24 @@ def test_bad_files(tmp_path: Path, content: bytes | None, expected: str) -> None
         path.write_bytes(content)
     with pytest.raises(RecipeError, match=expected):
         read_recipe(str(path))
-    with pytest.raises(RecipeError, match=r"no such file|cannot be read"):
+    with pytest.raises(RecipeError, match=r"no such file|cannot be read: not a path"):
         read_recipe(str(path) + "\0")
     with pytest.raises(RecipeError, match="this is a folder"):
         read_recipe(str(tmp_path))
+
+
+def test_a_file_that_cannot_be_read_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mine.deid"
+    path.write_text(f"{HEAD}REMOVE PatientID\n")
+
+    def refused(*_: object, **__: object) -> str:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "read_text", refused)
+    with pytest.raises(RecipeError, match="the file cannot be read: Permission denied"):
+        read_recipe(str(path))
 
 
 def test_one_recipe_twice_is_a_mistake() -> None:

@@ -6,6 +6,7 @@ import io
 import json
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from sendit.recipe.coverage import beyond_the_table, cover
@@ -31,6 +32,13 @@ def test_a_bad_recipe_is_explained(tmp_path: Path) -> None:
     )
     assert f"{path}:4: [b]Patient is not a DICOM keyword" in text
     assert "2 problems" in text
+
+
+def test_without_a_console_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "mine.deid"
+    path.write_text(f"{HEAD}REMOVE PatientID\n")
+    assert check([str(path)]) == 0
+    assert "usable: 1 header rules" in capsys.readouterr().out
 
 
 def test_the_default_recipe_exposes_nothing() -> None:
