@@ -339,6 +339,36 @@ def test_an_archive_sent_before_the_study_was_recognised_is_not_forgotten(ledger
     assert ledger.delivery(batch_id) is None
 
 
+def test_what_was_imported_again_meanwhile_is_not_done(ledger: Ledger) -> None:
+    ledger.enqueue(FOLDERS[:1], PARAMS)
+    (batch_id,) = ledger.claim("run-1", 1)
+    archive = dataclasses.replace(ARCHIVE, batch_id=batch_id)
+    whole = Counts(received=2, delivered=2)
+
+    def proven() -> None:
+        ledger.record(batch_id, status=Status.DONEPROCESSING, counts=whole)
+        ledger.put_archive(archive)
+        ledger.put_stored(archive, Stored(7, "md5", "2026-01-01T00:00:00Z", "self", "media"))
+
+    proven()
+    ledger.start(batch_id)  # import begins ...
+    with pytest.raises(TakenOver, match="imported again"):
+        ledger.put_done(batch_id, 1)
+    ledger.record(batch_id, status=Status.PROCESSING, counts=Counts(received=2))  # ... and ends
+    for end in (
+        lambda: ledger.put_done(batch_id, 1),
+        lambda: ledger.mark_duplicate_of(batch_id, "b0"),
+        lambda: ledger.record(batch_id, status=Status.DONE),
+    ):
+        with pytest.raises(TakenOver, match="imported again"):
+            end()
+    assert ledger.batch(batch_id).status is Status.PROCESSING
+    assert ledger.history(batch_id) == []
+    proven()
+    ledger.put_done(batch_id, 1)
+    assert ledger.batch(batch_id).counts == whole
+
+
 def test_what_a_lane_puts_down_is_known_until_it_is_gone(ledger: Ledger) -> None:
     lane = ledger.of_run("r1")
     lane.put_stage(3, "bucket", "c")
@@ -356,6 +386,7 @@ def test_the_same_archive_again_keeps_what_the_store_answered(ledger: Ledger) ->
     archive = dataclasses.replace(ARCHIVE, batch_id=batch_id)
     ledger.put_archive(archive)
     ledger.put_stored(archive, Stored(7, "md5", "2026-01-01T00:00:00Z", "self", "media"))
+    ledger.record(batch_id, status=Status.DONEPROCESSING)
     ledger.put_done(batch_id, 1)
     assert ledger.batch(batch_id).status is Status.DONE
     ledger.put_archive(archive)
@@ -387,6 +418,7 @@ def test_the_history_outlives_what_it_tells_of(ledger: Ledger) -> None:
     archive = dataclasses.replace(ARCHIVE, batch_id=first)
     ledger.put_archive(archive)
     ledger.put_stored(archive, Stored(7, "md5", "2026-01-01T00:00:00Z", "self", "media"))
+    ledger.record(first, status=Status.DONEPROCESSING)
     ledger.put_done(first, 1)
     for _ in range(2):
         ledger.supersede(first, second)

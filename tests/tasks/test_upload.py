@@ -1125,6 +1125,26 @@ def test_a_task_of_a_run_that_lost_its_batch_changes_nothing(here, monkeypatch):
     assert len(here.delivered()) == 1  # the other run finds its bytes there
 
 
+def test_a_batch_that_is_imported_again_while_it_is_confirmed_is_not_done(here, monkeypatch):
+    one, other = here.batch(1), here.batch(2)
+    lane = lane_with(one, other)
+    for step in ("archives", "stage", "load", "merge"):
+        here.run(step, lane)
+    find = objects.find
+
+    def cleared(client, bucket, name):
+        if name == here.ledger.delivery(one).object:  # a person clears its import meanwhile
+            here.ledger.start(one)
+            here.ledger.record(one, status=Status.PROCESSING, counts=Counts(received=1))
+        return find(client, bucket, name)
+
+    monkeypatch.setattr(objects, "find", cleared)
+    here.run("confirm", lane)
+    assert here.ledger.batch(one).status is Status.PROCESSING
+    assert here.ledger.batch(other).status is Status.DONE
+    assert len(here.delivered()) == 2  # the next run finds its bytes there
+
+
 @pytest.fixture
 def with_images(here, monkeypatch):
     """Two batches whose archives hold images that came out of the engine, delivered."""

@@ -46,9 +46,10 @@ def register_archive(ledger: Ledger, delivery: Delivery) -> Status:
     own = next((each for each in held if each.batch_id == batch.id), None)
     before = _delivered_before(ledger, batch, held)
     if before is not None and _same(before, delivery):
-        if before is not own:
+        if before is own:
+            ledger.record(batch.id, status=Status.DONE)
+        else:
             ledger.mark_duplicate_of(batch.id, before.batch_id)
-        ledger.record(batch.id, status=Status.DONE)
         logger.info("batch %s: its study was delivered as batch %s", batch.id, before.batch_id)
         return Status.DONE
     if before is not None and not batch.revise:

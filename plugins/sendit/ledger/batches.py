@@ -331,6 +331,8 @@ class Batches(Database):
                 values[name] = value
         with self._begin() as db:
             self._hold(db, batch_id)
+            if status is Status.DONE:
+                self._check_processed(db, batch_id)
             if errors is not None:
                 held = db.execute(
                     sa.select(batches.c.errors).where(batches.c.id == batch_id).with_for_update()

@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from sendit.batch import Counts, Status
 from sendit.errors import Misconfigured, RetryLater, TakenOver
 from sendit.ledger.schema import SCHEMA_VERSION, VERSION_TABLE, batches, identity
 
@@ -128,6 +130,25 @@ class Database:
             raise TakenOver(
                 f"batch {batch_id} was taken over by another run, or queued again: nothing more "
                 "is done with it here"
+            )
+
+    def _check_processed(
+        self, db: sa.Connection, batch_id: str, statuses: Container[str] = frozenset(Status)
+    ) -> None:
+        """Check that a batch may end as DONE: it has one of these statuses, and every file that
+        it received is accounted for.
+
+        Raises
+        ------
+        TakenOver
+            A person cleared its import while a later task was still at work on it.
+        """
+        row = db.execute(sa.select(batches).where(batches.c.id == batch_id).with_for_update()).one()
+        counts = Counts(**{each.name: getattr(row, each.name) for each in fields(Counts)})
+        if row.status not in statuses or not counts.conserved:
+            raise TakenOver(
+                f"batch {batch_id} was imported again meanwhile: nothing more is done with the "
+                "archive that was made before"
             )
 
     def check_held(self, batch_id: str) -> None:

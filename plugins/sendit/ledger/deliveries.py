@@ -152,9 +152,16 @@ class Deliveries(Database):
         return bool(changed)
 
     def put_done(self, batch_id: str, rows: int) -> None:
-        """Set a batch to DONE: its object and rows are proven."""
+        """Set a batch to DONE: its object and rows are proven.
+
+        Raises
+        ------
+        TakenOver
+            Its import was started again meanwhile: what is proven is an archive of before.
+        """
         with self._begin() as db:
             self._hold(db, batch_id)
+            self._check_processed(db, batch_id, (Status.DONEPROCESSING, Status.ERROR))
             db.execute(
                 deliveries.update()
                 .where(deliveries.c.batch_id == batch_id)
@@ -170,9 +177,16 @@ class Deliveries(Database):
     def mark_duplicate_of(self, batch_id: str, other: str) -> None:
         """Write down that a batch holds what another one delivered: it is DONE without an
         archive of its own. One that it had sent before stays written down until it is removed
-        (`strays`)."""
+        (`strays`).
+
+        Raises
+        ------
+        TakenOver
+            It was imported again meanwhile.
+        """
         with self._begin() as db:
             self._hold(db, batch_id)
+            self._check_processed(db, batch_id)
             own = deliveries.c.batch_id == batch_id
             db.execute(deliveries.delete().where(own).where(deliveries.c.sent_at.is_(None)))
             db.execute(deliveries.update().where(own).values(superseded_by=other))
