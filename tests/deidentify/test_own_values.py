@@ -138,9 +138,16 @@ def test_what_else_a_code_is_known_by() -> None:
         "ContextIdentifier": "HABERSHAM",
         "MappingResource": "HABERSHAM",
         "MappingResourceName": "Habersham's list",
+        "ContextUID": "Habersham",
     }
     ds = opened(named(ProcedureCodeSequence=Sequence([code("1", "99X", "chest", **more)])), DEFAULT)
     assert "habersham" not in str(ds.ProcedureCodeSequence[0]).lower()
+
+
+def test_the_uid_of_a_list_of_codes_stays() -> None:
+    item = code("1", "99X", "chest", ContextUID="1.2.840.10008.6.1.308")
+    ds = opened(named(ProcedureCodeSequence=Sequence([item])), DEFAULT)
+    assert ds.ProcedureCodeSequence[0].ContextUID == "1.2.840.10008.6.1.308"
 
 
 def test_a_code_of_the_standard_is_nobodys_number() -> None:

@@ -387,6 +387,23 @@ def test_words_in_numbers_and_dates_go_whatever_the_recipe_says() -> None:
     assert b"NaN\\1.5E+3\\-Inf " in one(odd, plan_of("BLANK PatientName"))
 
 
+@pytest.mark.parametrize(
+    ("tag", "vr", "value", "stays"),
+    [
+        (0x00280106, "OW", b"Habersham ", False),  # Smallest Image Pixel Value, a binary number
+        (0x00280106, "UN", b"Habersham ", False),
+        (0x00280106, "UN", b"q=J?}?U?d;_?", True),
+        (0x00280106, "UN", b"AB", True),  # two letters are a number
+        (0x00280106, "OB", b"Hab\x01\x02rsham", True),
+    ],
+)
+def test_words_do_not_stay_where_no_rule_looks(
+    tag: int, vr: str, value: bytes, stays: bool
+) -> None:
+    data = with_value(to_bytes(make_dataset()), tag, vr, value)
+    assert (value in one(data, plan_of("BLANK PatientName"))) is stays
+
+
 # What is remembered ---------------------------------------------------------------------
 
 

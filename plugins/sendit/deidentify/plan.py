@@ -40,7 +40,7 @@ from sendit.dicom.encode import one_vr
 from sendit.dicom.pixel_data import TABLES
 from sendit.dicom.scan import CHARACTER_SET, PIXEL_DATA_TAGS, PUBLIC_VR, SOP_CLASS, vr_of
 from sendit.errors import Misconfigured
-from sendit.recipe.attributes import FIRST_OF_AN_IMAGE, private_vr, tag_text
+from sendit.recipe.attributes import FIRST_OF_AN_IMAGE, private_vr, tag_text, vrs_of
 from sendit.recipe.coverage import Coverage, cover
 from sendit.recipe.effect import NEEDED, REMAP, acting, is_carried_out, leaves_needed
 from sendit.recipe.functions import FUNCTIONS, STAYING, VARIABLES
@@ -148,7 +148,8 @@ WRITTEN_NUMBERS: Final = frozenset(("AS", "DA", "DS", "DT", "IS", "TM"))
 """VRs whose values are made of digits, a few signs and single letters."""
 
 _PIXELS: Final = PIXEL_DATA_TAGS.union(TABLES)
-_BINARY_NUMBERS: Final = frozenset(("AT", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"))
+BINARY_NUMBERS: Final = frozenset(("AT", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"))
+BYTES: Final = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
 _TEXTS: Final = frozenset(("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UI", "UR", "UT"))
 
 
@@ -566,8 +567,8 @@ def _is_disguised(tag: int, vr: str) -> bool:
     words."""
     known = one_vr(vr_of(tag))
     if known in WRITTEN_NUMBERS:
-        return vr not in WRITTEN_NUMBERS and vr not in _BINARY_NUMBERS and vr != "SQ"
-    return known in _BINARY_NUMBERS and vr in _TEXTS
+        return vr not in WRITTEN_NUMBERS and vr not in BINARY_NUMBERS and vr != "SQ"
+    return known in BINARY_NUMBERS and (vr in _TEXTS or (vr in BYTES and vr not in vrs_of(tag)))
 
 
 def _step(rule: HeaderRule) -> Step:

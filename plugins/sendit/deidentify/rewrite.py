@@ -29,6 +29,8 @@ from sendit.deidentify.functions import REMOVED, ApplyToItems, ElementContext, R
 from sendit.deidentify.own_functions import Caller
 from sendit.deidentify.pixel_data import deliver_nested
 from sendit.deidentify.plan import (
+    BINARY_NUMBERS,
+    BYTES,
     CHECK_CHARACTER_SET,
     CHECK_PIXELS,
     CHECK_WORDS,
@@ -110,6 +112,10 @@ _MAYBE_DATES: Final = frozenset(("AE", "CS", "DS", "IS"))
 _CLEANING: Final = frozenset(("clean_content", "clean_text"))
 _WORD: Final = re.compile(rb"[A-Za-z\x80-\xff]{2}")
 _NUMBER_WORDS: Final = re.compile(rb"(?:[^A-Za-z\x80-\xff]|nan|inf(?:inity)?|e)*", re.IGNORECASE)
+_PRINTED: Final = re.compile(rb"(?=.*[A-Za-z]{5})[\t\n\r\x20-\x7e]{6,}\0?", re.DOTALL)
+"""Bytes that are a text with a word. Short numbers read as one by chance: b"q=J?}?U?d;_?" is three
+wavelengths in a real file."""
+
 _WHOLE: Final = re.compile(r"[+-]?\d{1,6}", re.ASCII)
 _ENTRY_BYTES: Final = 250  # an entry's own size in memory, about
 _UNDEFINED_BYTES: Final = b"\xff\xff\xff\xff"
@@ -775,6 +781,8 @@ class Rewriter:
                 return _KEPT
             return element_bytes(tag, "CS", terms, scope.encoding), ((Change.REPLACED, 1),)
         if program is CHECK_WORDS:
+            if one_vr(vr_of(tag)) in BINARY_NUMBERS and written_vr in BYTES:
+                return _WORDS if _PRINTED.fullmatch(data, value, end) else _KEPT
             return _KEPT if _has_no_words(data, value, end) else _WORDS
         vr = written_vr
         if items is not None:

@@ -191,7 +191,7 @@ _DECLARED: tuple[FunctionSpec, ...] = (
         "a code, its scheme or what else says where it is from: stays but where a name or number "
         "of the study's people stands in its place; then a dummy does",
         actions=frozenset({Action.REPLACE}),
-        vrs=_WORDS | {"CS", "UR"},
+        vrs=_WORDS | {"CS", "UI", "UR"},
         siblings=True,
     ),
     FunctionSpec(
