@@ -294,6 +294,13 @@ def test_only_values_that_an_attribute_is_defined_to_hold_are_known(
     assert str(ds.get(keyword) or "") == (value if kept else "")
 
 
+def test_of_no_value_there_is_none_to_know() -> None:
+    rules = "REPLACE EthnicGroup func:known_value\nREPLACE PatientWeight func:known_value"
+    ds = opened(make_dataset(EthnicGroup="  ", PatientWeight=""), plan_of(rules))
+    assert ds["EthnicGroup"].is_empty
+    assert ds["PatientWeight"].is_empty
+
+
 def code(value: str, scheme: str, meaning: str) -> Dataset:
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning

@@ -20,6 +20,7 @@ from sendit.deidentify.private_form import (
 )
 from sendit.recipe.profile import SafePrivate, safe_private
 from testing.builder import make_dataset, to_bytes
+from testing.vendor_objects import SECRET, csa_image
 from tests.deidentify.engine import opened, plan_of
 
 
@@ -141,6 +142,16 @@ def test_a_structure_stays_only_as_what_is_understood_of_it(form: str) -> None:
         ("LO", b"Dr Winterbottom", None),
     ):
         assert clean(safe, vr, value) == left
+
+
+@pytest.mark.parametrize("vr", ["OB", "UN"])  # UN: as Implicit VR has it
+def test_of_a_structure_the_listed_numbers_stay(vr: str) -> None:
+    safe = SafePrivate(0x0029, "SIEMENS CSA HEADER", 0x10, "OB", "1", "", form="csa-image")
+    left = clean(safe, vr, csa_image(2, weighted=True))
+    assert left is not None
+    assert b"NumberOfImagesInMosaic" in left
+    assert SECRET.encode() not in left
+    assert clean(safe, "LO", csa_image(2, weighted=True)) is None
 
 
 def test_entries_of_a_tag_in_whatever_block() -> None:

@@ -624,6 +624,16 @@ def test_values_are_split_and_short_ones_left_out() -> None:
     assert "StudyDescription" not in opened(ds, plan_of("REMOVE values:known", sections=least))
 
 
+@pytest.mark.parametrize("vr", ["OB", "UN", "OW"])
+def test_values_are_found_in_bytes_too(vr: str) -> None:
+    ds = make_dataset(PatientName="Müller^Jörg", SpecificCharacterSet="ISO_IR 192")
+    sections = '%values known\nSPLIT PatientName by="^";minlength=3\n'
+    plan = plan_of("REMOVE values:known\nKEEP PatientName", sections=sections)
+    for text, stays in (("\1\2 MüLLER\3", False), ("\1\2 Miller\3\0", True)):
+        ds.add_new("SelectorOBValue", vr, text.encode())
+        assert ("SelectorOBValue" in opened(ds, plan)) is stays
+
+
 # Dates in attributes of every VR --------------------------------------------------------
 
 

@@ -568,6 +568,8 @@ def test_attributes_to_search_by(syntax: str) -> None:
         transfer_syntax=syntax,
         SpecificCharacterSet="ISO_IR 192",
         ImageComments="a\\b",  # an LT: a backslash is one of its characters
+        InstitutionAddress="1\\2",  # ST
+        SelectorUTValue="c\\d",
         ImageType=["ORIGINAL", "PRIMARY"],
         SelectorUSValue=[1, 2],
         SelectorFDValue=0.5,
@@ -577,6 +579,7 @@ def test_attributes_to_search_by(syntax: str) -> None:
     before.add_new(0x00091002, "LO", "private")
     found = searchable(to_bytes(before))
     assert found["ImageComments"] == "a\\b"
+    assert (found["InstitutionAddress"], found["SelectorUTValue"]) == ("1\\2", "c\\d")
     assert found["ImageType"] == ["ORIGINAL", "PRIMARY"]
     assert (found["Rows"], found["SelectorUSValue"], found["SelectorFDValue"]) == (16, [1, 2], 0.5)
     assert found["ContentSequence"] == [{"CodeMeaning": "Größe", "SelectorUSValue": [1, 2]}, {}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sendit.gate import check
+from sendit.gate.archive_reader import Pixels
 from sendit.gate.real_values import Matcher, RealValueKind, RealValueMatch, RealValues
 from tests.deidentify.engine import plan_of
 
@@ -83,3 +84,98 @@ def test_a_member_s_name_is_made_of_small_numbers(source: int, found: bool) -> N
         at_work._name(type("Head", (), {"number": 5, "name": name}))  # type: ignore[arg-type]
         assert bool(at_work.findings) is is_found
         assert all(each.place == "the member's name" for each in at_work.findings)
+
+
+@pytest.mark.parametrize(
+    ("tag", "vr", "raw"),
+    [
+        (0x00180050, "DS", b"7734512"),
+        (0x00200013, "IS", b"1\\07734512"),
+        (0x00081090, "LO", b"seen as 7734512"),
+        (0x00104000, "LT", b"seen as 7734512"),
+        (0x00091001, "OB", b"seen as 7734512 here"),
+        (0x00091001, "OB", b"\x01\x02" * 9 + b"seen as 7734512" + b"\x01"),
+    ],
+)
+def test_a_finding_is_of_the_member_and_the_attribute_in_which_it_is(
+    tag: int, vr: str, raw: bytes
+) -> None:
+    plan = plan_of("REMOVE PatientID\nKEEP (0009,1001)")
+    real = RealValues(plan)
+    real.identifiers = {"7734512": {PATIENT_ID}}
+    at_work = check._Check(Matcher(real, plan, -5), plan)
+    assert at_work._judge(7, tag, vr, raw)
+    assert [(each.member, each.tag, each.sources) for each in at_work.findings] == [
+        (7, tag, {PATIENT_ID})
+    ]
+    at_work.findings.clear()
+    assert not at_work._judge(7, tag, vr, raw.replace(b"7734512", b"1111119"))
+    assert at_work.findings == []
+
+
+def test_digits_among_a_vendor_s_numbers_are_judged_as_numbers() -> None:
+    """In Implicit VR they are bytes of no VR: what they say is told of them as numbers."""
+    plan = plan_of('REMOVE PatientID\nKEEP (0019,"SIEMENS MR HEADER",0C)')
+    real = RealValues(plan)
+    real.identifiers = {"773451": {PATIENT_ID}}
+    at_work = check._Check(Matcher(real, plan, -5), plan)
+    data = b"\0\0\0\0" + b"773451" + b"\0\0\0\0" + b"773451"
+    places = [(0x0019100C, "UN", 4, 10, ()), (0x00181000, "UN", 14, 20, ())]
+    at_work._bytes(3, data, places)
+    assert [each.tag for each in at_work.findings] == [0x00181000]
+
+
+def test_names_and_dates_in_compressed_pixels_are_found_and_in_samples_names_alone() -> None:
+    plan = plan_of("REMOVE PatientName\nREMOVE PatientBirthDate")
+    real = RealValues(plan)
+    real.names = {(b"Quackenbush^Zebediah", b"", True): {PATIENT_NAME}}
+    real.dates = {"19570314": {0x00100030}}
+    at_work = check._Check(Matcher(real, plan, -5), plan)
+    for data, samples, first, last, found in (
+        (b"\0\1 Quackenbush \2", True, True, True, 1),
+        (b"\0\1 19570314 \2", True, True, True, 0),
+        (b"\0\1 19570314 \2", False, False, False, 1),
+        (b"\0\1 14.03.1957 \2", False, False, False, 1),
+        (b"Zebediah Quackenbush\xff\xda", False, True, False, 1),
+        (b"\xff\xda\1\2\xff\xd9 zebediah.quackenbush", False, False, True, 1),
+    ):
+        at_work.findings.clear()
+        at_work._pixels(Pixels(5, data, samples, first, last))
+        assert bool(at_work.findings) is bool(found), data
+        assert all(each.member == 5 for each in at_work.findings)
+        assert {each.place for each in at_work.findings} <= {check.PIXEL_DATA}
+
+
+def test_what_to_do_is_said_for_each_kind_of_rule() -> None:
+    plan = plan_of(
+        "KEEP PatientComments\nREPLACE StudyDescription func:clean_text\nBLANK PatientID"
+    )
+    said = {
+        tag: check._advice(check.Finding(1, "x", "y", tag), plan)
+        for tag in (None, 0x00020003, 0x00104000, 0x00081030, 0x00080080, 0x00091001)
+    }
+    assert said[None] == said[0x00020003] == ""
+    assert "replace its KEEP by REMOVE PatientComments" in said[0x00104000]
+    assert "use REMOVE StudyDescription instead" in said[0x00081030]
+    assert (
+        "add REMOVE InstitutionName, or REPLACE InstitutionName func:clean_text" in said[0x00080080]
+    )
+    assert "a rule keeps this private attribute" in said[0x00091001]
+
+
+def test_of_many_findings_the_most_frequent_are_told() -> None:
+    findings = [check.Finding(4, "a name", "(0008,0080) InstitutionName", 0x00080080)] * 2
+    findings += [check.Finding(number, "a date", f"place {number}") for number in range(1, 8)]
+    sources = frozenset((PATIENT_NAME, check.FOLDER))
+    findings[0] = check.Finding(3, findings[1].kind, findings[1].place, findings[1].tag, sources)
+    told = check._explain(findings, PLAN)
+    assert "a name in (0008,0080) InstitutionName (2 times, first in member 3)" in told
+    assert "which the batch has as " in told
+    assert "(0010,0010) PatientName" in told
+    assert "the folder's name" in told
+    assert told.endswith("; and 3 more")
+    stopped = check.Stopped(told, findings)
+    assert stopped.members[4] == "a name in (0008,0080) InstitutionName"
+    assert stopped.members[3] == "a name in (0008,0080) InstitutionName"
+    assert not stopped.thorough
+    assert check.Stopped("", [check.Finding(1, "a name", check.PIXEL_DATA)]).thorough

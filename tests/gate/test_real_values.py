@@ -203,3 +203,57 @@ def test_text_that_a_recipe_keeps_is_read_in_its_character_set() -> None:
 
 def _texts(real: RealValues) -> list[tuple[bytes, str, bool]]:
     return [(raw, decode(raw, set_), patient) for raw, set_, patient in real.names]
+
+
+DATED, UNDATED = "1.2.826.0.1.20190623.101112.4", "1.2.826.0.1.3680043.8.498.77"
+
+
+@pytest.mark.parametrize(
+    ("rule", "looked_for"),
+    [
+        ("REPLACE FrameOfReferenceUID func:remap_uid", {DATED, UNDATED}),
+        ("REPLACE FrameOfReferenceUID func:undated_uid", {DATED}),
+        ("KEEP FrameOfReferenceUID", set()),
+    ],
+)
+def test_a_uid_that_stays_is_no_secret(rule: str, looked_for: set[str]) -> None:
+    real = RealValues(plan_of(rule))
+    for uid in (DATED, UNDATED, "1.2.3", "1.2.840.10008.1.4.1.1"):
+        real.see(read_header(to_bytes(make_dataset(private=False, FrameOfReferenceUID=uid))))
+    assert set(real.uids) & {DATED, UNDATED, "1.2.3", "1.2.840.10008.1.4.1.1"} == looked_for
+
+
+@pytest.mark.parametrize(
+    ("identifier", "text", "found"),
+    [
+        ("MRN7734512X", "7734512", True),  # its only run of digits
+        ("MRN0007734512", "7734512", True),
+        ("A12B7734512", "7734512", False),  # one of two
+        ("QUACKENBUSHXYZ", "quackenbushxyz", True),
+        ("MRN7734512X", "7734513", False),
+    ],
+)
+def test_the_digits_of_an_identifier_are_looked_for_alone(
+    identifier: str, text: str, found: bool
+) -> None:
+    known = matcher(identifiers=(identifier,))
+    assert bool(known.read(f"seen as {text}", identifying=False)) is found
+
+
+def test_numbers_are_read_as_wholes() -> None:
+    known = matcher(identifiers=("7734512",))
+    for written in ("7734512", "+7734512", "-0007734512", "7734512.0", "7734512."):
+        assert known.read_number(written), written
+    for written in ("7734512.5", "77345120", "7.734512", "7734512e1", ""):
+        assert not known.read_number(written), written
+
+
+def test_what_is_left_of_a_name_in_private_attributes_is_no_secret_there() -> None:
+    creator, other = "ACME", "OTHER"
+    ds = make_dataset(private=False)
+    for number, name in enumerate((creator, other)):
+        block = ds.private_block(0x0019, name, create=True)
+        block.add_new(0x01, "LO", f"VALUE {number}123456")
+    real = RealValues(plan_of('KEEP (0019,"ACME",01)'))
+    real.see(read_header(to_bytes(ds)))
+    assert "VALUE 0123456" not in real.identifiers

@@ -1,0 +1,56 @@
+"""A vendor's numbers are numbers; whatever else stands in their place is text."""
+
+from __future__ import annotations
+
+import pytest
+
+from sendit.gate.vendor_values import numbers_and_text
+from sendit.vendors.siemens_csa import CsaTag, write_csa
+
+B_VALUE = 0x0019100C  # IS, of SIEMENS MR HEADER
+SLICES = 0x0019100A  # US
+ITEMS = 0x002110FE  # SQ, of SIEMENS MR SDI 02
+IMAGE_HEADER = 0x00291010
+COMMENTS = 0x00204000
+
+
+@pytest.mark.parametrize(
+    ("tag", "vr", "raw", "understood"),
+    [
+        (B_VALUE, "IS", b"1000", (["1000"], "")),
+        (B_VALUE, "UN", b" 1000 ", (["1000"], "")),
+        (B_VALUE, "IS", b"Stone ", None),
+        (B_VALUE, "LO", b"1000", None),
+        (SLICES, "US", b"\x24\x00", ([], "")),
+        (SLICES, "US", b"Winterbottom", None),
+        (SLICES, "LO", b"Winterbottom", None),
+        (ITEMS, "UN", b"Winterbottom", None),
+        (ITEMS, "UN", b"1000", None),
+        (0x00191001, "LO", b"Winterbottom", None),  # on no list
+        (COMMENTS, "LT", b"b=1500(0.895,0.000,0.445) ", ([], "")),
+        (COMMENTS, "LT", b"b=1500(0.895,0.000,0.445) Winterbottom", None),
+        (COMMENTS, "LT", b"", None),
+    ],
+)
+def test_what_is_understood(
+    tag: int, vr: str, raw: bytes, understood: tuple[list[str], str] | None
+) -> None:
+    assert numbers_and_text(tag, vr, raw) == understood
+
+
+def test_a_structure_that_is_not_one_is_read_as_any_other_text() -> None:
+    assert numbers_and_text(IMAGE_HEADER, "OB", b"Winterbottom") is None
+
+
+def test_of_a_structure_names_of_values_and_fixed_words_are_no_text() -> None:
+    tags = [
+        CsaTag("B_value", 1, "IS", 6, ("1000",)),
+        CsaTag("PhaseEncodingDirection", 1, "CS", 16, ("COL",)),
+        CsaTag("SliceNormalVector", 3, "FD", 4, ("0.5", "-1", "1e-3")),
+        CsaTag("Winterbottom", 1, "LO", 19, ("Ada 7734512",)),
+    ]
+    understood = numbers_and_text(IMAGE_HEADER, "OB", write_csa(tags))
+    assert understood is not None
+    numbers, text = understood
+    assert set(numbers) >= {"1000", "0.5", "-1", "1e-3"}
+    assert text.split("\n") == ["Winterbottom", "Ada 7734512"]
