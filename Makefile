@@ -1,18 +1,18 @@
-# Two commands do all the set-up: `make demo` runs the main job, `make test` passes the tests.
+# Each target installs what it needs. The two main ones are `make demo` and `make test`.
 #
-#   make demo                     sample studies through the whole pipeline; the UI stays up
+#   make demo                     run sample studies through the whole pipeline; the UI stays up
 #   make demo ONCE=1 INPUT=folder-of-accession-folders OUT=results
 #   make test                     lint, types, unit, policy and end-to-end tests
-#   make test-containers          the deployment, in the Docker that is there
-#   make chaos-containers ROUNDS=30  the same, broken once a round; the promise checked
-#   make benchmark                the engine beside its floor and its peers, on one core
-#   make chaos ROUNDS=200 SEED=7  the pipeline, broken once a round; the promise checked
-#   make bench-clients            what researchers' tools make of images, before and after
-#   make recall                   what the last gate finds, and what it stops that is sound
-#   make fuzz N=100000            broken files through the engine
-#   make mutation SAMPLE=100      code changed at random; do the tests notice?
-#   make docs                     the pages and the API reference, into build/docs
-#   make install                  .venv with .venv/bin/sendit
+#   make test-containers          test the deployment, with the Docker on this machine
+#   make chaos-containers ROUNDS=30  the same with one fault per round; delivery is checked
+#   make benchmark                engine speed against the I/O floor and other tools, on one core
+#   make chaos ROUNDS=200 SEED=7  run the pipeline with one fault per round; delivery is checked
+#   make bench-clients            compare what researchers' tools make of images before and after
+#   make recall                   what the last gate finds, and what it stops by mistake
+#   make fuzz N=100000            run malformed files through the engine
+#   make mutation SAMPLE=100      mutation testing: change the code at random, run the tests
+#   make docs                     build these pages and the API reference into build/docs
+#   make install                  create .venv with .venv/bin/sendit
 
 PYTHON ?= python3
 VENV := .venv
@@ -20,7 +20,7 @@ DEMO_VENV := .venv-demo
 BENCHMARK_VENV := .venv-benchmark
 DOCS_VENV := .venv-docs
 UV := $(VENV)/bin/uv
-# What comes as sources is built by what the lock says, too.
+# Source distributions are built with locked build requirements, too.
 UV_INSTALL := $(UV) pip install --quiet --require-hashes --excludes left-out.txt --compile-bytecode --build-constraints requirements.txt
 LOCK := $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet
 

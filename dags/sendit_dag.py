@@ -1,14 +1,15 @@
 """
-### sendit: folders of DICOM in; coded, de-identified archives and rows out
+### sendit: folders of DICOM in, coded and de-identified archives and rows out
 
-`discover` finds accession folders; each becomes a **batch**, known by an opaque id, and goes
-through `import` (headers read, files filtered), `dasher` (coded ids and jitter) and
-`anonymize` (the recipe, into one archive). `collect` deals finished batches over upload lanes:
-archives to Cloud Storage, rows to BigQuery. `cleanup` removes working files and identifiers;
-`report` fails the run if any batch failed, after all that could be delivered was.
+`discover` finds accession folders. Each becomes a **batch**, known by an opaque id, and goes
+through `import` (reads headers, filters files), `dasher` (gets coded ids and jitter) and
+`anonymize` (applies the recipe and writes one archive). `collect` assigns finished batches to
+upload lanes, which send archives to Cloud Storage and rows to BigQuery. `cleanup` deletes working
+files and identifiers. `report` fails the run if any batch failed, once everything that could be
+delivered has been.
 
-**To retry**, clear the failed task: any task, any number of times, ends in the same result.
-**To see** what a batch is and why it failed: `sendit batches --errors`.
+**To retry**, clear the failed task. Any task can be cleared any number of times; the result is the
+same. **To see** which batches failed and why: `sendit batches --errors`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from sendit.tasks import finish, process
 from sendit.tasks.upload import manifest, upload
 
 AT_ONCE = batches_at_once()
-#: The end of a text in a pattern, for Python as for JavaScript: ``$`` lets a line feed through.
+#: Matches the end of the text, in Python and in JavaScript: ``$`` would allow a trailing newline.
 END = r"(?![\s\S])"
 ONE_LINE = rf"^[^\x00-\x1f\x7f]*{END}"
 
@@ -53,16 +54,16 @@ ONE_LINE = rf"^[^\x00-\x1f\x7f]*{END}"
             minimum=1,
             maximum=MAX_NUMBER,
             title="Batches",
-            description="How many batches at most. Empty: all that are ready, in runs that "
-            "follow one another. A scheduled run always takes all.",
+            description="Maximum number of batches. Empty: all that are ready, in as many runs as "
+            "it takes. A scheduled run always takes all.",
         ),
         "subfolder": Param(
             None,
             type=["null", "string"],
             pattern=ONE_LINE,
             title="Input folder",
-            description="One input folder in place of the configured ones: its name, or a folder "
-            "within one. Never an accession folder.",
+            description="One input folder to use instead of the configured ones: its name, or a "
+            "folder within one. Not an accession folder.",
         ),
         "study": Param(
             None,
@@ -76,15 +77,15 @@ ONE_LINE = rf"^[^\x00-\x1f\x7f]*{END}"
             type=["null", "string"],
             pattern=ONE_LINE,
             title="Recipe",
-            description="A bundled recipe's name or the absolute path of a deid recipe. Empty: "
-            "as configured.",
+            description="Name of a bundled recipe, or absolute path of a deid recipe. Empty: as "
+            "configured.",
         ),
         "revise": Param(
             False,
             type="boolean",
             title="Replace earlier archives",
-            description="Replace archives of studies that were delivered before with other "
-            "content or by another recipe. Off: such a batch fails.",
+            description="Replace archives of studies that were delivered before with different "
+            "content or by a different recipe. Off: such a batch fails.",
         ),
     },
 )

@@ -37,7 +37,7 @@ def test_no_key_says_how_to_make_one() -> None:
 
 
 def test_a_key_that_is_away_may_be_back_and_is_not_made_anew(tmp_path: Path) -> None:
-    with pytest.raises(RetryLater, match="has delivered before needs its own key"):
+    with pytest.raises(RetryLater, match="has delivered before must keep its key"):
         read_keys(tmp_path / "nowhere" / "key")
     with pytest.raises(Misconfigured, match=r"cannot be read \(Is a directory\)"):
         read_keys(tmp_path)

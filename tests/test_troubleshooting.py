@@ -1,6 +1,6 @@
-"""Every message that sendit raises is in docs/troubleshooting.md, by its text.
+"""docs/troubleshooting.md lists every message that sendit raises.
 
-``python -m tests.test_troubleshooting`` writes the table into it.
+``python -m tests.test_troubleshooting`` regenerates the tables.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NEXT = {
     "AirflowSkipException": "skipped",
     "unreadable": "tries again, or fails",
 }
-#: The parts in which a person meets them, by module or package.
+#: The page's sections, by module or package.
 PARTS = {
     "Settings, connections and what a run is given": (
         "settings", "keys", "pipeline/run_params", "hooks/connections", "hooks/google",
@@ -48,9 +48,9 @@ PARTS = {
 
 
 def text_of(node: ast.expr, constants: Mapping[str, str]) -> str:
-    """Return a message as it is written, with a sign where the code fills something in.
+    """Return a message as written in the code, with an ellipsis for each interpolated value.
 
-    ``constants`` are the module's own texts, by name.
+    ``constants`` are the module's string constants, by name.
     """
     text = HOLE
     match node:
@@ -71,7 +71,7 @@ def text_of(node: ast.expr, constants: Mapping[str, str]) -> str:
 
 
 def constants_of(module: ast.Module) -> dict[str, str]:
-    """Return a module's texts, by name."""
+    """Return a module's string constants, by name."""
     found: dict[str, str] = {}
     for node in module.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
@@ -99,23 +99,23 @@ def messages(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def part_of(path: Path) -> str:
-    """Return the part of the page that a module's messages stand in."""
+    """Return the section of the page for a module's messages."""
     module = path.relative_to(PACKAGE).with_suffix("").as_posix()
     for part, beginnings in PARTS.items():
         if any(module == each or module.startswith(f"{each}/") for each in beginnings):
             return part
-    raise AssertionError(f"{module} raises messages: say in PARTS where they belong")
+    raise AssertionError(f"{module} raises messages: add it to PARTS")
 
 
 def table() -> str:
-    """Return all messages, by part."""
+    """Return all messages, by section."""
     found: dict[str, set[tuple[str, str]]] = {part: set() for part in PARTS}
     for path in PACKAGE.rglob("*.py"):
         for message in messages(path):
             found[part_of(path)].add(message)
     lines = []
     for part, rows in found.items():
-        lines += [f"\n## {part}\n", "| it says | the task, or batch |", "|---|---|"]
+        lines += [f"\n## {part}\n", "| message | result |", "|---|---|"]
         lines += [
             f"| `{text.replace('|', chr(92) + '|').replace('`', '')}` | {after} |"
             for text, after in sorted(rows, key=lambda row: row[0].casefold())
@@ -134,7 +134,7 @@ def test_every_message_is_on_the_page_by_its_text() -> None:
     assert PAGE.read_text() == page_with(table())
 
 
-def test_a_message_is_read_as_it_is_written() -> None:
+def test_message_extraction_from_concatenated_strings() -> None:
     source = 'f"batch {b}: it " + ("went" if x else "stays") + f" ({e!s}); " + advice(e)'
     node = ast.parse(source, mode="eval").body
     assert text_of(node, {"advice": "unused"}) == "batch …: it went / stays (…); …"

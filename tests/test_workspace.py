@@ -88,6 +88,6 @@ def test_making_makes_what_is_missing_and_nothing_anew(tmp_path: Path) -> None:
 
 def test_a_working_folder_that_cannot_be_made_names_its_setting(tmp_path: Path) -> None:
     (tmp_path / "work").write_text("")
-    with pytest.raises(RetryLater, match="SENDIT_WORK_FOLDER; the task tries again") as raised:
+    with pytest.raises(RetryLater, match="SENDIT_WORK_FOLDER; the task will be retried") as raised:
         Workspace(tmp_path / "work", "b0123456789abcdef").make()
     assert str(tmp_path) not in str(raised.value)

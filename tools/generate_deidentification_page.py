@@ -1,9 +1,9 @@
-"""Writes the tables of docs/deidentification.md and docs/recipes.md from the code.
+"""Generate the tables of docs/deidentification.md and docs/recipes.md from the code.
 
     .venv/bin/python tools/generate_deidentification_page.py [--check]
 
-What stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->`` is written here, the
-rest by people. ``--check`` writes nothing and fails if a page is not what this would write.
+Text between ``<!-- begin NAME -->`` and ``<!-- end NAME -->`` is generated, the rest is written by
+hand. ``--check`` writes nothing and fails if a page is out of date.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ ALL_SAFE_PRIVATE = "default-retain-safe-private"
 SHOWN_WORDS = 8
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
-# What becomes of an attribute, in the page's words: (short, long)
+# What happens to an attribute: the word in the tables, and its explanation.
 WORDS = {
     "removed": "removed",
-    "emptied": "emptied, or a dummy value where the object's IOD asks for a value",
+    "emptied": "emptied, or a dummy value where the object's IOD requires a value",
     "blank": "emptied",
     "dummy": "replaced by a dummy value",
-    "removed or dummy": "removed; a dummy value where the object's IOD asks for the attribute",
-    "removed or emptied": "removed; emptied or a dummy value where the object's IOD asks for it",
-    "removed or remapped": "removed; where the IOD asks for it, its UIDs are remapped",
+    "removed or dummy": "removed; a dummy value where the object's IOD requires the attribute",
+    "removed or emptied": "removed; emptied or a dummy value where the object's IOD requires it",
+    "removed or remapped": "removed; where the IOD requires it, its UIDs are remapped",
     "UID": "replaced by a keyed hash, the same for the same original",
-    "moved": "moved by the patient's shift in whole days",
+    "shifted": "shifted by the patient's jitter, in whole days",
     "code": "replaced by the code of the identifier service",
     "kept": "kept",
     "capped": "kept up to 89 years, 090Y above",
-    "kept if known": "kept if it is a value that the attribute is defined to hold, else emptied",
-    "cleaned": "only words of the allow-list stay",
-    "cleaned by item": "numbers, coordinates and codes stay, texts are cleaned, UIDs remapped",
-    "in its form": "kept in its form, else cleaned",
-    "a code": "kept if no name or number of the study's people stands there",
-    "code's meaning": "kept if it is the standard's own text, else cleaned",
-    "written anew": "written anew with the file meta information",
+    "kept if known": "kept if the attribute is defined to hold such a value, otherwise emptied",
+    "cleaned": "reduced to words of the allow-list",
+    "cleaned by item": "numbers, coordinates and codes kept, texts cleaned, UIDs remapped",
+    "in its form": "kept if it has its expected form, otherwise cleaned",
+    "a code": "kept unless it is a name or number of people in the study",
+    "code's meaning": "kept if it is the standard's own text, otherwise cleaned",
+    "rewritten": "rewritten with the file meta information",
 }
 BY_FUNCTION = {
     "profile_z": "emptied",
@@ -73,7 +73,7 @@ def word_for(row: Row, effects: Effects) -> str:
     if row.tag == PRIVATE or row.number is None:
         return "removed"
     if row.number < FIRST_OF_AN_IMAGE:
-        return "written anew" if row.number >> 16 == 0x0002 else "removed"
+        return "rewritten" if row.number >> 16 == 0x0002 else "removed"
     return word_of(effects.of(row.number)[-1])
 
 
@@ -87,7 +87,7 @@ def word_of(rule: HeaderRule) -> str:
         case Action.KEEP, _:
             return "kept"
         case Action.JITTER, _:
-            return "moved"
+            return "shifted"
         case _, Function(name):
             return BY_FUNCTION[name]
         case _, Variable():
@@ -289,7 +289,7 @@ BLOCK = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 
 
 def page(text: str) -> str:
-    """Return a page with its generated parts written anew."""
+    """Return a page with its generated parts regenerated."""
     return BLOCK.sub(lambda found: f"{found[1]}{PARTS[found[2]]()}\n{found[3]}", text)
 
 

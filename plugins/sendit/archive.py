@@ -1,12 +1,12 @@
 """The delivered archive: a ``.tar.gz`` whose bytes depend on nothing but its members.
 
-No clock, user, host or file name goes in: the same members in the same order give the
+It contains no time, user, host or file name: the same members in the same order give the
 same bytes on every run. The tar is POSIX ustar, with a pax header before a member only
-where ustar cannot say its name or size; the gzip stream is written by ISA-L's igzip,
+if ustar cannot represent its name or size. The gzip stream is written by ISA-L's igzip,
 which compresses a CT study about forty times as fast as ``tarfile`` does by default.
-igzip's level 1 gives the same bytes on every x86-64 processor with SSE 4.2 (compared under
-QEMU as Nehalem, Haswell and EPYC); another processor may give other compressed bytes of the
-same tar. All sizes are in bytes.
+igzip's level 1 produces the same bytes on every x86-64 processor with SSE 4.2 (compared under
+QEMU as Nehalem, Haswell and EPYC); other processors may compress the same tar differently.
+All sizes are in bytes.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ Bytes = bytes | bytearray | memoryview
 
 PART_SUFFIX = ".part"
 BLOCK = 512
-# igzip level 1: on CT 15% faster than level 2 for archives 3% larger; level 3 halves the speed.
+# igzip level 1: on CT 15% faster than level 2, for archives 3% larger; level 3 halves the speed.
 LEVEL = 1
 # Input per call to the compressor: smaller costs calls, larger only costs memory.
 SLICE = 1 << 20
-# A part of this size or more (pixels) starts and ends at a full flush: nothing before it is
-# needed to inflate what follows, so that a reader can find the next header without inflating
-# the pixels. It costs nothing that can be measured, in time or size.
+# A part of at least this size (pixels) starts and ends with a full flush, so that what follows
+# can be inflated without it and a reader can find the next header without inflating
+# the pixels. The cost in time and size is not measurable.
 BULK = 1 << 16
 # ustar's size field holds eleven octal digits.
 USTAR_MAX = 8**11 - 1
 USTAR_NAME = 100
-# 1980-01-01, the earliest time that every archiver takes without a warning.
+# 1980-01-01, the earliest time that every archiver accepts without a warning.
 MTIME = 315532800
 
 _ZEROS = bytes(BLOCK)
@@ -53,10 +53,10 @@ _TAIL_SUM = sum(_TAIL)
 
 @dataclass(frozen=True, slots=True)
 class ArchiveInfo:
-    """A finished archive: where it is now, its size, and its checksum as Cloud Storage gives it.
+    """A finished archive: its current path, size and checksum.
 
-    ``crc32c`` (big-endian) is base64, over the compressed bytes. (MD5, which Cloud Storage gives
-    as well, would take as long as a third of the compression.)
+    ``crc32c`` is that of the compressed bytes, big-endian in base64, as Cloud Storage reports it.
+    (MD5, which Cloud Storage also reports, would take a third of the compression time.)
     """
 
     path: Path
@@ -66,15 +66,15 @@ class ArchiveInfo:
 
 
 class Archive:
-    """Writes members into ``<path>.part``; :meth:`finish` ends it, :meth:`close` names it.
+    """Writes members to ``<path>.part``; :meth:`finish` completes it, :meth:`close` renames it.
 
-    Between the two it can be read and judged while nothing has its name yet. Used as a
+    Between the two it can be read and checked before it has its final name. Used as a
     context manager, an archive that was not closed leaves nothing behind.
 
     Parameters
     ----------
     path
-        Where the finished archive goes; one that is there already is replaced in one step.
+        Final path of the archive; an existing file is replaced atomically.
 
     Raises
     ------
@@ -99,17 +99,22 @@ class Archive:
             _raise(error)
 
     def add(self, name: str, *parts: Bytes) -> None:
-        """Add one member whose content is the parts, one after the other, as they are now.
+        """Add one member whose content is the concatenation of the parts.
 
         Parameters
         ----------
         name
-            The member's name; each may come once.
+            The member's name; must be unique.
         parts
             Contiguous buffers; views are read in place.
+
+        Raises
+        ------
+        FailBatch
+            The archive already has a member of that name.
         """
         if name in self._names:
-            raise FailBatch("two members of the archive have one name; nothing was delivered")
+            raise FailBatch("two members of the archive have the same name; nothing was delivered")
         self._names.add(name)
         views = [memoryview(part).cast("B") for part in parts]
         size = sum(map(len, views))
@@ -124,7 +129,7 @@ class Archive:
         self._compress(_padding(size))
 
     def finish(self) -> ArchiveInfo:
-        """End the archive and make it durable, under its temporary name."""
+        """Complete the archive and sync it to disk, under its temporary name."""
         file = self._open()
         try:
             # Two blocks of zeros end a tar.
@@ -145,7 +150,7 @@ class Archive:
         return self._info
 
     def close(self) -> ArchiveInfo:
-        """Give the archive its name, ending it first if it is not finished."""
+        """Give the archive its final name, completing it first if necessary."""
         info = self._info or self.finish()
         try:
             self._part.replace(self._path)
@@ -157,7 +162,7 @@ class Archive:
         return replace(info, path=self._path)
 
     def abort(self) -> None:
-        """Delete what was written so far; an archive that was closed stays."""
+        """Delete what was written so far; a closed archive is kept."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -208,7 +213,7 @@ class Archive:
 
 
 def _headers(name: str, size: int) -> bytes:
-    """Return a member's ustar header, preceded by a pax header where ustar is not enough."""
+    """Return a member's ustar header, preceded by a pax header if ustar is not enough."""
     encoded = name.encode()
     records = b""
     if len(encoded) > USTAR_NAME or not name.isascii():
@@ -225,7 +230,7 @@ def _headers(name: str, size: int) -> bytes:
 
 def _ustar(name: bytes, size: int, kind: bytes) -> bytes:
     head = name.ljust(USTAR_NAME, b"\0") + _MODE + b"%011o\0" % size + _MTIME
-    # The checksum is taken with its own field as eight spaces.
+    # The checksum is computed with its own field set to eight spaces.
     checksum = sum(head) + sum(kind) + _TAIL_SUM + 8 * 0x20
     return head + b"%06o\0 " % checksum + kind + _TAIL
 
@@ -252,7 +257,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _raise(error: OSError) -> NoReturn:
-    """Raise a disk error again without the path in its text."""
+    """Re-raise a disk error without the path in its text."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         raise RetryLater(
             "the working disk is full: free space in SENDIT_WORK_FOLDER, then clear the task"

@@ -11,10 +11,15 @@ from typing import IO
 
 @contextmanager
 def atomic_write(path: Path, mode: int = 0o600) -> Iterator[IO[str]]:
-    """Open a text file (UTF-8) that takes its name only when the block ends well.
+    """Open a text file (UTF-8) that replaces ``path`` only if the block succeeds.
 
-    Whoever reads ``path`` at any moment, also after a power cut, finds the old content or
-    the new. On an error nothing is left behind.
+    Readers of ``path`` see either the old or the new content at any moment, even after a power
+    cut. On an error nothing is left behind.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
     """
     part = path.with_name(path.name + ".part")
     try:

@@ -1,4 +1,4 @@
-"""The batch: one folder, one accession number, one study; and what becomes of its files."""
+"""The batch: one folder, one accession number, one study; its statuses and its files' outcomes."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 BATCH_ID = re.compile(r"b[0-9a-f]{16}")
-#: What a study of the site, and its collection in the store, may be called.
+#: A valid name of a study, and of its collection in the bucket.
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 
 def new_batch_id() -> str:
-    """Return a fresh opaque id: random, so that nothing about the folder can be read from it."""
+    """Return a new opaque id: random, so that it reveals nothing about the folder."""
     return f"b{secrets.token_hex(8)}"
 
 
 class Status(StrEnum):
-    """Where a batch is; the words are the 2017 service's."""
+    """The state of a batch; the names are those of the 2017 service."""
 
     NEW = "NEW"
     QUEUE = "QUEUE"
@@ -30,7 +30,7 @@ class Status(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What became of one received file. Each file has exactly one."""
+    """What happened to one received file. Each file has exactly one outcome."""
 
     DELIVERED = "delivered"
     FILTERED = "filtered"
@@ -77,7 +77,7 @@ class Reason(StrEnum):
 
 @dataclass(slots=True)
 class Counts:
-    """How many files a batch received, and what became of them."""
+    """The number of files that a batch received, in total and by outcome."""
 
     received: int = 0
     delivered: int = 0
@@ -93,14 +93,28 @@ class Counts:
 
 @dataclass(slots=True)
 class InstanceRecord:
-    """One file of a batch, as import found it. Kept in the working folder only.
+    """Import's record of one file of a batch. Kept in the working folder only.
 
-    ``path`` is relative to the batch's folder and is PHI; ``number`` (1-based, in
-    sorted order of paths) is what logs and errors name the file by.
-    ``outcome`` is None while the file is still to be delivered; then ``instance`` is the number
-    of the first such file with its SOPInstanceUID, and ``checksum`` that of the header as import
-    saw it (:func:`sendit.dicom.scan.header_checksum`). ``wanted`` is the key, as text, of
-    the rule that a file waits for (:class:`sendit.pixels.wanted.RuleKey`), if it does.
+    Attributes
+    ----------
+    number
+        1-based, in sorted order of paths. Logs and errors refer to the file by it.
+    path
+        Relative to the batch's folder. PHI.
+    size, mtime_ns
+        In bytes; in nanoseconds since the epoch.
+    outcome
+        None while the file is still to be delivered.
+    reason
+        Why it was filtered, quarantined or is a duplicate.
+    instance
+        For a file to be delivered: the number of the first such file with its SOPInstanceUID.
+    checksum
+        For a file to be delivered: its header's checksum at import
+        (:func:`sendit.dicom.scan.header_checksum`).
+    wanted
+        The key, as text, of the rule that the file needs (:class:`sendit.pixels.wanted.RuleKey`),
+        if any.
     """
 
     number: int
@@ -116,10 +130,10 @@ class InstanceRecord:
 
 @dataclass(frozen=True, slots=True)
 class BatchError:
-    """One thing that went wrong in a batch: safe to show (no paths, no header values).
+    """One error of a batch; safe to show (no paths, no header values).
 
-    ``outside``: the batch has no part in it (a setting, a service that is away), so that any
-    other batch would have failed too.
+    ``outside`` says that the cause is outside the batch (a setting, an unavailable service), so
+    any other batch would have failed too.
     """
 
     stage: str

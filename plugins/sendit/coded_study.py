@@ -1,4 +1,4 @@
-"""A study's coded identifiers and its jitter: what the identifier service answers with."""
+"""A study's coded identifiers and jitter: the identifier service's answer."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class CodedStudy:
-    """What a study goes by outside the hospital.
+    """A study's identity outside the hospital.
 
     Attributes
     ----------
     patient_code, study_code
         Coded ids: letters, digits, ``-`` and ``_``, at most 64.
     jitter
-        Whole days that are added to every date of the patient.
+        Whole days added to every date of the patient.
     entity_date, item_date
         The patient's birth date and the study's date, already jittered, ``yyyymmdd``;
-        None where the images have no such date.
+        None if the images have no such date.
     """
 
     patient_code: str

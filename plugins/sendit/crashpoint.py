@@ -1,9 +1,9 @@
-"""Places where a fault harness may kill sendit: between any two statements that change
-something outside the process.
+"""Crash points: places where the fault harness may kill sendit, one between any two statements
+that change something outside the process.
 
-Nothing happens unless ``SENDIT_CRASH_AT`` names a folder and an armed point's file is in it:
-the process then removes that file, so that a retry gets past, and kills itself as the kernel
-would. Production never sets the variable.
+Nothing happens unless ``SENDIT_CRASH_AT`` names a folder that contains an armed point's file.
+Then the process removes that file, so that a retry gets past the point, and kills itself as the
+kernel would. Production never sets the variable.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 VARIABLE = "SENDIT_CRASH_AT"
 
-#: Every point, by what was just done.
+#: All crash points, named by what has just been done.
 POINTS = (
     "feeder: counted",
     "feeder: written",
@@ -60,7 +60,7 @@ POINTS = (
 
 
 def reach(point: str) -> None:
-    """Pass a crash point; if the harness has armed it, do not come back."""
+    """Pass a crash point; if the harness has armed it, kill the process."""
     folder = os.environ.get(VARIABLE)
     if folder is None:
         return
@@ -72,7 +72,7 @@ def reach(point: str) -> None:
 
 
 def arm(folder: Path, point: str) -> None:
-    """Have the next process that reaches a point die there."""
+    """Make the next process that reaches a point die there."""
     if point not in POINTS:
         raise ValueError("no such crash point")
     Path(folder, point).touch()

@@ -1,4 +1,4 @@
-"""Digests and checksums as sendit writes them down."""
+"""The text forms of digests and checksums."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import hashlib
 
 
 def short_digest(text: str) -> str:
-    """Return 16 hexadecimal digits that tell texts apart where a name may hold nothing else.
+    """Return 16 hexadecimal digits that identify a text, for use in names.
 
-    Not keyed: for ids of runs and names of objects, never for anything of a patient.
+    Not keyed: for run ids and object names, never for anything about a patient.
     """
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def crc32c_text(checksum: bytes) -> str:
-    """Return a CRC32C (4 bytes, big endian) in base64, as Cloud Storage writes it."""
+    """Return a CRC32C (4 bytes, big endian) in base64, the form that Cloud Storage uses."""
     return base64.b64encode(checksum).decode()

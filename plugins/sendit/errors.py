@@ -1,8 +1,8 @@
 """Errors, named for what happens next.
 
-The text of every error here ends up in task logs and in Airflow's UI, so it is
-written by us and carries opaque ids, counts, codes and names of settings only:
-never a path below an input folder, never a value out of a header.
+The text of every error here is shown in task logs and in Airflow's UI, so sendit writes it
+itself, and it contains only opaque ids, counts, codes and names of settings: never a path below
+an input folder, never a header value.
 """
 
 from __future__ import annotations
@@ -29,16 +29,19 @@ class RetryLater(SenditError):
     """An external service failed in a way that may pass: retry the same call later."""
 
 
-#: What the system says of a file that is there, or of a wrong name: waiting changes nothing.
-_STAYS = frozenset(
+#: Errors of the operating system that do not go away by waiting.
+_PERMANENT = frozenset(
     {errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR}
 )
 
 
 def unreadable(error: OSError, text: str) -> SenditError:
-    """Return the error for a file of the site that cannot be read: one that is away may be back
-    with its mount, so the task tries again; rights and names have to be corrected."""
-    return Misconfigured(text) if error.errno in _STAYS else RetryLater(text)
+    """Return the error for one of the site's files that cannot be read.
+
+    ``Misconfigured`` for wrong permissions and names, which a person must correct; ``RetryLater``
+    for everything else, since a missing file may come back with its mount.
+    """
+    return Misconfigured(text) if error.errno in _PERMANENT else RetryLater(text)
 
 
 class FailBatch(SenditError):
@@ -56,7 +59,7 @@ class SkipInstance(SenditError):
     Parameters
     ----------
     reason
-        Why, as a code that is shown and counted.
+        Why, as a code for logs and counts.
     """
 
     def __init__(self, reason: str) -> None:
@@ -82,15 +85,15 @@ def kind_and_place(error: BaseException) -> str:
 
 @contextmanager
 def keep_failure(failures: MutableMapping[str, SenditError], key: str) -> Iterator[None]:
-    """Collect whatever is raised as this batch's failure, so that the other batches go on.
+    """Collect whatever is raised as this batch's failure, so that the other batches continue.
 
     Parameters
     ----------
     failures
-        Gets the error: ours as it is, any other as ``FailBatch`` with its kind and place.
-        `TakenOver` is none: that batch's result is another's.
+        Receives the error: sendit's own unchanged, any other as ``FailBatch`` with its type and
+        location. `TakenOver` is logged and is not a failure: another run owns the batch.
     key
-        The batch's opaque id, or the name of what is one of several.
+        The batch's opaque id, or the name of the item that failed.
     """
     try:
         yield
@@ -98,13 +101,13 @@ def keep_failure(failures: MutableMapping[str, SenditError], key: str) -> Iterat
         logger.warning("%s", error)
     except SenditError as error:
         failures[key] = error
-    except Exception as error:  # noqa: BLE001 - a fault that one batch brings out stays with it
+    except Exception as error:  # noqa: BLE001 - an unexpected error fails this batch only
         failures[key] = FailBatch(kind_and_place(error))
 
 
 def joined(failures: Mapping[str, SenditError]) -> SenditError:
-    """Return one error for several: `RetryLater` if any of them may go away by itself, so that
-    the task is tried again; all others were dealt with."""
+    """Return one error for several: `RetryLater` if any of them is one, so that the task is
+    retried; the others have been recorded."""
     several = [*failures.values()]
     text = "; ".join(dict.fromkeys(str(error) for error in several))
     if any(isinstance(error, RetryLater) for error in several):

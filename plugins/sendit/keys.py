@@ -1,9 +1,9 @@
 """The site's secret key and what is derived from it.
 
-One secret, kept outside the ledger and outside Airflow, gives independent keys for
-UIDs, for the digests that remember a folder, and for the local identifier service.
-Losing it means that new studies of a known patient get new UIDs; publishing it
-means that anyone who holds an original UID can find its image.
+Independent keys for UIDs, for the digests of folders, and for the local identifier service are
+derived from one secret, which is kept outside the ledger and outside Airflow. If it is lost,
+new studies of a known patient get different UIDs; if it leaks, anyone who has an original UID can
+find its image.
 """
 
 from __future__ import annotations
@@ -26,6 +26,11 @@ class Keys:
     ----------
     secret
         At least 32 bytes.
+
+    Raises
+    ------
+    Misconfigured
+        The secret is shorter.
     """
 
     __slots__ = ("_secret",)
@@ -33,7 +38,8 @@ class Keys:
     def __init__(self, secret: bytes) -> None:
         if len(secret) < MIN_BYTES:
             raise Misconfigured(
-                f"the secret key is shorter than {MIN_BYTES} bytes; make one with: sendit key FILE"
+                f"the secret key is shorter than {MIN_BYTES} bytes; generate one with: sendit key "
+                "FILE"
             )
         self._secret = secret
 
@@ -42,7 +48,7 @@ class Keys:
         return hmac.digest(self._secret, purpose.encode(), hashlib.sha256)
 
     def digest(self, purpose: str, value: bytes | str) -> str:
-        """Return a keyed digest (64 hex digits) of a value: the same value, the same digest."""
+        """Return a keyed digest (64 hex digits) of a value; equal values have equal digests."""
         data = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
         return hmac.new(self.derive(purpose), data, hashlib.sha256).hexdigest()
 
@@ -51,10 +57,18 @@ class Keys:
 
 
 def read_keys(path: Path | None) -> Keys:
-    """Read the secret from its file; a missing, readable-by-others or short one is an error."""
+    """Read the secret from its file.
+
+    Raises
+    ------
+    Misconfigured
+        No file is set, it is readable by others, or the secret is too short.
+    RetryLater
+        The file is unavailable.
+    """
     if path is None:
         raise Misconfigured(
-            "no secret key: set SENDIT_KEY_FILE to a file made with: sendit key FILE"
+            "no secret key: set SENDIT_KEY_FILE to a file generated with: sendit key FILE"
         )
     try:
         mode = path.stat().st_mode
@@ -63,19 +77,25 @@ def read_keys(path: Path | None) -> Keys:
         raise unreadable(
             error,
             f"SENDIT_KEY_FILE cannot be read ({error.strerror}): mount it, or correct the setting "
-            "or the file's owner. A site that has delivered before needs its own key; only a new "
-            "one makes one, with: sendit key FILE",
+            "or the file's owner. A site that has delivered before must keep its key; only a new "
+            "site generates one, with: sendit key FILE",
         ) from None
     if mode & 0o077:
-        raise Misconfigured("SENDIT_KEY_FILE is readable by others; run: chmod 600 on it")
+        raise Misconfigured("SENDIT_KEY_FILE is readable by other users; run: chmod 600 on it")
     return Keys(secret)
 
 
 def write_new_key(path: Path) -> None:
-    """Write a fresh secret (64 hex digits, mode 0600); never over an existing file."""
+    """Write a new secret (64 hex digits, mode 0600).
+
+    Raises
+    ------
+    Misconfigured
+        The file exists; a key is never overwritten.
+    """
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        raise Misconfigured("the key file exists; a key is never overwritten") from None
+        raise Misconfigured("the key file already exists; a key is never overwritten") from None
     with os.fdopen(handle, "w") as file:
         file.write(secrets.token_hex(32) + "\n")

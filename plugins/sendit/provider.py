@@ -1,4 +1,4 @@
-"""What sendit tells Airflow about itself: the connection type ``dasher`` and its form."""
+"""sendit's provider metadata for Airflow: the connection type ``dasher`` and its form."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's description (entry point ``apache_airflow_provider``).
 
-    The form is declared here and not on the hook: Airflow 3.2 and later read it without
-    importing the hook, and warn about hooks that still bring their own.
+    The form is declared here and not in the hook: Airflow 3.2 and later read it without
+    importing the hook, and warn about hooks that define their own.
     """
     return {
         "package-name": "sendit",
@@ -29,19 +29,19 @@ def get_provider_info() -> dict[str, Any]:
                     "token_file": {
                         "label": "Token file",
                         "schema": {"type": ["string", "null"]},
-                        "description": "Path of the file with the tokens, as the workers see it, "
-                        "mode 0600, in a folder that they may write to (the token is renewed "
-                        "there every day). Empty: the file that STANFORD_CLIENT_SECRETS names.",
+                        "description": "Path of the token file on the workers, mode 0600, in a "
+                        "folder that they can write to (the token is renewed there every day). "
+                        "Empty: the file that STANFORD_CLIENT_SECRETS names.",
                     },
                     "timeout": {
                         "label": "Timeout",
                         "schema": {"type": ["number", "null"], "default": 30, "maximum": 600},
-                        "description": "Seconds that one call may take.",
+                        "description": "Maximum duration of one call, in seconds.",
                     },
                     "deadline": {
                         "label": "Deadline",
                         "schema": {"type": ["number", "null"], "default": 300, "maximum": 3600},
-                        "description": "Seconds that all calls for one batch may take together.",
+                        "description": "Maximum duration of all calls for one batch, in seconds.",
                     },
                     "attempts": {
                         "label": "Attempts",
@@ -51,8 +51,8 @@ def get_provider_info() -> dict[str, Any]:
                             "minimum": 1,
                             "maximum": 20,
                         },
-                        "description": "Calls for one batch at most, with exponential backoff; "
-                        "then the task fails and Airflow retries it.",
+                        "description": "Maximum number of calls for one batch, with exponential "
+                        "backoff; then the task fails and Airflow retries it.",
                     },
                 },
             }

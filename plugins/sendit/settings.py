@@ -1,6 +1,6 @@
-"""What a site sets: environment variables named ``SENDIT_...``, or the same names in a
-file that ``SENDIT_ENV_FILE`` points at. Nothing here is secret but the name of the key
-file; credentials live in Airflow connections."""
+"""A site's settings: environment variables named ``SENDIT_...``, or the same names in the
+file that ``SENDIT_ENV_FILE`` points to. No setting is a secret; credentials are Airflow
+connections, and the key is read from the file that ``SENDIT_KEY_FILE`` names."""
 
 from __future__ import annotations
 
@@ -22,23 +22,24 @@ from sendit.keys import Keys, read_keys
 
 PREFIX = "SENDIT_"
 ENV_FILE = "SENDIT_ENV_FILE"
-#: Variables that are no settings: the file with them, the command's ledger, the fault harness.
+#: Variables with the prefix that are not settings: the settings file, the CLI's ledger, crash
+#: points.
 OTHER_VARIABLES = frozenset({ENV_FILE, "SENDIT_LEDGER_URL", "SENDIT_CRASH_AT"})
 
 
 class Settings(BaseSettings):
-    """A site's settings. Each field's description stands in the README's table as it is."""
+    """A site's settings. The README's table is generated from the fields' descriptions."""
 
     model_config = SettingsConfigDict(env_prefix="SENDIT_", extra="ignore", frozen=True)
 
     home: Path | None = Field(
         default=None,
-        description="Where sendit keeps what it makes: working folder, metrics, embedded ledger.",
+        description="Folder for what sendit writes: working folder, metrics, embedded ledger.",
     )
     ledger: Literal["connection", "embedded"] = Field(
         default="connection",
-        description="The ledger's database: the connection `sendit_ledger`, or a file in HOME, for "
-        "one machine.",
+        description="The ledger's database: `connection` (`sendit_ledger`) or `embedded`, a file "
+        "in HOME, for a single machine.",
     )
     input_folders: Annotated[tuple[Path, ...], NoDecode] = Field(
         default=(),
@@ -50,33 +51,34 @@ class Settings(BaseSettings):
     )
     key_file: Path | None = Field(
         default=None,
-        description="File (mode 0600) with the site's secret key; `sendit key FILE` makes one.",
+        description="File (mode 0600) with the site's secret key; `sendit key FILE` generates one.",
     )
     bucket: str = Field(default="", description="Cloud Storage bucket for the archives.")
     study: str = Field(
-        default="test", description="Study at the identifier service (lower case on the wire)."
+        default="test", description="Study at the identifier service (sent in lower case)."
     )
     collection: str | None = Field(
         default=None,
         description="IRB or collection name in object names, and BigQuery dataset. Default: study.",
     )
     location: str = Field(
-        default="US", description="Location of the BigQuery dataset if it is created."
+        default="US", description="Location of the BigQuery dataset if sendit creates it."
     )
     identifiers: Literal["local", "dasher"] = Field(
-        default="local", description="Identifier service: the built-in one or Stanford's DASHER."
+        default="local", description="Identifier service: built-in (`local`) or Stanford's DASHER."
     )
     unknown_ids: Literal["study", "refuse"] = Field(
         default="study",
         description=(
-            "A study whose PatientID or AccessionNumber is missing or a placeholder (UNKNOWN, 0): "
-            "`study` codes it by itself, `refuse` fails it. DASHER: always `refuse`."
+            "What to do with a study whose PatientID or AccessionNumber is missing or a "
+            "placeholder (UNKNOWN, 0): `study` gives it a code of its own, `refuse` fails it. With "
+            "DASHER: always `refuse`."
         ),
     )
     patient_id_sources: Annotated[dict[str, str], NoDecode] = Field(
         default={},
         description=(
-            "Whose numbers an issuer of PatientID gives, as JSON: issuer to id source; `*` is any "
+            "Id source of each issuer of PatientID, as JSON (issuer to id source); `*` is any "
             "other issuer. See [patients and issuers](docs/dasher.md#patients-and-issuers)."
         ),
     )
@@ -85,16 +87,16 @@ class Settings(BaseSettings):
     )
     recipe: str = Field(
         default="default",
-        description="Bundled recipe's name, or absolute path of your own deid recipe; several with "
-        "commas between.",
+        description="Name of a bundled recipe, or absolute path of your own deid recipe; separate "
+        "several with commas.",
     )
     recipe_functions: Path | None = Field(
         default=None,
-        description="Python file with functions of your own that recipes call by `func:NAME`.",
+        description="Python file with your own functions, which recipes call as `func:NAME`.",
     )
     recipe_table: Path | None = Field(
         default=None,
-        description="CSV file with variables of your own, by accession number or patient ID.",
+        description="CSV file with your own variables, by accession number or patient ID.",
     )
     originals: Literal["keep", "delete"] = Field(
         default="keep", description="What happens to an input folder after its batch is DONE."
@@ -102,19 +104,22 @@ class Settings(BaseSettings):
     settle_seconds: float = Field(
         default=0.0,
         ge=0,
-        description="A folder changed less than this many seconds ago is left for later.",
+        description="Folders changed less than this many seconds ago are left for a later run.",
     )
     disk_margin_mb: int = Field(
         default=512,
         ge=0,
-        description="MiB of the working disk that a run leaves free; batches that do not fit wait.",
+        description="MiB to leave free on the working disk; batches that do not fit wait.",
     )
-    lanes: int = Field(default=10, ge=1, le=10, description="Upload lanes at most.")
+    lanes: int = Field(default=10, ge=1, le=10, description="Maximum number of upload lanes.")
     batches_at_once: int = Field(
-        default=16, ge=1, le=256, description="Batches processed at the same time, per run."
+        default=16, ge=1, le=256, description="Batches processed in parallel, per run."
     )
     batches_per_run: int = Field(
-        default=50, ge=1, le=1000, description="Batches in one run; runs follow one another."
+        default=50,
+        ge=1,
+        le=1000,
+        description="Maximum number of batches in a run; further runs follow.",
     )
 
     @field_validator("input_folders", mode="before")
@@ -150,7 +155,7 @@ class Settings(BaseSettings):
 
     @property
     def home_folder(self) -> Path:
-        """``home`` with ``~`` expanded; none is an error."""
+        """``home`` with ``~`` expanded; raises ``Misconfigured`` if it is not set."""
         self.need("home")
         return Path(str(self.home)).expanduser()
 
@@ -161,20 +166,20 @@ class Settings(BaseSettings):
 
     @property
     def embedded_ledger_url(self) -> str:
-        """Where the embedded ledger lies."""
+        """The SQLAlchemy URL of the embedded ledger."""
         return f"sqlite:///{self.home_folder / 'ledger.db'}"
 
     def need(self, *names: str) -> None:
-        """Raise unless these settings have a value: what is not set is not guessed."""
+        """Raise ``Misconfigured`` if one of these settings is not set."""
         for name in names:
             if not getattr(self, name):
                 meaning = type(self).model_fields[name].description
                 raise Misconfigured(f"{PREFIX}{name.upper()} is not set. {meaning}")
 
     def identity_rules(self) -> IdentityRules:
-        """What the site decided about patients' and studies' numbers.
+        """How the site treats missing numbers and the issuers of numbers.
 
-        DASHER codes real numbers of sources that it knows; the built-in service any.
+        DASHER accepts only real numbers of sources that it knows, the built-in service any.
         """
         dasher = self.identifiers == "dasher"
         return IdentityRules(
@@ -185,27 +190,35 @@ class Settings(BaseSettings):
         )
 
     def keys(self) -> Keys:
-        """The site's keys; absent or unsafe ones are an error."""
+        """Read the site's secret key and derive the keys from it.
+
+        Raises
+        ------
+        Misconfigured
+            No key file is set, others can read it, or the key is too short.
+        RetryLater
+            The file cannot be read at the moment.
+        """
         return read_keys(self.key_file.expanduser() if self.key_file else None)
 
     def collection_of(self, study: str) -> str:
-        """Return the collection a study is delivered to.
+        """Return the collection to which a study is delivered.
 
-        ``collection`` belongs to the configured study; a run for another study gets that
+        ``collection`` applies to the configured study only. Any other study's collection is the
         study's own name, so that two studies never share a folder or a table by accident.
         """
         return self.collection if self.collection and study == self.study else study
 
 
 def read_settings() -> Settings:
-    """Read the settings from the environment; a bad value is an error that names it.
+    """Read the settings from the environment and the settings file.
 
     Raises
     ------
     Misconfigured
-        A value is wrong, or a name is not one of a setting and close to one.
+        A value is invalid, or a name looks like a misspelt setting.
     RetryLater
-        The file that ``SENDIT_ENV_FILE`` names is away.
+        The file that ``SENDIT_ENV_FILE`` names is unavailable.
     """
     file = os.environ.get(ENV_FILE)
     if file is not None:
@@ -222,10 +235,10 @@ def read_settings() -> Settings:
 
 
 def batches_at_once() -> int:
-    """Return how many batches are processed at the same time, for the DAG's file.
+    """Return the number of batches to process in parallel, for the DAG file.
 
-    That one is read while settings may be away or wrong, and the DAG must not vanish then:
-    each task reads them again and says what is wrong.
+    Falls back to the default if the settings cannot be read, so that the DAG does not disappear
+    from Airflow; each task reads the settings again and reports what is wrong.
     """
     try:
         return read_settings().batches_at_once
@@ -234,7 +247,7 @@ def batches_at_once() -> int:
 
 
 def _names_in(file: str) -> Iterable[str]:
-    # The library that reads the settings takes a file that is not there for an empty one.
+    # pydantic-settings treats a missing file as an empty one.
     try:
         with Path(file).open(encoding="utf-8") as text:
             return list(dotenv_values(stream=text))
@@ -242,15 +255,16 @@ def _names_in(file: str) -> Iterable[str]:
         raise unreadable(
             error,
             f"settings: the file that {ENV_FILE} names cannot be read ({error.strerror}): mount "
-            "it, or correct its name or its rights; no setting is guessed",
+            "it, or correct its name or permissions; settings are never guessed",
         ) from None
     except UnicodeDecodeError:
         raise Misconfigured(f"settings: the file that {ENV_FILE} names is not UTF-8 text") from None
 
 
 def _check_names(names: Iterable[str], *, everything: bool) -> None:
-    """Raise on a name that no setting has: in the settings' own file any, in the environment,
-    where others' variables may begin so too, one that is nearly a setting's."""
+    """Raise on an unknown name. In the settings file every unknown name is an error; in the
+    environment, where other programs' variables may have the same prefix, only one that is close
+    to a setting's."""
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | OTHER_VARIABLES
     for name in sorted(names):
         if not name.upper().startswith(PREFIX) or name.upper() in known:

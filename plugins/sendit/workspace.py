@@ -1,7 +1,7 @@
-"""A batch's working folder: the one place outside ledger and input with real identifiers.
+"""A batch's working folder: the only place with real identifiers besides ledger and input.
 
-Mode 0700, named by the batch's opaque id. Files are written whole or not at all, so that a
-task killed at any moment leaves the last good state.
+Mode 0700, named by the batch's opaque id. Files are written atomically, so a task killed at any
+moment leaves the last good state.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from sendit.atomic_write import atomic_write
 from sendit.batch import InstanceRecord, Outcome
 from sendit.errors import FailBatch, RetryLater
 
-#: What anonymize leaves for the upload: the study and collection that the archive was made for,
+#: Anonymize's result, for the upload: the study and collection that the archive was made for,
 #: its first image's header as delivered, and every file's outcome.
 RESULT = "result.json"
 
-#: The digest of the recipe that import filtered the files by.
+#: The digest of the recipe with which import filtered the files.
 RECIPE = "recipe.json"
 
-#: The words of the names of the study's people, and its patient's numbers, which no text keeps.
+#: The words of all names of people in the study, and the patient's numbers, which are removed from
+#: every text.
 PEOPLE = "people.json"
 
 
@@ -49,7 +50,13 @@ class Workspace:
         return self.folder / "archive.tar.gz"
 
     def make(self) -> None:
-        """Create the folder if it does not exist."""
+        """Create the folder if it does not exist.
+
+        Raises
+        ------
+        RetryLater
+            The working folder cannot be written.
+        """
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.folder.mkdir(exist_ok=True, mode=0o700)
@@ -58,7 +65,13 @@ class Workspace:
             raise _cannot_write(error) from None
 
     def write(self, name: str, value: Any) -> None:
-        """Write a JSON file atomically."""
+        """Write a JSON file atomically.
+
+        Raises
+        ------
+        RetryLater
+            The working folder cannot be written.
+        """
         try:
             with atomic_write(self.folder / name) as file:
                 json.dump(value, file)
@@ -66,13 +79,19 @@ class Workspace:
             raise _cannot_write(error) from None
 
     def read(self, name: str) -> Any:
-        """Read a JSON file; one that is not there means that an earlier task must run again."""
+        """Read a JSON file.
+
+        Raises
+        ------
+        FailBatch
+            It does not exist: the task that writes it must run again.
+        """
         try:
             return json.loads((self.folder / name).read_text(encoding="ascii"))
         except FileNotFoundError:
             raise FailBatch(
                 f"batch {self.batch_id}: its working files are gone; "
-                "clear the import task of this batch to make them again"
+                "clear the import task of this batch to create them again"
             ) from None
 
     def write_instances(self, records: list[InstanceRecord]) -> None:
@@ -89,35 +108,40 @@ class Workspace:
         ]
 
     def write_people(self, words: Iterable[str]) -> None:
-        """Write the words of the names of the study's people, and its patient's numbers."""
+        """Write the words of the names of people in the study, and the patient's numbers."""
         self.write(PEOPLE, sorted(words))
 
     def read_people(self) -> frozenset[str] | None:
-        """Read them; None if an older version's import wrote none."""
+        """Read the words of the names of people; None if an older version's import ran."""
         return frozenset(self.read(PEOPLE)) if (self.folder / PEOPLE).exists() else None
 
     def write_recipe(self, digest: str) -> None:
-        """Write down by which recipe import filtered the files."""
+        """Record the recipe with which import filtered the files."""
         self.write(RECIPE, digest)
 
     def check_recipe(self, digest: str) -> None:
-        """Raise unless import filtered the files by this recipe; an older version's import wrote
-        down none.
+        """Check that import filtered the files with this recipe; older versions recorded none.
 
         Raises
         ------
         FailBatch
-            It was another, or has been edited since.
+            It was a different recipe, or the recipe has been edited since.
         """
         if (self.folder / RECIPE).exists() and self.read(RECIPE) != digest:
             raise FailBatch(
-                f"batch {self.batch_id}: the recipe was changed after import had filtered the "
-                "files by it; clear the import task of this batch, with what follows, to filter "
-                "them by the recipe as it is now"
+                f"batch {self.batch_id}: the recipe was changed after import filtered the files "
+                "with it; clear the import task of this batch, with downstream tasks, to filter "
+                "them with the current recipe"
             )
 
     def remove(self) -> None:
-        """Delete the folder and its contents; idempotent."""
+        """Delete the folder and its contents; idempotent.
+
+        Raises
+        ------
+        RetryLater
+            It cannot be deleted.
+        """
         try:
             shutil.rmtree(self.folder)
         except FileNotFoundError:
@@ -132,5 +156,5 @@ class Workspace:
 def _cannot_write(error: OSError) -> RetryLater:
     return RetryLater(
         f"the working folder cannot be written ({error.strerror}): free disk space or correct "
-        "SENDIT_WORK_FOLDER; the task tries again"
+        "SENDIT_WORK_FOLDER; the task will be retried"
     )

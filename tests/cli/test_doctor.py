@@ -75,7 +75,7 @@ class Site:
     settings: dict[str, Any]
     options: dict[tuple[str, str], str]
     opened: Ledger
-    dasher_says: tuple[bool, str] = (True, "DASHER answers and takes the token")
+    dasher_says: tuple[bool, str] = (True, "DASHER answers and accepts the token")
     broken: dict[str, Exception] = field(default_factory=dict)
     days: int = 90
 
@@ -244,8 +244,8 @@ MISTAKES: dict[str, tuple[str, Callable[[Site], None], str]] = {
     "no credentials": ("bucket", break_service("storage", Misconfigured("no key")), "no key"),
     "another's": ("collection", fed_by_another, "fed by another"),
     "a library": ("dataset", break_service("bigquery", KeyError("hunter2")), "KeyError"),
-    "few days": ("certificate", lambda site: setattr(site, "days", 5), "ends in 5 days"),
-    "ended": ("certificate", lambda site: setattr(site, "days", -3), "ended 3 days ago"),
+    "few days": ("certificate", lambda site: setattr(site, "days", 5), "expires in 5 days"),
+    "ended": ("certificate", lambda site: setattr(site, "days", -3), "expired 3 days ago"),
     "no API server": (
         "Airflow",
         set_option("core", "execution_api_server_url", "http://127.0.0.1:1/"),
@@ -277,7 +277,7 @@ def test_a_mistake_is_said_where_it_is(site: Site, mistake: str) -> None:
     ("library", "broken", "says"),
     [
         ("imagecodecs.jpegls_decode", RuntimeError("hunter2"), "JPEG-LS of 16 bits, JPEG-LS of 24"),
-        ("imagecodecs.ljpeg_decode", ImportError("hunter2"), "lossless JPEG of 16 bits: install"),
+        ("imagecodecs.ljpeg_decode", ImportError("hunter2"), "lossless JPEG of 16 bits: reinstall"),
         ("sendit.pixels.reader._engine", OSError("hunter2"), "a word drawn in an image was not"),
     ],
 )
@@ -319,7 +319,7 @@ def test_a_site_s_own_functions_and_table_are_looked_at(
     found = site.findings_of("recipe")
     assert (found.verdict, found.says) == (
         CheckStatus.GOOD,
-        "default is understood, with functions and table of your own",
+        "default is valid, with your own functions and table",
     )
     functions.write_text("def shout(value:\n")
     found = site.findings_of("recipe")
@@ -366,7 +366,7 @@ def test_folders_that_may_not_be_written_are_said(site: Site) -> None:
             found = site.findings_of("input folder 1")
         Path(folder).chmod(0o755)
     assert found.verdict is CheckStatus.WRONG
-    assert "set aside as .err" in found.says
+    assert "renamed to .err" in found.says
 
 
 def test_days_left_are_whole_days(tmp_path: Path) -> None:

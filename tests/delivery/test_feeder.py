@@ -314,7 +314,7 @@ def test_what_is_not_ours_stops_everything(open_ledger, feed):
     blob = mine.client.bucket(mine.bucket).blob(f"{feeder_folder(COLLECTION)}000000000009.json")
     for content in (b"{}", b"no JSON", b"[]", json.dumps({"version": 2}).encode()):
         blob.upload_from_string(content)
-        with pytest.raises(Misconfigured, match="not a count of this version"):
+        with pytest.raises(Misconfigured, match="not a feeder record of this version"):
             mine.check()
 
 

@@ -40,7 +40,7 @@ def test_what_is_kept_by_retention_is_not_for_a_role_to_change(text: str) -> Non
     [
         ("Cloud Storage API has not been used ... SERVICE_DISABLED", "enable it"),
         ("accessNotConfigured", "enable it"),
-        ("The billing account for the owning project is disabled", "no billing"),
+        ("The billing account for the owning project is disabled", "billing for the project"),
         ("Request is prohibited: VPC_SERVICE_CONTROLS", "ingress rule"),
         ("x does not have storage.objects.create access", "grant roles/some"),
     ],

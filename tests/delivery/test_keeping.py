@@ -66,7 +66,7 @@ def test_what_was_put_down_on_the_way_may_stay(client, keeping, bucket, caplog):
     objects.put(client, bucket, NAME, b"rows", CONTENT_TYPE)
     keeping.buckets[bucket] = Bucket(retention=DAY)
     assert not objects.clear_away(client, bucket, NAME)
-    assert f"{NAME} stays in bucket {bucket} for now" in caplog.text
+    assert f"{NAME} remains in bucket {bucket} for now" in caplog.text
     keeping.buckets[bucket] = Bucket()
     assert objects.clear_away(client, bucket, NAME)
     assert objects.clear_away(client, bucket, NAME)  # gone already
@@ -93,8 +93,8 @@ def test_what_is_kept_is_not_replaced(client, keeping, bucket, why, tmp_path: Pa
 @pytest.mark.parametrize(
     ("keeps", "said"),
     [
-        ({"versioning": True}, "an earlier version, which object versioning keeps"),
-        ({"soft_delete": True}, "a copy that can be restored, which soft delete keeps"),
+        ({"versioning": True}, "an earlier version, kept by object versioning"),
+        ({"soft_delete": True}, "a restorable copy, kept by soft delete"),
     ],
 )
 def test_what_remains_of_a_deleted_object_is_said(client, keeping, bucket, keeps, said):

@@ -44,7 +44,7 @@ def test_codes_that_are_no_name_parts_fail_the_batch_unquoted(code):
     for arguments in (("c", code, None, "s"), ("c", "p", None, code)):
         with pytest.raises(FailBatch) as raised:
             object_name(*arguments)
-        assert "code that the identifier service gave" in str(raised.value)
+        assert "code from the identifier service" in str(raised.value)
         assert len(code) < 4 or code not in str(raised.value)
 
 

@@ -85,7 +85,7 @@ def test_the_same_content_is_recognised_also_by_another_engine_and_date(study):
     ("changes", "what"),
     [
         ({"content_digest": "two"}, "another content"),
-        ({"recipe_digest": "q" * 64}, "another recipe"),
+        ({"recipe_digest": "q" * 64}, "a different recipe"),
     ],
 )
 @pytest.mark.parametrize("name", [NAME, LATER])
@@ -144,7 +144,7 @@ def test_what_was_withdrawn_may_be_delivered_again_as_the_next_revision(study):
     study.deliver(first, 8, recipe_digest="q" * 64)
     held = study.ledger.delivery(first)
     assert (held.revision, held.withdrawn_at, held.replaced_object) == (2, None, None)
-    with pytest.raises(FailBatch, match="another recipe"):
+    with pytest.raises(FailBatch, match="a different recipe"):
         study.register(other)
 
 

@@ -168,9 +168,9 @@ def test_what_no_manifest_tells_of(here: Collection) -> None:
     here.objects = {NAME: STORED, "a": replace(STORED, name="a")}
     here.rows = {NAME: [ROW], "a": [ROW], "b": [ROW, ROW], "c": []}
     assert here.differences() == [
-        Difference("a", "an object that no manifest tells of"),
-        Difference("a", "1 rows that no manifest tells of"),
-        Difference("b", "2 rows that no manifest tells of"),
+        Difference("a", "an object that no manifest lists"),
+        Difference("a", "1 rows that no manifest lists"),
+        Difference("b", "2 rows that no manifest lists"),
     ]
 
 
@@ -248,7 +248,7 @@ def test_what_went_into_another_bucket_is_verified_there(here: Collection) -> No
 
 def test_an_archive_that_two_batches_claim(here: Collection) -> None:
     here.manifest = here.manifest | {"batches": [ENTRY, ENTRY | {"batch": "b1"}]}
-    assert here.differences() == [Difference(NAME, "two batches say that they delivered it")]
+    assert here.differences() == [Difference(NAME, "two batches claim to have delivered it")]
 
 
 @pytest.mark.parametrize(

@@ -79,13 +79,13 @@ def test_a_batch_of_no_run_has_no_manifest(site: SimpleNamespace) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"batch": {"same_as": "b7"}}, "recognised as what batch b7 delivered"),
+        ({"batch": {"same_as": "b7"}}, "has the same content as batch b7"),
         ({"delivery": None}, "is DONE: it has delivered nothing"),
         ({"delivery": {"generation": None}}, "it has delivered nothing"),
         ({"delivery": {"superseded_by": "b9"}}, "replaced by batch b9: withdraw that one"),
         ({"batch": {"status": Status.PROCESSING}}, "is PROCESSING: wait until its run"),
         ({"batch": {"status": Status.QUEUE}}, "is QUEUE: wait"),
-        ({"is_of": False}, r"name, lies an object with other bytes \(generation 5\)"),
+        ({"is_of": False}, r"name, has different bytes \(generation 5\)"),
     ],
 )
 def test_what_may_not_be_withdrawn_stays_as_it_is(

@@ -84,7 +84,7 @@ def test_every_kind_of_entry_is_understood(file: Path) -> None:
     [
         ("a: {nonsense: hunter2}", "connection 1 must be a URI"),
         ("a: postgresql://h/d\nb: 3", "connection 2 must be a URI"),
-        ("hunter2", "must say of each connection"),
+        ("hunter2", "must map each connection"),
         ("a: b\n[hunter2", r"not YAML \(line 2\)"),
     ],
 )

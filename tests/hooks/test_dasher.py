@@ -45,7 +45,7 @@ def test_the_service_behind_the_connection(
     connect(monkeypatch, host=dasher.base, extra=extra)
     hook.get_service("trial").identify(request_of("1111111", None, "2222222", None))
     assert dasher.calls()[0].path.endswith("/v1/uid/trial")
-    assert hook.test_connection() == (True, "DASHER answers and takes the token")
+    assert hook.test_connection() == (True, "DASHER answers and accepts the token")
     assert hook.get_conn().check() is None
 
 

@@ -461,4 +461,4 @@ def test_the_documentation_lists_the_settings() -> None:
         if isinstance(field.default, float | int):
             assert float(shown) == field.default
         else:
-            assert shown == (field.default or "what `STANFORD_CLIENT_SECRETS` names")
+            assert shown == (field.default or "the file that `STANFORD_CLIENT_SECRETS` names")

@@ -195,7 +195,7 @@ def test_a_delivered_folder_that_comes_again_is_a_batch_of_its_own(ledger: Ledge
 def test_what_is_finished_or_waits_is_not_requeued(ledger: Ledger) -> None:
     batch_id = one_batch(ledger)
     ledger.record(batch_id, status=Status.DONE)
-    with pytest.raises(FailBatch, match="neither in ERROR, nor left under way, nor withdrawn"):
+    with pytest.raises(FailBatch, match="neither in ERROR, nor unfinished, nor withdrawn"):
         ledger.requeue(batch_id)
     ledger.record(batch_id, status=Status.ERROR)
     ledger.requeue(batch_id)

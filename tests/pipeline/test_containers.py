@@ -74,7 +74,7 @@ def test_a_container_is_never_taken_as_a_batch(
     study(place.inputs / "1_6" / "B", 2, series)
     study(place.inputs / "C", 3, series)
     assert place.run() == ["C"]
-    assert "1 folders were left where they are" in caplog.text
+    assert "1 folders were skipped" in caplog.text
     assert "1_6" not in caplog.text
     assert place.run("1_6") == ["1_6/A", "1_6/B"]
     study(place.inputs / "1_6" / "D", 4, series)
@@ -104,7 +104,7 @@ def test_series_folders_are_no_batches(place: Place) -> None:
     with pytest.raises(Misconfigured, match="looks like an accession folder"):
         place.run("ACC")
     assert place.run() == ["ACC"]
-    with pytest.raises(Misconfigured, match="is a batch itself"):
+    with pytest.raises(Misconfigured, match="is itself a batch"):
         place.run("ACC")
 
 
@@ -143,7 +143,7 @@ def test_nested_input_folders_are_a_configuration_error(tmp_path: Path, inner: s
     (tmp_path / "in" / "1_6").mkdir(parents=True)
     nested = Settings(input_folders=(tmp_path / "in", tmp_path / "in" / inner))
     for subfolder in (None, "1_6"):
-        with pytest.raises(Misconfigured, match="lies within, input folder"):
+        with pytest.raises(Misconfigured, match="inside, input folder"):
             chosen_folders(nested, subfolder)
 
 
@@ -155,7 +155,7 @@ def test_a_container_that_was_taken_is_left_as_it_is(place: Place) -> None:
     place.ledger.enqueue([("d" * 64, str(folder))], PARAMS)
     (batch_id,) = place.ledger.claim("run", 1)
     work = Workspace(place.settings.work, batch_id)
-    with pytest.raises(FailBatch, match=f"it stays where it is.*sendit requeue {batch_id}"):
+    with pytest.raises(FailBatch, match=f"it is left in place.*sendit requeue {batch_id}"):
         import_batch(place.ledger, work, folder, load_recipe("default").filters, place.keys)
     batch = place.ledger.batch(batch_id)
     assert Reason.SEVERAL_FOLDERS in {error["reason"] for error in batch.errors}
@@ -173,7 +173,7 @@ def test_a_folder_that_mixes_studies_is_set_aside_as_before(place: Place) -> Non
     place.ledger.enqueue([("d" * 64, str(place.inputs / "ACC"))], PARAMS)
     (batch_id,) = place.ledger.claim("run", 1)
     work = Workspace(place.settings.work, batch_id)
-    with pytest.raises(FailBatch, match=r"sets the folder aside as \.err"):
+    with pytest.raises(FailBatch, match=r"renames the folder to \.err"):
         import_batch(
             place.ledger, work, place.inputs / "ACC", load_recipe("default").filters, place.keys
         )

@@ -321,7 +321,7 @@ def test_only_as_many_as_fit_the_disk(
     assert names(embedded_ledger, taken) == ["ACC1", "ACC3"]
     assert embedded_ledger.count_queued() == 1
     free = 1024 * 1024 + 1000
-    with pytest.raises(RetryLater, match="does not fit the working disk") as caught:
+    with pytest.raises(RetryLater, match="does not fit on the working disk") as caught:
         discover(embedded_ledger, site, keys, "run-2", PARAMS, number=None, preflight=ready)
     assert "ACC" not in str(caught.value)
     assert embedded_ledger.count_queued() == 1

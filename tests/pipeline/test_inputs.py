@@ -11,7 +11,7 @@ from sendit.errors import Misconfigured
 from sendit.keys import Keys
 from sendit.ledger import InputMark, Ledger
 from sendit.pipeline import inputs
-from sendit.pipeline.inputs import RIGHT_ONE, check_inputs
+from sendit.pipeline.inputs import MARKER, check_inputs
 
 MOUNTED = InputMark("2049", "2", mounted=True)
 
@@ -63,9 +63,9 @@ def test_an_empty_folder_is_right_if_it_is_the_one_that_was_full(  # noqa: PLR09
     with pytest.raises(Misconfigured, match="input folder 1 is empty, and is not the folder"):
         check_inputs(embedded_ledger, keys, [folder])
     # The way out that it names.
-    (folder / RIGHT_ONE).touch()
+    (folder / MARKER).touch()
     check_inputs(embedded_ledger, keys, [folder])
-    (folder / RIGHT_ONE).unlink()
+    (folder / MARKER).unlink()
     check_inputs(embedded_ledger, keys, [folder])
 
 

@@ -35,7 +35,7 @@ def test_a_number_that_json_wrote_as_5_0_is_5() -> None:
     "number", [0, -1, 2.5, 10**30, MAX_NUMBER + 1, 1e300, float("nan"), float("inf"), True, "5", []]
 )
 def test_a_number_that_is_none_is_refused(number: object) -> None:
-    with pytest.raises(Misconfigured, match="the run's number is not a whole number"):
+    with pytest.raises(Misconfigured, match="the run's number must be a whole number"):
         read(number=number)
 
 
@@ -50,7 +50,7 @@ def test_a_number_that_is_none_is_refused(number: object) -> None:
     ],
 )
 def test_a_name_that_is_no_param_does_not_mean_the_default(name: str, said: str) -> None:
-    with pytest.raises(Misconfigured, match=f"was given {name}, which is no param .*{said}"):
+    with pytest.raises(Misconfigured, match=f"was given {name}, which is not a param .*{said}"):
         read(**{name: 5})
 
 
@@ -69,7 +69,7 @@ def test_a_study_is_a_plain_name_to_its_last_character(study: object) -> None:
 @pytest.mark.parametrize("name", ["subfolder", "recipe"])
 @pytest.mark.parametrize("value", ["a\0b", "a\n", "x" * 1001, 7, ["a"]])
 def test_a_text_is_one_line(name: str, value: object) -> None:
-    with pytest.raises(Misconfigured, match=f"the run's {name} is not a text of one line"):
+    with pytest.raises(Misconfigured, match=f"the run's {name} must be one line of text"):
         read(**{name: value})
 
 

@@ -108,7 +108,7 @@ def test_the_engine_does_what_the_page_says(  # noqa: PLR0912, PLR0917
             assert after == before or vr == "SQ"  # rules act inside it
         case "kept if known":
             assert after == before if vr == "TM" else after in (None, "")
-        case "moved":
+        case "shifted":
             assert after == moved(before)
         case "code":
             assert after in ("code-p", "code-s")

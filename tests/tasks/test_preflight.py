@@ -83,7 +83,7 @@ def test_a_working_folder_that_cannot_be(
 ) -> None:
     (tmp_path / "file").touch()
     change(here, monkeypatch, work_folder=tmp_path / "file" / "work")
-    with pytest.raises(RetryLater, match="working folder cannot be made"):
+    with pytest.raises(RetryLater, match="working folder cannot be created"):
         Preflight()(params)
     change(here, monkeypatch, work_folder=tmp_path / "work")
     monkeypatch.setattr("os.access", lambda *_: False)

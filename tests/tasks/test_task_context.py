@@ -56,7 +56,7 @@ def test_a_connection_that_may_not_be_read_is_for_a_person(
         raise PermissionError(f"Access denied for connection {name}")
 
     monkeypatch.setattr(Connection, "get", denied)
-    with pytest.raises(Misconfigured, match="right to it"):
+    with pytest.raises(Misconfigured, match="access to it"):
         task_context.ledger()
 
 
@@ -87,7 +87,7 @@ def test_a_run_that_airflow_cannot_say_anything_of_is_not_taken_for_ended(
 
     ti = SimpleNamespace(get_dr_count=fail)
     monkeypatch.setattr(task_context, "get_current_context", lambda: {"ti": ti})
-    with pytest.raises(RetryLater, match="did not answer whether earlier runs have ended"):
+    with pytest.raises(RetryLater, match="did not say whether earlier runs have ended"):
         task_context.is_active("sendit", "run")
 
 

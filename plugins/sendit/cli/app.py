@@ -29,7 +29,7 @@ WITH_QUARANTINE = 3
 
 app = typer.Typer(
     name="sendit",
-    help="De-identify folders of DICOM, and see what became of batches.",
+    help="De-identify folders of DICOM, and inspect batches.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -37,7 +37,7 @@ app = typer.Typer(
 recipe_app = typer.Typer(help="Work on deid recipes.", no_args_is_help=True)
 app.add_typer(recipe_app, name="recipe")
 rules_app = typer.Typer(
-    help="Find images that wait for a rule that says what to blank.", no_args_is_help=True
+    help="Find images that need a rule saying what to blank.", no_args_is_help=True
 )
 app.add_typer(rules_app, name="rules")
 
@@ -72,20 +72,22 @@ def deid(
     folder: Annotated[
         Path, typer.Argument(help="Folder with one study.", exists=True, file_okay=False)
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the results; made if absent.")],
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for the results; created if it does not exist.")
+    ],
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="A deid recipe file, or a bundled recipe's name; several with commas between. "
-            "Default: as configured."
+            help="A deid recipe file or the name of a bundled recipe; separate several with "
+            "commas. Default: as configured."
         ),
     ] = None,
     archive: Annotated[
-        bool, typer.Option("--archive", help="Leave one .tar.gz, as a run delivers it.")
+        bool, typer.Option("--archive", help="Write one .tar.gz, as a run delivers it.")
     ] = False,
     key_file: Annotated[
         Path | None,
-        typer.Option(help="Secret key. Default: SENDIT_KEY_FILE, else one kept for trials."),
+        typer.Option(help="Secret key. Default: SENDIT_KEY_FILE, otherwise a key kept for trials."),
     ] = None,
     as_deid: Annotated[
         bool, typer.Option("--as-deid", help="KEEP may win over a rule that takes an identifier.")
@@ -93,14 +95,14 @@ def deid(
     names: Annotated[
         bool,
         typer.Option(
-            "--names", help="Put input file names into the manifest. They may identify a patient."
+            "--names", help="Include input file names in the manifest. They may identify a patient."
         ),
     ] = False,
 ) -> None:
     """De-identify one folder without Airflow, to try a recipe.
 
-    Writes manifest.json with what happened to every file. Files are known by their number,
-    in the order of their paths.
+    Writes manifest.json, which records what happened to every file. Files are numbered in the
+    order of their paths.
     """
     from sendit.cli.trial import run_trial
     from sendit.recipe.parse import AS_DEID
@@ -127,7 +129,7 @@ def recipe_check(
     ],
     form: Annotated[
         Literal["text", "json"],
-        typer.Option("--format", help="json: one object for editors and other tools."),
+        typer.Option("--format", help="json: one JSON object, for editors and other tools."),
     ] = "text",
     as_deid: Annotated[
         bool, typer.Option("--as-deid", help="KEEP may win over a rule that takes an identifier.")
@@ -154,9 +156,9 @@ def recipe_fix(
         bool, typer.Option("--diff", help="Print what would change, and write nothing.")
     ] = False,
 ) -> None:
-    """Write a recipe of deid so that it can be used here: spelling, values and names of variables
-    and functions are put right, each with its reason in a comment. What a person must decide is
-    left, and marked. Exits with 1 if anything is left."""
+    """Correct a deid recipe so that it works here: fixes spelling, values and the names of
+    variables and functions, each with its reason in a comment. What a person must decide is left
+    as it is and marked. Exits with 1 if anything is left."""
     from sendit.recipe.fix import fix
 
     try:
@@ -194,7 +196,7 @@ def recipe_explain(
     file: Annotated[str, typer.Argument(help="A recipe file, or bundled names with commas.")],
     attribute: Annotated[str, typer.Argument(help="A keyword or a tag: PatientID, (0010,0020).")],
 ) -> None:
-    """Say what a recipe does to one attribute, and by which of its lines."""
+    """Show what a recipe does to one attribute, and by which of its lines."""
     from sendit.recipe.attributes import near
     from sendit.recipe.explain import explain
     from sendit.recipe.parse import read_recipe
@@ -213,11 +215,11 @@ def recipe_explain(
 @rules_app.command("wanted")
 def rules_wanted(
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a line, for scripts.")
+        bool, typer.Option("--json", help="One JSON object per line, for scripts.")
     ] = False,
 ) -> None:
-    """List what was withheld because no rule says what to blank: one line for each kind of image,
-    the most frequent first."""
+    """List the kinds of images that were withheld because no rule says what to blank in them, most
+    frequent first."""
     from sendit.cli.tables import print_wanted
     from sendit.pipeline.rules import wanted_rules
 
@@ -241,11 +243,11 @@ def rules_draft(
         Path, typer.Option("--out", help="New folder (mode 0700) for the draft and its pictures.")
     ],
 ) -> None:
-    """Draft a rule for one kind of image: its text is read in three images or more, and blanked
+    """Draft a rule for one kind of image: reads the text in at least three images and blanks it
     with a margin.
 
     Writes draft.deid and, for each image, a picture of it before and after. The pictures identify
-    patients. Look at them, correct the rule, put it into your recipe, and requeue the batches.
+    patients. Look at them, correct the rule, add it to your recipe, and requeue the batches.
     """
     from sendit.pipeline.rules import draft_rule, wanted_rule
 
@@ -253,7 +255,7 @@ def rules_draft(
     ledger = _ledger(settings)
     wanted = wanted_rule(ledger, key)
     if out.exists():
-        raise Misconfigured("--out exists already: name a new folder for the draft")
+        raise Misconfigured("--out already exists: choose a new folder for the draft")
     made = draft_rule(ledger, settings, settings.keys(), wanted)
     from sendit.pixels.render import save_side_by_side
 
@@ -263,7 +265,7 @@ def rules_draft(
         for number, (before, after) in enumerate(made.pictures, 1):
             save_side_by_side(out / f"{wanted.key.id}-{number}.png", before, after)
     except OSError as error:
-        raise Misconfigured(f"--out cannot be made or written ({error.strerror})") from None
+        raise Misconfigured(f"--out cannot be created or written ({error.strerror})") from None
     print(
         f"draft.deid and {len(made.pictures)} pictures written to {out}. The pictures identify "
         "patients: look at each, then delete them. Check the rule with: sendit recipe check "
@@ -272,7 +274,7 @@ def rules_draft(
 
 
 def _own() -> Own:
-    """The functions and variables that the site has configured."""
+    """Return the functions and variables that the site has configured."""
     from sendit.recipe.own import read_own
 
     settings = read_settings()
@@ -282,8 +284,8 @@ def _own() -> Own:
 def _recipe_names(given: str) -> list[str]:
     """Split a comma-separated list of recipes.
 
-    A path becomes absolute. A bundled name stays one, whatever lies in this folder; so does any
-    other bare name, unless a file has it.
+    Paths become absolute. The name of a bundled recipe stays as it is, whatever the current folder
+    contains; so does any other bare name, unless there is a file of that name.
     """
     from sendit.recipe.parse import bundled_names
 
@@ -299,10 +301,10 @@ def _recipe_names(given: str) -> list[str]:
 def batches(
     errors: Annotated[
         bool,
-        typer.Option("--errors", help="Only batches with an error, and why, and those under way."),
+        typer.Option("--errors", help="Only failed batches, with the reason, and unfinished ones."),
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a line, for scripts.")
+        bool, typer.Option("--json", help="One JSON object per line, for scripts.")
     ] = False,
 ) -> None:
     """Show the batches in the ledger."""
@@ -335,40 +337,40 @@ def requeue(
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All batches in ERROR.")] = False,
     run: Annotated[
-        str | None, typer.Option(help="Those in ERROR of a run (id, as Airflow shows it).")
+        str | None, typer.Option(help="Batches in ERROR of one run (id, as Airflow shows it).")
     ] = None,
     reason: Annotated[
-        str | None, typer.Option(help="Those in ERROR whose error has this text in it.")
+        str | None, typer.Option(help="Batches in ERROR whose error contains this text.")
     ] = None,
     stage: Annotated[
-        str | None, typer.Option(help="Those in ERROR that failed at this stage, as dasher.")
+        str | None, typer.Option(help="Batches in ERROR that failed at this stage, such as dasher.")
     ] = None,
-    study: Annotated[str | None, typer.Option(help="Deliver under another study.")] = None,
-    recipe: Annotated[str | None, typer.Option(help="De-identify by another recipe.")] = None,
+    study: Annotated[str | None, typer.Option(help="Deliver under a different study.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="De-identify with a different recipe.")] = None,
     revise: Annotated[
         bool | None,
-        typer.Option("--revise/--no-revise", help="Replace what was delivered before, or not."),
+        typer.Option("--revise/--no-revise", help="Replace an earlier delivery, or not."),
     ] = None,
 ) -> None:
     """Requeue batches that are in ERROR or were withdrawn, for the next run.
 
-    A batch keeps the study, recipe and revise that it was queued with, unless others are given;
-    so one that waits in the queue can be given others, too.
+    A batch keeps the study, recipe and revise that it was queued with, unless you give others.
+    This also works for a batch that is still in the queue.
     """
     from sendit.pipeline.requeue import Changes, Selection, requeue_batches
 
     chosen = Selection(tuple(batch or ()), every, run, reason, stage)
     if not chosen.names_something:
-        raise typer.BadParameter("name batches, or --run, --reason, --stage or --all")
+        raise typer.BadParameter("give batch ids, or --run, --reason, --stage or --all")
     settings = read_settings()
     changes = Changes(study, ",".join(_recipe_names(recipe)) if recipe else None, revise)
     done, refused = requeue_batches(_ledger(settings), settings, chosen, changes)
     for batch_id in done:
-        print(f"batch {batch_id} is in the queue again")
+        print(f"batch {batch_id} is back in the queue")
     for problem in refused:
         print(f"sendit: {problem}", file=sys.stderr)
     if not done and not refused:
-        print("sendit: no batch in ERROR is like that", file=sys.stderr)
+        print("sendit: no batch in ERROR matches", file=sys.stderr)
     if refused or not done:
         raise typer.Exit(FAILED)
 
@@ -385,7 +387,7 @@ def history(batch: Annotated[str, typer.Argument(help="Batch id, as Airflow show
 def withdraw(
     batch: Annotated[str, typer.Argument(help="Batch id, as Airflow shows it.")],
     reason: Annotated[
-        str, typer.Option("--reason", help="Why. It is kept: nothing of a patient in it.")
+        str, typer.Option("--reason", help="Why. It is recorded: nothing about a patient, please.")
     ],
 ) -> None:
     """Withdraw a delivered batch: delete its object and rows; the ledger keeps the history."""
@@ -395,7 +397,7 @@ def withdraw(
     left = recall(_ledger(read_settings()), storage, bigquery, batch, reason)
     for text in left:
         print(f"still in the bucket: {text}")
-    print(f"batch {batch} is withdrawn; to deliver it anew: sendit requeue {batch}")
+    print(f"batch {batch} is withdrawn; to deliver it again: sendit requeue {batch}")
 
 
 @app.command()
@@ -404,21 +406,23 @@ def verify(
         str | None, typer.Argument(help="Run id, as Airflow shows it. Default: all runs.")
     ] = None,
     collection: Annotated[
-        str | None, typer.Option(help="Collection to look in. Default: the configured one.")
+        str | None, typer.Option(help="Collection to verify. Default: the configured one.")
     ] = None,
     with_ledger: Annotated[
         bool,
-        typer.Option("--ledger", help="Hold the ledger against the bucket too: was it restored?"),
+        typer.Option(
+            "--ledger", help="Also compare the ledger with the bucket, as after a restore."
+        ),
     ] = False,
     with_repair: Annotated[
         bool,
-        typer.Option("--repair", help="Load rows that are gone, double or wrong again, once."),
+        typer.Option("--repair", help="Reload rows that are missing, duplicated or wrong."),
     ] = False,
 ) -> None:
     """Compare bucket and table with the runs' manifests and report every difference.
 
-    The ledger is not asked unless you say so. Exits with 1 if anything differs. With --repair,
-    what it says in the end is what still differs then.
+    The ledger is not consulted unless you say so. Exits with 1 if anything differs. With --repair,
+    the final report lists what still differs.
     """
     from sendit.cli.tables import print_feeder
     from sendit.delivery.verify import verify_collection, verify_ledger, verify_run
@@ -443,7 +447,7 @@ def verify(
         )
         for name, error in failures.items():
             print(f"{name}: {error}")
-        print(f"{wanted - len(failures)} of {wanted} rows were loaded again")
+        print(f"{wanted - len(failures)} of {wanted} rows were reloaded")
         verdict = look()
     if with_ledger:
         verdict.differences += verify_ledger(_ledger(settings), storage, settings.bucket, place)
@@ -466,17 +470,19 @@ def adopt(
         str | None,
         typer.Option(
             "--reason",
-            help="Why this site is the right one. It is kept: nothing of a patient in it.",
+            help="Why this site is the right one. It is recorded: nothing about a patient, please.",
         ),
     ] = None,
     study: Annotated[
         str | None,
-        typer.Option(help="Study that is delivered to it. Default: as configured, or its name."),
+        typer.Option(
+            help="Study delivered to it. Default: as configured, or the collection's name."
+        ),
     ] = None,
 ) -> None:
-    """Say that this ledger, key, identifier service and study feed a collection from now on.
+    """Make this site (ledger, key, identifier service and study) the feeder of a collection.
 
-    Without a reason it explains what differs and what that would mean, and changes nothing.
+    Without a reason, explains what differs and what that would mean, and changes nothing.
     """
     from sendit.cli.tables import ADOPT
     from sendit.delivery.feeder import Feed, feeder_of
@@ -499,7 +505,7 @@ def adopt(
     feed = Feed(ledger, storage, settings.bucket, collection, feeder)
     problems = feed.problems()
     if not problems:
-        print(f"this site is the one that feeds the collection {collection}: nothing to adopt")
+        print(f"this site already feeds the collection {collection}: nothing to adopt")
         return
     for problem in problems:
         print(problem)
@@ -507,7 +513,7 @@ def adopt(
         print(ADOPT.format(collection=collection))
         raise typer.Exit(FAILED)
     feed.adopt(reason)
-    print(f"the collection {collection} is fed by this site from now on")
+    print(f"this site feeds the collection {collection} from now on")
 
 
 @app.command()
@@ -529,13 +535,13 @@ def metrics(
 def doctor(
     certificate: Annotated[
         Path | None,
-        typer.Option(help="The UI's certificate (PEM). Default: as the UI's address presents it."),
+        typer.Option(help="The UI's certificate (PEM). Default: the one that the UI presents."),
     ] = None,
 ) -> None:
-    """Check everything that a new site may get wrong, and say what to do.
+    """Check everything that is commonly wrong on a new site, and say what to do.
 
-    Run it where tasks run, with their environment. It writes and deletes in folders, bucket and
-    dataset as a run would, and leaves nothing. Exits with 1 if anything is wrong.
+    Run it where tasks run, in their environment. It writes and deletes in folders, bucket and
+    dataset as a run would, and leaves nothing behind. Exits with 1 if anything is wrong.
     """
     from sendit.cli.doctor import CheckStatus, examine
     from sendit.cli.tables import print_finding
@@ -559,7 +565,7 @@ def doctor(
 
 @app.command()
 def key(file: Annotated[Path, typer.Argument(help="New file; never overwritten.")]) -> None:
-    """Make the site's secret key (mode 0600). Keep a copy in a safe place."""
+    """Generate the site's secret key (mode 0600). Keep a copy in a safe place."""
     from sendit.keys import write_new_key
 
     write_new_key(file)
@@ -574,8 +580,8 @@ def _ledger(settings: Settings) -> Ledger:
     uri = os.environ.get("SENDIT_LEDGER_URL") or os.environ.get("AIRFLOW_CONN_SENDIT_LEDGER")
     if uri:
         return Ledger(uri)
-    # The site keeps its connections where only Airflow looks, which takes seconds. Airflow logs
-    # to standard output, which is ours.
+    # The connection is one that only Airflow can look up, which takes seconds. Airflow logs to
+    # standard output, which is reserved for the command's own output.
     with redirect_stdout(sys.stderr):
         from sendit.hooks.site import ledger
 
@@ -583,7 +589,7 @@ def _ledger(settings: Settings) -> Ledger:
 
 
 def _identifiers() -> str:
-    """What the identifier service is called, from Airflow's connection if it is DASHER."""
+    """Return the identifier service's name, which for DASHER includes its connection's host."""
     with redirect_stdout(sys.stderr):
         from sendit.hooks.site import service_name
 
@@ -591,7 +597,7 @@ def _identifiers() -> str:
 
 
 def _google() -> tuple[storage.Client, bigquery.Client]:
-    """The clients of Airflow's connection google_cloud_default."""
+    """Return the Google clients of the Airflow connection google_cloud_default."""
     with redirect_stdout(sys.stderr):
         from sendit.hooks.google import bigquery_client, storage_client
 

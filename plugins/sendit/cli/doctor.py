@@ -1,7 +1,7 @@
-"""Checks of everything that a new site may get wrong, each with a sentence that says what to do.
+"""Checks of everything that is commonly wrong on a new site; each result says what to do.
 
 Every check does what a run would do: it writes and deletes in the bucket, the dataset and the
-folders, under names of its own, and leaves nothing. Nothing of a patient is read or shown.
+folders, under its own names, and leaves nothing behind. It reads and shows nothing about patients.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from sendit.ledger import Ledger
 
-#: A certificate that ends sooner than this is worth a word today.
+#: Days until expiry below which a certificate is reported.
 MIN_DAYS = 30
-#: Seconds that a task may take before Redis gives it to a second worker.
+#: Seconds after which Redis may redeliver a task to a second worker; anything less is reported.
 MIN_VISIBILITY_TIMEOUT = 86400
 TIMEOUT = 10.0
 MEBIBYTE = 1024 * 1024
@@ -47,7 +47,7 @@ class CheckStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """A check's result: what was checked, its status, and a sentence."""
+    """A check's result: what was checked, its status, and a sentence that explains it."""
 
     about: str
     verdict: CheckStatus
@@ -71,10 +71,10 @@ class Services(Protocol):
         """Return a client of BigQuery."""
 
     def dasher(self) -> tuple[bool, str]:
-        """Return whether DASHER answers and takes the token, and a sentence."""
+        """Return whether DASHER answers and accepts the token, and a sentence that says so."""
 
     def identifiers(self) -> str:
-        """Return what the identifier service is called, ``local`` or ``dasher at HOST``."""
+        """Return the identifier service's name, ``local`` or ``dasher at HOST``."""
 
     def option(self, section: str, name: str) -> str | None:
         """Return an option of Airflow's configuration."""
@@ -92,7 +92,7 @@ def examine(
     services
         The site's connections and Airflow's configuration.
     certificate
-        The UI's certificate as a PEM file; else it is asked for at the UI's address.
+        The UI's certificate as a PEM file. Default: fetched from the UI's address.
     """
     try:
         settings = read()
@@ -100,7 +100,7 @@ def examine(
     except SenditError as problem:
         yield CheckResult("settings", CheckStatus.WRONG, str(problem))
         return
-    yield CheckResult("settings", CheckStatus.GOOD, "all have values that can be")
+    yield CheckResult("settings", CheckStatus.GOOD, "all values are valid")
     checks: list[tuple[str, Callable[[], str]]] = [
         ("key", lambda: _key(settings)),
         ("recipe", lambda: _recipe(settings)),
@@ -119,10 +119,10 @@ def examine(
         ("Airflow", lambda: _airflow(settings, services)),
     ]
     for about, check in checks:
-        yield _found(about, check)
+        yield _result_of(about, check)
 
 
-def _found(about: str, check: Callable[[], str]) -> CheckResult:
+def _result_of(about: str, check: Callable[[], str]) -> CheckResult:
     try:
         return CheckResult(about, CheckStatus.GOOD, check())
     except Unsure as doubt:
@@ -137,7 +137,7 @@ def _found(about: str, check: Callable[[], str]) -> CheckResult:
 
 def _key(settings: Settings) -> str:
     settings.keys()
-    return "can be read, by nobody else; is there a copy where the hospital keeps its keys?"
+    return "readable, by sendit only; is there a copy where the hospital keeps its keys?"
 
 
 def _recipe(settings: Settings) -> str:
@@ -152,12 +152,12 @@ def _recipe(settings: Settings) -> str:
         )
         if file is not None
     ]
-    with_own = f", with {' and '.join(own)} of your own" if own else ""
-    return f"{settings.recipe} is understood{with_own}"
+    with_own = f", with your own {' and '.join(own)}" if own else ""
+    return f"{settings.recipe} is valid{with_own}"
 
 
 def _pixels() -> str:
-    again = "install sendit's locked requirements again (make install, or build the image again)"
+    again = "reinstall sendit's locked requirements (make install, or rebuild the image)"
     try:
         from sendit.pixels import self_test
     except ImportError as error:
@@ -167,8 +167,8 @@ def _pixels() -> str:
             f"images cannot be decoded and encoded as {', '.join(failing)}: {again}"
         )
     if not self_test.reads():
-        raise Misconfigured(f"a word drawn in an image was not read: {again}")
-    return "every compression is decoded and encoded, and text in an image is read"
+        raise Misconfigured(f"a word drawn in an image was not recognised: {again}")
+    return "all compressions can be decoded and encoded, and text in an image is recognised"
 
 
 def _input(number: int, folder: Path) -> str:
@@ -178,14 +178,14 @@ def _input(number: int, folder: Path) -> str:
     _write(
         folder,
         f"input folder {number} cannot be written to ({{reason}}): a folder with a bad file could "
-        "not be set aside as .err, nor originals be deleted. Give it to the uid that runs sendit",
+        "not be renamed to .err, nor originals deleted. Give it to the uid that runs sendit",
     )
     if not ready:
         raise Unsure(
-            "has no accession folder: it must hold one folder for each accession number, and "
-            "files in those. Nothing to do if none is there yet"
+            "has no accession folders: it must hold one folder per accession number, with the "
+            "files in it. Nothing to do if none has arrived yet"
         )
-    return f"can be read and written; {len(ready)} folders"
+    return f"readable and writable; {len(ready)} folders"
 
 
 def _work(settings: Settings) -> str:
@@ -195,18 +195,20 @@ def _work(settings: Settings) -> str:
         free = shutil.disk_usage(settings.work).free // MEBIBYTE
     except OSError as error:
         raise Misconfigured(
-            f"the working folder cannot be made ({error.strerror}): check SENDIT_HOME or "
-            "SENDIT_WORK_FOLDER, and the volume there"
+            f"the working folder cannot be created ({error.strerror}): check SENDIT_HOME or "
+            "SENDIT_WORK_FOLDER, and the volume it is on"
         ) from None
     _write(settings.work, "the working folder cannot be written to ({reason})")
     if mode:
-        raise Misconfigured("others may enter the working folder: chmod 700, it holds identifiers")
+        raise Misconfigured(
+            "the working folder is open to other users: chmod 700, it holds identifiers"
+        )
     if free < 2 * settings.disk_margin_mb:
         raise Misconfigured(
             f"only {free} MiB are free on the working folder's disk, of which "
-            f"{settings.disk_margin_mb} stay free (SENDIT_DISK_MARGIN_MB): free disk space"
+            f"{settings.disk_margin_mb} must stay free (SENDIT_DISK_MARGIN_MB): free disk space"
         )
-    return f"can be written to, by nobody else; {free} MiB are free"
+    return f"writable, by sendit only; {free} MiB are free"
 
 
 def _write(folder: Path, problem: str) -> None:
@@ -223,7 +225,7 @@ def _ledger(services: Services) -> str:
     from sendit.ledger import SCHEMA_VERSION
 
     ledger = services.ledger()
-    return f"can be read: {ledger.count_queued()} batches wait (schema {SCHEMA_VERSION})"
+    return f"readable; {ledger.count_queued()} batches in the queue (schema {SCHEMA_VERSION})"
 
 
 def _bucket(settings: Settings, services: Services) -> str:
@@ -235,15 +237,15 @@ def _bucket(settings: Settings, services: Services) -> str:
     objects.create(client, bucket, name, content, "text/plain")
     try:
         if objects.get(client, bucket, name) != content:
-            raise RetryLater("the bucket gave back another object than was put there")
+            raise RetryLater("the bucket returned a different object from the one written")
     finally:
         try:
             objects.remove(client, bucket, name)
         except FailBatch as kept:
             raise Unsure(
-                f"{bucket} keeps what is written ({kept}). Deliveries go on, but archives can be "
-                "neither replaced nor withdrawn before that ends, and the rows' files stay below "
-                "Stage/ until then: is that wanted?"
+                f"{bucket} keeps what is written ({kept}). Deliveries work, but archives can be "
+                "neither replaced nor withdrawn before that ends, and files of rows stay under "
+                "Stage/ until then: is that intended?"
             ) from None
     return f"{bucket}: an object was written, read, listed and deleted"
 
@@ -268,8 +270,8 @@ def _dataset(settings: Settings, services: Services) -> str:
             client.get_dataset(reference, retry=table.RETRY, timeout=table.TIMEOUT)
         except api.NotFound:
             raise Unsure(
-                f"there is no dataset {name} in the project {client.project}: make it, or the "
-                "first run does, for which it needs roles/bigquery.dataEditor on the project"
+                f"there is no dataset {name} in the project {client.project}: create it, or let "
+                "the first run do so, which needs roles/bigquery.dataEditor on the project"
             ) from None
         stage = f"doctor_{secrets.token_hex(8)}"
         field = bigquery.SchemaField("word", "STRING")
@@ -287,7 +289,7 @@ def _dataset(settings: Settings, services: Services) -> str:
                 table.run_query(client, statement)
         finally:
             table.drop_table(client, name, stage)
-    return f"{name}: a table was made, written, emptied and dropped"
+    return f"{name}: a table was created, written, emptied and dropped"
 
 
 def _collection(settings: Settings, services: Services) -> str:
@@ -328,39 +330,45 @@ def _certificate(services: Services, file: Path | None) -> str:
     days = days_left(text)
     if days < 0:
         raise Misconfigured(
-            f"it ended {-days} days ago: browsers turn people away. Put a new one into "
+            f"it expired {-days} days ago, so browsers refuse the UI. Install a new one as "
             "secrets/tls.crt and tls.key, then restart nginx"
         )
     if days < MIN_DAYS:
         raise Misconfigured(
-            f"it ends in {days} days: put a new one into secrets/tls.crt and tls.key, then "
+            f"it expires in {days} days: install a new one as secrets/tls.crt and tls.key, then "
             "restart nginx"
         )
-    return f"ends in {days} days"
+    return f"expires in {days} days"
 
 
 def _presented(address: str) -> str:
     """Return the certificate presented at the UI's address, without verifying it."""
     parts = urllib.parse.urlsplit(address)
     if parts.scheme != "https" or not parts.hostname:
-        raise Unsure("the UI's address is no https address, so it has none to look at")
+        raise Unsure("the UI's address is not an https address, so there is no certificate")
     try:
         return ssl.get_server_certificate((parts.hostname, parts.port or 443), timeout=TIMEOUT)
     except (OSError, ValueError):
         raise Unsure(
-            "the UI cannot be reached from here; on the machine with the file: "
+            "the UI cannot be reached from here; on the machine that has the file: "
             "openssl x509 -enddate -noout -in secrets/tls.crt"
         ) from None
 
 
 def days_left(pem: str) -> int:
-    """Return the number of whole days until a certificate expires; negative if it has expired."""
+    """Return the number of whole days until a certificate expires; negative if it has expired.
+
+    Raises
+    ------
+    Misconfigured
+        The text is not a certificate in PEM format.
+    """
     from cryptography import x509
 
     try:
         ends = x509.load_pem_x509_certificate(pem.encode()).not_valid_after_utc
     except ValueError:
-        raise Misconfigured("the certificate is not one in PEM format") from None
+        raise Misconfigured("the certificate is not in PEM format") from None
     return (ends - datetime.datetime.now(datetime.UTC)).days
 
 
@@ -369,12 +377,12 @@ def _airflow(settings: Settings, services: Services) -> str:
     server = services.option("core", "execution_api_server_url")
     if server and not _answers(server):
         problems.append(
-            f"tasks would not reach Airflow's API server at {server}: see whether it runs, and to "
-            "[core] execution_api_server_url"
+            f"tasks cannot reach Airflow's API server at {server}: check that it runs, and [core] "
+            "execution_api_server_url"
         )
     if problems:
         raise Misconfigured("; ".join(problems))
-    return "its settings fit"
+    return "its configuration fits"
 
 
 def _options(settings: Settings, option: Callable[[str, str], str | None]) -> Iterator[str]:
@@ -388,17 +396,17 @@ def _options(settings: Settings, option: Callable[[str, str], str | None]) -> It
     if largest < settings.batches_per_run:
         yield (
             f"[core] max_map_length is {largest}, less than SENDIT_BATCHES_PER_RUN "
-            f"({settings.batches_per_run}): make it as large"
+            f"({settings.batches_per_run}): raise it to at least that"
         )
     if "celery" in (option("core", "executor") or "").lower():
         seconds = number("celery_broker_transport_options", "visibility_timeout", 0)
         if seconds < MIN_VISIBILITY_TIMEOUT:
             yield (
-                "[celery_broker_transport_options] visibility_timeout is less than a day: a task "
-                f"that takes longer would run twice. Set it to {MIN_VISIBILITY_TIMEOUT}"
+                "[celery_broker_transport_options] visibility_timeout is less than a day: tasks "
+                f"that take longer would run twice. Set it to {MIN_VISIBILITY_TIMEOUT}"
             )
     if (option("api", "expose_config") or "false").lower() not in {"false", "non-sensitive-only"}:
-        yield "[api] expose_config shows everyone who signs in the configuration: set it to False"
+        yield "[api] expose_config shows the configuration to every user: set it to False"
     if settings.identifiers == "dasher" and "ConnectionFile" not in (
         option("workers", "secrets_backend") or ""
     ):

@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from sendit.pipeline.rules import WantedRule
 
 
-#: What `sendit adopt` says before a person has given a reason.
+#: What `sendit adopt` prints if no reason is given.
 ADOPT = """
-Nothing was changed. Whoever adopts the collection {collection} says that this site is the one
-that delivers to it, and then:
-  with another or an older ledger, studies that it does not know of are delivered again, and
-  with the built-in identifier service under other codes and date shifts than before;
-  with another key, the same study gets other UIDs, and known folders come again;
-  with another identifier service or study, or another source for an issuer, the same patient
-  gets another code, and one number may become two patients, or two one;
-  with another project, the rows of what was delivered before stay in the earlier one's table.
-So first: correct the setting or connection that is wrong, or restore the latest ledger and key.
-If they are lost, deliver to a new collection (SENDIT_COLLECTION), or withdraw what is there.
-If this site is right all the same: sendit adopt {collection} --reason TEXT"""
+Nothing was changed. Adopting the collection {collection} means that this site is the one that
+delivers to it from now on. Then:
+  with a different or older ledger, studies that it does not know are delivered again and, with
+  the built-in identifier service, under different codes and date shifts;
+  with a different key, the same study gets different UIDs, and known folders are processed again;
+  with a different identifier service or study, or another source for an issuer, the same patient
+  gets a different code, and one number may become two patients, or two numbers one;
+  with a different project, the rows of earlier deliveries stay in the earlier project's table.
+So first correct the setting or connection that is wrong, or restore the latest ledger and key.
+If they are lost, deliver to a new collection (SENDIT_COLLECTION), or withdraw what was delivered.
+If this site is the right one nevertheless: sendit adopt {collection} --reason TEXT"""
 
 
 def print_finding(finding: CheckResult) -> None:
-    """Print what a check of `sendit doctor` found."""
+    """Print the result of one check of `sendit doctor`."""
     print(f"{finding.verdict:<6} {finding.about}: {finding.says}", flush=True)
 
 
@@ -54,12 +54,12 @@ COUNTED = ("received", "delivered", "filtered", "quarantined", "duplicate", "und
 
 
 def print_batches(batches: Sequence[Batch], errors: bool) -> None:
-    """Print one line per batch, and with ``errors`` every error below it, and the run of one
-    that is under way."""
+    """Print one line per batch; with ``errors`` also its errors, and the run that an unfinished
+    batch belongs to."""
     console = _console()
     if not batches:
         console.print(
-            "no batch has an error or is under way" if errors else "the ledger has no batches"
+            "no batch has an error or is in progress" if errors else "the ledger has no batches"
         )
         return
     table = Table(box=None, pad_edge=False)
@@ -99,7 +99,7 @@ def print_history(entries: Sequence[HistoryEntry]) -> None:
     """Print one line per event, oldest first."""
     console = _console()
     if not entries:
-        console.print("nothing of this batch was delivered")
+        console.print("this batch has delivered nothing")
         return
     table = Table(box=None, pad_edge=False)
     for column in ("when", "event", "revision", "generation", "object", "note"):
@@ -117,10 +117,10 @@ def print_history(entries: Sequence[HistoryEntry]) -> None:
 
 
 def print_wanted(rules: Sequence[WantedRule]) -> None:
-    """Print one line per kind of image that waits for a rule."""
+    """Print one line per kind of image that needs a rule."""
     console = _console()
     if not rules:
-        console.print("no image waits for a rule")
+        console.print("no image needs a rule")
         return
     table = Table(box=None, pad_edge=False)
     table.add_column("key", no_wrap=True)
@@ -146,5 +146,5 @@ def print_wanted(rules: Sequence[WantedRule]) -> None:
 
 def _console() -> Console:
     console = Console()
-    # A pipe or a file has no edge to keep within.
+    # Output that is not a terminal need not be wrapped.
     return console if console.is_terminal else Console(width=200)

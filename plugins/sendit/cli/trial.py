@@ -26,7 +26,7 @@ from sendit.pipeline.load_recipe import LoadedRecipe, load_recipe
 from sendit.pipeline.study import StudyResult
 from sendit.settings import Settings, read_settings
 
-#: Where the key for trials is kept if SENDIT_HOME is not set.
+#: Folder of the trial key if SENDIT_HOME is not set.
 TRIAL_HOME = Path("~/.local/share/sendit")
 
 
@@ -104,19 +104,19 @@ def _keys(settings: Settings, key_file: Path | None) -> Keys:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_new_key(path)
-            print(f"sendit: made a key for trials: {path}", file=sys.stderr)
+            print(f"sendit: generated a key for trials: {path}", file=sys.stderr)
     return read_keys(path.expanduser())
 
 
 def _make(out: Path, folder: Path) -> None:
     if out.resolve().is_relative_to(folder.resolve()):
-        raise Misconfigured("--out lies within the input folder; give another folder")
+        raise Misconfigured("--out is inside the input folder; choose another folder")
     try:
         out.mkdir(parents=True, exist_ok=True)
         if any(out.iterdir()):
-            raise Misconfigured("--out is not empty; give a new folder")
+            raise Misconfigured("--out is not empty; choose a new folder")
     except OSError as error:
-        raise Misconfigured(f"--out cannot be made or read ({error.strerror})") from None
+        raise Misconfigured(f"--out cannot be created or read ({error.strerror})") from None
 
 
 def _coded_study(intake: Intake, rules: IdentityRules, keys: Keys) -> CodedStudy:

@@ -1,13 +1,12 @@
-"""Which site feeds a collection, recorded in the bucket, so that no other site does by mistake.
+"""Records in the bucket which site feeds a collection, so that no other site does by mistake.
 
-Codes and date shifts come from the ledger, the key, the identifier service, the study, and from
-which issuers share their numbers. A ledger that is empty, restored from a backup or another one,
-another key, or another source for an issuer, would deliver known patients under other codes, and
-nothing in the bucket would tell. So each delivery is
-counted in the ledger and then written down beside the archives, as an object of its own that
-nobody can replace (``if_generation_match=0``): ``Collection/<IRB>/Feeder/<count>.json``. Whoever
-comes with other digests, or has counted less far, delivers nothing until a person says so
-(`adopt`).
+Codes and date shifts depend on the ledger, the key, the identifier service, the study, and on
+which issuers share their numbers. An empty, restored or different ledger, a different key, or a
+different source for an issuer would deliver known patients under different codes, and nothing in
+the bucket would show it. So each delivery is counted in the ledger and then recorded beside the
+archives, as a separate object that nobody can replace (``if_generation_match=0``):
+``Collection/<IRB>/Feeder/<count>.json``. A site with different digests, or whose count is behind,
+delivers nothing until a person confirms it (`adopt`).
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/json"
 VERSION = 1
-#: So many may count at once; more than a few never do.
+#: Attempts to write a count; each concurrent run may cost one, and there are never more than a few.
 MAX_TRIES = 20
 
 
@@ -51,14 +50,14 @@ class Feeder:
     Attributes
     ----------
     ledger, key
-        Digests: neither can be found from them.
+        Digests, from which neither can be derived.
     identifiers
-        The identifier service; of DASHER also where it is.
+        The identifier service; for DASHER also its host.
     study
         The study whose codes are delivered, in lower case.
     sources
-        By setting the id source of each issuer, both as keyed digests; None in a record that was
-        written before it was kept.
+        By setting, the id source of each issuer, both as keyed digests; None in records from
+        before this field existed.
     project
         The project whose BigQuery has the rows; None as for ``sources``.
     """
@@ -79,43 +78,43 @@ class Feeder:
             "study": "study",
             "project": "project of the rows",
         }
-        found = [
+        differences = [
             f"{word} {getattr(self, name)}, here {getattr(other, name)}"
             for name, word in words.items()
             if getattr(self, name) != getattr(other, name)
             and not self._is_unsaid(name, getattr(other, name))
         ]
-        # Under another key nothing of them can be compared.
+        # Digests made with different keys cannot be compared.
         if self.sources is not None and other.sources is not None and self.key == other.key:
             for setting, held in self.sources.items():
                 count = _recoded(held, other.sources[setting], self.identifiers)
                 if count:
-                    found.append(
-                        f"{setting} gives {count} issuer{'s' * (count > 1)} another source than "
-                        "before, so their numbers would get other codes"
+                    differences.append(
+                        f"{setting} gives {count} issuer{'s' * (count > 1)} a different source "
+                        "from before, so their numbers would get different codes"
                     )
-        return found
+        return differences
 
     def _is_unsaid(self, name: str, there: str | None) -> bool:
-        """Whether this record was written before it was kept what another says of this."""
+        """Whether this record is from before the field existed."""
         held = getattr(self, name)
         if name == "identifiers":
             return held == "dasher" and str(there).startswith("dasher at ")
         return held is None
 
     def after(self, held: Feeder) -> Feeder:
-        """Return this feeder with the sources that ``held``, whose place it takes, knew: a name
-        that is gone from the settings may come back."""
+        """Return this feeder with the additional sources of ``held``, which it replaces: an issuer
+        that was removed from the settings may come back."""
         if self.sources is None or held.sources is None:
             return self
-        merged = {name: held.sources[name] | found for name, found in self.sources.items()}
+        merged = {name: held.sources[name] | new for name, new in self.sources.items()}
         return replace(self, sources=merged)
 
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What the bucket has: who feeds the collection, the count of its deliveries, and who was
-    said to be right instead of whom, when (seconds since the epoch) and why."""
+    """The record in the bucket: the collection's feeder, its delivery count, and the adoptions,
+    each with the feeder before it, when (seconds since the epoch) and why."""
 
     feeder: Feeder
     counter: int
@@ -123,13 +122,13 @@ class Remembered:
 
     @property
     def ledgers(self) -> set[str]:
-        """The digests of all ledgers that were ever right."""
+        """The digests of all ledgers that have ever fed the collection."""
         return {self.feeder.ledger, *(each["before"]["ledger"] for each in self.adopted)}
 
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """A collection in a bucket, as this site would feed it.
+    """This site's feed of a collection in a bucket.
 
     Parameters
     ----------
@@ -138,9 +137,9 @@ class Feed:
     client
         Cloud Storage.
     bucket, collection
-        Where it is delivered to.
+        The destination.
     feeder
-        Who this site is.
+        This site's identity.
     """
 
     ledger: Ledger
@@ -150,38 +149,38 @@ class Feed:
     feeder: Feeder
 
     def check(self) -> Remembered | None:
-        """Return what the collection remembers, if this site is the one that feeds it; None for
-        a collection that nobody has fed yet.
+        """Return the collection's record if this site is its feeder; None for a collection to which
+        nobody has delivered yet.
 
         Raises
         ------
         Misconfigured
-            It is not. Nothing may be delivered.
+            This site is not its feeder. Nothing may be delivered.
         """
         held = remembered(self.client, self.bucket, self.collection)
         problems = self._problems(held)
         if problems:
             raise Misconfigured(
                 f"the collection {self.collection} in bucket {self.bucket} is fed by another: "
-                f"{'; '.join(problems)}. Studies would be delivered to it that do not belong with "
-                "those that are there, so none was. Correct the setting or connection that this "
-                "names, or restore the latest ledger; what each difference means, and what else "
-                f"can be done, says: sendit adopt {self.collection}"
+                f"{'; '.join(problems)}. Its studies would get inconsistent codes, so nothing was "
+                "delivered. Correct the setting or connection named here, or restore the latest "
+                "ledger. For the meaning of each difference and other options, run: sendit adopt "
+                f"{self.collection}"
             )
         return held
 
     def count(self) -> None:
-        """Check, then count a delivery in the ledger and write it into the bucket.
+        """Check, then count a delivery in the ledger and record it in the bucket.
 
-        Doing it again counts once more. The ledger counts first: it is never behind the
-        bucket but when it is not the one that was there last.
+        Each call counts once more. The ledger counts first, so it is behind the bucket only if it
+        is not the ledger that delivered last.
 
         Raises
         ------
         Misconfigured
             As ``check``.
         RetryLater
-            Too many counted at the same time.
+            Too many runs counted at the same time.
         """
         for _ in range(MAX_TRIES):
             held = self.check()
@@ -193,7 +192,9 @@ class Feed:
             if self._write(new):
                 reach("feeder: written")
                 return
-        raise RetryLater(f"too many runs deliver to the collection {self.collection} at once")
+        raise RetryLater(
+            f"too many runs deliver to the collection {self.collection} at the same time"
+        )
 
     def problems(self) -> list[str]:
         """Return the reasons why this site may not feed the collection; none if it may."""
@@ -216,22 +217,20 @@ class Feed:
         adopted = (*held.adopted, entry) if held else (entry,)
         if not self._write(Remembered(self.feeder, counter, adopted)):
             raise RetryLater(
-                f"the collection {self.collection} was delivered to meanwhile; see who does it, "
+                f"someone delivered to the collection {self.collection} meanwhile; find out who, "
                 "then adopt it again"
             )
 
     def _problems(self, held: Remembered | None) -> list[str]:
         if held is None:
             unknown = self._unknown_archives()
-            return [f"{unknown} archives are there that this ledger knows nothing of"] * bool(
-                unknown
-            )
+            return [f"it has {unknown} archives that this ledger does not know"] * bool(unknown)
         problems = held.feeder.differences(self.feeder)
         # Read after the bucket: another task of this site may count in between.
         counted = self.ledger.feed(self.bucket, self.collection)
         if held.feeder.ledger == self.feeder.ledger and counted < held.counter:
             problems.append(
-                f"this ledger is older than its last delivery (count {counted}, there "
+                f"this ledger is older than its last delivery (count {counted}, in the bucket "
                 f"{held.counter}): it was restored from a backup, or is a copy"
             )
         return problems
@@ -243,8 +242,8 @@ class Feed:
         return len(set(there) - self.ledger.objects_of(self.bucket, self.collection))
 
     def _write(self, new: Remembered) -> bool:
-        """Write the count's object; False if it is there already. Earlier ones go."""
-        # The random part tells two copies of one ledger apart that come to the same count.
+        """Write the count's object and delete earlier ones; return False if it already exists."""
+        # The random part distinguishes two copies of one ledger that reach the same count.
         content = {"version": VERSION, "by": secrets.token_hex(8), **asdict(new)}
         text = json.dumps(content, indent=1, sort_keys=True)
         name = f"{feeder_folder(self.collection)}{new.counter:012d}.json"
@@ -252,22 +251,22 @@ class Feed:
             return False
         for other in objects.names(self.client, self.bucket, feeder_folder(self.collection)):
             if other < name:
-                # Under a retention policy they stay, which does no harm.
+                # Under a retention policy they are kept, which is harmless.
                 with contextlib.suppress(SenditError):
                     objects.remove(self.client, self.bucket, other)
         return True
 
 
 _NOBODY = Feeder("", "", "", "")
-#: Stand in a mapping of sources for the issuers that it does not name, and for numbers without one.
+#: Keys in a mapping of sources for all other issuers, and for numbers without an issuer.
 _ANY, _NONE = "any", "none"
 
 
 def _recoded(before: dict[str, str], now: dict[str, str], identifiers: str) -> int:
-    """Count the issuers whose numbers another mapping of sources gives other codes.
+    """Count the issuers whose numbers get different codes under another mapping of sources.
 
-    With DASHER an issuer without a source fails its studies, so that giving or taking it one
-    changes no code. The built-in service codes it as a source of its own.
+    With DASHER an issuer without a source fails its studies, so adding or removing its source
+    changes no code. The built-in service treats such an issuer as a source of its own.
     """
     changed = 0
     for name in before.keys() | now.keys():
@@ -278,7 +277,7 @@ def _recoded(before: dict[str, str], now: dict[str, str], identifiers: str) -> i
 
 
 def _sources(rules: IdentityRules, keys: Keys) -> dict[str, dict[str, str]]:
-    """Return which issuers have which source, as keyed digests: their names are the site's."""
+    """Return the issuers' sources as keyed digests, because their names identify the site."""
 
     def digest(text: str) -> str:
         return keys.digest("feeder", f"source {text}")[:16]
@@ -287,13 +286,13 @@ def _sources(rules: IdentityRules, keys: Keys) -> dict[str, dict[str, str]]:
         "SENDIT_PATIENT_ID_SOURCES": (rules.patient_sources, ENTITY_SOURCE),
         "SENDIT_ACCESSION_SOURCES": (rules.accession_sources, ITEM_SOURCE),
     }
-    found: dict[str, dict[str, str]] = {}
+    digests: dict[str, dict[str, str]] = {}
     for setting, (sources, default) in settings.items():
-        found[setting] = {}
+        digests[setting] = {}
         for name, source in ({NO_ISSUER: default} | issuer_sources(sources)).items():
             key = {ANY_ISSUER: _ANY, NO_ISSUER: _NONE}.get(name) or digest(name)
-            found[setting][key] = digest(source)
-    return found
+            digests[setting][key] = digest(source)
+    return digests
 
 
 def feeder_of(
@@ -314,11 +313,11 @@ def feeder_of(
     identifiers
         The identifier service, ``local`` or ``dasher at HOST``.
     study
-        The study whose codes are delivered; the services take it in lower case.
+        The study whose codes are delivered; the services use it in lower case.
     rules
-        The site's rules about numbers. What becomes of a number that is none is not held against
-        the collection: such a study fails, or is a patient of its own; it never gets the code of
-        another, nor another code than before.
+        The site's rules about numbers. How missing numbers are treated is not compared: such a
+        study fails, or becomes its own patient; it never gets another patient's code, or a
+        different code from before.
     project
         The project of the Google connection.
     """
@@ -333,7 +332,7 @@ def feeder_of(
 
 
 def ledger_digest(ledger: Ledger) -> str:
-    """Return the digest that a ledger is named by outside of it."""
+    """Return the digest by which a ledger is identified outside of it."""
     return short_digest(f"ledger {ledger.id()}")
 
 
@@ -343,21 +342,23 @@ def feeder_folder(collection: str) -> str:
 
 
 def remembered(client: storage.Client, bucket: str, collection: str) -> Remembered | None:
-    """Return what a collection remembers of who feeds it, or None.
+    """Return a collection's feeder record, or None.
 
     Raises
     ------
     Misconfigured
-        What is there is not sendit's, or a later sendit's.
+        The record is not sendit's, or was written by a later version.
+    RetryLater
+        Too many runs deliver at the same time.
     """
     for _ in range(MAX_TRIES):
         counts = objects.names(client, bucket, feeder_folder(collection))
         if not counts:
             return None
         content = objects.read(client, bucket, counts[-1])
-        if content is not None:  # else a later count has just taken its place
+        if content is not None:  # otherwise a later count has just replaced it
             return _remembered(bucket, counts[-1], content)
-    raise RetryLater(f"too many runs deliver to the collection {collection} at once")
+    raise RetryLater(f"too many runs deliver to the collection {collection} at the same time")
 
 
 def _remembered(bucket: str, name: str, content: bytes) -> Remembered:
@@ -370,6 +371,6 @@ def _remembered(bucket: str, name: str, content: bytes) -> Remembered:
     except (ValueError, KeyError, TypeError):
         pass
     raise Misconfigured(
-        f"{name} in bucket {bucket} is not a count of this version of sendit: it says who "
-        "feeds the collection. Run the version that wrote it, or restore the object"
+        f"{name} in bucket {bucket} is not a feeder record of this version of sendit. Run the "
+        "version that wrote it, or restore the object"
     )

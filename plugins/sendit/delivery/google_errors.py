@@ -17,21 +17,21 @@ from sendit.errors import Misconfigured, RetryLater, SenditError
 CONNECTION = "google_cloud_default"
 
 _CREDENTIALS = (
-    f"Google accepts no credentials from the Airflow connection {CONNECTION}: "
+    f"Google rejects the credentials of the Airflow connection {CONNECTION}: "
     "give it a key file or a service account, then clear the task"
 )
 
 
-#: What else a 403 means than a role that lacks, by a word in it.
+#: Other causes of a 403 than a missing role, by a word in its text.
 _NO_ROLE = {
     "SERVICE_DISABLED": "its API is not enabled in the connection's project: enable it",
     "accessNotConfigured": "its API is not enabled in the connection's project: enable it",
-    "billing": "the project has no billing, or it is closed: ask whoever answers for it",
-    "VPC_SERVICE_CONTROLS": "VPC Service Controls keep this machine out: ask for an ingress rule",
+    "billing": "billing for the project is missing or closed: ask its owner",
+    "VPC_SERVICE_CONTROLS": "VPC Service Controls block this machine: ask for an ingress rule",
 }
 
-#: Reasons that BigQuery gives with a 400, or in a job's result, and that may be gone next time.
-_PASSES = (
+#: Transient reasons that BigQuery gives with a 400, or in a job's result.
+_TRANSIENT = (
     "backendError", "internalError", "jobBackendError", "jobInternalError", "rateLimitExceeded",
     "jobRateLimitExceeded", "resourcesExceeded", "stopped", "tableUnavailable", "timeout",
 )  # fmt: skip
@@ -46,11 +46,11 @@ def google_errors(service: str, thing: str, setting: str, role: str) -> Iterator
     service
         "Cloud Storage" or "BigQuery".
     thing
-        What is asked for, as a text safe to show: ``bucket x``, ``dataset x``.
+        The resource, as a text that is safe to show: ``bucket x``, ``dataset x``.
     setting
-        What a person would change if it is the wrong one.
+        The setting to change if it is the wrong resource.
     role
-        The role that gives the permission, if it is refused.
+        The role that grants the permission.
 
     Raises
     ------
@@ -58,11 +58,11 @@ def google_errors(service: str, thing: str, setting: str, role: str) -> Iterator
         The thing does not exist (404), credentials are missing or refused (401, 403), or the
         request is wrong (400).
     RetryLater
-        Everything else: 429, 5xx, no connection, no answer in time, a corrupted transfer.
+        Everything else: 429, 5xx, no connection, a timeout, a corrupted transfer.
 
     Notes
     -----
-    A caller for whom an answer (404, 412) is a normal one catches it inside.
+    A caller for whom an error (404, 412) is expected catches it inside the block.
     """
     try:
         yield
@@ -91,17 +91,17 @@ def google_errors(service: str, thing: str, setting: str, role: str) -> Iterator
         ConnectionError,
         TimeoutError,
     ) as error:
-        raise RetryLater(f"{service} does not answer ({type(error).__name__}); {thing}") from None
+        raise RetryLater(f"{service} does not respond ({type(error).__name__}); {thing}") from None
 
 
 def _forbidden(service: str, thing: str, role: str, text: str) -> SenditError:
     """Return the error for a 403, which a role does not always resolve."""
     if any(word in text for word in ("rateLimitExceeded", "quotaExceeded")):
-        return RetryLater(f"{service} says that the quota is used up; {thing}")
+        return RetryLater(f"{service} says that the quota is exhausted; {thing}")
     if is_kept(text):
         return Misconfigured(
             f"{service} keeps what is in {thing} under a retention policy or a hold: no role "
-            "changes that. When that has ended, or the owner of the bucket has lifted "
+            "changes that. When that has ended, or the bucket's owner has lifted "
             "it, clear the task"
         )
     for word, meaning in _NO_ROLE.items():
@@ -119,22 +119,22 @@ def refused(service: str, thing: str, text: str) -> SenditError:
     Parameters
     ----------
     text
-        What the service said. It may quote a row, so only its reason and the columns of ours
-        that it names are told.
+        The service's message. It may quote a row, so only its reason and the names of sendit's
+        columns in it are shown.
     """
-    # The columns' module stands on the objects', which stand on this one.
+    # A circular import: rows imports objects, which imports this module.
     from sendit.delivery.rows import COLUMNS  # noqa: PLC0415
 
     reason = re.search(r"reason['\"]?[:=]\s*['\"]?([A-Za-z]+)", text)
     said = f" ({reason[1]})" if reason else ""
-    if reason and reason[1] in _PASSES:
-        return RetryLater(f"{service} could not do what was asked of it{said}; {thing}")
+    if reason and reason[1] in _TRANSIENT:
+        return RetryLater(f"{service} failed to carry out the request{said}; {thing}")
     named = [c.name for c in COLUMNS if re.search(rf"\b{c.name}\b", text)]
     about = f"; it names the column {', '.join(named)}" if named else ""
     return Misconfigured(
-        f"{service} refuses the request as wrong{said}, and would refuse it again{about}; {thing}. "
-        "If somebody changed the table dicom, bring it back to sendit's columns or rename it; if "
-        "not, report it. Then clear the task"
+        f"{service} rejects the request as invalid{said}, so a retry would not help{about}; "
+        f"{thing}. If somebody changed the table dicom, restore sendit's columns or rename the "
+        "table; if not, report it. Then clear the task"
     )
 
 

@@ -1,8 +1,8 @@
 """Lanes: at most ten parallel uploads, each batch always in the same one.
 
-The 2017 service found that about ten connections is where trouble begins. A lane is found
-by a hash of the batch's id alone, so that clearing and retrying, in Airflow's UI, moves no
-batch to another lane while its old lane may still be at work.
+In the 2017 service trouble began at about ten connections. A batch's lane depends only on a hash
+of its id, so that clearing and retrying in Airflow's UI never moves a batch to another lane while
+its old lane may still be working.
 """
 
 from __future__ import annotations
@@ -32,13 +32,18 @@ def assign(batch_ids: Iterable[str], lanes: int = MAX_LANES) -> list[Lane]:
     Parameters
     ----------
     batch_ids
-        Opaque ids; one that comes twice counts once.
+        Opaque ids; duplicates count once.
     lanes
-        How many lanes there are, 1 to 10.
+        Number of lanes, 1 to 10.
+
+    Raises
+    ------
+    ValueError
+        ``lanes`` is out of range.
     """
     if not 1 <= lanes <= MAX_LANES:
         raise ValueError(f"1 to {MAX_LANES} lanes")
-    dealt: dict[int, list[str]] = {}
+    assigned: dict[int, list[str]] = {}
     for batch_id in sorted(set(batch_ids)):
-        dealt.setdefault(lane_of(batch_id, lanes), []).append(batch_id)
-    return [Lane(lane=lane, batches=dealt[lane]) for lane in sorted(dealt)]
+        assigned.setdefault(lane_of(batch_id, lanes), []).append(batch_id)
+    return [Lane(lane=lane, batches=assigned[lane]) for lane in sorted(assigned)]

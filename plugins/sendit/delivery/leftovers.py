@@ -1,5 +1,5 @@
-"""Leftovers of ended runs in bucket and table, found by the ledger's records of what was about to
-be written, and deleted."""
+"""Deletes what ended runs left in bucket and table, based on the ledger's records of what was
+about to be written."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from sendit.ledger import Delivery, Ledger, StageLeft
 
 logger = logging.getLogger(__name__)
 
-#: Seconds after which a lane's things are looked for a second and last time: BigQuery finishes
-#: a load job, and makes its table, although the task that waited for it was killed.
+#: Seconds after which a lane's staging data is looked for a second and last time: BigQuery
+#: finishes a load job, and creates its table, even if the task that waited for it was killed.
 LAST_LOOK_SECONDS = 3600.0
 
 
@@ -48,7 +48,7 @@ def remove_stages(
         if not remove_stage(stage, root, storage_client, bigquery_client):
             continue
         ledger.put_stage_dropped(stage, for_good=stage.dropped_at is not None)
-        logger.info("lane %d of an ended run: what it put down was removed", stage.lane)
+        logger.info("lane %d of an ended run: staging data deleted", stage.lane)
 
 
 def retract_strays(
@@ -57,11 +57,11 @@ def retract_strays(
     storage_client: storage.Client,
     bigquery_client: bigquery.Client,
 ) -> None:
-    """Delete archives of ended batches that were sent but never proven to be delivered, and their
-    rows if there are any."""
+    """Delete archives of ended batches that were sent but never confirmed, and their rows if there
+    are any."""
     for delivery in strays:
         batch = ledger.batch(delivery.batch_id)
-        found = False
+        deleted = False
         for name, checksum in {
             (delivery.object, delivery.crc32c),
             (delivery.sent_object or delivery.object, delivery.sent_crc32c),
@@ -76,13 +76,13 @@ def retract_strays(
             except FailBatch as error:
                 logger.warning("%s", error)  # a later run tries again
                 break
-            found = True
+            deleted = True
         else:
-            ledger.put_retracted(delivery.batch_id, found=found)
+            ledger.put_retracted(delivery.batch_id, found=deleted)
 
 
 def _is_delivered(ledger: Ledger, there: objects.StoredObject, delivery: Delivery) -> bool:
-    """Whether the object is what another batch delivered."""
+    """Whether another batch delivered this object."""
     return any(
         (other.object, other.generation) == (there.name, there.generation)
         and other.rows_at is not None

@@ -1,7 +1,7 @@
 """The manifest of a run, in the bucket: what was received, what was delivered, and where it is.
 
-A data steward can hold it against bucket and table without asking sendit's ledger
-(`sendit.delivery.verify`). It names coded and opaque ids, checksums and counts only. The same
+A data steward can compare it with bucket and table without sendit's ledger
+(`sendit.delivery.verify`). It contains only coded and opaque ids, checksums and counts. The same
 ledger gives the same bytes, so writing it again changes nothing.
 """
 
@@ -36,12 +36,12 @@ def manifest_folder(collection: str) -> str:
 
 
 def manifests_of(ledger: Ledger, run_id: str) -> list[dict[str, Any]]:
-    """Return the manifests of a run, one for each collection that it took batches of.
+    """Return the manifests of a run, one for each collection of its batches.
 
-    ``batches`` tells of each batch its status, counts, reasons, what tools will get wrong about
-    its images (``warnings``) and archive; ``totals`` sums the counts. An archive's ``state`` is
-    "delivered", "superseded" (by the batch named) or "withdrawn"; a batch that was recognised
-    names, as ``same_as``, the one that has it.
+    ``batches`` lists for each batch its status, counts, reasons, what tools will get wrong about
+    its images (``warnings``) and its archive; ``totals`` sums the counts. An archive's ``state``
+    is "delivered", "superseded" (by the batch named) or "withdrawn"; ``same_as`` of a recognised
+    batch names the one that delivered the content.
     """
     batches = ledger.batches_of_run(run_id)
     return [
@@ -103,17 +103,22 @@ def _archive(delivery: Delivery) -> dict[str, Any] | None:
 def write_manifests(ledger: Ledger, client: storage.Client, bucket: str, run_id: str) -> list[str]:
     """Write a run's manifests, and those of the runs that it changed.
 
-    Each goes into every bucket that holds an archive which it tells of; into ``bucket`` if it
-    tells of none. (The setting may have changed since.)
+    Each is written to every bucket that holds one of its archives, or to ``bucket`` if it has
+    none. (The setting may have changed since.)
 
     Returns
     -------
     list of str
-        The names of the run's manifests, one for each collection; none if it took no batch.
+        The names of the run's manifests, one per collection; none if it has no batch.
+
+    Raises
+    ------
+    SenditError
+        A manifest could not be written; the others were.
     """
     failures: dict[str, SenditError] = {}
     written: list[str] = []
-    # This run's own first: another run's must not stand in its way.
+    # This run's own first, so that an error in another run's manifest does not prevent it.
     for manifest in manifests_of(ledger, run_id):
         with keep_failure(failures, manifest["collection"]):
             written.append(_put(client, bucket, manifest))
@@ -127,15 +132,15 @@ def write_manifests(ledger: Ledger, client: storage.Client, bucket: str, run_id:
 
 
 def _changed_runs(ledger: Ledger, run_id: str) -> set[str]:
-    """Return the earlier runs of which this one replaced an archive."""
-    found = set()
+    """Return the earlier runs whose archives this run replaced."""
+    changed = set()
     for batch in ledger.batches_of_run(run_id):
         delivery = ledger.delivery(batch.id)
         if delivery is not None and delivery.replaces is not None:
             other = ledger.batch(delivery.replaces).run_id
             if other is not None and other != run_id:
-                found.add(other)
-    return found
+                changed.add(other)
+    return changed
 
 
 def _put(client: storage.Client, bucket: str, manifest: dict[str, Any]) -> str:

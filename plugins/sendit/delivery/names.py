@@ -1,7 +1,7 @@
-"""Names in Google Cloud: of archives, datasets, and a lane's staging data.
+"""Names in Google Cloud: archives, datasets, and a lane's staging data.
 
-Every part of a name is checked: a code that is not made of plain characters could leave
-its folder or hold something of a patient, so it fails the batch instead.
+Every part of a name is validated: a code with other than plain characters could escape
+its folder or contain something about a patient, so it fails the batch instead.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from sendit.batch import STUDY_NAME
 from sendit.digests import short_digest
 from sendit.errors import FailBatch, Misconfigured
 
-#: The one table of a collection's dataset.
+#: The only permanent table in a collection's dataset.
 TABLE = "dicom"
-#: Stands where the jittered date would, for a study whose images carry no date.
+#: Replaces the jittered date in the name if the study's images have no date.
 NO_DATE = "nodate"
-#: What a code may look like: DASHER's characters, never empty.
+#: A valid code: DASHER's characters, never empty.
 CODE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 SUFFIX = ".tar.gz"
 
@@ -47,21 +47,23 @@ def object_name(collection: str, patient_code: str, item_date: str | None, study
     collection
         IRB or collection name.
     patient_code, study_code
-        The coded ids that the identifier service gave.
+        The coded ids from the identifier service.
     item_date
-        Jittered study date, yyyymmdd; None when no image carries a date
-        (spelled ``nodate``).
+        Jittered study date, yyyymmdd; None if no image has a date
+        (written as ``nodate``).
 
     Raises
     ------
     FailBatch
-        A part cannot stand in a name. The text does not quote it.
+        A part is not valid in a name. The text does not quote it.
+    Misconfigured
+        The collection's name is not valid.
     """
     _check_collection(collection)
     for what, code in (("patient", patient_code), ("study", study_code)):
         if not CODE.fullmatch(code):
             raise FailBatch(
-                f"the {what} code that the identifier service gave cannot stand in a name: "
+                f"the {what} code from the identifier service is not valid in a name: "
                 "it must be 1 to 64 letters, digits, - or _"
             )
     if item_date is not None and not _is_date(item_date):
@@ -76,20 +78,20 @@ def parse_object_name(name: str) -> ObjectName:
     Raises
     ------
     ValueError
-        ``object_name`` would not have made it.
+        It is not a name that ``object_name`` makes.
     """
-    found = _OBJECT.fullmatch(name)
-    if found is None:
+    parts = _OBJECT.fullmatch(name)
+    if parts is None:
         raise ValueError("not the name of an archive of sendit")
-    day = found["date"]
+    day = parts["date"]
     return ObjectName(
-        found["collection"], found["patient"], None if day == NO_DATE else day, found["study"]
+        parts["collection"], parts["patient"], None if day == NO_DATE else day, parts["study"]
     )
 
 
 def study_key(name: str) -> str:
-    """Return the study's key for an archive's name, whatever its date: there must not be two
-    archives of one study."""
+    """Return the study's key for an archive's name, without the date: a study must not have two
+    archives."""
     parts = parse_object_name(name)
     return f"{parts.collection}/{parts.patient_code}/{parts.study_code}"
 
@@ -97,8 +99,13 @@ def study_key(name: str) -> str:
 def dataset_name(collection: str) -> str:
     """Return the BigQuery dataset of a collection: its name, with ``_`` for ``-``.
 
-    Two collections that differ only there are kept apart by the dataset's label
+    Two collections whose names differ only in that are distinguished by the dataset's label
     (`sendit.delivery.table.ensure_table`).
+
+    Raises
+    ------
+    Misconfigured
+        The collection's name is not valid.
     """
     _check_collection(collection)
     return collection.replace("-", "_")
@@ -108,9 +115,9 @@ def dataset_name(collection: str) -> str:
 class Stage:
     """The staging data of one lane of a run for one collection.
 
-    The names come from a digest of the run's id, which may hold characters that names may
-    not, the lane, and the collection: two runs, lanes or collections never share one, and a
-    retry finds its own again.
+    The names consist of a digest of the run's id (which may contain characters that names may
+    not), the lane, and the collection: two runs, lanes or collections never share a name, and a
+    retry finds its own data again.
     """
 
     run: str
@@ -125,7 +132,7 @@ class Stage:
 
     @property
     def file(self) -> str:
-        """The rows' file, below the working folder."""
+        """The rows' file, relative to the working folder."""
         return f"lanes/{self.run}/{self.collection}/{self.lane}.ndjson"
 
     @property
@@ -135,14 +142,14 @@ class Stage:
 
     @property
     def table(self) -> str:
-        """The table that the rows are loaded into first, in the collection's dataset."""
+        """The staging table that the rows are loaded into, in the collection's dataset."""
         return f"stage_{self.run}_{self.lane}"
 
 
 def _check_collection(collection: str) -> None:
     if not STUDY_NAME.fullmatch(collection):
         raise Misconfigured(
-            "SENDIT_COLLECTION (or the study) must be letters, digits, - and _, at most 63"
+            "SENDIT_COLLECTION (or the study) may contain only letters, digits, - and _, at most 63"
         )
 
 

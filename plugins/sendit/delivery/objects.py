@@ -1,6 +1,6 @@
-"""Objects in Cloud Storage: an archive is uploaded once, whole, and verified.
+"""Objects in Cloud Storage: archives are uploaded exactly once and verified.
 
-Names and contents are coded by now: nothing of a patient passes here.
+Names and contents are already coded: no patient data passes through here.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from sendit.ledger import Delivery, Stored
 logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/gzip"
-#: Seconds to connect, and to wait for an answer.
+#: Seconds to connect, and to wait for a response.
 TIMEOUT = (10.0, 120.0)
-#: The library's own retries end here; then it is Airflow's turn.
+#: Limits the library's own retries; after that Airflow retries the task.
 RETRY = DEFAULT_RETRY.with_timeout(60.0)
-#: Archives larger than this go up in pieces of this size, held in memory one at a time.
+#: Larger archives are uploaded in chunks of this size, held in memory one at a time.
 CHUNK_BYTES = 32 << 20
 KEPT = "under a retention policy or a hold"
 ROLE = "roles/storage.objectUser"
@@ -38,8 +38,8 @@ SETTING = "SENDIT_BUCKET"
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object as Cloud Storage describes it. Checksums are base64; ``updated`` is ISO 8601;
-    ``kept`` says what forbids to delete or replace it (a retention period, a hold)."""
+    """An object's metadata in Cloud Storage. Checksums are base64; ``updated`` is ISO 8601;
+    ``kept`` says what prevents deleting or replacing it (a retention period, a hold)."""
 
     bucket: str
     name: str
@@ -75,31 +75,30 @@ def deliver(
 ) -> StoredObject:
     """Upload an archive to its place in the bucket, and verify the stored object.
 
-    An object that holds these bytes already is the delivery: nothing is sent again. The
-    upload carries a precondition, so that of two that race only one writes, and nothing
-    that is already there is overwritten by accident.
+    If the object already holds these bytes, it is the delivery and nothing is sent. The
+    upload carries a precondition, so that of two concurrent uploads only one writes, and no
+    existing object is overwritten by accident.
 
     Parameters
     ----------
     client
         Cloud Storage.
     delivery
-        What the ledger says of the archive: bucket, name, size, checksums.
+        The ledger's record of the archive: bucket, name, size, checksums.
     archive
         The local file.
     replaces
-        Generation of the object that this archive is a revision of, if it is one. What the
-        batch itself sent there before without an answer, if it was other bytes, is replaced
-        as well.
+        Generation of the object that this archive revises, if any. Different bytes that the
+        batch itself sent before without getting an answer are replaced as well.
 
     Raises
     ------
     FailBatch
-        The local archive is gone, or another archive has its name in the bucket.
+        The local archive is gone, or the bucket has a different object under its name.
     Misconfigured
         No such bucket, no permission, no credentials.
     RetryLater
-        Cloud Storage failed, or holds other bytes than were sent.
+        Cloud Storage failed, or stored different bytes.
     """
     there = find(client, delivery.bucket, delivery.object)
     if there is not None and there.holds(delivery):
@@ -113,8 +112,8 @@ def deliver(
         there = find(client, delivery.bucket, delivery.object)
         if there is None:
             raise RetryLater(
-                f"batch {delivery.batch_id}: Cloud Storage took its archive, but says that there "
-                "is none; the task tries again"
+                f"batch {delivery.batch_id}: Cloud Storage accepted its archive, but says that it "
+                "does not exist; the task will be retried"
             )
     if not there.holds(delivery):
         raise FailBatch(
@@ -122,13 +121,13 @@ def deliver(
             f"(generation {there.generation}), and not "
             + ("the one that this ledger delivered" if replaces else "one of this ledger's")
             + "; it was not overwritten. Find out who wrote it; delete it, or copy it elsewhere "
-            "and delete it here, then clear the task, with what follows"
+            "and delete it here, then clear the task, with downstream tasks"
         )
     return there
 
 
 def _check_archive(delivery: Delivery, archive: Path) -> None:
-    """Raise unless the local file is the archive that the ledger describes."""
+    """Check that the local file is the archive that the ledger describes."""
     checksum = google_crc32c.Checksum()
     try:
         with archive.open("rb") as file:
@@ -142,7 +141,7 @@ def _check_archive(delivery: Delivery, archive: Path) -> None:
         ) from None
     except OSError as error:
         raise RetryLater(
-            f"batch {delivery.batch_id}: its archive cannot be read ({error.strerror}): see to "
+            f"batch {delivery.batch_id}: its archive cannot be read ({error.strerror}): check "
             "SENDIT_WORK_FOLDER"
         ) from None
     if (size, crc32c_text(checksum.digest())) != (delivery.size, delivery.crc32c):
@@ -155,7 +154,7 @@ def _check_archive(delivery: Delivery, archive: Path) -> None:
 def _upload(client: storage.Client, delivery: Delivery, archive: Path, generation: int) -> None:
     """Upload the archive if the object's generation matches (0: no object).
 
-    Losing a race (412) is no error here: the caller looks at what is there.
+    Losing a race (412) is not an error here: the caller checks what is stored.
     """
     blob = client.bucket(delivery.bucket).blob(delivery.object, chunk_size=CHUNK_BYTES)
     with bucket_errors(delivery.bucket), contextlib.suppress(api.PreconditionFailed):
@@ -172,8 +171,8 @@ def _upload(client: storage.Client, delivery: Delivery, archive: Path, generatio
             if is_kept(str(error)):
                 raise FailBatch(
                     f"batch {delivery.batch_id}: the object {delivery.object} is {KEPT}: Cloud "
-                    "Storage lets nobody replace it, and it is as it was. When that has ended, or "
-                    "the owner of the bucket has lifted it, clear this task"
+                    "Storage lets nobody replace it, and it is unchanged. When that has ended, or "
+                    "the bucket's owner has lifted it, clear this task"
                 ) from None
             raise
 
@@ -183,7 +182,7 @@ def find(client: storage.Client, bucket: str, name: str) -> StoredObject | None:
     with bucket_errors(bucket):
         blob = client.bucket(bucket).get_blob(name, timeout=TIMEOUT, retry=RETRY)
         if blob is None:
-            # A missing bucket answers 404 too; it must not pass for a missing object.
+            # A missing bucket also answers 404 and must not be mistaken for a missing object.
             check_bucket(client, bucket)
             return None
         return _described(blob)
@@ -217,8 +216,8 @@ def create(
 ) -> bool:
     """Create a small object unless one of this name exists; return whether it was written.
 
-    A try whose answer was lost and that is repeated finds its own object: that counts as
-    written if the content is this one.
+    A repeated call whose first answer was lost finds its own object; if the content matches, that
+    counts as written.
     """
     with bucket_errors(bucket):
         try:
@@ -271,7 +270,15 @@ def names(client: storage.Client, bucket: str, prefix: str) -> list[str]:
 
 
 def check_bucket(client: storage.Client, bucket: str) -> None:
-    """Raise unless the bucket exists and its objects may be listed."""
+    """Check that the bucket exists and its objects may be listed.
+
+    Raises
+    ------
+    Misconfigured
+        The bucket does not exist, or access is refused.
+    RetryLater
+        Cloud Storage failed.
+    """
     with bucket_errors(bucket):
         next(iter(client.list_blobs(bucket, max_results=1, timeout=TIMEOUT, retry=RETRY)), None)
 
@@ -283,9 +290,9 @@ def remove(
     generation: int | None = None,
     batch_id: str | None = None,
 ) -> bool:
-    """Delete an object (of this generation only, if given); return whether it was there.
+    """Delete an object (of this generation only, if given); return whether it existed.
 
-    An object that has another generation by now is someone else's and stays.
+    An object whose generation has changed belongs to someone else and is kept.
 
     Raises
     ------
@@ -312,18 +319,18 @@ def remove(
 def clear_away(client: storage.Client, bucket: str, name: str) -> bool:
     """Delete a staging object; return whether it is gone.
 
-    That the bucket keeps it (retention, a hold) is no fault of the delivery.
+    If the bucket keeps it (retention, a hold), the delivery is not affected.
     """
     try:
         remove(client, bucket, name)
     except FailBatch as kept:
-        logger.warning("%s stays in bucket %s for now: %s", name, bucket, kept)
+        logger.warning("%s remains in bucket %s for now: %s", name, bucket, kept)
         return False
     return True
 
 
 def check_removable(batch_id: str, there: StoredObject) -> None:
-    """Raise unless an object may be deleted or replaced now.
+    """Check that an object may be deleted or replaced now.
 
     Raises
     ------
@@ -339,33 +346,33 @@ def kept_error(there: StoredObject, why: str, batch_id: str | None) -> FailBatch
     whose = f"batch {batch_id}: " if batch_id else ""
     return FailBatch(
         f"{whose}the object {there.name} (generation {there.generation}) is {why}: Cloud Storage "
-        "lets nobody delete or replace it, and it is as it was. When that has "
-        "ended, or the owner of the bucket has lifted it, run the command again"
+        "lets nobody delete or replace it, and it is unchanged. When that has "
+        "ended, or the bucket's owner has lifted it, run the command again"
     )
 
 
 def is_of(there: StoredObject, delivery: Delivery) -> bool:
-    """Whether an object is the delivery's archive, even if it was rewritten since."""
+    """Whether an object is the delivery's archive, even if it has been rewritten since."""
     return there.generation == delivery.generation or there.holds(delivery)
 
 
 def take_out(client: storage.Client, delivery: Delivery) -> bool:
     """Delete a delivery's object, and verify that it is gone.
 
-    Its generation may be another than the one delivered: an object that was rewritten (for
-    another key or storage class, or copied back) is the same archive.
+    Its generation may differ from the one delivered: an object that was rewritten (for
+    a different key or storage class, or copied back) is the same archive.
 
     Returns
     -------
     bool
-        Whether there was one. One with other bytes is someone else's: it stays.
+        Whether it existed. An object with different bytes belongs to someone else and is kept.
 
     Raises
     ------
     FailBatch
         Retention or a hold forbids it: nothing was deleted.
     RetryLater
-        It is still there, or there again.
+        The object still exists, or exists again.
     """
     bucket, name = delivery.bucket, delivery.object
     there = find(client, bucket, name)
@@ -376,28 +383,28 @@ def take_out(client: storage.Client, delivery: Delivery) -> bool:
     there = find(client, bucket, name)
     if there is not None and is_of(there, delivery):
         raise RetryLater(
-            f"batch {delivery.batch_id}: its object {name} was deleted, but there is one again; "
-            "do this again"
+            f"batch {delivery.batch_id}: its object {name} was deleted, but has been written again "
+            "meanwhile; repeat this"
         )
     return True
 
 
 def remains(client: storage.Client, bucket: str, name: str) -> list[str]:
-    """Return what Cloud Storage keeps of a deleted object for a while, as texts: versions that
-    are no longer current (object versioning), and copies that can be restored (soft delete)."""
-    found = []
+    """Describe what Cloud Storage still keeps of a deleted object: noncurrent versions (object
+    versioning), and copies that can be restored (soft delete)."""
+    left = []
     for kept, options in (
-        ("an earlier version, which object versioning keeps", {"versions": True}),
-        ("a copy that can be restored, which soft delete keeps", {"soft_deleted": True}),
+        ("an earlier version, kept by object versioning", {"versions": True}),
+        ("a restorable copy, kept by soft delete", {"soft_deleted": True}),
     ):
         with bucket_errors(bucket):
             blobs = client.list_blobs(bucket, prefix=name, timeout=TIMEOUT, retry=RETRY, **options)
-            found += [
+            left += [
                 f"{kept}: generation {blob.generation}"
                 for blob in blobs
                 if blob.name == name and (blob.time_deleted or blob.soft_delete_time)
             ]
-    return found
+    return left
 
 
 def bucket_errors(bucket: str) -> AbstractContextManager[None]:

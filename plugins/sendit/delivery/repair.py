@@ -1,8 +1,8 @@
 """Repair: reload missing, duplicate or wrong rows from the manifests and the objects in the bucket.
 
-Only a row is ever written or deleted here, never an object. An object that was rewritten with
-the same bytes is still the archive that was delivered: ledger, manifest and row learn its new
-generation.
+Only rows are written or deleted here, never archives. An object that was rewritten with
+the same bytes is still the archive that was delivered: ledger, manifest and row are updated to its
+new generation.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sendit.ledger import Delivery, Ledger
 
 logger = logging.getLogger(__name__)
 
-#: Bytes of an archive that are fetched at a time; its first image is all that is wanted.
+#: Bytes of an archive that are fetched at a time; only its first image is needed.
 CHUNK_BYTES = 1 << 20
 
 
@@ -36,34 +36,34 @@ def repair(
     ledger: Ledger,
     storage_client: storage.Client,
     bigquery_client: bigquery.Client,
-    found: Compared,
+    compared: Compared,
     *,
     location: str,
 ) -> dict[str, SenditError]:
-    """Restore exactly one row for each archive that is in the bucket as its manifest says.
+    """Restore exactly one row for each archive whose object matches its manifest.
 
     Parameters
     ----------
     ledger
-        The ledger, which learns of objects that were rewritten.
+        The ledger, in which objects that were rewritten are updated.
     storage_client, bigquery_client
-        Where the collection is.
-    found
-        What the manifests, the bucket and the table say (`sendit.delivery.verify`).
+        Clients for the collection's bucket and dataset.
+    compared
+        The comparison of manifests, bucket and table (`sendit.delivery.verify`).
     location
-        Where the dataset is kept, if it has to be made.
+        Location of the dataset, if it has to be created.
 
     Returns
     -------
     dict of str to SenditError
-        Archives whose row could not be made, by name.
+        Archives whose row could not be restored, by name.
     """
     failures: dict[str, SenditError] = {}
     rows: list[dict[str, Any]] = []
     runs: set[tuple[str, str]] = set()
-    for name in found.without_row():
+    for name in compared.without_row():
         with keep_failure(failures, name):
-            delivery, there = found.expected[name], found.objects[name]
+            delivery, there = compared.expected[name], compared.objects[name]
             if there.generation != delivery.generation:
                 run_id = _rewritten(ledger, delivery, there)
                 runs.add((delivery.bucket, run_id))
@@ -73,7 +73,7 @@ def repair(
     for bucket, run_id in sorted(runs):
         write_manifests(ledger, storage_client, bucket, run_id)
     if rows:
-        _load(storage_client, bigquery_client, found.collection, location, rows)
+        _load(storage_client, bigquery_client, compared.collection, location, rows)
     return failures
 
 
@@ -82,20 +82,20 @@ def _rewritten(ledger: Ledger, delivery: Delivery, there: objects.StoredObject) 
     run_id = ledger.batch(delivery.batch_id).run_id
     if run_id is None or not ledger.put_rewritten(delivery, there.stored):
         raise FailBatch(
-            f"batch {delivery.batch_id}: its object was rewritten, but this ledger does not say "
-            "that it was delivered; run this where its ledger is"
+            f"batch {delivery.batch_id}: its object was rewritten, but this ledger does not have "
+            "it as delivered; run this where its ledger is"
         )
-    logger.info("batch %s: generation %d now", delivery.batch_id, there.generation)
+    logger.info("batch %s: generation is now %d", delivery.batch_id, there.generation)
     return run_id
 
 
 def first_header(client: storage.Client, there: objects.StoredObject) -> dict[str, Any]:
-    """Return the attributes of an archive's first image for its row.
+    """Return the attributes of an archive's first image, for its row.
 
     Raises
     ------
     FailBatch
-        The object is no archive of images.
+        The object is not an archive of images.
     """
     blob = client.bucket(there.bucket).blob(there.name, generation=there.generation)
     with objects.bucket_errors(there.bucket):
@@ -120,8 +120,8 @@ def _load(
     location: str,
     rows: list[dict[str, Any]],
 ) -> None:
-    """Replace the rows of archives, as a run does: through a staging object, a staging table and
-    MERGE. Idempotent."""
+    """Replace the rows of archives in the same way as a run: through a staging object, a staging
+    table and MERGE. Idempotent."""
     bucket = rows[0]["bucket"]
     dataset = dataset_name(collection)
     table.ensure_table(client, collection, location)

@@ -1,7 +1,7 @@
-"""A study that was delivered before: recognised, refused, or replaced.
+"""Studies that were delivered before: recognised, refused, or replaced.
 
-Studies are told apart by their codes, contents by a keyed digest of what came in, so this
-holds when the study comes in another folder, under other file names, or after an upgrade.
+Studies are identified by their codes, contents by a keyed digest of the input, so this also
+works if the study comes in a different folder, with different file names, or after an upgrade.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def register_archive(ledger: Ledger, delivery: Delivery) -> Status:
     =============================================  ==========================================
     was never delivered, or was withdrawn          is to be delivered (DONEPROCESSING)
     was delivered, same content, same recipe       is recognised: DONE, nothing is sent
-    was delivered otherwise, the run revises       is to replace that archive
-    was delivered otherwise, the run does not      fails
+    was delivered, different, the run revises      is to replace that archive
+    was delivered, different, the run does not     fails
     is being delivered by another batch            fails
     =============================================  ==========================================
 
@@ -34,7 +34,13 @@ def register_archive(ledger: Ledger, delivery: Delivery) -> Status:
     ledger
         The ledger.
     delivery
-        The archive, with its content digest; revision and what it replaces are found here.
+        The archive, with its content digest; its revision and the object that it replaces are
+        determined here.
+
+    Returns
+    -------
+    Status
+        DONEPROCESSING if it is to be delivered, DONE if it was recognised.
 
     Raises
     ------
@@ -55,8 +61,8 @@ def register_archive(ledger: Ledger, delivery: Delivery) -> Status:
     if before is not None and not batch.revise:
         what = "recipe" if before.content_digest == delivery.content_digest else "content"
         raise FailBatch(
-            f"batch {batch.id}: its study was delivered before, with another {what}, as batch "
-            f"{before.batch_id}; to replace that archive, queue this batch again with: "
+            f"batch {batch.id}: its study was delivered before, with a different {what}, as batch "
+            f"{before.batch_id}; to replace that archive, requeue this batch with: "
             f"sendit requeue {batch.id} --revise; or withdraw the earlier batch first"
         )
     ledger.put_archive(_placed(delivery, own, before, held))
@@ -70,18 +76,18 @@ def _delivered_before(ledger: Ledger, batch: Batch, held: list[Delivery]) -> Del
             continue
         if each.batch_id == batch.id:
             if each.rows_at is not None:
-                return each  # its folder was set aside, fixed and queued again
+                return each  # its folder was renamed to .err, fixed and queued again
             continue
         other = ledger.batch(each.batch_id)
         if other.status is Status.DONE:
             return each
         if each.generation is None and other.status is Status.ERROR:
-            ledger.drop_archive(each.batch_id)  # it never came to anything
+            ledger.drop_archive(each.batch_id)  # it was never delivered
             continue
         raise FailBatch(
             f"batch {batch.id}: batch {other.id} is delivering an archive of the same study: "
             "two folders hold one study; when that batch is finished, compare the folders, "
-            "keep one, or clear this batch's anonymize task to have it judged again"
+            "and keep one, or clear this batch's anonymize task to check again"
         )
     return None
 
@@ -102,7 +108,7 @@ def _placed(
         revision = own.revision
         replaced = (own.replaced_object, own.replaced_generation)
         if own.generation is not None and own.crc32c != delivery.crc32c:
-            # An earlier try brought other bytes into the bucket; it was never DONE.
+            # An earlier attempt uploaded different bytes, and was never DONE.
             replaced = (own.object, own.generation)
     else:
         revision = max(last, own.revision if own else 0) + 1

@@ -1,8 +1,7 @@
-"""Rows: one for each delivered archive, in the table ``dicom`` of the collection's dataset.
+"""Rows: one per delivered archive, in the table ``dicom`` of the collection's dataset.
 
-The schema below is the contract with those who query it; every row is checked against it
-before it is sent, because a load job that guesses, or ignores what it does not know, hides
-mistakes.
+The schema below is the contract with the table's users. Every row is validated against it
+before it is sent, because a load job that detects types or ignores unknown values hides mistakes.
 """
 
 from __future__ import annotations
@@ -13,7 +12,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Final
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    create_model,
+)
 
 from sendit.atomic_write import atomic_write
 from sendit.delivery.names import TABLE, parse_object_name
@@ -21,22 +31,22 @@ from sendit.delivery.objects import CONTENT_TYPE
 from sendit.errors import FailBatch, RetryLater
 from sendit.ledger import Delivery
 
-#: BigQuery refuses a JSON row over 100 MB, and some of its tools one over 10 MB.
+#: BigQuery rejects JSON rows over 100 MB, and some of its tools those over 10 MB.
 MAX_ROW_BYTES = 10_000_000
 
-#: Characters of DicomHeader above which its longest values are left out. In a row each may become
-#: twelve bytes (two JSON escapes), and the other columns are short.
+#: Maximum length of DicomHeader in characters; longer ones lose their longest values. In a row each
+#: character may take twelve bytes (two JSON escapes), and the other columns are short.
 MAX_HEADER_BYTES = 800_000
 
 TABLE_DESCRIPTION = (
-    "One row for each archive of de-identified DICOM images that sendit delivered: where it is, "
+    "One row per archive of de-identified DICOM images that sendit delivered: its location, "
     "its checksums, and the header of its first image as delivered. All codes are pseudonyms."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of the table: BigQuery's type and mode, and what it means."""
+    """A column of the table: its BigQuery type and mode, and its meaning."""
 
     name: str
     type: str
@@ -66,7 +76,7 @@ COLUMNS = (
         "DicomHeader",
         "STRING",
         "JSON object: header of the archive's first image as delivered, by keyword, without "
-        "bulk values; a number that JSON has not (NaN, infinity) is null. Query it with "
+        "bulk values; numbers that JSON lacks (NaN, infinity) are null. Query it with "
         "JSON_VALUE(DicomHeader, '$.Manufacturer').",
     ),
     _required("bucket", "STRING", "Bucket of the archive."),
@@ -74,7 +84,7 @@ COLUMNS = (
     _required("size", "INTEGER", "Size of the archive in bytes."),
     _required("crc32c", "STRING", "CRC32C of the archive's bytes, base64, big-endian."),
     _optional("md5Hash", "STRING", "MD5 of the archive's bytes, base64, by Cloud Storage."),
-    _required("updated", "TIMESTAMP", "When Cloud Storage took the archive."),
+    _required("updated", "TIMESTAMP", "When Cloud Storage stored the archive."),
     _required("generation", "INTEGER", "Generation of the object that this row describes."),
     _required("sendit_batch", "STRING", "Opaque id of the batch in sendit's ledger."),
     _required(
@@ -88,17 +98,50 @@ COLUMNS = (
     _optional(
         "sendit_warnings",
         "STRING",
-        "What tools that convert the images will get wrong, because the recipe kept no private "
-        "attribute that they need; null if nothing.",
+        "What conversion tools will get wrong, because the recipe did not keep the private "
+        "attributes that they need; null if nothing.",
     ),
 )
 
-_PYTHON: dict[str, type] = {"STRING": str, "INTEGER": int, "TIMESTAMP": str}
 _FROM_HEADER = ("PatientSex", "PatientAge", "Modality", "StudyDescription")
 
 
+def _unicode(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("is not valid Unicode") from None
+    return text
+
+
+def _with_offset(text: str) -> str:
+    try:
+        if datetime.fromisoformat(text).tzinfo is not None:
+            return text
+    except ValueError:
+        pass
+    raise ValueError("is not a time with an offset")
+
+
+_TYPES: Final[Mapping[str, Any]] = {
+    "STRING": Annotated[StrictStr, AfterValidator(_unicode)],
+    "INTEGER": Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)],
+    "TIMESTAMP": Annotated[StrictStr, AfterValidator(_with_offset)],
+}
+_FIELDS: Final[Mapping[str, Any]] = {
+    column.name: (
+        _TYPES[column.type] if column.mode == "REQUIRED" else _TYPES[column.type] | None,
+        ...,
+    )
+    for column in COLUMNS
+}
+_Row: Final[type[BaseModel]] = create_model(
+    "_Row", __config__=ConfigDict(extra="forbid"), **_FIELDS
+)
+
+
 def schema_fields() -> list[dict[str, str]]:
-    """Return the schema as BigQuery's API and the provider's operators take it."""
+    """Return the schema in the form of BigQuery's API and the provider's operators."""
     return [
         {
             "name": column.name,
@@ -118,16 +161,16 @@ def row_of(
     Parameters
     ----------
     delivery
-        What the ledger says of it, with the generation that was read back.
+        The ledger's record, with the generation that was read back.
     header
-        Keyword to value of the first image as delivered (de-identified), JSON-able.
+        The first image's attributes as delivered (de-identified), by keyword; JSON-serializable.
     warnings
         What tools will get wrong (`sendit.deidentify.losses.warnings_of`).
 
     Raises
     ------
     FailBatch
-        The archive is not in the bucket yet, or the row does not fit the schema.
+        The archive is not in the bucket yet, or the row does not match the schema.
     """
     name = parse_object_name(delivery.object)
     header = _plain(header)
@@ -161,8 +204,8 @@ def row_of(
 
 
 def header_text(header: Mapping[str, Any]) -> str:
-    """Return a plain header as JSON text, without its longest values if it is far too long: the
-    image has them, and its row must not fail."""
+    """Return a header as JSON text, without its longest values if it is too long: the image has
+    them, and the row must not fail."""
     texts = {
         keyword: json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
         for keyword, value in header.items()
@@ -177,10 +220,10 @@ def header_text(header: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON and BigQuery can hold it.
+    """Return a value in a form that JSON and BigQuery can hold.
 
-    NaN and infinity become None: RFC 8259 has neither. Text loses NUL, which ends a text
-    elsewhere, and halves of characters, which UTF-8 cannot say.
+    NaN and infinity, which RFC 8259 lacks, become None. Text loses NUL, which terminates strings
+    elsewhere, and unpaired surrogates, which UTF-8 cannot encode.
     """
     match value:
         case float():
@@ -196,7 +239,7 @@ def _plain(value: Any) -> Any:
 
 
 def _text(value: Any) -> str | None:
-    """Return a header value as text; several values are joined as DICOM joins them."""
+    """Return a header value as text; several values are joined by backslashes, as in DICOM."""
     if value is None or value == "":
         return None
     if isinstance(value, list | tuple):
@@ -205,49 +248,35 @@ def _text(value: Any) -> str | None:
 
 
 def check_row(row: Mapping[str, Any]) -> None:
-    """Raise ValueError, naming the column but never the value, unless the row fits the schema."""
-    unknown = set(row) - {column.name for column in COLUMNS}
-    if unknown:
-        raise ValueError("it has columns that the table has not")
-    for column in COLUMNS:
-        if column.name not in row:
-            raise ValueError(f"{column.name} is missing")
-        value = row[column.name]
-        if value is None:
-            if column.mode == "REQUIRED":
-                raise ValueError(f"{column.name} is empty")
-            continue
-        if not _has_type(value, column):
-            raise ValueError(f"{column.name} is no {column.type}")
-        if column.type == "INTEGER" and not -(2**63) <= value < 2**63:
-            raise ValueError(f"{column.name} does not fit 64 bits")
-        if column.type == "STRING" and not _is_unicode(value):
-            raise ValueError(f"{column.name} is not valid Unicode")
-        if column.type == "TIMESTAMP" and not _is_timestamp(value):
-            raise ValueError(f"{column.name} is no time with an offset")
+    """Validate a row against the schema.
 
-
-def _has_type(value: Any, column: Column) -> bool:
-    return type(value) is _PYTHON[column.type]  # a bool is no INTEGER
-
-
-def _is_unicode(text: str) -> bool:
+    Raises
+    ------
+    ValueError
+        It does not match. The text names the columns, never a value.
+    """
     try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        _Row.model_validate(row)
+    except ValidationError as error:
+        raise ValueError("; ".join(sorted({_problem(each) for each in error.errors()}))) from None
 
 
-def _is_timestamp(text: str) -> bool:
-    try:
-        return datetime.fromisoformat(text).tzinfo is not None
-    except ValueError:
-        return False
+def _problem(error: Mapping[str, Any]) -> str:
+    """Return a validation error's text, which quotes neither values nor unknown names."""
+    column = error["loc"][0]
+    match error["type"]:
+        case "extra_forbidden":
+            return "it has columns that the table does not have"
+        case "missing":
+            return f"{column} is missing"
+        case "value_error":
+            return f"{column} {error['ctx']['error']}"
+        case _:
+            return f"{column}: {error['msg']}"
 
 
 class Rows:
-    """The rows of a lane, each checked when it is added."""
+    """The rows of a lane, each validated when it is added."""
 
     def __init__(self) -> None:
         self._lines: dict[tuple[str, str], bytes] = {}
@@ -261,8 +290,8 @@ class Rows:
         Raises
         ------
         FailBatch
-            Another row has its key, or it is too large: MERGE or the load would fail for the
-            whole lane.
+            Another row has the same key, or the row is too large: MERGE or the load would fail for
+            the whole lane.
         """
         check_row(row)
         key = (row["name"], row["bucket"])
@@ -270,12 +299,12 @@ class Rows:
         if key in self._lines or len(line) > MAX_ROW_BYTES:
             raise FailBatch(
                 f"batch {row['sendit_batch']}: its row is "
-                + ("there twice" if key in self._lines else f"larger than {MAX_ROW_BYTES} bytes")
+                + ("duplicated" if key in self._lines else f"larger than {MAX_ROW_BYTES} bytes")
             )
         self._lines[key] = line
 
     def lines(self) -> list[bytes]:
-        """Return the rows as newline-delimited JSON, by their archives' names."""
+        """Return the rows as newline-delimited JSON, sorted by their archives' names."""
         return [self._lines[key] for key in sorted(self._lines)]
 
 
@@ -294,16 +323,16 @@ def write_rows(path: Path, rows: Rows) -> None:
     except OSError as error:
         raise RetryLater(
             f"the lane's rows cannot be written ({error.strerror}): free disk space or correct "
-            "SENDIT_WORK_FOLDER; the task tries again"
+            "SENDIT_WORK_FOLDER; the task will be retried"
         ) from None
 
 
 def merge_statement(dataset: str, stage: str) -> str:
     """Return the MERGE statement from a staging table into the table.
 
-    The key is the archive's place (bucket and name): run twice, the rows stay the same. A
-    row is never replaced by one of an older generation, such as a task would bring that
-    was thought dead.
+    The key is the archive's location (bucket and name), so running it twice changes nothing. A
+    row is never replaced by one with an older generation, such as one from a task that was
+    believed dead.
     """
     names = [column.name for column in COLUMNS]
     updates = ", ".join(f"{name} = new.{name}" for name in names)

@@ -1,6 +1,6 @@
 """The table in BigQuery: created on demand, read back, and rows deleted from it.
 
-Loading and merging is the provider's operators' work; see `sendit.tasks.upload`.
+The provider's operators load and merge rows; see `sendit.tasks.upload`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from sendit.ledger import Delivery
 #: Seconds for one call, and for one query.
 TIMEOUT = 60.0
 QUERY_TIMEOUT = 300.0
-#: The library's own retries end here, and not after ten minutes; then it is Airflow's turn.
+#: Limits the library's own retries, which would last ten minutes; after that Airflow retries the
+#: task.
 RETRY = DEFAULT_RETRY.with_timeout(60.0)
 COLLECTION_LABEL = "sendit-collection"
 ROLE = "roles/bigquery.dataEditor on the dataset and roles/bigquery.jobUser on the project"
@@ -43,7 +44,7 @@ class HeldRow:
     images: int
 
     def describes(self, delivery: Delivery) -> bool:
-        """Whether the row is the one of this archive, as it lies in the bucket."""
+        """Whether the row describes this archive as it is in the bucket."""
         return (
             self.bucket == delivery.bucket
             and self.name == delivery.object
@@ -65,12 +66,15 @@ def ensure_table(client: bigquery.Client, collection: str, location: str) -> Non
     collection
         IRB or collection name.
     location
-        Where a new dataset is kept.
+        Location of a new dataset.
 
     Raises
     ------
     Misconfigured
-        The dataset is another collection's, or the table has columns of other types.
+        The dataset belongs to another collection, the table's columns have different types, or
+        access is refused.
+    RetryLater
+        BigQuery failed.
     """
     name = dataset_name(collection)
     label = collection.lower()
@@ -87,8 +91,8 @@ def ensure_table(client: bigquery.Client, collection: str, location: str) -> Non
         if dataset.labels.get(COLLECTION_LABEL, label) != label:
             raise Misconfigured(
                 f"the BigQuery dataset {name} belongs to the collection "
-                f"{dataset.labels[COLLECTION_LABEL]}, not {label}: name the collection "
-                "(SENDIT_COLLECTION, or the run's study) so that they differ in more than - and _"
+                f"{dataset.labels[COLLECTION_LABEL]}, not {label}: give the collection "
+                "(SENDIT_COLLECTION, or the run's study) a name that differs in more than - and _"
             )
         table = bigquery.Table(reference.table(TABLE), schema=_schema())
         table.description = TABLE_DESCRIPTION
@@ -107,12 +111,12 @@ def _fit(client: bigquery.Client, table: bigquery.Table, dataset: str) -> None:
     other = [c.name for c in COLUMNS if held.get(c.name, c.type) != c.type]
     if other:
         raise Misconfigured(
-            f"the BigQuery table {dataset}.{TABLE} has other types than sendit's in "
+            f"the BigQuery table {dataset}.{TABLE} has different types from sendit's in "
             f"{', '.join(other)}: rename that table, or deliver to another collection"
         )
     new = [field for field in _schema() if field.name not in held]
     if new:
-        # BigQuery adds only columns that may be empty.
+        # BigQuery can only add nullable columns.
         added = [
             bigquery.SchemaField(f.name, f.field_type, "NULLABLE", description=f.description)
             for f in new
@@ -147,11 +151,11 @@ def held_rows(
         f"FROM `{dataset}.{TABLE}` WHERE bucket = @bucket"
         + ("" if wanted is None else " AND name IN UNNEST(@names)")
     )
-    found: dict[str, list[HeldRow]] = {}
+    rows: dict[str, list[HeldRow]] = {}
     for row in _query(client, dataset, sql, bucket, wanted):
         held = HeldRow(*row.values())
-        found.setdefault(held.name, []).append(held)
-    return found
+        rows.setdefault(held.name, []).append(held)
+    return rows
 
 
 def delete_rows(client: bigquery.Client, dataset: str, bucket: str, names: Sequence[str]) -> None:
@@ -185,9 +189,9 @@ def _query(
 def run_query(
     client: bigquery.Client, sql: str, parameters: Sequence[Any] = ()
 ) -> list[bigquery.Row]:
-    """Run a statement to its end, and return its rows.
+    """Run a statement to completion, and return its rows.
 
-    A job that fails is not run again by the library, which would do so for forty minutes.
+    The library does not rerun a failed job, which it would otherwise do for forty minutes.
     """
     job = client.query(
         sql,

@@ -1,8 +1,8 @@
-"""One lane's work: upload archives, write their rows, and prove the deliveries.
+"""One lane's work: upload archives, write their rows, and confirm the deliveries.
 
-Between the two stand the provider's operators (stage, load, merge; see `sendit.tasks.upload`).
-The ledger is asked at every step what is still to do, so that each step may run again at any
-moment: what is delivered already is left alone, what another run took over is not touched.
+In between, the provider's operators load the rows (stage, load, merge; see
+`sendit.tasks.upload`). Every step asks the ledger what remains to be done, so each may run again
+at any time: what is already delivered, or taken over by another run, is left alone.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from sendit.workspace import RESULT, Workspace
 
 logger = logging.getLogger(__name__)
 
-#: Stages of the ledger's errors that delivery may take back: its own, and the report's, which
-#: marks what a killed task left behind.
+#: Stages of errors that delivery may clear: its own, and the report's, which marks batches that a
+#: killed task left unfinished.
 OWN_FAILURES = ("upload task", "run task")
 
-#: What went wrong, by batch.
+#: Errors by batch id.
 Failures = dict[str, SenditError]
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A batch whose archive is ready and which is not DONE yet."""
+    """A batch whose archive is ready and that is not DONE yet."""
 
     batch: Batch
     delivery: Delivery
@@ -67,17 +67,17 @@ class LaneWork:
 
     def waiting(self) -> list[Waiting]:
         """Return this run's batches of the lane that have an archive and are not DONE."""
-        found = []
+        waiting = []
         for batch_id in self.lane["batches"]:
             batch = self.ledger.batch(batch_id)
             delivery = self.ledger.delivery(batch_id)
             if batch.holder == self.run and delivery is not None and _is_ready(batch, delivery):
-                found.append(Waiting(batch, delivery))
-        return found
+                waiting.append(Waiting(batch, delivery))
+        return waiting
 
     def parts(self) -> list[CollectionPart]:
-        """Return what the lane has to bring into each collection's table: those of ``waiting``
-        whose archive is in the bucket. A run may have batches of several studies."""
+        """Return the batches whose archives are in the bucket and whose rows must be loaded, by
+        collection. A run may have batches of several studies."""
         stored = [each for each in self.waiting() if each.delivery.generation is not None]
         collections = sorted({each.batch.collection for each in stored})
         return [
@@ -97,7 +97,7 @@ class CollectionPart:
     Parameters
     ----------
     stage
-        Names of what the lane puts down on its way.
+        Names of the lane's staging data.
     root
         The working folder.
     batches
@@ -131,7 +131,7 @@ class CollectionPart:
 
 def _is_ready(batch: Batch, delivery: Delivery) -> bool:
     if delivery.members != batch.counts.delivered or not batch.counts.conserved:
-        return False  # the batch is being processed anew, and this is the archive of before
+        return False  # the batch is being processed again, and this is the earlier archive
     if batch.status is Status.ERROR:
         failed = {error["stage"] for error in batch.errors if error["stage"].endswith(" task")}
         return failed <= set(OWN_FAILURES)
@@ -141,15 +141,15 @@ def _is_ready(batch: Batch, delivery: Delivery) -> bool:
 def deliver_archives(
     work: LaneWork, client: storage.Client, refused: Container[str] = ()
 ) -> Failures:
-    """Upload every archive of the lane, except of batches that are ``refused``, and record where it
-    is.
+    """Upload the lane's archives, except those of ``refused`` batches, and record the stored
+    objects' metadata.
 
-    One that cannot be delivered stops no other.
+    An archive that cannot be delivered does not stop the others.
 
     Returns
     -------
     Failures
-        By batch; `RetryLater` when another try may succeed.
+        By batch; `RetryLater` if a retry may succeed.
     """
     failures: Failures = {}
     for each in work.waiting():
@@ -185,7 +185,7 @@ def _deliver_archive(work: LaneWork, client: storage.Client, each: Waiting) -> N
 
 
 def _replaced_generation(ledger: Ledger, delivery: Delivery, client: storage.Client) -> int | None:
-    """Return the generation of the object that this archive replaces: another one by now, if the
+    """Return the generation of the object that this archive replaces, which has changed if the
     object was rewritten with the same bytes."""
     if delivery.replaces is None or delivery.replaced_object != delivery.object:
         return delivery.replaced_generation
@@ -197,8 +197,8 @@ def _replaced_generation(ledger: Ledger, delivery: Delivery, client: storage.Cli
 
 
 def _check_replaced(delivery: Delivery, client: storage.Client) -> None:
-    """Raise if the archive that this one replaces, under another name, may not be deleted: then
-    nothing is sent, and one archive of the study stays the only one."""
+    """Raise if this archive replaces one under a different name that may not be deleted: then
+    nothing is sent, so that the study keeps a single archive."""
     if delivery.replaced_object in {None, delivery.object}:
         return
     there = objects.find(client, delivery.bucket, str(delivery.replaced_object))
@@ -207,7 +207,7 @@ def _check_replaced(delivery: Delivery, client: storage.Client) -> None:
 
 
 def _remove_sent(delivery: Delivery, client: storage.Client) -> None:
-    """Delete what an earlier try of the batch may have uploaded under another name."""
+    """Delete what an earlier attempt of the batch may have uploaded under another name."""
     if delivery.sent_object in {None, delivery.object}:
         return
     there = objects.find(client, delivery.bucket, str(delivery.sent_object))
@@ -221,13 +221,13 @@ def _warn(failures: Failures) -> None:
 
 
 def check_place(batch: Batch, delivery: Delivery, workspace: Workspace) -> None:
-    """Raise unless the archive was made for the study and collection that the batch has, and
-    its object's name lies in that collection.
+    """Check that the archive was made for the batch's study and collection, and that its object's
+    name is in that collection.
 
     Raises
     ------
     FailBatch
-        They differ; nothing of the batch may go up.
+        They differ; nothing of the batch may be uploaded.
     """
     result = workspace.read(RESULT)
     place = parse_object_name(delivery.object).collection
@@ -235,16 +235,16 @@ def check_place(batch: Batch, delivery: Delivery, workspace: Workspace) -> None:
     if made != (batch.study, batch.collection, batch.collection):
         raise FailBatch(
             f"batch {batch.id}: its archive was made for study {made[0]} and collection "
-            f"{made[1]}, to lie in {made[2]}, but the batch is of study {batch.study} and "
-            f"collection {batch.collection}; nothing was uploaded. Clear its import task to "
-            "make the archive anew"
+            f"{made[1]}, under a name in {made[2]}, but the batch belongs to study {batch.study} "
+            f"and collection {batch.collection}; nothing was uploaded. Clear its import task to "
+            "make the archive again"
         )
 
 
 def write_lane(work: LaneWork) -> Failures:
     """Write the rows of the uploaded archives to the lane's files, one per collection.
 
-    A batch whose row cannot be made fails and stops no other.
+    A batch whose row cannot be made fails without stopping the others.
     """
     failures: Failures = {}
     for part in work.parts():
@@ -264,9 +264,9 @@ def write_lane(work: LaneWork) -> Failures:
 def confirm(
     work: LaneWork, storage_client: storage.Client, bigquery_client: bigquery.Client
 ) -> Failures:
-    """Read back the object and row of every batch; set those to DONE where both agree.
+    """Read back the object and row of every batch; set the batch to DONE if both agree.
 
-    What does not agree is taken back: a batch is delivered whole or not at all.
+    Otherwise both are retracted: a batch is delivered as a whole or not at all.
 
     Returns
     -------
@@ -310,8 +310,8 @@ class _Proof:
         self._ledger.check_held(batch_id)
         if delivery.generation is None:
             raise _earlier(each.batch) or FailBatch(
-                "no archive of it was uploaded, since the archives task of its lane did not come "
-                "to it; clear that task, with what follows"
+                "its archive was not uploaded, because the archives task of its lane did not get "
+                "that far; clear that task, with downstream tasks"
             )
         dataset = dataset_name(each.batch.collection)
         problem = self._problem(delivery, dataset)
@@ -356,23 +356,25 @@ def retract(
 ) -> None:
     """Delete a delivery's object, then its row, and verify that both are gone. Idempotent.
 
-    The object goes first because it is what Cloud Storage may refuse to give up (retention,
-    a hold): then both are as they were.
+    The object is deleted first because Cloud Storage may refuse to delete it (retention,
+    a hold): then both are unchanged.
 
     Raises
     ------
     FailBatch
-        The object may not be deleted; nothing was done.
+        The object may not be deleted; nothing was changed.
+    RetryLater
+        The row was written again meanwhile.
     """
     name = delivery.object
-    table.held_rows(bigquery_client, dataset, delivery.bucket, [name])  # it answers
+    table.held_rows(bigquery_client, dataset, delivery.bucket, [name])  # BigQuery responds
     objects.take_out(storage_client, delivery)
     reach("take back: object deleted")
     table.delete_rows(bigquery_client, dataset, delivery.bucket, [name])
     if table.held_rows(bigquery_client, dataset, delivery.bucket, [name]):
         raise RetryLater(
-            f"batch {delivery.batch_id}: its row in BigQuery was deleted, but there is one again; "
-            "do this again"
+            f"batch {delivery.batch_id}: its row in BigQuery was deleted, but has been written "
+            "again meanwhile; repeat this"
         )
     reach("take back: row deleted")
 
@@ -384,7 +386,7 @@ def _remove_replaced(
     storage_client: storage.Client,
     bigquery_client: bigquery.Client,
 ) -> None:
-    """Remove the archive that this one replaces, if it has another name (its date changed)."""
+    """Delete the archive that this one replaces, if it has a different name (its date changed)."""
     if delivery.replaced_object in {None, delivery.object}:
         return
     known = ledger.delivery(delivery.replaces) if delivery.replaces is not None else None
@@ -401,12 +403,12 @@ def _remove_replaced(
 
 def _earlier(batch: Batch) -> SenditError | None:
     """Return the error recorded by an earlier step of delivery, if any."""
-    found = [error for error in batch.errors if error["stage"] in OWN_FAILURES]
-    if not found:
+    errors = [error for error in batch.errors if error["stage"] in OWN_FAILURES]
+    if not errors:
         return None
-    # Whatever it was, asking again here brings no archive: that is for its own task.
-    kind = Misconfigured if found[-1].get("outside") else FailBatch
-    return kind(found[-1]["reason"])
+    # Never RetryLater: retrying confirm does not upload an archive; its own task must be cleared.
+    kind = Misconfigured if errors[-1].get("outside") else FailBatch
+    return kind(errors[-1]["reason"])
 
 
 def drop_stage(
@@ -418,7 +420,7 @@ def drop_stage(
 ) -> None:
     """Delete the lane's staging data: file, object and table. Idempotent.
 
-    Unless ``for_good``, a later run looks once more (`sendit.delivery.leftovers`).
+    Unless ``for_good``, a later run looks for it once more (`sendit.delivery.leftovers`).
     """
     for left in work.ledger.stages():
         if (left.holder, left.lane) == (work.run, work.lane["lane"]) and remove_stage(
@@ -438,8 +440,8 @@ def remove_stage(
     Returns
     -------
     bool
-        Whether nothing is left. The bucket may keep the object (retention, a hold): that is for
-        a later run, and no fault of what was delivered.
+        Whether nothing is left. If the bucket keeps the object (retention, a hold), a later run
+        deletes it; the delivery is not affected.
     """
     stage = Stage.of(left.holder, left.lane, left.collection)
     table.drop_table(bigquery_client, dataset_name(left.collection), stage.table)
@@ -448,7 +450,7 @@ def remove_stage(
     reach("confirm: stage object removed")
     file = root / stage.file
     file.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # not there, or another lane's files are in it
+    with contextlib.suppress(OSError):  # it does not exist, or has another lane's files
         file.parent.rmdir()
         file.parent.parent.rmdir()
     return gone

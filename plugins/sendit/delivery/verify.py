@@ -1,8 +1,8 @@
 """Verify: compare the manifests with bucket and table, and report every difference.
 
-The ledger is not asked: this is what someone who does not trust it can do. What is written
-here of an archive, its row and its object must be the same in all three places. A ledger that
-was restored can be held against the bucket as well (`verify_ledger`).
+The ledger is not consulted, so this works for someone who does not trust it: manifest, object and
+row of an archive must agree. A restored ledger can be compared with the bucket as well
+(`verify_ledger`).
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class Compared:
     rows: dict[str, list[table.HeldRow]]
 
     def without_row(self) -> list[str]:
-        """Return the archives whose object is there, with the bytes that were delivered, and
-        that do not have the one row which describes it."""
-        found = []
+        """Return the archives whose object has the delivered bytes, but that do not have exactly
+        one row that describes it."""
+        names = []
         for name, delivery in sorted(self.expected.items()):
             there, held = self.objects.get(name), self.rows.get(name, [])
             if there is None or not there.holds(delivery):
@@ -56,8 +56,8 @@ class Compared:
                 or not held[0].describes(stored)
                 or there.generation != delivery.generation
             ):
-                found.append(name)
-        return found
+                names.append(name)
+        return names
 
 
 @dataclass(slots=True)
@@ -95,14 +95,14 @@ def verify_run(
         raise FailBatch(f"no manifest of that run is in bucket {bucket} (looked for {name})")
     verdict = Verification(feeder=remembered(storage_client, bucket, collection))
     expected = _expected([_read(storage_client, bucket, name)], verdict, bucket)
-    found = {
+    stored = {
         name: there
         for name in expected
         if (there := objects.find(storage_client, bucket, name)) is not None
     }
     rows = _rows(bigquery_client, collection, bucket, verdict, expected) if expected else {}
-    verdict.compared = Compared(collection, expected, found, rows)
-    _compare(expected, found, rows, verdict)
+    verdict.compared = Compared(collection, expected, stored, rows)
+    _compare(expected, stored, rows, verdict)
     return verdict
 
 
@@ -120,12 +120,12 @@ def verify_collection(
     names = objects.names(storage_client, bucket, manifest_folder(collection))
     manifests = [_read(storage_client, bucket, name) for name in names]
     expected = _expected(manifests, verdict, bucket)
-    found = objects.find_all(storage_client, bucket, f"Collection/{collection}/Entity/")
+    stored = objects.find_all(storage_client, bucket, f"Collection/{collection}/Entity/")
     rows = {}
-    if names or found:
+    if names or stored:
         rows = _rows(bigquery_client, collection, bucket, verdict)
-    verdict.compared = Compared(collection, expected, found, rows)
-    _compare(expected, found, rows, verdict)
+    verdict.compared = Compared(collection, expected, stored, rows)
+    _compare(expected, stored, rows, verdict)
     return verdict
 
 
@@ -136,7 +136,7 @@ def _rows(
     verdict: Verification,
     names: Iterable[str] | None = None,
 ) -> dict[str, list[table.HeldRow]]:
-    """Return the rows that there are; a table that is not there is a difference of its own."""
+    """Return the table's rows; record a missing table as a difference."""
     dataset = dataset_name(collection)
     if table.exists(client, dataset):
         return table.held_rows(client, dataset, bucket, names)
@@ -149,20 +149,22 @@ def _rows(
 def verify_ledger(
     ledger: Ledger, storage_client: storage.Client, bucket: str, collection: str
 ) -> list[Difference]:
-    """Return what the ledger says is delivered and is not in the bucket as it says.
+    """Return the ledger's deliveries that the bucket does not have as recorded.
 
-    What the bucket has beyond that is said by ``verify_collection``, or, of a ledger that is
-    older than the bucket, by who feeds the collection (``sendit adopt``).
+    ``verify_collection`` reports what the bucket has beyond that; if the ledger is older than the
+    bucket, so does the feeder check (``sendit adopt``).
     """
-    found = objects.find_all(storage_client, bucket, f"Collection/{collection}/Entity/")
+    stored = objects.find_all(storage_client, bucket, f"Collection/{collection}/Entity/")
     differences = []
     for delivery in ledger.delivered_to(bucket, collection):
-        there = found.get(delivery.object)
+        there = stored.get(delivery.object)
         if there is None:
-            differences.append(Difference(delivery.object, "delivered, says the ledger; no object"))
+            differences.append(
+                Difference(delivery.object, "delivered according to the ledger, but no object")
+            )
         elif not there.holds(delivery):
             differences.append(
-                Difference(delivery.object, "the ledger says another size or checksum")
+                Difference(delivery.object, "size or checksum differs from the ledger's")
             )
     return differences
 
@@ -180,26 +182,26 @@ def _read(client: storage.Client, bucket: str, name: str) -> dict[str, Any]:
 def _expected(
     manifests: list[dict[str, Any]], verdict: Verification, bucket: str
 ) -> dict[str, Delivery]:
-    """Return the archives that should be in the bucket, by name; check the sums on the way.
+    """Return the archives that should be in the bucket, by name; also check the counts.
 
-    What a run delivered into another bucket, which the setting named then, is verified there.
+    Archives that a run delivered to a different bucket, configured at the time, are left out.
     """
     expected: dict[str, Delivery] = {}
     for manifest in manifests:
         verdict.manifests += 1
-        # A manifest of before collections remembered who feeds them names no ledger.
+        # Manifests from before feeders were recorded name no ledger.
         named = manifest.get("ledger")
         if named and verdict.feeder and named not in verdict.feeder.ledgers:
             verdict.differences.append(
                 Difference(
                     manifest["run"],
                     f"was delivered with the ledger {named}, which the collection "
-                    "does not know: its codes are others",
+                    "does not know: its codes are different",
                 )
             )
         for entry in manifest["batches"]:
             kinds = ("delivered", "filtered", "quarantined", "duplicate", "undelivered")
-            # Manifests of before what is not delivered was told apart have none of the last kind.
+            # Older manifests have no count of undelivered files.
             if entry["received"] != sum(entry.get(kind, 0) for kind in kinds):
                 verdict.differences.append(
                     Difference(entry["batch"], "received is not the sum of its outcomes")
@@ -218,7 +220,7 @@ def _expected(
                 )
             if delivery.object in expected:
                 verdict.differences.append(
-                    Difference(delivery.object, "two batches say that they delivered it")
+                    Difference(delivery.object, "two batches claim to have delivered it")
                 )
             expected[delivery.object] = delivery
     verdict.archives = len(expected)
@@ -243,16 +245,16 @@ def _delivery(batch_id: str, archive: dict[str, Any]) -> Delivery:
 
 def _compare(
     expected: dict[str, Delivery],
-    found: dict[str, objects.StoredObject],
+    stored: dict[str, objects.StoredObject],
     rows: dict[str, list[table.HeldRow]],
     verdict: Verification,
 ) -> None:
-    for name in sorted(expected.keys() | found.keys() | rows.keys()):
-        delivery, there, held = expected.get(name), found.get(name), rows.get(name, [])
+    for name in sorted(expected.keys() | stored.keys() | rows.keys()):
+        delivery, there, held = expected.get(name), stored.get(name), rows.get(name, [])
         problems = []
         if delivery is None:
-            problems += ["an object that no manifest tells of"] if there else []
-            problems += [f"{len(held)} rows that no manifest tells of"] if held else []
+            problems += ["an object that no manifest lists"] if there else []
+            problems += [f"{len(held)} rows that no manifest lists"] if held else []
         else:
             if there is None:
                 problems.append("no object")

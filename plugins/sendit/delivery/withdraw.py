@@ -27,37 +27,37 @@ def withdraw(
 ) -> list[str]:
     """Delete a delivered batch's object and row, verify that they are gone, and record why.
 
-    The batch can be queued again afterwards (`Ledger.requeue`), for another recipe, say; its
-    archive is then the study's next revision. Doing it twice is doing it once; after a stop
-    in between, do it again.
+    The batch can be requeued afterwards (`Ledger.requeue`), for example with a different recipe;
+    its archive is then the study's next revision. Idempotent, so it can be repeated after an
+    interruption.
 
     Parameters
     ----------
     ledger
         The ledger.
     storage_client, bigquery_client
-        Where it was delivered.
+        Clients for the bucket and dataset it was delivered to.
     batch_id
         Opaque id.
     reason
-        Why, for the ledger's history. It is kept, so it must say nothing of a patient.
+        Why, for the ledger's history. It is kept, so it must not say anything about a patient.
 
     Returns
     -------
     list of str
-        What Cloud Storage keeps of the object all the same, as texts: earlier versions, and
+        What Cloud Storage still keeps of the object, as texts: earlier versions, and
         copies that can be restored.
 
     Raises
     ------
     FailBatch
         There is nothing to withdraw, or the object may not be deleted (retention, a hold) or is
-        not the one delivered: all is as it was. The text says what there is.
+        not the one delivered: nothing was changed. The text gives the reason.
     """
     batch, delivery = ledger.batch(batch_id), ledger.delivery(batch_id)
     if batch.same_as is not None:
         raise FailBatch(
-            f"batch {batch_id} was recognised as what batch {batch.same_as} delivered: "
+            f"batch {batch_id} has the same content as batch {batch.same_as}, which delivered it: "
             "withdraw that one"
         )
     if delivery is None or delivery.generation is None:
@@ -67,12 +67,12 @@ def withdraw(
             f"batch {batch_id} was replaced by batch {delivery.superseded_by}: withdraw that one"
         )
     if batch.status not in (Status.DONE, Status.ERROR):
-        raise FailBatch(f"batch {batch_id} is {batch.status}: wait until its run is finished")
+        raise FailBatch(f"batch {batch_id} is {batch.status}: wait until its run has ended")
     there = find(storage_client, delivery.bucket, delivery.object)
     if there is not None and not is_of(there, delivery):
         raise FailBatch(
-            f"batch {batch_id}: under the name of its archive, {there.name}, lies an object with "
-            f"other bytes (generation {there.generation}); nothing was withdrawn. Find out who "
+            f"batch {batch_id}: the object with its archive's name, {there.name}, has different "
+            f"bytes (generation {there.generation}); nothing was withdrawn. Find out who "
             "wrote it; delete it, or copy it elsewhere and delete it here, then run the command "
             "again"
         )
@@ -84,6 +84,6 @@ def withdraw(
         write_manifests(ledger, storage_client, delivery.bucket, batch.run_id)
     left = remains(storage_client, delivery.bucket, delivery.object)
     for text in left:
-        logger.warning("batch %s: of its archive remains %s", batch_id, text)
+        logger.warning("batch %s: still kept of its archive: %s", batch_id, text)
     logger.info("batch %s: withdrawn", batch_id)
     return left

@@ -1,4 +1,4 @@
-"""Airflow's connections from a single file, with no fallback."""
+"""Airflow connections from a single file, with no fallback."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ FIELDS = frozenset({"conn_type", "description", "host", "login", "password"}) | 
 class NotInFile(AirflowSecretsBackendAccessDenied, AirflowNotFoundException):
     """The file does not define the connection, and no other backend is asked.
 
-    It is Airflow's "access denied" for the lookup, which goes on to the next place after any
-    other answer, and "not found" for whoever wanted the connection.
+    It is Airflow's "access denied" for the lookup, which would try the next backend after any
+    other exception, and "not found" for the caller.
     """
 
 
@@ -31,14 +31,14 @@ class ConnectionFile(BaseSecretsBackend):
     """An Airflow secrets backend that reads a YAML file and never falls through to the next
     backend.
 
-    Airflow asks its own database for a connection that a backend does not have, and there
-    everyone with the role Op may write one: a DASHER of their own, which would be sent patients'
-    identifiers. Where this backend is configured, a connection is in the file, or it is not.
+    By default, Airflow looks in its own database for a connection that a backend does not have,
+    and everyone with the role Op may create one there, such as a DASHER of their own that would
+    receive patients' identifiers. With this backend a connection is in the file or does not exist.
 
     Parameters
     ----------
     connections_file_path
-        The file: by each connection's id its URI, or its fields, as in Airflow's local files.
+        A YAML file that maps connection ids to a URI or to fields, as in Airflow's local files.
     """
 
     def __init__(self, connections_file_path: str) -> None:
@@ -51,7 +51,7 @@ class ConnectionFile(BaseSecretsBackend):
         Raises
         ------
         NotInFile
-            The file does not have the connection, or cannot be read; then the log says why.
+            The file does not have the connection, or cannot be read; the log says why.
         """
         try:
             value = read_connections(self.path).get(conn_id)
@@ -69,22 +69,22 @@ def read_connections(path: Path) -> dict[str, str | dict[str, object]]:
     Raises
     ------
     Misconfigured
-        It is no such file; nothing of it is quoted, for it is secret.
+        The file is unreadable or invalid; the text quotes nothing of it, because it is secret.
     """
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        connections = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise Misconfigured(f"{path.name} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f" (line {mark.line + 1})" if mark else ""
         raise Misconfigured(f"{path.name} is not YAML{place}") from None
-    if not isinstance(found, dict):
-        raise Misconfigured(f"{path.name} must say of each connection its URI or its fields")
-    for number, value in enumerate(found.values(), start=1):
+    if not isinstance(connections, dict):
+        raise Misconfigured(f"{path.name} must map each connection to its URI or its fields")
+    for number, value in enumerate(connections.values(), start=1):
         if not (isinstance(value, str) or (isinstance(value, dict) and value.keys() <= FIELDS)):
             raise Misconfigured(
-                f"{path.name}: connection {number} must be a URI, or have no other fields than "
+                f"{path.name}: connection {number} must be a URI, or have only these fields: "
                 + ", ".join(sorted(FIELDS))
             )
-    return found
+    return connections

@@ -1,8 +1,8 @@
-"""Reading Airflow's connections, and what a missing one means.
+"""Reads Airflow connections.
 
-Airflow asks one secrets backend after the other and takes an error of any of them for "not
-here": a file that is away for a moment, an API server that restarts and a name that was mistyped
-all end in the same exception. So "not found" is never taken for "there is none".
+Airflow tries one secrets backend after the other and treats an error in any of them as "not
+found": an unavailable file, an API server that restarts and a misspelt name all raise the same
+exception. So "not found" is never taken to mean "does not exist".
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ LEDGER = "sendit_ledger"
 GOOGLE = "google_cloud_default"
 DASHER = "sendit_dasher"
 
-#: What to do where a connection is really missing.
+#: How to create a connection that really does not exist.
 _MAKE = {
-    LEDGER: "a PostgreSQL database; or choose the ledger in a file with SENDIT_LEDGER=embedded",
+    LEDGER: "a PostgreSQL database; or use a ledger in a file with SENDIT_LEDGER=embedded",
     GOOGLE: "of type Google Cloud, with the project and a service account",
-    DASHER: "of type dasher; all its fields may be empty",
+    DASHER: "of type DASHER; all its fields may be empty",
 }
 
 
@@ -43,14 +43,14 @@ def reading(name: str) -> Iterator[None]:
         yield
     except AirflowNotFoundException:
         raise RetryLater(
-            f"the Airflow connection {name} cannot be read: either where connections are kept does "
-            f"not answer now, or there is none of this name. Then make it ({_MAKE[name]}), and "
+            f"the Airflow connection {name} cannot be read: either the place where connections are "
+            f"stored does not respond, or it does not exist. If so, create it ({_MAKE[name]}), and "
             "clear the task"
         ) from None
     except PermissionError:  # Airflow's own: the API server denies it
         raise Misconfigured(
-            f"Airflow does not let this task read the connection {name}: give the DAG's team the "
-            "right to it, then clear the task"
+            f"Airflow does not let this task read the connection {name}: give the DAG's team "
+            "access to it, then clear the task"
         ) from None
 
 

@@ -12,22 +12,22 @@ from sendit.hooks.connections import DASHER, reading
 if TYPE_CHECKING:
     from sendit.identifiers.dasher import DasherService, DasherSettings
 
-# Somebody waits in front of the form.
+# Short, because a person is waiting in front of the form.
 _CHECK_SECONDS = 20.0
 _CHECK_STUDY = "test"
 
 
 class DasherHook(BaseHook):
-    """Gives the identifier service behind an Airflow connection.
+    """Provides the identifier service behind an Airflow connection.
 
     Parameters
     ----------
     dasher_conn_id
         Id of the connection, of type ``dasher``. Its host is DASHER's address (empty:
         Stanford's); its extra may have ``token_file``, ``timeout``, ``deadline`` and
-        ``attempts`` (see ``sendit.identifiers.dasher.DasherSettings``). It must exist, if only
-        with empty fields: a connection that cannot be read for a moment must not send real
-        identifiers to another address than the site chose.
+        ``attempts`` (see ``sendit.identifiers.dasher.DasherSettings``). It must exist, even if
+        its fields are empty: a connection that is briefly unreadable must not cause real
+        identifiers to be sent to an address that the site did not choose.
     """
 
     conn_name_attr = "dasher_conn_id"
@@ -40,16 +40,16 @@ class DasherHook(BaseHook):
         self.dasher_conn_id = dasher_conn_id
 
     def get_settings(self) -> DasherSettings:
-        """Return the connection's settings, checked.
+        """Return the connection's settings, validated.
 
         Raises
         ------
         Misconfigured
-            A value is not what it should be; the text names the field.
+            A value is invalid; the text names the field.
         RetryLater
             The connection cannot be read.
         """
-        # som is imported where it is used: the API server and the DAG processor load hooks too.
+        # Imported here because the API server and the DAG processor load hooks too.
         from sendit.identifiers.dasher import dasher_settings
 
         with reading(DASHER):
@@ -70,7 +70,7 @@ class DasherHook(BaseHook):
         return DasherService(study, self.get_settings())
 
     def get_conn(self) -> DasherService:
-        """Return the service for DASHER's own study for trials."""
+        """Return the service for DASHER's test study."""
         return self.get_service(_CHECK_STUDY)
 
     def test_connection(self) -> tuple[bool, str]:
@@ -89,7 +89,7 @@ class DasherHook(BaseHook):
             DasherService(_CHECK_STUDY, quick).check()
         except SenditError as error:
             return False, str(error)
-        return True, "DASHER answers and takes the token"
+        return True, "DASHER answers and accepts the token"
 
 
 def _address(connection: Connection) -> str:

@@ -37,20 +37,28 @@ def _credentials() -> Iterator[None]:
         raise unreadable(
             error,
             f"the key file that the Airflow connection {GOOGLE} names (key_path) cannot be read "
-            f"({error.strerror}): mount it, or correct key_path or the file's rights",
+            f"({error.strerror}): mount it, or correct key_path or the file's permissions",
         ) from None
     except AirflowNotFoundException:
         raise
     except (ValueError, AirflowException):
         raise Misconfigured(
-            f"the key that the Airflow connection {GOOGLE} holds or names is not a service "
-            "account's, or is damaged: replace it with the JSON file from Google, then clear the "
+            f"the key in the Airflow connection {GOOGLE}, or the file that it names, is damaged or "
+            "not a service account's: replace it with the JSON file from Google, then clear the "
             "task"
         ) from None
 
 
 def storage_client() -> storage.Client:
-    """Return the Cloud Storage client of the provider's hook."""
+    """Return the Cloud Storage client of the provider's hook.
+
+    Raises
+    ------
+    Misconfigured
+        The connection's key is invalid, or not readable for this task.
+    RetryLater
+        The connection or its key file is unavailable.
+    """
     from airflow.providers.google.cloud.hooks.gcs import GCSHook
 
     with reading(GOOGLE), _credentials(), provider_errors():
@@ -58,7 +66,7 @@ def storage_client() -> storage.Client:
 
 
 def bigquery_client() -> bigquery.Client:
-    """Return the BigQuery client of the provider's hook."""
+    """Return the BigQuery client of the provider's hook; raises as `storage_client` does."""
     from airflow.providers.google.cloud.hooks.bigquery import BigQueryHook
 
     with reading(GOOGLE), _credentials(), provider_errors():

@@ -31,14 +31,14 @@ class SiteServices:
         return google.bigquery_client()
 
     def dasher(self) -> tuple[bool, str]:
-        """Return whether DASHER answers and takes the token, and a sentence."""
+        """Return whether DASHER answers and accepts the token, and a sentence that says so."""
         return DasherHook().test_connection()
 
     def identifiers(self) -> str:
-        """Return what the identifier service is called, ``local`` or ``dasher at HOST``."""
+        """Return the identifier service's name, ``local`` or ``dasher at HOST``."""
         return site.service_name()
 
     def option(self, section: str, name: str) -> str | None:
-        """Return an option of Airflow's configuration, or None where it is not set."""
-        found = conf.get(section, name, fallback=None)
-        return None if found is None else str(found)
+        """Return an option of Airflow's configuration, or None if it is not set."""
+        value = conf.get(section, name, fallback=None)
+        return None if value is None else str(value)

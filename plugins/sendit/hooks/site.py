@@ -1,4 +1,4 @@
-"""The site's settings, and its ledger behind the connection that Airflow has for it."""
+"""The site's settings, and its ledger."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def settings() -> Settings:
 
 @cache
 def ledger() -> Ledger:
-    """Return the configured ledger: the one behind its connection, or the embedded one."""
-    from sendit.ledger import Ledger  # SQLAlchemy: not at DAG parse
+    """Return the configured ledger: the one behind the connection, or the embedded one."""
+    from sendit.ledger import Ledger  # loads SQLAlchemy, which DAG parsing must not
 
     if settings().ledger == "embedded":
         return Ledger(settings().embedded_ledger_url)
@@ -29,8 +29,8 @@ def ledger() -> Ledger:
 
 
 def service_name() -> str:
-    """Return what the site's identifier service is called outside of it: another DASHER gives
-    other codes."""
+    """Return the identifier service's name, with its host if it is DASHER: another DASHER assigns
+    different codes."""
     if settings().identifiers != "dasher":
         return settings().identifiers
     from urllib.parse import urlsplit

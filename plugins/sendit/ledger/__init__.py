@@ -1,8 +1,11 @@
-"""The ledger: what Airflow cannot know about batches, identifiers and deliveries.
+"""The ledger: what Airflow does not know about batches, identifiers and deliveries.
 
-A database of its own (SQLAlchemy; PostgreSQL, or SQLite by default). Every method is one
-transaction and idempotent. Real identifiers are in the table ``identifiers`` alone, and only
-until cleanup; a folder is then known by its keyed digest.
+A separate database (SQLAlchemy; PostgreSQL or SQLite). Every method is one
+transaction and idempotent. Real identifiers are only in the table ``identifiers``, and only
+until cleanup; after that a folder is known by its keyed digest.
+
+Every method raises `RetryLater` if the database does not respond, and, on a ledger bound to a run
+(`Ledger.of_run`), `TakenOver` if it would write about a batch that the run no longer holds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Batches: queued, claimed, worked on, ended; and their identifiers."""
+"""Batches: queued, claimed, processed, ended; and their identifiers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Batches(Database):
     """Batches from discovery to their end, and their identifiers."""
 
     def params_of(self, batch_ids: Iterable[str]) -> dict[str, BatchParams]:
-        """Return what batches were queued with, by batch."""
+        """Return the params that batches were queued with, by batch id."""
         with self._begin() as db:
             rows = db.execute(sa.select(batches).where(batches.c.id.in_(list(batch_ids)))).all()
         return {row.id: params_from(row) for row in rows}
@@ -36,7 +36,7 @@ class Batches(Database):
     def batches_by_folder(self, digests: Iterable[str]) -> dict[str, KnownFolder]:
         """Return the batches of known folders, by folder digest."""
         wanted = list(digests)
-        found: dict[str, KnownFolder] = {}
+        known: dict[str, KnownFolder] = {}
         with self._begin() as db:
             for start in range(0, len(wanted), 500):
                 rows = db.execute(
@@ -50,27 +50,27 @@ class Batches(Database):
                     ).where(batches.c.folder_digest.in_(wanted[start : start + 500]))
                 )
                 for row in rows:
-                    found[row.folder_digest] = KnownFolder(
+                    known[row.folder_digest] = KnownFolder(
                         row.id,
                         Status(row.status),
                         row.set_aside,
                         row.cleaned_at is not None,
                         row.listing,
                     )
-        return found
+        return known
 
     def enqueue(self, folders: Iterable[tuple[str, str]], params: BatchParams) -> int:
         """Queue folders, given as (digest, path); return how many were added.
 
-        A folder that is known comes again: under its own batch if that came to nothing (ERROR,
-        EMPTY), as a new batch if that was delivered (DONE), so that what was delivered stays
-        told apart from what comes now. One that is under way is left alone.
+        A known folder is queued again: as the same batch if that delivered nothing (ERROR, EMPTY),
+        as a new batch if it was delivered (DONE), so that the delivery keeps its own record. A
+        folder whose batch is in progress is left alone.
 
-        Only a new folder gets ``params``. One that comes again keeps the study, collection,
-        recipe and subfolder of its batch, whichever run finds it; a new batch of it takes
-        ``revise`` from the run, since what that would replace was delivered after it was set.
+        Only a new folder gets ``params``. A known one keeps the study, collection,
+        recipe and subfolder of its batch, whichever run finds it; its new batch takes
+        ``revise`` from the run, because it concerns what was delivered before.
         """
-        came = 0
+        added = 0
         with self._begin() as db:
             for digest, path in folders:
                 held = db.execute(
@@ -94,11 +94,12 @@ class Batches(Database):
                     if not _new_batch(db, batch_id, digest, kept):
                         continue
                 _put_identifier(db, batch_id, "folder", path)
-                came += 1
-        return came
+                added += 1
+        return added
 
     def count_queued(self, within: set[str] | None = None) -> int:
-        """Return the number of queued batches, of the folder digests ``within`` if given."""
+        """Return the number of queued batches, only those with folder digests in ``within`` if
+        given."""
         with self._begin() as db:
             rows = db.execute(
                 sa.select(batches.c.folder_digest).where(batches.c.status == Status.QUEUE)
@@ -106,8 +107,8 @@ class Batches(Database):
             return sum(1 for row in rows if within is None or row.folder_digest in within)
 
     def waiting(self, within: set[str] | None = None) -> list[tuple[str, str | None]]:
-        """Return the batches in the queue, oldest first, as (id, path of the folder); of the
-        folder digests ``within``."""
+        """Return the batches in the queue, oldest first, as (id, path of the folder), only those
+        with folder digests in ``within`` if given."""
         with self._begin() as db:
             rows = db.execute(
                 sa.select(batches.c.id, batches.c.folder_digest, identifiers.c.value)
@@ -130,15 +131,16 @@ class Batches(Database):
         *,
         holder: str | None = None,
     ) -> list[str]:
-        """Take up to ``limit`` queued batches (``among`` those) for a run, oldest first.
+        """Claim up to ``limit`` queued batches (only ``among`` those, if given) for a run, oldest
+        first.
 
-        ``holder`` is the run's key (`run_key`); a caller without Airflow is known by its id.
+        ``holder`` is the run's key (`run_key`). Default: ``run_id``, for callers without Airflow.
 
         Returns
         -------
         list of str
             Batch ids. A run that has claimed before gets the same batches again and no
-            others, so that a cleared discover ends in the same run.
+            others, so that clearing discover is idempotent.
         """
         allowed = None if among is None else set(among)
         with self._begin() as db:
@@ -167,7 +169,12 @@ class Batches(Database):
         """Requeue a batch that is in ERROR, was withdrawn, or was left unfinished by a run that has
         ended.
 
-        If its run is at work after all, it is refused whatever else it writes about the batch.
+        If that run is still working after all, its further writes about the batch are refused.
+
+        Raises
+        ------
+        FailBatch
+            The batch is in none of these states.
         """
         with self._begin() as db:
             row = db.execute(
@@ -179,8 +186,8 @@ class Batches(Database):
             again = row is not None and (row.status == Status.ERROR or row.status in UNDER_WAY)
             if not again and withdrawn is None:
                 raise FailBatch(
-                    f"batch {batch_id} is neither in ERROR, nor left under way, nor withdrawn: "
-                    "nothing to queue again"
+                    f"batch {batch_id} is neither in ERROR, nor unfinished, nor withdrawn: nothing "
+                    "to requeue"
                 )
             _requeue(db, batch_id)
 
@@ -190,7 +197,7 @@ class Batches(Database):
         Raises
         ------
         FailBatch
-            A run is at work on it, or an archive of it lies in the bucket for another study.
+            A run is processing it, or the bucket has an archive of it for a different study.
         """
         with self._begin() as db:
             row = db.execute(
@@ -198,7 +205,7 @@ class Batches(Database):
             ).first()
             if row is None or row.status not in (Status.QUEUE, *FINAL):
                 raise FailBatch(
-                    f"batch {batch_id} is not in the ledger, or a run is at work on it: nothing "
+                    f"batch {batch_id} is not in the ledger, or a run is processing it: nothing "
                     "was changed"
                 )
             in_bucket = db.execute(
@@ -211,23 +218,29 @@ class Batches(Database):
             if in_bucket and (held.study, held.collection) != (params.study, params.collection):
                 raise FailBatch(
                     f"batch {batch_id} has an archive in the collection {held.collection}: "
-                    "withdraw it before the batch gets another study"
+                    "withdraw it before changing the batch's study"
                 )
             db.execute(batches.update().where(batches.c.id == batch_id).values(**asdict(params)))
 
     def batch(self, batch_id: str) -> Batch:
-        """Return a batch by its id."""
+        """Return a batch by its id.
+
+        Raises
+        ------
+        FailBatch
+            The ledger has no such batch.
+        """
         with self._begin() as db:
             row = db.execute(sa.select(batches).where(batches.c.id == batch_id)).first()
         if row is None:
             raise FailBatch(
-                f"batch {batch_id} is not in this ledger: look for its id with sendit batches, and "
-                "whether the connection sendit_ledger leads to the right one"
+                f"batch {batch_id} is not in this ledger: check the id with sendit batches, and "
+                "that the connection sendit_ledger points to the right ledger"
             )
         return _batch(row)
 
     def batches_of_run(self, run_id: str) -> list[Batch]:
-        """Return the batches of all runs of an id, oldest first."""
+        """Return the batches of all runs with an id, oldest first."""
         return self._select(batches.c.run_id == run_id)
 
     def batches_held_by(self, key: str) -> list[Batch]:
@@ -235,11 +248,12 @@ class Batches(Database):
         return self._select(batches.c.holder == key)
 
     def claimed_by(self, key: str) -> list[Batch]:
-        """Return the batches that a run claimed, except those it gave up on at once."""
+        """Return the batches that a run claimed, except those that failed at take-up."""
         return self._select(_claimed_by(key))
 
     def all_batches(self, errors_only: bool = False) -> list[Batch]:
-        """Return every batch, oldest first; or those with an error, and those under way."""
+        """Return all batches, oldest first; with ``errors_only``, those with an error and those in
+        progress."""
         wrong = batches.c.has_error | batches.c.status.in_(UNDER_WAY)
         return self._select(wrong if errors_only else sa.true())
 
@@ -252,7 +266,7 @@ class Batches(Database):
         )
 
     def has_identifiers(self, batch_id: str) -> bool:
-        """Whether anything of a patient is stored for a batch."""
+        """Whether any patient identifiers are stored for a batch."""
         with self._begin() as db:
             query = sa.select(sa.func.count()).select_from(identifiers)
             return bool(db.execute(query.where(identifiers.c.batch_id == batch_id)).scalar())
@@ -309,9 +323,9 @@ class Batches(Database):
     ) -> None:
         """Record a stage's results; a final status also sets the finish time.
 
-        ``wanted`` counts files by the text of the rule's key that they wait for
+        ``wanted`` counts files by the key, as text, of the rule that they need
         (:class:`sendit.pixels.wanted.RuleKey`). ``errors`` replace those of the same ``stage``
-        and leave the other stages' alone.
+        and leave those of other stages alone.
         """
         values: dict[str, Any] = {}
         if status is not None:
@@ -360,12 +374,12 @@ class Batches(Database):
 
     def delete_identifiers(self, batch_id: str, *, set_aside: bool = False) -> bool:
         """Delete the identifiers of a batch that has ended; ``set_aside`` says that its folder
-        is now ``.err``.
+        was renamed to ``.err``.
 
         Returns
         -------
         bool
-            False if the batch is at work again: then they stay.
+            False if the batch is being processed again: then they are kept.
         """
         with self._begin() as db:
             status = db.execute(
@@ -388,16 +402,19 @@ class Batches(Database):
             if self._engine.dialect.name == "postgresql":
                 with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
                     db.execute(sa.text("VACUUM identifiers"))
-            else:  # not in a transaction, which this engine begins by itself
+            else:  # outside a transaction, which this engine begins automatically
                 with self._engine.connect() as db:
                     db.rollback()
                     db.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sa.exc.DBAPIError:
-            raise RetryLater("the ledger could not be scrubbed; clear cleanup to retry") from None
+            raise RetryLater(
+                "deleted identifiers could not be erased from the ledger's files; clear cleanup to "
+                "retry"
+            ) from None
 
 
 def _claimed_by(key: str) -> sa.ColumnElement[bool]:
-    """Select the batches that a run claimed: those it holds, except what it gave up on at once."""
+    """Select the batches that a run claimed: those it holds, except those it failed at take-up."""
     return (batches.c.holder == key) & (batches.c.take_ups <= MAX_TAKE_UPS)
 
 

@@ -14,12 +14,13 @@ class Codes(Database):
     """Codes of the built-in identifier service."""
 
     def patient_code(self, digest: str, code: str, jitter: int) -> tuple[str, int]:
-        """Return the code and jitter held for a patient's digest, or store the given ones."""
+        """Return the code and jitter (days) stored for a patient's digest, storing the given ones
+        if there are none."""
         held, days = self._first(patient_codes, digest, {"code": code, "jitter": jitter})
         return str(held), int(days)
 
     def study_code(self, digest: str, code: str) -> str:
-        """Return the code held for a study's digest, or store the given one."""
+        """Return the code stored for a study's digest, storing the given one if there is none."""
         (held,) = self._first(study_codes, digest, {"code": code})
         return str(held)
 

@@ -23,8 +23,8 @@ _log = logging.getLogger(__name__)
 LOCK_WAIT_SECONDS = 60
 
 
-_SCHEMA_LOCK = 0x5E4D17  # any number that is ours: one process migrates
-_MIGRATING = threading.Lock()  # and in it one thread, since alembic's ``op`` is the module's
+_SCHEMA_LOCK = 0x5E4D17  # an arbitrary advisory lock: one process migrates at a time
+_MIGRATING = threading.Lock()  # and one thread in it, since alembic's ``op`` is global
 
 
 class Database:
@@ -34,6 +34,11 @@ class Database:
     ----------
     uri
         ``postgresql://user:password@host/database`` or ``sqlite:////path``.
+
+    Raises
+    ------
+    Misconfigured
+        It is not a URI of one of these.
     """
 
     def __init__(self, uri: str) -> None:
@@ -56,23 +61,23 @@ class Database:
         self._holder: str | None = None
 
     def of_run(self, key: str) -> Self:
-        """Return this ledger bound to a run: writing about a batch raises `TakenOver` once the run
-        no longer holds it."""
+        """Return this ledger bound to a run by its key. Writing about a batch then raises
+        `TakenOver` once the run no longer holds it."""
         ledger = copy.copy(self)
         ledger._holder = key
         return ledger
 
     @contextmanager
     def _begin(self) -> Iterator[sa.Connection]:
-        """One transaction, on a ledger that is migrated."""
+        """Begin a transaction, migrating the ledger first if necessary."""
         if not self._ready:
             self.migrate()
         with _errors_without_values(), self._engine.begin() as db:
             yield db
 
     def migrate(self) -> str | None:
-        """Make the tables, or migrate those of an earlier version. Idempotent, and one process
-        does it while others wait; whatever fails leaves the ledger as it was.
+        """Create the tables, or migrate those of an earlier version. Idempotent. One process
+        migrates while others wait; a failure leaves the ledger unchanged.
 
         Returns
         -------
@@ -82,7 +87,9 @@ class Database:
         Raises
         ------
         Misconfigured
-            The ledger's version is one that this sendit cannot migrate.
+            This sendit cannot migrate the ledger's version.
+        RetryLater
+            The database does not respond, or the migration failed.
         """
         before: str | None = None
         with _errors_without_values():
@@ -101,15 +108,15 @@ class Database:
         """Whether the ledger has this version's tables: one query, without alembic."""
         version = sa.table(VERSION_TABLE, sa.column("version_num"))
         with self._engine.connect() as db:
-            db.begin()  # a database that cannot be reached, or is locked, is no new one
+            db.begin()  # fails for an unreachable or locked database, which is not a new one
             try:
                 versions = db.execute(sa.select(version)).scalars().all()
-            except sa.exc.DBAPIError:  # it has no such table
+            except sa.exc.DBAPIError:  # the table does not exist
                 return False
         return list(versions) == [SCHEMA_VERSION]
 
     def id(self) -> str:
-        """Return this ledger's identity; a copy or backup of it has the same one."""
+        """Return this ledger's identity, which its copies and backups share."""
         with self._begin() as db:
             return str(db.execute(sa.select(identity.c.id)).scalar_one())
 
@@ -119,7 +126,7 @@ class Database:
         Raises
         ------
         TakenOver
-            It does not: another run, or a person, has taken the batch.
+            Another run has taken the batch over, or a person has requeued it.
         """
         if self._holder is None:
             return
@@ -128,8 +135,8 @@ class Database:
         ).scalar()
         if holder != self._holder:
             raise TakenOver(
-                f"batch {batch_id} was taken over by another run, or queued again: nothing more "
-                "is done with it here"
+                f"batch {batch_id} was taken over by another run, or requeued: this run leaves it "
+                "alone"
             )
 
     def _check_processed(
@@ -162,7 +169,13 @@ class Database:
 
 
 def ledger_url(uri: str) -> sa.URL:
-    """Convert a connection URI as Airflow writes it into a SQLAlchemy URL."""
+    """Convert an Airflow connection URI to a SQLAlchemy URL.
+
+    Raises
+    ------
+    Misconfigured
+        It is not a URI of PostgreSQL or SQLite.
+    """
     try:
         url = sa.make_url(uri)
     except sa.exc.ArgumentError:
@@ -180,49 +193,49 @@ def ledger_url(uri: str) -> sa.URL:
 
 @contextmanager
 def _errors_without_values() -> Iterator[None]:
-    """What the database cannot do now becomes RetryLater without its text, since a driver's error
-    quotes the statement's values."""
+    """Turn database errors into RetryLater without their text, which may quote a statement's
+    values."""
     try:
         yield
     except sa.exc.OperationalError:
         raise RetryLater(
-            "the ledger's database does not answer; check the connection sendit_ledger"
+            "the ledger's database does not respond; check the connection sendit_ledger"
         ) from None
     except sa.exc.DBAPIError as error:
         kind = type(error.orig).__name__
         raise RetryLater(
-            f"the ledger's database refused a statement ({kind}); if it happens again, its own "
-            "log says why: it may be out of disk, or have been changed by hand"
+            f"the ledger's database rejected a statement ({kind}); if this happens again, see its "
+            "own log: the disk may be full, or the tables changed by hand"
         ) from None
 
 
 def _upgrade(db: sa.Connection) -> str | None:
-    from sendit.ledger import migrations  # noqa: PLC0415 - alembic, which few processes need
+    from sendit.ledger import migrations  # noqa: PLC0415 - loads alembic, which few processes need
 
     try:
         return migrations.upgrade(db)
     except sa.exc.DBAPIError as error:
         kind = type(error.orig).__name__
         raise RetryLater(
-            f"the ledger could not be migrated to schema {SCHEMA_VERSION} and is as it was "
-            f"({kind}): its database's own log says why; the role must own the ledger's tables, "
-            "and the disk have room for them once more"
+            f"the ledger could not be migrated to schema {SCHEMA_VERSION} and is unchanged "
+            f"({kind}): see its database's own log; the role must own the ledger's tables, "
+            "and the disk have space for a second copy of them"
         ) from None
 
 
 def insert(db: sa.Connection, table: sa.Table) -> Any:
-    """Return the dialect's INSERT, which knows ON CONFLICT."""
+    """Return the dialect's INSERT, which supports ON CONFLICT."""
     dialect = postgresql if db.dialect.name == "postgresql" else sqlite
     return dialect.insert(table)
 
 
 def _sqlite_connect(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # transactions are begun below, not by the driver
+    connection.isolation_level = None  # _sqlite_begin begins transactions, not the driver
     for pragma in ("journal_mode=WAL", "secure_delete=ON", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 
 def _sqlite_begin(db: sa.Connection) -> None:
-    # Writers queue up at the start; with a deferred transaction two readers that both
+    # Writers wait at the start; with deferred transactions, two readers that both
     # want to write would fail instead.
     db.exec_driver_sql("BEGIN IMMEDIATE")

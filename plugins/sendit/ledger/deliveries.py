@@ -1,4 +1,4 @@
-"""Deliveries: archives registered, sent, proven, replaced, withdrawn; their history."""
+"""Deliveries: archives registered, sent, confirmed, replaced, withdrawn; their history."""
 
 from __future__ import annotations
 
@@ -15,14 +15,19 @@ from sendit.ledger.schema import batches, deliveries, history
 
 
 class Deliveries(Database):
-    """Archives: registered, sent, proven, replaced, withdrawn."""
+    """Archives: registered, sent, confirmed, replaced, withdrawn."""
 
     def put_archive(self, delivery: Delivery) -> None:
         """Register a finished archive; an earlier archive's upload state is discarded only if bytes
         or name differ.
 
-        Whether it may be delivered at all was judged before (`sendit.delivery.revisions`); of
-        two batches that were judged at the same time, one is refused here.
+        `sendit.delivery.revisions` has decided before that it may be delivered; of
+        two batches for which it decided at the same time, one is refused here.
+
+        Raises
+        ------
+        FailBatch
+            Another batch delivers an archive of the same study.
         """
         with self._begin() as db:
             self._hold(db, delivery.batch_id)
@@ -69,8 +74,8 @@ class Deliveries(Database):
 
     def delivery(self, batch_id: str) -> Delivery | None:
         """Return a batch's archive, or None before there is one."""
-        found = self._deliveries(deliveries.c.batch_id == batch_id)
-        return found[0] if found else None
+        rows = self._deliveries(deliveries.c.batch_id == batch_id)
+        return rows[0] if rows else None
 
     def deliveries_of(self, bucket: str, study_key: str) -> list[Delivery]:
         """Return all archives of a study, the latest revision first."""
@@ -111,7 +116,7 @@ class Deliveries(Database):
             )
 
     def strays(self) -> list[Delivery]:
-        """Return possibly uploaded archives of ended batches whose delivery was never proven."""
+        """Return possibly uploaded archives of ended batches that were never confirmed."""
         ended = sa.select(batches.c.id).where(batches.c.status.in_(FINAL))
         return self._deliveries(
             deliveries.c.batch_id.in_(ended)
@@ -122,7 +127,7 @@ class Deliveries(Database):
     def put_stored(self, delivery: Delivery, stored: Stored) -> None:
         """Record the uploaded object's metadata.
 
-        An archive that was made anew meanwhile, with other bytes, is not the one stored.
+        Nothing is recorded if the archive was made again meanwhile, with different bytes.
         """
         with self._begin() as db:
             self._hold(db, delivery.batch_id)
@@ -136,8 +141,8 @@ class Deliveries(Database):
             )
 
     def put_rewritten(self, delivery: Delivery, stored: Stored) -> bool:
-        """Write down where Cloud Storage has a delivered archive that was rewritten with the same
-        bytes; False if this ledger does not know it as delivered."""
+        """Record the metadata of a delivered archive that was rewritten with the same bytes; return
+        False if this ledger does not have it as delivered."""
         with self._begin() as db:
             changed = db.execute(
                 deliveries.update()
@@ -152,12 +157,12 @@ class Deliveries(Database):
         return bool(changed)
 
     def put_done(self, batch_id: str, rows: int) -> None:
-        """Set a batch to DONE: its object and rows are proven.
+        """Set a batch to DONE: its object and rows are confirmed.
 
         Raises
         ------
         TakenOver
-            Its import was started again meanwhile: what is proven is an archive of before.
+            The batch was imported again meanwhile: what was confirmed is an earlier archive.
         """
         with self._begin() as db:
             self._hold(db, batch_id)
@@ -175,14 +180,14 @@ class Deliveries(Database):
             _tell(db, batch_id, Event.DELIVERED)
 
     def mark_duplicate_of(self, batch_id: str, other: str) -> None:
-        """Write down that a batch holds what another one delivered: it is DONE without an
-        archive of its own. One that it had sent before stays written down until it is removed
-        (`strays`).
+        """Record that a batch has the same content as one that was delivered: it is DONE without
+        an archive of its own. An archive that it uploaded before stays recorded until it is
+        deleted (`strays`).
 
         Raises
         ------
         TakenOver
-            It was imported again meanwhile.
+            The batch was imported again meanwhile.
         """
         with self._begin() as db:
             self._hold(db, batch_id)
@@ -210,8 +215,8 @@ class Deliveries(Database):
                 _tell(db, batch_id, Event.SUPERSEDED, note=by)
 
     def put_retracted(self, batch_id: str, *, found: bool = True) -> None:
-        """Record that an archive without rows was removed from the bucket or, unless ``found``, is
-        not there."""
+        """Record that an archive without rows was deleted from the bucket or, unless ``found``,
+        did not exist."""
         with self._begin() as db:
             self._hold(db, batch_id)
             if found:

@@ -39,14 +39,14 @@ class Feeds(Database):
         """Return the names of all archives ever registered for a collection."""
         prefix = f"Collection/{collection}/"
         with self._begin() as db:
-            found = db.execute(
+            rows = db.execute(
                 sa.select(
                     deliveries.c.object, deliveries.c.replaced_object, deliveries.c.sent_object
                 )
                 .where(deliveries.c.bucket == bucket)
                 .where(deliveries.c.object.startswith(prefix, autoescape=True))
             ).all()
-        return {name for row in found for name in row if name is not None}
+        return {name for row in rows for name in row if name is not None}
 
     def put_input(self, digest: str, mark: InputMark) -> None:
         """Record the identity of a non-empty input folder."""

@@ -12,18 +12,18 @@ import sqlalchemy as sa
 
 from sendit.batch import Counts, Outcome, Status
 
-#: What stays written down of an archive that was sent and is made anew.
+#: Fields of an uploaded archive that are kept when the archive is made again.
 SENT = ("sent_at", "sent_object", "sent_crc32c")
 
 
 FINAL = (Status.DONE, Status.EMPTY, Status.ERROR)
 
 
-#: So many ended runs may leave a batch under way, one after the other, before it fails.
+#: Number of consecutive runs that may leave a batch unfinished before it fails.
 MAX_TAKE_UPS = 3
 
 
-#: At work in a run, or thought to be.
+#: In progress in a run, as far as the ledger knows.
 UNDER_WAY = (Status.NEW, Status.PROCESSING, Status.DONEPROCESSING)
 
 
@@ -34,10 +34,10 @@ class Run:
     Parameters
     ----------
     dag_id, run_id
-        Airflow's ids. They come again: when a run was deleted and triggered again, or the
-        metadata database was lost.
+        Airflow's ids. They may be reused: when a run is deleted and triggered again, or the
+        metadata database is lost.
     created
-        When the run was due (ISO 8601); it never changes.
+        Airflow's ``run_after`` (ISO 8601); it never changes.
     clears
         How often the run was cleared.
     started
@@ -53,7 +53,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A run that holds batches: its key in the ledger and what Airflow calls it."""
+    """A run that holds batches: its key in the ledger and its ids in Airflow."""
 
     key: str
     dag_id: str | None
@@ -92,16 +92,16 @@ class Batch:
 
     @property
     def params(self) -> BatchParams:
-        """What it was queued with."""
+        """The params that it was queued with."""
         return params_from(self)
 
     @property
     def tally(self) -> dict[str, int]:
-        """The files received, by what is true of them now.
+        """The number of files received, in total and by current outcome.
 
-        What anonymize put into an archive counts as delivered once the batch is DONE. Until then,
-        and in ERROR for good, it is ``undelivered``, like every file that no outcome was found
-        for. The others always add up to ``received``.
+        Files in the archive count as delivered once the batch is DONE. Until then, and for good
+        in ERROR, they are ``undelivered``, like every file without an outcome. All numbers but
+        ``received`` add up to ``received``.
         """
         counts = asdict(self.counts)
         if self.status is not Status.DONE:
@@ -109,16 +109,25 @@ class Batch:
         received = counts.pop("received")
         return {"received": received, **counts, "undelivered": received - sum(counts.values())}
 
+    @property
+    def summary(self) -> str:
+        """One line for logs: the status, and how many files have which outcome and why."""
+        numbers = ", ".join(f"{count} {name}" for name, count in self.tally.items() if count)
+        reasons = "; ".join(f"{reason} ({count})" for reason, count in self.reasons.items())
+        error = " with errors" if self.has_error else ""
+        return f"{self.status}{error}: {numbers or 'no files yet'}" + (
+            f" [{reasons}]" if reasons else ""
+        )
+
 
 @dataclass(slots=True)
 class Delivery:
     """One archive: its destination, its checksum, and the stored object's metadata.
 
-    ``study_key`` names the study (collection, patient's and study's code), ``content_digest`` is
-    the keyed digest of what came in, ``revision`` counts the study's archives from 1, ``replaces``
-    is the batch whose archive this one is to replace, and ``replaced_...`` the object.
-    ``sent_...`` is what was last on its way to the bucket, and may lie there although nothing
-    was answered.
+    ``study_key`` identifies the study (collection, patient's and study's code), ``content_digest``
+    is the keyed digest of the input, ``revision`` counts the study's archives from 1, ``replaces``
+    is the batch whose archive this one is to replace, and ``replaced_...`` its object. ``sent_...``
+    describes the last upload that was begun; its object may exist although no answer arrived.
     """
 
     batch_id: str
@@ -172,10 +181,10 @@ class InputMark:
 
 @dataclass(frozen=True, slots=True)
 class BatchParams:
-    """The params that a batch was queued with; they stay with it, whichever run claims it, until
+    """The params that a batch was queued with. It keeps them, whichever run claims it, until
     `Ledger.requeue` changes them.
 
-    ``subfolder`` is the one that the run which found the batch was given, or None.
+    ``subfolder`` is that of the run that found the batch, or None.
     """
 
     study: str
@@ -187,7 +196,7 @@ class BatchParams:
 
 @dataclass(frozen=True, slots=True)
 class StageLeft:
-    """A lane's staging data: where it is, and when it was removed, if it was."""
+    """A lane's staging data: its location, and when it was deleted, if it was."""
 
     holder: str
     lane: int
@@ -226,7 +235,7 @@ class HistoryEntry:
 class Stored:
     """An uploaded archive's metadata, as returned by Cloud Storage.
 
-    ``md5`` is base64; Cloud Storage gives none for an object that it composed.
+    ``md5`` is base64; composed objects in Cloud Storage have none.
     """
 
     generation: int
@@ -247,5 +256,5 @@ def count_outcomes(outcomes: Iterable[Outcome]) -> Counts:
 
 
 def params_from(row: sa.Row[Any] | Batch) -> BatchParams:
-    """Return what a batch was queued with, from its row."""
+    """Return the params that a batch was queued with, from its row."""
     return BatchParams(**{each.name: getattr(row, each.name) for each in fields(BatchParams)})

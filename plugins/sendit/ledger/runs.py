@@ -1,4 +1,4 @@
-"""Runs: which batches they hold, and what their lanes have staged."""
+"""Runs: the batches that they hold, and their lanes' staging data."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from sendit.ledger.schema import batches, runs, stages
 
 
 class Runs(Database):
-    """Runs of the DAG: which batches they hold, and what their lanes staged."""
+    """Runs of the DAG: the batches that they hold, and their lanes' staging data."""
 
     def run_key(self, run: Run) -> str:
         """Return the key under which a run holds batches, the same in all of its tasks.
 
-        A run of the same id that was made anew gets another key: it started at another time,
+        A new run with the same id gets a different key: it started at a different time,
         and was not cleared more often than the earlier one.
         """
         start = {str(run.clears): run.started}
@@ -35,17 +35,17 @@ class Runs(Database):
                 .order_by(runs.c.first_seen_at.desc())
                 .with_for_update()
             ).all()
-            found = next((row for row in known if run.started in row.starts.values()), None)
-            if found is None and known and max(map(int, known[0].starts)) < run.clears:
-                found = known[0]
-            if found is not None:
-                if found.starts | start != found.starts:
+            same = next((row for row in known if run.started in row.starts.values()), None)
+            if same is None and known and max(map(int, known[0].starts)) < run.clears:
+                same = known[0]
+            if same is not None:
+                if same.starts | start != same.starts:
                     db.execute(
                         runs.update()
-                        .where(runs.c.key == found.key)
-                        .values(starts=found.starts | start)
+                        .where(runs.c.key == same.key)
+                        .values(starts=same.starts | start)
                     )
-                return str(found.key)
+                return str(same.key)
             text = "\0".join((run.dag_id, run.run_id, run.created, run.started))
             key = f"r{short_digest(text)}"
             db.execute(
@@ -96,13 +96,13 @@ class Runs(Database):
     ) -> tuple[list[str], list[str]]:
         """Take over the unfinished batches of runs that have ended.
 
-        A batch goes back to its place in the queue, for this or another run to go on with; one
+        A batch goes back to its place in the queue, for this or another run to claim; one
         that was taken up `MAX_TAKE_UPS` times before fails, as a batch of this run.
 
         Returns
         -------
         tuple of list of str
-            Batch ids: those in the queue again, and those given up.
+            Batch ids: those back in the queue, and those that failed.
         """
         queued: list[str] = []
         given_up: list[str] = []
@@ -123,8 +123,8 @@ class Runs(Database):
                     given_up.append(row.id)
                     reason = (
                         f"{row.take_ups + 1} runs in a row ended before it was finished, the last "
-                        f"of them {row.run_id}; see in Airflow how they ended, then queue it "
-                        "again: sendit requeue"
+                        f"of them {row.run_id}; see in Airflow how they ended, then requeue it "
+                        "with: sendit requeue"
                     )
                     values |= {
                         "status": Status.ERROR,
@@ -157,8 +157,8 @@ class Runs(Database):
         return [StageLeft(**row._mapping) for row in rows]
 
     def put_stage_dropped(self, stage: StageLeft, *, for_good: bool) -> None:
-        """Write down that a lane's things were removed; unless ``for_good``, they are looked
-        for once more, since a load job that nobody waits for may bring its table back."""
+        """Record that a lane's staging data was deleted. Unless ``for_good``, it is looked for
+        once more, because an abandoned load job may recreate its table."""
         with self._begin() as db:
             here = (
                 (stages.c.holder == stage.holder)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-#: The newest of `sendit.ledger.migrations`: what these tables are.
+#: The version of these tables: the newest of `sendit.ledger.migrations`.
 SCHEMA_VERSION = "0008"
 
-#: Where a ledger's version is written, by alembic: a name of its own, since a site's database may
-#: hold Airflow's tables too.
+#: Alembic's table with the ledger's version. It has its own name because a site's database may
+#: also hold Airflow's tables.
 VERSION_TABLE = "alembic_version_sendit"
 
 metadata = sa.MetaData()
 
 
-# What sendit looked at before there were migrations; only its refusal of a later ledger needs it.
+# The version table from before there were migrations. Versions of sendit from that time read it, to
+# refuse a later ledger.
 schema_info = sa.Table(
     "schema_info",
     metadata,

@@ -40,9 +40,9 @@ def anonymize_batch(
     Raises
     ------
     FailBatch
-        No file could be delivered, the sum of outcomes is not what was received, the recipe was
-        changed since import, or the study was delivered before with other content and the run
-        does not revise.
+        No file could be delivered, the outcomes do not add up to the files received, the recipe
+        has changed since import, or the study was delivered before with different content and the
+        run does not revise.
     """
     batch = ledger.batch(workspace.batch_id)
     records = workspace.read_instances()
@@ -64,7 +64,7 @@ def anonymize_batch(
     if counts.received != len(records) or not counts.conserved:
         raise FailBatch(
             f"batch {batch.id}: {len(records)} files received, but the outcomes add up to "
-            f"{counts.received}; nothing is delivered. This is a fault in sendit: report it"
+            f"{counts.received}; nothing is delivered. This is a bug in sendit: report it"
         )
     ledger.record(
         batch.id,
@@ -83,9 +83,8 @@ def anonymize_batch(
         )
     if result.archive.members != counts.delivered:
         raise FailBatch(
-            f"batch {batch.id}: the archive holds {result.archive.members} files, "
-            f"{counts.delivered} were to be delivered; nothing is. This is a fault in sendit: "
-            "report it"
+            f"batch {batch.id}: the archive holds {result.archive.members} files instead of "
+            f"{counts.delivered}; nothing is delivered. This is a bug in sendit: report it"
         )
     workspace.write(
         RESULT,
@@ -153,6 +152,6 @@ def deidentify_accepted(
     for record in accepted:
         record.outcome, record.reason = result.outcomes[record.number]
         if wants_rule(record.outcome, record.reason):
-            with suppress(SkipInstance, OSError):  # it was read a moment ago; it counts or not
+            with suppress(SkipInstance, OSError):  # it was readable a moment ago; not essential
                 note_wanted(record, open_instance(folder / record.path))
     return result

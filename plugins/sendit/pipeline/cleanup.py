@@ -1,6 +1,6 @@
-"""Cleanup: what goes once a batch is finished, and what stays because something was wrong.
+"""Cleanup: delete what a finished batch no longer needs, and keep what a failed one does.
 
-Everything here may be done twice, and may stop between any two lines.
+Everything here is idempotent, and may be interrupted between any two lines.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from sendit.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
-#: Stages whose errors are about the folder's files: only a person can fix those.
+#: Stages whose errors are about the folder's files, which only a person can fix.
 FOLDER_STAGES = frozenset({"import", "anonymize"})
 
-#: What a batch's errors hold when import itself failed it, because of its folder.
+#: Stages among the errors of a batch that import itself failed because of its folder.
 STOPPED_BY_IMPORT = frozenset({"import", "import task"})
 
 
 def to_clean(ledger: Ledger, settings: Settings) -> list[Batch]:
-    """Return the batches that have ended and of which something is left: found by what is
-    there, in the ledger and in the working folder, and not by whether they were cleaned."""
-    found = {batch.id: batch for batch in ledger.not_clean()}
+    """Return the ended batches of which something is left, in the ledger or in the working folder,
+    whether or not they are marked as cleaned."""
+    batches = {batch.id: batch for batch in ledger.not_clean()}
     for batch_id in _working_folders(settings.work):
-        if batch_id not in found:
+        if batch_id not in batches:
             try:
-                found[batch_id] = ledger.batch(batch_id)
+                batches[batch_id] = ledger.batch(batch_id)
             except FailBatch:
                 logger.warning(
-                    "the working folder %s is of no batch in the ledger; it stays", batch_id
+                    "the working folder %s belongs to no batch in the ledger; it is kept", batch_id
                 )
-    return [batch for batch in found.values() if _has_ended(batch)]
+    return [batch for batch in batches.values() if _has_ended(batch)]
 
 
 def _working_folders(work: Path) -> Iterable[str]:
@@ -52,7 +52,7 @@ def _working_folders(work: Path) -> Iterable[str]:
 
 
 def _has_ended(batch: Batch) -> bool:
-    """Whether nothing of a batch is needed any more, not even by a person who clears a task."""
+    """Whether nothing of a batch is needed any more, not even if a person clears a task."""
     if batch.status is Status.ERROR:
         return {error["stage"] for error in batch.errors} >= STOPPED_BY_IMPORT
     return batch.status in (Status.DONE, Status.EMPTY)
@@ -61,16 +61,21 @@ def _has_ended(batch: Batch) -> bool:
 def clean_batch(ledger: Ledger, settings: Settings, keys: Keys, batch_id: str) -> bool:
     """Clean up after one batch.
 
-    A batch that is DONE or EMPTY loses its working files and stored identifiers, and its
-    originals as configured. A folder with a file that could not be delivered keeps all its
-    files and is renamed to ``.err``; one that holds folders with studies of their own was no
-    batch, and is left as it is. A batch in ERROR that import did not stop (a service was
-    down) keeps everything, so that its tasks can be cleared.
+    For a batch that is DONE or EMPTY, working files and stored identifiers are deleted, and the
+    originals if so configured. A folder with a file that could not be delivered keeps all its
+    files and is renamed to ``.err``; a container was not a batch, and is left unchanged. A batch
+    in ERROR that import did not stop (a service was down) keeps everything, so that its tasks can
+    be cleared.
 
     Returns
     -------
     bool
-        Whether something was done; False for a batch that was clean or must stay.
+        Whether anything was done; False for a batch that was clean or must be kept.
+
+    Raises
+    ------
+    RetryLater
+        Something could not be renamed or deleted, or the batch is being processed again.
     """
     batch = ledger.batch(batch_id)
     stages = {error["stage"] for error in batch.errors}
@@ -90,10 +95,10 @@ def clean_batch(ledger: Ledger, settings: Settings, keys: Keys, batch_id: str) -
     reach("cleanup: working folder removed")
     if not ledger.delete_identifiers(batch_id, set_aside=bad_files):
         raise RetryLater(
-            f"batch {batch_id} is being processed again: it is cleaned up once that has ended"
+            f"batch {batch_id} is being processed again: it will be cleaned up afterwards"
         )
     reach("cleanup: forgotten")
-    logger.info("batch %s: cleaned up%s", batch_id, ", folder set aside" if bad_files else "")
+    logger.info("batch %s: cleaned up%s", batch_id, ", folder renamed to .err" if bad_files else "")
     return True
 
 
@@ -105,8 +110,8 @@ def _set_aside(ledger: Ledger, settings: Settings, keys: Keys, batch: Batch) -> 
     try:
         if target.exists():
             raise RetryLater(
-                f"batch {batch.id}: its folder cannot be set aside, a folder with that name "
-                f"and {SET_ASIDE} exists; move that one away, then clear cleanup"
+                f"batch {batch.id}: its folder cannot be renamed to {SET_ASIDE}, because a folder "
+                "of that name exists; move that one away, then clear cleanup"
             )
         folder.rename(target)
         reach("cleanup: set aside")
@@ -118,28 +123,28 @@ def _set_aside(ledger: Ledger, settings: Settings, keys: Keys, batch: Batch) -> 
 
 
 def _way_out(error: OSError) -> str:
-    """Return what helps against what the system said of the input folder."""
+    """Return advice for the operating system's error about the input folder."""
     if error.errno in {errno.EACCES, errno.EPERM}:
-        return "give sendit the right to write the input folder"
+        return "give sendit write permission for the input folder"
     if error.errno == errno.EROFS:
-        return "mount the input folder so that it can be written"
+        return "mount the input folder read-write"
     if error.errno == errno.ENAMETOOLONG:
         return "give the folder a shorter name"
-    return "see to the input folder's file system"
+    return "check the input folder's file system"
 
 
 def _delete_originals(
     ledger: Ledger, settings: Settings, keys: Keys, batch: Batch, workspace: Workspace
 ) -> None:
-    """Delete the files that import saw, as it saw them; anything that came or changed later
-    stays, and so does its folder."""
+    """Delete the files that import read, if unchanged; files that arrived or changed later are
+    kept, and so are their folders."""
     folder = _folder(ledger, settings, keys, batch)
     if folder is None:
         return
     try:
         records = workspace.read_instances()
     except FailBatch:
-        logger.warning("batch %s: its record of files is gone; originals stay", batch.id)
+        logger.warning("batch %s: its record of files is gone; originals are kept", batch.id)
         return
     try:
         for record in records:
@@ -154,7 +159,7 @@ def _delete_originals(
             f"{_way_out(error)}, or set SENDIT_ORIGINALS=keep, then clear cleanup"
         ) from None
     if folder.exists():
-        logger.warning("batch %s: its folder has files that came later; they stay", batch.id)
+        logger.warning("batch %s: its folder has files that arrived later; they are kept", batch.id)
 
 
 def _delete_file(folder: Path, record: InstanceRecord) -> None:

@@ -1,8 +1,8 @@
-"""Containers: folders that hold folders with studies of their own, and are no batches.
+"""Containers: folders whose subfolders are separate studies, and which are not batches.
 
-An input folder may have them beside accession folders (``1_6/A``, ``1_6/B``); a run with
-``subfolder`` takes what is in one. A container is never taken, renamed or deleted. What could
-be either stays where it is, and the run says so.
+An input folder may have containers beside accession folders (``1_6/A``, ``1_6/B``); a run with
+``subfolder`` processes what is in one. A container is never claimed, renamed or deleted. An
+ambiguous folder is left alone, and the run says so.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from sendit.dicom.scan import open_instance
 from sendit.errors import Misconfigured, SkipInstance
 from sendit.ledger import Ledger
 
-#: So many of a folder's folders, spread over their names, are looked into.
+#: Number of subfolders, spread over their names, that are examined.
 MAX_FOLDERS = 4
-#: So many files of a folder are tried until one is an image of a study.
+#: Number of files in a folder that are tried until one is an image of a study.
 MAX_FILES = 8
 
 
 def is_container(ledger: Ledger, digest: Callable[[Path], str], folder: Path) -> bool:
-    """Whether a folder is a container: a folder in it is a batch, or two of its folders begin
+    """Whether a folder is a container: one of its subfolders is a batch, or two of them begin
     with different studies. Series folders of one accession share its StudyInstanceUID
     (0020,000D; PS3.3 C.7.2.1).
 
-    ``digest`` gives the keyed digest that the ledger remembers a folder by. What cannot be read
-    is not looked at: import will say what is wrong with it.
+    ``digest`` returns the keyed digest by which the ledger remembers a folder. Unreadable files
+    and folders are ignored here: import reports what is wrong with them.
     """
     inside = _folders(folder)
     if not inside:
@@ -41,44 +41,45 @@ def is_container(ledger: Ledger, digest: Callable[[Path], str], folder: Path) ->
 
 
 def check_subfolder(ledger: Ledger, digest: Callable[[Path], str], folder: Path) -> None:
-    """Raise unless a run's ``subfolder`` may hold batches: it is no batch itself, whose folders
-    are series of one study.
+    """Check that a run's ``subfolder`` may hold batches and is not a batch itself.
 
     Raises
     ------
     Misconfigured
-        It is, or looks like one: half of its study would be delivered as a whole.
+        It is, or looks like, a batch whose subfolders are series of one study: each series would
+        be delivered as a study.
     """
     known = next(iter(ledger.batches_by_folder([digest(folder)]).values()), None)
     if known is not None and known.status is not Status.ERROR:
         raise Misconfigured(
-            f"the run's subfolder is a batch itself ({known.batch_id}): leave subfolder empty, or "
+            f"the run's subfolder is itself a batch ({known.batch_id}): leave subfolder empty, or "
             "name the folder that holds it"
         )
     inside = _folders(folder)
     if _study_of(_files(folder)) or (len(inside) > 1 and len(_studies(inside)) == 1):
         raise Misconfigured(
-            "the run's subfolder looks like an accession folder: it has images of its own, or its "
-            "folders are all of one study. Leave subfolder empty, or name the folder that holds "
-            "it; if its folders are batches that hold one study more than once, keep one of them"
+            "the run's subfolder looks like an accession folder: it has images of its own, or all "
+            "of its subfolders belong to one study. Leave subfolder empty, or name the folder that "
+            "holds it; if its subfolders are batches that hold one study more than once, keep one "
+            "of them"
         )
 
 
 def _studies(folders: list[Path]) -> set[str]:
-    """Return the studies that some of the folders begin with; two are enough."""
-    found: set[str] = set()
+    """Return the studies of the first images in some of the folders; stop at two."""
+    studies: set[str] = set()
     step = max(1, (len(folders) - 1) // (MAX_FOLDERS - 1))
     for folder in folders[::step]:
         study = _study_of(_files_below(folder))
         if study:
-            found.add(study)
-        if len(found) > 1:
+            studies.add(study)
+        if len(studies) > 1:
             break
-    return found
+    return studies
 
 
 def _study_of(files: Iterable[Path]) -> str | None:
-    """Return the study of the first of some files that is of one."""
+    """Return the StudyInstanceUID of the first file that has one, within `MAX_FILES`."""
     for number, path in enumerate(files):
         if number == MAX_FILES:
             break

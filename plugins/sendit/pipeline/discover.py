@@ -1,8 +1,8 @@
 """Discover: find the batch folders that are ready, and claim batches for a run.
 
 A folder that is hidden, or whose name ends in ``.tmp...``, ``.part`` or ``.err``, is not ready
-or not ours. A folder is recognised by a keyed digest of its path, the same before and after
-it was set aside as ``.err``.
+or not ours. A folder is recognised by a keyed digest of its path, which stays the same when it
+is renamed to ``.err``.
 """
 
 from __future__ import annotations
@@ -31,24 +31,29 @@ logger = logging.getLogger(__name__)
 
 NOT_READY = re.compile(r"\.(tmp[^.]*|part|err)\Z", re.IGNORECASE)
 SET_ASIDE = ".err"
-#: Folders that a file system or a server keeps for itself.
+#: Folders that file systems and servers create for their own use.
 NOT_OURS = frozenset(
     {"lost+found", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "#recycle", "#snapshot"}
 )
-#: Stage of the error on a batch that waits because what it needs fails.
+#: Stage of the error on a batch that stays in the queue because its preflight fails.
 QUEUE_STAGE = "queue"
 
 
 def is_ours(name: str) -> bool:
-    """Whether a folder of this name may be a batch."""
+    """Whether a folder with this name may be a batch."""
     return not name.startswith(".") and name not in NOT_OURS and not NOT_READY.search(name)
 
 
 def chosen_folders(settings: Settings, subfolder: str | None) -> list[Path]:
-    """Return the input folders a run looks at.
+    """Return a run's input folders.
 
-    ``subfolder`` names one: a configured input folder by its path or last name, or a folder
-    within a configured one. Nothing outside the configured folders is ever read.
+    ``subfolder`` selects one: a configured input folder by its path or last component, or a
+    folder within a configured one. Nothing outside the configured folders is ever read.
+
+    Raises
+    ------
+    Misconfigured
+        No input folder is configured, one is inside another, or ``subfolder`` is none of them.
     """
     configured = [Path(os.path.realpath(folder)) for folder in settings.input_folders]
     if not configured:
@@ -59,9 +64,9 @@ def chosen_folders(settings: Settings, subfolder: str | None) -> list[Path]:
         for other, outer in enumerate(configured, start=1):
             if number != other and folder.is_relative_to(outer):
                 raise Misconfigured(
-                    f"input folder {number} is, or lies within, input folder {other}: folders in "
-                    "it would be taken twice; name in SENDIT_INPUT_FOLDERS only folders that lie "
-                    "side by side"
+                    f"input folder {number} is the same as, or inside, input folder {other}: its "
+                    "folders would be processed twice; SENDIT_INPUT_FOLDERS must not list folders "
+                    "that contain one another"
                 )
     if not subfolder:
         return configured
@@ -88,7 +93,12 @@ def list_folders(inputs: Sequence[Path], settle_seconds: float = 0.0) -> list[Pa
     inputs
         Folders that hold accession folders.
     settle_seconds
-        A folder in which anything changed less than this long ago is still being written.
+        A folder in which anything changed less than this many seconds ago is not ready.
+
+    Raises
+    ------
+    Misconfigured
+        An input folder cannot be listed.
     """
     ready: list[Path] = []
     for number, parent in enumerate(inputs, start=1):
@@ -111,8 +121,8 @@ def _subfolders(number: int, parent: Path) -> list[Path]:
 def settled(folder: Path, seconds: float) -> bool:
     """Whether nothing in a folder has changed for the given number of seconds.
 
-    The change time is looked at and not only the modification time, which copying tools set
-    back to the original's. What cannot be read is for import to complain about.
+    The change time counts as well as the modification time, which copying tools set
+    to the original's. Unreadable files are ignored here: import reports them.
     """
     if seconds <= 0:
         return True
@@ -129,15 +139,20 @@ def settled(folder: Path, seconds: float) -> bool:
 
 
 def list_files(folder: Path) -> list[tuple[str, int, int]]:
-    """Return path within the folder, size and modification time (ns) of everything that is no
-    folder, in the order of the paths' bytes.
+    """List everything that is not a folder, recursively.
+
+    Returns
+    -------
+    list of tuple
+        Path within the folder, size in bytes and modification time in nanoseconds, in the order
+        of the paths' bytes.
 
     Raises
     ------
     OSError
         The folder, or one within it, cannot be listed.
     """
-    found: list[tuple[bytes, str, int, int]] = []
+    files: list[tuple[bytes, str, int, int]] = []
     pending = [folder]
     while pending:
         with os.scandir(pending.pop()) as entries:
@@ -147,18 +162,18 @@ def list_files(folder: Path) -> list[tuple[str, int, int]]:
                     continue
                 status = entry.stat(follow_symlinks=False)
                 path = os.path.relpath(entry.path, folder)
-                found.append((os.fsencode(path), path, status.st_size, status.st_mtime_ns))
-    return [entry[1:] for entry in sorted(found)]
+                files.append((os.fsencode(path), path, status.st_size, status.st_mtime_ns))
+    return [entry[1:] for entry in sorted(files)]
 
 
 def listing_digest(keys: Keys, files: Iterable[tuple[str, int, int]]) -> str:
-    """Return the keyed digest of a folder's files as ``list_files`` names them."""
+    """Return the keyed digest of a folder's files as returned by ``list_files``."""
     text = "".join(f"{path}\0{size}\0{changed}\0" for path, size, changed in files)
     return keys.digest("listing", text)
 
 
 def folder_digest(keys: Keys, folder: Path) -> str:
-    """Return the keyed digest under which the ledger knows a folder."""
+    """Return the keyed digest by which the ledger knows a folder."""
     name = folder.name.removesuffix(SET_ASIDE)
     return keys.digest("folder", os.fsencode(folder.with_name(name)))
 
@@ -176,25 +191,32 @@ def discover(
 ) -> list[str]:
     """Queue new folders and claim batches for a run.
 
-    Batches that wait in the queue come first, each with the params it was queued with. If
-    fewer wait than wanted, new folders are queued with ``params``: all of them when ``number``
-    is None, else up to that number. Only as many are taken as fit the working disk; the others
-    wait. ``holder`` is the run's key in the ledger (`Ledger.run_key`), its id if None.
+    Batches waiting in the queue come first, each with the params it was queued with. If there are
+    too few, new folders are queued with ``params``: all of them if ``number`` is None, otherwise
+    up to that number. Only as many are claimed as fit on the working disk; the others wait.
 
-    ``preflight`` tries what a batch with given params will need, and raises if it would fail.
-    It is called for ``params`` before anything is queued, and once for all waiting batches with
-    others; those for which it fails stay in the queue, with an error that says why.
+    Parameters
+    ----------
+    number
+        Maximum number of batches; None: all.
+    preflight
+        Checks what a batch with given params needs, and raises if it would fail. It is called for
+        ``params`` before anything is queued, and once for each other set of params among the
+        waiting batches; those for which it fails stay in the queue, with an error that says why.
+    holder
+        The run's key in the ledger (`Ledger.run_key`). Default: ``run_id``.
 
     Returns
     -------
     list of str
-        Batch ids, at most ``settings.batches_per_run``; the same again for the same run.
+        Batch ids, at most ``settings.batches_per_run``; the same ids if the same run asks again.
 
     Raises
     ------
     SenditError
-        What ``preflight`` found wrong for ``params``, or for all batches that wait; the queue is
-        as it was.
+        ``preflight`` failed for ``params``, or for all waiting batches; the queue is unchanged.
+    RetryLater
+        Batches wait, and none of them fits on the working disk.
     """
     already = ledger.claimed_by(holder or run_id)
     if already:
@@ -241,7 +263,7 @@ def _check_subfolder(
 def _without_containers(
     ledger: Ledger, settings: Settings, keys: Keys, folders: Iterable[tuple[str, Path]]
 ) -> Iterator[tuple[str, Path]]:
-    """Leave out folders that are no batches: containers, and those that sendit itself works in."""
+    """Leave out folders that are not batches: containers, and sendit's own folders."""
     own = [Path(os.path.realpath(path)) for path in (settings.work, settings.home_folder)]
     left = 0
     for digest, folder in folders:
@@ -253,9 +275,9 @@ def _without_containers(
         yield digest, folder
     if left:
         logger.warning(
-            "%d folders were left where they are: the folders in each are batches, or of several "
-            "studies. If they hold accession folders, name one as the run's subfolder, or list it "
-            "in SENDIT_INPUT_FOLDERS in place of the folder around it; if not, sort their files "
+            "%d folders were skipped because their subfolders are batches or belong to several "
+            "studies. If they hold accession folders, give one as the run's subfolder, or list it "
+            "in SENDIT_INPUT_FOLDERS instead of its parent folder; if not, sort their files "
             "into one folder per study",
             left,
         )
@@ -264,7 +286,7 @@ def _without_containers(
 def _fresh(
     ledger: Ledger, folders: Mapping[str, Path], settings: Settings, keys: Keys, wanted: int | None
 ) -> list[tuple[str, str]]:
-    """Return up to ``wanted`` folders (None: all) that are to be queued, as (digest, path)."""
+    """Return up to ``wanted`` folders (None: all) to be queued, as (digest, path)."""
     if wanted == 0:
         return []
     known = ledger.batches_by_folder(folders)
@@ -283,8 +305,8 @@ def _blocked(
     params: BatchParams,
     preflight: Callable[[BatchParams], None],
 ) -> dict[str, SenditError]:
-    """Return the waiting batches that cannot be taken with the params they have, and why; the
-    ledger shows the same."""
+    """Return the waiting batches whose params fail the preflight, and why; record the reasons in
+    the ledger."""
     if not waiting:
         return {}
     tried: dict[BatchParams, SenditError | None] = {}
@@ -314,8 +336,8 @@ def _blocked(
 
 
 def _came_again(known: KnownFolder, folder: Path, settings: Settings, keys: Keys) -> bool:
-    """Whether a known folder is to be taken again: it was set aside and has its name back, or
-    is there although its originals were deleted, or holds other files than import found."""
+    """Whether a known folder is to be processed again: it was renamed to ``.err`` and back, or
+    exists although its originals were deleted, or its files differ from those at import."""
     if known.set_aside:
         return True
     if not known.cleaned or known.status not in (Status.DONE, Status.EMPTY):
@@ -324,14 +346,14 @@ def _came_again(known: KnownFolder, folder: Path, settings: Settings, keys: Keys
         return True
     try:
         return known.listing != listing_digest(keys, list_files(folder))
-    except OSError:  # not to be read now: when it can be again, it is looked at again
+    except OSError:  # unreadable now: a later run checks again
         return False
 
 
 def _fitting(
     waiting: Sequence[tuple[str, str | None]], limit: int, settings: Settings
 ) -> list[str]:
-    """Return those of the waiting batches, oldest first, whose archives fit the disk together.
+    """Return the waiting batches, oldest first, whose archives fit on the disk together.
 
     Raises
     ------
@@ -345,23 +367,29 @@ def _fitting(
     for batch_id, folder in waiting:
         if len(fitting) == limit:
             break
-        # One that does not fit now stops no smaller one; it is the first to be asked next time.
+        # One that does not fit does not block smaller ones; it comes first next time.
         if folder is None or room.reserve(Path(folder)):
             fitting.append(batch_id)
         else:
-            logger.warning("batch %s does not fit the working disk now; it waits", batch_id)
+            logger.warning("batch %s does not fit on the working disk now; it waits", batch_id)
     if not fitting:
         raise RetryLater(
-            f"batch {waiting[0][0]} does not fit the working disk, of which "
-            f"{max(0, room.free) // MEBIBYTE} MiB may be used (SENDIT_DISK_MARGIN_MB stay free): "
+            f"batch {waiting[0][0]} does not fit on the working disk, of which "
+            f"{max(0, room.free) // MEBIBYTE} MiB may be used (SENDIT_DISK_MARGIN_MB stays free): "
             "free disk space or move SENDIT_WORK_FOLDER, then clear this task; nothing was started"
         )
     return fitting
 
 
 def locate(ledger: Ledger, settings: Settings, keys: Keys, batch_id: str) -> Path:
-    """Return where a batch's folder is now: under its own name, set aside as ``.err``, or,
-    when its path is no longer in the ledger, wherever the digest fits."""
+    """Return a batch's folder: under its own name, renamed to ``.err``, or, if its path is no
+    longer in the ledger, wherever the digest matches.
+
+    Raises
+    ------
+    FailBatch
+        It is no longer in the input folders.
+    """
     stored = ledger.identifier(batch_id, "folder")
     if stored is not None:
         folder = Path(stored)
@@ -380,7 +408,7 @@ def locate(ledger: Ledger, settings: Settings, keys: Keys, batch_id: str) -> Pat
 
 
 def _named(settings: Settings, subfolder: str | None) -> list[Path]:
-    """The folder that the batch's run was given, which may lie deeper than the search looks."""
+    """Return the subfolder of the batch's run, which may be deeper than `_all_folders` searches."""
     if subfolder is None:
         return []
     try:
@@ -390,8 +418,8 @@ def _named(settings: Settings, subfolder: str | None) -> list[Path]:
 
 
 def _all_folders(inputs: Iterable[Path]) -> Iterable[Path]:
-    """Every folder at the two levels where a batch can be: below an input folder, or below
-    a subfolder of one that a run named."""
+    """Yield every folder at the two levels where a batch can be: in an input folder, or in one of
+    its subfolders."""
     for number, parent in enumerate(inputs, start=1):
         for folder in _subfolders(number, Path(os.path.realpath(parent))):
             yield folder

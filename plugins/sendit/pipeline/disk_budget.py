@@ -1,8 +1,8 @@
 """Disk budget: a run claims only batches whose archives will fit on the working disk.
 
-An archive is never larger than the files it is made of by more than a sliver, and most are
-half as large; a run's archives all lie on the disk until they are uploaded. What does not fit
-waits in the queue for a later run, when the earlier archives are gone.
+An archive is at most marginally larger than its files, and usually half as large. A run's
+archives stay on the disk until they are uploaded. Batches that do not fit wait in the queue for a
+later run, when the earlier archives are gone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sendit.errors import RetryLater
 
-#: What compression may add to files that do not compress, and tar to small ones.
+#: Upper bounds for the growth of incompressible files, and for tar's overhead per file (bytes).
 GROWTH = 1.02
 PER_FILE = 2048
 MEBIBYTE = 1024 * 1024
@@ -22,7 +22,7 @@ MEBIBYTE = 1024 * 1024
 def archive_bytes(folder: Path) -> int:
     """Return the maximum size of a folder's archive, in bytes.
 
-    What cannot be read counts nothing: import will say what is wrong with it.
+    Unreadable files are not counted: import reports them.
     """
     total = 0
     for parent, _, names in os.walk(folder):
@@ -41,9 +41,14 @@ class DiskBudget:
     Parameters
     ----------
     work
-        Working folder; made if it is not there.
+        Working folder; created if it does not exist.
     margin
-        Bytes that are to stay free.
+        Bytes to leave free.
+
+    Raises
+    ------
+    RetryLater
+        The folder cannot be created or measured.
     """
 
     def __init__(self, work: Path, margin: int) -> None:
@@ -52,13 +57,12 @@ class DiskBudget:
             self.free = shutil.disk_usage(work).free - margin
         except OSError as error:
             raise RetryLater(
-                f"the working folder cannot be made or measured ({error.strerror}); "
-                "see to SENDIT_WORK_FOLDER"
+                f"the working folder cannot be created or measured ({error.strerror}); "
+                "check SENDIT_WORK_FOLDER"
             ) from None
 
     def reserve(self, folder: Path) -> bool:
-        """Reserve space for a folder's archive; return False, and reserve nothing, if it does not
-        fit."""
+        """Reserve space for a folder's archive; return whether it fits."""
         needed = archive_bytes(folder)
         if needed > self.free:
             return False

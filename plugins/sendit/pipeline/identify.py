@@ -16,11 +16,18 @@ from sendit.ledger import Batch, Ledger
 def identify_batch(
     ledger: Ledger, batch: Batch, service: IdentifierService, rules: IdentityRules
 ) -> CodedStudy:
-    """Get a batch's codes from the service of its study, and store request, answer and study in
-    the ledger.
+    """Get a batch's codes from its study's identifier service, and store request, answer and study
+    in the ledger.
 
-    The service is asked again on every run of this step: it answers the same for the same
-    ids, and an answer of an earlier try may be of another study.
+    The service is asked again every time this step runs: it gives the same answer for the same
+    ids, and an earlier attempt's answer may be for a different study.
+
+    Raises
+    ------
+    FailBatch
+        The batch has no header values, or the service refuses its ids.
+    Misconfigured, RetryLater
+        The service cannot be used, or does not answer.
     """
     header = ledger.identifier(batch.id, "header")
     if header is None:
@@ -37,13 +44,20 @@ def identify_batch(
 
 
 def coded_study(ledger: Ledger, batch: Batch) -> CodedStudy:
-    """Return the codes that ``identify_batch`` stored for the batch's study."""
+    """Return the codes that ``identify_batch`` stored for the batch's study.
+
+    Raises
+    ------
+    FailBatch
+        There are none, or they are for a different study.
+    """
     request = ledger.identifier(batch.id, "request")
     answer = ledger.identifier(batch.id, "answer")
     if request is None or answer is None:
         raise FailBatch(f"batch {batch.id} has no identifiers; clear its dasher task")
     if ledger.identifier(batch.id, "study") != batch.study:
         raise FailBatch(
-            f"batch {batch.id}: its identifiers were coded for another study; clear its dasher task"
+            f"batch {batch.id}: its identifiers were coded for a different study; clear its dasher "
+            "task"
         )
     return read_answer(json.dumps(answer), read_request(json.dumps(request))).coded_study()

@@ -1,9 +1,9 @@
 """Import: read the header of every file in a batch's folder, in place, and decide which are
 accepted.
 
-Only headers are read. Every file ends as a record: still to be delivered, filtered by the
-recipe, or quarantined with a reason. Which of several copies of an instance is delivered is
-decided where their pixels are read; here they are only told apart.
+Only headers are read. Every file gets a record: still to be delivered, filtered by the
+recipe, or quarantined with a reason. Copies of an instance are only recognised here; which one is
+delivered is decided where their pixels are read.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from sendit.workspace import Workspace
 
 ROWS = 0x00280010
 
-#: What the identifier service is asked with: the first file that has a value gives it.
+#: Attributes sent to the identifier service; each is taken from the first file that has a value.
 REQUEST_TAGS = (
     PATIENT_ID,
     PATIENT_BIRTH_DATE,
@@ -47,8 +47,8 @@ REQUEST_TAGS = (
     *(tag for pair in STUDY_DATE_TAGS for tag in pair),
 )
 
-#: More than one value of these in a folder fails the batch. Of what a filter takes out only images
-#: count: key objects, presentation states and reports may refer to several studies and patients.
+#: More than one value of these in a folder fails the batch. Of filtered files only images count:
+#: key objects, presentation states and reports may refer to several studies and patients.
 UNIQUE_TAGS = {
     STUDY_INSTANCE_UID: Reason.SEVERAL_STUDIES,
     ACCESSION_NUMBER: Reason.SEVERAL_STUDIES,
@@ -60,10 +60,10 @@ UNIQUE_TAGS = {
 class Intake:
     """The result of importing a folder.
 
-    ``failure`` says why nothing of the batch may go on, or is None. ``identity`` holds real
-    values: it goes to the ledger's identifier rows only. ``issuers`` gathers what the files say
-    of the issuers of their numbers, ``people`` the words of all names in them and the patient's
-    numbers.
+    ``failure`` says why the whole batch must stop, or is None. ``identity`` holds real
+    values, which are stored in the ledger's identifier rows only. ``issuers`` has the issuers of
+    numbers that the files name, ``people`` the words of all names in them and the patient's
+    numbers, ``studies`` the StudyInstanceUIDs by top-level subfolder.
     """
 
     records: list[InstanceRecord] = field(default_factory=list)
@@ -75,8 +75,8 @@ class Intake:
 
     @property
     def is_container(self) -> bool:
-        """Whether the folder holds folders with studies of their own, and no image itself: then
-        it is no accession folder, and sorting its files would be wrong."""
+        """Whether the subfolders are separate studies and the folder itself has no image: then it
+        is not an accession folder, and sorting its files would be wrong."""
         folders = [studies for place, studies in self.studies.items() if place]
         return (
             "" not in self.studies
@@ -92,7 +92,7 @@ class Intake:
 
     @property
     def counts(self) -> Counts:
-        """Counts so far; an accepted file counts as received only."""
+        """Counts so far; accepted files count as received only."""
         counts = count_outcomes(
             record.outcome for record in self.records if record.outcome is not None
         )
@@ -106,7 +106,7 @@ class Intake:
 
     @property
     def reasons(self) -> dict[str, int]:
-        """How often each reason was given, by outcome and reason."""
+        """The number of files by outcome and reason."""
         return count_reasons(self.records)
 
     @property
@@ -127,7 +127,7 @@ def count_reasons(records: list[InstanceRecord]) -> dict[str, int]:
 
 
 def note_wanted(record: InstanceRecord, header: Header) -> None:
-    """Note down which rule a file waits for, if it would be delivered with one."""
+    """Record which rule a file needs, if it would be delivered with one."""
     if wants_rule(record.outcome, record.reason):
         record.wanted = key_of(header, words_in(header)).text
 
@@ -138,14 +138,14 @@ def count_wanted(records: list[InstanceRecord]) -> dict[str, int]:
 
 
 def file_errors(stage: str, records: list[InstanceRecord]) -> list[BatchError]:
-    """Gather quarantined and duplicate files by reason; at most 20 file numbers are named."""
+    """Group quarantined and duplicate files by reason; at most 20 file numbers each."""
     numbers: dict[str, list[int]] = {}
     for record in records:
         if record.outcome in (Outcome.QUARANTINED, Outcome.DUPLICATE):
             numbers.setdefault(str(record.reason), []).append(record.number)
     return [
-        BatchError(stage=stage, reason=reason, count=len(found), files=tuple(found[:20]))
-        for reason, found in numbers.items()
+        BatchError(stage=stage, reason=reason, count=len(files), files=tuple(files[:20]))
+        for reason, files in numbers.items()
     ]
 
 
@@ -161,7 +161,7 @@ def import_folder(
     filters
         The recipe's filters, compiled.
     progress
-        Called with the number of files looked at so far.
+        Called with the number of files read so far.
 
     Raises
     ------
@@ -187,7 +187,7 @@ def import_folder(
             record.outcome, record.reason = Outcome.QUARANTINED, str(error.reason)
         except SenditError:
             raise
-        except Exception:  # noqa: BLE001 a file that import cannot cope with goes no further
+        except Exception:  # noqa: BLE001 an unexpected error quarantines this file only
             record.outcome, record.reason = Outcome.QUARANTINED, Reason.NOT_CLEANABLE
         if progress:
             progress(number)
@@ -218,13 +218,13 @@ def import_batch(
     Returns
     -------
     Status
-        PROCESSING when something goes on, EMPTY when no image is left.
+        PROCESSING if files were accepted, EMPTY if no image is left.
 
     Raises
     ------
     FailBatch
-        The folder cannot be read, or holds more than one study or patient: nothing of it
-        goes on.
+        The folder cannot be read, or holds more than one study or patient: none of it is
+        delivered.
     """
     batch_id = workspace.batch_id
     ledger.start(batch_id)
@@ -263,14 +263,14 @@ def import_batch(
     if intake.failure:
         if intake.failure is Reason.SEVERAL_FOLDERS:
             raise FailBatch(
-                f"batch {batch_id}: {intake.failure}, so it is none; it stays where it is. If they "
-                "are accession folders, run with it as subfolder, or list it in "
-                "SENDIT_INPUT_FOLDERS in place of the folder around it; if not, sort its files "
+                f"batch {batch_id}: {intake.failure}, so it is not a batch; it is left in place. "
+                "If they are accession folders, run with it as subfolder, or list it in "
+                "SENDIT_INPUT_FOLDERS instead of its parent folder; if not, sort its files "
                 f"into one folder per study, then: sendit requeue {batch_id}"
             )
         raise FailBatch(
             f"batch {batch_id}: {intake.failure}; sort its files into one folder per study. "
-            f"cleanup sets the folder aside as .err: once it is fixed, remove .err from its name"
+            f"cleanup renames the folder to .err: once it is fixed, remove .err from its name"
         )
     return status
 
@@ -289,10 +289,10 @@ def _look_at(
     decision = filters.ask(header)
     filtered = withheld(header, decision)
     if filtered is None or header.text(ROWS):
-        for tag, found in values.items():
+        for tag, seen_values in values.items():
             value = header.text(tag)
             if value:
-                found.add(value)
+                seen_values.add(value)
     if not (instance_uid and header.study_uid and header.series_uid):
         raise SkipInstance(Reason.MISSING_UID)
     if filtered is None or header.text(ROWS):
@@ -312,13 +312,13 @@ def _look_at(
     for number, places in ISSUERS.items():
         issuer = _issuer(header, places)
         known = intake.issuers.setdefault(places[0], [])
-        # An issuer says nothing without a number.
+        # An issuer without a number has no meaning.
         if issuer and issuer not in known and header.text(number):
             known.append(issuer)
 
 
 def _issuer(header: Header, places: tuple[int, ...]) -> dict[str, str]:
-    """Return what a header says of a number's issuer: each part by the path of its tags."""
+    """Return a number's issuer as the header names it: each part by the path of its tags."""
     parts: dict[str, str] = {}
     for tag in places:
         element = header.element(tag)

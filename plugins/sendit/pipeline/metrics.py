@@ -1,4 +1,4 @@
-"""Processing times, as the 2017 service exported them: one line a batch, tab-separated."""
+"""Processing times in the 2017 service's format: one line per batch, tab-separated."""
 
 from __future__ import annotations
 
@@ -24,15 +24,21 @@ MEBIBYTE = 1024 * 1024
 
 
 def default_name(now: float | None = None) -> str:
-    """Return ``sendit-process-time-YYYY-MM-DD.tsv`` of a day (local time)."""
+    """Return ``sendit-process-time-YYYY-MM-DD.tsv`` for a time (seconds since the epoch; default:
+    now), in local time."""
     return f"sendit-process-time-{time.strftime('%Y-%m-%d', time.localtime(now))}.tsv"
 
 
 def write_metrics(batches: Iterable[Batch], path: Path) -> int:
-    """Write one line per batch, whole or not at all; return how many.
+    """Write one line per batch, atomically; return the number of batches.
 
-    Sizes are MiB of the files received, times seconds since the epoch; a batch that has not
-    started or finished leaves those fields empty.
+    Sizes are those of the files received, in MiB; times are seconds since the epoch, and empty
+    for a batch that has not started or finished.
+
+    Raises
+    ------
+    RetryLater
+        The file cannot be written.
     """
     lines = 0
     try:

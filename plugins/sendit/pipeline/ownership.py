@@ -1,7 +1,8 @@
-"""Which run a batch belongs to, and what happens to it when that run has ended.
+"""Ownership: which run a batch belongs to, and what happens to it when that run has ended.
 
-A batch belongs to a run only while Airflow says that the run is queued or running. Whatever
-ended it (marked, deleted, the metadata database lost), the next run takes up what it left.
+A batch belongs to a run only while Airflow says that the run is queued or running. However the
+run ended (marked, deleted, the metadata database lost), the next run takes up its unfinished
+batches.
 """
 
 from __future__ import annotations
@@ -27,22 +28,20 @@ def ended(
 
     Parameters
     ----------
-    ledger
-        The ledger.
     holders
-        The runs in question.
+        The runs to check.
     own
-        The run that asks. It is not among the ended.
+        The calling run. It is never among the ended.
     is_active
         Asks Airflow.
 
     Raises
     ------
     RetryLater
-        Airflow does not answer, or answers that the run which asks has ended: then nothing that
-        it says of others is believed.
+        Airflow does not answer, or says that the calling run has ended: then its answers about
+        other runs cannot be trusted.
     """
-    found = []
+    ended_runs = []
     answers: dict[tuple[str, str], bool] = {}
     for holder in holders:
         if holder.key == own.key:
@@ -53,17 +52,17 @@ def ended(
                 answers[run] = is_active(*run)
             if answers[run] and ledger.is_latest(holder):
                 continue
-        found.append(holder)
-    if found and not is_active(str(own.dag_id), own.run_id):
+        ended_runs.append(holder)
+    if ended_runs and not is_active(str(own.dag_id), own.run_id):
         raise RetryLater(
-            "Airflow says that this very run is neither queued nor running, so that what it says "
-            "of other runs cannot be relied on; batches that other runs left are not taken up now"
+            "Airflow says that this very run is neither queued nor running, so its answers about "
+            "other runs cannot be trusted; batches that other runs left are not taken up now"
         )
-    return found
+    return ended_runs
 
 
 def take_up(ledger: Ledger, own: Holder, is_active: IsActive) -> None:
-    """Take up what runs that have ended left under way: a batch goes back to its place in the
+    """Take up the batches that ended runs left unfinished: each goes back to its place in the
     queue, or fails after too many take-ups (`Ledger.take_up`)."""
     left = ended(ledger, ledger.holders(), own, is_active)
     if not left:
@@ -71,6 +70,6 @@ def take_up(ledger: Ledger, own: Holder, is_active: IsActive) -> None:
     queued, given_up = ledger.take_up([holder.key for holder in left], own.run_id, own.key)
     reach("discover: taken up")
     for batch_id in queued:
-        logger.info("batch %s: left by a run that has ended, queued again", batch_id)
+        logger.info("batch %s: left unfinished by a run that has ended, requeued", batch_id)
     for batch_id in given_up:
-        logger.warning("batch %s: left by too many runs, given up", batch_id)
+        logger.warning("batch %s: left unfinished by too many runs, set to ERROR", batch_id)

@@ -65,9 +65,15 @@ class Changes:
         return params
 
     def check(self) -> None:
-        """Raise if a study or recipe cannot be one: before any batch is changed."""
+        """Validate study and recipe, before any batch is changed.
+
+        Raises
+        ------
+        Misconfigured
+            The study's name is invalid, or the recipe cannot be used.
+        """
         if self.study is not None and not STUDY_NAME.fullmatch(self.study):
-            raise Misconfigured("the study may have letters, digits, - and _ only, at most 63")
+            raise Misconfigured("the study may contain only letters, digits, - and _, at most 63")
         if self.recipe is not None:
             load_recipe(self.recipe)
 
@@ -80,18 +86,18 @@ def requeue_batches(
     Returns
     -------
     tuple of list of str
-        The batches that are in the queue, and why others are not.
+        The batches that are back in the queue, and the reasons why others are not.
 
     Raises
     ------
     Misconfigured
-        A change cannot be made; nothing was changed.
+        The changes are invalid; nothing was changed.
     """
     changes.check()
     named = list(dict.fromkeys(chosen.batches))
-    found = [batch.id for batch in ledger.all_batches(errors_only=True) if chosen.fits(batch)]
+    matching = [batch.id for batch in ledger.all_batches(errors_only=True) if chosen.fits(batch)]
     done, refused = [], []
-    for batch_id in dict.fromkeys([*named, *found]):
+    for batch_id in dict.fromkeys([*named, *matching]):
         try:
             _requeue(ledger, settings, batch_id, changes)
         except SenditError as error:
@@ -105,8 +111,8 @@ def _requeue(ledger: Ledger, settings: Settings, batch_id: str, changes: Changes
     batch = ledger.batch(batch_id)
     params = changes.of(batch.params, settings)
     if batch.status is Status.QUEUE and params == batch.params:
-        raise FailBatch(f"batch {batch_id} waits in the queue already")
-    # First: once it is in the queue, a run may take it.
+        raise FailBatch(f"batch {batch_id} is already in the queue")
+    # Before it is queued, because a run may claim it from then on.
     if params != batch.params:
         ledger.put_params(batch_id, params)
     if batch.status is not Status.QUEUE:

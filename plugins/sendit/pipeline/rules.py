@@ -1,7 +1,7 @@
-"""Rules wanted: which images wait for a rule that says what to blank, and a draft of one.
+"""Rules wanted: which images need a rule that says what to blank, and drafts of such rules.
 
-A draft is read from several images of one key. It is a proposal: a person looks at the pictures
-that are made with it, before it goes into the site's recipe.
+A draft is based on the text in several images of one key. It is a proposal: a person looks at the
+pictures that come with it before adding it to the site's recipe.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from sendit.pixels.wanted import RuleKey, key_of
 from sendit.settings import Settings
 
 MIN_IMAGES: Final = 3
-"""Images of a key that a draft needs: names are of different lengths."""
+"""Minimum number of images for a draft, since names differ in length."""
 
 MAX_IMAGES: Final = 8
 _BANNER: Final = (0.15, 0.9)
-"""Parts of the rows above and below which text stands in a banner: all of its width is blanked."""
+"""Fractions of the rows above and below which text is in a banner, whose full width is blanked."""
 
 _AS_IT_IS: Final = re.compile(r"[^A-Za-z0-9 _,:;/=-]")
 
 
 @dataclass(frozen=True, slots=True)
 class WantedRule:
-    """A key, and how many files in how many batches wait for a rule of it."""
+    """A key, and how many files in which batches need a rule for it."""
 
     key: RuleKey
     files: int
@@ -49,46 +49,46 @@ class WantedRule:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A rule in deid's language, and what it makes of each image: pairs of pictures, uint8, of
-    shape (rows, columns, 3), BGR, before and after."""
+    """A rule in deid's language, and pictures of each image before and after it: uint8 arrays of
+    shape (rows, columns, 3), BGR."""
 
     text: str
     pictures: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]] = field(default_factory=list)
 
 
 def wanted_rules(ledger: Ledger) -> list[WantedRule]:
-    """Return the rules wanted, those that most files wait for first."""
+    """Return the rules wanted, those needed by most files first."""
     files: dict[str, int] = {}
     batches: dict[str, list[str]] = {}
     for batch in ledger.all_batches():
         for text, count in batch.wanted.items():
             files[text] = files.get(text, 0) + count
             batches.setdefault(text, []).append(batch.id)
-    found = [
+    rules = [
         WantedRule(RuleKey.from_text(text), count, tuple(batches[text]))
         for text, count in files.items()
     ]
-    return sorted(found, key=lambda rule: (-rule.files, rule.key.id))
+    return sorted(rules, key=lambda rule: (-rule.files, rule.key.id))
 
 
 def wanted_rule(ledger: Ledger, name: str) -> WantedRule:
-    """Return the rule wanted whose key's id begins with a name.
+    """Return the rule wanted whose key's id begins with ``name``.
 
     Raises
     ------
     Misconfigured
-        No key, or more than one, has that name.
+        No key, or more than one, begins with it.
     """
-    found = [rule for rule in wanted_rules(ledger) if name and rule.key.id.startswith(name)]
-    if len(found) != 1:
+    rules = [rule for rule in wanted_rules(ledger) if name and rule.key.id.startswith(name)]
+    if len(rules) != 1:
         raise Misconfigured(
-            f"{len(found) or 'no'} keys begin with {name!r}; see them with: sendit rules wanted"
+            f"{len(rules) or 'no'} keys begin with {name!r}; see them with: sendit rules wanted"
         )
-    return found[0]
+    return rules[0]
 
 
 def draft_rule(ledger: Ledger, settings: Settings, keys: Keys, wanted: WantedRule) -> Draft:
-    """Read the images of a key where they lie, and draft a rule.
+    """Read a key's images in the input folders, and draft a rule.
 
     Raises
     ------
@@ -99,14 +99,14 @@ def draft_rule(ledger: Ledger, settings: Settings, keys: Keys, wanted: WantedRul
 
 
 def draft(key: RuleKey, images: Iterable[tuple[Header, People]]) -> Draft:
-    """Draft a rule from images of one key, each with the names that are in its study.
+    """Draft a rule from images of one key, each with the names of people in its study.
 
     Raises
     ------
     FailBatch
         Fewer than ``MIN_IMAGES`` can be read.
     """
-    # Codecs and OpenCV: only who drafts needs them.
+    # Loads codecs and OpenCV, which only drafting needs.
     from sendit.pixels.look import first_picture, lines_to_hide  # noqa: PLC0415
 
     shown: list[npt.NDArray[Any]] = []
@@ -120,7 +120,7 @@ def draft(key: RuleKey, images: Iterable[tuple[Header, People]]) -> Draft:
     if len(shown) < MIN_IMAGES:
         raise FailBatch(
             f"{len(shown)} images of key {key.id} can be read in the input folders, "
-            f"{MIN_IMAGES} are needed: put folders back, or wait until more have come"
+            f"{MIN_IMAGES} are needed: put folders back, or wait until more have arrived"
         )
     rows, columns = shown[0].shape[:2]
     mask = np.zeros((rows, columns), np.bool_)
@@ -140,12 +140,12 @@ def draft(key: RuleKey, images: Iterable[tuple[Header, People]]) -> Draft:
 def _images(
     ledger: Ledger, settings: Settings, keys: Keys, wanted: WantedRule
 ) -> Iterator[tuple[Header, People]]:
-    """Yield images of a key: one of each batch, then the second of each, and so on."""
-    found: list[Iterator[tuple[Header, People]]] = []
+    """Yield images of a key: the first of each batch, then the second of each, and so on."""
+    images: list[Iterator[tuple[Header, People]]] = []
     for batch_id in wanted.batches:
         with suppress(FailBatch):  # its folder is gone
-            found.append(_images_in(locate(ledger, settings, keys, batch_id), wanted.key))
-    return (image for image in chain.from_iterable(zip_longest(*found)) if image is not None)
+            images.append(_images_in(locate(ledger, settings, keys, batch_id), wanted.key))
+    return (image for image in chain.from_iterable(zip_longest(*images)) if image is not None)
 
 
 def _images_in(folder: Path, key: RuleKey) -> Iterator[tuple[Header, People]]:
@@ -167,7 +167,7 @@ def _pixels(header: Header) -> Delivered:
 
 
 def _with_margin(box: Box, rows: int, columns: int) -> Box:
-    """Return the box of a line with room for a longer one, of another size of letters."""
+    """Return a line's box with a margin for longer lines and other letter sizes."""
     x0, y0, x1, y1 = box
     height = max(y1 - y0, 8)
     top, bottom = max(0, y0 - height // 2), min(rows, y1 + height // 2)
@@ -177,7 +177,7 @@ def _with_margin(box: Box, rows: int, columns: int) -> Box:
 
 
 def _merged(mask: npt.NDArray[np.bool_]) -> list[Box]:
-    """Return the boxes around what hangs together in a mask."""
+    """Return the bounding boxes of a mask's connected components, as (x0, y0, x1, y1)."""
     import cv2  # noqa: PLC0415
 
     count, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
@@ -209,7 +209,11 @@ def _rule_text(key: RuleKey, boxes: Sequence[Box], images: int) -> str:
         f"%filter {kind}",
         "",
         f"# Drafted from {images} images of key {key.id}: look at the pictures before you use it.",
-        *([] if boxes else ["# No text to hide was read in them: as it stands they go on whole."]),
+        *(
+            []
+            if boxes
+            else ["# No text to hide was found in them: this rule passes them unblanked."]
+        ),
         f"LABEL {what} {key.size}, drafted from {key.id}",
         "  " + "\n  + ".join(tests),
         *(f"  coordinates {x0},{y0},{x1},{y1}" for x0, y0, x1, y1 in boxes),
@@ -218,7 +222,7 @@ def _rule_text(key: RuleKey, boxes: Sequence[Box], images: int) -> str:
 
 
 def _test(attribute: str, value: str, *, whole: bool = True) -> str:
-    """Return a test that asks for a key's value."""
+    """Return a filter test for a key's value."""
     if not value:
         return f"missing {attribute}"
     pattern = _AS_IT_IS.sub(lambda sign: r"(\w+|.)" if sign[0] == "#" else ".", value)

@@ -1,7 +1,7 @@
 """Run params, checked where they are used.
 
-Airflow's form checks values against a JSON schema, which takes 5.0 for an integer, and takes
-any name: what is mistyped would silently mean the default.
+Airflow's form checks values against a JSON schema, which accepts 5.0 as an integer and does not
+check names: a misspelt param would silently mean the default.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from typing import Any
 from sendit.batch import STUDY_NAME
 from sendit.errors import Misconfigured
 
-#: More batches than this in one go are a slip of the finger; "all" is an empty number.
+#: A larger number of batches is a typing error; "all" is an empty number.
 MAX_NUMBER = 1_000_000
 MAX_TEXT = 1000
-_ANEW = "start another run with it corrected"
+_ANEW = "correct it and start another run"
 _SHOWN = re.compile(r"[A-Za-z_]{1,32}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
 class RunParams:
-    """A run's params. ``number`` None: all batches; a text None: as configured."""
+    """A run's params. ``number`` None means all batches; for the others None means as
+    configured."""
 
     number: int | None = 1
     subfolder: str | None = None
@@ -40,14 +41,14 @@ def read_run_params(given: Iterable[str], params: Mapping[str, Any]) -> RunParam
     Parameters
     ----------
     given
-        The names in the run's conf, as a person wrote them.
+        The names in the run's conf, as the user wrote them.
     params
-        The params that Airflow made of it: the conf over the DAG's defaults.
+        Airflow's resolved params: the conf over the DAG's defaults.
 
     Raises
     ------
     Misconfigured
-        A name is none of the params, or a value none that the param takes. The text names the
+        A name is not a param, or a value is not valid for its param. The text names the
         param and never quotes a value.
     """
     known = [each.name for each in fields(RunParams)]
@@ -57,7 +58,7 @@ def read_run_params(given: Iterable[str], params: Mapping[str, Any]) -> RunParam
             near = difflib.get_close_matches(name.lower(), known, 1, 0.6)
             hint = f"did you mean {near[0]}?" if near else f"the params are {', '.join(known)}."
             raise Misconfigured(
-                f"the run was given {shown}, which is no param of sendit: {hint} Nothing was "
+                f"the run was given {shown}, which is not a param of sendit: {hint} Nothing was "
                 f"started; {_ANEW}"
             )
     return RunParams(
@@ -73,10 +74,10 @@ def _number(value: object) -> int | None:
     if value is None:
         return None
     if isinstance(value, float) and value.is_integer():
-        value = int(value)  # JSON knows no integers: 5.0 is 5
+        value = int(value)  # JSON has no integer type: 5.0 is 5
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_NUMBER:
         raise Misconfigured(
-            f"the run's number is not a whole number from 1 to {MAX_NUMBER}, or empty for all "
+            f"the run's number must be a whole number from 1 to {MAX_NUMBER}, or empty for all "
             f"batches; {_ANEW}"
         )
     return value
@@ -87,7 +88,7 @@ def _text(name: str, value: object) -> str | None:
         return None
     if not isinstance(value, str) or len(value) > MAX_TEXT or _CONTROL.search(value):
         raise Misconfigured(
-            f"the run's {name} is not a text of one line, of at most {MAX_TEXT} characters; {_ANEW}"
+            f"the run's {name} must be one line of text, of at most {MAX_TEXT} characters; {_ANEW}"
         )
     return value
 
@@ -96,7 +97,7 @@ def _study(value: object) -> str | None:
     study = _text("study", value)
     if study is not None and not STUDY_NAME.fullmatch(study):
         raise Misconfigured(
-            f"the run's study may have letters, digits, - and _ only, at most 63; {_ANEW}"
+            f"the run's study may contain only letters, digits, - and _, at most 63; {_ANEW}"
         )
     return study
 
@@ -105,5 +106,5 @@ def _switch(name: str, value: object) -> bool:
     if value is None:
         return False
     if not isinstance(value, bool):
-        raise Misconfigured(f"the run's {name} is neither true nor false; {_ANEW}")
+        raise Misconfigured(f"the run's {name} must be true or false; {_ANEW}")
     return value

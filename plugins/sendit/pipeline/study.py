@@ -1,4 +1,4 @@
-"""A study de-identified, and its archive passed by the gate."""
+"""De-identify a study into an archive and have the gate check it."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ class StudyResult:
     outcomes
         By number of the source: delivered, quarantined or duplicate, and the reason.
     archive
-        None if nothing was delivered; there is no file then.
+        None if nothing was delivered; then there is no file.
     actions
-        Elements by what happened to them, over all delivered files.
+        Number of elements by what happened to them, over all delivered files.
     header
         The first delivered instance's attributes as delivered, by keyword: text, numbers,
         lists of them, lists of items; no bytes, no long texts, no sequences of many items.
     members
-        By number of the source: a delivered file's name in the archive, in its order.
+        By number of the source: a delivered file's name in the archive, in archive order.
     content_digest
-        Keyed digest of what was delivered, as it came in: the same instances with the same
-        bytes give the same one, whatever their files are called, whatever recipe or engine.
+        Keyed digest of the delivered files' input: the same instances with the same
+        bytes give the same digest, whatever their file names, recipe or engine.
     passed
-        What the gate looked at; None if nothing was delivered.
+        The gate's report; None if nothing was delivered.
     """
 
     outcomes: dict[int, tuple[Outcome, str | None]]
@@ -74,7 +74,7 @@ def deidentify_study(
     Parameters
     ----------
     sources
-        The files, in the order in which they go into the archive.
+        The files, in archive order.
     plan
         The compiled recipe.
     identifiers
@@ -82,27 +82,28 @@ def deidentify_study(
     keys
         The site's keys, for the UIDs.
     archive
-        Where the ``.tar.gz`` goes; it is there only once it has passed the gate.
+        Path of the ``.tar.gz``; it exists only once it has passed the gate.
     people
-        Words of the names of the study's people, and its patient's numbers, as import found them in
-        all files
+        Words of the names of people in the study, and the patient's numbers, from all files, as
+        collected by import
         (:mod:`sendit.deidentify.people`). None: the files are read for them first.
     filters
-        The recipe's filters, asked again of the header that goes out: the file, or the recipe,
-        may be another than at import. None: whoever calls has no filters.
+        The recipe's filters, evaluated again on the header that is delivered, because the file or
+        the recipe may have changed since import. None: the caller has no filters.
     folder
-        The batch folder's own name: an accession number, as folders are named.
+        The batch folder's own name, which usually is an accession number.
     progress
-        Called with the number of files done after each.
+        Called with the number of files done, after each file.
 
     Raises
     ------
     RetryLater
         The working disk is full or fails; nothing is left behind.
     FailBatch
-        The gate found something real in every file of the finished archive, or could not judge
-        it; nothing is left of it. A technical value or code in which something was found goes by
-        itself, and of findings in some files these are quarantined: the archive is made again.
+        The gate found real values in every file of the finished archive, or could not check
+        it; the archive is deleted. A technical value or code with a finding is removed alone; if
+        only some files have other findings, these are quarantined. Either way the archive is made
+        again.
     """
     if people is None:
         people = _people_of(sources)
@@ -131,7 +132,7 @@ def deidentify_study(
         with Archive(archive) as writer:
             outcomes = study.take(sources, stopped, writer, progress)
             info = passed = None
-            with_text = look.close()  # series of which each image shows the same
+            with_text = look.close()  # series whose images all show the same text
             if with_text:
                 stopped |= with_text
                 progress = None
@@ -148,7 +149,7 @@ def deidentify_study(
                         progress = None
                         continue
                     if isinstance(failure, Stopped) and len(failure.members) < len(study.members):
-                        # What the archive is made of without them is as if they had not come.
+                        # The archive is made again as if these files had not been received.
                         delivered = list(study.members)
                         stopped |= {
                             delivered[member - 1]: f"{Reason.STOPPED}: {why}"
@@ -174,6 +175,6 @@ def deidentify_study(
 def _people_of(sources: Sequence[Source]) -> frozenset[str]:
     people = People()
     for source in sources:
-        with suppress(SkipInstance, OSError):  # whoever reads it next says why
+        with suppress(SkipInstance, OSError):  # the next reader reports why
             people.see(open_instance(source.path))
     return frozenset(people.words | people.numbers)

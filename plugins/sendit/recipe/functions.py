@@ -4,9 +4,9 @@ Declared here, so that a recipe is checked without running anything; implemented
 ``sendit.deidentify.functions``. ``deid_func:`` names are deid 0.4.13's built-ins;
 ``func:`` names are sendit's own.
 
-A function of the ``profile_`` family may decide that the element goes: deid's
-language has no single action that says "remove it, unless the object needs it", which
-is what PS3.15 Table E.1-1 asks for by X/Z, X/D and X/Z/D.
+A function of the ``profile_`` family may remove the element: deid's language has no single
+action for "remove it, unless the object needs it", which PS3.15 Table E.1-1 requires by X/Z,
+X/D and X/Z/D.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ ArgumentKind = Literal["integer", "boolean", "text", "uid root", "form"]
 REPLACING = frozenset({Action.ADD, Action.REPLACE})
 FORMS: Mapping[str, str] = MappingProxyType(
     {
-        "term": "a Defined Term, as the VR CS or people write it",
-        "label": "a name that a device or program has for a part, a method or a setting",
-        "maker": "a maker, a model, a program",
+        "term": "a Defined Term, in the form of a CS or as people write it",
+        "label": "a device's or program's name for a part, a method or a setting",
+        "maker": "a maker, a model or a program",
         "version": "a version",
         "words": "words of the allow-list",
     }
 )
-"""Forms of technical values, with their meaning; ``sendit.deidentify.forms`` knows them."""
+"""Forms of technical values, with their meaning; implemented in ``sendit.deidentify.forms``."""
 
 _UIDS = frozenset({"UI"})
 _WORDS = frozenset({"LO", "LT", "SH", "ST", "UC", "UT"})
@@ -41,7 +41,7 @@ _LONG_TEXTS = frozenset({"LO", "LT", "ST", "UC", "UT"})
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One ``key=value`` that a function takes; every one has a default."""
+    """One ``key=value`` argument of a function; every argument has a default."""
 
     name: str
     kind: ArgumentKind
@@ -51,11 +51,11 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class FunctionSpec:
-    """What a recipe's author may write after ``func:`` or ``deid_func:``.
+    """A function that a recipe may call after ``func:`` or ``deid_func:``.
 
-    ``vrs`` are the value representations that its result is valid for (None: all).
-    ``siblings`` says that it looks at the other elements of a sequence's item, and
-    ``before_jitter`` that a JITTER of the same attribute is meant to move what it leaves.
+    ``vrs`` are the value representations for which its result is valid (None: all).
+    ``siblings`` says whether it reads other elements of the same sequence item, and
+    ``before_jitter`` whether a JITTER of the same attribute is meant to shift its result.
     """
 
     name: str
@@ -73,10 +73,10 @@ _DECLARED: tuple[FunctionSpec, ...] = (
     FunctionSpec(
         "jitter",
         "deid_func",
-        "the date, moved by a fixed number of days (years count 365 days each)",
+        "the date, shifted by a fixed number of days (a year counts as 365 days)",
         (
-            Argument("days", "integer", "1", "days to move by, may be negative"),
-            Argument("years", "integer", "0", "years of 365 days to move by"),
+            Argument("days", "integer", "1", "days to shift by, may be negative"),
+            Argument("years", "integer", "0", "years of 365 days to shift by"),
         ),
         frozenset({Action.REPLACE}),
         vrs=frozenset({"DA", "DT"}),
@@ -116,42 +116,42 @@ _DECLARED: tuple[FunctionSpec, ...] = (
     FunctionSpec(
         "keyed_hash",
         "func",
-        "a keyed hash of the value, the same for the same original: a UID for a UID, else "
-        "hexadecimal digits, as many as the VR takes",
+        "a keyed hash of the value, the same for the same original: a UID for a UID, otherwise "
+        "hexadecimal digits, as many as the VR allows",
         vrs=_HASHED,
     ),
     FunctionSpec(
         "remap_uid",
         "func",
-        "U: each UID value becomes a keyed hash under 2.25, the same in every batch of a site; "
-        "UIDs that the standard registers (SOP classes, transfer syntaxes) stay",
+        "U: each UID is replaced by a keyed hash under 2.25, the same in every batch of a site; "
+        "UIDs that the standard registers (SOP classes, transfer syntaxes) are kept",
         vrs=_UIDS,
     ),
     FunctionSpec(
         "undated_uid",
         "func",
-        "K, looked at: a UID stays, but one that holds a date (yyyymmdd, or the seconds since "
-        "1970, as many makers' do) is remapped as by remap_uid: beside moved dates it would tell "
-        "the shift",
+        "K, checked: a UID is kept unless it contains a date (yyyymmdd, or the seconds since "
+        "1970, as many makers' UIDs do); then it is remapped as by remap_uid, because next to "
+        "shifted dates it would reveal the shift",
         actions=frozenset({Action.REPLACE}),
         vrs=_UIDS,
     ),
     FunctionSpec(
         "dummy",
         "func",
-        "D: a fixed value that says nothing and is valid for the VR; in a sequence the items "
-        "stay and every element in them that no rule names becomes a dummy",
+        "D: a fixed, meaningless value that is valid for the VR; in a sequence the items "
+        "are kept and every element in them that no rule names becomes a dummy",
     ),
     FunctionSpec(
         "profile_z",
         "func",
-        "Z: empty, or a dummy where the object's IOD asks for a value (type 1); in a sequence "
+        "Z: emptied, or a dummy if the object's IOD requires a value (type 1); in a sequence "
         "no items, or dummies",
     ),
     FunctionSpec(
         "profile_xz",
         "func",
-        "X/Z: removed if the object's IOD has it as type 3 or not at all; empty if type 2; "
+        "X/Z: removed if the object's IOD has it as type 3 or not at all; emptied if type 2; "
         "a dummy if type 1",
         actions=frozenset({Action.REPLACE}),
     ),
@@ -164,22 +164,22 @@ _DECLARED: tuple[FunctionSpec, ...] = (
     FunctionSpec(
         "profile_xzd",
         "func",
-        "X/Z/D: removed if type 3 or not in the IOD; empty if type 2; a dummy if type 1",
+        "X/Z/D: removed if type 3 or not in the IOD; emptied if type 2; a dummy if type 1",
         actions=frozenset({Action.REPLACE}),
     ),
     FunctionSpec(
         "profile_xzu",
         "func",
         "X/Z/U*: a sequence of references: removed if type 3 or not in the IOD; otherwise its "
-        "items stay and the UIDs in them are remapped",
+        "items are kept and the UIDs in them are remapped",
         actions=frozenset({Action.REPLACE}),
         vrs=frozenset({"SQ"}),
     ),
     FunctionSpec(
         "clean_text",
         "func",
-        "C: only words of the allow-list of radiology terms stay; if none does: empty, or a "
-        "dummy where the IOD asks for a value; in a sequence the items stay and every text in "
+        "C: only words of the allow-list of radiology terms are kept; if none is left: emptied, or "
+        "a dummy if the IOD requires a value; in a sequence the items are kept and every text in "
         "them that no rule names is cleaned",
         actions=frozenset({Action.REPLACE}),
         vrs=_WORDS | {"PN", "SQ"},
@@ -188,8 +188,8 @@ _DECLARED: tuple[FunctionSpec, ...] = (
     FunctionSpec(
         "clean_code",
         "func",
-        "a code, its scheme or what else says where it is from: stays but where a name or number "
-        "of the study's people stands in its place; then a dummy does",
+        "a code, its scheme or another attribute of its origin: kept unless it is a name or number "
+        "of people in the study; then replaced by a dummy",
         actions=frozenset({Action.REPLACE}),
         vrs=_WORDS | {"CS", "UI", "UR"},
         siblings=True,
@@ -197,8 +197,8 @@ _DECLARED: tuple[FunctionSpec, ...] = (
     FunctionSpec(
         "clean_code_meaning",
         "func",
-        "the meaning of a code: the standard's own text stays where code and scheme are the "
-        "standard's (PS3.16); any other text is cleaned as by clean_text, or gives way to the "
+        "the meaning of a code: the standard's own text is kept if code and scheme are the "
+        "standard's (PS3.16); any other text is cleaned as by clean_text, or replaced by the "
         "standard's",
         actions=frozenset({Action.REPLACE}),
         vrs=_WORDS,
@@ -208,18 +208,18 @@ _DECLARED: tuple[FunctionSpec, ...] = (
         "clean_content",
         "func",
         "Clean Structured Content (PS3.15 E.3.4): in the items of the sequence, numbers, "
-        "coordinates and codes stay, UIDs are remapped, dates moved, texts cleaned as by "
-        "clean_text; an accession number or a subject's number becomes the code, an age of 90 "
-        "years or more 90, what a device says about itself stays in its form, and names that "
-        "tell findings apart still do",
+        "coordinates and codes are kept, UIDs remapped, dates shifted, texts cleaned as by "
+        "clean_text; an accession number or a subject's number is replaced by the code, an age of "
+        "90 years or more by 90; what a device says about itself is kept if it has the expected "
+        "form, and names that distinguish findings still do",
         actions=frozenset({Action.REPLACE}),
         siblings=True,
     ),
     FunctionSpec(
         "content_date",
         "func",
-        "the date of a content item stays, to be moved by a JITTER behind it; a birth date is "
-        "emptied, or a dummy where the object's IOD asks for a value",
+        "the date of a content item is kept, to be shifted by a JITTER after it; a birth date is "
+        "emptied, or a dummy if the object's IOD requires a value",
         actions=frozenset({Action.REPLACE}),
         vrs=frozenset({"DA", "DT"}),
         siblings=True,
@@ -228,11 +228,11 @@ _DECLARED: tuple[FunctionSpec, ...] = (
     FunctionSpec(
         "technical_value",
         "func",
-        "a value stays if it has the form ("
+        "a value is kept if it has the form ("
         + "; ".join(f"{form}: {meaning}" for form, meaning in FORMS.items())
-        + ") and holds no name or number of the study's people; of any other only words of the "
-        "allow-list do; if none does: removed if the object's IOD has it as type 3 or not at all, "
-        "empty if type 2, a dummy if type 1",
+        + ") and contains no name or number of people in the study; of any other value only words "
+        "of the allow-list are kept; if none is left: removed if the object's IOD has it as type 3 "
+        "or not at all, emptied if type 2, a dummy if type 1",
         (Argument("form", "form", "term", "the form"),),
         actions=frozenset({Action.REPLACE}),
         vrs=_WORDS | {"AE", "CS"},
@@ -240,16 +240,15 @@ _DECLARED: tuple[FunctionSpec, ...] = (
     FunctionSpec(
         "cap_age",
         "func",
-        "an age over 89 years becomes 090Y (HIPAA 164.514(b)(2)(i)(C)); one that cannot be "
-        "read becomes empty",
+        "an age over 89 years becomes 090Y (HIPAA 164.514(b)(2)(i)(C)); an invalid age is emptied",
         actions=frozenset({Action.REPLACE}),
         vrs=frozenset({"AS"}),
     ),
     FunctionSpec(
         "known_value",
         "func",
-        "K, looked at: a value that the attribute is defined to hold stays (a time of day, M, F "
-        "or O as a sex, a weight, ...); any other goes, or is a dummy where the IOD asks for one",
+        "K, checked: a value that the attribute is defined to hold is kept (a time of day, M, F "
+        "or O as a sex, a weight, ...); any other is removed, or a dummy if the IOD requires one",
         actions=frozenset({Action.REPLACE}),
         vrs=frozenset({"CS", "DS", "SH", "TM", "UC"}),
     ),
@@ -264,7 +263,7 @@ _DECLARED: tuple[FunctionSpec, ...] = (
         "method_codes",
         "func",
         "(0012,0064): the PS3.16 CID 7050 codes of the profile and options that the recipe "
-        "fulfils, computed from its rules, added to those that the object has of earlier steps",
+        "fulfils, computed from its rules, added to those that the object already has",
         vrs=frozenset({"SQ"}),
     ),
     FunctionSpec(
@@ -279,8 +278,8 @@ FUNCTIONS: Mapping[str, FunctionSpec] = MappingProxyType({spec.name: spec for sp
 """Every function by its name; names are unique over both prefixes."""
 
 STAYING = frozenset({"clean_code", "technical_value"})
-"""Functions that let a value stay for its form. One in which the last gate finds a name, a number
-or a date of the study goes by itself."""
+"""Functions that keep a value because of its form. If the last gate finds a name, number or date of
+the study in such a value, only the value is removed."""
 
 VARIABLES: Mapping[str, str] = MappingProxyType(
     {
@@ -288,7 +287,7 @@ VARIABLES: Mapping[str, str] = MappingProxyType(
         "item_id": "the study's code, from the identifier service",
         "entity_timestamp": "the patient's birth date, jittered (yyyymmdd; empty if unknown)",
         "item_timestamp": "the study's date, jittered (yyyymmdd; empty if unknown)",
-        "jitter": "the patient's shift in whole days",
+        "jitter": "the patient's jitter in whole days",
     }
 )
 """Every variable that a recipe may name, with its meaning."""
@@ -306,8 +305,8 @@ ALIASES: Mapping[str, str] = MappingProxyType(
         ),
     }
 )
-"""Names that recipes of deid's documentation and of others give to functions of their own (lower
-case), and the safe equivalent here."""
+"""Names that deid's documentation and other recipes use for their own functions (lower case), and
+the safe equivalent here."""
 
 VARIABLE_ALIASES: Mapping[str, str] = MappingProxyType(
     {
@@ -336,4 +335,4 @@ VARIABLE_ALIASES: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("birth_date", "entity_date", "birthdate"), "entity_timestamp"),
     }
 )
-"""Names that recipes of deid's documentation, of Stanford and of others use (lower case)."""
+"""Variable names that recipes in deid's documentation, Stanford's and others use (lower case)."""

@@ -1,8 +1,8 @@
 """The error boundary between a task's code and Airflow's logs.
 
-Airflow writes an exception's text and its whole chain into the task log and the UI, and
-captures what libraries log and warn. Texts of our own errors are safe; of all others only
-the kind and the place are shown, for a library's text may quote a path or a value.
+Airflow writes an exception's text and its whole chain to the task log and the UI, and
+captures libraries' log messages and warnings. The texts of sendit's own errors are safe; of all
+others only the type and location are shown, because a library's text may quote a path or a value.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sendit.errors import (
     kind_and_place,
 )
 
-#: Libraries that log values of the files and requests they handle.
+#: Libraries that log values from the files and requests they handle.
 NOISY_LOGGERS = ("pydicom", "deid", "som", "sqlalchemy", "urllib3")
 
 
@@ -38,16 +38,16 @@ class UnexpectedError(AirflowException):
 
 @contextmanager
 def error_boundary() -> Iterator[None]:
-    """Run a task's body; its errors leave as ones that Airflow handles and that anyone may read.
+    """Run a task's body; translate its errors into ones that Airflow handles and anyone may read.
 
     Raises
     ------
     AirflowFailException
         For ``FailBatch`` and ``Misconfigured``: a retry would not help.
     AirflowSkipException
-        For ``TakenOver``: what is left to do is another run's.
+        For ``TakenOver``: another run will do the remaining work.
     RetryLater
-        As it is: Airflow retries the task.
+        Unchanged: Airflow retries the task.
     UnexpectedError
         For everything else that is not Airflow's own.
     """

@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
     retries=3,
 )
 def cleanup() -> None:
-    """Clean up every batch of this run and what ended runs left behind; a batch that cannot be
+    """Clean up this run's batches and whatever ended runs left behind; a batch that cannot be
     cleaned does not stop the others."""
     with error_boundary():
         from sendit.pipeline import ownership
@@ -86,20 +86,20 @@ def _clean_stores(strays: list[Delivery], ended: set[str]) -> None:
 
 @task(
     trigger_rule="all_done",
-    doc_md="Trigger the run that takes the next batches, while any wait in the queue.",
+    doc_md="Trigger the next run, as long as batches are waiting in the queue.",
     execution_timeout=timedelta(minutes=10),
     retries=3,
 )
 def follow_on() -> None:
-    """Trigger the next run; skip if the queue is empty or if whatever failed all batches of this
-    run would fail the next ones too.
+    """Trigger the next run; skip if the queue is empty or if the cause that failed all batches of
+    this run would fail the next ones too.
 
-    The next run's id is made from this one's key, so that clearing this task starts no second
-    one, and a run of the same id that is made anew does start one.
+    The next run's id is derived from this run's key, so clearing this task does not start a
+    second one, but a new run with the same id does.
     """
     context = get_current_context()
     with error_boundary():
-        # 0.7 CPU seconds to import: not at the top, which every task instance would pay.
+        # Takes 0.7 CPU seconds to import, which every task instance would pay at module level.
         from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 
         params = run_params(context)
@@ -107,12 +107,12 @@ def follow_on() -> None:
         taken = ledger().claimed_by(key)
         number = None if params.number is None else params.number - len(taken)
         if not taken or number == 0 or not ledger().count_queued():
-            raise AirflowSkipException("no batch waits: no follow-on run")
+            raise AirflowSkipException("no batch is waiting: no follow-on run")
         if all_failed_from_outside(taken):
             raise AirflowSkipException(
-                "all batches of this run failed for a reason outside them: no follow-on "
-                "run. See it with: sendit batches --errors; when it is corrected, queue them "
-                f"again with: sendit requeue --run {context['run_id']}"
+                "all batches of this run failed for a reason outside them: no follow-on run. See "
+                "the reason with: sendit batches --errors; once it is corrected, requeue them "
+                f"with: sendit requeue --run {context['run_id']}"
             )
         TriggerDagRunOperator(
             task_id="follow_on",
@@ -124,8 +124,8 @@ def follow_on() -> None:
 
 
 def all_failed_from_outside(batches: Sequence[Batch]) -> bool:
-    """Whether all batches of a run failed, and none for what it holds: each for a setting or a
-    service, or, of several, all for the same reason."""
+    """Whether all batches of a run failed, and none because of its content: each because of a
+    setting or service, or several all for the same reason."""
     if not all(batch.status is Status.ERROR for batch in batches):
         return False
     last = [error for batch in batches for error in batch.errors if _is_task_failure(error)]
@@ -149,9 +149,9 @@ def _is_task_failure(error: dict[str, Any]) -> bool:
 def report() -> None:
     """Write the metrics, and fail if any task of the run failed.
 
-    A run has the colour of its last task, which this is: it fails if any other task of the run
-    failed. A batch that is in no final state by now had a task that was killed or gave up: it
-    is in error too.
+    A run's state is that of its last task, which is this one, so it fails if any other task of
+    the run failed. A batch that is not in a final state by now had a task that was killed or gave
+    up, and is set to ERROR.
     """
     context = get_current_context()
     with error_boundary():
@@ -169,14 +169,7 @@ def report() -> None:
         with keep_failure(unwritten, "metrics"):
             write_metrics(every, settings().home_folder / "metrics" / default_name())
         for batch in found:
-            logger.info(
-                "batch %s: %s%s; %s; %s",
-                batch.id,
-                batch.status,
-                " with errors" if batch.has_error else "",
-                batch.tally,
-                batch.reasons,
-            )
+            logger.info("batch %s: %s", batch.id, batch.summary)
         problems = [
             *_failed_batches(found),
             *_blocked(every, context["params"].get("subfolder")),
@@ -196,13 +189,13 @@ def _failed_batches(found: Sequence[Batch]) -> list[str]:
     return [
         f"{len(failed)} of {len(found)} batches failed: {', '.join(failed)}; all others "
         "were delivered. See why with: sendit batches --errors; correct it, then clear "
-        "the failed task of each, or queue them again with: sendit requeue"
+        "the failed task of each, or requeue them with: sendit requeue"
     ]
 
 
 def _blocked(every: Sequence[Batch], subfolder: str | None) -> list[str]:
-    """What is said of batches that wait because what they need fails; a run on a subfolder looks
-    at its own."""
+    """Return messages about batches that stay in the queue because their preflight fails; a run
+    on a subfolder considers only that subfolder's batches."""
     from sendit.pipeline.discover import QUEUE_STAGE
 
     reasons = [
@@ -222,7 +215,7 @@ def _failed_tasks(context: Any) -> list[str]:
     ti = context["ti"]
     states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[context["run_id"]])
     failed = Counter(
-        re.sub(r"_\d+$", "", name)  # of a mapped task each instance is named
+        re.sub(r"_\d+$", "", name)  # instances of a mapped task are listed one by one
         for name, state in states.get(context["run_id"], {}).items()
         if state == "failed" and name != ti.task_id
     )

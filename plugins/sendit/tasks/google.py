@@ -1,8 +1,9 @@
-"""The provider's Google operators, imported when their task runs and not before.
+"""The provider's Google operators, imported only when their task runs.
 
-Importing them costs two CPU seconds, which every task of the DAG would pay, and every parse of
-its file, if they stood at its top (docs/decisions/google-operators-when-their-task-runs.md).
-The operator that runs, and that Airflow's UI names, is the provider's own, unmodified.
+Importing them takes two CPU seconds, which every task of the DAG and every parse of its file
+would pay if they were imported at module level
+(docs/decisions/google-operators-when-their-task-runs.md). The operator that runs, and that
+Airflow's UI names, is the provider's own, unmodified.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class GoogleOperator(BaseOperator):
     lane
         The lane: its number and its batches' opaque ids.
     arguments
-        Makes the operator's arguments for a collection, when the task runs.
+        Builds the operator's arguments for a collection, when the task runs.
     """
 
     template_fields = ("lane",)
@@ -69,14 +70,14 @@ class GoogleOperator(BaseOperator):
         self._running: BaseOperator | None = None
 
     def execute(self, context: Any) -> None:
-        """Build the provider's operator and run it; nothing to do for a lane that is finished."""
+        """Build the provider's operator and run it; does nothing for a finished lane."""
         with error_boundary():
             parts = lane_work(self.lane).parts()
             if not parts:
                 logger.info("lane %d: nothing to do", self.lane["lane"])
             errors: list[Exception] = []
             for part in parts:
-                # One collection's table may be out of order; the others' rows go on.
+                # One collection's table may be broken; the others' rows continue.
                 try:
                     self._run(part, context)
                 except Exception as error:  # noqa: BLE001 - raised below
@@ -87,14 +88,14 @@ class GoogleOperator(BaseOperator):
 
     def _run(self, part: CollectionPart, context: Any) -> None:
         arguments = self.arguments(part)
-        storage_client()  # says what is wrong with the credentials, if anything is
+        storage_client()  # raises a clear error if the credentials are wrong
         with reading(GOOGLE), provider_errors(), _jobs(part):
             self._running = _load(self.operator)(task_id=self.task_id, **arguments)
             self._running.execute(context)
         reach(f"{self.task_id.rpartition('.')[2]}: ran")
 
     def on_kill(self) -> None:
-        """Pass on to the provider's operator, which cancels its job."""
+        """Forward to the provider's operator, which cancels its job."""
         if self._running is not None:
             self._running.on_kill()
 
@@ -107,7 +108,7 @@ def _load(path: str) -> Any:
 
 
 def lane_work(lane: Lane) -> LaneWork:
-    """Return the context in which a lane of this run works."""
+    """Return the work of one of this run's lanes."""
     from sendit.delivery.upload import LaneWork
 
     key = own_run().key
@@ -115,7 +116,7 @@ def lane_work(lane: Lane) -> LaneWork:
 
 
 def feed(client: storage.Client, bucket: str, collection: str, study: str) -> Feed:
-    """Return a collection as this site feeds it."""
+    """Return this site's feed of a collection."""
     from sendit.delivery.feeder import Feed, feeder_of
     from sendit.hooks.site import service_name
 
@@ -132,7 +133,7 @@ def feed(client: storage.Client, bucket: str, collection: str, study: str) -> Fe
 
 @contextmanager
 def _jobs(part: CollectionPart) -> Iterator[None]:
-    """Translate an operator's errors: a job's own message may quote a row."""
+    """Translate an operator's errors, because a job's own message may quote a row."""
     from sendit.delivery.google_errors import refused
 
     try:

@@ -1,5 +1,5 @@
-"""Preflight: what a batch will need is tried before one is claimed, so that a mistake costs no
-batch."""
+"""Preflight: everything that a batch needs is checked before one is claimed, so that a mistake
+does not cost a batch."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class Preflight:
-    """Tries key, working folder, recipe, identifier service, bucket and dataset.
+    """Checks key, working folder, recipe, identifier service, bucket and dataset.
 
-    Nothing heavy is imported, and nobody asked, before the first call: a run that finds nothing
-    to do pays nothing.
+    Nothing heavy is imported and no service is called before the first check, so a run that finds
+    nothing to do stays cheap.
     """
 
     def __init__(self) -> None:
@@ -29,13 +29,13 @@ class Preflight:
     def __call__(self, params: BatchParams) -> None:
         """Check everything that a batch with these params needs, cheapest first.
 
-        The collection's count (`sendit.delivery.feeder`) is written on the way: that this site
-        may write into the bucket is tried by it.
+        This also writes the collection's count (`sendit.delivery.feeder`), which shows that the
+        site may write to the bucket.
 
         Raises
         ------
         Misconfigured, RetryLater
-            What would fail every such batch.
+            A problem that would fail every such batch.
         """
         from sendit.pipeline.load_recipe import load_recipe
 
@@ -76,11 +76,11 @@ def _check_work() -> None:
         writable = os.access(work, os.W_OK | os.X_OK)
     except OSError as error:
         raise RetryLater(
-            f"the working folder cannot be made ({error.strerror}): mount it, or correct "
+            f"the working folder cannot be created ({error.strerror}): mount it, or correct "
             "SENDIT_WORK_FOLDER or SENDIT_HOME"
         ) from None
     if not writable:
         raise RetryLater(
-            "the working folder cannot be written: give sendit's account the right to, or correct "
-            "SENDIT_WORK_FOLDER or SENDIT_HOME"
+            "the working folder cannot be written: give sendit's account write permission, or "
+            "correct SENDIT_WORK_FOLDER or SENDIT_HOME"
         )

@@ -1,7 +1,7 @@
 """Tasks from folders to finished archives: discover, import, dasher, anonymize, collect.
 
-Every task first asks the ledger where its batch is, so that clearing any of them at any
-moment, before or after delivery, ends in the same result.
+Every task first asks the ledger for its batch's state, so clearing any of them at any
+time, before or after delivery, leads to the same result.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 @task(
-    doc_md="Find accession folders that are ready and take up to `number` of them, as opaque ids.",
+    doc_md="Find accession folders that are ready, and claim up to `number` of them as batches.",
     execution_timeout=timedelta(hours=1),
 )
 def discover() -> list[str]:
@@ -68,18 +68,19 @@ def discover() -> list[str]:
         if not claimed:
             logger.info("no batch is ready: nothing to do in this run")
         else:
-            logger.info("%d batches taken: %s", len(claimed), ", ".join(claimed))
+            logger.info("%d batches claimed: %s", len(claimed), ", ".join(claimed))
         return claimed
 
 
 @task(
     task_id="import",
     map_index_template="{{ task.op_kwargs.batch_id }}",
-    doc_md="Read every file's header; record what is no image, broken, a duplicate or filtered.",
+    doc_md="Read every file's header; record files that are not images, damaged, duplicates or "
+    "filtered.",
     execution_timeout=timedelta(hours=6),
 )
 def import_batch(batch_id: str) -> str:
-    """Look at every file of the batch's folder."""
+    """Read the header of every file in the batch's folder."""
     with working(batch_id, "import") as batch:
         from sendit.pipeline import intake
         from sendit.pipeline.discover import locate
@@ -96,8 +97,7 @@ def import_batch(batch_id: str) -> str:
             held, workspace(batch_id), folder, recipe.filters, settings().keys()
         )
         workspace(batch_id).write_recipe(recipe.digest)
-        found = held.batch(batch_id)
-        logger.info("batch %s: %s; %s", batch_id, found.tally, found.reasons)
+        logger.info("batch %s: %s", batch_id, held.batch(batch_id).summary)
         if status is Status.EMPTY:
             raise AirflowSkipException(f"batch {batch_id}: no image is left after filtering")
         return batch_id
@@ -123,7 +123,7 @@ def dasher(batch_id: str) -> str:
 
 @task(
     map_index_template="{{ task.op_kwargs.batch_id }}",
-    doc_md="De-identify the batch's images by the recipe, straight into one archive.",
+    doc_md="De-identify the batch's images with the recipe, into one archive.",
     execution_timeout=timedelta(hours=12),
 )
 def anonymize(batch_id: str) -> str:
@@ -144,22 +144,21 @@ def anonymize(batch_id: str) -> str:
             keys=settings().keys(),
             bucket=settings().bucket,
         )
-        found = held.batch(batch_id)
-        logger.info("batch %s: %s; %s", batch_id, found.tally, found.reasons)
+        logger.info("batch %s: %s", batch_id, held.batch(batch_id).summary)
         return batch_id
 
 
 @task(
     trigger_rule="all_done",
-    doc_md="Gather the batches that are ready and deal them over the upload lanes.",
+    doc_md="Collect the batches that are ready and assign them to the upload lanes.",
     execution_timeout=timedelta(minutes=10),
     retries=3,
 )
 def collect() -> list[Lane]:
-    """Assign this run's finished batches to at most `lanes` lanes, by stable hash.
+    """Assign this run's finished batches to at most `lanes` lanes, by a stable hash.
 
-    The ledger is asked and not the tasks' states: it also knows what was delivered before
-    a task was cleared.
+    This asks the ledger, not the tasks' states, because the ledger also knows what was delivered
+    before a task was cleared.
     """
     with error_boundary():
         from sendit.delivery.lanes import assign

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from sendit.ledger import Batch, Holder, Ledger
     from sendit.workspace import Workspace
 
-#: States of a run that goes on, or will.
+#: States of a run that has not ended.
 ACTIVE = ["queued", "running"]
-#: What the stage of a task's own failure ends in.
+#: Suffix of the stage under which a task's own failure is recorded.
 TASK_FAILURE = " task"
 
-#: For tasks that ask a service: tried again with exponential backoff.
+#: For tasks that call a service: retries with exponential backoff.
 NETWORK_RETRIES: dict[str, Any] = {
     "retries": 5,
     "retry_delay": timedelta(seconds=10),
@@ -64,15 +64,15 @@ def is_active(dag_id: str, run_id: str) -> bool:
     Raises
     ------
     RetryLater
-        Airflow does not say.
+        Airflow does not answer.
     """
     ti = get_current_context()["ti"]
     try:
         return bool(ti.get_dr_count(dag_id=dag_id, run_ids=[run_id], states=ACTIVE))
     except AirflowRuntimeError:
         raise RetryLater(
-            "Airflow's API server did not answer whether earlier runs have ended; the task tries "
-            "again"
+            "Airflow's API server did not say whether earlier runs have ended; the task will be "
+            "retried"
         ) from None
 
 
@@ -87,7 +87,7 @@ def workspace(batch_id: str) -> Workspace:
 def working(batch_id: str, stage: str) -> Iterator[Batch]:
     """Work on a batch of this run inside the error boundary; failures are recorded in the ledger.
 
-    A batch that another run has taken over is skipped: its result is that run's.
+    A batch that another run has taken over is skipped: that run will produce its result.
     """
     with error_boundary():
         context = get_current_context()
@@ -118,14 +118,14 @@ def is_last_try(context: Any) -> bool:
 
 
 def failure_stage(stage: str) -> str:
-    """Return the name under which a task's own failure is recorded, apart from what it found
-    wrong with files: cleanup sets a folder aside for the latter only."""
+    """Return the stage under which a task's own failure is recorded. Errors about files have the
+    plain stage; only for those does cleanup rename the folder."""
     return f"{stage}{TASK_FAILURE}"
 
 
 def fail_batch(batch_id: str, stage: str, problem: SenditError | str) -> None:
-    """Record that a stage failed a batch, if this task's run still holds it; what was no batch's
-    fault is marked so."""
+    """Record that a stage failed a batch, if this task's run still holds it; causes outside the
+    batch are marked as such."""
     failed = failure_stage(stage)
     outside = isinstance(problem, (Misconfigured, RetryLater))
     error = BatchError(failed, str(problem), outside=outside)

@@ -1,12 +1,12 @@
-"""The task group `upload`, one instance a lane: archives, then their rows, then the proof.
+"""The task group `upload`, one instance per lane: archives, then their rows, then confirmation.
 
     archives ─► stage ─► load ─► merge ─► confirm
 
-`archives` puts the lane's archives into the bucket and their rows into a file; the provider's
+`archives` uploads the lane's archives and writes their rows to a file; the provider's
 operators bring the file to BigQuery: `stage` (LocalFilesystemToGCSOperator), `load`
-(GCSToBigQueryOperator, WRITE_TRUNCATE into a table of the lane's own) and `merge`
-(BigQueryInsertJobOperator). `confirm` reads both back. Every step asks the ledger what is
-still to do, so each may be cleared alone, or with what follows, any number of times.
+(GCSToBigQueryOperator, WRITE_TRUNCATE into the lane's own table) and `merge`
+(BigQueryInsertJobOperator). `confirm` reads both back. Every step asks the ledger what remains
+to be done, so each may be cleared alone, or with its downstream tasks, any number of times.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 GROUP = "upload"
 ENDED = {"success", "failed", "skipped", "upstream_failed"}
-#: As many as a run takes (SENDIT_BATCHES_PER_RUN).
+#: The largest possible number of batches in a run (SENDIT_BATCHES_PER_RUN).
 MAX_BATCHES = 1000
 _PROVIDER = "airflow.providers.google.cloud"
 STAGE = f"{_PROVIDER}.transfers.local_to_gcs.LocalFilesystemToGCSOperator"
@@ -49,7 +49,7 @@ MERGE = f"{_PROVIDER}.operators.bigquery.BigQueryInsertJobOperator"
 @task(
     map_index_template="lane {{ task.op_kwargs.lane.lane }}",
     doc_md="Upload the lane's archives to Cloud Storage, read back checksum and location, and "
-    "write their rows to a file. An archive that cannot be delivered stops no other.",
+    "write their rows to a file. An archive that cannot be delivered does not stop the others.",
     execution_timeout=timedelta(hours=12),
     **NETWORK_RETRIES,
 )
@@ -67,11 +67,11 @@ def archives(lane: Lane) -> None:
             return
         if _is_alone(context):
             raise AirflowFailException(
-                "this task was cleared alone; its archives would stay without rows. Clear it "
-                "again with what follows (downstream)"
+                "this task was cleared alone; its archives would never get rows. Clear it again "
+                "with its downstream tasks"
             )
         with _recorded(work, context):
-            # Before the first archive goes up: what its row needs must be there too.
+            # Before the first upload: what its row needs must exist too.
             client = storage_client()
             for bucket in sorted({each.delivery.bucket for each in waiting}):
                 check_bucket(client, bucket)
@@ -87,8 +87,8 @@ def archives(lane: Lane) -> None:
 
 
 def _refused(waiting: Sequence[Waiting], client: storage.Client) -> Failures:
-    """Return the batches whose collection is not ready to take archives, and why: it is fed by
-    another, or its table cannot be had. Those of other collections go on."""
+    """Return the batches whose collection cannot accept archives, and why: another site feeds it,
+    or its table cannot be created. Batches of other collections continue."""
     from sendit.delivery.table import ensure_table
 
     refused: Failures = {}
@@ -112,7 +112,7 @@ def stage_arguments(part: CollectionPart) -> dict[str, Any]:
     if not part.rows_file.exists():
         raise FailBatch(
             f"lane {part.stage.lane}: its file of rows is gone from the working folder; "
-            "clear the archives task of this lane, with what follows"
+            "clear the archives task of this lane, with downstream tasks"
         )
     return {
         "src": str(part.rows_file),
@@ -133,8 +133,8 @@ def load_arguments(part: CollectionPart) -> dict[str, Any]:
         "schema_fields": schema_fields(),
         "source_format": "NEWLINE_DELIMITED_JSON",
         "autodetect": False,
-        # A row that BigQuery will not take is left out; confirm finds it missing, and takes that
-        # batch back alone.
+        # A row that BigQuery rejects is skipped; confirm notices that it is missing, and retracts
+        # only that batch.
         "max_bad_records": MAX_BATCHES,
         "write_disposition": "WRITE_TRUNCATE",
         "job_id": f"sendit_load_{part.dataset}_{part.stage.run}_{part.stage.lane}",
@@ -145,7 +145,7 @@ def load_arguments(part: CollectionPart) -> dict[str, Any]:
 def merge_arguments(part: CollectionPart) -> dict[str, Any]:
     """Return BigQueryInsertJobOperator's arguments: MERGE on the archive's place.
 
-    Not durable: a second try submits the MERGE again, which changes nothing, whereas a job
+    Not durable: a retry submits the MERGE again, which changes nothing, whereas a job
     remembered from before the task was cleared would have merged an older stage table.
     """
     from sendit.delivery.rows import merge_statement
@@ -166,13 +166,13 @@ def merge_arguments(part: CollectionPart) -> dict[str, Any]:
 @task(
     trigger_rule="all_done",
     map_index_template="lane {{ task.op_kwargs.lane.lane }}",
-    doc_md="Read every archive and row of the lane back; those that agree are DONE. Fails, with "
-    "the batches' ids, if any was not delivered.",
+    doc_md="Read every archive and row of the lane back; batches whose archive and row agree are "
+    "DONE. Fails, with the batches' ids, if any was not delivered.",
     execution_timeout=timedelta(hours=1),
     **NETWORK_RETRIES,
 )
 def confirm(lane: Lane) -> None:
-    """Prove the lane's deliveries and delete its staging data."""
+    """Confirm the lane's deliveries and delete its staging data."""
     context = get_current_context()
     with error_boundary():
         from sendit.delivery.upload import confirm as confirm_lane
@@ -193,13 +193,14 @@ def confirm(lane: Lane) -> None:
                 f"{len(failures)} of {len(lane['batches'])} batches of lane {lane['lane']} were "
                 "not delivered: "
                 + "; ".join(f"{batch_id}: {error}" for batch_id, error in failures.items())
-                + "; fix that, then clear this lane's archives task with what follows"
+                + "; fix that, then clear this lane's archives task with downstream tasks"
             )
 
 
 @contextmanager
 def _recorded(work: LaneWork, context: Any) -> Iterator[None]:
-    """Write what stops the whole lane to all its waiting batches, unless a retry follows."""
+    """Record an error that stops the whole lane with all its waiting batches, unless a retry
+    follows."""
     try:
         yield
     except Exception as error:
@@ -248,7 +249,7 @@ def _record(failures: Failures) -> None:
 
 
 def _is_alone(context: Any) -> bool:
-    """Whether the lane's confirm has ended: nothing would follow what is done now."""
+    """Whether the lane's confirm task has ended, so that no task would follow this one."""
     ti = context["ti"]
     states = ti.get_task_states(
         dag_id=ti.dag_id,
@@ -272,7 +273,7 @@ def upload(lane: Any) -> None:
             operator=STAGE,
             arguments=stage_arguments,
             map_index_template=label,
-            doc_md="Put the lane's file of rows into the bucket.",
+            doc_md="Upload the lane's file of rows to the bucket.",
             **steps,
         )
         >> GoogleOperator(
@@ -280,7 +281,7 @@ def upload(lane: Any) -> None:
             operator=LOAD,
             arguments=load_arguments,
             map_index_template=label,
-            doc_md="Load the rows into a table of the lane's own.",
+            doc_md="Load the rows into the lane's own staging table.",
             **steps,
         )
         >> GoogleOperator(
@@ -288,7 +289,7 @@ def upload(lane: Any) -> None:
             operator=MERGE,
             arguments=merge_arguments,
             map_index_template=label,
-            doc_md="Merge the rows into the table `dicom`, one for each archive.",
+            doc_md="Merge the rows into the table `dicom`, one per archive.",
             **steps,
         )
         >> confirm(lane=lane)

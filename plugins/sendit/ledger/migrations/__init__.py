@@ -1,11 +1,11 @@
 """Migrations of the ledger's schema, run by alembic without an ini file.
 
-One module of ``versions`` is one step, and its revision id is the schema's version: ``0007``
+Each module in ``versions`` is one step, whose revision id is the schema's version: ``0007``
 follows ``0006``. To change the schema: change `sendit.ledger.schema`, set its ``SCHEMA_VERSION``
-to the next number, and add a step of that revision. Ledgers are only ever migrated upwards: the
-way back is a backup. A released step is never edited.
+to the next number, and add a step with that revision. There are no downgrades: the way back is a
+backup. A released step is never edited.
 
-Imported only when there is something to migrate: alembic takes a third of a second.
+Imported only if there is something to migrate: alembic takes a third of a second to load.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from sendit import __version__
 from sendit.errors import Misconfigured
 from sendit.ledger.schema import VERSION_TABLE, schema_info
 
-#: The schema before there were migrations: ``schema_info`` numbers it, no version table does.
+#: The schema from before there were migrations, whose version is in ``schema_info``.
 FIRST = 6
 
 
 def upgrade(db: sa.Connection) -> str | None:
-    """Migrate a ledger to the newest schema, or make a new one, in the caller's transaction.
+    """Migrate a ledger to the newest schema, or create a new one, in the caller's transaction.
 
-    The caller holds a lock that keeps every other process from doing the same.
+    The caller holds a lock that keeps other processes from migrating.
 
     Returns
     -------
@@ -47,8 +47,8 @@ def upgrade(db: sa.Connection) -> str | None:
     if before is not None and before.isdecimal() and int(before) < FIRST:
         raise Misconfigured(
             f"the ledger has schema {before}, from a development version of sendit before 2.0.0, "
-            f"and is migrated from {FIRST} on only; point the connection sendit_ledger at the "
-            "right ledger, or restore one of its backups"
+            f"and can only be migrated from {FIRST} on; point the connection sendit_ledger to the "
+            "right ledger, or restore a newer backup"
         )
     if before is not None and before not in known:
         raise Misconfigured(
@@ -61,7 +61,7 @@ def upgrade(db: sa.Connection) -> str | None:
 
 
 def _version(db: sa.Connection) -> str | None:
-    """Return the version of a ledger's schema, None for a database without one."""
+    """Return the version of a ledger's schema; None if the database has none."""
     context = MigrationContext.configure(db, opts={"version_table": VERSION_TABLE})
     heads = context.get_current_heads()
     if heads:

@@ -1,4 +1,4 @@
-"""Run by alembic for each command: on the connection that it is given, in its transaction."""
+"""Run by alembic for each command, on the caller's connection and in its transaction."""
 
 from __future__ import annotations
 
