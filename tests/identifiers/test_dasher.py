@@ -153,7 +153,7 @@ def test_401_again_after_the_refresh(
     dasher.script(Fault("status", status=401), Fault("status", status=401))
     fails(
         Misconfigured,
-        "refuses the token that it has just given",
+        "refuses the token that it has just issued",
         lambda: service().identify(request_body),
     )
     assert dasher.refreshes == 1
@@ -410,7 +410,7 @@ def test_an_id_that_dasher_does_not_take_is_not_sent_and_not_changed(
         (request_of("1111111", None, bad, None), "AccessionNumber"),
     ):
         ask = partial(service().identify, request)
-        error = fails(FailBatch, f"^{name} is not one that DASHER takes", ask)
+        error = fails(FailBatch, f"^{name} is not one that DASHER accepts", ask)
         assert bad not in str(error)
     assert not dasher.seen
 

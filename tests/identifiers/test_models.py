@@ -256,7 +256,7 @@ def test_what_a_service_answers_is_what_the_pipeline_gets(
 
 
 BROKEN = [
-    ((*where, name), value, rf"{name}|answers another id")
+    ((*where, name), value, rf"{name}|answers for a different id")
     for where in (ENTITY, ITEM)
     for name, values in {
         "id": ["1111112", "1111111 ", "", None, 1111111, KeyError],

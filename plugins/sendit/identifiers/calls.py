@@ -1,8 +1,8 @@
 """One POST to an identifier service, bounded in time, size and destination.
 
-What som leaves open is closed here: no call without a timeout, no redirect followed (it
-would carry the token along), no credentials out of ``.netrc``, no token in clear text over
-a network, and no library's exception let through, for its text may quote the request.
+This closes what som leaves open: every call has a timeout, redirects are not followed (they
+would carry the token along), ``.netrc`` is ignored, tokens are never sent in clear text over
+a network, and no library's exception is passed on, because its text may quote the request.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Unanswered(RetryLater):
     Parameters
     ----------
     reason
-        What happened, safe to show.
+        What happened; safe to show.
     wait
-        Seconds that the service asked to be left alone, if it said so.
+        Retry-After, in seconds, if the service sent it.
     """
 
     def __init__(self, reason: str, wait: float | None = None) -> None:
@@ -44,7 +44,7 @@ class Unanswered(RetryLater):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A status and a body; ``wait`` is Retry-After in seconds."""
+    """A response: status, body, and Retry-After in seconds (``wait``)."""
 
     status: int
     content: bytes = field(repr=False)
@@ -57,7 +57,7 @@ def checked_url(url: str, what: str) -> str:
     Raises
     ------
     Misconfigured
-        It is no plain ``https`` URL (``http`` is taken on the loopback interface only).
+        It is not a plain ``https`` URL (``http`` is accepted on the loopback interface only).
     """
     try:
         parts = urlsplit(url)
@@ -69,7 +69,7 @@ def checked_url(url: str, what: str) -> str:
         raise Misconfigured(f"{what} must be https://host/path, and nothing more")
     if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
         raise Misconfigured(
-            f"{what} must start with https://, for real identifiers and tokens are sent to it"
+            f"{what} must start with https://, because real identifiers and tokens are sent to it"
         )
     return url.rstrip("/")
 
@@ -77,21 +77,21 @@ def checked_url(url: str, what: str) -> str:
 def post(
     url: str, body: str, headers: Mapping[str, str], *, what: str, timeout: float, until: float
 ) -> Reply:
-    """Send a JSON text once.
+    """Send a JSON text once, without retries.
 
     Parameters
     ----------
     what
         Name of the service, for errors.
     timeout
-        Seconds that this call may take, all in all.
+        Maximum duration of this call in seconds.
     until
-        ``time.monotonic()`` at which everything must be over.
+        ``time.monotonic()`` by which it must be finished.
 
     Raises
     ------
     Unanswered
-        No connection, too slow, or too long an answer.
+        No connection, a timeout, or too long an answer.
     Misconfigured
         The server's certificate is not trusted.
     """
@@ -130,19 +130,19 @@ def post(
 
 
 def _read(response: requests.Response, what: str, until: float) -> bytes:
-    # The timeout of a socket starts again with every byte; a server that drips is stopped here.
+    # A socket's timeout restarts with every byte; this stops a server that trickles.
     content = bytearray()
     while piece := response.raw.read1(_PIECE, decode_content=True):
         content += piece
         if len(content) > MAX_BYTES:
-            raise Unanswered(f"{what} sent far more than an answer can hold")
+            raise Unanswered(f"{what} sent an answer larger than {MAX_BYTES} bytes")
         if time.monotonic() > until:
             raise Unanswered(f"{what} took too long")
     return bytes(content)
 
 
 def _as_given(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Leave the Authorization header alone: without this, ``.netrc`` would replace it."""
+    """Keep the Authorization header, which ``.netrc`` would otherwise replace."""
     return request
 
 

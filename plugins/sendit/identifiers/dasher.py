@@ -1,8 +1,8 @@
 """DASHER, Stanford's identifier service, through ``som``'s client.
 
-som knows DASHER's address, headers and call; its own way of sending is replaced, because it
-has no timeout, follows redirects with the token, ends the process on a web page, hands out
-responses in place of errors and prints to standard output.
+som provides DASHER's address, headers and call. Its sending is replaced, because it
+has no timeout, follows redirects with the token, exits the process on a web page, returns
+responses instead of raising errors, and prints to standard output.
 """
 
 from __future__ import annotations
@@ -30,36 +30,44 @@ from sendit.identifiers.tokens import VARIABLE, TokenFile
 
 log = logging.getLogger(__name__)
 
-#: What DASHER takes as an id; 64 characters is what PatientID (LO) holds.
+#: Ids that DASHER accepts; 64 characters is the maximum length of PatientID (LO).
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MAX_WAIT = 60.0
 
 
 def _say_nothing(*_: Any, **__: Any) -> None:
-    """Stand in for som's printer, which writes each call to standard output and keeps it all."""
+    """Replace som's printer, which writes each call to standard output and keeps it in memory."""
 
 
 bot.emit = _say_nothing
 
 
 class DasherSettings(BaseModel):
-    """Where DASHER is and how patient to be with it."""
+    """DASHER's address, token file, and limits on calls."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    base: str = Field(default=api_base, description="Address, up to /v1.")
+    base: str = Field(default=api_base, description="Address, the part before /v1.")
     token_file: Path | None = Field(
-        default=None, description=f"File with the tokens. Default: what {VARIABLE} names."
+        default=None, description=f"The token file. Default: the file that {VARIABLE} names."
     )
-    timeout: float = Field(default=30.0, gt=0, le=600, description="Seconds for one call.")
+    timeout: float = Field(default=30.0, gt=0, le=600, description="Seconds per call.")
     deadline: float = Field(
         default=300.0, gt=0, le=3600, description="Seconds for all calls for one batch."
     )
-    attempts: int = Field(default=6, ge=1, le=20, description="Calls for one batch at most.")
+    attempts: int = Field(
+        default=6, ge=1, le=20, description="Maximum number of calls for one batch."
+    )
 
 
 def dasher_settings(**values: Any) -> DasherSettings:
-    """Validate settings; the error names an invalid one."""
+    """Validate settings.
+
+    Raises
+    ------
+    Misconfigured
+        A value is invalid; the text names it.
+    """
     try:
         return DasherSettings(**values)
     except ValidationError as error:
@@ -100,19 +108,21 @@ class DasherService:
     Parameters
     ----------
     study
-        The research study that the ids are coded for; it becomes part of the address.
+        The research study for which the ids are coded; it becomes part of the address.
     settings
-        Address, token file, patience.
+        Address, token file, and limits on calls.
 
     Raises
     ------
     Misconfigured
-        The study's name, the address or the token file cannot be right.
+        The study's name, the address or the token file is invalid.
     """
 
     def __init__(self, study: str, settings: DasherSettings) -> None:
         if not STUDY_NAME.fullmatch(study):
-            raise Misconfigured("the study's name for DASHER has other than letters, digits, - _")
+            raise Misconfigured(
+                "the study's name for DASHER may contain only letters, digits, - and _"
+            )
         path = settings.token_file or os.environ.get(VARIABLE)
         if not path:
             raise Misconfigured(
@@ -132,9 +142,9 @@ class DasherService:
         ):
             if not _ID.fullmatch(value):
                 raise FailBatch(
-                    f"{name} is not one that DASHER takes (letters, digits, - and _, at most 64), "
-                    "and it is never changed to fit; correct it at the source and send the study "
-                    "again"
+                    f"{name} is not one that DASHER accepts (letters, digits, - and _, at most "
+                    "64), and sendit never changes it to fit; correct it at the source and send "
+                    "the study again"
                 )
         return read_answer(self._patiently(request.wire()), request)
 
@@ -149,7 +159,7 @@ class DasherService:
         try:
             self._patiently(json.dumps({"identifiers": []}))
         except FailBatch:
-            # A request about nobody may well be refused: it was read and the token taken.
+            # An empty request may be refused, but it was read and the token accepted.
             return
 
     def _patiently(self, body: str) -> bytes:
@@ -169,7 +179,7 @@ class DasherService:
             raise RetryLater(
                 f"DASHER could not be asked: {error}; tried for up to {settings.deadline:g} s and "
                 f"{settings.attempts} times. Is this machine in Stanford's network (VPN)? The task "
-                "tries again later; if it has given up, clear it"
+                "will be retried; once it has given up, clear it"
             ) from None
 
     def _ask(self, body: str, until: float) -> bytes:
@@ -189,14 +199,14 @@ class DasherService:
                 return _content(reply)
             if ours:
                 raise Misconfigured(
-                    "DASHER refuses the token that it has just given (401); ask DASHER's team "
+                    "DASHER refuses the token that it has just issued (401); ask DASHER's team "
                     "whether this account may still use the service"
                 )
             token, ours = self._tokens.renew(token, until=until)
 
 
 def _content(reply: Reply) -> bytes:
-    """Return the JSON object in a reply, or say what its status means."""
+    """Return the JSON object in a reply, or raise the error that its status means."""
     status = reply.status
     if status == 200:
         if not _is_json_object(reply.content):
@@ -206,8 +216,8 @@ def _content(reply: Reply) -> bytes:
         raise Unanswered(f"it answered {status}", reply.wait)
     if status < 400:
         raise Misconfigured(
-            f"DASHER's address redirects elsewhere ({status}), and tokens are not sent along; "
-            "set the address that it redirects to in the connection sendit_dasher"
+            f"DASHER's address redirects elsewhere ({status}), and sendit does not send tokens "
+            "there; set the target address in the connection sendit_dasher"
         )
     if status in (400, 413, 422):
         raise FailBatch(
@@ -217,7 +227,7 @@ def _content(reply: Reply) -> bytes:
     if status == 403:
         raise Misconfigured(
             "this account may not use this study at DASHER (403); check SENDIT_STUDY, or ask "
-            "DASHER's team for the right"
+            "DASHER's team for permission"
         )
     raise Misconfigured(
         f"DASHER answered {status}; check the address in the connection sendit_dasher "
@@ -236,7 +246,8 @@ _backoff = tenacity.wait_random_exponential(multiplier=1, max=_MAX_WAIT)
 
 
 def _wait(state: tenacity.RetryCallState) -> float:
-    """Wait as long as DASHER asked for, or a random time that doubles with each attempt."""
+    """Return the delay in seconds: Retry-After, or exponential backoff with jitter, whichever is
+    longer."""
     error = state.outcome.exception() if state.outcome else None
     asked = error.wait if isinstance(error, Unanswered) else None
     return max(_backoff(state), asked or 0.0)
@@ -245,7 +256,7 @@ def _wait(state: tenacity.RetryCallState) -> float:
 def _say_so(state: tenacity.RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     log.warning(
-        "DASHER: %s; asking again in %.1f s (attempt %d)",
+        "DASHER: %s; retrying in %.1f s (attempt %d)",
         error,
         state.upcoming_sleep,
         state.attempt_number + 1,

@@ -1,8 +1,8 @@
 """A study's identity: from header values to the patient and the study in a request.
 
-A PatientID is a number of the authority that IssuerOfPatientID names (PS3.3 C.7.1.1): the same
-number of two issuers is two people. A word such as UNKNOWN says that there is no number, so it
-is nobody's. The same holds for AccessionNumber and IssuerOfAccessionNumberSequence.
+A PatientID is issued by the authority that IssuerOfPatientID names (PS3.3 C.7.1.1): the same
+number from two issuers means two people. A word such as UNKNOWN means that there is no number, so
+it identifies nobody. The same holds for AccessionNumber and IssuerOfAccessionNumberSequence.
 """
 
 from __future__ import annotations
@@ -31,29 +31,30 @@ PATIENT_BIRTH_DATE = 0x00100030
 ACCESSION_NUMBER = 0x00080050
 ISSUER_OF_ACCESSION_NUMBER = 0x00080051
 
-#: The number of a patient or of a study, and where its issuer stands.
+#: The number of a patient or study, and the attributes that name its issuer.
 ISSUERS = {
     PATIENT_ID: (ISSUER_OF_PATIENT_ID, ISSUER_OF_PATIENT_ID_QUALIFIERS),
     ACCESSION_NUMBER: (ISSUER_OF_ACCESSION_NUMBER,),
 }
 
-#: What names an issuer within its sequence (PS3.3 tables 10-17 and 10-18): UniversalEntityID and
-#: its type, LocalNamespaceEntityID, IdentifierTypeCode, and the codes of facility and jurisdiction.
+#: Attributes that identify an issuer in its sequence (PS3.3 tables 10-17 and 10-18):
+#: UniversalEntityID and its type, LocalNamespaceEntityID, IdentifierTypeCode, and the codes of
+#: facility and jurisdiction.
 ISSUER_PARTS = frozenset(
     (0x00400031, 0x00400032, 0x00400033, 0x00400035, 0x00080100, 0x00080102, 0x00080119)
 )
 
-#: In a mapping of issuers: any other issuer, and a number without one.
+#: Keys in a mapping of issuers: any other issuer, and numbers without an issuer.
 ANY_ISSUER = "*"
 NO_ISSUER = ""
 
-#: An issuer: each part that a header gives of it, by the path of tags that leads there.
+#: An issuer: the parts that a header gives, by their paths of tags.
 Issuer = Mapping[str, str]
 
 _NAMESPACES = (f"{ISSUER_OF_PATIENT_ID:08x}", f"{ISSUER_OF_ACCESSION_NUMBER:08x}.00400031")
 
-# Words that stand where a number is not known or was taken out. A number behind one ("ANON0017")
-# tells people apart again.
+# Words that replace unknown or removed numbers. A word followed by a number ("ANON0017")
+# distinguishes people again.
 _PLACEHOLDERS = """
     anon anonym anonyme anonymized anonymised anonymisiert anonymous anonimo anonymised anonymus
     available assigned blank deidentified default doe dummy emergency empty entered geen given
@@ -66,13 +67,13 @@ _PLACEHOLDERS = """
     不明 未知 匿名 无 無 無名 미상 무명 익명 неизвестно
 """
 _ASCENDING = "0123456789012345678901234567890"
-# A subject's number may be 5 or 99; five nines or more, or 12345 and on, are typed to fill a field.
+# 5 or 99 may be a subject's number; five or more nines, or 12345..., are typed to fill a field.
 _MIN_FILLER = 5
 _MIN_REPEATED = 8
 
 
 def _words(text: str) -> list[str]:
-    """Words of letters and digits, without case and accents."""
+    """Return the words of letters and digits, without case and accents."""
     folded = unicodedata.normalize("NFKD", text).casefold()
     bare = "".join(sign for sign in folded if not unicodedata.combining(sign))
     return re.findall(r"[^\W_]+", bare)
@@ -88,15 +89,15 @@ class IdentityRules:
     Attributes
     ----------
     unknown_ids
-        What becomes of a study whose PatientID or AccessionNumber is missing or a placeholder:
-        ``study`` codes it by its StudyInstanceUID, as a patient or a study of its own;
+        How to treat a study whose PatientID or AccessionNumber is missing or a placeholder:
+        ``study`` codes it by its StudyInstanceUID, as its own patient or study;
         ``refuse`` fails it.
     patient_sources, accession_sources
-        The id source of each issuer, by any of its names; ``*`` is every other issuer and the
-        empty name a number without one. Issuers of one source share their numbers.
+        The id source of each issuer, by any of its names; ``*`` stands for every other issuer and
+        the empty name for numbers without one. Issuers with the same source share numbers.
     known_issuers_only
-        Whether an issuer without a source fails the study: a service elsewhere knows only the
-        sources that it was told of.
+        Whether an issuer without a source fails the study, because the service only knows the
+        sources registered with it.
     """
 
     unknown_ids: Literal["study", "refuse"] = "study"
@@ -111,15 +112,15 @@ def request_for(values: Mapping[int, str], rules: IdentityRules) -> Request:
     Parameters
     ----------
     values
-        Header values by tag, as import gathers them; under the tag of an issuer the text that
-        ``issuers_text`` made.
+        Header values by tag, as collected by import; under the tag of an issuer the result of
+        ``issuers_text``.
     rules
         The site's rules.
 
     Raises
     ------
     FailBatch
-        An identifier cannot be used under these rules; the text quotes none.
+        An identifier cannot be used under these rules; the text does not quote it.
     """
     study_uid = values.get(STUDY_INSTANCE_UID)
     patient_id = _known(values, PATIENT_ID)
@@ -150,8 +151,8 @@ def request_for(values: Mapping[int, str], rules: IdentityRules) -> Request:
 def is_placeholder(value: str) -> bool:
     """Whether a text is a placeholder for a missing number.
 
-    Words (UNKNOWN, N/A, No ID), one sign over and over (XXXXXXXX, 000-00-0000, 99999) and digits
-    in a row (123456).
+    Placeholders are words (UNKNOWN, N/A, No ID), a repeated character (XXXXXXXX, 000-00-0000,
+    99999) and consecutive digits (123456).
     """
     words = _words(value)
     text = "".join(words)
@@ -164,28 +165,28 @@ def is_placeholder(value: str) -> bool:
 
 
 def issuer_sources(sources: Mapping[str, str]) -> dict[str, str]:
-    """Return a mapping of issuers to sources by the names as issuers are compared."""
+    """Return a mapping of issuers to sources with the names in normalized form."""
     return {_one_name(name): source for name, source in sources.items()}
 
 
 def issuers_text(issuers: Iterable[Issuer]) -> str:
-    """Return the issuers that a study's files name, each once, as one text to keep."""
-    found = {json.dumps(_folded(issuer), sort_keys=True) for issuer in issuers}
-    return json.dumps([json.loads(issuer) for issuer in sorted(found)])
+    """Return the distinct issuers that a study's files name, as JSON to store."""
+    distinct = {json.dumps(_folded(issuer), sort_keys=True) for issuer in issuers}
+    return json.dumps([json.loads(issuer) for issuer in sorted(distinct)])
 
 
 def _folded(issuer: Issuer) -> dict[str, str]:
-    """Issuers are compared without regard to case and blanks."""
+    """Normalize an issuer: case and extra blanks do not distinguish issuers."""
     return {path: " ".join(value.casefold().split()) for path, value in issuer.items()}
 
 
 def _known(values: Mapping[int, str], tag: int) -> str | None:
-    """Return a number, or None where the header has none that is anybody's."""
+    """Return a number, or None if it is missing or identifies nobody."""
     value = values.get(tag)
     if value is None or is_placeholder(value):
         return None
-    # An accession number in the place of the patient's, or the other way round: which of them it
-    # is cannot be known, and an accession number of another hospital may be the same.
+    # An accession number in place of the patient's, or vice versa: it is unknown which of them it
+    # is, and another hospital's accession number may be the same.
     other = values.get(ACCESSION_NUMBER if tag == PATIENT_ID else PATIENT_ID)
     if other is not None and other.strip().casefold() == value.strip().casefold():
         return None
@@ -196,7 +197,7 @@ def _unknown(name: str, rules: IdentityRules) -> FailBatch:
     advice = (
         "DASHER codes real numbers only"
         if rules.known_issuers_only
-        else "to code such a study by itself, set SENDIT_UNKNOWN_IDS=study"
+        else "to give such a study a code of its own, set SENDIT_UNKNOWN_IDS=study"
     )
     return FailBatch(
         f"{name} is missing or a placeholder in this study's headers (such as UNKNOWN or 0, or "
@@ -212,13 +213,13 @@ def _source(
     default: str,
     rules: IdentityRules,
 ) -> str:
-    """Return the id source of a number: what stands for its issuer."""
+    """Return the id source of a number, which represents its issuer."""
     named = issuer_sources(sources)
     issuers: list[dict[str, str]] = json.loads(values.get(tag) or "[]")
     if not issuers:
         return named.get(NO_ISSUER, default)
     merged = _merged(issuers)
-    found = (
+    mapped = (
         {_mapped(merged, named)}
         if merged is not None
         else {_mapped(issuer, named) for issuer in issuers}
@@ -228,23 +229,24 @@ def _source(
         if tag == ISSUER_OF_PATIENT_ID
         else ("SENDIT_ACCESSION_SOURCES", "AccessionNumber")
     )
-    if len(found) == 1 and (source := found.pop()) is not None:
+    if len(mapped) == 1 and (source := mapped.pop()) is not None:
         return source
     if merged is None:
         raise FailBatch(
-            f"the files of this study name more than one issuer of {name}, so it may be of more "
-            f"than one patient or study; sort it, or name one source for these issuers in {setting}"
+            f"the files of this study name more than one issuer of {name}, so it may belong to "
+            "more than one patient or study; sort it, or name one source for these issuers in "
+            f"{setting}"
         )
     if rules.known_issuers_only:
         raise FailBatch(
-            f"the issuer of this study's {name} has no source at DASHER, and its number may be "
-            f"another one's there; name its source in {setting}"
+            f"the issuer of this study's {name} has no source at DASHER, where the number may "
+            f"belong to someone else; name its source in {setting}"
         )
     return f"{default}, issuer {json.dumps(merged, sort_keys=True)}"
 
 
 def _merged(issuers: list[dict[str, str]]) -> dict[str, str] | None:
-    """Join what files say of one issuer, each in part; None where they contradict each other."""
+    """Merge the parts of one issuer that several files give; None if they contradict each other."""
     merged: dict[str, str] = {}
     for issuer in issuers:
         for path, value in issuer.items():
@@ -254,7 +256,7 @@ def _merged(issuers: list[dict[str, str]]) -> dict[str, str] | None:
 
 
 def _mapped(issuer: Mapping[str, str], sources: Mapping[str, str]) -> str | None:
-    # A universal id says more than a local name, which another authority may have too.
+    # A universal id is more specific than a local name, which several authorities may share.
     universal = [value for path, value in issuer.items() if path.endswith("00400032")]
     local = [issuer[path] for path in _NAMESPACES if path in issuer]
     for name in (*universal, *local, ANY_ISSUER):

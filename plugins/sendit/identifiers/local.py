@@ -1,9 +1,9 @@
 """The built-in identifier service, for sites without DASHER.
 
-It takes and gives what DASHER takes and gives. A patient gets one code and one jitter per
-research study, whenever and wherever the next image of that patient comes in. The store
-holds keyed digests of the real ids only: who holds the store but not the key can neither
-read an id from it nor try ids against it.
+It has the same interface as DASHER. A patient gets one code and one jitter per
+research study, whenever and wherever that patient's next image arrives. The store
+holds only keyed digests of the real ids: someone who has the store but not the key can neither
+read ids from it nor test ids against it.
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ from sendit.identifiers.models import (
 )
 from sendit.keys import Keys
 
-#: Most days that a date moves, either way; never 0, which would leave true dates standing.
-#: A month is what honest brokers of this kind use: season and age stay true enough for
-#: research, while the day is not the patient's. Sent dates lie in 1900 to 2099, so what
-#: comes out is always a valid DA.
+#: Maximum shift in days, in either direction; never 0, which would keep the real dates. A month is
+#: usual for honest brokers: season and age stay accurate enough for research, but the day is not
+#: the patient's. The dates sent are in 1900 to 2100, so the result is always a valid DA.
 MAX_DAYS = 31
 
-# With the letter before them 16 characters: as much as AccessionNumber (SH) holds.
+# With the leading letter 16 characters, the maximum length of AccessionNumber (SH).
 _CODE_DIGITS = 15
 
 
 class CodeStore(Protocol):
     """A store of codes and jitters: get or create, safe with any number of concurrent workers.
 
-    Of all callers with one digest the first one's values are stored, and every caller gets
-    those back. Two digests never share a code.
+    The values of the first caller with a digest are stored and returned to every later caller with
+    that digest. Two digests never share a code.
     """
 
     def patient_code(self, digest: str, code: str, jitter: int) -> tuple[str, int]:
-        """Return the code and jitter held for a patient's digest, or store the given ones."""
+        """Return the code and jitter (days) stored for a patient's digest, storing the given ones
+        if there are none."""
         ...
 
     def study_code(self, digest: str, code: str) -> str:
-        """Return the code held for a study's digest, or store the given one."""
+        """Return the code stored for a study's digest, storing the given one if there is none."""
         ...
 
 
 class MemoryCodes:
-    """A store that lasts as long as the process."""
+    """A store in memory, for as long as the process runs."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -71,10 +71,10 @@ class MemoryCodes:
 
 
 class KeyedCodes:
-    """No store at all: codes and jitters follow from the key, the same on every machine.
+    """Derives codes and jitters from the key, the same on every machine, and stores nothing.
 
-    For the command line, where nothing is kept between runs. Who has the key can find a
-    patient's code from the real id, which random codes do not allow once the store is gone.
+    For the command line, where nothing is kept between runs. Whoever has the key can derive a
+    patient's code from the real id, which is impossible with random codes once the store is gone.
     """
 
     def __init__(self, keys: Keys) -> None:
@@ -86,7 +86,7 @@ class KeyedCodes:
         code: str,  # noqa: ARG002 - part of the interface
         jitter: int,  # noqa: ARG002 - part of the interface
     ) -> tuple[str, int]:
-        """Return what follows from the digest; the given values are not used."""
+        """Return the values derived from the digest; the given ones are not used."""
         drawn = self._keys.digest("local identifiers: patient code", digest)
         number = int(self._keys.digest("local identifiers: jitter", digest), 16)
         return f"p{drawn[:_CODE_DIGITS]}", _jitter(number)
@@ -96,13 +96,13 @@ class KeyedCodes:
         digest: str,
         code: str,  # noqa: ARG002 - part of the interface
     ) -> str:
-        """Return what follows from the digest; the given value is not used."""
+        """Return the code derived from the digest; the given one is not used."""
         drawn = self._keys.digest("local identifiers: study code", digest)
         return f"s{drawn[:_CODE_DIGITS]}"
 
 
 class LocalService:
-    """Codes and jitter from a store of one's own.
+    """Assigns codes and jitter from the site's own store.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ class LocalService:
     keys
         The site's keys; the digests depend on them.
     store
-        Where codes and jitters are kept.
+        Store of codes and jitters.
     """
 
     def __init__(self, study: str, keys: Keys, store: CodeStore) -> None:
@@ -120,17 +120,17 @@ class LocalService:
         self._store = store
 
     def identify(self, request: Request) -> Answer:
-        """Return the codes and the jitter, new ones for whoever is new."""
+        """Return the codes and the jitter, assigning new ones to new patients and studies."""
         entity, item = request.entity, request.item
-        # A code starts with a letter: no spreadsheet takes it for a number (12e45).
+        # A code starts with a letter, so that spreadsheets do not read it as a number (12e45).
         patient_code, jitter = self._store.patient_code(
             self._digest("patient", entity),
             f"p{secrets.token_hex(8)[:_CODE_DIGITS]}",
             _jitter(secrets.randbits(64)),
         )
         study_code = self._store.study_code(
-            # Accession numbers are unique within one archive; with the patient beside them,
-            # two patients' studies never become one.
+            # Accession numbers are unique only within one archive; including the patient ensures
+            # that two patients' studies never become one.
             self._digest("study", entity, item),
             f"s{secrets.token_hex(8)[:_CODE_DIGITS]}",
         )
@@ -157,10 +157,10 @@ class LocalService:
         return read_answer(answer.wire(), request)
 
     def check(self) -> None:
-        """Need nothing: the store is asked before anything else is."""
+        """Do nothing: the service has no requirements besides the ledger."""
 
     def _digest(self, kind: str, *ids: RequestEntity | RequestItem) -> str:
-        # As JSON, so that no two lists of ids run together into the same text.
+        # As JSON, so that no two lists of ids give the same text.
         parts = [self._study, *((part.id_source, part.id) for part in ids)]
         return self._keys.digest(f"local identifiers: {kind}", json.dumps(parts))
 

@@ -1,10 +1,10 @@
 """Requests and answers of an identifier service: DASHER's JSON, typed and validated.
 
-One request names one entity (the patient) with one item (the study). The answer gives each
-of them a coded id and the patient's jitter. What is written here is DASHER's contract
-(``POST /v1/uid/{study}``); the built-in service keeps the same one.
+A request names one entity (the patient) with one item (the study). The answer gives each
+of them a coded id and the patient's jitter. This is DASHER's contract
+(``POST /v1/uid/{study}``); the built-in service follows the same one.
 
-Every value in these models is a real identifier or next to one: their ``repr`` shows none,
+These models hold real identifiers: their ``repr`` shows no values,
 and no error raised here quotes one.
 """
 
@@ -28,7 +28,7 @@ ITEM_SOURCE = "DCM Accession #"
 #: Dates outside these years are placeholders (00010101, 99991231), not a patient's.
 YEARS = range(1900, 2101)
 
-#: The attributes that may date a study, in the order in which DASHER's contract tries them:
+#: The attributes that may date a study, in the order of DASHER's contract:
 #: StudyDate, SeriesDate, ContentDate, AcquisitionDate, each with its time.
 STUDY_DATE_TAGS = (
     (0x00080020, 0x00080030),
@@ -44,19 +44,19 @@ _JITTERED_TIMESTAMP = re.compile(
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
-# A name part: it stands in object names, in file names, in PatientID and in AccessionNumber.
+# Used in object names, file names, PatientID and AccessionNumber.
 _CODE = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
-# A century either way: no service shifts further, and no date leaves DICOM's four-digit years.
+# A century in either direction: no service shifts further, and years stay within four digits.
 _MAX_DAYS = 36_525
 
 
 class _Wire(BaseModel):
-    """A JSON object on the wire; shows nothing of itself."""
+    """A JSON object of the service's API, whose ``repr`` shows no values."""
 
     model_config = ConfigDict(strict=True, frozen=True, hide_input_in_errors=True)
 
     def wire(self) -> str:
-        """Return the JSON text, to be sent or stored; what is not known is left out."""
+        """Return the JSON text to send or store; fields without a value are omitted."""
         return self.model_dump_json(exclude_none=True)
 
     def __repr__(self) -> str:
@@ -93,17 +93,17 @@ class _Sent(_Wire):
 
 
 class RequestItem(_Sent):
-    """A study: its accession number, and when it was made."""
+    """A study: its accession number, date and time."""
 
 
 class RequestEntity(_Sent):
-    """A patient: the medical record number, the birth date, and the one study asked about."""
+    """A patient: the medical record number, the birth date, and the requested study."""
 
     items: tuple[RequestItem]
 
 
 class Request(_Wire):
-    """The body of a request: one patient with one study, never one item an image."""
+    """The body of a request: one patient with one study."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -121,7 +121,7 @@ class Request(_Wire):
 
 
 class _Coded(_Wire):
-    # A service may add fields; what is not used is not kept either.
+    # A service may add fields; unused ones are dropped.
     model_config = ConfigDict(extra="ignore")
 
     id: str
@@ -141,7 +141,7 @@ class _Coded(_Wire):
 
     @property
     def day(self) -> date | None:
-        """The date part as it stands: converting the time zone could change the day."""
+        """The date part, unconverted: a change of time zone could change the day."""
         return date.fromisoformat(self.jittered_timestamp[:10]) if self.jittered_timestamp else None
 
 
@@ -150,7 +150,7 @@ class AnswerItem(_Coded):
 
 
 class AnswerEntity(_Coded):
-    """The patient's code and jitter, with the one study that was asked about."""
+    """The patient's code and jitter, with the requested study."""
 
     items: tuple[AnswerItem]
 
@@ -203,15 +203,15 @@ def request_of(
     Parameters
     ----------
     patient_id, accession
-        PatientID and AccessionNumber as the header has them, without DICOM's padding.
-        They are sent as they are: a character taken out could make two patients one.
+        PatientID and AccessionNumber from the header, without DICOM's padding.
+        They are sent unchanged: removing a character could make two patients one.
     birth_date
         PatientBirthDate (DA).
     study_date_time
-        A date (DA), with or without a time (TM) straight after it, as ``first_date_time``
-        returns it, or in another form that leaves no doubt.
+        A date (DA), optionally followed immediately by a time (TM), as returned by
+        ``first_date_time``, or in another unambiguous form.
     entity_source, item_source
-        Whose numbers the two are.
+        Id sources of the two numbers.
 
     Raises
     ------
@@ -220,9 +220,9 @@ def request_of(
 
     Notes
     -----
-    A timestamp that is missing, no date or a placeholder (``sendit.dicom.placeholder_dates``) is
-    left out of the request, as the 2017 service did; DASHER then dates the id by its own
-    clock, so whatever jittered timestamp comes back for it is not used.
+    A timestamp that is missing, invalid or a placeholder (``sendit.dicom.placeholder_dates``) is
+    omitted, as in the 2017 service. DASHER then dates the id by its own clock, so the jittered
+    timestamp that it returns is not used.
     """
     return Request(
         identifiers=(
@@ -243,12 +243,13 @@ def request_of(
 
 
 def first_date_time(text: Callable[[int], str | None]) -> str | None:
-    """Return the study's date and time: the first of ``STUDY_DATE_TAGS`` that holds a date.
+    """Return the study's date and time (yyyymmdd, hhmmss if known): the first of
+    ``STUDY_DATE_TAGS`` that has a valid date; None if none has.
 
     Parameters
     ----------
     text
-        Gives the text of an attribute by its tag, or None.
+        Returns the text of an attribute by its tag, or None.
     """
     for date_tag, time_tag in STUDY_DATE_TAGS:
         day = read_day((text(date_tag) or "").strip(PADDING))
@@ -259,7 +260,13 @@ def first_date_time(text: Callable[[int], str | None]) -> str | None:
 
 
 def read_request(content: str) -> Request:
-    """Read a request that was stored as ``Request.wire()``."""
+    """Parse a request that was stored as ``Request.wire()``.
+
+    Raises
+    ------
+    FailBatch
+        It is damaged.
+    """
     try:
         return Request.model_validate_json(content)
     except ValidationError as error:
@@ -275,12 +282,12 @@ def read_answer(content: str | bytes, request: Request) -> Answer:
     Parameters
     ----------
     content
-        JSON text, from the service or as it was stored.
+        JSON text, from the service or from the ledger.
 
     Raises
     ------
     FailBatch
-        The answer is not what the contract says, or is about somebody else. The text names
+        The answer breaks the contract, or is about someone else. The text names
         the fields, never their values.
     """
     try:
@@ -292,7 +299,7 @@ def read_answer(content: str | bytes, request: Request) -> Answer:
         ("results.0.items.0", request.item, answer.item),
     ):
         if got.id != sent.id or got.id_source != sent.id_source:
-            raise _broken(f"{where}: answers another id than was asked about")
+            raise _broken(f"{where}: answers for a different id from the one requested")
         if got.suid == sent.id:
             raise _broken(f"{where}.suid: the coded id is the real one")
         _check_date(where, sent, got)
@@ -309,7 +316,7 @@ def _check_date(where: str, sent: _Sent, got: _Coded) -> None:
 
 
 def _without_unasked_dates(answer: Answer, request: Request) -> Answer:
-    """Drop a date that the service invented for an id that was sent without one."""
+    """Drop dates that the service made up for ids that were sent without one."""
     undated = {"jittered_timestamp": None}
     item = answer.item.model_copy(update=undated if request.item.day is None else None)
     entity = answer.entity.model_copy(
@@ -320,13 +327,13 @@ def _without_unasked_dates(answer: Answer, request: Request) -> Answer:
 
 def _broken(problem: str) -> FailBatch:
     return FailBatch(
-        f"the identifier service's answer breaks its contract ({problem}); nothing was used "
-        "of it; tell the people who run the service, then clear this task"
+        f"the identifier service's answer breaks its contract ({problem}); nothing from it was "
+        "used; tell the people who run the service, then clear this task"
     )
 
 
 def _problems(error: ValidationError) -> str:
-    """Name each wrong field and what kind of wrong it is; pydantic's messages quote no input."""
+    """Return each invalid field and its problem; pydantic's messages quote no input."""
     return "; ".join(
         f"{'.'.join(str(part) for part in item['loc']) or 'the whole'}: {item['msg']}"
         for item in error.errors(include_input=False, include_url=False, include_context=False)
@@ -341,20 +348,20 @@ def _usable(value: str | None, name: str) -> str:
         )
     if _CONTROL.search(value):
         raise FailBatch(
-            f"{name} has control characters, so it cannot be sent as it is, and it is never "
-            "changed; correct it at the source and send the study again"
+            f"{name} has control characters, so it cannot be sent unchanged, and sendit never "
+            "changes it; correct it at the source and send the study again"
         )
     return value
 
 
 def _timestamp(value: str | None) -> str | None:
-    """Return yyyy-mm-ddThh:mm:ssZ for a DICOM date with or without a time; None if it is none."""
+    """Return yyyy-mm-ddThh:mm:ssZ for a DICOM date with or without a time; None if invalid."""
     moment = read_moment((value or "").strip(PADDING))
     if moment is None:
         return None
     day = moment.day
     parts = [moment.clock[start : start + 2] or "0" for start in (0, 2, 4)]
-    # Second 60 is a leap second (PS3.5, VR TM), which a timestamp cannot say.
+    # Second 60 is a leap second (PS3.5, VR TM), which a timestamp cannot represent.
     clock = time(int(parts[0]), int(parts[1]), min(int(parts[2]), 59))
     if day.year not in YEARS or is_placeholder(day):
         return None
@@ -365,7 +372,7 @@ def _real_day(timestamp: str) -> date:
     try:
         return date.fromisoformat(timestamp[:10])
     except ValueError:
-        # Python's own text may quote the date.
+        # Python's own message may quote the date.
         raise ValueError("no such date") from None
 
 

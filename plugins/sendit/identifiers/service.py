@@ -1,4 +1,4 @@
-"""The one interface that every identifier service has."""
+"""The interface of identifier services."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from sendit.identifiers.models import Answer, Request
 
 
 class IdentifierService(Protocol):
-    """Gives coded ids and a jitter for a patient and a study.
+    """Assigns coded ids and a jitter to a patient and a study.
 
-    The same request gets the same codes and the same jitter every time, however often and
-    from wherever it is asked.
+    The same request always gets the same codes and the same jitter, however often and
+    from wherever it is sent.
     """
 
     def identify(self, request: Request) -> Answer:
-        """Return the answer to a request, checked against it.
+        """Return the answer to a request, validated against it.
 
         Raises
         ------
         FailBatch
-            The service cannot take these ids, or its answer breaks the contract.
+            The service does not accept these ids, or its answer breaks the contract.
         RetryLater
-            The service did not answer, after the retries that it is configured for.
+            The service did not answer, after the configured number of retries.
         Misconfigured
-            Address, credentials or rights are wrong.
+            Address, credentials or permissions are wrong.
         """
         ...
 

@@ -1,10 +1,10 @@
 """DASHER's token file, shared by all workers.
 
 It is the file that ``STANFORD_CLIENT_SECRETS`` names: a JSON object with ``accessToken``,
-``refreshToken``, ``client_id`` and ``token_uri``. A refresh gives a new pair and ends the
-old one, so two workers must never refresh at once, and a pair that was handed out must not
-be lost: the refresh happens under a file lock, whoever gets the lock second takes what the
-first one got, and the file is proved writable before the service is asked.
+``refreshToken``, ``client_id`` and ``token_uri``. A refresh returns a new pair and invalidates
+the old one, so two workers must never refresh at the same time, and a new pair must never
+be lost: the refresh happens under a file lock, the second worker to get the lock uses the first
+one's tokens, and the file is known to be writable before the service is called.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ VARIABLE = "STANFORD_CLIENT_SECRETS"
 _POLL_SECONDS = 0.05
 _NEW_FILE = "ask DASHER's team for a new token file"
 
-# What can stand in an HTTP header; anything else would be quoted in requests' error.
+# Valid in an HTTP header; anything else would be quoted in requests' error.
 _Token = Annotated[str, Field(pattern=r"^[\x21-\x7e]+$")]
 
 
@@ -43,21 +43,21 @@ class _Pair(BaseModel):
 
 
 class _Secrets(_Pair):
-    # Fields that we do not know are written back as they were.
+    # Unknown fields are written back unchanged.
     model_config = ConfigDict(extra="allow")
 
     token_uri: str
 
 
 class TokenFile:
-    """The tokens, read and renewed.
+    """Reads and renews the tokens.
 
     Parameters
     ----------
     path
-        The file; mode 0600, in a folder that its owner may write to.
+        The file; mode 0600, in a folder that its owner can write to.
     timeout
-        Seconds that one refresh may take.
+        Maximum duration of a refresh, in seconds.
     """
 
     def __init__(self, path: Path, *, timeout: float = 30.0) -> None:
@@ -65,43 +65,45 @@ class TokenFile:
         self._timeout = timeout
 
     def access_token(self) -> str:
-        """Return the access token that the file has now.
+        """Return the file's current access token.
 
         Raises
         ------
         Misconfigured
-            The file is missing, readable by others, or not what it should be.
+            The file is readable by others, or invalid.
+        RetryLater
+            The file is unavailable.
         """
         return self._read().access
 
     def renew(self, refused: str, *, until: float) -> tuple[str, bool]:
-        """Return another access token in place of one that was refused.
+        """Return a new access token to replace one that was refused.
 
         Parameters
         ----------
         refused
-            The access token that DASHER answered 401 to.
+            The access token to which DASHER answered 401.
         until
             ``time.monotonic()`` at which to give up.
 
         Returns
         -------
         tuple
-            The token, and whether this call asked for it; if not, another worker did while
+            The token, and whether this call requested it; if not, another worker did while
             this one waited.
 
         Raises
         ------
         Unanswered
-            The token service did not answer, or another worker is at it for too long.
+            The token service did not answer, or another worker is taking too long.
         Misconfigured
-            The refresh token is not taken any more, or the file cannot be written.
+            The refresh token is no longer accepted, or the file cannot be written.
         """
         with self._locked(until):
             secrets = self._read()
             if secrets.access != refused:
                 return secrets.access, False
-            # A dress rehearsal: once the service has answered, the old pair is dead, and a
+            # Write before asking: once the service has answered, the old pair is invalid, and a
             # full disk or a read-only folder would lose the new one.
             self._write(secrets)
             pair = self._ask(secrets, until)
@@ -131,13 +133,13 @@ class TokenFile:
         try:
             answer = json.loads(reply.content)
         except ValueError:
-            raise Unanswered("DASHER's token service answered with no JSON") from None
+            raise Unanswered("DASHER's token service did not answer with JSON") from None
         try:
             return _Pair.model_validate(answer)
         except ValidationError:
             raise Misconfigured(
                 "DASHER's token service answered without accessToken and refreshToken; "
-                f"if this comes again, {_NEW_FILE}"
+                f"if this happens again, {_NEW_FILE}"
             ) from None
 
     def _read(self) -> _Secrets:
@@ -148,11 +150,13 @@ class TokenFile:
         except OSError as error:
             raise unreadable(
                 error,
-                f"the {VARIABLE} file cannot be read ({error.strerror}): mount it, or name it "
-                "there, or as token_file in the connection sendit_dasher",
+                f"the {VARIABLE} file cannot be read ({error.strerror}): mount it, or correct its "
+                "path there or in token_file of the connection sendit_dasher",
             ) from None
         if mode & 0o077:
-            raise Misconfigured(f"the {VARIABLE} file is readable by others; run: chmod 600 on it")
+            raise Misconfigured(
+                f"the {VARIABLE} file is readable by other users; run: chmod 600 on it"
+            )
         try:
             return _Secrets.model_validate_json(content)
         except ValidationError:
@@ -171,7 +175,7 @@ class TokenFile:
             handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with os.fdopen(handle, "w") as file:
                 if (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
-                    # Run by root for somebody else: the file stays theirs.
+                    # Run by root for another user: the file keeps its owner.
                     with suppress(PermissionError):
                         os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
                 file.write(secrets.model_dump_json(by_alias=True, indent=2) + "\n")
@@ -188,7 +192,7 @@ class TokenFile:
 
     @contextmanager
     def _locked(self, until: float) -> Iterator[None]:
-        """Hold the lock file: between threads, processes and (NFS) machines."""
+        """Hold a lock file, which excludes other threads, processes and (over NFS) machines."""
         path = self._path.resolve()
         try:
             handle = os.open(
@@ -209,12 +213,12 @@ class TokenFile:
                     time.sleep(_POLL_SECONDS)
             yield
         finally:
-            # Closing lets the lock go; so does the end of the process, however it comes.
+            # Closing releases the lock; so does the end of the process, however it ends.
             os.close(handle)
 
 
 def _not_writable(error: OSError) -> str:
     return (
         f"the {VARIABLE} file's folder cannot be written ({error.strerror}), so DASHER's token "
-        "cannot be renewed; give the workers the folder, writable, and not the file alone"
+        "cannot be renewed; mount the whole folder on the workers, writable, not just the file"
     )
