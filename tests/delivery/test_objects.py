@@ -150,12 +150,12 @@ def test_only_the_generation_that_is_named_is_removed(storage_client, made):
         (auth.DefaultCredentialsError("x"), Misconfigured, "google_cloud_default"),
         (auth.RefreshError("x"), Misconfigured, "google_cloud_default"),
         (auth.RefreshError("x", retryable=True), RetryLater, "refreshed"),
-        (auth.TransportError("x"), RetryLater, "does not answer"),
+        (auth.TransportError("x"), RetryLater, "does not respond"),
         (api.NotFound("x"), Misconfigured, "create it"),
         (api.TooManyRequests("x"), RetryLater, "429"),
         (api.ServiceUnavailable("x"), RetryLater, "503"),
-        (api.RetryError("x", None), RetryLater, "does not answer"),
-        (ConnectionResetError("x"), RetryLater, "does not answer"),
+        (api.RetryError("x", None), RetryLater, "does not respond"),
+        (ConnectionResetError("x"), RetryLater, "does not respond"),
     ],
 )
 def test_every_fault_says_what_happens_next_and_quotes_nothing(fault, kind, text):

@@ -84,7 +84,7 @@ def test_the_same_content_is_recognised_also_by_another_engine_and_date(study):
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"content_digest": "two"}, "another content"),
+        ({"content_digest": "two"}, "a different content"),
         ({"recipe_digest": "q" * 64}, "a different recipe"),
     ],
 )
@@ -130,7 +130,7 @@ def test_a_failed_batch_does_not_stand_in_the_way(study):
     study.ledger.record(first, status=Status.ERROR)
     study.deliver(second, content_digest="two")
     assert study.ledger.delivery(first) is None
-    with pytest.raises(FailBatch, match="another content"):
+    with pytest.raises(FailBatch, match="a different content"):
         study.register(first)
 
 
@@ -176,7 +176,7 @@ def test_a_folder_that_was_mended_after_delivery_is_a_revision_of_itself(study, 
     assert study.ledger.delivery(batch_id).generation == 7
     study.ledger.start(batch_id)
     if not revise:
-        with pytest.raises(FailBatch, match="another content"):
+        with pytest.raises(FailBatch, match="a different content"):
             study.register(batch_id, content_digest="two", crc32c="BBBBBB==")
         return
     study.register(batch_id, content_digest="two", crc32c="BBBBBB==")

@@ -140,7 +140,7 @@ def test_a_table_that_is_not_ours_is_refused_and_an_older_one_grows(bigquery_cli
             schema=[bigquery.SchemaField("size", "STRING")],
         )
     )
-    with pytest.raises(Misconfigured, match="other types than sendit's in size"):
+    with pytest.raises(Misconfigured, match="different types from sendit's in size"):
         ensure_table(bigquery_client, collection, "US")
 
 

@@ -146,7 +146,7 @@ def test_an_archive_of_another_number_of_files_is_not_delivered(
         return replace(result, archive=replace(result.archive, members=members))
 
     altered(monkeypatch, change)
-    with pytest.raises(FailBatch, match=f"holds {members} files, 3 were to be delivered"):
+    with pytest.raises(FailBatch, match=f"holds {members} files instead of 3"):
         one.anonymize()
     assert one.ledger.delivery(one.id) is None
     assert one.batch.status is Status.PROCESSING
@@ -171,7 +171,9 @@ def test_outcomes_that_do_not_add_up_deliver_nothing(
 
     altered(monkeypatch, change)
     text = (
-        "4 files received, but the outcomes add up to 3" if outcome is None else "holds 3 files, 2"
+        "4 files received, but the outcomes add up to 3"
+        if outcome is None
+        else "holds 3 files instead of 2"
     )
     with pytest.raises(FailBatch, match=text):
         one.anonymize()

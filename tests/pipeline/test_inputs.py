@@ -60,7 +60,7 @@ def test_an_empty_folder_is_right_if_it_is_the_one_that_was_full(  # noqa: PLR09
         check_inputs(embedded_ledger, keys, [folder])
         return
     (folder / ".keep").touch()
-    with pytest.raises(Misconfigured, match="input folder 1 is empty, and is not the folder"):
+    with pytest.raises(Misconfigured, match="input folder 1 is empty, and is not the same folder"):
         check_inputs(embedded_ledger, keys, [folder])
     # The way out that it names.
     (folder / MARKER).touch()

@@ -75,7 +75,7 @@ def test_a_text_is_one_line(name: str, value: object) -> None:
 
 @pytest.mark.parametrize("value", [1, 0, "yes", "false"])
 def test_a_switch_is_true_or_false(value: object) -> None:
-    with pytest.raises(Misconfigured, match="the run's revise is neither"):
+    with pytest.raises(Misconfigured, match="the run's revise must be true or false"):
         read(revise=value)
 
 

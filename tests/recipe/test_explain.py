@@ -33,8 +33,8 @@ RECIPE = read_text(("mine.deid", HEAD + RULES))
 SWEEPING = read_text(
     ("mine.deid", f"{HEAD}KEEP PatientName\nREPLACE StudyID func:keyed_hash\nREMOVE ALL\n")
 )
-VALUES = "rules on values (values:) act where an object holds one of them"
-GONE = "nothing of the original stays"
+VALUES = "rules on values (values:) apply if an object holds one of them"
+GONE = "nothing of the original is kept"
 
 
 def lines_for(name: str) -> list[str]:
@@ -51,18 +51,21 @@ def lines_for(name: str) -> list[str]:
             "PatientID",
             [f"at the top: {GONE}, by REMOVE on line 3", "mine.deid:3: REMOVE PatientID"],
         ),
-        ("PatientName", ["at the top: it stays as it is, by KEEP on line 4"]),
-        ("StudyDate", ["at the top: its date moves by the patient's shift, by JITTER on line 5"]),
+        ("PatientName", ["at the top: it is kept unchanged, by KEEP on line 4"]),
+        (
+            "StudyDate",
+            ["at the top: its date is shifted by the patient's jitter, by JITTER on line 5"],
+        ),
         ("StudyID", [f"at the top: {GONE}, by REPLACE on line 6"]),
         ("StudyID", ["mine.deid:6: REPLACE StudyID func:keyed_hash"]),
         ("AccessionNumber", ["mine.deid:7: REPLACE AccessionNumber var:item_id"]),
         ("StationName", ["mine.deid:8: REPLACE StationName nothing"]),
-        ("SeriesDescription", ["at the top: it stays, cleaned, by REPLACE on line 9"]),
-        ("PatientAge", ["at the top: it stays, cleaned, by REPLACE on line 10"]),
+        ("SeriesDescription", ["at the top: it is kept, cleaned, by REPLACE on line 9"]),
+        ("PatientAge", ["at the top: it is kept, cleaned, by REPLACE on line 10"]),
         ("InstitutionName", ["mine.deid:11: REMOVE contains:^InstitutionName$"]),
         ("InstitutionAddress", ["mine.deid:13: KEEP InstitutionAddress"]),
         ("DeviceSerialNumber", ["mine.deid:14: REMOVE fields:mine"]),
-        ("OperatorsName", ["mine.deid:15: BLANK OperatorsName: undone by another rule"]),
+        ("OperatorsName", ["mine.deid:15: BLANK OperatorsName: overridden by another rule"]),
         ("OperatorsName", [f"at the top: {GONE}, by REMOVE on line 16"]),
     ],
 )
@@ -73,8 +76,8 @@ def test_the_effect_and_its_lines_are_told(name: str, lines: list[str]) -> None:
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("PatientName", ": undone by KEEP"),
-        ("StudyID", ": spares what another rule names, or changes for it"),
+        ("PatientName", ": overridden by KEEP"),
+        ("StudyID", ": leaves what another rule names, or changes for it"),
         ("PatientID", ""),
     ],
 )
@@ -89,10 +92,10 @@ def test_what_no_rule_names_stays_and_says_so() -> None:
     found = explain(recipe, "Rows")
     assert found is not None
     assert found.heading == "Rows (0028,0010), US"
-    assert found.lines == ("at the top: no rule acts: it stays as it is",)
+    assert found.lines == ("at the top: no rule applies: it is kept unchanged",)
     found = explain(recipe, "PatientName")
     assert found is not None
-    assert found.lines[0] == "PS3.15 Table E.1-1 asks: Z"
+    assert found.lines[0] == "PS3.15 Table E.1-1 requires: Z"
 
 
 @pytest.mark.parametrize(

@@ -638,7 +638,9 @@ def test_a_filter_asks_each_item_at_each_depth() -> None:
 
 
 def test_a_way_through_what_is_no_sequence_is_refused() -> None:
-    with pytest.raises(Misconfigured, match="PatientName__PatientID: PatientName is no sequence"):
+    with pytest.raises(
+        Misconfigured, match="PatientName__PatientID: PatientName is not a sequence"
+    ):
         _asked("contains PatientName__PatientID 1")
 
 

@@ -129,13 +129,13 @@ def test_the_example_of_a_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "must begin with a line of names"),
-        ("number,arm\n1,A\n", "must begin with a line of names"),
+        ("", "must begin with a header line"),
+        ("number,arm\n1,A\n", "must begin with a header line"),
         ("patient,arm\n1,A\n1,B\n", "line 3: the patient is empty, or stands"),
         ("patient,arm\n1,\n", "line 2: a value is empty"),
         ("patient,arm\n1\n", "line 2: 1 cells, not 2"),
         ("patient,entity_id\n1,A\n", "comes from the identifier service"),
-        ("patient,two words\n1,A\n", "cannot be a variable's name"),
+        ("patient,two words\n1,A\n", "is not a valid variable name"),
     ],
 )
 def test_a_table_that_cannot_be_used(tmp_path: Path, text: str, expected: str) -> None:

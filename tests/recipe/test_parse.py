@@ -216,8 +216,8 @@ def test_the_digest_is_of_what_is_said() -> None:
         ("remove PatientID", "write REMOVE"),
         ("REMVE PatientID", "did you mean REMOVE?"),
         ("REMOVE PatientsName", "did you mean"),
-        ("REMOVE", "names no field"),
-        ("REMOVE (0010,9999)", "not an attribute of DICOM"),
+        ("REMOVE", "has no field"),
+        ("REMOVE (0010,9999)", "not a DICOM attribute"),
         ("REMOVE ALL func:is_private", "not one of the site's functions"),
         ("ADD PatientID", "has no value"),
         ("REPLACE PatientID var:", "names nothing"),
@@ -241,7 +241,7 @@ def test_the_digest_is_of_what_is_said() -> None:
         ("PatientID var:entity_id", "PatientID is not an action, it is an attribute"),
         (
             "REPLACE StudyInstanceUID deid_func:pydicom_uuid stable_remapping=false",
-            "same or a random UID",
+            "same UID or a random one",
         ),
         ("REPLACE StudyDate deid_func:jitter days=soon", "whole number"),
         ("ADD StudyDate deid_func:jitter days=3", "belongs to REPLACE"),
@@ -256,14 +256,14 @@ def test_the_digest_is_of_what_is_said() -> None:
         ("REMOVE select:name:x", "unknown"),
         (
             "REMOVE RequestAttributesSequence__0__ScheduledProtocolCodeSequence__CodeValue",
-            "for some of its sequences only",
+            "for only some of its sequences",
         ),
-        ("REMOVE RequestAttributesSequence__0__1__AccessionNumber", "for some of its sequences"),
-        ("REMOVE 0__AccessionNumber", "for some of its sequences"),
+        ("REMOVE RequestAttributesSequence__0__1__AccessionNumber", "only some of its sequences"),
+        ("REMOVE 0__AccessionNumber", "for only some of its sequences"),
         ("REMOVE (0040,0275)__0__(0040,9999)", "is not a keyword"),
         ("REMOVE AccessionNumber__PatientID", "not the keyword of a sequence"),
         ("REMOVE RequestAttributesSequence__AcessionNumber", "did you mean AccessionNumber or"),
-        ('KEEP (0033,"MITRA,1E)', "no partner"),
+        ('KEEP (0033,"MITRA,1E)', "nmatched quotation mark"),
         ('KEEP (0032,"MITRA",1E)', "odd"),
         ("REMOVE \x00PatientID", "control characters"),
     ],
@@ -284,7 +284,7 @@ def test_what_deid_would_skip_is_an_error_with_its_line(line: str, expected: str
         ("", "mine.deid:1: the recipe is empty"),
         ("# nothing\n\n", "mine.deid:1: the recipe is empty"),
         ("FORMAT nifti\n%header\nREMOVE PatientID\n", "mine.deid:1: format nifti"),
-        ("FORMAT dicom\nREMOVE PatientID\n", "mine.deid:2: REMOVE stands before any section"),
+        ("FORMAT dicom\nREMOVE PatientID\n", "mine.deid:2: REMOVE comes before any section"),
         ("FORMAT dicom\n%haeder\nREMOVE PatientID\n", "did you mean %header?"),
         ("FORMAT dicom\n%header x\nREMOVE PatientID\n", "takes no name"),
         ("FORMAT dicom\n%header\n", "mine.deid:2: %header is empty"),
@@ -338,13 +338,13 @@ def test_the_error_is_for_a_person_to_fix() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("%header\nREMOVE PatientID\n", "does not say its format"),
-        ("FORMAT dicom\nFORMAT dicom\n%header\nREMOVE PatientID\n", "said twice"),
+        ("%header\nREMOVE PatientID\n", "has no FORMAT line"),
+        ("FORMAT dicom\nFORMAT dicom\n%header\nREMOVE PatientID\n", "given twice"),
         ("FORMAT dicom\n%filter blacklist\nLABEL x\npresent Modality\n", "bundled recipe default"),
         (f"{HEAD}REMOVE PatientID\n%labels\nREMOVE x\n", "REMOVE x is ignored"),
         (f"{HEAD}REMOVE PatientID yes\n", "yes is ignored"),
         (f"{HEAD}KEEP PatientID maybe\n", "maybe is ignored"),
-        (f"{HEAD}REMOVE PatientID values:x\n", "no condition that deid knows"),
+        (f"{HEAD}REMOVE PatientID values:x\n", "not a condition that deid knows"),
         (f"{HEAD}REPLACE PatientID var:id\n", "read as var:entity_id"),
         (f"{HEAD}REPLACE PatientID func:hashuid\n", "read as func:keyed_hash"),
         (
@@ -432,5 +432,5 @@ def test_a_file_that_cannot_be_read_says_why(
 def test_one_recipe_twice_is_a_mistake() -> None:
     with pytest.raises(RecipeError, match="named twice"):
         read_recipe("default", "default")
-    with pytest.raises(RecipeError, match="no recipe is named"):
+    with pytest.raises(RecipeError, match="no recipe is given"):
         read_recipe()

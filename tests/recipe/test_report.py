@@ -27,8 +27,8 @@ def test_a_bad_recipe_is_explained(tmp_path: Path) -> None:
     code, text = run(str(path))
     assert code == 1
     assert (
-        f"{path}:3: remove is an action in the wrong case: deid skips the line\n    write REMOVE"
-        in text
+        f"{path}:3: remove is an action in the wrong case: deid would skip the line\n"
+        "    write REMOVE" in text
     )
     assert f"{path}:4: [b]Patient is not a DICOM keyword" in text
     assert "2 problems" in text
@@ -64,7 +64,7 @@ def test_one_problem_is_told_in_the_singular_and_with_its_way_out(tmp_path: Path
     code, text = run(str(path))
     assert code == 1
     assert "\n1 problem: not usable\n" in text
-    assert "sendit recipe fix puts right what needs nobody's decision" in text
+    assert "sendit recipe fix corrects what needs no decision" in text
     path.write_text(f"{HEAD}REMOVE NoSuchThing\n")
     assert "recipe fix" not in run(str(path))[1]
 
@@ -82,7 +82,7 @@ def test_tools_get_every_field_of_a_problem(tmp_path: Path) -> None:
         "column": 1,
         "severity": "error",
         "rule": "action",
-        "message": "remove is an action in the wrong case: deid skips the line",
+        "message": "remove is an action in the wrong case: deid would skip the line",
         "suggestion": "write REMOVE",
         "docs": "docs/recipes.md#action",
         "can_be_fixed": True,
@@ -117,7 +117,7 @@ def test_the_numbers_are_the_coverage_s(tmp_path: Path) -> None:
     assert counts == [
         ["removed, emptied or replaced", str(coverage.outcomes["gone"]), ""],
         ["cleaned", "0", ""],
-        ["dates moved by the patient's shift", "1", ""],
+        ["dates shifted by the patient's jitter", "1", ""],
         ["kept", str(kept), str(len(coverage.exposed))],
     ]
     assert ["PatientName", "Patient's Name", "Z", "KEEP on"] in [
@@ -134,7 +134,7 @@ def test_of_what_is_beyond_the_table_some_are_named_and_all_are_counted(tmp_path
     path.write_text(f"{HEAD}REMOVE PatientID\n")
     kept = beyond_the_table(read_recipe(str(path)))
     _, text = run(str(path))
-    assert f"Beyond the table: {len(kept)} attributes that may say who someone is stay" in text
+    assert f"Beyond the table: {len(kept)} potentially identifying attributes are kept" in text
     told = [line for line in text[text.index("Beyond the table") :].splitlines() if line[0] == " "]
     by_kind: dict[str, list[str]] = {}
     for one in kept:
@@ -143,13 +143,15 @@ def test_of_what_is_beyond_the_table_some_are_named_and_all_are_counted(tmp_path
     for kind, names in by_kind.items():
         rest = f" and {len(names) - 8} more" if len(names) > 8 else ""
         assert f"  {kind}: {', '.join(names[:8])}{rest}" in told
-    assert "Beyond the table: nothing" in run("default")[1]
+    assert "Beyond the table: no potentially" in run("default")[1]
 
 
 def test_uids_that_stay_are_said_to_hold_dates(tmp_path: Path) -> None:
-    assert "UIDs stay, but those that hold a date are remapped" in run("default-retain-uids")[1]
+    assert (
+        "UIDs are kept, but those that contain a date are remapped" in run("default-retain-uids")[1]
+    )
     path = tmp_path / "mine.deid"
     path.write_text(f"{HEAD}REMOVE ALL\nKEEP StudyInstanceUID\n")
     _, text = run(str(path))
-    assert "UIDs stay whole, StudyInstanceUID among them" in text
-    assert f"{len(cover(read_recipe(str(path))).dated_uids)} UIDs stay whole" in text
+    assert "UIDs are kept unchanged, StudyInstanceUID among them" in text
+    assert f"{len(cover(read_recipe(str(path))).dated_uids)} UIDs are kept unchanged" in text

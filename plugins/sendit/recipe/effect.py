@@ -2,9 +2,9 @@
 
 The order is deid's (``deid/dicom/parser.py``). KEEP wins over everything but an ADD at the top
 level of an object, of the same file or a later one. The other rules act in the order in which they
-are written, except that REMOVE spares what a REPLACE or JITTER anywhere in the recipe names (by
-name or pattern, not through a list). ADD acts at the top level only, and gives an attribute back
-after REMOVE.
+are written, except that REMOVE does not remove what a REPLACE or JITTER anywhere in the recipe
+names (by name or pattern, not through a list). ADD acts at the top level only, and gives an
+attribute back after REMOVE.
 
 Unlike deid, the UIDs that every object needs are neither removed nor made the same in all.
 """

@@ -27,10 +27,10 @@ from sendit.recipe.model import (
 from sendit.recipe.profile import table
 
 _OUTCOMES = {
-    Treatment.GONE: "nothing of the original stays",
-    Treatment.CLEANED: "it stays, cleaned",
-    Treatment.MOVED: "its date moves by the patient's shift",
-    Treatment.KEPT: "it stays as it is",
+    Treatment.GONE: "nothing of the original is kept",
+    Treatment.CLEANED: "it is kept, cleaned",
+    Treatment.MOVED: "its date is shifted by the patient's jitter",
+    Treatment.KEPT: "it is kept unchanged",
 }
 
 
@@ -64,7 +64,7 @@ def explain(recipe: Recipe, name: str) -> Explained | None:
     lines: list[str] = []
     row = next((row for row in table() if row.number == tag), None)
     if row is not None:
-        lines.append(f"PS3.15 Table E.1-1 asks: {row.basic}")
+        lines.append(f"PS3.15 Table E.1-1 requires: {row.basic}")
     effects = Effects(recipe)
     applied, nested = effects.of(tag), effects.of(tag, nested=True)
     lines.append(f"at the top: {_told(applied)}")
@@ -76,7 +76,7 @@ def explain(recipe: Recipe, name: str) -> Explained | None:
         for rule in naming
     ]
     if any(isinstance(rule.selector, ValuesSelector) for rule in recipe.header):
-        lines.append("rules on values (values:) act where an object holds one of them")
+        lines.append("rules on values (values:) apply if an object holds one of them")
     return Explained(heading, tuple(lines))
 
 
@@ -95,7 +95,7 @@ def tag_named(name: str) -> int | None:
 
 def _told(applied: tuple[HeaderRule, ...]) -> str:
     if not applied:
-        return "no rule acts: it stays as it is"
+        return "no rule applies: it is kept unchanged"
     by = " and ".join(f"{rule.action} on line {rule.position.line}" for rule in applied)
     return f"{_OUTCOMES[outcome_of(applied)]}, by {by}"
 
@@ -110,12 +110,12 @@ def _why(rule: HeaderRule, applied: tuple[HeaderRule, ...]) -> str:
     if not is_carried_out(rule):
         return "ignored"
     if isinstance(rule.value, OwnFunction) and rule.action is Action.REMOVE:
-        return "acts where the function says so"
+        return "applies if the function says so"
     if any(one.action is Action.KEEP for one in applied):
-        return "undone by KEEP"
+        return "overridden by KEEP"
     if rule.action is Action.REMOVE and applied and applied[-1].action is not Action.REMOVE:
-        return "spares what another rule names, or changes for it"
-    return "undone by another rule"
+        return "leaves what another rule names, or changes for it"
+    return "overridden by another rule"
 
 
 def shown(rule: HeaderRule) -> str:

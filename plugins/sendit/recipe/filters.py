@@ -296,7 +296,7 @@ def _positive_test(operator: str, condition: Condition) -> Test:
         case "contains":
             return partial(_contains, _field(condition), _search(condition))
         case _:
-            raise ValueError("not a test of deid's language")
+            raise ValueError("not a test in deid's language")
 
 
 def _missing(field: Field, values: Values) -> bool:

@@ -130,7 +130,7 @@ def _unknown_lists(recipe: Recipe) -> Iterator[Problem]:
             f"there is no %{kind} {name}",
             f"did you mean {kind}:{close[0]}?"
             if close
-            else f"deid does nothing then; begin a section %{kind} {name}",
+            else f"deid would do nothing; begin a section %{kind} {name}",
             Rule.LIST,
         )
 
@@ -155,7 +155,7 @@ def _unused_lists(recipe: Recipe) -> Iterator[Problem]:
 def _nothing_matches(position: Position) -> Problem:
     return Problem(
         position,
-        "the pattern fits no attribute of DICOM",
+        "the pattern matches no DICOM attribute",
         "check its spelling; ( and ) need a \\",
         Rule.PATTERN,
     )
@@ -171,7 +171,7 @@ def _actions(recipe: Recipe) -> Iterator[Problem]:
         elif rule.action is Action.KEEP and isinstance(selector, ValuesSelector):
             yield Problem(
                 rule.position,
-                "KEEP by value would keep whatever happens to hold it",
+                "KEEP by value would keep any attribute that happens to hold it",
                 "name the attributes to keep",
                 Rule.ACTION,
             )
@@ -183,7 +183,7 @@ def _actions(recipe: Recipe) -> Iterator[Problem]:
 
 def _add_of_many(position: Position, selector: Selector) -> Problem:
     if isinstance(selector, PatternSelector) and "__" in selector.text:
-        what = "ADD acts at the top level of an object only, as in deid"
+        what = "ADD only acts at the top level of an object, as in deid"
         hint = "REPLACE changes an attribute inside a sequence"
     else:
         what = "ADD needs one attribute"
@@ -207,8 +207,8 @@ def _private_add(position: Position, selector: PrivateSelector) -> Iterator[Prob
     elif private_vr(tag, creator) == "SQ":
         yield Problem(
             position,
-            f'({selector.group:04X},"{creator}",{selector.element:02X}) is a sequence, and ADD '
-            "gives a value",
+            f'({selector.group:04X},"{creator}",{selector.element:02X}) is a sequence, but ADD '
+            "sets a value",
             "name another attribute of the block",
             Rule.VALUE,
         )
@@ -231,8 +231,8 @@ def _tag_rule(rule: HeaderRule, tag: int) -> Iterator[Problem]:
     if tag >> 16 == 0x0002 and rule.action is not Action.REMOVE:
         yield Problem(
             rule.position,
-            f"{rule.action} of {name} is ignored: file meta information is written anew",
-            "drop the line: nothing of the original's file meta is kept",
+            f"{rule.action} of {name} is ignored: file meta information is rewritten",
+            "remove the line: none of the original file meta is kept",
             Rule.FILE_META,
             warning=True,
             edit=Edit(),
@@ -256,8 +256,9 @@ def _tag_rule(rule: HeaderRule, tag: int) -> Iterator[Problem]:
     elif tag == CHARACTER_SET and rule.action is not Action.KEEP:
         yield Problem(
             rule.position,
-            f"{rule.action} of SpecificCharacterSet is ignored: texts that stay could not be read",
-            "drop the line: the engine sees to it that it holds nothing else",
+            f"{rule.action} of SpecificCharacterSet is ignored: the remaining texts could not be "
+            "read",
+            "remove the line: the engine ensures that it holds nothing else",
             Rule.PROTECTED,
             warning=True,
             edit=Edit(),
@@ -265,7 +266,7 @@ def _tag_rule(rule: HeaderRule, tag: int) -> Iterator[Problem]:
     elif tag in attributes.IMAGE_TAGS and rule.action is not Action.KEEP:
         yield Problem(
             rule.position,
-            f"{rule.action} of {name} is ignored, as in deid: it is what the image is made of",
+            f"{rule.action} of {name} is ignored, as in deid: the image consists of it",
             "to hold images back write a %filter",
             Rule.PROTECTED,
             warning=True,
@@ -288,7 +289,7 @@ def _values(recipe: Recipe) -> Iterator[Problem]:
             if isinstance(value, Function) and is_ours and FUNCTIONS[value.name].vrs is not None:
                 yield Problem(
                     rule.position,
-                    f"{_shown(value)} is for {_vrs(value)}, and this may be anything",
+                    f"{_shown(value)} is for {_vrs(value)}, but this may be anything",
                     "use func:dummy, or a text",
                     Rule.VALUE,
                 )
@@ -306,8 +307,8 @@ def _values(recipe: Recipe) -> Iterator[Problem]:
         else:
             yield Problem(
                 rule.position,
-                f"{_shown(value)} is no valid value for {_named(unfit)} "
-                f"({', '.join(vrs_of(unfit[0]))}): where a file has one of them, it becomes empty",
+                f"{_shown(value)} is not a valid value for {_named(unfit)} "
+                f"({', '.join(vrs_of(unfit[0]))}): they are emptied if present",
                 _narrower(value),
                 Rule.VALUE,
                 warning=True,
@@ -321,14 +322,14 @@ def _unfit(rule: HeaderRule, value: Value, unfit: list[int]) -> Problem:
         if isinstance(value, Function):
             hint = f"it gives values for {_vrs(value)}"
         elif vrs == "SQ":
-            hint = "a sequence holds items: name an attribute in it, or write BLANK or REMOVE"
+            hint = "a sequence has items: name an attribute in it, or write BLANK or REMOVE"
         else:
             hint = _FORMS.get(vrs, "")
     elif vrs == "SQ":
         hint = f"{hint}; a sequence takes no value: name the attributes in it"
     return Problem(
         rule.position,
-        f"{_shown(value)} is no valid value for {_named(unfit)} ({vrs})",
+        f"{_shown(value)} is not a valid value for {_named(unfit)} ({vrs})",
         hint,
         Rule.VALUE,
     )
@@ -342,7 +343,7 @@ _FORMS = {
     "DT": "write a date and time as 20240131235959",
     "IS": "write a whole number",
     "TM": "write a time as 235959",
-    "UI": "write numbers with dots between, or deid_func:pydicom_uuid",
+    "UI": "write numbers separated by dots, or deid_func:pydicom_uuid",
 }
 
 
@@ -355,10 +356,10 @@ def _changed_text(rule: HeaderRule, tags: list[int]) -> Iterator[Problem]:
     if isinstance(value, Literal):
         text = next(filter(None, (written(vr, value.text) for vr in vrs_of(tags[0]))), "")
         if text != value.text and vr != "AT":
-            shown = f"written as {text}" if text else "is no number: the value becomes empty"
+            shown = f"written as {text}" if text else "is not a number: the value becomes empty"
             yield Problem(
                 rule.position,
-                f"{value.text!r} is no valid {vr}: {shown}",
+                f"{value.text!r} is not a valid {vr}: {shown}",
                 f"write {text}" if text else f"write BLANK {keyword_of(tags[0])}",
                 Rule.VALUE,
                 warning=True,
@@ -367,7 +368,7 @@ def _changed_text(rule: HeaderRule, tags: list[int]) -> Iterator[Problem]:
     elif isinstance(value, Variable) and value.name.endswith("_timestamp") and vr == "TM":
         yield Problem(
             rule.position,
-            f"var:{value.name} is a date, and {keyword_of(tags[0])} a time: it becomes empty",
+            f"var:{value.name} is a date, and {keyword_of(tags[0])} a time: it is emptied",
             f"write BLANK {keyword_of(tags[0])}",
             Rule.VALUE,
             warning=True,
@@ -468,15 +469,16 @@ def _passed_by(rule: HeaderRule, targets: tuple[int, ...]) -> Iterator[Problem]:
         if is_time:
             yield Problem(
                 rule.position,
-                f"JITTER moves dates, and {_named(others)} is a time of day (TM)",
-                "write KEEP: a time of day does not change when the date moves by whole days",
+                f"JITTER shifts dates, but {_named(others)} is a time of day (TM)",
+                "write KEEP: a time of day does not change when the date is shifted by whole days",
                 Rule.JITTER,
             )
             return
     elif len(others) == len(targets):
         yield Problem(
             rule.position,
-            f"JITTER moves dates, and {_named(others)} is none ({', '.join(vrs_of(others[0]))})",
+            f"JITTER shifts dates, but {_named(others)} is not a date "
+            f"({', '.join(vrs_of(others[0]))})",
             "write for example select:VR:DA",
             Rule.JITTER,
         )
@@ -485,8 +487,8 @@ def _passed_by(rule: HeaderRule, targets: tuple[int, ...]) -> Iterator[Problem]:
     if texts:
         yield Problem(
             rule.position,
-            f"JITTER of {_named(texts)} ({', '.join(vrs_of(texts[0]))}): a date in it moves, and "
-            "what is none goes",
+            f"JITTER of {_named(texts)} ({', '.join(vrs_of(texts[0]))}): dates in it are shifted, "
+            "and other values are removed",
             "" if isinstance(rule.selector, TagSelector) else "write for example select:VR:DA",
             Rule.JITTER,
             warning=True,
@@ -495,7 +497,7 @@ def _passed_by(rule: HeaderRule, targets: tuple[int, ...]) -> Iterator[Problem]:
     if rest:
         yield Problem(
             rule.position,
-            f"JITTER passes {_named(rest)} by: no date ({', '.join(vrs_of(rest[0]))})",
+            f"JITTER skips {_named(rest)}: not dates ({', '.join(vrs_of(rest[0]))})",
             "",
             Rule.JITTER,
             warning=True,
@@ -505,8 +507,8 @@ def _passed_by(rule: HeaderRule, targets: tuple[int, ...]) -> Iterator[Problem]:
 def _not_moved(rule: HeaderRule) -> Problem:
     return Problem(
         rule.position,
-        "the date stays what it was, moved by 0 days",
-        "write KEEP if that is meant",
+        "a shift of 0 days leaves the date unchanged",
+        "write KEEP if that is intended",
         Rule.JITTER,
         warning=True,
     )
@@ -574,13 +576,15 @@ def _of_two(
         undone = earlier if later.action is Action.KEEP else later
         return _undone(tag, later, both, recipe, undone=undone, takes=takes)
     if Action.KEEP in actions:
-        outcome = "what is added stands there"
+        outcome = "the added value is kept"
     elif Action.REMOVE in actions and not actions.isdisjoint({Action.REPLACE, Action.JITTER}):
-        outcome = f"{Action.REMOVE} spares what {_other(actions)} names"
+        outcome = f"{Action.REMOVE} does not remove what {_other(actions)} names"
     elif earlier.action in (Action.REMOVE, Action.BLANK) and later.action is not Action.REPLACE:
         outcome = "it is removed" if Action.REMOVE in actions else "it is empty"
     elif later.action is Action.JITTER:
-        outcome = "the date moves twice" if len(actions) == 1 else "the date that was set moves"
+        outcome = (
+            "the date is shifted twice" if len(actions) == 1 else "the date that was set is shifted"
+        )
     else:
         outcome = f"the {later.action} holds"
     return Problem(
@@ -599,12 +603,12 @@ def _other(actions: set[Action]) -> Action:
 def _undone(
     tag: int, rule: HeaderRule, both: str, recipe: Recipe, *, undone: HeaderRule, takes: bool
 ) -> Problem:
-    """Report a KEEP that undoes another rule: an error where that rule removes an identifier."""
+    """Report a KEEP that overrides another rule: an error where that rule removes an identifier."""
     is_error = takes and tag in _identifiers() and not recipe.as_deid
     return Problem(
         rule.position,
-        f"{both}: {'KEEP would win' if is_error else 'as in deid, KEEP wins'}, and it stays "
-        "as it was",
+        f"{both}: {'KEEP would win' if is_error else 'as in deid, KEEP wins'}, and it is kept "
+        "unchanged",
         "keep one of the two" + ("; or write the line: # sendit: as deid" if is_error else ""),
         Rule.PRECEDENCE,
         warning=not is_error,
@@ -652,7 +656,7 @@ def _moved_twice(recipe: Recipe, effects: Effects) -> Iterator[Problem]:
         yield Problem(
             later.position,
             f"JITTER of {_named(tags)}, which {what} on line {earlier.position.line} already: "
-            "as in deid, both act",
+            "both act, as in deid",
             "name the fields more narrowly, or KEEP it out",
             Rule.JITTER,
             warning=True,
@@ -678,8 +682,8 @@ def _kept_dates(recipe: Recipe, effects: Effects) -> Iterator[Problem]:
         yield Problem(
             rule.position,
             f"KEEP of {_named(tags)} beside JITTER of {keyword_of(other)} on line "
-            f"{jitter.position.line}: the same day, kept in one and moved in the other, tells by "
-            "how many days the patient's dates are moved",
+            f"{jitter.position.line}: the same day, kept in one and shifted in the other, reveals "
+            "the patient's jitter",
             "JITTER it too" + ("" if recipe.as_deid else "; or write the line: # sendit: as deid"),
             Rule.JITTER,
             warning=recipe.as_deid,
@@ -715,8 +719,8 @@ def _needed(recipe: Recipe) -> Iterator[Problem]:
         )
         yield Problem(
             rule.position,
-            f"{rule.action} reaches {_named(tags)}, without which no object is one: {outcome}",
-            "name these UIDs in rules of their own",
+            f"{rule.action} reaches {_named(tags)}, which every object needs: {outcome}",
+            "name these UIDs in separate rules",
             Rule.NEEDED_UID,
             warning=True,
         )
@@ -746,7 +750,7 @@ def _filters(recipe: Recipe) -> Iterator[Problem]:
         if name not in _LIST_NAMES and close and group.rules:
             yield Problem(
                 group.rules[0].position,
-                f"%filter {group.name} is a list of its own: images that it hits are filtered",
+                f"%filter {group.name} is a list of its own: images that match it are filtered",
                 f"did you mean {close[0]}?",
                 Rule.FILTER,
                 warning=True,
@@ -754,7 +758,7 @@ def _filters(recipe: Recipe) -> Iterator[Problem]:
         elif group.name != name and name in _LIST_NAMES and group.rules:
             yield Problem(
                 group.rules[0].position,
-                f"%filter {group.name} is a list of its own: images that it hits are filtered",
+                f"%filter {group.name} is a list of its own: images that match it are filtered",
                 f"write %filter {name}",
                 Rule.FILTER,
                 warning=True,

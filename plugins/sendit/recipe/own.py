@@ -128,7 +128,7 @@ def _changed(path: Path, setting: str) -> int:
         raise unreadable(
             error,
             f"the file that {setting} names cannot be read ({error.strerror}): mount it, or "
-            "correct the setting or the file's rights",
+            "correct the setting or the file's permissions",
         ) from None
 
 
@@ -164,7 +164,7 @@ def _check_signature(path: Path, name: str, function: Callback) -> None:
     if missing:
         raise Misconfigured(
             f"{path}: {name} does not take {', '.join(sorted(missing))}; "
-            f"write def {name}(item, value, field, dicom), or begin the name of a function that "
+            f"write def {name}(item, value, field, dicom), or prefix a function that "
             "is not for recipes with an underscore"
         )
 
@@ -180,17 +180,17 @@ def _table(path: Path) -> Table:
     head = [name.strip() for name in lines[0]] if lines else []
     if len(head) < 2 or head[0] not in KEYS:
         raise Misconfigured(
-            f"{path} (SENDIT_RECIPE_TABLE) must begin with a line of names: "
+            f"{path} (SENDIT_RECIPE_TABLE) must begin with a header line: "
             f"{' or '.join(KEYS)}, then the variables"
         )
     for name in head[1:]:
         if not _NAME.fullmatch(name) or head.count(name) > 1:
             raise Misconfigured(
-                f"{path}: {name or 'an empty name'} cannot be a variable's name, or stands twice"
+                f"{path}: {name or 'an empty name'} is not a valid variable name, or is duplicated"
             )
         if name in _GIVEN:
             raise Misconfigured(
-                f"{path}: var:{name} comes from the identifier service: name the column otherwise"
+                f"{path}: var:{name} comes from the identifier service: rename the column"
             )
     rows: dict[str, Mapping[str, str]] = {}
     for number, line in enumerate(lines[1:], 2):
@@ -201,7 +201,7 @@ def _table(path: Path) -> Table:
         key = line[0].strip()
         if not key or key in rows:
             raise Misconfigured(
-                f"{path}, line {number}: the {head[0]} is empty, or stands in a line before"
+                f"{path}, line {number}: the {head[0]} is empty, or occurs in an earlier line"
             )
         if not all(cell.strip() for cell in line):
             raise Misconfigured(f"{path}, line {number}: a value is empty")

@@ -154,7 +154,7 @@ def _without_comment(line: str) -> str:
 def _known_tag(tag: int) -> int:
     if not attributes.is_known(tag):
         raise _Refused(
-            f"{attributes.tag_text(tag)} is not an attribute of DICOM",
+            f"{attributes.tag_text(tag)} is not a DICOM attribute",
             "check the number, or name it with contains:",
             Rule.ATTRIBUTE,
         )
@@ -195,18 +195,18 @@ def _masked_hint(text: str) -> str:
     """Name a repeating group's attribute by its keyword: ``(60xx,3000)`` is OverlayData."""
     mask = re.sub(r"[(), ]", "", text).lower()
     keyword = attributes.repeating_keyword(mask)
-    return f"write {keyword}: it means the attribute in every group that repeats" if keyword else ""
+    return f"write {keyword}: it means the attribute in every repeating group" if keyword else ""
 
 
 def _take_field(rest: str) -> tuple[str, str]:
     """Split what follows an action into the field and the value's text."""
     field = _PRIVATE.match(rest) or _TAG.match(rest) or _FIELD_TOKEN.match(rest)
     if field is None:
-        raise _Refused("a quotation mark has no partner", 'write (gggg,"CREATOR",ee)')
+        raise _Refused("unmatched quotation mark", 'write (gggg,"CREATOR",ee)')
     if field.end() < len(rest) and not rest[field.end()].isspace():
         field = _FIELD_TOKEN.match(rest)
         if field is None or (field.end() < len(rest) and not rest[field.end()].isspace()):
-            raise _Refused("a quotation mark has no partner", 'write (gggg,"CREATOR",ee)')
+            raise _Refused("unmatched quotation mark", 'write (gggg,"CREATOR",ee)')
     return field[0], " ".join(rest[field.end() :].split())
 
 
@@ -217,7 +217,7 @@ def _selector(text: str) -> Selector:
         group = int(parts["group"], 16)
         if not group & 1:
             raise _Refused(
-                f"{text}: a private attribute's group is odd", "an even group has no creator"
+                f"{text}: a private attribute's group is odd", "even groups have no creators"
             )
         return PrivateSelector(group, parts["creator"], int(parts["element"], 16))
     if not _TAG.fullmatch(text) and (parts := _EXPANDER.fullmatch(text)):
@@ -241,15 +241,15 @@ def _path(text: str) -> PatternSelector:
     names = [part for part in sequences if not part.isdigit()]
     if numbers and (len(names) != len(numbers) or sequences[1::2] != numbers):
         raise _Refused(
-            f"{text} has item numbers for some of its sequences only",
-            "write Sequence__0__Keyword, or no number at all",
+            f"{text} has item numbers for only some of its sequences",
+            "write Sequence__0__Keyword, or no numbers at all",
         )
     for name in names:
         tag = _tag_in_path(name)
         if tag is None or attributes.vrs_of(tag) != ("SQ",):
             raise _Refused(
                 f"{name or 'nothing'} in {text} is not the keyword of a sequence",
-                attributes.near(name) or "a path is made of keywords or tags",
+                attributes.near(name) or "a path consists of keywords or tags",
                 Rule.ATTRIBUTE,
             )
     if _tag_in_path(last) is None:
@@ -273,7 +273,7 @@ def _expander(word: str, text: str) -> Selector:
     text = text.strip()
     if word in ("fields", "values"):
         if not text:
-            raise _Refused(f"{word}: names no list", f"write {word}:NAME")
+            raise _Refused(f"{word}: no list is named", f"write {word}:NAME")
         return FieldsSelector(text) if word == "fields" else ValuesSelector(text)
     kinds = {"contains": Match.CONTAINS, "startswith": Match.STARTSWITH}
     kinds |= {"endswith": Match.ENDSWITH, "except": Match.EXCEPT, "select": Match.SELECT}
@@ -285,7 +285,9 @@ def _expander(word: str, text: str) -> Selector:
             or f"use one of {', '.join(kinds)}",
         )
     if not text:
-        raise _Refused(f"{word}: has no text after it", "nothing would mean everything; use ALL")
+        raise _Refused(
+            f"{word}: has no text after it", "an empty text would match everything; use ALL"
+        )
     if match is Match.SELECT:
         return _select(text)
     selector = PatternSelector(match, text)
@@ -305,7 +307,7 @@ def _select(text: str) -> PatternSelector:
         return PatternSelector(Match.SELECT, f"VR:{wanted.upper()}")
     if attribute.upper() == "GROUP":
         if not re.fullmatch(r"(0[xX])?[0-9A-Fa-f]{1,4}", wanted):
-            raise _Refused(f"select:group:{wanted} is not a group", "four hex digits: 0010")
+            raise _Refused(f"select:group:{wanted} is not a group", "write four hex digits: 0010")
         return PatternSelector(Match.SELECT, f"GROUP:{int(wanted, 16):04X}")
     raise _Refused(f"select:{attribute} is unknown", "write select:VR:.. or select:group:....")
 
@@ -330,7 +332,7 @@ def _value(text: str, action: Action, own: Own) -> tuple[Value, str]:
     word, rest = reference[1], reference[2].strip()
     if not text.startswith(f"{word.lower()}:"):
         raise _Refused(
-            f"{word} before a colon is written in lower case, without a space", rule=Rule.VALUE
+            f"{word} before a colon must be in lower case, without a space", rule=Rule.VALUE
         )
     if not rest:
         raise _Refused(f"{word}: names nothing", f"write {word}:NAME", Rule.VALUE)
@@ -365,7 +367,7 @@ def _variable(text: str, own: Own) -> tuple[Variable, str]:
         return Variable(known), f"var:{name} is read as var:{known}, {VARIABLES[known]}"
     near = _closest(name, (*VARIABLES, *own.variables))
     raise _Refused(
-        f"var:{name} is not given with a study's identifiers",
+        f"var:{name} is not a known variable",
         f"{near + ' ' if near else ''}{_variables_there(own)}",
         Rule.VARIABLE,
     )
@@ -384,7 +386,7 @@ def _function(prefix: str, text: str, action: Action, own: Own) -> tuple[Value, 
         if more:
             raise _Refused(
                 f"func:{name} is followed by more text",
-                "a function of the site's own has no arguments",
+                "the site's own functions take no arguments",
                 Rule.FUNCTION,
             )
         return OwnFunction(name), ""
@@ -407,7 +409,7 @@ def _function(prefix: str, text: str, action: Action, own: Own) -> tuple[Value, 
     words = more.split()
     ignored = [word for word in words if _is_ignored(spec, word)]
     if ignored:
-        note = f"{prefix}:{name} has no argument {', '.join(ignored)}: as in deid, it is ignored"
+        note = f"{prefix}:{name} has no argument {', '.join(ignored)}: it is ignored, as in deid"
     arguments = tuple(_argument(spec, word) for word in words if word not in ignored)
     return Function(spec.name, arguments), note
 
@@ -454,13 +456,13 @@ def _checked(argument: Argument, value: str) -> str:
         case "form":
             if value not in FORMS:
                 hint = _closest(value, FORMS) or f"there is {', '.join(FORMS)}"
-                raise _Refused(f"{argument.name}={value} is no form of a value", hint)
+                raise _Refused(f"{argument.name}={value} is not a form of a value", hint)
         case "text":
             pass
     if argument.name == "stable_remapping" and value != "true":
         raise _Refused(
-            "stable_remapping=false gives every image the same or a random UID",
-            "leave it out: equal originals must stay equal",
+            "stable_remapping=false gives every image the same UID or a random one",
+            "omit it: equal originals must stay equal",
         )
     return value
 
@@ -484,14 +486,12 @@ def _condition(text: str, joiner: Joiner, position: Position) -> Condition:
     for keyword, sequence in zip(outer, inside, strict=True):
         if "SQ" not in attributes.vrs_of(sequence):
             raise _Refused(
-                f"{name}: {keyword} is no sequence",
+                f"{name}: {keyword} is not a sequence",
                 "write SEQUENCE__FIELD for a field in a sequence's items",
             )
     if operator not in OPERATORS_WITH_TEXT:
         if value:
-            raise _Refused(
-                f"{operator} takes a field and nothing else", "join tests with + (and) or || (or)"
-            )
+            raise _Refused(f"{operator} takes only a field", "join tests with + (and) or || (or)")
         return Condition(joiner, operator, tag, "", position, tuple(inside))
     if not value:
         raise _Refused(f"{operator} needs a value", f"write {operator} {name} VALUE")
@@ -521,7 +521,9 @@ def _region(word: str, text: str) -> Region:
         return Region(keep)
     if text == FROM_TEXT:
         if keep:
-            raise _Refused(f"{word} {text} would keep what must not leave", f"coordinates {text}")
+            raise _Refused(
+                f"{word} {text} would keep text that must not leave", f"coordinates {text}"
+            )
         return Region(keep, text=True)
     if text.startswith("from:"):
         return Region(keep, source=_attribute(text.removeprefix("from:").strip()))
@@ -615,7 +617,7 @@ class _Reader:
         elif not self.file.has_format:
             self._warn(
                 top,
-                "the recipe does not say its format: dicom is taken",
+                "the recipe has no FORMAT line: dicom is assumed",
                 "begin with FORMAT dicom",
                 edit=Edit(new="FORMAT dicom", line=0),
             )
@@ -623,14 +625,14 @@ class _Reader:
             self._problem(
                 self.file.header_at,
                 "%header is empty: it changes nothing in any image",
-                "add rules, or drop the line and combine with the bundled recipe: default",
+                "add rules, or remove the line and combine with the bundled recipe: default",
                 Rule.HEADER,
             )
         for kind, lists in (("fields", self.file.fields), ("values", self.file.values)):
             for name, entries in lists.items():
                 if not entries and self._is_sound:
                     self._problem(
-                        top, f"%{kind} {name} is empty", "add FIELD lines or drop it", Rule.LIST
+                        top, f"%{kind} {name} is empty", "add FIELD lines or remove it", Rule.LIST
                     )
 
     def _line(self, line: str, position: Position) -> None:
@@ -641,7 +643,7 @@ class _Reader:
             self._format(line, position)
         elif not self.section:
             raise _Refused(
-                f"{word} stands before any section",
+                f"{word} comes before any section",
                 "begin with %header, %filter, %fields or %values",
             )
         elif self.section == "filter":
@@ -655,7 +657,7 @@ class _Reader:
 
     def _format(self, line: str, position: Position) -> None:
         if self.file.has_format:
-            self._warn(position, "FORMAT is said twice", "drop the line", edit=Edit())
+            self._warn(position, "FORMAT is given twice", "drop the line", edit=Edit())
         self.file.has_format = True
         kind = line[len("format") :].strip().lower()
         if kind != "dicom":
@@ -683,7 +685,7 @@ class _Reader:
         if not name:
             raise _Refused(f"%{section} has no name", f"write %{section} NAME")
         if section != "filter" and not _NAME.fullmatch(name):
-            raise _Refused(f"{name} cannot be a list's name", "letters, digits, _ . - only")
+            raise _Refused(f"{name} cannot be a list's name", "use only letters, digits, _ . -")
         if section == "filter":
             self.file.filters.setdefault(name, [])
         else:
@@ -694,7 +696,7 @@ class _Reader:
         if rule is None:
             return
         if not rule.lines and not rule.regions:
-            self._problem(rule.position, f"LABEL {rule.label} has no test", "it can never be true")
+            self._problem(rule.position, f"LABEL {rule.label} has no test", "it can never match")
             return
         self.file.filters.setdefault(self.section_name, []).append(
             FilterRule(rule.label, tuple(rule.lines), tuple(rule.regions), rule.position)
@@ -707,10 +709,10 @@ class _Reader:
             self.rule = _OpenRule(" ".join(rest.split()), position)
             if not self.rule.label:
                 self.rule.label = f"rule on line {position.line}"
-                raise _Refused("LABEL has no text", "say what the rule finds: it is shown")
+                raise _Refused("LABEL has no text", "say what the rule matches: the label is shown")
             return
         if self.rule is None:
-            raise _Refused(f"{word} stands before any LABEL", "begin each rule with LABEL TEXT")
+            raise _Refused(f"{word} comes before any LABEL", "begin each rule with LABEL TEXT")
         if word.lower() in COORDINATES:
             text = "".join(rest.split())
             region = _region(word.lower(), text)
@@ -718,7 +720,7 @@ class _Reader:
             if not word.lower().startswith("ctp") and region.box and list(region.box) != numbers:
                 self._warn(
                     position,
-                    f"{word} {text} are no corners: read as CTP's x,y,width,height",
+                    f"{word} {text} are not corners: read as CTP's x,y,width,height",
                     f"write ctp{word.lower()}",
                     Rule.FILTER,
                     Edit(word, f"ctp{word.lower()}"),
@@ -736,7 +738,7 @@ class _Reader:
         if word not in Action.__members__:
             if word.upper() in Action.__members__:
                 raise _Refused(
-                    f"{word} is an action in the wrong case: deid skips the line",
+                    f"{word} is an action in the wrong case: deid would skip the line",
                     f"write {word.upper()}",
                     Rule.ACTION,
                     Edit(word, word.upper()),
@@ -744,15 +746,15 @@ class _Reader:
             is_field = attributes.tag_of(word) is not None
             raise _Refused(
                 f"{word} is not an action" + (", it is an attribute" if is_field else ""),
-                f"write what becomes of it first, for example REMOVE {word}"
+                f"write the action first, for example REMOVE {word}"
                 if is_field
                 else _closest(word.upper(), Action.__members__)
-                or f"a line of %header begins with one of {', '.join(Action.__members__)}",
+                or f"a line of %header must begin with one of {', '.join(Action.__members__)}",
                 Rule.ACTION,
             )
         action = Action[word]
         if not rest:
-            raise _Refused(f"{action} names no field", f"write {action} FIELD")
+            raise _Refused(f"{action} has no field", f"write {action} FIELD")
         name, value = _take_field(rest)
         selector = _selector(name)
         if action is Action.REMOVE and value.startswith("func:"):
@@ -788,8 +790,8 @@ class _Reader:
         if is_condition:
             self._warn(
                 position,
-                f"{action} {name} acts whatever the value is: {value} is no condition that deid "
-                "knows",
+                f"{action} {name} applies whatever the value is: {value} is not a condition that "
+                "deid knows",
                 "only func:NAME is one; for values write REMOVE values:LIST",
                 Rule.REMARK,
                 Edit(value),
@@ -797,7 +799,7 @@ class _Reader:
         else:
             self._warn(
                 position,
-                f"{value} is ignored: {action} takes a field and nothing else",
+                f"{value} is ignored: {action} takes only a field",
                 f"to set a value write REPLACE {name} VALUE; put # before a remark",
                 Rule.REMARK,
                 Edit(value),
@@ -826,15 +828,15 @@ class _Reader:
             hint = f"write {word.upper()}" if word.upper() in allowed else f"{' or '.join(allowed)}"
             raise _Refused(f"{word} is not for %{self.section}", hint)
         if not rest:
-            raise _Refused(f"{word} names no field", f"write {word} FIELD")
+            raise _Refused(f"{word} has no field", f"write {word} FIELD")
         name, more = _take_field(rest)
         selector = _selector(name)
         if isinstance(selector, FieldsSelector | ValuesSelector):
-            raise _Refused("a list cannot be made from a list", "name the fields themselves")
+            raise _Refused("a list cannot be built from a list", "name the fields themselves")
         if more and word == "FIELD":
             self._warn(
                 position,
-                f"{more} is ignored: FIELD takes a field and nothing else",
+                f"{more} is ignored: FIELD takes only a field",
                 "only SPLIT takes by= and minlength=",
                 Rule.REMARK,
             )
@@ -966,7 +968,7 @@ def _without_header(files: list[_File], own: Own) -> list[Problem]:
             Problem(
                 top,
                 "no %header section: attributes are de-identified by the bundled recipe "
-                f"{HEADER_OF_FILTERS} (deid would leave them all as they came)",
+                f"{HEADER_OF_FILTERS} (deid would leave them all unchanged)",
                 "add %header to decide it yourself",
                 Rule.HEADER,
                 warning=True,
@@ -977,7 +979,7 @@ def _without_header(files: list[_File], own: Own) -> list[Problem]:
     return [
         Problem(
             top,
-            "no %header section: every image would leave as it came",
+            "no %header section: every image would be delivered unchanged",
             "add %header, or combine with the bundled recipe: default",
             Rule.HEADER,
         )
@@ -1054,7 +1056,7 @@ def read_recipe(*names_or_paths: str, own: Own | None = None) -> Recipe:
     """
     names = [name for name in names_or_paths if name != AS_DEID]
     if not names:
-        raise RecipeError([Problem(Position("(none)", 1), "no recipe is named", rule=Rule.FILE)])
+        raise RecipeError([Problem(Position("(none)", 1), "no recipe is given", rule=Rule.FILE)])
     texts = list(map(_text_of, names))
     if AS_DEID in names_or_paths:
         texts[0] = (texts[0][0], f"{texts[0][1]}\n# sendit: as deid\n")

@@ -19,12 +19,12 @@ from sendit.recipe.profile import EDITION
 from sendit.recipe.review import Holds, Reviewed
 
 SHOWN = 8
-"""Attributes of a class that are told by name."""
+"""Number of attributes of a class that are listed by name."""
 
 _MEANING = {
     Treatment.GONE: "removed, emptied or replaced",
     Treatment.CLEANED: "cleaned",
-    Treatment.MOVED: "dates moved by the patient's shift",
+    Treatment.MOVED: "dates shifted by the patient's jitter",
     Treatment.KEPT: "kept",
 }
 
@@ -78,7 +78,7 @@ def _print_problems(error: RecipeError, console: Console) -> None:
     count = len(error.problems)
     console.print(f"\n[red]{count} {'problem' if count == 1 else 'problems'}[/]: not usable")
     if any(problem.edit for problem in error.problems):
-        console.print("sendit recipe fix puts right what needs nobody's decision")
+        console.print("sendit recipe fix corrects what needs no decision")
 
 
 def _print_warnings(warnings: Sequence[Problem], console: Console) -> None:
@@ -135,13 +135,13 @@ def _print_coverage(coverage: Coverage, console: Console) -> None:
     for option in coverage.options:
         console.print(f"  uses {option.label}")
     if coverage.undates_uids:
-        console.print("  UIDs stay, but those that hold a date are remapped")
+        console.print("  UIDs are kept, but those that contain a date are remapped")
     if coverage.dated_uids:
         console.print(
-            f"[yellow]{len(coverage.dated_uids)} UIDs stay whole[/], "
+            f"[yellow]{len(coverage.dated_uids)} UIDs are kept unchanged[/], "
             f"{keyword_of(coverage.dated_uids[0].row.number or 0)} among them, while dates are "
-            f"{coverage.dates.lower()}: many makers' UIDs hold the date, which tells the shift. "
-            "Write REPLACE with func:undated_uid in place of KEEP",
+            f"{coverage.dates.lower()}: many makers' UIDs contain the date, which reveals the "
+            "shift. Write REPLACE with func:undated_uid in place of KEEP",
             soft_wrap=True,
         )
     if not coverage.exposed:
@@ -149,8 +149,8 @@ def _print_coverage(coverage: Coverage, console: Console) -> None:
         console.print(f"[green]Nothing is exposed[/]; (0012,0064) will hold {codes}")
         return
     console.print(
-        "\n[yellow]Exposed[/]: the Basic Profile asks that these go, and no option lets them stay."
-        "\nSuch an image may not say that it follows the profile: (0012,0064) stays empty."
+        "\n[yellow]Exposed[/]: the Basic Profile requires their removal, and no option allows "
+        "keeping them.\nSuch an image may not claim the profile: (0012,0064) stays empty."
     )
     listing = Table()
     for heading in ("attribute", "name", "asked", "decided by"):
@@ -170,11 +170,11 @@ def _print_beyond(kept: Sequence[Reviewed], console: Console) -> None:
     """Print the attributes that the table does not name and the recipe leaves as they are,
     though they may say who someone is."""
     if not kept:
-        console.print("Beyond the table: nothing that may say who someone is stays as it is")
+        console.print("Beyond the table: no potentially identifying attribute is kept unchanged")
         return
     console.print(
-        f"\n[yellow]Beyond the table[/]: {len(kept)} attributes that may say who someone is stay "
-        "as they are"
+        f"\n[yellow]Beyond the table[/]: {len(kept)} potentially identifying attributes "
+        "are kept unchanged"
     )
     for holds in Holds:
         names = [one.name for one in kept if one.holds is holds]
