@@ -158,7 +158,7 @@ def test_a_function_of_the_sites_own_takes_no_arguments(functions: Path) -> None
         read_text(("ours.deid", HEAD + rules), own=read_own(functions, None))
     (problem,) = caught.value.problems
     assert problem.rule is Rule.FUNCTION
-    assert problem.suggestion == "a function of the site's own has no arguments"
+    assert problem.suggestion == "the site's own functions take no arguments"
 
 
 def test_the_text_of_an_error_in_the_module_is_withheld(tmp_path: Path) -> None:
