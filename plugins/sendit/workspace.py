@@ -119,15 +119,20 @@ class Workspace:
         """Record the recipe with which import filtered the files."""
         self.write(RECIPE, digest)
 
+    @property
+    def recipe_digest(self) -> str | None:
+        """The digest of that recipe; None if import, or an older version's, wrote down none."""
+        return str(self.read(RECIPE)) if (self.folder / RECIPE).exists() else None
+
     def check_recipe(self, digest: str) -> None:
-        """Check that import filtered the files with this recipe; older versions recorded none.
+        """Check that import filtered the files with this recipe.
 
         Raises
         ------
         FailBatch
             It was a different recipe, or the recipe has been edited since.
         """
-        if (self.folder / RECIPE).exists() and self.read(RECIPE) != digest:
+        if self.recipe_digest not in {None, digest}:
             raise FailBatch(
                 f"batch {self.batch_id}: the recipe was changed after import filtered the files "
                 "with it; clear the import task of this batch, with downstream tasks, to filter "

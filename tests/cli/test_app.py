@@ -128,7 +128,7 @@ def test_rules_wanted_and_drafted(home: Path, monkeypatch: pytest.MonkeyPatch) -
     ledger.enqueue([(digest, str(folder))], BatchParams("s", "c", "default"))
     (batch,) = ledger.claim("r", 1)
     work = Workspace(home / "work", batch)
-    import_batch(ledger, work, folder, load_recipe("default").filters, settings.keys())
+    import_batch(ledger, work, folder, load_recipe("default"), settings.keys())
     ledger.close()
 
     (line,) = run(app, ["rules", "wanted", "--json"]).output.splitlines()

@@ -339,6 +339,20 @@ def test_an_archive_sent_before_the_study_was_recognised_is_not_forgotten(ledger
     assert ledger.delivery(batch_id) is None
 
 
+def test_what_was_proven_meanwhile_stays_done(ledger: Ledger) -> None:
+    """anonymize, cleared alone, makes the same archive while confirm proves it."""
+    batch_id = one_batch(ledger)
+    archive = dataclasses.replace(ARCHIVE, batch_id=batch_id)
+    ledger.put_archive(archive)
+    assert ledger.batch(batch_id).status is Status.DONEPROCESSING
+    ledger.start(batch_id)
+    ledger.put_archive(archive)
+    assert ledger.batch(batch_id).status is Status.DONEPROCESSING
+    ledger.put_done(batch_id, 1)
+    ledger.put_archive(archive)
+    assert ledger.batch(batch_id).status is Status.DONE
+
+
 def test_what_was_imported_again_meanwhile_is_not_done(ledger: Ledger) -> None:
     ledger.enqueue(FOLDERS[:1], PARAMS)
     (batch_id,) = ledger.claim("run-1", 1)
@@ -346,7 +360,7 @@ def test_what_was_imported_again_meanwhile_is_not_done(ledger: Ledger) -> None:
     whole = Counts(received=2, delivered=2)
 
     def proven() -> None:
-        ledger.record(batch_id, status=Status.DONEPROCESSING, counts=whole)
+        ledger.record(batch_id, counts=whole)
         ledger.put_archive(archive)
         ledger.put_stored(archive, Stored(7, "md5", "2026-01-01T00:00:00Z", "self", "media"))
 
@@ -386,7 +400,6 @@ def test_the_same_archive_again_keeps_what_the_store_answered(ledger: Ledger) ->
     archive = dataclasses.replace(ARCHIVE, batch_id=batch_id)
     ledger.put_archive(archive)
     ledger.put_stored(archive, Stored(7, "md5", "2026-01-01T00:00:00Z", "self", "media"))
-    ledger.record(batch_id, status=Status.DONEPROCESSING)
     ledger.put_done(batch_id, 1)
     assert ledger.batch(batch_id).status is Status.DONE
     ledger.put_archive(archive)
@@ -418,7 +431,6 @@ def test_the_history_outlives_what_it_tells_of(ledger: Ledger) -> None:
     archive = dataclasses.replace(ARCHIVE, batch_id=first)
     ledger.put_archive(archive)
     ledger.put_stored(archive, Stored(7, "md5", "2026-01-01T00:00:00Z", "self", "media"))
-    ledger.record(first, status=Status.DONEPROCESSING)
     ledger.put_done(first, 1)
     for _ in range(2):
         ledger.supersede(first, second)

@@ -185,7 +185,6 @@ def test_work_goes_on_where_it_was(ledger: Ledger) -> None:
         study_key="IRB-1/p9/s9", content_digest="9" * 64,
     )  # fmt: skip
     ledger.put_archive(archive)
-    ledger.record(batch_id, status=Status.DONEPROCESSING)
     ledger.put_done(batch_id, 1)
     assert ledger.batch(batch_id).status is Status.DONE
     assert [entry.study_key for entry in ledger.history(batch_id)] == ["IRB-1/p9/s9"]

@@ -38,7 +38,7 @@ class One:
         ledger.enqueue([("0" * 64, str(self.folder))], BatchParams("s", "c", "default"))
         (self.id,) = ledger.claim("run-1", 1)
         self.workspace = Workspace(root / "work", self.id)
-        import_batch(ledger, self.workspace, self.folder, load_recipe("default").filters, KEYS)
+        import_batch(ledger, self.workspace, self.folder, load_recipe("default"), KEYS)
         identify_batch(ledger, self.batch, LocalService("s", KEYS, ledger), IdentityRules())
 
     @property

@@ -156,7 +156,7 @@ def test_a_container_that_was_taken_is_left_as_it_is(place: Place) -> None:
     (batch_id,) = place.ledger.claim("run", 1)
     work = Workspace(place.settings.work, batch_id)
     with pytest.raises(FailBatch, match=f"it is left in place.*sendit requeue {batch_id}"):
-        import_batch(place.ledger, work, folder, load_recipe("default").filters, place.keys)
+        import_batch(place.ledger, work, folder, load_recipe("default"), place.keys)
     batch = place.ledger.batch(batch_id)
     assert Reason.SEVERAL_FOLDERS in {error["reason"] for error in batch.errors}
     place.ledger.record(batch_id, errors=[BatchError("import task", "failed")], stage="import task")
@@ -174,6 +174,4 @@ def test_a_folder_that_mixes_studies_is_set_aside_as_before(place: Place) -> Non
     (batch_id,) = place.ledger.claim("run", 1)
     work = Workspace(place.settings.work, batch_id)
     with pytest.raises(FailBatch, match=r"renames the folder to \.err"):
-        import_batch(
-            place.ledger, work, place.inputs / "ACC", load_recipe("default").filters, place.keys
-        )
+        import_batch(place.ledger, work, place.inputs / "ACC", load_recipe("default"), place.keys)

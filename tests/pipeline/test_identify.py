@@ -43,7 +43,7 @@ class Site:
         self.ledger.enqueue([(f"{self.count:064d}", str(folder))], PARAMS)
         (batch_id,) = self.ledger.claim(f"r{self.count}", 1)
         workspace = Workspace(self.folder / "work", batch_id)
-        status = import_batch(self.ledger, workspace, folder, load_recipe("default").filters, KEYS)
+        status = import_batch(self.ledger, workspace, folder, load_recipe("default"), KEYS)
         assert status is Status.PROCESSING
         return batch_id
 

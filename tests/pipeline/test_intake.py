@@ -11,7 +11,7 @@ from pydicom import Dataset, Sequence
 from pydicom.data import get_testdata_file
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from sendit.batch import Outcome, Reason, Status
+from sendit.batch import Counts, Outcome, Reason, Status
 from sendit.dicom.scan import Header
 from sendit.errors import FailBatch
 from sendit.identifiers.identity import (
@@ -23,6 +23,7 @@ from sendit.keys import Keys
 from sendit.ledger import BatchParams, Ledger
 from sendit.pipeline import intake as intake_module
 from sendit.pipeline.intake import Intake, import_batch, import_folder
+from sendit.pipeline.load_recipe import load_recipe
 from sendit.recipe.filters import FilterPlan, compile_filters
 from sendit.recipe.parse import read_recipe
 from sendit.workspace import Workspace
@@ -207,13 +208,14 @@ class TestBatch:
         embedded_ledger: Ledger,
         batch: Workspace,
         tmp_path: Path,
-        filters: FilterPlan,
         keys: Keys,
     ) -> None:
         write_study(tmp_path / "ACC1", instances=2)
         (tmp_path / "ACC1" / "bad").write_bytes(b"")
         for _ in range(2):
-            status = import_batch(embedded_ledger, batch, tmp_path / "ACC1", filters, keys)
+            status = import_batch(
+                embedded_ledger, batch, tmp_path / "ACC1", load_recipe("default"), keys
+            )
             found = embedded_ledger.batch(batch.batch_id)
             assert status is found.status is Status.PROCESSING
             assert (found.counts.received, found.counts.quarantined) == (3, 1)
@@ -225,12 +227,12 @@ class TestBatch:
         embedded_ledger: Ledger,
         batch: Workspace,
         tmp_path: Path,
-        filters: FilterPlan,
         keys: Keys,
     ) -> None:
         write_study(tmp_path / "ACC1", instances=2, kind="SC")
         assert (
-            import_batch(embedded_ledger, batch, tmp_path / "ACC1", filters, keys) is Status.EMPTY
+            import_batch(embedded_ledger, batch, tmp_path / "ACC1", load_recipe("default"), keys)
+            is Status.EMPTY
         )
         found = embedded_ledger.batch(batch.batch_id)
         assert found.counts.conserved
@@ -241,13 +243,12 @@ class TestBatch:
         embedded_ledger: Ledger,
         batch: Workspace,
         tmp_path: Path,
-        filters: FilterPlan,
         keys: Keys,
     ) -> None:
         write_study(tmp_path / "ACC1", instances=1)
         write_study(tmp_path / "ACC1", series=2, instances=1, PatientID="OTHER")
         with pytest.raises(FailBatch, match=r"more than one patient.*one folder per study"):
-            import_batch(embedded_ledger, batch, tmp_path / "ACC1", filters, keys)
+            import_batch(embedded_ledger, batch, tmp_path / "ACC1", load_recipe("default"), keys)
         found = embedded_ledger.batch(batch.batch_id)
         assert (found.status, found.has_error) == (Status.ERROR, True)
         assert found.counts.conserved
@@ -257,14 +258,52 @@ class TestBatch:
         embedded_ledger: Ledger,
         batch: Workspace,
         tmp_path: Path,
-        filters: FilterPlan,
         keys: Keys,
     ) -> None:
         with pytest.raises(FailBatch, match="cannot be read"):
-            import_batch(embedded_ledger, batch, tmp_path / "gone", filters, keys)
+            import_batch(embedded_ledger, batch, tmp_path / "gone", load_recipe("default"), keys)
         found = embedded_ledger.batch(batch.batch_id)
         assert found.status is Status.ERROR
         assert [error["stage"] for error in found.errors] == ["import"]
+
+    def test_a_second_time_keeps_what_later_tasks_recorded(
+        self, embedded_ledger: Ledger, batch: Workspace, tmp_path: Path, keys: Keys
+    ) -> None:
+        folder, recipe = tmp_path / "ACC1", load_recipe("default")
+        write_study(folder, instances=2)
+        import_batch(embedded_ledger, batch, folder, recipe, keys)
+        whole = Counts(received=2, delivered=2)
+        embedded_ledger.record(batch.batch_id, status=Status.DONEPROCESSING, counts=whole)
+        before = embedded_ledger.batch(batch.batch_id)
+        (batch.folder / "import.json").unlink()
+        assert import_batch(embedded_ledger, batch, folder, recipe, keys) is Status.PROCESSING
+        assert embedded_ledger.batch(batch.batch_id) == before
+        assert len(batch.read_instances()) == 2
+
+    @pytest.mark.parametrize("changed", ["files", "recipe", "broken off", "failed"])
+    def test_a_second_time_begins_anew_if_anything_changed(
+        self, embedded_ledger: Ledger, batch: Workspace, tmp_path: Path, keys: Keys, changed: str
+    ) -> None:
+        folder, recipe = tmp_path / "ACC1", load_recipe("default")
+        write_study(folder, instances=2)
+        import_batch(embedded_ledger, batch, folder, recipe, keys)
+        whole = Counts(received=2, delivered=2)
+        embedded_ledger.record(batch.batch_id, status=Status.DONEPROCESSING, counts=whole)
+        match changed:
+            case "files":
+                (folder / "one more").write_bytes(b"")
+            case "recipe":
+                batch.write_recipe("0" * 64)
+            case "broken off":
+                embedded_ledger.start(batch.batch_id)
+            case "failed":
+                embedded_ledger.record(batch.batch_id, status=Status.ERROR)
+        assert import_batch(embedded_ledger, batch, folder, recipe, keys) is Status.PROCESSING
+        found = embedded_ledger.batch(batch.batch_id)
+        assert found.status is Status.PROCESSING
+        assert found.counts == Counts(
+            received=2 + (changed == "files"), quarantined=changed == "files"
+        )
 
 
 def qualifiers(universal: str | None, facility: str | None = None) -> Sequence:

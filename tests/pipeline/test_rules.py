@@ -151,7 +151,7 @@ def test_import_counts_what_waits_and_a_draft_finds_it_where_it_lies(tmp_path: P
         for number, batch in enumerate(batches, 1):
             folder = inputs / f"ACC{number}"
             work = Workspace(tmp_path / "work", batch)
-            import_batch(ledger, work, folder, load_recipe("default").filters, KEYS)
+            import_batch(ledger, work, folder, load_recipe("default"), KEYS)
     (rule,) = wanted_rules(ledger)
     assert rule.files == 4 and sorted(rule.batches) == sorted(batches)
     assert wanted_rule(ledger, rule.key.id[:5]) == rule

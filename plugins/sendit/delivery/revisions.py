@@ -66,7 +66,6 @@ def register_archive(ledger: Ledger, delivery: Delivery) -> Status:
             f"sendit requeue {batch.id} --revise; or withdraw the earlier batch first"
         )
     ledger.put_archive(_placed(delivery, own, before, held))
-    ledger.record(batch.id, status=Status.DONEPROCESSING)
     return Status.DONEPROCESSING
 
 

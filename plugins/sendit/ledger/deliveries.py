@@ -18,8 +18,8 @@ class Deliveries(Database):
     """Archives: registered, sent, confirmed, replaced, withdrawn."""
 
     def put_archive(self, delivery: Delivery) -> None:
-        """Register a finished archive; an earlier archive's upload state is discarded only if bytes
-        or name differ.
+        """Register a finished archive, and set its batch to DONEPROCESSING; an earlier archive's
+        upload state is discarded only if bytes or name differ. What is proven meanwhile stays DONE.
 
         `sendit.delivery.revisions` has decided before that it may be delivered; of
         two batches for which it decided at the same time, one is refused here.
@@ -41,6 +41,8 @@ class Deliveries(Database):
                 delivery.crc32c, delivery.size, delivery.bucket, delivery.object,
                 delivery.revision, None, None,
             ):  # fmt: skip
+                if held.rows_at is None:
+                    _put_ready(db, delivery.batch_id)
                 return
             other = db.execute(
                 sa.select(deliveries.c.batch_id)
@@ -62,6 +64,7 @@ class Deliveries(Database):
                 .values(**values)
                 .on_conflict_do_update(index_elements=["batch_id"], set_=values)
             )
+            _put_ready(db, delivery.batch_id)
 
     def drop_archive(self, batch_id: str) -> None:
         """Discard an archive that was never uploaded."""
@@ -258,6 +261,11 @@ class Deliveries(Database):
             del values["id"]
             entries.append(HistoryEntry(**values | {"event": Event(values["event"])}))
         return entries
+
+
+def _put_ready(db: sa.Connection, batch_id: str) -> None:
+    ready = batches.update().where(batches.c.id == batch_id)
+    db.execute(ready.values(status=Status.DONEPROCESSING))
 
 
 def _tell(db: sa.Connection, batch_id: str, event: Event, note: str | None = None) -> None:

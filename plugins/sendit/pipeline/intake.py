@@ -29,8 +29,9 @@ from sendit.identifiers.identity import (
 )
 from sendit.identifiers.models import STUDY_DATE_TAGS
 from sendit.keys import Keys
-from sendit.ledger import Ledger, count_outcomes
+from sendit.ledger import Batch, Ledger, count_outcomes
 from sendit.pipeline.discover import list_files, listing_digest
+from sendit.pipeline.load_recipe import LoadedRecipe
 from sendit.pixels.boxes import withheld
 from sendit.pixels.wanted import key_of, wants_rule
 from sendit.recipe.filters import FilterPlan
@@ -208,12 +209,15 @@ def import_batch(
     ledger: Ledger,
     workspace: Workspace,
     folder: Path,
-    filters: FilterPlan,
+    recipe: LoadedRecipe,
     keys: Keys,
     *,
     progress: Callable[[int], None] | None = None,
 ) -> Status:
     """Import a batch's folder and record the result; idempotent.
+
+    Of a batch that was imported before, from the same files by the same recipe, what later tasks
+    have recorded stays: a person may clear import alone while the archive is being uploaded.
 
     Returns
     -------
@@ -227,22 +231,34 @@ def import_batch(
         delivered.
     """
     batch_id = workspace.batch_id
-    ledger.start(batch_id)
-    reach("import: started")
+    before = ledger.batch(batch_id)
+    again = _is_imported(before) and workspace.recipe_digest == recipe.digest
+    if not again:
+        ledger.start(batch_id)
+        reach("import: started")
     workspace.make()
     try:
-        intake = import_folder(folder, filters, progress)
+        intake = import_folder(folder, recipe.filters, progress)
     except FailBatch:
         unreadable = BatchError("import", "the folder, or one within it, cannot be read")
         ledger.record(batch_id, status=Status.ERROR, errors=[unreadable], stage="import")
         raise
+    listing = listing_digest(
+        keys, ((record.path, record.size, record.mtime_ns) for record in intake.records)
+    )
+    if again and (intake.failure or listing != before.listing):
+        ledger.start(batch_id)
+        again = False
     workspace.write_people(intake.people.words | intake.people.numbers)
     workspace.write_instances(intake.records)
+    workspace.write_recipe(recipe.digest)
     reach("import: instances written")
     ledger.put_identifier(
         batch_id, "header", {f"{tag:08x}": value for tag, value in intake.identity.items()}
     )
     reach("import: header stored")
+    if again:
+        return Status.PROCESSING
     status = Status.PROCESSING if intake.accepted else Status.EMPTY
     if intake.failure:
         status = Status.ERROR
@@ -253,9 +269,7 @@ def import_batch(
         reasons=intake.reasons,
         wanted=count_wanted(intake.records),
         bytes_in=intake.bytes_in,
-        listing=listing_digest(
-            keys, ((record.path, record.size, record.mtime_ns) for record in intake.records)
-        ),
+        listing=listing,
         errors=intake.errors,
         stage="import",
     )
@@ -273,6 +287,12 @@ def import_batch(
             f"cleanup renames the folder to .err: once it is fixed, remove .err from its name"
         )
     return status
+
+
+def _is_imported(batch: Batch) -> bool:
+    """Whether import has recorded its result, and no later task has ended the batch."""
+    under_way = batch.status in (Status.PROCESSING, Status.DONEPROCESSING)
+    return under_way and batch.counts.received > 0
 
 
 def _look_at(

@@ -92,11 +92,9 @@ def import_batch(batch_id: str) -> str:
         folder = locate(held, settings(), settings().keys(), batch_id)
         held.put_identifier(batch_id, "folder", str(folder))
         reach("import: folder remembered")
-        recipe = load_recipe(batch.recipe)
         status = intake.import_batch(
-            held, workspace(batch_id), folder, recipe.filters, settings().keys()
+            held, workspace(batch_id), folder, load_recipe(batch.recipe), settings().keys()
         )
-        workspace(batch_id).write_recipe(recipe.digest)
         logger.info("batch %s: %s", batch_id, held.batch(batch_id).summary)
         if status is Status.EMPTY:
             raise AirflowSkipException(f"batch {batch_id}: no image is left after filtering")
