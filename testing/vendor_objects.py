@@ -7,6 +7,8 @@ into each private element, to see that none of it leaves.
 
 from __future__ import annotations
 
+import gzip
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -182,9 +184,9 @@ def ge_slices(slices: int = SLICES) -> list[FileDataset]:
         block.add_new(0x4F, "SS", slices)
         block.add_new(0x36, "LO", SECRET)
         block = image.private_block(0x0025, "GEMS_SERS_01", create=True)
-        block.add_new(0x1B, "OB", SECRET.encode())
+        block.add_new(0x1B, "OB", ge_protocol())
         block = image.private_block(0x0043, "GEMS_PARM_01", create=True)
-        block.add_new(0x2A, "OB", f"{SECRET}10/23/120".ljust(128).encode())
+        block.add_new(0x2A, "OB", ge_user_data())
         block.add_new(0x2C, "SS", 620)
         block.add_new(0x2F, "SS", 0)
         block.add_new(0x39, "IS", ["1000001000", "8", "0", "0"])
@@ -192,6 +194,51 @@ def ge_slices(slices: int = SLICES) -> list[FileDataset]:
         block.add_new(0x95, "LO", "RN/s7")
         images.append(image)
     return images
+
+
+def ge_functional(volumes: int = 2, slices: int = SLICES) -> list[FileDataset]:
+    """GE: a functional series, whose order of slices and direction of phases stand in blocks."""
+    images = ge_slices(volumes * slices)
+    for place, image in enumerate(images):
+        image.ImagePositionPatient = [-8, -8, 2 * (place % slices + 1)]
+        image.SliceLocation = f"{2 * (place % slices + 1)}"
+        image.TemporalPositionIdentifier = place // slices + 1
+        image.NumberOfTemporalPositions = volumes
+        image[0x0021104F].value = slices
+        image[0x0019109C].value, image[0x0019109E].value = "epiRT", "EPI"
+        for tag in (0x001910BB, 0x001910BC, 0x001910BD, 0x001910E0, 0x00431039):
+            del image[tag]
+    return images
+
+
+def ge_protocol(**more: str) -> bytes:
+    """Return a compressed protocol: numbers, options, and who was examined."""
+    settings = {
+        "PSEQ": "EPI",
+        "EXAM": SECRET,
+        "IOPT": f"EPI, FMRI, {SECRET}, EDR",
+        "SLICEORDER": "1",
+        "VIEWORDER": "1",
+        "NOSLC": str(SLICES),
+        "DELACQNOAV": "0.033",
+        "MBACCEL": "1",
+    }
+    settings |= more
+    text = "".join(f'{name} "{value}"\n' for name, value in settings.items())
+    packed = gzip.compress(f"{SECRET}\n{text}".encode("latin-1"), mtime=0)
+    return struct.pack("<I", len(packed)) + packed
+
+
+def ge_user_data(version: float = 26.0, *, polarity: int = 4, order: int = 0) -> bytes:
+    """Return a block of the scanner's memory with a date and a name between what is read of it."""
+    block = bytearray(f"{SECRET}10/23/120".ljust(1200).encode())
+    struct.pack_into("<H", block, 24, 100)
+    struct.pack_into("<f", block, 100, version)
+    shift, order_at = (0x4C, 0x308) if version > 25 else (0, 0x394)
+    struct.pack_into("<H", block, 100 + shift + 0x30, 0x2020 & ~4 | polarity)
+    struct.pack_into("<H", block, 100 + shift + 0x3A, 0x2820)
+    struct.pack_into("<H", block, 100 + shift + order_at, order)
+    return bytes(block)
 
 
 def uih_grid(volumes: int = 2, tiles: int = 2) -> list[FileDataset]:
@@ -240,6 +287,7 @@ SERIES: Final[dict[str, Callable[[], list[FileDataset]]]] = {
     "siemens xa": siemens_xa,
     "philips enhanced": philips_enhanced,
     "ge epi": ge_slices,
+    "ge functional": ge_functional,
     "uih grid": uih_grid,
     "canon dwi": canon_slices,
 }

@@ -242,15 +242,12 @@ def form_of(safe: SafePrivate) -> str:
             return ", ".join(words) if len(words) <= SHOWN_WORDS else f"one of {len(words)} words"
         case "like":
             return "numbers with fixed letters"
+        case "number" | "large-number":
+            return "number"
+        case "items":
+            return "items, judged one by one"
         case _:
-            return {
-                "number": "number",
-                "large-number": "number",
-                "items": "items, judged one by one",
-                "csa-image": "rewritten to its numbers",
-                "csa-series": "rewritten to its numbers",
-                "protocol": "rewritten to its numbers",
-            }[kind]
+            return "rewritten to its numbers"
 
 
 def functions() -> str:

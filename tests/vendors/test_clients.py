@@ -18,6 +18,7 @@ NEEDED = {
     "siemens xa": ("affine", "EffectiveEchoSpacing"),
     "philips enhanced": ("affine",),
     "ge epi": ("affine", "bvec", "RepetitionTime"),
+    "ge functional": ("affine", "RepetitionTime", "SliceTiming", "PhaseEncodingDirection"),
     "uih grid": ("affine", "bvec", "SliceTiming", "PhaseEncodingDirection"),
     "canon dwi": ("affine", "bvec"),
 }

@@ -15,9 +15,17 @@ from sendit.deidentify.private_form import candidates, is_of_form
 from sendit.gate.vendor_values import numbers_and_text
 from sendit.recipe.parse import read_recipe
 from sendit.recipe.profile import safe_private
+from sendit.vendors.ge_protocol import clean_protocol_block, clean_user_data
 from sendit.vendors.siemens_csa import CsaTag, write_csa
 from testing.builder import make_dataset, to_bytes
-from testing.vendor_objects import SERIES, csa_image, csa_series, private_elements
+from testing.vendor_objects import (
+    SERIES,
+    csa_image,
+    csa_series,
+    ge_protocol,
+    ge_user_data,
+    private_elements,
+)
 from tests.deidentify.engine import opened, run
 
 TEXTS = ("Winterbottom", "WINTERBOTTOM", "MRN7734512AB", "195703141957", "Doe^Jane^M  ")
@@ -98,6 +106,21 @@ def test_the_gate_reads_numbers_and_text_of_a_header():
     assert "400000" in numbers
     clean = write_csa([CsaTag("B_value", 1, "IS", 6, ("7734512",))])
     assert numbers_and_text(0x00291010, "OB", clean) == (["7734512"], "")
+
+
+def test_the_gate_reads_what_stands_in_blocks_of_ge():
+    tag = 0x0025101B
+    numbers, text = numbers_and_text(tag, "OB", ge_protocol(NOSLC="48"))
+    assert text.split("\n") == ["Winterbottom", "PSEQ", "EXAM", "Winterbottom", "Winterbottom"]
+    assert {"48", "0.033"} <= set(numbers)
+    clean = clean_protocol_block(ge_protocol(NOSLC="48"))
+    assert numbers_and_text(tag, "OB", clean + b"\0" * (len(clean) % 2))[1] == ""
+    assert numbers_and_text(tag, "OB", b"Winterbottom") is None
+    assert numbers_and_text(tag, "OB", clean + b"Winterbottom") is None
+    tag = 0x0043102A
+    assert numbers_and_text(tag, "OB", clean_user_data(ge_user_data())) == ([], "")
+    assert numbers_and_text(tag, "OB", ge_user_data()) is None
+    assert numbers_and_text(tag, "OB", b"Winterbottom".ljust(1000, b"\0")) is None
 
 
 def test_the_gate_takes_nothing_for_a_number_that_is_of_another_form():

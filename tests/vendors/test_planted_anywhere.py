@@ -12,12 +12,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydicom.uid import ExplicitVRLittleEndian
 
-from sendit.deidentify import rewrite
+from sendit.deidentify import private_form, rewrite
 from sendit.deidentify.plan import Plan, compile_plan
 from sendit.dicom.scan import LONG_VRS, read_header
 from sendit.recipe.parse import read_recipe
 from sendit.recipe.profile import NEEDED, SafePrivate, safe_private
+from sendit.vendors import ge_protocol
 from sendit.vendors.siemens_csa import IMAGE_TAGS, CsaTag, write_csa
+from testing import vendor_objects
 from testing.builder import make_dataset, to_bytes
 from tests.deidentify.engine import run
 
@@ -110,7 +112,7 @@ def values(draw: st.DrawFn, safe: SafePrivate | None, made: Made) -> tuple[str, 
     """Return the VR and the value of one element, a text or a structure with texts in it."""
     text = draw(TEXTS).encode("latin-1")
     form = "" if safe is None else safe.form
-    if form in {"csa-image", "csa-series", "protocol"} and draw(st.booleans()):
+    if form in private_form._REWRITTEN and draw(st.booleans()):
         made.texts.add(text)
         return draw(st.sampled_from(("OB", "UN"))), blob(draw, form, text.decode("latin-1"))
     vr = draw(st.sampled_from((*TEXT_VRS, *OTHER_VRS, *NUMBERS)))
@@ -128,6 +130,14 @@ def values(draw: st.DrawFn, safe: SafePrivate | None, made: Made) -> tuple[str, 
 
 def blob(draw: st.DrawFn, form: str, text: str) -> bytes:
     """Return a vendor's structure with a text somewhere in it."""
+    if form == "ge-protocol":
+        name = draw(st.sampled_from((*ge_protocol.NUMBERS, ge_protocol.OPTIONS, "PSEQ", "EXAM")))
+        return vendor_objects.ge_protocol(**{name: text})
+    if form == "ge-user-data":
+        block = bytearray(vendor_objects.ge_user_data(draw(st.sampled_from((20.0, 26.0)))))
+        place = draw(st.integers(26, len(block) - len(text)))
+        block[place : place + len(text)] = text.encode("latin-1")
+        return bytes(block)
     lines = ["### ASCCONV BEGIN ###", "sSliceArray.lSize = 4", "alTR[0] = 400000"]
     place = draw(st.integers(0, 3))
     lines.insert(1 + place % 2, f'tProtocolName = ""{text}""' if place else f"alTR[0] = {text}")

@@ -17,7 +17,7 @@ from math import isfinite
 from typing import Final
 
 from sendit.recipe.profile import SafePrivate, safe_private
-from sendit.vendors import siemens_csa
+from sendit.vendors import NotUnderstood, ge_protocol, siemens_csa
 
 ITEMS: Final = "items"
 """The form of sequences: their items are judged element by element."""
@@ -51,6 +51,8 @@ _REWRITTEN: Final[dict[str, Callable[[bytes], bytes]]] = {
     "csa-image": siemens_csa.clean_image_header,
     "csa-series": siemens_csa.clean_series_header,
     "protocol": siemens_csa.clean_series_protocol,
+    "ge-protocol": ge_protocol.clean_protocol_block,
+    "ge-user-data": ge_protocol.clean_user_data,
 }
 
 
@@ -155,7 +157,7 @@ def clean(safe: SafePrivate, vr: str, value: bytes, *, little: bool = True) -> b
         return None
     try:
         return rewrite(value) or None
-    except siemens_csa.NotUnderstood:
+    except NotUnderstood:
         return None
 
 

@@ -8,16 +8,23 @@ gate takes apart what it knows, with code of its own, and judges numbers as numb
 from __future__ import annotations
 
 import re
+import zlib
 from functools import cache
 from typing import Final
 
 from sendit.deidentify.private_form import ITEMS, candidates, is_of_form
 from sendit.recipe.profile import SafePrivate
-from sendit.vendors import canon, siemens_csa
+from sendit.vendors import canon, ge_protocol, siemens_csa
 
 _PAD: Final = b" \0"
 _BEGINNINGS: Final = (b"SV10", b"### ASCCONV BEGIN")
 _STRUCTURES: Final = frozenset(("csa-image", "csa-series", "protocol"))
+_MAX_SET: Final = 6
+"""Bytes of GE's block of memory that are not zero at most: its header's place, two of the version,
+polarity, echo planar, order."""
+
+_MAX_TEXT: Final = 1 << 12
+
 _RUN: Final = re.compile(rb"[ -~]{2,}")
 _NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|0x[0-9a-fA-F]{1,8}")
 _LINE: Final = re.compile(r"([^ =]+) *= *([^ ]+)")
@@ -53,6 +60,10 @@ def numbers_and_text(tag: int, vr: str, raw: bytes) -> tuple[list[str], str] | N
         text = raw.strip(_PAD).decode("latin-1")
         return ([], "") if canon.gradient(text) == text else None
     for safe in candidates(tag):
+        if safe.form == "ge-protocol":
+            return _of_ge_protocol(raw)
+        if safe.form == "ge-user-data":
+            return _of_ge_user_data(raw)
         if safe.form in _STRUCTURES:
             if raw.startswith(_BEGINNINGS):
                 return _of_structure(raw)
@@ -79,3 +90,32 @@ def _of_structure(raw: bytes) -> tuple[list[str], str]:
             values.append(value)
     numbers = [value for value in values if _NUMBER.fullmatch(value)]
     return numbers, "\n".join(value for value in values if not _NUMBER.fullmatch(value))
+
+
+def _of_ge_protocol(raw: bytes) -> tuple[list[str], str] | None:
+    """Return the settings of GE's compressed protocol."""
+    reader = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        text = reader.decompress(raw[4:], _MAX_TEXT).decode("latin-1")
+    except zlib.error:
+        return None
+    if not reader.eof or reader.unused_data.strip(_PAD):
+        return None
+    values: list[str] = []
+    for line in filter(None, text.split("\n")):
+        name, _, value = line.partition(" ")
+        if name not in ge_protocol.NUMBERS and name != ge_protocol.OPTIONS:
+            values.append(name)
+        values += (
+            word
+            for word in re.split(r"[,\s]+", value.strip('"'))
+            if word and word not in ge_protocol.KNOWN_OPTIONS and word != ge_protocol.MINIMUM
+        )
+    numbers = [value for value in values if _NUMBER.fullmatch(value)]
+    return numbers, "\n".join(value for value in values if not _NUMBER.fullmatch(value))
+
+
+def _of_ge_user_data(raw: bytes) -> tuple[list[str], str] | None:
+    """Return nothing of a block that has no byte but a known version and a few flags."""
+    set_bytes = sum(1 for byte in raw if byte)
+    return ([], "") if set_bytes <= _MAX_SET and _RUN.search(raw) is None else None

@@ -1,1 +1,5 @@
-"""What vendors write in structures of their own: read, and written anew with what is numbers."""
+"""Vendors' own structures, reduced to what is understood of them; one module for each."""
+
+
+class NotUnderstood(ValueError):
+    """The value is not the structure that a module knows; nothing of it may be used."""

@@ -23,6 +23,8 @@ from functools import cache, lru_cache
 from importlib import resources
 from typing import Final
 
+from sendit.vendors import NotUnderstood
+
 MAX_TAGS: Final = 1000
 """Tags of a header above which it is not one (images have about 80, series 70)."""
 
@@ -46,10 +48,6 @@ _NAME: Final = re.compile(rb"([A-Za-z][A-Za-z0-9_]{0,62})\0")
 _NUMBER: Final = re.compile(
     r"[+-]?(?:\d{1,12}(?:\.\d{0,20})?|\.\d{1,20})(?:[eE][+-]?\d{1,3})?", re.ASCII
 )
-
-
-class NotUnderstood(ValueError):
-    """The value is not the structure that this module knows; nothing of it may be used."""
 
 
 @dataclass(frozen=True, slots=True)
