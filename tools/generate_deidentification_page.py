@@ -21,7 +21,7 @@ from sendit.recipe.effect import Effects
 from sendit.recipe.functions import FORMS, FUNCTIONS, VARIABLES
 from sendit.recipe.model import Action, Function, HeaderRule, Literal, Variable
 from sendit.recipe.parse import bundled_names, read_recipe
-from sendit.recipe.profile import EDITION, NEEDED, PRIVATE, Row, SafePrivate, safe_private, table
+from sendit.recipe.profile import EDITION, KEPT, PRIVATE, Row, SafePrivate, safe_private, table
 from sendit.recipe.review import Holds, review
 
 ALL_SAFE_PRIVATE = "default-retain-safe-private"
@@ -224,7 +224,7 @@ def private() -> str:
     ]
     for safe in safe_private():
         name = f'({safe.group:04X},"{safe.creator}",{safe.element:02X})'
-        need = safe.need if safe.need in NEEDED else f"`{ALL_SAFE_PRIVATE}` only"
+        need = safe.need if safe.need in KEPT else f"`{ALL_SAFE_PRIVATE}` only"
         origin = {"both": "PS3.15, sendit"}.get(safe.origin, safe.origin)
         lines.append(
             f"| `{name}` | {safe.vr}, {safe.vm} | {safe.meaning} | {need} | {origin} | "

@@ -16,7 +16,7 @@ from pathlib import Path
 from sendit.recipe.attributes import FIRST_OF_AN_IMAGE, keyword_of, vrs_of
 from sendit.recipe.profile import (
     EDITION,
-    NEEDED,
+    KEPT,
     Option,
     Row,
     SafePrivate,
@@ -259,7 +259,7 @@ def recipe(name: str, active: frozenset[Option]) -> str:
     """Return a recipe's text."""
     lines: dict[str, list[str]] = {group: [] for group, _ in GROUPS}
     kept_private = [
-        safe for safe in safe_private() if safe.need in NEEDED or name == ALL_SAFE_PRIVATE
+        safe for safe in safe_private() if safe.need in KEPT or name == ALL_SAFE_PRIVATE
     ]
     for row in table():
         for group, line in lines_of(row, active, kept_private):

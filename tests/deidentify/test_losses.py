@@ -60,6 +60,14 @@ def test_nothing_is_said_where_nothing_was_needed(bare):
     assert warned([to_bytes(make_dataset(kind="CT"))], bare) == set()
 
 
+def test_a_block_of_a_ct_that_tools_do_not_read_is_no_loss(plan):
+    image = make_dataset(kind="CT", Manufacturer="GE MEDICAL SYSTEMS")
+    block = image.private_block(0x0043, "GEMS_PARM_01", create=True)
+    block.add_new(0x2A, "OB", b"CT01\0\0\0HiSpeed".ljust(40, b"\0"))
+    assert 0x0043102A not in opened(image, plan)
+    assert warned([to_bytes(image)], plan) == set()
+
+
 def test_a_value_that_is_not_of_its_form_is_a_loss_too(plan):
     image = mosaics(2)[1]
     image.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND"]

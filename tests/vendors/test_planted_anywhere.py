@@ -16,7 +16,7 @@ from sendit.deidentify import private_form, rewrite
 from sendit.deidentify.plan import Plan, compile_plan
 from sendit.dicom.scan import LONG_VRS, read_header
 from sendit.recipe.parse import read_recipe
-from sendit.recipe.profile import NEEDED, SafePrivate, safe_private
+from sendit.recipe.profile import KEPT, SafePrivate, safe_private
 from sendit.vendors import ge_protocol
 from sendit.vendors.siemens_csa import IMAGE_TAGS, CsaTag, write_csa
 from testing import vendor_objects
@@ -264,7 +264,7 @@ def test_numbers_of_listed_attributes_stay(recipe: str, data: st.DataObject) -> 
         tag = safe.group << 16 | block << 8 | safe.element
         vr = data.draw(st.sampled_from((safe.vr, "UN")))
         elements[tag] = element(tag, vr, packed(safe, data.draw(plausible(safe))))
-        if recipe != "default" or safe.need in NEEDED:
+        if recipe != "default" or safe.need in KEPT:
             wanted.append(elements[tag])
     _, members = run([spliced(elements)], plan_of(recipe))
     whole = b"".join(members.values())

@@ -93,6 +93,12 @@ def table() -> tuple[Row, ...]:
 
 
 NEEDED: Final = frozenset(("geometry", "timing", "diffusion", "scaling", "dose"))
+"""What tools get wrong without a private attribute."""
+
+DETAIL: Final = "detail"
+"""The need for blocks that tools read where they understand them, and do without elsewhere."""
+
+KEPT: Final = NEEDED | {DETAIL}
 """What the bundled recipes keep private attributes for."""
 
 _NEVER_KEPT: Final = "-"
