@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 from google.api_core import exceptions as api
+from google.auth import exceptions as auth
+from google.cloud.storage import exceptions as storage
+from requests import exceptions as requests
 
 from sendit.delivery.google_errors import google_errors, refused
 from sendit.errors import Misconfigured, RetryLater
@@ -77,3 +80,50 @@ def test_a_job_that_is_wrong_names_reason_and_columns_only() -> None:
     assert "(invalidQuery)" in str(error)
     assert "the column sendit_images" in str(error)
     assert "DOE" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "text"),
+    [
+        (api.Unauthorized("DOE"), "Misconfigured", "google_cloud_default"),
+        (auth.DefaultCredentialsError("DOE"), "Misconfigured", "google_cloud_default"),
+        (auth.MalformedError("DOE"), "Misconfigured", "google_cloud_default"),
+        (auth.RefreshError("DOE", retryable=False), "Misconfigured", "google_cloud_default"),
+        (auth.RefreshError("DOE", retryable=True), "RetryLater", "could not be refreshed"),
+        (
+            api.NotFound("DOE"),
+            "Misconfigured",
+            "has no bucket x: create it, or correct SENDIT_BUCK",
+        ),
+        (api.Forbidden("rateLimitExceeded DOE"), "RetryLater", "the quota is used up; bucket x"),
+        (api.Forbidden("quotaExceeded DOE"), "RetryLater", "the quota is used up; bucket x"),
+        (api.TooManyRequests("DOE"), "RetryLater", "answered 429 for bucket x"),
+        (api.ServiceUnavailable("DOE"), "RetryLater", "answered 503 for bucket x"),
+        (
+            api.ServiceUnavailable("DOE", errors=[{"reason": "backendError"}, {"reason": "b 1"}]),
+            "RetryLater",
+            "answered 503 (backendError) for bucket x",
+        ),
+        (api.GoogleAPICallError("DOE"), "RetryLater", "answered an error for bucket x"),
+        (storage.DataCorruption(None, "DOE"), "RetryLater", "to bucket x was corrupted"),
+        (storage.InvalidResponse(None, "DOE"), "RetryLater", "to bucket x was corrupted"),
+        (api.RetryError("DOE", None), "RetryLater", "does not answer (RetryError); bucket x"),
+        (auth.TransportError("DOE"), "RetryLater", "does not answer (TransportError); bucket x"),
+        (requests.ReadTimeout("DOE"), "RetryLater", "does not answer (ReadTimeout); bucket x"),
+        (ConnectionResetError("DOE"), "RetryLater", "(ConnectionResetError); bucket x"),
+        (TimeoutError("DOE"), "RetryLater", "does not answer (TimeoutError); bucket x"),
+    ],
+)
+def test_every_error_says_whether_it_is_tried_again(error: Exception, kind: str, text: str) -> None:
+    found = said(error)
+    assert found.startswith(f"{kind}: ")
+    assert text in found
+    assert "DOE" not in found
+
+
+def test_what_is_no_error_of_google_s_stays_what_it_is() -> None:
+    with (
+        pytest.raises(ZeroDivisionError),
+        google_errors("Cloud Storage", "bucket x", "SENDIT_BUCKET", "roles/some"),
+    ):
+        raise ZeroDivisionError

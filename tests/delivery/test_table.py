@@ -11,10 +11,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
+from google.api_core import exceptions as api
 from google.api_core.retry import retry_base, retry_unary
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
+from sendit.delivery import table
 from sendit.delivery.names import dataset_name
 from sendit.delivery.rows import COLUMNS, merge_statement, row_of, schema_fields
 from sendit.delivery.table import delete_rows, drop_table, ensure_table, exists, held_rows
@@ -78,6 +80,49 @@ def test_the_library_s_own_retries_end_and_airflow_s_begin(unavailable, slept, a
         ASKING[asking](unavailable)
     assert len(slept) > 3
     assert sum(slept) < 120.0
+
+
+class Recorded:
+    """Stands for BigQuery: what is not there is made, and how each call is bounded is noted."""
+
+    project = "p"
+
+    def __init__(self, held: bigquery.Table | None = None) -> None:
+        self.calls: dict[str, dict[str, object]] = {}
+        self.made: dict[str, object] = {}
+        self._held = held
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        def call(*arguments: object, **options: object) -> object:
+            self.calls[name] = options
+            if name.startswith("get_"):
+                raise api.NotFound("nothing yet")
+            if name.startswith("create_"):
+                self.made[name] = arguments[0]
+            return self._held if name == "create_table" and self._held else arguments[0]
+
+        return call
+
+
+def test_each_call_is_bounded_and_what_is_made_says_whose_it_is():
+    reference = bigquery.DatasetReference("p", "IRB_1").table("dicom")
+    older = bigquery.Table(reference, schema=[bigquery.SchemaField("bucket", "STRING")])
+    client = Recorded(older)
+    ensure_table(client, "IRB-1", "EU")
+    bounds = {(options["retry"], options["timeout"]) for options in client.calls.values()}
+    assert set(client.calls) == {"get_dataset", "create_dataset", "create_table", "update_table"}
+    assert bounds == {(table.RETRY, table.TIMEOUT)}
+    dataset, made = client.made["create_dataset"], client.made["create_table"]
+    assert (dataset.location, dataset.labels) == ("EU", {"sendit-collection": "irb-1"})
+    assert dataset.description == "De-identified DICOM of the collection IRB-1, by sendit."
+    assert made.description.startswith("One row for each archive")
+    assert client.calls["create_dataset"]["exists_ok"] is True
+    assert client.calls["create_table"]["exists_ok"] is True
+    drop_table(client, "IRB_1", "stage")
+    options = {"not_found_ok": True, "retry": table.RETRY, "timeout": table.TIMEOUT}
+    assert client.calls["delete_table"] == options
+    assert not exists(client, "IRB_1")
+    assert set(client.calls["get_table"]) >= {"retry", "timeout"}
 
 
 @pytest.fixture

@@ -82,25 +82,42 @@ class Collection:
 def here(monkeypatch: pytest.MonkeyPatch) -> Collection:
     made = Collection()
 
-    def find(_: Any, bucket: str, name: str) -> Any:
-        assert bucket == "data"
+    def find(client: Any, bucket: str, name: str) -> Any:
+        assert (client, bucket) == ("storage", "data")
         return "a manifest" if name == MANIFEST else made.objects.get(name)
 
-    def held_rows(_: Any, dataset: str, bucket: str, names: Any = None) -> Any:
+    def held_rows(client: Any, dataset: str, bucket: str, names: Any = None) -> Any:
+        assert client.project == "project"
         made.asked.append((dataset, bucket, names))
         return made.rows
 
-    def find_all(_: Any, bucket: str, prefix: str) -> Any:
-        assert (bucket, prefix) == ("data", "Collection/c-1/Entity/")
+    def find_all(client: Any, bucket: str, prefix: str) -> Any:
+        assert (client, bucket, prefix) == ("storage", "data", "Collection/c-1/Entity/")
         return made.objects
+
+    def names(client: Any, bucket: str, prefix: str) -> list[str]:
+        assert (client, bucket, prefix) == ("storage", "data", "Collection/c-1/Manifest/")
+        return [MANIFEST] if made.manifest else []
+
+    def get(client: Any, bucket: str, name: str) -> str:
+        assert (client, bucket, name) == ("storage", "data", MANIFEST)
+        return json.dumps(made.manifest)
+
+    def remembered(client: Any, bucket: str, collection: str) -> Any:
+        assert (client, bucket, collection) == ("storage", "data", "c-1")
+        return made.feeder
+
+    def exists(client: Any, dataset: str) -> bool:
+        assert (client.project, dataset) == ("project", "c_1")
+        return made.rows is not None
 
     monkeypatch.setattr(objects, "find", find)
     monkeypatch.setattr(objects, "find_all", find_all)
-    monkeypatch.setattr(objects, "names", lambda *_: [MANIFEST] if made.manifest else [])
-    monkeypatch.setattr(objects, "get", lambda *_: json.dumps(made.manifest))
-    monkeypatch.setattr(table, "exists", lambda *_: made.rows is not None)
+    monkeypatch.setattr(objects, "names", names)
+    monkeypatch.setattr(objects, "get", get)
+    monkeypatch.setattr(table, "exists", exists)
     monkeypatch.setattr(table, "held_rows", held_rows)
-    monkeypatch.setattr(verify, "remembered", lambda *_: made.feeder)
+    monkeypatch.setattr(verify, "remembered", remembered)
     return made
 
 
@@ -121,9 +138,9 @@ def test_what_is_as_its_manifest_says_agrees(here: Collection) -> None:
 
 
 def test_a_run_without_a_manifest_is_named(here: Collection) -> None:
-    client: Any = None
+    storage: Any = "storage"
     with pytest.raises(FailBatch, match="no manifest of that run is in bucket data"):
-        verify_run(client, client, "data", "c-1", "another run")
+        verify_run(storage, storage, "data", "c-1", "another run")
 
 
 @pytest.mark.parametrize("manifest", [[], {}, {"manifest": 2}, "text", 1])

@@ -179,3 +179,15 @@ def test_of_many_findings_the_most_frequent_are_told() -> None:
     assert stopped.members[3] == "a name in (0008,0080) InstitutionName"
     assert not stopped.thorough
     assert check.Stopped("", [check.Finding(1, "a name", check.PIXEL_DATA)]).thorough
+
+
+def test_a_name_among_bytes_is_of_the_attribute_in_which_they_are() -> None:
+    real = RealValues(PLAN)
+    real.names = {(b"Quackenbush^Zebediah", b"", True): {PATIENT_NAME}}
+    at_work = check._Check(Matcher(real, PLAN, -5), PLAN)
+    data = b"\0\0\0\0\1quackenbush\1\0\0\0\0\1quackenbush\1"
+    at_work._bytes(3, data, [(0x00091001, "UN", 4, 17, ())])
+    assert [(each.member, each.tag, each.place) for each in at_work.findings] == [
+        (3, 0x00091001, "(0009,1001)"),
+        (3, None, "bytes"),
+    ]

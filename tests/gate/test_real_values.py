@@ -257,3 +257,19 @@ def test_what_is_left_of_a_name_in_private_attributes_is_no_secret_there() -> No
     real = RealValues(plan_of('KEEP (0019,"ACME",01)'))
     real.see(read_header(to_bytes(ds)))
     assert "VALUE 0123456" not in real.identifiers
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("quackenbushz", True),  # family name and initial
+        ("zquackenbush", True),
+        ("quackenbushx", False),
+        ("zebediahquackenbush", True),
+        ("quackenb", True),  # cut where a field of eight characters ends
+        ("quacken", False),
+    ],
+)
+def test_what_people_make_of_a_name_is_found(text: str, found: bool) -> None:
+    known = matcher(names=(b"Quackenbush^Zebediah",))
+    assert bool(known.read(f"seen as {text} 7", identifying=False)) is found
