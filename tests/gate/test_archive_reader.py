@@ -8,9 +8,17 @@ import zlib
 from pathlib import Path
 
 import pytest
+from pydicom.uid import JPEGBaseline8Bit
 
 from sendit.archive import BULK, Archive
-from sendit.gate.archive_reader import Head, Totals, Unreadable, read_archive
+from sendit.gate.archive_reader import (
+    OVERLAP,
+    Head,
+    Pixels,
+    Totals,
+    Unreadable,
+    read_archive,
+)
 from testing.builder import end_with_pixels, make_dataset, to_bytes
 
 
@@ -105,3 +113,25 @@ def test_what_follows_the_last_member_is_noticed(tmp_path: Path) -> None:
         path.write_bytes(b"\x1f\x8b\x08\x00\x00\x00\x00\x00" + packed[8:])
         with pytest.raises(Unreadable, match=r"something follows|not an archive|cut short|header"):
             read(path)
+
+
+def test_pieces_of_pixels_say_what_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar.gz"
+    archive(path, side=1024, count=1)
+    native = [
+        part for part in read_archive(path, Totals(), thorough=True) if isinstance(part, Pixels)
+    ]
+    assert len(native) > 1
+    assert all(part.samples for part in native)
+    assert [part.first for part in native] == [True] + [False] * (len(native) - 1)
+    assert [part.last for part in native] == [False] * (len(native) - 1) + [True]
+    overlaps = sum(min(OVERLAP, len(part.data)) for part in native[:-1])
+    assert sum(len(part.data) for part in native) - overlaps == 1024 * 1024 * 2
+    with Archive(tmp_path / "b.tar.gz") as writer:
+        writer.add("1.dcm", to_bytes(make_dataset(transfer_syntax=JPEGBaseline8Bit)))
+        writer.close()
+    coded = [
+        part for part in read_archive(tmp_path / "b.tar.gz", Totals()) if isinstance(part, Pixels)
+    ]
+    (frame,) = (part for part in coded if part.data.startswith(b"\xff\xd8"))
+    assert (frame.samples, frame.first, frame.last) == (False, True, True)

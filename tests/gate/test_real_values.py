@@ -248,15 +248,16 @@ def test_numbers_are_read_as_wholes() -> None:
         assert not known.read_number(written), written
 
 
-def test_what_is_left_of_a_name_in_private_attributes_is_no_secret_there() -> None:
-    creator, other = "ACME", "OTHER"
+def test_a_private_name_is_a_secret_where_its_creator_s_attribute_goes() -> None:
     ds = make_dataset(private=False)
-    for number, name in enumerate((creator, other)):
-        block = ds.private_block(0x0019, name, create=True)
-        block.add_new(0x01, "LO", f"VALUE {number}123456")
+    for creator, name in (("ACME", "Stays^Ada"), ("OTHER", "Goes^Bo")):
+        block = ds.private_block(0x0019, creator, create=True)
+        block.add_new(0x01, "PN", name)
     real = RealValues(plan_of('KEEP (0019,"ACME",01)'))
     real.see(read_header(to_bytes(ds)))
-    assert "VALUE 0123456" not in real.identifiers
+    assert b"Goes^Bo" in {name for name, _, _ in real.names}
+    assert b"Stays^Ada" not in {name for name, _, _ in real.names}
+    assert "stays^ada" in real.left_names
 
 
 @pytest.mark.parametrize(
