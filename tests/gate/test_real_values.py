@@ -274,3 +274,15 @@ def test_a_private_name_is_a_secret_where_its_creator_s_attribute_goes() -> None
 def test_what_people_make_of_a_name_is_found(text: str, found: bool) -> None:
     known = matcher(names=(b"Quackenbush^Zebediah",))
     assert bool(known.read(f"seen as {text} 7", identifying=False)) is found
+
+
+def test_a_value_in_two_cases_is_one_needle() -> None:
+    plan = plan_of("REMOVE PatientName\nREMOVE PatientID")
+    real = RealValues(plan)
+    real.identifiers = {"MRN7734512": {0x00100020}, "mrn7734512": {0x00101000}}
+    needles = [needle for needle in Matcher(real, plan, -17).needles if b"7734512" in needle.value]
+    assert {needle.value.lower() for needle in needles} == {b"mrn7734512", b"7734512"}
+    assert len(needles) == 2
+    (whole,) = (needle for needle in needles if len(needle.value) == 10)
+    assert whole.sources == {0x00100020, 0x00101000}
+    assert whole.in_samples

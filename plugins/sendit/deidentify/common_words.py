@@ -84,6 +84,7 @@ TERMS: Final = frozenset(
 and makers' own), Scan Options, Filter Type and Convolution Kernel."""
 
 
+@lru_cache(maxsize=1 << 12)
 def is_common_word(word: str) -> bool:
     """Whether a word (lower case) is one of radiology, of makers, or of no one."""
     from sendit.clean_descriptors import is_allowed  # noqa: PLC0415 - only where there are names

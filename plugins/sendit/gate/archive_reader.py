@@ -16,7 +16,7 @@ import struct
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -333,7 +333,7 @@ class _Stream:
 
 def _flushes(data: mmap.mmap, end: int) -> Iterator[int]:
     """Yield the positions where a flush may have ended, in order, then the end indefinitely."""
-    finder = Search([literal(_FLUSHED)], [False])
+    finder = _flush_search()
     window = memoryview(data)
     try:
         for start in range(10, end, WINDOW):
@@ -344,6 +344,11 @@ def _flushes(data: mmap.mmap, end: int) -> Iterator[int]:
         window.release()
     while True:
         yield end
+
+
+@cache
+def _flush_search() -> Search:
+    return Search([literal(_FLUSHED)], [False])
 
 
 def _is_header(block: bytes) -> bool:

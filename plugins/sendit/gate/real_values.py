@@ -487,7 +487,16 @@ class Matcher:
     ) -> None:
         cut = value[:MAX_NEEDLE_BYTES]
         around = around if len(cut) == len(value) else Boundary.ANYTHING
-        self._needles[cut, around] = Needle(found.kind, cut, around, found.sources, in_samples)
+        # ASCII letters are found in both cases: another case is no other needle.
+        key = cut.lower(), around
+        known = self._needles.get(key)
+        self._needles[key] = Needle(
+            found.kind,
+            cut if known is None else known.value,
+            around,
+            found.sources if known is None else found.sources | known.sources,
+            in_samples or (known is not None and known.in_samples),
+        )
 
     def _uid(self, uid: str, tags: frozenset[int]) -> None:
         self._uids[uid] = RealValueMatch(RealValueKind.UID, tags, uid)
@@ -734,6 +743,8 @@ def _forms(words: tuple[str, ...], character_sets: Iterable[bytes]) -> set[tuple
 
 def _bare(word: str) -> str:
     """Return a word without its accents."""
+    if word.isascii():
+        return word
     apart = unicodedata.normalize("NFKD", word)
     return "".join(character for character in apart if not unicodedata.combining(character))
 
@@ -756,6 +767,9 @@ def _weight(word: str) -> int:
     return len(word.encode())
 
 
+_SAYS_NOTHING: Final = frozenset("0x.-_?* ")
+
+
 def tells(value: str) -> bool:
     """Whether a value says anything: more than zeros, crosses and dashes."""
-    return bool(set(value) - set("0x.-_?* "))
+    return not _SAYS_NOTHING.issuperset(value)
