@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import re
 import uuid
+from io import BytesIO
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import RE_VALID_UID
 
+from benchmarks.clients import delivered
 from sendit.deidentify.plan import compile_plan
 from sendit.deidentify.uids import UidMap, holds_date
 from sendit.keys import Keys
 from sendit.recipe.coverage import cover
 from sendit.recipe.parse import read_recipe, read_text
-from testing.builder import make_dataset
+from testing.builder import make_dataset, to_bytes
 from tests.deidentify.engine import opened
 
 ONE = UidMap(Keys(b"1" * 32))
@@ -120,6 +123,25 @@ def test_with_retained_uids_those_that_hold_a_date_are_remapped() -> None:
     assert ds.TargetFrameOfReferenceUID.startswith("2.25.")
     assert "113110" in [item.CodeValue for item in ds.DeidentificationMethodCodeSequence]
     assert ds.DeidentificationMethod[1] == "UIDs that hold a date are remapped"
+
+
+def test_a_uid_that_stays_may_be_remapped_elsewhere(tmp_path) -> None:
+    """Retain UIDs has no K for the UID of a content item (Table E.1-1), but for references."""
+    item, reference = Dataset(), Dataset()
+    item.RelationshipType, item.ValueType, item.UID = "CONTAINS", "UIDREF", UNDATED[0]
+    reference.ReferencedSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+    reference.ReferencedSOPInstanceUID = UNDATED[0]
+    data = make_dataset(
+        kind="SR",
+        ContentSequence=Sequence([item]),
+        ReferencedImageSequence=Sequence([reference]),
+    )
+    new = delivered(
+        [to_bytes(data)], compile_plan(read_recipe("default-retain-uids")), tmp_path / "study"
+    )
+    ds = dcmread(BytesIO(new[0]))
+    assert ds.ContentSequence[0].UID.startswith("2.25.")
+    assert ds.ReferencedImageSequence[0].ReferencedSOPInstanceUID == UNDATED[0]
 
 
 def test_what_a_recipe_says_of_its_uids() -> None:

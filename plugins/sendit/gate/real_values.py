@@ -278,11 +278,7 @@ class RealValues:
                 self.names.setdefault(whose, set()).add(tag)
                 self.exact.setdefault(tag, set()).add(plain(decode(name, character_set)))
         elif vr == "UI":
-            for written in raw.split(b"\\"):
-                uid = written.strip(_PAD).decode("latin-1")
-                stays = self._plan.undates(tag) and not holds_date(uid.encode("latin-1"))
-                if len(uid) > 8 and not uid.startswith(_KNOWN_UIDS) and not stays:
-                    self.uids.setdefault(uid, set()).add(tag)
+            self._note_uids(tag, raw)
         elif vr in {"DA", "DT"}:
             for day in _dates_in(raw):
                 self.dates.setdefault(day, set()).add(tag)
@@ -291,6 +287,15 @@ class RealValues:
             for value in text.split("\\") if vr in {"LO", "SH"} else [text]:
                 self.identifiers.setdefault(value.strip(" \0"), set()).add(tag)
                 self.exact.setdefault(tag, set()).add(plain(value))
+
+    def _note_uids(self, tag: int, raw: bytes) -> None:
+        for written in raw.split(b"\\"):
+            uid = written.strip(_PAD)
+            text = uid.decode("latin-1")
+            if self._plan.undates(tag) and not holds_date(uid):
+                self.kept.add(plain(text))  # whatever becomes of it elsewhere
+            elif len(text) > 8 and not text.startswith(_KNOWN_UIDS):
+                self.uids.setdefault(text, set()).add(tag)
 
     def _keep(
         self, tag: int, vr: str, raw: bytes, character_set: bytes, *, on_purpose: bool
