@@ -422,3 +422,25 @@ def test_an_add_inside_a_sequence_lets_no_unreadable_sequence_stay() -> None:
     plan = compile_plan(rule(Action.ADD, references, Function("dummy")))
     inside = plan.top.child(0x00400275, "", kept=False)
     assert inside.program(references.tag, "LO").removed is Change.OPAQUE
+
+
+@pytest.mark.parametrize(
+    ("rules", "there", "elsewhere"),
+    [
+        ("REMOVE PatientName", False, False),
+        ('KEEP (0019,"SIEMENS MR HEADER",0C)', True, False),
+        ('KEEP (0019,"ACME",0C)', True, True),  # for all that is known, it may hold items
+        ('REPLACE (0019,"ACME",0C) x', True, False),
+        ("REPLACE (0019,100C) x", True, False),
+        ("KEEP (0019,100C)", True, True),
+        ("KEEP select:group:0019", True, True),
+        ("KEEP select:group:0018", False, False),
+        ("KEEP PatientName", False, False),
+    ],
+)
+def test_which_private_attributes_may_stay(rules: str, there: bool, elsewhere: bool) -> None:
+    """The gate holds the archive against it: what may not stay must not be there."""
+    plan = plan_of(rules)
+    assert plan.keeps_private(0x0019100C) is there
+    assert plan.keeps_private(0x0021100C) is elsewhere
+    assert plan.private is there

@@ -453,6 +453,7 @@ def test_a_private_sequence_is_remembered_with_its_place() -> None:
     [
         (b"ISO IR 192", "ISO_IR 192", "Größe".encode(), "Größe"),
         (b"ISO IR 192", "ISO_IR 192", "Größe".encode("latin-1"), "Gr??e"),
+        (b"ISO IR 192", "ISO_IR 192", "Größe".encode() + b"\xff", "Größe?"),  # the rest is whole
         (b"ISO IR 100", "ISO_IR 100", "Größe".encode("latin-1"), "Größe"),
         (b"KLINGONIAN", None, "Größe".encode("latin-1"), "Gr??e"),
     ],

@@ -8,7 +8,9 @@ import zlib
 from pathlib import Path
 
 import pytest
-from pydicom.uid import JPEGBaseline8Bit
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as DicomSequence
+from pydicom.uid import ImplicitVRLittleEndian, JPEGBaseline8Bit
 
 from sendit.archive import BULK, Archive
 from sendit.gate.archive_reader import (
@@ -135,3 +137,21 @@ def test_pieces_of_pixels_say_what_they_are(tmp_path: Path) -> None:
     ]
     (frame,) = (part for part in coded if part.data.startswith(b"\xff\xd8"))
     assert (frame.samples, frame.first, frame.last) == (False, True, True)
+
+
+def test_a_length_that_spells_a_vr_is_a_length(tmp_path: Path) -> None:
+    """Implicit VR: 16,962 bytes are written as BB, where Explicit VR has the VR."""
+    item = Dataset()
+    item.TextValue = "x" * 0x4242
+    made = make_dataset(
+        transfer_syntax=ImplicitVRLittleEndian, ContentSequence=DicomSequence([item])
+    )
+    with Archive(tmp_path / "a.tar.gz") as writer:
+        writer.add("1.dcm", to_bytes(made))
+        writer.close()
+    (head,) = (
+        part for part in read_archive(tmp_path / "a.tar.gz", Totals()) if isinstance(part, Head)
+    )
+    (place,) = (place for place in head.elements if place[0] == 0x0040A160)
+    _, vr, start, end, path = place
+    assert (vr, end - start, path) == ("UT", 0x4242, (0x0040A730,))

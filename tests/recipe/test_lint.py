@@ -81,6 +81,7 @@ def test_one_mistake(lines: str, expected: str) -> None:
         ("REMOVE PatientID\n%fields people\nFIELD PatientName", "used by no rule"),
         ("KEEP MediaStorageSOPInstanceUID", "written anew"),
         ("ADD SourceApplicationEntityTitle X", "written anew"),
+        ("REPLACE MediaStorageSOPInstanceUID none", "written anew"),
         ("BLANK PixelData", "is ignored, as in deid"),
         ("REMOVE PixelData", "is ignored, as in deid"),
         ("BLANK (0010,0000)", "computed"),
@@ -199,6 +200,13 @@ def test_a_misspelt_filter_list(name: str, expected: str) -> None:
     text = f"REMOVE PatientID\n%filter {name}\nLABEL a\npresent Modality"
     found = read_text(("1.deid", HEAD + text)).warnings
     assert [problem.suggestion for problem in found] == [expected]
+
+
+def test_a_value_that_becomes_empty_is_written_as_blank() -> None:
+    (problem,) = read_text(("1.deid", f"{HEAD}REPLACE Rows many")).warnings
+    assert problem.suggestion == "write BLANK Rows"
+    assert problem.edit is not None
+    assert problem.edit.new == "BLANK Rows"
 
 
 def test_deids_own_default_recipe_does_not_pass() -> None:
