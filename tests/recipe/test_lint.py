@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sendit.recipe.parse import RecipeError, bundled_names, read_recipe, read_text
+from sendit.recipe.problems import Rule
 from tests.recipe.test_parse import HEAD
 
 
@@ -81,7 +82,6 @@ def test_one_mistake(lines: str, expected: str) -> None:
         ("REMOVE PatientID\n%fields people\nFIELD PatientName", "used by no rule"),
         ("KEEP MediaStorageSOPInstanceUID", "written anew"),
         ("ADD SourceApplicationEntityTitle X", "written anew"),
-        ("REPLACE MediaStorageSOPInstanceUID none", "written anew"),
         ("BLANK PixelData", "is ignored, as in deid"),
         ("REMOVE PixelData", "is ignored, as in deid"),
         ("BLANK (0010,0000)", "computed"),
@@ -200,6 +200,11 @@ def test_a_misspelt_filter_list(name: str, expected: str) -> None:
     text = f"REMOVE PatientID\n%filter {name}\nLABEL a\npresent Modality"
     found = read_text(("1.deid", HEAD + text)).warnings
     assert [problem.suggestion for problem in found] == [expected]
+
+
+def test_a_value_for_file_meta_is_ignored_whatever_it_is() -> None:
+    (problem,) = read_text(("1.deid", f"{HEAD}REPLACE MediaStorageSOPInstanceUID none")).warnings
+    assert problem.rule is Rule.FILE_META
 
 
 def test_a_value_that_becomes_empty_is_written_as_blank() -> None:
