@@ -86,15 +86,15 @@ class _Token(NamedTuple):
 def vocabulary() -> dict[str, Sort]:
     """Return the allow-list: each word, folded, and what it does."""
     text = (resources.files("sendit") / DATA).read_text("utf-8")
-    found: dict[Sort, set[str]] = {}
+    words: dict[Sort, set[str]] = {}
     sort = Sort.PLAIN
     for line in text.splitlines():
         if line.startswith("@"):
             sort = Sort(line[1:].strip())
         else:
-            found.setdefault(sort, set()).update(line.partition("#")[0].split())
+            words.setdefault(sort, set()).update(line.partition("#")[0].split())
     order = (Sort.PLAIN, Sort.CLAIM, Sort.REFUSAL, Sort.DENIAL)  # the later one holds
-    return {word: each for each in order for word in found[each]}
+    return {word: each for each in order for word in words[each]}
 
 
 def fold(text: str) -> str:

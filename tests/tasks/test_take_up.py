@@ -121,7 +121,7 @@ def test_while_airflow_does_not_answer_nothing_is_taken_up(
     airflow.active.clear()
     airflow.start("second")
     airflow.answers = False
-    with pytest.raises(RetryLater, match="did not answer"):
+    with pytest.raises(RetryLater, match="did not say"):
         process.discover.function()
     assert embedded_ledger.batch(batch_id).status is Status.NEW
     airflow.answers = True

@@ -201,14 +201,14 @@ def recipe_explain(
     from sendit.recipe.explain import explain
     from sendit.recipe.parse import read_recipe
 
-    found = explain(read_recipe(*_recipe_names(file), own=_own()), attribute)
-    if found is None:
+    explanation = explain(read_recipe(*_recipe_names(file), own=_own()), attribute)
+    if explanation is None:
         hint = near(attribute)
         raise Misconfigured(
             f"{attribute} is not a DICOM keyword or tag{f' ({hint})' if hint else ''}"
         )
-    print(found.heading)
-    for line in found.lines:
+    print(explanation.heading)
+    for line in explanation.lines:
         print(f"  {line}")
 
 
@@ -223,9 +223,9 @@ def rules_wanted(
     from sendit.cli.tables import print_wanted
     from sendit.pipeline.rules import wanted_rules
 
-    found = wanted_rules(_ledger(read_settings()))
+    rules = wanted_rules(_ledger(read_settings()))
     if as_json:
-        for rule in found:
+        for rule in rules:
             print(
                 json.dumps(
                     {"key": rule.key.id, "files": rule.files, "batches": list(rule.batches)}
@@ -233,7 +233,7 @@ def rules_wanted(
                 )
             )
     else:
-        print_wanted(found)
+        print_wanted(rules)
 
 
 @rules_app.command("draft")
@@ -310,15 +310,15 @@ def batches(
     """Show the batches in the ledger."""
     from sendit.cli.tables import print_batches
 
-    found = _ledger(read_settings()).all_batches(errors_only=errors)
+    listed = _ledger(read_settings()).all_batches(errors_only=errors)
     if as_json:
-        for batch in found:
+        for batch in listed:
             entry = asdict(batch)
             del entry["folder_digest"]
             del entry["counts"]
             print(json.dumps(entry | batch.tally))
     else:
-        print_batches(found, errors)
+        print_batches(listed, errors)
 
 
 @app.command()

@@ -66,13 +66,13 @@ def _meanings(scheme: str) -> Mapping[str, tuple[str, ...]]:
     from pydicom.sr._concepts_dict import concepts  # noqa: PLC0415 - 15 MB, for few studies
 
     schemes = cast("Mapping[str, Mapping[str, _Codes]]", concepts)
-    found: dict[str, list[str]] = {}
+    meanings: dict[str, list[str]] = {}
     for codes in schemes.get(scheme, {}).values():
         for code, (meaning, groups) in codes.items():
-            texts = found.setdefault(code, [])
+            texts = meanings.setdefault(code, [])
             if meaning.isascii():  # whatever character set an object has
                 texts.insert(0 if groups else len(texts), meaning)
-    return {code: tuple(texts) for code, texts in found.items()}
+    return {code: tuple(texts) for code, texts in meanings.items()}
 
 
 @cache

@@ -36,10 +36,10 @@ def lost(header: Header, data_set: bytes) -> Counter[str]:
         return Counter()
     after = read_header(data_set)
     gone = before - Counter(_needed(after.elements, after))
-    found: Counter[str] = Counter()
+    needs: Counter[str] = Counter()
     for (need, _, _, _), count in gone.items():
-        found[need] += count
-    return found
+        needs[need] += count
+    return needs
 
 
 def _needed(elements: Sequence[Element], header: Header) -> Iterator[tuple[str, int, str, int]]:

@@ -61,14 +61,14 @@ class OwnValues:
     def stand_in(self, text: str, vr: str) -> bool:
         """Whether a text holds one of them, in whatever spelling."""
         folded = spellings.fold(text)
-        found = spellings.tokens(folded)
-        forms = [token.form for token in found if not token.form.isdigit()]
+        tokens = spellings.tokens(folded)
+        forms = [token.form for token in tokens if not token.form.isdigit()]
         least = MIN_TERM if vr == "CS" else MIN_WORD
         return (
             any(len(form) >= least and self._is_name(form) for form in forms)
             or any(self._are_names(first, second) for first, second in pairwise(forms))
             or not self._short.isdisjoint(_ALNUM.findall(folded))
-            or not self._keys.isdisjoint(spellings.keys_in(folded, found, self._beginnings))
+            or not self._keys.isdisjoint(spellings.keys_in(folded, tokens, self._beginnings))
         )
 
     def _is_name(self, form: str) -> bool:

@@ -46,10 +46,10 @@ def check_has_pixels(header: Header) -> None:
     SkipInstance
         The SOP class, or its pixel module, says that there has to be one.
     """
-    found = sum(element[0] in PIXEL_DATA_TAGS for element in header.elements)
-    if found > 1:
+    count = sum(element[0] in PIXEL_DATA_TAGS for element in header.elements)
+    if count > 1:
         raise SkipInstance(Reason.MALFORMED)
-    if found:
+    if count:
         return
     if is_image(header.sop_class) or all(header.raw(tag) for tag in _IMAGE_PIXEL):
         raise SkipInstance(Reason.ZERO_FILLED if header.trailing >= 8 else Reason.NO_PIXELS)

@@ -16,22 +16,14 @@ from functools import cache
 from math import isfinite
 from typing import Final
 
+from sendit.dicom.binary import NUMBER_FORMATS, order_of
 from sendit.recipe.profile import SafePrivate, safe_private
 from sendit.vendors import NotUnderstood, ge_protocol, siemens_csa
 
 ITEMS: Final = "items"
 """The form of sequences: their items are judged element by element."""
 
-_NUMBERS: Final = {
-    "US": (2, "H"),
-    "SS": (2, "h"),
-    "UL": (4, "L"),
-    "SL": (4, "l"),
-    "FL": (4, "f"),
-    "FD": (8, "d"),
-    "UV": (8, "Q"),
-    "SV": (8, "q"),
-}
+_NUMBERS: Final = {vr: (struct.calcsize(f"={form}"), form) for vr, form in NUMBER_FORMATS.items()}
 _WRITTEN: Final = {
     "DS": re.compile(rb"[ ]*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?[ ]*"),
     "IS": re.compile(rb"[ ]*[+-]?\d{1,10}[ ]*"),
@@ -124,11 +116,11 @@ def together(refused: set[tuple[int, str, int]]) -> set[tuple[int, str, int]]:
     A part of what belongs together makes a wrong image look right: the number of a mosaic's
     slices without their direction, a b-value without its gradient.
     """
-    found = set(refused)
+    refused_together = set(refused)
     for group in _GROUPS:
         if not group.isdisjoint(refused):
-            found |= group
-    return found | _WITH_IMAGE_HEADER if _IMAGE_HEADER in refused else found
+            refused_together |= group
+    return refused_together | _WITH_IMAGE_HEADER if _IMAGE_HEADER in refused else refused_together
 
 
 def is_geometry(safe: SafePrivate) -> bool:
@@ -177,8 +169,7 @@ def is_of_form(safe: SafePrivate, vr: str, value: bytes, *, little: bool = True)
         size, code = _NUMBERS[safe.vr]
         if len(value) % size or not safe.has(len(value) // size):
             return False
-        order = "<" if little else ">"
-        numbers = struct.unpack(f"{order}{len(value) // size}{code}", value)
+        numbers = struct.unpack(f"{order_of(little)}{len(value) // size}{code}", value)
         return all(_is_plausible(number, largest) for number in numbers) and not _spells(
             safe.vr, value
         )

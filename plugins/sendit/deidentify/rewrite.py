@@ -166,10 +166,10 @@ class Scope:
 
     def memo_of(self, level: SequencePath) -> dict[bytes, _Entry]:
         """Return the results cached for this scope at a path."""
-        found = self.memo.get(level)
-        if found is None:
-            found = self.memo[level] = {}
-        return found
+        memo = self.memo.get(level)
+        if memo is None:
+            memo = self.memo[level] = {}
+        return memo
 
     def of_item(self, encoding: Encoding, elements: Sequence[Element], data: Buffer) -> Scope:
         """Return the scope of an item, which may have its own encoding and character set."""
@@ -182,12 +182,12 @@ class Scope:
         if encoding == self.encoding and character_set == self.character_set:
             return self
         key = (encoding, character_set)
-        found = self._others.get(key)
-        if found is None:
-            found = Scope(encoding, character_set, self.sop_class, self.gathered)
-            found._others = self._others
-            self._others[key] = found
-        return found
+        scope = self._others.get(key)
+        if scope is None:
+            scope = Scope(encoding, character_set, self.sop_class, self.gathered)
+            scope._others = self._others
+            self._others[key] = scope
+        return scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,10 +410,10 @@ class Rewriter:
         return next(each for each in self._templates if each.template is header.template)
 
     def _scope(self, key: _ScopeKey) -> Scope:
-        found = self._scopes.get(key)
-        if found is None:
-            found = self._scopes[key] = Scope(*key)
-        return found
+        scope = self._scopes.get(key)
+        if scope is None:
+            scope = self._scopes[key] = Scope(*key)
+        return scope
 
     def _keeps_pixels(self, element: Element) -> bool:
         program = self._plan.top.program(element[0], element[1])
@@ -551,7 +551,7 @@ class Rewriter:
         What the list of safe private attributes names stays only as what the list says it is, and
         what belongs together only as a whole.
         """
-        found: dict[int, _Entry] = {}
+        entries: dict[int, _Entry] = {}
         creators = self._creators(elements, data, scope)
         refused: set[tuple[int, str, int]] = set()
         for element in elements:
@@ -559,32 +559,32 @@ class Rewriter:
             if not tag & 0x10000 or 0x10 <= tag & 0xFFFF <= 0xFF:
                 continue
             creator = creators.get(tag & 0xFFFFFF00, "")
-            found[start] = entry = self._one_private(level, element, data, scope, creator)
+            entries[start] = entry = self._one_private(level, element, data, scope, creator)
             if entry is _REFUSED or entry is _GEOMETRY:
                 refused.add((tag >> 16, creator, tag & 0xFF))
         refused = together(refused) if refused else refused
         used: set[int] = set()
         for element in elements:
             tag, start = element[0], element[2]
-            if start in found and found[start][0] is not None:
+            if start in entries and entries[start][0] is not None:
                 block = tag & 0xFFFFFF00
                 if refused and (tag >> 16, creators.get(block, ""), tag & 0xFF) in refused:
-                    found[start] = _REFUSED
+                    entries[start] = _REFUSED
                 else:
                     used.add(block)
         for element in elements:
             tag, vr, start = element[:3]
-            if tag & 0x10000 and start not in found:
+            if tag & 0x10000 and start not in entries:
                 block = tag & 0xFFFF0000 | (tag & 0xFF) << 8
                 program = level.private_program(tag, vr, creators[block])
                 stays = block in used or program is KEEP
                 if stays and start < 0:
                     name = self._reserved[tag].encode("ascii")
                     reserving = element_bytes(tag, "LO", name, scope.encoding)
-                    found[start] = reserving, ((Change.ADDED, 1),)
+                    entries[start] = reserving, ((Change.ADDED, 1),)
                 else:
-                    found[start] = _KEPT if stays else _PRIVATE
-        return found
+                    entries[start] = _KEPT if stays else _PRIVATE
+        return entries
 
     def _with_private(
         self, elements: Sequence[Element], data: Buffer, scope: Scope
@@ -628,11 +628,11 @@ class Rewriter:
 
     def _creators(self, elements: Sequence[Element], data: Buffer, scope: Scope) -> dict[int, str]:
         """Return the private creators of a data set, by the first tag of their blocks."""
-        found: dict[int, str] = {}
+        creators: dict[int, str] = {}
         for tag, _, start, value, end, _ in elements:
             if tag & 0x10000 and 0x10 <= tag & 0xFFFF <= 0xFF:
                 if start < 0:
-                    found[tag & 0xFFFF0000 | (tag & 0xFF) << 8] = self._reserved[tag]
+                    creators[tag & 0xFFFF0000 | (tag & 0xFF) << 8] = self._reserved[tag]
                     continue
                 raw = (bytes(data[value:end]), scope.character_set)
                 creator = self._names.get(raw)
@@ -640,8 +640,8 @@ class Rewriter:
                     if len(self._names) >= MAX_CREATORS:
                         self._names.clear()
                     creator = self._names[raw] = charset.decode(*raw).strip(" \0")
-                found[tag & 0xFFFF0000 | (tag & 0xFF) << 8] = creator
-        return found
+                creators[tag & 0xFFFF0000 | (tag & 0xFF) << 8] = creator
+        return creators
 
     def _one_private(
         self, level: SequencePath, element: Element, data: Buffer, scope: Scope, creator: str
@@ -977,7 +977,7 @@ class Rewriter:
         """Return the values of each ``%values`` list that the plan uses."""
         if not self._plan.values:
             return ()
-        found: dict[str, set[str]] = {name: set() for name in self._plan.values}
+        values_by_list: dict[str, set[str]] = {name: set() for name in self._plan.values}
         recipe = self._plan.recipe
         scope = Scope(header.encoding, header.character_set, header.sop_class)
         for level, element, creator, inner in _walk(
@@ -985,11 +985,11 @@ class Rewriter:
         ):
             vr = "SQ" if element[5] is not None else element[1]
             attribute = level.attribute(element[0], vr, creator)
-            for name, gathered in found.items():
+            for name, gathered in values_by_list.items():
                 for entry in recipe.values.get(name, ()):
                     if matches(entry.selector, attribute, recipe.fields):
                         gathered.update(_values_of(entry, element, header.data, inner))
-        return tuple((name, frozenset(values)) for name, values in sorted(found.items()))
+        return tuple((name, frozenset(values)) for name, values in sorted(values_by_list.items()))
 
 
 def _walk(

@@ -105,13 +105,13 @@ def skeleton(word: str) -> str:
     ``ae``, ``oe``, ``ue`` and ``aa`` are read as the letter they may stand for.
     """
     plain = word if word.isascii() else word.translate(_LETTERS)
-    return _DOUBLED.sub(lambda found: found[1] or "a", plain)
+    return _DOUBLED.sub(lambda doubled: doubled[1] or "a", plain)
 
 
 def tokens(folded: str) -> list[Token]:
     """Return the runs of letters and of digits of a folded text, in order."""
     return [
-        Token(skeleton(found[0]), found.start(), found.end()) for found in _TOKEN.finditer(folded)
+        Token(skeleton(match[0]), match.start(), match.end()) for match in _TOKEN.finditer(folded)
     ]
 
 
@@ -128,20 +128,20 @@ def key(text: str) -> str:
     return "".join(token.form for token in tokens(fold(text))[:MAX_TOKENS]).lstrip("0")
 
 
-def keys_in(folded: str, found: list[Token], beginnings: Container[str]) -> Iterator[str]:
+def keys_in(folded: str, tokens: list[Token], beginnings: Container[str]) -> Iterator[str]:
     """Yield the keys of what may be identifiers in a text.
 
     Tokens next to each other count together where one mark at most is between them. The
     decimals of a number are no identifier. ``beginnings`` has all that the keys to be found
     begin with, they themselves included: what is not in it is not followed.
     """
-    for first, token in enumerate(found):
+    for first, token in enumerate(tokens):
         joined = token.form.lstrip("0")
         if joined not in beginnings or _is_decimals(folded, token):
             continue
         yield joined
         end = token.end
-        for following in found[first + 1 : first + MAX_TOKENS]:
+        for following in tokens[first + 1 : first + MAX_TOKENS]:
             between = folded[end : following.start]
             joined = (joined + following.form).lstrip("0")
             joins = between in _JOINS or (between == ", " and not joined.isdigit())
@@ -164,8 +164,8 @@ def days(folded: str) -> Iterator[str]:
     if len(_DIGITS.findall(folded)) < 3:
         return
     for pattern in _DATES:
-        for found in pattern.finditer(folded):
-            yield from _readings(found.groupdict())
+        for match in pattern.finditer(folded):
+            yield from _readings(match.groupdict())
 
 
 def _readings(parts: dict[str, str | None]) -> Iterator[str]:

@@ -12,6 +12,14 @@ from functools import lru_cache
 from typing import Final
 
 from sendit.dicom import charset
+from sendit.dicom.binary import (
+    LENGTH,
+    LONG_HEAD,
+    NUMBER_FORMATS,
+    SHORT_HEAD,
+    TAG_AND_LENGTH,
+    order_of,
+)
 from sendit.dicom.scan import LONG_VRS, SHORT_VRS, UNDEFINED, Encoding
 
 Part = bytes | bytearray | memoryview
@@ -26,16 +34,6 @@ SEQUENCE_TAIL: Final = {
     False: b"\xff\xfe\xe0\xdd\x00\x00\x00\x00",
 }
 
-_FORMS: Final = {
-    "US": "H",
-    "SS": "h",
-    "UL": "L",
-    "SL": "l",
-    "UV": "Q",
-    "SV": "q",
-    "FL": "f",
-    "FD": "d",
-}
 _ISO_DATE: Final = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)(?:T.*)?", re.ASCII)
 POINTER: Final = re.compile(r"\(?\s*([0-9A-Fa-f]{4}),?\s*([0-9A-Fa-f]{4})\s*\)?")
 _CHOICES: Final = {"US or SS": "US", "OB or OW": "OW", "US or OW": "OW", "US or SS or OW": "OW"}
@@ -58,14 +56,14 @@ def one_vr(vr: str) -> str:
 @lru_cache(maxsize=65536)
 def head(tag: int, vr: str, length: int, encoding: Encoding) -> bytes:
     """Return an element's tag, VR and length; a short VR with a long value becomes UN."""
-    order = "<" if encoding.little else ">"
+    little = encoding.little
     group, element = tag >> 16, tag & 0xFFFF
     if not encoding.explicit:
-        return struct.pack(order + "HHL", group, element, length)
+        return TAG_AND_LENGTH[little].pack(group, element, length)
     if vr in SHORT_VRS and length <= 0xFFFF:
-        return struct.pack(order + "HH2sH", group, element, vr.encode(), length)
+        return SHORT_HEAD[little].pack(group, element, vr.encode(), length)
     written = vr if vr in LONG_VRS else "UN"
-    return struct.pack(order + "HH2sHL", group, element, written.encode(), 0, length)
+    return LONG_HEAD[little].pack(group, element, written.encode(), 0, length)
 
 
 def padded(value: bytes, vr: str) -> bytes:
@@ -87,13 +85,12 @@ def pack(vr: str, text: str, encoding: Encoding, character_set: bytes) -> bytes 
     Dates may be given as timestamps (``2010-02-09T11:50:00-0800``): a DA takes the date.
     None if the VR cannot hold the text.
     """
-    form = _FORMS.get(vr)
+    form = NUMBER_FORMATS.get(vr)
     try:
         if form is not None:
             number = float if form in "fd" else int
-            order = "<" if encoding.little else ">"
             parts = [number(part) for part in text.split("\\")] if text else []
-            return struct.pack(f"{order}{len(parts)}{form}", *parts)
+            return struct.pack(f"{order_of(encoding.little)}{len(parts)}{form}", *parts)
         if vr in _OTHERS:
             return _OTHERS[vr](text, encoding)
         if vr[0] == "O" or vr == "UN":
@@ -116,7 +113,7 @@ def _pointers(text: str, encoding: Encoding) -> bytes | None:
     numbers = [number for pair in pointers if pair is not None for number in pair]
     if len(numbers) < 2 * len(pointers):
         return None
-    return struct.pack(f"{'<' if encoding.little else '>'}{len(numbers)}H", *numbers)
+    return struct.pack(f"{order_of(encoding.little)}{len(numbers)}H", *numbers)
 
 
 def _no_text(text: str, _: Encoding) -> bytes | None:
@@ -149,6 +146,5 @@ def build_items(
 def item(content: bytes, encoding: Encoding, *, undefined: bool = False) -> bytes:
     """Return one item of a sequence around its elements."""
     length = UNDEFINED if undefined else len(content)
-    order = "<L" if encoding.little else ">L"
-    start = ITEM_HEAD[encoding.little] + struct.pack(order, length)
+    start = ITEM_HEAD[encoding.little] + LENGTH[encoding.little].pack(length)
     return start + content + (ITEM_TAIL[encoding.little] if undefined else b"")

@@ -237,8 +237,8 @@ class DiffHeader(Header):
         number = self.template.number(tag)
         if number is None:
             return self.pixels if self.pixels is not None and self.pixels[0] == tag else None
-        found = self.differing.get(number)
-        return found or element_at(self.data, self._offset(number), self.encoding)
+        scanned = self.differing.get(number)
+        return scanned or element_at(self.data, self._offset(number), self.encoding)
 
     def raw(self, tag: int) -> bytes | None:
         """Return the value of a top-level element as bytes; None if absent."""

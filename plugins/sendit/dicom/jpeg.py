@@ -72,10 +72,10 @@ def walk_jpeg(frame: bytes, *, jpeg_ls: bool) -> Codestream:
         elif marker == _SOS:
             if size is None or start == end or end - start != 4 + 2 * frame[start]:
                 raise SkipInstance(Reason.UNCLEAR_FRAME)
-            found = after_scan.search(frame, end)
-            if found is None:
+            marker_after = after_scan.search(frame, end)
+            if marker_after is None:
                 raise SkipInstance(Reason.SHORT_PIXELS)
-            end = found.start()
+            end = marker_after.start()
         elif marker in _APPLICATION or marker == _COM:
             spans += _application(frame, marker, start, end)
         elif not _is_table(frame, marker, start, end, jpeg_ls=jpeg_ls):

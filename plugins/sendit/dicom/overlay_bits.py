@@ -106,12 +106,12 @@ def compressed_without_overlays(header: Header, pixels: PixelData) -> list[tuple
         raise SkipInstance(Reason.OVERLAY_BITS)  # the sign of a sample is in another run
     changes: list[tuple[int, bytes]] = []
     for frame, runs in zip(pixels.frames, planes, strict=True):
-        for plane, found in enumerate(runs):
+        for plane, plane_runs in enumerate(runs):
             mask = clear >> _shift(plane, description) & 0xFF
             if not mask:
                 continue
             table = bytes(value & ~mask for value in range(256))
-            for start, end, _ in found:
+            for start, end, _ in plane_runs:
                 new = frame.data[start:end].translate(table)
                 passed = 0
                 for first, last in frame.in_file((start, end)):
@@ -297,10 +297,10 @@ def _shift(plane: int, description: Description) -> int:
 
 def _some_unused(frame: bytes, runs: list[list[rle.Run]], description: Description) -> bool:
     unused = (1 << description.allocated) - 1 & ~_used(description)
-    for plane, found in enumerate(runs):
+    for plane, plane_runs in enumerate(runs):
         mask = unused >> _shift(plane, description) & 0xFF
         if mask and any(
-            frame[start:end].translate(None, _without(mask)) for start, end, _ in found
+            frame[start:end].translate(None, _without(mask)) for start, end, _ in plane_runs
         ):
             return True
     return False
@@ -316,8 +316,8 @@ def _samples(frame: bytes, runs: list[list[rle.Run]], description: Description) 
     size = description.rows * description.columns
     whole = np.zeros(description.samples * size, sample)
     width = description.allocated // 8
-    for plane, found in enumerate(runs):
-        plane_bytes = np.frombuffer(rle.decoded(frame, found), np.uint8).astype(sample)
+    for plane, plane_runs in enumerate(runs):
+        plane_bytes = np.frombuffer(rle.decoded(frame, plane_runs), np.uint8).astype(sample)
         first = plane // width * size
         whole[first : first + size] |= plane_bytes << sample.type(_shift(plane, description))
     return whole

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 
 from sendit.batch import Reason
 from sendit.dicom import jpeg, rle
+from sendit.dicom.binary import TAG_AND_LENGTH
 from sendit.dicom.scan import PIXEL_DATA, Element, Header
 from sendit.dicom.transfer_syntax import (
     ENCAPSULATED,
@@ -53,7 +54,6 @@ _DESCRIBED_BY: Final = (
     *(ROWS, COLUMNS, SAMPLES, FRAMES, ALLOCATED, STORED, HIGH_BIT, REPRESENTATION, PHOTOMETRIC),
 )
 ITEM_TAG: Final = b"\xfe\xff\x00\xe0"
-_ITEM: Final = struct.Struct("<HHL")
 _STARTS: Final = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51")
 _LARGEST_OFFSET: Final = 0xFFFFFFFF
 
@@ -82,15 +82,15 @@ class Frame:
     def in_file(self, span: Span) -> list[Span]:
         """Return where a span of the frame is in the file."""
         start, end = span
-        found: list[Span] = []
+        spans: list[Span] = []
         passed = 0
         for first, last in self.fragments:
             length = last - first
             one, two = max(start - passed, 0), min(end - passed, length)
             if one < two:
-                found.append((first + one, first + two))
+                spans.append((first + one, first + two))
             passed += length
-        return found
+        return spans
 
 
 @dataclass(slots=True)
@@ -238,28 +238,28 @@ def _encapsulated(header: Header, element: Element, description: Description) ->
         raise SkipInstance(Reason.SHORT_PIXELS)
     table, *fragments = fragments
     frames = _frames(header, fragments, description.frames)
-    found = PixelData(element, description, element[4], frames=frames)
+    pixel_data = PixelData(element, description, element[4], frames=frames)
     for frame in frames:
         for span in _not_image(frame.data, header.transfer_syntax, description):
             if frame.data[span[0] : span[1]].strip(b"\0"):
-                found.blank += frame.in_file(span)
+                pixel_data.blank += frame.in_file(span)
     first = table[1]
     starts = [frame.fragments[0][0] - 8 - first for frame in frames]
-    found.offsets = _offset_table(header.data[table[0] : first], starts)
-    found.tables_fit = _tables_fit(header, frames, starts)
-    return found
+    pixel_data.offsets = _offset_table(header.data[table[0] : first], starts)
+    pixel_data.tables_fit = _tables_fit(header, frames, starts)
+    return pixel_data
 
 
 def _fragments(header: Header, element: Element) -> list[Span]:
     """Return where the values of the items of encapsulated pixel data are."""
     data, position, end = header.data, element[3], element[4] - 8
-    found: list[Span] = []
+    fragments: list[Span] = []
     while position < end:
-        length = _ITEM.unpack_from(data, position)[2]
+        length = TAG_AND_LENGTH[True].unpack_from(data, position)[2]
         position += 8
-        found.append((position, position + length))
+        fragments.append((position, position + length))
         position += length
-    return found
+    return fragments
 
 
 def _frames(header: Header, fragments: Sequence[Span], count: int) -> list[Frame]:
@@ -308,8 +308,8 @@ def _not_rle(frame: bytes, description: Description) -> list[Span]:
     planes, odd = divmod(description.samples * description.allocated, 8)
     if odd or not 0 < planes <= 15:
         raise SkipInstance(Reason.PIXELS_DIFFER)
-    found, spans = rle.segments(frame, planes)
-    for segment in found:
+    segments, spans = rle.segments(frame, planes)
+    for segment in segments:
         spans.append(rle.runs(frame, segment, description.rows * description.columns)[1])
     return spans
 

@@ -25,7 +25,7 @@ import os
 import stat
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -34,6 +34,14 @@ from isal import isal_zlib
 
 from sendit.batch import Reason
 from sendit.dicom import charset
+from sendit.dicom.binary import (
+    LENGTH,
+    NUMBER_FORMATS,
+    SHORT_HEAD,
+    TAG,
+    TAG_AND_LENGTH,
+    order_of,
+)
 from sendit.dicom.dictionary import DicomDictionary, RepeatersDictionary
 from sendit.dicom.transfer_syntax import (
     DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
@@ -118,17 +126,14 @@ Item = tuple[Encoding, list[Element]]
 
 _DIRECTORY_CLASS: Final = "1.2.840.10008.1.3.10"
 
-_HEAD = {True: struct.Struct("<HH2sH"), False: struct.Struct(">HH2sH")}
 _ZEROS: Final = bytes(1 << 16)
-_TAG_LENGTH = {True: struct.Struct("<HHL"), False: struct.Struct(">HHL")}
-_LENGTH = {True: struct.Struct("<L"), False: struct.Struct(">L")}
 
 
 def vr_of(tag: int) -> str:
     """Return the VR that the dictionary gives a tag: LO for private creators, else UN."""
-    found = PUBLIC_VR.get(tag)
-    if found is not None:
-        return found
+    vr = PUBLIC_VR.get(tag)
+    if vr is not None:
+        return vr
     group, element = tag >> 16, tag & 0xFFFF
     if element == 0:
         return "UL"
@@ -168,11 +173,11 @@ class _Walk:
     def _overrun(self, after: int) -> SkipInstance:
         return SkipInstance(Reason.TRUNCATED if after > self.end else Reason.MALFORMED)
 
-    def _misread(self, length_at: int, tag: int, found: Sequence[Element]) -> bool:
+    def _misread(self, length_at: int, tag: int, before: Sequence[Element]) -> bool:
         """Whether an implicit VR element that runs over the end was written in another way:
         its length spells a VR, or its tag is out of order."""
         return bytes(self.data[length_at : length_at + 2]) in _VR_OF_BYTES or (
-            bool(found) and tag <= found[-1][0]
+            bool(before) and tag <= before[-1][0]
         )
 
     def elements(
@@ -181,25 +186,25 @@ class _Walk:
         """Return the elements of one item and the offset behind it and its delimiter."""
         if depth > MAX_DEPTH:
             raise SkipInstance(Reason.MALFORMED)
-        found: list[Element] = []
+        members: list[Element] = []
         position = (self.explicit if encoding.explicit else self.implicit)(
-            found, position, end, encoding, depth, nested=True
+            members, position, end, encoding, depth, nested=True
         )
         if position == end:
             if until_delimiter:
                 raise self._overrun(self.end + 1 if end == self.end else end)
-            return found, position
+            return members, position
         if position + 8 > end:
             raise self._overrun(position + 8)
-        group, element, _ = _TAG_LENGTH[encoding.little].unpack_from(self.data, position)
+        group, element, _ = TAG_AND_LENGTH[encoding.little].unpack_from(self.data, position)
         # A delimiter that closes an item of defined length is superfluous, not harmful.
         if group << 16 | element == ITEM_END and (until_delimiter or position + 8 == end):
-            return found, position + 8
+            return members, position + 8
         raise SkipInstance(Reason.MALFORMED)
 
     def explicit(
         self,
-        found: list[Element],
+        elements: list[Element],
         position: int,
         end: int,
         encoding: Encoding,
@@ -209,14 +214,14 @@ class _Walk:
     ) -> int:
         """Append explicit VR elements; stop at the end, a delimiter or what is no element."""
         data = self.data
-        head = _HEAD[encoding.little].unpack_from
-        long_length = _LENGTH[encoding.little].unpack_from
+        head = SHORT_HEAD[encoding.little].unpack_from
+        long_length = LENGTH[encoding.little].unpack_from
         short, long = _SHORT_OF_BYTES.get, _LONG_OF_BYTES.get
-        append = found.append
-        before = len(found)
+        append = elements.append
+        before = len(elements)
         last = end - 8
         while position <= last:
-            limit = self._limit(position, last, len(found))
+            limit = self._limit(position, last, len(elements))
             while position <= limit:
                 group, element, vr_bytes, length = head(data, position)
                 vr = short(vr_bytes)
@@ -230,7 +235,7 @@ class _Walk:
                         # A delimiter of an item, or not an element at all: the caller knows.
                         if nested and vr is None and group != 0xFFFE:
                             raise SkipInstance(Reason.MALFORMED)
-                        self._spend(len(found) - before)
+                        self._spend(len(elements) - before)
                         return position
                     (length,) = long_length(data, position + 8)
                     value = position + 12
@@ -242,17 +247,17 @@ class _Walk:
                 if after > end:
                     if nested:
                         raise self._overrun(after)
-                    self._spend(len(found) - before)
+                    self._spend(len(elements) - before)
                     return position
                 append((group << 16 | element, vr, position, value, after, items))
                 position = after
-            self._spend(len(found) - before)
-            before = len(found)
+            self._spend(len(elements) - before)
+            before = len(elements)
         return position
 
     def implicit(
         self,
-        found: list[Element],
+        elements: list[Element],
         position: int,
         end: int,
         encoding: Encoding,
@@ -262,17 +267,17 @@ class _Walk:
     ) -> int:
         """Append implicit VR elements; VRs are the dictionary's."""
         data = self.data
-        head = _TAG_LENGTH[encoding.little].unpack_from
+        head = TAG_AND_LENGTH[encoding.little].unpack_from
         public = PUBLIC_VR.get
-        append = found.append
-        before = len(found)
+        append = elements.append
+        before = len(elements)
         last = end - 8
         while position <= last:
-            limit = self._limit(position, last, len(found))
+            limit = self._limit(position, last, len(elements))
             while position <= limit:
                 group, element, length = head(data, position)
                 if group == 0xFFFE or not group:  # a delimiter, or zeros: no group of a file
-                    self._spend(len(found) - before)
+                    self._spend(len(elements) - before)
                     return position
                 tag = group << 16 | element
                 vr = public(tag) or vr_of(tag)
@@ -284,14 +289,14 @@ class _Walk:
                     after = value + length
                 if after > end:
                     if nested:
-                        misread = self._misread(position + 4, tag, found)
+                        misread = self._misread(position + 4, tag, elements)
                         raise SkipInstance(Reason.MALFORMED) if misread else self._overrun(after)
-                    self._spend(len(found) - before)
+                    self._spend(len(elements) - before)
                     return position
                 append((tag, vr, position, value, after, items))
                 position = after
-            self._spend(len(found) - before)
-            before = len(found)
+            self._spend(len(elements) - before)
+            before = len(elements)
         return position
 
     def _long(  # noqa: PLR0917 positional, because this is called for each long element
@@ -333,7 +338,7 @@ class _Walk:
     ) -> tuple[int, list[Item]]:
         items: list[Item] = []
         data = self.data
-        head = _TAG_LENGTH[encoding.little].unpack_from
+        head = TAG_AND_LENGTH[encoding.little].unpack_from
         while True:
             if defined and position == end:
                 return position, items
@@ -365,14 +370,14 @@ class _Walk:
         """Return implicit VR for an item whose first element has no VR, as pydicom does."""
         if not encoding.explicit or position + 8 > end:
             return encoding
-        group, _, vr, _ = _HEAD[encoding.little].unpack_from(self.data, position)
+        group, _, vr, _ = SHORT_HEAD[encoding.little].unpack_from(self.data, position)
         if group == 0xFFFE or vr.isupper() or not encoding.little:
             return encoding
         return IMPLICIT_LITTLE
 
     def _fragments(self, position: int, end: int, encoding: Encoding) -> int:
         """Return the offset behind encapsulated pixel data (PS3.5 A.4)."""
-        head = _TAG_LENGTH[encoding.little].unpack_from
+        head = TAG_AND_LENGTH[encoding.little].unpack_from
         data = self.data
         count = 0
         while True:
@@ -398,14 +403,14 @@ class _Walk:
         Bytes behind that are trailing if they are eight or more zeros, or, once pixel data
         was seen, whatever does not read as an element of the dictionary in its order.
         """
-        found: list[Element] = []
+        elements: list[Element] = []
         end = self.end
         position = (self.explicit if encoding.explicit else self.implicit)(
-            found, position, end, encoding, 0, nested=False
+            elements, position, end, encoding, 0, nested=False
         )
         if position < end:
-            self._judge_trailing(found, position, encoding)
-        return found, position
+            self._judge_trailing(elements, position, encoding)
+        return elements, position
 
     def one(self, position: int, encoding: Encoding) -> Element | None:
         """Return the top-level element at an offset; None if none is there, or no whole one."""
@@ -414,16 +419,18 @@ class _Walk:
             return None
         items = None
         if encoding.explicit:
-            group, element, vr_bytes, length = _HEAD[encoding.little].unpack_from(data, position)
+            group, element, vr_bytes, length = SHORT_HEAD[encoding.little].unpack_from(
+                data, position
+            )
             vr, value = _VR_OF_BYTES.get(vr_bytes, ""), position + 8
             long = vr in LONG_VRS
             if long:
                 if position + 12 > end:
                     return None
-                (length,) = _LENGTH[encoding.little].unpack_from(data, value)
+                (length,) = LENGTH[encoding.little].unpack_from(data, value)
                 value += 4
         else:
-            group, element, length = _TAG_LENGTH[encoding.little].unpack_from(data, position)
+            group, element, length = TAG_AND_LENGTH[encoding.little].unpack_from(data, position)
             vr, value = vr_of(group << 16 | element), position + 8
             long = True
         if not vr or group in {0, 0xFFFE}:
@@ -435,22 +442,22 @@ class _Walk:
             after = value + length
         return None if after > end else (group << 16 | element, vr, position, value, after, items)
 
-    def _judge_trailing(self, found: list[Element], position: int, encoding: Encoding) -> None:
+    def _judge_trailing(self, elements: list[Element], position: int, encoding: Encoding) -> None:
         """Raise unless what is left is no part of the data set."""
         left = self.end - position
         if left >= 8 and _all_zero(self.data, position):
             return
-        pixels = any(element[0] in PIXEL_DATA_TAGS for element in reversed(found))
+        pixels = any(element[0] in PIXEL_DATA_TAGS for element in reversed(elements))
         if left >= 8:
-            group, element, _ = _TAG_LENGTH[encoding.little].unpack_from(self.data, position)
+            group, element, _ = TAG_AND_LENGTH[encoding.little].unpack_from(self.data, position)
             tag = group << 16 | element
             if not pixels:
                 if not encoding.explicit:
-                    misread = not group or self._misread(position + 4, tag, found)
+                    misread = not group or self._misread(position + 4, tag, elements)
                     raise SkipInstance(Reason.MALFORMED if misread else Reason.TRUNCATED)
                 known = bytes(self.data[position + 4 : position + 6]) in _VR_OF_BYTES
                 raise SkipInstance(Reason.TRUNCATED if known else Reason.MALFORMED)
-            if tag in PUBLIC_VR and tag > found[-1][0]:
+            if tag in PUBLIC_VR and tag > elements[-1][0]:
                 raise SkipInstance(Reason.TRUNCATED)
         elif not pixels:
             raise SkipInstance(Reason.TRUNCATED)
@@ -554,9 +561,9 @@ class Header:
 
     def raw(self, tag: int) -> bytes | None:
         """Return the value of a top-level element as bytes; None if absent."""
-        found = self.meta.get(tag) if tag >> 16 == 2 else None
-        if found is not None:
-            return found
+        value = self.meta.get(tag) if tag >> 16 == 2 else None
+        if value is not None:
+            return value
         element = self.element(tag)
         return None if element is None else bytes(self.data[element[3] : element[4]])
 
@@ -608,17 +615,7 @@ class Header:
         return self.uid(SERIES_UID)
 
 
-_NUMBERS: Final[dict[str, str]] = {
-    "US": "H",
-    "SS": "h",
-    "UL": "L",
-    "SL": "l",
-    "UV": "Q",
-    "SV": "q",
-    "FL": "f",
-    "FD": "d",
-    "US or SS": "H",
-}
+_NUMBERS: Final[Mapping[str, str]] = {**NUMBER_FORMATS, "US or SS": "H"}
 
 
 def value_text(tag: int, vr: str, raw: bytes, encoding: Encoding, character_set: bytes) -> str:
@@ -629,7 +626,7 @@ def value_text(tag: int, vr: str, raw: bytes, encoding: Encoding, character_set:
     if numbers is not None:
         return "\\".join(map(str, numbers))
     if vr == "AT":
-        return _tags_text(raw, "<" if encoding.little else ">")
+        return _tags_text(raw, encoding)
     if vr[0] == "O" or vr in ("SQ", "UN"):
         return ""
     if vr in ("LT", "ST", "UT"):  # one value, and leading blanks belong to it
@@ -646,12 +643,11 @@ def number_values(vr: str, raw: bytes, encoding: Encoding) -> list[int | float] 
         return None
     size = struct.calcsize("=" + form)
     whole = raw[: len(raw) // size * size]
-    order = "<" if encoding.little else ">"
-    return [value for (value,) in struct.iter_unpack(order + form, whole)]
+    return [value for (value,) in struct.iter_unpack(order_of(encoding.little) + form, whole)]
 
 
-def _tags_text(raw: bytes, order: str) -> str:
-    pairs = struct.iter_unpack(order + "HH", raw[: len(raw) // 4 * 4])
+def _tags_text(raw: bytes, encoding: Encoding) -> str:
+    pairs = TAG[encoding.little].iter_unpack(raw[: len(raw) // 4 * 4])
     return "\\".join(f"({group:04X},{element:04X})" for group, element in pairs)
 
 
@@ -668,7 +664,7 @@ def file_meta(data: Buffer, position: int) -> tuple[dict[int, bytes], int]:
     """
     meta: dict[int, bytes] = {}
     end = len(data)
-    head = _HEAD[True].unpack_from
+    head = SHORT_HEAD[True].unpack_from
     while position + 8 <= end:
         group, element, vr, length = head(data, position)
         if group != 2:
@@ -676,11 +672,11 @@ def file_meta(data: Buffer, position: int) -> tuple[dict[int, bytes], int]:
         known = _VR_OF_BYTES.get(vr)
         value = position + 8
         if known is None:
-            (length,) = _LENGTH[True].unpack_from(data, position + 4)  # implicit VR
+            (length,) = LENGTH[True].unpack_from(data, position + 4)  # implicit VR
         elif known in LONG_VRS:
             if position + 12 > end:
                 raise SkipInstance(Reason.TRUNCATED)
-            (length,) = _LENGTH[True].unpack_from(data, position + 8)
+            (length,) = LENGTH[True].unpack_from(data, position + 8)
             value = position + 12
         position = value + length
         if position > end:
@@ -693,7 +689,7 @@ def _guess(data: Buffer, position: int) -> tuple[str, Encoding]:
     """Guess the transfer syntax from the first element, as pydicom does (its issue 258)."""
     if position + 8 > len(data):
         raise SkipInstance(Reason.TRUNCATED)
-    group, _, vr, _ = _HEAD[True].unpack_from(data, position)
+    group, _, vr, _ = SHORT_HEAD[True].unpack_from(data, position)
     if vr not in _VR_OF_BYTES:
         return IMPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_LITTLE
     if group >= 0x0400:  # group 0008 in the other byte order
@@ -712,7 +708,7 @@ def _encoding_of(syntax: str, data: Buffer, position: int) -> tuple[str, Encodin
         return syntax, EXPLICIT_BIG
     if syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN or position + 8 > len(data):
         return syntax, EXPLICIT_LITTLE
-    vr = _HEAD[True].unpack_from(data, position)[2]
+    vr = SHORT_HEAD[True].unpack_from(data, position)[2]
     if vr in _VR_OF_BYTES:
         implied = syntax == IMPLICIT_VR_LITTLE_ENDIAN
         return EXPLICIT_VR_LITTLE_ENDIAN if implied else syntax, EXPLICIT_LITTLE
@@ -817,13 +813,13 @@ def read_file(path: Path) -> tuple[Buffer, os.stat_result]:
         A link (the last part of the path), pipe, device or folder; empty; unreadable; of
         another size than it said.
     """
-    with _opened(path) as (handle, found):
-        if found.st_size > READ_WHOLE:
-            return mmap.mmap(handle, 0, access=mmap.ACCESS_READ), found
-        data = _read(handle, found.st_size + 1)
-        if len(data) != found.st_size:
+    with _opened(path) as (handle, status):
+        if status.st_size > READ_WHOLE:
+            return mmap.mmap(handle, 0, access=mmap.ACCESS_READ), status
+        data = _read(handle, status.st_size + 1)
+        if len(data) != status.st_size:
             raise SkipInstance(Reason.CHANGED)
-        return data, found
+        return data, status
 
 
 @contextmanager
@@ -836,12 +832,12 @@ def _opened(path: Path) -> Iterator[tuple[int, os.stat_result]]:
             raise SkipInstance(Reason.NOT_A_FILE)
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
-            found = os.fstat(handle)
-            if not stat.S_ISREG(found.st_mode):
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
                 raise SkipInstance(Reason.NOT_A_FILE)
-            if found.st_size == 0:
+            if status.st_size == 0:
                 raise SkipInstance(Reason.EMPTY_FILE)
-            yield handle, found
+            yield handle, status
         finally:
             os.close(handle)
     except (OSError, ValueError):
@@ -871,9 +867,9 @@ def open_instance(path: Path) -> Header:
     SkipInstance
         As :func:`read_file` and :func:`read_header`.
     """
-    with _opened(path) as (handle, found):
-        if found.st_size > HEAD:
-            header = _from_head(_read(handle, HEAD), found.st_size)
+    with _opened(path) as (handle, status):
+        if status.st_size > HEAD:
+            header = _from_head(_read(handle, HEAD), status.st_size)
             if header is not None:
                 return header
     data, _ = read_file(path)

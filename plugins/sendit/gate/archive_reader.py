@@ -418,13 +418,13 @@ def _members(stream: _Stream, totals: Totals, *, thorough: bool) -> Iterator[Par
 
 
 def _records(data: bytes) -> dict[bytes, bytes]:
-    found = {}
+    records = {}
     while data:
         length, _, rest = data.partition(b" ")
         key, _, value = rest[: int(length) - len(length) - 1].partition(b"=")
-        found[key] = value[:-1]
+        records[key] = value[:-1]
         data = data[int(length) :]
-    return found
+    return records
 
 
 def _head(stream: _Stream, size: int, shapes: _HeadTemplates) -> _Walk:
@@ -533,8 +533,8 @@ class _HeadTemplates:
 
     def find(self, size: int, data: bytes) -> _Walk | None:
         """Return the walk of a member's first bytes if a head of the same shape is cached."""
-        found = self._known.get((size, len(data)))
-        return None if found is None else found.walk(data)
+        template = self._known.get((size, len(data)))
+        return None if template is None else template.walk(data)
 
     def keep(self, size: int, available: int, walk: _Walk) -> None:
         """Remember a walk."""

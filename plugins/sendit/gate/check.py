@@ -246,14 +246,14 @@ def check_blanked(archive: Path, expected: Mapping[str, Expected]) -> None:
     from sendit.pixels.recheck import recheck  # noqa: PLC0415 decoders, of which most need none
 
     try:
-        found = recheck(archive, expected)
+        problems = recheck(archive, expected)
     except Exception as failure:  # noqa: BLE001 whatever it is, nothing leaves
         archive.unlink(missing_ok=True)
         raise FailBatch(_STOPPED.format(f"it cannot be read ({_where(failure)})")) from None
-    if found:
+    if problems:
         archive.unlink(missing_ok=True)
-        findings = [Finding(number, why, PIXEL_DATA) for number, why in found.items()]
-        raise Stopped(_STOPPED.format("; ".join(sorted(set(found.values())))), findings)
+        findings = [Finding(number, why, PIXEL_DATA) for number, why in problems.items()]
+        raise Stopped(_STOPPED.format("; ".join(sorted(set(problems.values())))), findings)
 
 
 _STOPPED: Final = "the last gate stopped the archive, which is deleted: {}"
@@ -388,16 +388,16 @@ class _Check:
         form = _SMALL_NUMBER.sub("0", head.name)
         if form in self._names:
             return
-        found = {
-            found
-            for found in self._known.read(head.name, identifying=True)
+        matches = {
+            match
+            for match in self._known.read(head.name, identifying=True)
             # It is made of numbers of series and instance.
-            if found.kind is not RealValueKind.IDENTIFIER
-            or not coincidence.identifier_is_coincidence(found.sources, found.key, 0, "IS")
+            if match.kind is not RealValueKind.IDENTIFIER
+            or not coincidence.identifier_is_coincidence(match.sources, match.key, 0, "IS")
         }
-        for each in found:
+        for each in matches:
             self._find(head.number, each.kind, "the member's name", sources=each.sources)
-        if not found and len(self._names) < _MAX_REMEMBERED:
+        if not matches and len(self._names) < _MAX_REMEMBERED:
             self._names.add(form)
 
     def _judge_all(self, number: int, data: bytes, elements: Sequence[Place]) -> None:
@@ -485,10 +485,10 @@ class _Check:
         if vr in coincidence.NUMBERS:
             text = self._numbers(number, tag, vr, text)
         if text:
-            found = self._known.read(
+            matches = self._known.read(
                 text, identifying=self._is_identifying(tag), cleaned=tag in self._cleaned
             )
-            self._tell(number, found, tag, vr)
+            self._tell(number, matches, tag, vr)
 
     def _numbers(self, number: int, tag: int, vr: str, text: str) -> str:
         """Check the values that are plain numbers of their VR; return the others."""
@@ -501,9 +501,9 @@ class _Check:
                 self._tell(number, self._known.read_number(written), tag, vr)
         return "\\".join(rest)
 
-    def _tell(self, number: int, found: Iterable[RealValueMatch], tag: int, vr: str) -> None:
+    def _tell(self, number: int, matches: Iterable[RealValueMatch], tag: int, vr: str) -> None:
         """Record what was found in an attribute, unless it is the attribute's own value."""
-        for kind, sources, key in found:
+        for kind, sources, key in matches:
             if kind is RealValueKind.IDENTIFIER and coincidence.identifier_is_coincidence(
                 sources, key, tag, vr
             ):
@@ -535,19 +535,19 @@ class _Check:
                 and numbers_and_text(place[0], vr, data[place[2] : place[3]]) is not None
             ):
                 continue  # digits among a vendor's numbers have been judged as numbers
-            found = self._known.confirm(needle, data, start)
-            if found and place:
-                self._tell(number, (found,), place[0], vr)
-            elif found:
-                self._find(number, found.kind, "bytes", sources=found.sources)
+            match = self._known.confirm(needle, data, start)
+            if match and place:
+                self._tell(number, (match,), place[0], vr)
+            elif match:
+                self._find(number, match.kind, "bytes", sources=match.sources)
 
     def _pixels(self, part: Pixels) -> None:
         """Search pixel data. Compressed, it may contain comments, and rarely spells by chance."""
         for needle, start, _ in self._hits(part.data):
             if needle.in_samples or not part.samples:
-                found = self._known.confirm(needle, part.data, start)
-                if found:
-                    self._find(part.number, found.kind, PIXEL_DATA, sources=found.sources)
+                match = self._known.confirm(needle, part.data, start)
+                if match:
+                    self._find(part.number, match.kind, PIXEL_DATA, sources=match.sources)
         if part.samples:
             return
         found_in_text = set()
@@ -556,8 +556,8 @@ class _Check:
             found_in_text |= self._known.read_days(near)
         for segment in _around_scans(part):
             found_in_text |= self._known.read(_runs(segment), identifying=False)
-        for found in found_in_text:
-            self._find(part.number, found.kind, PIXEL_DATA, sources=found.sources)
+        for match in found_in_text:
+            self._find(part.number, match.kind, PIXEL_DATA, sources=match.sources)
 
     def _hits(self, data: bytes) -> Iterator[tuple[Needle, int, int]]:
         needles = self._known.needles
@@ -585,10 +585,10 @@ def _place(elements: Sequence[Place], end: int) -> Place | None:
 
 def _runs(data: bytes) -> str:
     """Return the readable parts of bytes, one line per run of printable ASCII or UTF-16."""
-    found = _RUN.findall(data)
+    runs = _RUN.findall(data)
     if data.count(0) > len(data) // 3:
-        found += [run.replace(b"\0", b"") for run in _WIDE_RUN.findall(data)]
-    return "\n".join(run.decode("ascii") for run in found)
+        runs += [run.replace(b"\0", b"") for run in _WIDE_RUN.findall(data)]
+    return "\n".join(run.decode("ascii") for run in runs)
 
 
 def _around_scans(part: Pixels) -> Iterator[bytes]:

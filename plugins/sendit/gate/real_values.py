@@ -406,9 +406,11 @@ class Matcher:
         excused = moved | real.kept_dates | PLACEHOLDER_DATES | allowed
         for day, tags in sorted(real.dates.items()):
             if day not in excused:
-                found = self._dates[day] = RealValueMatch(RealValueKind.DATE, frozenset(tags), day)
+                date_match = self._dates[day] = RealValueMatch(
+                    RealValueKind.DATE, frozenset(tags), day
+                )
                 for run in (day, day[6:] + day[4:6] + day[:4], day[4:] + day[:4]):
-                    self._add(found, run.encode(), Boundary.DATE, in_samples=False)
+                    self._add(date_match, run.encode(), Boundary.DATE, in_samples=False)
         self.needles = list(self._needles.values())
 
     def __len__(self) -> int:
@@ -425,18 +427,18 @@ class Matcher:
         rule takes them out of this text.
         """
         folded = spellings.fold(text)
-        found = spellings.tokens(folded)
+        tokens = spellings.tokens(folded)
         seen = set()
         if cleaned and self._cleaned:
-            seen = {self._cleaned[token.form] for token in found if token.form in self._cleaned}
-        seen |= {self._words[token.form] for token in found if token.form in self._words}
+            seen = {self._cleaned[token.form] for token in tokens if token.form in self._cleaned}
+        seen |= {self._words[token.form] for token in tokens if token.form in self._words}
         if self._pairs:
-            forms = [token.form for token in found if not token.form.isdigit()]
+            forms = [token.form for token in tokens if not token.form.isdigit()]
             seen.update(self._pairs[pair] for pair in pairwise(forms) if pair in self._pairs)
         if self._unspaced and not folded.isascii():
             seen.update(known for name, known in self._unspaced.items() if name in folded)
         if self._keys:
-            for key in spellings.keys_in(folded, found, self._beginnings):
+            for key in spellings.keys_in(folded, tokens, self._beginnings):
                 if key in self._keys:
                     seen.add(self._keys[key])
         if identifying and self._short:
@@ -455,15 +457,15 @@ class Matcher:
 
     def read_day(self, day: bytes) -> set[RealValueMatch]:
         """Return the real date that eight digits are."""
-        found = self._dates.get(day.decode())
-        return set() if found is None else {found}
+        date_match = self._dates.get(day.decode())
+        return set() if date_match is None else {date_match}
 
     def read_number(self, value: str) -> set[RealValueMatch]:
         """Return the real values that a written number is as a whole, decimals left out."""
-        found = _WHOLE.fullmatch(value)
-        if found is None:
+        digits = _WHOLE.fullmatch(value)
+        if digits is None:
             return set()
-        known = (self._keys.get(found[1]), self._dates.get(found[1]))
+        known = (self._keys.get(digits[1]), self._dates.get(digits[1]))
         return {each for each in known if each is not None}
 
     def read_uids(self, raw: bytes) -> set[RealValueMatch]:
@@ -488,7 +490,7 @@ class Matcher:
     # Making ready -----------------------------------------------------------------------
 
     def _add(
-        self, found: RealValueMatch, value: bytes, around: Boundary, *, in_samples: bool = True
+        self, match: RealValueMatch, value: bytes, around: Boundary, *, in_samples: bool = True
     ) -> None:
         cut = value[:MAX_NEEDLE_BYTES]
         around = around if len(cut) == len(value) else Boundary.ANYTHING
@@ -496,10 +498,10 @@ class Matcher:
         key = cut.lower(), around
         known = self._needles.get(key)
         self._needles[key] = Needle(
-            found.kind,
+            match.kind,
             cut if known is None else known.value,
             around,
-            found.sources if known is None else found.sources | known.sources,
+            match.sources if known is None else match.sources | known.sources,
             in_samples or (known is not None and known.in_samples),
         )
 
@@ -575,9 +577,9 @@ class Matcher:
         for word in _words_as_written(text):
             if _weight(word) < MIN_RAW_WORD or not self._is_telling(word):
                 continue
-            found = RealValueMatch(RealValueKind.NAME_PART, tags, word)
+            match = RealValueMatch(RealValueKind.NAME_PART, tags, word)
             for (form,) in _forms((word,), self._character_sets):
-                self._add(found, form, Boundary.NAME)
+                self._add(match, form, Boundary.NAME)
 
     def _part(self, word: str, tags: frozenset[int]) -> None:
         if _weight(word) >= MIN_WORD and self._is_telling(word):
@@ -594,9 +596,9 @@ class Matcher:
         if len(value) >= MIN_RAW and (digits or len(value) >= 2 * MIN_RAW):
             letters = any(character.isalpha() for character in value)
             key = spellings.key(text)
-            found = RealValueMatch(RealValueKind.IDENTIFIER, tags, key)
+            match = RealValueMatch(RealValueKind.IDENTIFIER, tags, key)
             for (form,) in _forms((text.strip(" \0"),), self._character_sets if letters else ()):
-                self._add(found, form, Boundary.IDENTIFIER, in_samples=letters)
+                self._add(match, form, Boundary.IDENTIFIER, in_samples=letters)
             for one in (key, *_cores(key, tags)):
                 if len(one) >= MIN_RAW:
                     self._key(one, tags, letters=letters and one == key)
@@ -606,9 +608,9 @@ class Matcher:
     def _key(self, key: str, tags: frozenset[int], *, letters: bool) -> None:
         known = self._keys.get(key)
         sources = tags | known.sources if known else tags
-        found = self._keys[key] = RealValueMatch(RealValueKind.IDENTIFIER, sources, key)
+        match = self._keys[key] = RealValueMatch(RealValueKind.IDENTIFIER, sources, key)
         self._beginnings.update(key[:end] for end in range(1, len(key) + 1))
-        self._add(found, key.encode(), Boundary.IDENTIFIER, in_samples=letters)
+        self._add(match, key.encode(), Boundary.IDENTIFIER, in_samples=letters)
 
 
 _ALNUM: Final = re.compile(r"[^\W_]+")
@@ -631,8 +633,8 @@ def _both_ways(parts: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _words_as_written(text: str) -> list[str]:
-    found = _ALNUM.findall(unicodedata.normalize("NFKC", text).casefold())
-    return [word for word in found if not word.isdigit()]
+    words = _ALNUM.findall(unicodedata.normalize("NFKC", text).casefold())
+    return [word for word in words if not word.isdigit()]
 
 
 @lru_cache(maxsize=_PLANS)
@@ -641,12 +643,12 @@ def actions_of(plan: Plan) -> dict[int, set[Action]]:
 
     A code, and a technical value in its form, stays: a maker may be called like the patient.
     """
-    found: dict[int, set[Action]] = {}
+    actions: dict[int, set[Action]] = {}
     for rule in plan.recipe.header:
         stays = isinstance(rule.value, Function) and rule.value.name in STAYING
         if isinstance(rule.selector, TagSelector) and not stays:
-            found.setdefault(rule.selector.tag, set()).add(rule.action)
-    return found
+            actions.setdefault(rule.selector.tag, set()).add(rule.action)
+    return actions
 
 
 @lru_cache(maxsize=_PLANS)
@@ -682,15 +684,15 @@ _METHOD: Final = "sendit basic profile clean descriptors retain longitudinal tem
 @lru_cache(maxsize=_PLANS)
 def _jitters(plan: Plan) -> frozenset[int]:
     """Return the numbers of days by which the recipe itself moves dates."""
-    found = set()
+    jitters = set()
     for rule in plan.recipe.header:
         match rule.value:
             case Literal(text) if rule.action is Action.JITTER:
-                found.add(int(text))
+                jitters.add(int(text))
             case Function("jitter", arguments):
                 given = dict(arguments)
-                found.add(int(given.get("days", "1")) + 365 * int(given.get("years", "0")))
-    return frozenset(found)
+                jitters.add(int(given.get("days", "1")) + 365 * int(given.get("years", "0")))
+    return frozenset(jitters)
 
 
 def _moved(day: str, by: int) -> str:
@@ -702,9 +704,9 @@ def _moved(day: str, by: int) -> str:
 
 def _dates_in(raw: bytes) -> Iterator[str]:
     for value in raw.split(b"\\"):
-        found = _DATE.match(value.strip(_PAD))
-        if found:
-            day = b"".join(found.groups()).decode()
+        date = _DATE.match(value.strip(_PAD))
+        if date:
+            day = b"".join(date.groups()).decode()
             if "1850" <= day[:4] <= "2150" and _moved(day, 0):
                 yield day
 

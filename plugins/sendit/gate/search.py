@@ -54,17 +54,17 @@ class Search:
 
     def hits(self, data: Buffer) -> list[Hit]:
         """Return every place in ``data`` (under 4 GiB) where a pattern ends, in order."""
-        found: list[Hit] = []
+        matches: list[Hit] = []
         if len(data):
             for database in self._databases:
-                database.scan(cast("bytes", data), match_event_handler=_note, context=found)
+                database.scan(cast("bytes", data), match_event_handler=_note, context=matches)
             if len(self._databases) > 1:
-                found.sort(key=itemgetter(1))
-        return found
+                matches.sort(key=itemgetter(1))
+        return matches
 
 
-def _note(pattern: int, _start: int, end: int, _flags: int, found: list[Hit]) -> None:
-    found.append(Hit(pattern, end))
+def _note(pattern: int, _start: int, end: int, _flags: int, hits: list[Hit]) -> None:
+    hits.append(Hit(pattern, end))
 
 
 def literal(value: bytes) -> bytes:

@@ -80,8 +80,8 @@ def _of_value(safe: SafePrivate, raw: bytes) -> list[str]:
 
 def _of_structure(raw: bytes) -> tuple[list[str], str]:
     values: list[str] = []
-    for found in _RUN.findall(raw):
-        run = found.decode("ascii").strip()
+    for run_match in _RUN.findall(raw):
+        run = run_match.decode("ascii").strip()
         line = _LINE.fullmatch(run)
         name, value = (line[1], line[2]) if line else (run, "")
         if _SUBSCRIPT.sub("[]", name) not in _names() and name not in _FIXED:

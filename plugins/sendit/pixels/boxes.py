@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sendit.batch import Reason
+from sendit.dicom.binary import order_of
 from sendit.dicom.pixel_data import COLUMNS, ROWS
 from sendit.dicom.scan import Header, Item
 from sendit.errors import SkipInstance
@@ -153,20 +154,22 @@ def _boxes(header: Header, region: Region, rows: int, columns: int) -> list[Box]
         return [region.box]
     if region.source is None:
         return [(0, 0, columns, rows)]
-    found = _own_regions(header, region.source)
-    if not found:
+    regions = _own_regions(header, region.source)
+    if not regions:
         raise SkipInstance(Reason.NO_REGIONS)
     if not region.keep:
-        return [box for box, _ in found]
-    return _trusted(found, rows, columns)
+        return [box for box, _ in regions]
+    return _trusted(regions, rows, columns)
 
 
-def _trusted(found: Sequence[tuple[Box, bool]], rows: int, columns: int) -> list[Box]:
+def _trusted(regions: Sequence[tuple[Box, bool]], rows: int, columns: int) -> list[Box]:
     if any(
-        x1 > columns + 1 or y1 > rows + 1 or x0 >= x1 or y0 >= y1 for (x0, y0, x1, y1), _ in found
+        x1 > columns + 1 or y1 > rows + 1 or x0 >= x1 or y0 >= y1 for (x0, y0, x1, y1), _ in regions
     ):
         raise SkipInstance(Reason.NO_REGIONS)  # of another frame size: the image was cropped
-    kept = [(x0, y0, min(x1, columns), min(y1, rows)) for (x0, y0, x1, y1), typed in found if typed]
+    kept = [
+        (x0, y0, min(x1, columns), min(y1, rows)) for (x0, y0, x1, y1), typed in regions if typed
+    ]
     mask = np.zeros((rows, columns), np.bool_)
     for x0, y0, x1, y1 in kept:
         mask[y0:y1, x0:x1] = True
@@ -190,21 +193,23 @@ def trusted_regions(header: Header) -> list[Box]:
 def _own_regions(header: Header, source: int) -> list[tuple[Box, bool]]:
     """Return the boxes in a sequence's items, and whether each says what it shows."""
     sequence = header.element(source)
-    found: list[tuple[Box, bool]] = []
+    regions: list[tuple[Box, bool]] = []
     for item in (sequence[5] if sequence is not None else None) or ():
         corners = [_item_number(header, item, tag) for tag in _CORNERS]
         if any(corner is None for corner in corners):
             raise SkipInstance(Reason.NO_REGIONS)
         x0, y0, x1, y1 = (corner or 0 for corner in corners)
-        found.append(((x0, y0, x1 + 1, y1 + 1), bool(_item_number(header, item, _SPATIAL_FORMAT))))
-    return found
+        regions.append(
+            ((x0, y0, x1 + 1, y1 + 1), bool(_item_number(header, item, _SPATIAL_FORMAT)))
+        )
+    return regions
 
 
 def _item_number(header: Header, item: Item, tag: int) -> int | None:
     encoding, elements = item
-    for found, _, _, start, end, items in elements:
-        if found == tag and items is None and end - start in (2, 4):
-            form = ("<" if encoding.little else ">") + ("H" if end - start == 2 else "L")
+    for own_tag, _, _, start, end, items in elements:
+        if own_tag == tag and items is None and end - start in (2, 4):
+            form = order_of(encoding.little) + ("H" if end - start == 2 else "L")
             (number,) = struct.unpack(form, bytes(header.data[start:end]))
             return int(number)
     return None

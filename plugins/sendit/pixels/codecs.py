@@ -60,36 +60,36 @@ def decode(frame: bytes, syntax: str, description: Description) -> Array:
         The frame cannot be decoded, or is not of the size that the header gives it.
     """
     try:
-        found = _decode(frame, syntax, description)
+        pixels = _decode(frame, syntax, description)
     except SkipInstance:
         raise
     except Exception:  # noqa: BLE001 each codec has errors of its own, some quote the data
         raise SkipInstance(Reason.PIXELS_NOT_READ) from None
     rows, columns, samples = description[:3]
     shape = (rows, columns) if samples == 1 else (rows, columns, samples)
-    if found.shape != shape:
+    if pixels.shape != shape:
         raise SkipInstance(Reason.PIXELS_NOT_READ)
-    return found
+    return pixels
 
 
 def _decode(frame: bytes, syntax: str, description: Description) -> Array:
     if syntax == RLE_LOSSLESS:
         return _decode_rle(frame, description)
-    found: Any
+    samples: Any
     if syntax in _LOSSLESS_JPEG or description.samples == 1:
         space = "GRAYSCALE" if description.samples == 1 else "RGB"
         if syntax in JPEG:
-            found = imagecodecs.jpeg8_decode(frame, colorspace=space, outcolorspace=space)
-            return _typed(found, description)
+            samples = imagecodecs.jpeg8_decode(frame, colorspace=space, outcolorspace=space)
+            return _typed(samples, description)
     if syntax in JPEG:
         coded = None if description.photometric != b"RGB" or _has_ybr_marks(frame) else "RGB"
-        found = imagecodecs.jpeg8_decode(frame, colorspace=coded, outcolorspace="RGB")
+        samples = imagecodecs.jpeg8_decode(frame, colorspace=coded, outcolorspace="RGB")
     elif syntax in JPEG_LS:
-        found = imagecodecs.jpegls_decode(frame)
+        samples = imagecodecs.jpegls_decode(frame)
     else:
         assert syntax in JPEG_2000
-        found = imagecodecs.jpeg2k_decode(frame)
-    return _typed(found, description)
+        samples = imagecodecs.jpeg2k_decode(frame)
+    return _typed(samples, description)
 
 
 def _has_ybr_marks(frame: bytes) -> bool:
@@ -99,9 +99,9 @@ def _has_ybr_marks(frame: bytes) -> bool:
     return b"JFIF\0" in head[:32] or (adobe > 0 and head[adobe + 11 : adobe + 12] == b"\1")
 
 
-def _typed(found: Any, description: Description) -> Array:
+def _typed(samples: Any, description: Description) -> Array:
     """Return samples in the type that the header gives them: a codec knows no sign."""
-    array: Array = np.asarray(found)
+    array: Array = np.asarray(samples)
     wanted = sample_type(description)
     if array.dtype == wanted:
         return array
@@ -114,10 +114,10 @@ def _typed(found: Any, description: Description) -> Array:
 
 def _decode_rle(frame: bytes, description: Description) -> Array:
     size = description.allocated // 8
-    found, _ = rle.segments(frame, description.samples * size)
+    segments, _ = rle.segments(frame, description.samples * size)
     pixels = description.rows * description.columns
     planes = np.empty((description.samples, size, pixels), np.uint8)
-    for index, (start, end) in enumerate(found):
+    for index, (start, end) in enumerate(segments):
         plane = np.frombuffer(imagecodecs.packbits_decode(frame[start:end]), np.uint8)
         planes[index // size, index % size] = plane[:pixels]
     wanted = sample_type(description, little=False)

@@ -101,8 +101,8 @@ def _method(header: Header) -> bytes:
 
 
 def _codes(header: Header) -> bytes:
-    found = header.element(_METHOD_CODES)
-    items = found[5] if found is not None else None
+    sequence = header.element(_METHOD_CODES)
+    items = sequence[5] if sequence is not None else None
     parts: list[bytes] = []
     for inner, elements in items or ():
         if elements and not any(

@@ -150,17 +150,19 @@ def as_image(layout: Layout, frame: bytes | bytearray | memoryview) -> Array:
     """Return a native frame as an array of shape (rows, columns) or (rows, columns, samples);
     subsampled chrominance is repeated."""
     rows, columns, samples = layout.description[:3]
-    found = planes(layout, frame)
+    components = planes(layout, frame)
     chroma: list[Array]
     if layout.subsampled == (2, 1):
-        luma: Array = np.stack([found[0][0], found[1][0]], axis=2).reshape(rows, columns)
-        chroma = [np.repeat(found[index][0], 2, axis=1) for index in (2, 3)]
+        luma: Array = np.stack([components[0][0], components[1][0]], axis=2).reshape(rows, columns)
+        chroma = [np.repeat(components[index][0], 2, axis=1) for index in (2, 3)]
         return np.stack([luma, *chroma], axis=2)
     if layout.subsampled == (2, 2):
-        corners = np.stack([found[index][0] for index in range(4)], axis=2)
+        corners = np.stack([components[index][0] for index in range(4)], axis=2)
         luma = corners.reshape(rows // 2, columns // 2, 2, 2).transpose(0, 2, 1, 3)
-        chroma = [np.repeat(np.repeat(found[index][0], 2, axis=0), 2, axis=1) for index in (4, 5)]
+        chroma = [
+            np.repeat(np.repeat(components[index][0], 2, axis=0), 2, axis=1) for index in (4, 5)
+        ]
         return np.stack([luma.reshape(rows, columns), *chroma], axis=2)
     if samples == 1:
-        return found[0][0]
-    return np.stack([plane for plane, _, _ in found], axis=2)
+        return components[0][0]
+    return np.stack([plane for plane, _, _ in components], axis=2)

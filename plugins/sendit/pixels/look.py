@@ -141,7 +141,7 @@ class Look:
 
     def close(self) -> dict[int, str]:
         """Return why images of whole series must not leave, by the number of their source."""
-        found: dict[int, str] = {}
+        reasons: dict[int, str] = {}
         for seen in self._series.values():
             if not seen.strokes.suspicious():
                 continue
@@ -154,9 +154,9 @@ class Look:
                 None,
             )
             if finding is not None:
-                found |= dict.fromkeys(seen.numbers, _reason(finding))
+                reasons |= dict.fromkeys(seen.numbers, _reason(finding))
         self._series.clear()
-        return found
+        return reasons
 
     def _look(
         self,
@@ -253,18 +253,18 @@ def _lines_to_hide(
 ) -> list[Box]:
     regions = trusted_regions(header)
     photometric = displayed_as(header, pixels)
-    found: list[Box] = []
+    boxes: list[Box] = []
     for frame in frames_to_read(frames(header, pixels, samples)):
         for left, top, part in _parts(frame):
             inside = [(x0 - left, y0 - top, x1 - left, y1 - top) for x0, y0, x1, y1 in regions]
             for picture in pictures(header, part, photometric):
-                found += [
+                boxes += [
                     (x0 + left, y0 + top, x1 + left, y1 + top)
                     for (x0, y0, x1, y1) in (
                         line.box for line, _ in findings(read(picture), own, inside)
                     )
                 ]
-    return found
+    return boxes
 
 
 def _reason(finding: Finding) -> str:

@@ -179,12 +179,12 @@ def _subsampled(dataset: pydicom.Dataset) -> Iterator[Any]:
         groups = data[number * size : (number + 1) * size].reshape(
             rows // down, columns // across, group + 2
         )
-        found = np.empty((rows, columns, 3), np.uint8)
+        pixels = np.empty((rows, columns, 3), np.uint8)
         for place in range(group):
             y, x = divmod(place, across)
-            found[y::down, x::across, 0] = groups[:, :, place]
-            found[y::down, x::across, 1:] = groups[:, :, group:]
-        yield found
+            pixels[y::down, x::across, 0] = groups[:, :, place]
+            pixels[y::down, x::across, 1:] = groups[:, :, group:]
+        yield pixels
 
 
 def _says_its_colours(image: Any) -> bool:

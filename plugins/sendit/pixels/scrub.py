@@ -134,9 +134,9 @@ def _swap(data: bytearray) -> None:
 
 def _blank_native(layout: Layout, frame: bytearray, blank: Blank) -> None:
     values = blank_values(layout.description)
-    found = planes(layout, frame)
-    chroma_from = len(found) - 2
-    for index, (plane, across, down) in enumerate(found):
+    samples = planes(layout, frame)
+    chroma_from = len(samples) - 2
+    for index, (plane, across, down) in enumerate(samples):
         if layout.subsampled == (1, 1):
             value = values[index]
         else:

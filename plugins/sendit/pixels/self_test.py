@@ -75,15 +75,15 @@ def _comes_back(samples: Array, syntax: str, description: Description) -> bool:
     """Whether samples are the same after encoding and decoding, also by the codec that checks."""
     try:
         coded = codecs.encode(samples, syntax, description)
-        found = [codecs.decode(coded, syntax, description)]
+        decoded = [codecs.decode(coded, syntax, description)]
     except SkipInstance:
         return False
     if syntax == codecs.JPEG_LOSSLESS_SV1 and description.samples == 1:
         try:
-            found.append(imagecodecs.ljpeg_decode(coded))
+            decoded.append(imagecodecs.ljpeg_decode(coded))
         except (RuntimeError, ImportError):
             return False
-    return all(np.array_equal(each, samples) for each in found)
+    return all(np.array_equal(each, samples) for each in decoded)
 
 
 def _jpeg_is_decoded(description: Description, samples: Array) -> bool:
@@ -91,8 +91,8 @@ def _jpeg_is_decoded(description: Description, samples: Array) -> bool:
     file = BytesIO()
     Image.fromarray(samples).save(file, "JPEG", quality=95, subsampling=0)
     try:
-        found = codecs.decode(file.getvalue(), codecs.JPEG_BASELINE, description)
+        decoded = codecs.decode(file.getvalue(), codecs.JPEG_BASELINE, description)
     except SkipInstance:
         return False
     again = np.asarray(Image.open(file))
-    return all(int(np.abs(each.astype(int) - samples).max()) <= _LOSS for each in (found, again))
+    return all(int(np.abs(each.astype(int) - samples).max()) <= _LOSS for each in (decoded, again))

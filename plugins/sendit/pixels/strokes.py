@@ -38,15 +38,15 @@ _FEW: Final = 255  # counts that a byte holds
 def _usable(frame: Array) -> Array:
     """Return a frame in a type that morphology takes, contiguous."""
     if frame.dtype in (np.uint8, np.uint16, np.int16):
-        found = frame if frame.dtype.isnative else frame.astype(frame.dtype.newbyteorder("="))
-        return np.ascontiguousarray(found)
+        native = frame if frame.dtype.isnative else frame.astype(frame.dtype.newbyteorder("="))
+        return np.ascontiguousarray(native)
     return np.ascontiguousarray(frame, np.float32)
 
 
-def _above(values: Array, limit: float, found: int) -> Array:
+def _above(values: Array, limit: float, marked: int) -> Array:
     """Return bytes: ``found`` where a value is above the limit, else 0."""
     if values.dtype.kind == "f":
-        return np.asarray(cv2.threshold(values, limit, found, cv2.THRESH_BINARY)[1], np.uint8)
+        return np.asarray(cv2.threshold(values, limit, marked, cv2.THRESH_BINARY)[1], np.uint8)
     return np.asarray(values > values.dtype.type(min(limit, np.iinfo(values.dtype).max))).view(
         np.uint8
     )

@@ -151,9 +151,9 @@ def findings(
     """Yield the lines that must not leave, and what each is."""
     inner = list(regions)
     for line in lines:
-        found = _judge_line(line, own, typed=_is_within(line.box, inner))
-        if found is not None:
-            yield line, found
+        finding = _judge_line(line, own, typed=_is_within(line.box, inner))
+        if finding is not None:
+            yield line, finding
 
 
 def _is_within(box: Box, regions: Sequence[Box]) -> bool:

@@ -163,15 +163,15 @@ def report() -> None:
             if batch.status not in FINAL:
                 with suppress(TakenOver):
                     fail_batch(batch.id, "run", f"the run ended while it was {batch.status}")
-        found = ledger().batches_held_by(key)
+        held = ledger().batches_held_by(key)
         every = ledger().all_batches()
         unwritten: dict[str, SenditError] = {}
         with keep_failure(unwritten, "metrics"):
             write_metrics(every, settings().home_folder / "metrics" / default_name())
-        for batch in found:
+        for batch in held:
             logger.info("batch %s: %s", batch.id, batch.summary)
         problems = [
-            *_failed_batches(found),
+            *_failed_batches(held),
             *_blocked(every, context["params"].get("subfolder")),
             *_failed_tasks(context),
         ]
@@ -179,15 +179,15 @@ def report() -> None:
             raise AirflowFailException("; ".join([*problems, *map(str, unwritten.values())]))
         if unwritten:
             raise joined(unwritten)
-        logger.info("%d batches, none failed", len(found))
+        logger.info("%d batches, none failed", len(held))
 
 
-def _failed_batches(found: Sequence[Batch]) -> list[str]:
-    failed = [batch.id for batch in found if batch.status is Status.ERROR]
+def _failed_batches(held: Sequence[Batch]) -> list[str]:
+    failed = [batch.id for batch in held if batch.status is Status.ERROR]
     if not failed:
         return []
     return [
-        f"{len(failed)} of {len(found)} batches failed: {', '.join(failed)}; all others "
+        f"{len(failed)} of {len(held)} batches failed: {', '.join(failed)}; all others "
         "were delivered. See why with: sendit batches --errors; correct it, then clear "
         "the failed task of each, or requeue them with: sendit requeue"
     ]

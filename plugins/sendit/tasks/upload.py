@@ -257,8 +257,8 @@ def _is_alone(context: Any) -> bool:
         task_ids=[f"{GROUP}.confirm"],
         run_ids=[context["run_id"]],
     )
-    found = states.get(context["run_id"], {}).values()
-    return any(state in ENDED for state in found)
+    confirmed = states.get(context["run_id"], {}).values()
+    return any(state in ENDED for state in confirmed)
 
 
 @task_group(group_id=GROUP)

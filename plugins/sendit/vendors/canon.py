@@ -19,5 +19,5 @@ _GRADIENT: Final = re.compile(
 
 def gradient(comments: str) -> str | None:
     """Return the gradient in comments, wherever it stands; None if there is none, or another."""
-    found = set(_GRADIENT.findall(comments))
-    return found.pop() if len(found) == 1 else None
+    gradients = set(_GRADIENT.findall(comments))
+    return gradients.pop() if len(gradients) == 1 else None

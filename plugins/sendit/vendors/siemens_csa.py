@@ -391,9 +391,9 @@ def clean_protocol(text: str) -> str:
     known = protocol_keys()
     kept = []
     for line in body.split("\n"):
-        found = _LINE.fullmatch(line)
-        if found and _SUBSCRIPT.sub("[]", found[1]) in known:
-            kept.append(f"{found[1]:<40} = {found[2]}")
+        assignment = _LINE.fullmatch(line)
+        if assignment and _SUBSCRIPT.sub("[]", assignment[1]) in known:
+            kept.append(f"{assignment[1]:<40} = {assignment[2]}")
         sequence = _SEQUENCE_LINE.fullmatch(line)
         if sequence and sequence[1] in SEQUENCES:
             kept.append(f'{SEQUENCE:<40} = ""{sequence[1]}""')
