@@ -1,4 +1,4 @@
-"""Free text reduced to words that cannot name a person (PS3.15 E.3.5, Clean Descriptors).
+"""Reduce free text to words that cannot name a person (PS3.15 E.3.5, Clean Descriptors).
 
 Only words of an allow-list stay: anatomy, protocols, contrast, findings, the vocabulary of
 descriptors in English, German, French, Spanish, Portuguese, Italian, Dutch and Swedish. A word
@@ -172,13 +172,13 @@ def _words(core: str, people: Set[str]) -> Iterator[_Token]:
         yield _Token(core, sort)
         return
     signed = _SIGNED.fullmatch(core)
-    if signed and (signed[1] or signed[3]):  # C+, KM-, -contrast: the sign is what is said
+    if signed and (signed[1] or signed[3]):  # C+, KM-, -contrast: the sign carries the meaning
         inner = _sort(signed[2], people)
         if inner not in _DROPPED:
             yield _Token(core, Sort.CLAIM if inner is Sort.PLAIN else inner)
             return
     apart = _APOSTROPHE.split(core)
-    if len(apart) > 1:  # d'abdomen, Smith's: an elision or an ending says nothing
+    if len(apart) > 1:  # d'abdomen, Smith's: an elision or an ending has no meaning
         for part in apart:
             if len(part) > 1:
                 yield from _words(part, people)
@@ -216,7 +216,7 @@ def _sort(word: str, people: Set[str]) -> Sort:
 
 
 def _with_signs(tokens: list[_Token]) -> list[_Token]:
-    """Decide on signs and noughts that stand alone: beside a claim they say whether it holds."""
+    """Decide on isolated signs and zeros: beside a claim they say whether it holds."""
     decided: list[_Token] = []
     for index, (text, sort) in enumerate(tokens):
         if not _SIGN.fullmatch(text) and text.strip("0"):

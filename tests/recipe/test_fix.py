@@ -113,7 +113,7 @@ def test_explain() -> None:
     assert found is not None
     assert found.heading == "PatientID (0010,0020), LO"
     assert "at the top: nothing of the original is kept, by REPLACE on line 5" in found.lines
-    assert any("ours.deid:3: REMOVE startswith:Patient: spares" in line for line in found.lines)
+    assert any("ours.deid:3: REMOVE startswith:Patient: leaves" in line for line in found.lines)
     kept = explain(recipe, "patientsex")
     assert kept is not None
     assert "at the top: it is kept unchanged, by KEEP on line 4" in kept.lines

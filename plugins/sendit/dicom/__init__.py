@@ -1,1 +1,1 @@
-"""DICOM as bytes: elements found without decoding what nobody asks for."""
+"""DICOM as bytes: elements are located without decoding values that are not needed."""

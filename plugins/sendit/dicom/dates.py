@@ -1,10 +1,10 @@
 """Dates and times: parsed in every unambiguous form, written as PS3.5 6.2 requires.
 
-Conformant or not, a value says its day and its time of day to everyone who reads it: ISO 8601,
+Values are read as any reader would understand them, conformant or not: ISO 8601,
 ACR-NEMA's dots and colons, month names, more digits of a second than the six of PS3.5 (the
 rest is cut off), an ``&`` before the offset (PS3.5's own placeholder for its sign, copied by
-some writers), a date and time in a DA or a TM, a line feed at the end. Of a value with two
-readings (``05/06/2019``) neither is taken, and a date that lacks its day is none.
+some writers), a date and time in a DA or a TM, a line feed at the end. Ambiguous values
+(``05/06/2019``) and dates without a day do not count as dates.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ PADDING: Final = " \0\t\r\n\f\v"
 class Moment(NamedTuple):
     """A day, with a time of day (HHMMSS.F, as precise as it was) and an offset from UTC.
 
-    Both are empty if they are not said. ``joined`` says that digits of a second followed
-    without a dot: in a VR that holds no time they may as well be something else.
+    Both are empty if not given. ``joined`` says that fractional seconds followed
+    without a dot: in a VR that holds no time they may be something else.
     """
 
     day: date
@@ -81,7 +81,7 @@ def read_day(text: str) -> date | None:
 
 
 def read_moment(text: str) -> Moment | None:
-    """Return the day of a date, or of a date and time, with what else it says."""
+    """Return the day of a date, or of a date and time, with its time and offset if given."""
     moment = _read_moment(text)
     if moment is not None:
         return moment
@@ -90,9 +90,9 @@ def read_moment(text: str) -> Moment | None:
 
 
 def read_time(text: str) -> str | None:
-    """Return a time of day as a TM; of a date and time, the time. None if it says none.
+    """Return a time of day as a TM; of a date and time, the time. None if there is none.
 
-    Digits alone that can be a date and time are no time with digits of a second.
+    Digits alone that can be a date and time are not read as a time with fractional seconds.
     """
     moment = _read_moment(text)
     if moment is not None and moment.clock:

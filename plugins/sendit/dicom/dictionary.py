@@ -1,7 +1,7 @@
 """The dictionary of attributes (PS3.6): pydicom's, and what the standard has added since.
 
-An attribute that the dictionary does not know goes from every image, and no recipe can name it.
-So what PS3.15 lists has to be known, whatever the age of pydicom.
+An attribute that is not in the dictionary is removed from every image, and no recipe can name it.
+So everything that PS3.15 lists must be in it, however old pydicom is.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Elements and values as bytes: text packed for a VR, headers in front of values.
+"""Encode elements and values: text packed for a VR, with element headers.
 
-Layouts are those of PS3.5 chapter 7; text is padded to even length as PS3.5 6.2 says.
+Layouts are those of PS3.5 chapter 7; text is padded to even length (PS3.5 6.2).
 """
 
 from __future__ import annotations

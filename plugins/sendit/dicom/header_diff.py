@@ -156,8 +156,8 @@ class HeaderTemplate:
 
 
 def _windows(elements: Sequence[Element], data: Buffer) -> Iterator[tuple[int, int, bytes]]:
-    """Give, for each element, the next ones that are looked at together: the number of the
-    first behind them, where they end, and their bytes."""
+    """Yield, for each element, the window of elements compared with it: the number of the
+    first element after the window, its end offset, and its bytes."""
     behind = 0
     for number, (_, _, start, _, _, _) in enumerate(elements):
         behind = max(behind, number + 1)
@@ -168,10 +168,10 @@ def _windows(elements: Sequence[Element], data: Buffer) -> Iterator[tuple[int, i
 
 
 def template_of(header: Header) -> HeaderTemplate | None:
-    """Return a file's layout, or None where its like cannot be told by the bytes alone.
+    """Return a file's layout, or None if similar files cannot be recognised by their bytes alone.
 
-    That is: a deflated file, one without file meta, with elements that are out of order,
-    there twice, or behind the pixel data, with bytes that are none of an element's; and a
+    These are: a deflated file, one without file meta, with elements out of order,
+    duplicated, or after the pixel data, with bytes outside any element; and a
     file with more than :data:`MAX_HEADER_BYTES` bytes before the pixel data.
     """
     elements = header.elements

@@ -21,8 +21,8 @@ Span = tuple[int, int]
 class Codestream(NamedTuple):
     """One compressed frame.
 
-    ``rows`` is 0 where a JPEG does not say it in its frame header; ``spans`` are offsets of
-    bytes that are no part of the image.
+    ``rows`` is 0 if a JPEG's frame header does not give it; ``spans`` are offsets of
+    bytes that are not part of the image.
     """
 
     rows: int
@@ -51,7 +51,7 @@ def walk_jpeg(frame: bytes, *, jpeg_ls: bool) -> Codestream:
     Raises
     ------
     SkipInstance
-        It is none, or not whole, or holds what is not understood.
+        It is not a JPEG, incomplete, or contains something that is not understood.
     """
     if frame[:2] != b"\xff\xd8":
         raise SkipInstance(Reason.OTHER_SYNTAX)
@@ -88,7 +88,7 @@ def walk_jpeg(frame: bytes, *, jpeg_ls: bool) -> Codestream:
 
 
 def _next_marker(frame: bytes, position: int) -> tuple[int, int]:
-    """Return the marker at an offset and the offset behind it; it may be filled with FF."""
+    """Return the marker at an offset and the offset after it; fill bytes FF may precede it."""
     if frame[position : position + 1] not in (b"\xff", b""):
         raise SkipInstance(Reason.UNCLEAR_FRAME)
     while frame[position : position + 1] == b"\xff":
@@ -114,8 +114,8 @@ def _number(frame: bytes, position: int) -> int:
 
 
 def _application(frame: bytes, marker: int, start: int, end: int) -> list[Span]:
-    """Return what is to be blanked in a comment or application segment: all but what tells how
-    the colours are coded (JFIF, Adobe, SPIFF), in exactly the form that says just that."""
+    """Return the spans to blank in a comment or application segment: everything except segments
+    that say how colours are coded (JFIF, Adobe, SPIFF), in exactly their standard form."""
     body = frame[start:end]
     if marker == _APP0 and body[:5] == b"JFIF\0" and len(body) >= _JFIF_HEAD:
         thumbnail = 3 * body[12] * body[13]
@@ -183,8 +183,8 @@ def walk_jpeg_2000(frame: bytes) -> Codestream:
     Raises
     ------
     SkipInstance
-        It is none (the file format JP2 around one neither, PS3.5 A.4.4), or not whole, or
-        holds what is not understood.
+        It is not a codestream (a JP2 file around one is not allowed, PS3.5 A.4.4), incomplete, or
+        contains something that is not understood.
     """
     if frame[:4] != b"\xff\x4f\xff\x51":
         raise SkipInstance(Reason.OTHER_SYNTAX)
@@ -236,7 +236,7 @@ def _image_size(frame: bytes, start: int, end: int) -> tuple[int, int, int]:
 
 
 def _tile_part(frame: bytes, position: int, spans: list[Span]) -> int:
-    """Add a tile-part's comments to ``spans``; return the offset behind it."""
+    """Add a tile-part's comments to ``spans``; return the offset after it."""
     start, header = _segment(frame, position + 2)
     if header - start != 8:
         raise SkipInstance(Reason.UNCLEAR_FRAME)

@@ -1,4 +1,4 @@
-"""Overlays in bits of pixel samples that no sample value uses.
+"""Clears overlays in unused bits of pixel samples.
 
 A sample of 16 allocated bits of which 12 are stored has four that are not used. The retired
 way to keep an overlay (PS3.5 8.1.2 of before 2004) was to put it there, so that burned-in text
@@ -29,7 +29,7 @@ CLEARLY: Final = 4
 """How many times as smooth an image has to be one way as the other to be believed."""
 
 _SAMPLE: Final = {8: "u1", 16: "u2", 32: "u4"}
-_AT_ONCE: Final = 1 << 22  # samples looked at together: bounds memory for large objects
+_AT_ONCE: Final = 1 << 22  # samples examined together: bounds memory for large objects
 _OVERLAYS: Final = tuple(0x60000102 + (group << 17) for group in range(16))
 
 Samples = NDArray[np.unsignedinteger]
@@ -43,7 +43,7 @@ def native_without_overlays(header: Header, pixels: PixelData) -> list[Piece] | 
     Raises
     ------
     SkipInstance
-        Bits may be an overlay, and may be none.
+        It is unclear whether bits are an overlay.
     """
     description = pixels.description
     if not _has_unused_bits(description) or pixels.element[0] != PIXEL_DATA:
@@ -70,10 +70,10 @@ def native_without_overlays(header: Header, pixels: PixelData) -> list[Piece] | 
 
 
 def compressed_without_overlays(header: Header, pixels: PixelData) -> list[tuple[int, bytes]]:
-    """Return what compressed samples are to be written over with: offset in the file, bytes.
+    """Return replacements for compressed samples: offset in the file, bytes.
 
-    RLE runs are changed where they are, without being coded anew. In other compressed pixels
-    nothing can be changed.
+    RLE runs are changed in place, without re-encoding. Other compressed pixels cannot be
+    changed.
 
     Raises
     ------
@@ -128,11 +128,11 @@ def overlay_bits(
     Parameters
     ----------
     chunks
-        Gives the samples, as unsigned numbers, as often as they are asked for.
+        Returns the samples, as unsigned numbers; may be called repeatedly.
     description
-        What the header says of them.
+        The header's description of them.
     declared
-        Bits that overlays say they are in.
+        Bits that overlay elements declare.
     padding
         Pixel Padding Value, as the bits of a sample; None if there is none.
 
@@ -173,7 +173,7 @@ def _used(description: Description) -> int:
 
 
 def _unclean(chunks: Chunks, description: Description) -> Iterator[Samples]:
-    """Give the chunks whose samples do not all lie within the stored bits, told at once."""
+    """Yield the chunks whose samples are not all within the stored bits."""
     shift, stored, used = _shift_of(description), description.stored, _used(description)
     limit = 1 << (stored - 1)
     for chunk in chunks():
@@ -203,8 +203,8 @@ def _unused(chunk: Samples, description: Description, declared: int) -> Samples:
 def _are_numbers(
     chunks: Chunks, description: Description, declared: int, padding: int | None
 ) -> bool:
-    """Whether unused bits are plainly numbers: there are none but the declared ones, all are
-    of one padding value, or the high bit is told wrong and all values fit."""
+    """Whether unused bits are clearly part of numbers: none are set but declared ones, all belong
+    to one padding value, or the high bit is wrong and all values fit."""
     every = (1 << description.allocated) - 1
     unused = every & ~_used(description) & ~declared
     values: set[int] = set()
@@ -237,7 +237,7 @@ def _roughness(chunks: Chunks, description: Description, declared: int) -> tuple
         alone = _number(stored >> chunk.dtype.type(shift), description.stored, description)
         low += _change(alone << shift, edges)
     if not high:
-        raise SkipInstance(Reason.OVERLAY_BITS)  # they are everywhere: there is no telling
+        raise SkipInstance(Reason.OVERLAY_BITS)  # they are everywhere: undecidable
     return low, high
 
 
@@ -254,7 +254,7 @@ def _change(values: NDArray[np.int64], edges: NDArray[np.intp]) -> int:
 
 def _cleared(chunk: Samples, clear: int, description: Description) -> Samples:
     low = chunk & chunk.dtype.type((1 << description.allocated) - 1 & ~clear)
-    if description.signed and not _shift_of(description):  # the sign goes on where they were
+    if description.signed and not _shift_of(description):  # the sign extends into them
         sign = chunk.dtype.type(1 << (description.stored - 1))
         low[low & sign != 0] |= chunk.dtype.type(clear)
     return low

@@ -1,10 +1,10 @@
 """Pixel data as exactly the frames that the header declares (PS3.3 C.7.6.3, PS3.5 8 and A.4).
 
-Whatever has room for other bytes is looked at: behind the last native frame, segments of a
+Every place that can hold other bytes is checked: after the last native frame, segments of a
 JPEG, boxes and comments of a JPEG 2000 codestream, unused fields and gaps of an RLE frame,
-fragments' padding, offset tables. What is no sample is cut off or written over with zeros; no
-sample, and no entropy-coded byte, changes. Where the pixel data are not what the header
-declares, or cannot be walked, the file is refused with a reason.
+fragments' padding, offset tables. Bytes that are not samples are cut off or zeroed; no
+sample and no entropy-coded byte changes. If the pixel data does not match the header,
+or cannot be parsed, the file is refused with a reason.
 
 Samples themselves are looked at by :mod:`sendit.dicom.overlay_bits`.
 """
@@ -59,7 +59,7 @@ _LARGEST_OFFSET: Final = 0xFFFFFFFF
 
 
 class Description(NamedTuple):
-    """What the header says of the pixel data; ``stored`` and ``high`` are bits."""
+    """The header's description of the pixel data; ``stored`` and ``high`` are bits."""
 
     rows: int
     columns: int
@@ -104,13 +104,13 @@ class PixelData:
     description
         What the header says of it.
     end
-        Where the native samples end: what follows in the element is not delivered.
+        Where the native samples end: anything after that in the element is not delivered.
     blank
-        Spans of the file that are written over with zeros.
+        Spans of the file to zero.
     frames
         The compressed frames; empty for native pixel data.
     offsets
-        The basic offset table as it has to be; None if it is right, or there is none.
+        The corrected basic offset table; None if it is correct or absent.
     tables_fit
         Whether the extended offset table and its kin are right, or absent.
     """
@@ -263,7 +263,7 @@ def _fragments(header: Header, element: Element) -> list[Span]:
 
 
 def _frames(header: Header, fragments: Sequence[Span], count: int) -> list[Frame]:
-    """Return fragments gathered into frames (PS3.5 A.4): a frame's first one tells its form."""
+    """Group fragments into frames (PS3.5 A.4), each recognised by its first fragment."""
     data = header.data
     if count == 1:
         groups = [list(fragments)]
@@ -281,7 +281,7 @@ def _frames(header: Header, fragments: Sequence[Span], count: int) -> list[Frame
 
 
 def _not_image(frame: bytes, syntax: str, description: Description) -> list[Span]:
-    """Return the spans of a compressed frame that are no part of the image."""
+    """Return the spans of a compressed frame that are not part of the image."""
     if syntax == RLE_LOSSLESS:
         return _not_rle(frame, description)
     if syntax == ENCAPSULATED_UNCOMPRESSED:
@@ -315,7 +315,7 @@ def _not_rle(frame: bytes, description: Description) -> list[Span]:
 
 
 def _offset_table(table: bytes, starts: Sequence[int]) -> bytes | None:
-    """Return a basic offset table as it has to be; None if it is (an empty one is, too)."""
+    """Return the corrected basic offset table; None if it is correct (as is an empty one)."""
     if not table:
         return None
     right = b""

@@ -1,7 +1,7 @@
-"""Dates that stand where nobody knew one: everyone knows what they were before they moved.
+"""Placeholder dates, whose original value everyone knows even after they are shifted.
 
-A placeholder says nothing about a person, but whoever sees one moved by a patient's shift can
-subtract the original and has the shift, and with it every real date of that patient.
+A placeholder says nothing about a person, but anyone who sees one shifted by a patient's jitter can
+subtract the original to get the jitter, and with it every real date of that patient.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""RLE Lossless frames (PS3.5 Annex G): where their runs are, and what else stands in them."""
+"""RLE Lossless frames (PS3.5 Annex G): where their runs are, and what else they contain."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def segments(frame: bytes, count: int) -> tuple[list[Span], list[Span]]:
 
 
 def runs(frame: bytes, segment: Span, size: int) -> tuple[list[Run], Span]:
-    """Return the runs of a segment, and the span behind what makes up so many bytes.
+    """Return the runs of a segment that decode to so many bytes, and the span after them.
 
     Raises
     ------
     SkipInstance
-        There is less in it.
+        The segment decodes to fewer bytes.
     """
     position, end = segment
     runs: list[Run] = []
@@ -73,7 +73,7 @@ def runs(frame: bytes, segment: Span, size: int) -> tuple[list[Run], Span]:
 
 
 def decoded(frame: bytes, runs: list[Run]) -> bytes:
-    """Return the bytes that runs stand for."""
+    """Decode runs."""
     return b"".join(
         frame[start:end] if times == 1 else frame[start:end] * times for start, end, times in runs
     )

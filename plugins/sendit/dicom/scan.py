@@ -1,9 +1,9 @@
-"""Find every element of a DICOM file by its bytes, and refuse what does not add up.
+"""Locate every element of a DICOM file by its bytes, and refuse inconsistent files.
 
 The scanner walks the whole structure (PS3.5 chapter 7, PS3.10 chapter 7) without
 decoding a value: file meta, all nested sequences, fragments of encapsulated pixel data,
-elements after the pixel data, trailing bytes. What it returns are offsets, so that
-values nobody asks for are never touched and pixel bytes pass as they are.
+elements after the pixel data, trailing bytes. It returns offsets, so values
+that are not needed are never touched and pixel bytes pass unchanged.
 
 Everything that is wrong raises :class:`~sendit.errors.SkipInstance` with a
 :class:`~sendit.batch.Reason`; no other exception leaves this module for any bytes. Work
@@ -119,7 +119,7 @@ IMPLICIT_LITTLE: Final = Encoding(explicit=False, little=True)
 EXPLICIT_LITTLE: Final = Encoding(explicit=True, little=True)
 EXPLICIT_BIG: Final = Encoding(explicit=True, little=False)
 
-# tag, VR, offset of the element, of its value, and behind it (delimiters included), items
+# tag, VR, offset of the element, of its value, and after it (delimiters included), items
 Element = tuple[int, str, int, int, int, "list[Item] | None"]
 # A plain tuple: a NamedTuple takes four times as long to make, 200 times a file.
 Item = tuple[Encoding, list[Element]]
@@ -160,10 +160,10 @@ class _Walk:
             raise SkipInstance(Reason.MALFORMED)
 
     def _limit(self, position: int, last: int, count: int) -> int:
-        """Return up to where elements may be read before they are counted again.
+        """Return the offset up to which elements may be read before they are counted again.
 
-        An element takes eight bytes or more, so that no more than are left can be in there:
-        none of them has to be counted by itself.
+        An element takes at least eight bytes, so there cannot be more elements than the remaining
+        budget before that offset, and they need not be counted one by one.
         """
         left = min(self._left, MAX_IN_DATA_SET - count)
         if left < 0:
@@ -183,7 +183,7 @@ class _Walk:
     def elements(
         self, position: int, end: int, encoding: Encoding, depth: int, *, until_delimiter: bool
     ) -> tuple[list[Element], int]:
-        """Return the elements of one item and the offset behind it and its delimiter."""
+        """Return the elements of one item and the offset after it and its delimiter."""
         if depth > MAX_DEPTH:
             raise SkipInstance(Reason.MALFORMED)
         members: list[Element] = []
@@ -212,7 +212,8 @@ class _Walk:
         *,
         nested: bool,
     ) -> int:
-        """Append explicit VR elements; stop at the end, a delimiter or what is no element."""
+        """Append explicit VR elements; stop at the end, a delimiter or bytes that are not an
+        element."""
         data = self.data
         head = SHORT_HEAD[encoding.little].unpack_from
         long_length = LENGTH[encoding.little].unpack_from
@@ -232,7 +233,7 @@ class _Walk:
                 else:
                     vr = long(vr_bytes)
                     if vr is None or position > end - 12:
-                        # A delimiter of an item, or not an element at all: the caller knows.
+                        # An item's delimiter, or not an element at all: the caller decides.
                         if nested and vr is None and group != 0xFFFE:
                             raise SkipInstance(Reason.MALFORMED)
                         self._spend(len(elements) - before)
@@ -302,7 +303,8 @@ class _Walk:
     def _long(  # noqa: PLR0917 positional, because this is called for each long element
         self, tag: int, vr: str, value: int, length: int, end: int, encoding: Encoding, depth: int
     ) -> tuple[int, list[Item] | None]:
-        """Walk an element that is, or may be, a sequence or fragments; offset behind, items."""
+        """Walk an element that is, or may be, a sequence or fragments; return the offset after it,
+        and its items."""
         if length == UNDEFINED:
             if vr[0] == "O":  # OB, OW, and the dictionary's "OB or OW"
                 if tag != PIXEL_DATA:  # nothing else has fragments (PS3.5 A.4)
@@ -376,7 +378,7 @@ class _Walk:
         return IMPLICIT_LITTLE
 
     def _fragments(self, position: int, end: int, encoding: Encoding) -> int:
-        """Return the offset behind encapsulated pixel data (PS3.5 A.4)."""
+        """Return the offset after encapsulated pixel data (PS3.5 A.4)."""
         head = TAG_AND_LENGTH[encoding.little].unpack_from
         data = self.data
         count = 0
@@ -400,8 +402,8 @@ class _Walk:
     def dataset(self, position: int, encoding: Encoding) -> tuple[list[Element], int]:
         """Return the top-level elements and the offset where they end.
 
-        Bytes behind that are trailing if they are eight or more zeros, or, once pixel data
-        was seen, whatever does not read as an element of the dictionary in its order.
+        Bytes after that count as trailing if they are eight or more zeros, or, after pixel data,
+        anything that cannot be read as the next element of the dictionary in tag order.
         """
         elements: list[Element] = []
         end = self.end
@@ -443,7 +445,7 @@ class _Walk:
         return None if after > end else (group << 16 | element, vr, position, value, after, items)
 
     def _judge_trailing(self, elements: list[Element], position: int, encoding: Encoding) -> None:
-        """Raise unless what is left is no part of the data set."""
+        """Raise if the remaining bytes may be part of the data set."""
         left = self.end - position
         if left >= 8 and _all_zero(self.data, position):
             return
@@ -464,12 +466,12 @@ class _Walk:
 
 
 def element_at(data: Buffer, position: int, encoding: Encoding) -> Element | None:
-    """Scan one top-level element; None if there is none, or no whole one, at this offset.
+    """Scan one top-level element; None if there is no complete element at this offset.
 
     Raises
     ------
     SkipInstance
-        What is in it is malformed or runs over its end.
+        Its content is malformed or extends beyond its end.
     """
     return _Walk(data, len(data)).one(position, encoding)
 
@@ -484,7 +486,7 @@ def _all_zero(data: Buffer, position: int) -> bool:
 
 
 class Header:
-    """Where everything of one file is.
+    """The locations of everything in one file.
 
     Attributes
     ----------
@@ -577,7 +579,7 @@ class Header:
 
         Strings are decoded with the file's character set, each value stripped of padding,
         several values joined by a backslash. Numbers read as pydicom's ``str()`` of them.
-        A sequence, or bytes that are no text, gives ``""``; an absent element None.
+        Sequences and values that are not text give ``""``; an absent element None.
         """
         raw = self.raw(tag)
         if raw is None:
@@ -652,7 +654,7 @@ def _tags_text(raw: bytes, encoding: Encoding) -> str:
 
 
 def file_meta(data: Buffer, position: int) -> tuple[dict[int, bytes], int]:
-    """Return file meta's values and the offset behind it; the group length is not trusted.
+    """Return file meta's values and the offset after it; the group length is not trusted.
 
     Of two elements with one tag the first counts: the other one belongs to a second group
     0002, which some software leaves where the data set begins.
@@ -754,7 +756,7 @@ def _read_header(data: Buffer, size: int) -> Header:
         raise SkipInstance(Reason.EMPTY_FILE)
     if bytes(data[128:132]) == b"DICM":
         return _scan(data, 132, size)
-    # Without a preamble, only what scans from end to end and says what it is counts.
+    # Without a preamble, only files that scan from end to end and declare their class count.
     first = bytes(data[:2])
     if first not in (b"\x02\x00", b"\x08\x00", b"\x00\x08"):
         raise SkipInstance(Reason.NOT_DICOM)
@@ -802,7 +804,7 @@ def _scan(data: Buffer, position: int, file_size: int) -> Header:
 
 
 def read_file(path: Path) -> tuple[Buffer, os.stat_result]:
-    """Return a regular file's bytes and what ``stat`` said of it, from one open file.
+    """Return a regular file's bytes and its ``stat`` result, from the same open file.
 
     Files of up to :data:`READ_WHOLE` bytes are read, larger ones mapped. (A mapped file that
     another process shortens meanwhile ends this process; the next attempt finds it changed.)
@@ -810,8 +812,8 @@ def read_file(path: Path) -> tuple[Buffer, os.stat_result]:
     Raises
     ------
     SkipInstance
-        A link (the last part of the path), pipe, device or folder; empty; unreadable; of
-        another size than it said.
+        A link (the last part of the path), pipe, device or folder; empty; unreadable; or
+        of a size that differs from its ``stat``.
     """
     with _opened(path) as (handle, status):
         if status.st_size > READ_WHOLE:
@@ -845,7 +847,7 @@ def _opened(path: Path) -> Iterator[tuple[int, os.stat_result]]:
 
 
 def _read(handle: int, size: int) -> bytes:
-    """Return up to this many bytes from where the file stands."""
+    """Return up to this many bytes from the file's current position."""
     data = os.read(handle, size)
     while len(data) < size:
         more = os.read(handle, size - len(data))
@@ -856,10 +858,10 @@ def _read(handle: int, size: int) -> bytes:
 
 
 def open_instance(path: Path) -> Header:
-    """Scan one file's whole structure, reading no more of it than that takes.
+    """Scan one file's whole structure, reading only as much of it as necessary.
 
-    For most files that is the first :data:`HEAD` bytes: uncompressed pixel data behind them
-    have a length, which tells whether the file is whole. Of every other file all is read.
+    For most files that is the first :data:`HEAD` bytes: uncompressed pixel data after them
+    has a length, which shows whether the file is complete. All other files are read in full.
     ``data`` of the result ends where reading ended.
 
     Raises
@@ -881,17 +883,18 @@ def _from_head(head: bytes, size: int) -> Header | None:
     try:
         header = _read_header(head, size)
     except (SkipInstance, struct.error):
-        return None  # wrong, or merely cut here: whoever has the whole file says
+        return None  # malformed, or merely cut here: reading the whole file decides
     tag, _, _, value, _, _ = header.elements[-1]
     whole = tag in PIXEL_DATA_TAGS and value + 8 <= len(head) and header.trailing == 0
     return header if whole and not header.deflated else None
 
 
 def header_checksum(header: Header) -> int:
-    """Return the CRC-32 of all of a file but the samples: what :func:`open_instance` looked at.
+    """Return the CRC-32 of everything in a file except the samples, as read by
+    :func:`open_instance`.
 
-    It is the same whether the whole file was read or its first bytes. Of a deflated file it is
-    that of the inflated data set.
+    It is the same whether the whole file or only its first bytes were read. For a deflated file it
+    is that of the inflated data set.
     """
     data = header.data
     pixels = next(filter(None, map(header.element, PIXEL_DATA_TAGS)), None)

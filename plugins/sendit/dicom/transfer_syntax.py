@@ -1,7 +1,7 @@
 """The supported transfer syntaxes (PS3.5 chapter 10 and Annex A).
 
-A file is delivered only if every byte of its pixel data is known to be an image's. Of a
-syntax that is not named here that cannot be said: video and JPEG XL (their streams carry
+A file is delivered only if every byte of its pixel data is known to be an image's. That
+is impossible for syntaxes not named here: video and JPEG XL (their streams carry
 text of their own), pixels behind a link (JPIP), private syntaxes, and those that do not
 exist.
 """

@@ -79,7 +79,7 @@ class Blank:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a blanked member is held against: its original, and the boxes."""
+    """What a blanked member is compared with: its original, and the boxes."""
 
     path: Path
     boxes: tuple[Box, ...]
@@ -88,16 +88,16 @@ class Expected:
 def blank_of(
     header: Header, rules: Sequence[Sequence[Region]], text: Sequence[Box] = ()
 ) -> Blank | None:
-    """Return what the regions of a filter's rules blank in one image.
+    """Return what the regions of matching filter rules blank in one image.
 
     Parameters
     ----------
     header
         The image's.
     rules
-        The regions of each rule that hit.
+        The regions of each matching rule.
     text
-        Boxes of text that must not leave, for rules that blank it where it is read.
+        Boxes of text that must be blanked where it is read (``from:TextInPixels``).
 
     Returns
     -------
@@ -108,7 +108,7 @@ def blank_of(
     ------
     SkipInstance
         The image's own regions are to be kept and cannot be trusted, or there are none where a
-        rule takes its boxes from them, and no other rule hit; or no region is within the image.
+        rule takes its boxes from them, and no other rule matched; or no region is within the image.
     """
     rows, columns = _number(header, ROWS), _number(header, COLUMNS)
     if not rows or not columns:
@@ -137,7 +137,7 @@ def blank_of(
 
 
 def withheld(header: Header, decision: Decision | None) -> str | None:
-    """Return why an image is filtered, or None: it goes on, perhaps with regions blanked."""
+    """Return why an image is filtered, or None if it passes, perhaps with regions blanked."""
     if decision is None:
         return None
     if not decision.blanks:
@@ -191,7 +191,7 @@ def trusted_regions(header: Header) -> list[Box]:
 
 
 def _own_regions(header: Header, source: int) -> list[tuple[Box, bool]]:
-    """Return the boxes in a sequence's items, and whether each says what it shows."""
+    """Return the boxes in a sequence's items, and whether each declares what it shows."""
     sequence = header.element(source)
     regions: list[tuple[Box, bool]] = []
     for item in (sequence[5] if sequence is not None else None) or ():

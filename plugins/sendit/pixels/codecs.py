@@ -63,7 +63,7 @@ def decode(frame: bytes, syntax: str, description: Description) -> Array:
         pixels = _decode(frame, syntax, description)
     except SkipInstance:
         raise
-    except Exception:  # noqa: BLE001 each codec has errors of its own, some quote the data
+    except Exception:  # noqa: BLE001 each codec has its own errors, some quote the data
         raise SkipInstance(Reason.PIXELS_NOT_READ) from None
     rows, columns, samples = description[:3]
     shape = (rows, columns) if samples == 1 else (rows, columns, samples)
@@ -93,7 +93,7 @@ def _decode(frame: bytes, syntax: str, description: Description) -> Array:
 
 
 def _has_ybr_marks(frame: bytes) -> bool:
-    """Whether a JPEG says itself that its colours are YCbCr: by JFIF, or Adobe's transform."""
+    """Whether a JPEG declares that its colours are YCbCr: by JFIF, or Adobe's transform."""
     head = frame[:4096]
     adobe = head.find(b"Adobe\0")
     return b"JFIF\0" in head[:32] or (adobe > 0 and head[adobe + 11 : adobe + 12] == b"\1")

@@ -1,4 +1,4 @@
-"""What a data set says once its pixels were blanked (PS3.15 E.3.1, PS3.3 C.7.6.1 and C.12.1)."""
+"""The header of an image whose pixels were blanked (PS3.15 E.3.1, PS3.3 C.7.6.1 and C.12.1)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def after_blanking(
     scrubbed: Scrubbed,
     new_instance: bytes | None,
 ) -> bytes:
-    """Return a data set up to its pixel data with what it has to say.
+    """Return a data set, up to its pixel data, with the attributes that record the blanking.
 
     BurnedInAnnotation is NO; the first value of ImageType is DERIVED, since the pixels are not the
     scanner's any more; DeidentificationMethod and its codes name the cleaning (113101); and what
@@ -52,7 +52,7 @@ def after_blanking(
     meta
         Its file meta, for the encoding.
     scrubbed
-        What became of the pixels.
+        The result of blanking the pixels.
     new_instance
         The SOPInstanceUID, if it has to be another: a derived image is not the original
         (PS3.3 C.7.6.1.1.2), also where the recipe retains UIDs.

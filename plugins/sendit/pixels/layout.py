@@ -1,4 +1,4 @@
-"""How native samples lie in the pixel data (PS3.5 8.1 and 8.2, PS3.3 C.7.6.3.1.2 and .3)."""
+"""The layout of native samples in the pixel data (PS3.5 8.1 and 8.2, PS3.3 C.7.6.3.1.2 and .3)."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Layout:
     description
         What the header says.
     planar
-        Whether a frame has one plane a sample (PlanarConfiguration 1).
+        Whether a frame has one plane per sample (PlanarConfiguration 1).
     little
         Byte order of the samples.
     floating
         Whether the samples are floating point numbers.
     swapped
-        Whether 8-bit samples are in big-endian words: of two the second is in front.
+        Whether 8-bit samples are in big-endian words: the second of two comes first.
     subsampled
-        (2, 1) or (2, 2) where chrominance is there for every second column, or row too.
+        (2, 1) or (2, 2) if chrominance is stored for every second column, or row too.
     """
 
     description: Description
@@ -57,7 +57,7 @@ class Layout:
 
     @property
     def size(self) -> int:
-        """Bytes of a frame whose samples take whole bytes."""
+        """Size in bytes of a frame whose samples take whole bytes."""
         return self.samples * self.description.allocated // 8
 
     @property
@@ -83,12 +83,12 @@ def sample_type(
 
 
 def layout_of(header: Header, pixels: PixelData) -> Layout:
-    """Return how native samples lie (or those of an encapsulated uncompressed frame).
+    """Return the layout of native samples (or those of an encapsulated uncompressed frame).
 
     Raises
     ------
     SkipInstance
-        They are not of whole bytes (1-bit samples apart), or their chrominance does not fit.
+        They do not take whole bytes (except 1-bit samples), or their chrominance does not fit.
     """
     description = pixels.description
     raw = header.raw(PLANAR) or b"\0\0"
@@ -124,8 +124,8 @@ def _subsampled(header: Header, pixels: PixelData) -> tuple[int, int]:
 
 
 def planes(layout: Layout, frame: bytes | bytearray | memoryview) -> list[tuple[Array, int, int]]:
-    """Return a native frame's samples as views: each of shape (rows, columns), with how many
-    columns and rows of the image one of its samples stands for.
+    """Return a native frame's samples as views: each of shape (rows, columns), with the number
+    of columns and rows of the image that one of its samples covers.
 
     The frame's samples take whole bytes and are in their own byte order.
     """

@@ -1,12 +1,12 @@
-"""Looks at the pixels of a study before they leave: is there text that names, dates or numbers?
+"""Searches the pixels of a study for text that names, dates or numbers a person.
 
-What every image of CT and MR gets is cheap: strokes that stand at the same place through a series
-are counted (:mod:`sendit.pixels.strokes`), and an image that differs from its series is searched by
-itself. What is suspected is read. All else is read at once: localizers, derived images, colours,
-and every other kind of image; of several frames, those that may bring text
-(:mod:`sendit.pixels.cine`).
+Images of CT and MR get a cheap check: strokes at the same place throughout a series
+are counted (:mod:`sendit.pixels.strokes`), and an image that differs from its series is searched
+individually. Suspicious images are read by OCR. Everything else is read by OCR directly:
+localizers, derived images, colours, and every other kind of image; of several frames, those that
+may bring text (:mod:`sendit.pixels.cine`).
 
-Of what was read nothing is kept but the kind of the finding.
+Nothing of the text is kept but the kind of the finding.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class _Seen:
 
 
 class Look:
-    """Looks at the images of one study.
+    """Searches the images of one study for text.
 
     Parameters
     ----------
@@ -100,23 +100,23 @@ class Look:
         samples: Sequence[Part],
         blank: Blank | None,
     ) -> None:
-        """Look at an image as it would be delivered.
+        """Search an image, as it would be delivered, for text.
 
         Parameters
         ----------
         number
-            Of its source: the same is looked at once.
+            Number of its source; each is searched once.
         header, pixels
             The image, checked.
         samples
-            Native samples, as they came.
+            Native samples, as received.
         blank
             What is blanked of them.
 
         Raises
         ------
         SkipInstance
-            There is text in it that must not leave, or it cannot be read.
+            It shows text that must not be delivered, or it cannot be decoded.
         """
         if number not in self._judged:
             self._judged[number] = self._look(number, header, pixels, samples, blank)

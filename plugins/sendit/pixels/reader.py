@@ -3,9 +3,9 @@ process, on one core, and only when something is to be read. It writes no log: w
 be a name.
 
 The detector was trained on text of 20 pixels and more, so pictures are enlarged before they are
-searched: whole, or in parts that overlap. Each line that is found is recognised as it stands and,
-unless it is read with confidence, turned by 180 degrees; one that stands on its side is turned
-upright first. So text is read in all four directions.
+searched: whole, or in parts that overlap. Each line is recognised as it is and,
+unless it is read with confidence, rotated by 180 degrees; a vertical line is rotated
+first. So text is read in all four directions.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Read blanked images of a finished archive again: boxes are constant, all else is the original.
+"""Verify blanked images in a finished archive: boxes are constant, everything else is the original.
 
-Nothing here is of the code that writes: archive and data sets are read by ``tarfile`` and
-pydicom, frames are taken apart by pydicom and decoded by Pillow where it can, and the mask is
-painted from the boxes anew. Whatever cannot be compared has not passed.
+This shares no code with the writer: archive and data sets are read by ``tarfile`` and
+pydicom, frames are parsed by pydicom and decoded by Pillow where possible, and the mask is
+painted again from the boxes. Anything that cannot be compared does not pass.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def _frames(dataset: pydicom.Dataset) -> Iterator[Any]:
 
 
 def _is_complete(dataset: pydicom.Dataset) -> bool:
-    """Whether chrominance is there for each pixel, whatever the header says."""
+    """Whether chrominance is stored for each pixel, whatever the header says."""
     count = int(dataset.get("NumberOfFrames") or 1)
     full = int(dataset.Rows) * int(dataset.Columns) * 3 * count
     return len(dataset.PixelData) * 8 >= full * int(dataset.BitsAllocated)
@@ -188,7 +188,7 @@ def _subsampled(dataset: pydicom.Dataset) -> Iterator[Any]:
 
 
 def _says_its_colours(image: Any) -> bool:
-    """Whether a JPEG says of itself what its components are: JFIF, Adobe, or their names."""
+    """Whether a JPEG declares what its components are: by JFIF, Adobe, or their names."""
     if "jfif" in image.info or "adobe" in image.info:
         return True
     return [component[0] for component in image.layer] == [*b"RGB"]

@@ -1,8 +1,8 @@
-"""Frames as 8-bit pictures that a reader of text can look at.
+"""Render frames as 8-bit pictures for OCR.
 
-Of 16 bits nobody sees all at once: burned-in text may stand at the largest value while all tissue
-is below a hundredth of it, or be a shade of grey within the tissue's. So a frame may make two
-pictures: one of its full range, one of the range that nearly all of its samples have.
+16 bits cannot be shown all at once: burned-in text may be at the largest value while all tissue
+is below a hundredth of it, or be a shade of grey within the tissue's. So a frame may be rendered
+twice: over its full range, and over the range of nearly all of its samples.
 """
 
 from __future__ import annotations

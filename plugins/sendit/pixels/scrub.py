@@ -1,11 +1,11 @@
-"""Regions of an image blanked: its samples inside are constant, all outside stay as they are.
+"""Blank regions of an image: samples inside become constant, all others are unchanged.
 
-Native samples are written over. Compressed frames are decoded, blanked and compressed again
-without loss: what lies outside is what the frame decodes to. The syntax stays where it is
-lossless; a lossy one becomes its lossless sibling, or JPEG-LS.
+Native samples are overwritten. Compressed frames are decoded, blanked and losslessly
+re-encoded: samples outside are what the frame decodes to. A lossless syntax is kept;
+a lossy one becomes its lossless counterpart, or JPEG-LS.
 
 Blank is 0 in each sample, as deid has it, and no colour where the samples are luminance and
-chrominance. Where one chrominance sample stands for several pixels, whole groups are blanked: a
+chrominance. If one chrominance sample covers several pixels, whole groups are blanked: a
 box grows by at most one pixel on each side.
 
 No more than a frame is in memory: the new pixel data lie in a file of the working folder that has
@@ -82,7 +82,7 @@ def scrub(
     blank
         What to blank.
     folder
-        Where large pixel data may lie meanwhile; None: the system's folder for such files.
+        Folder for large temporary files; None: the system's.
 
     Raises
     ------

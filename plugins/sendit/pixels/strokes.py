@@ -122,7 +122,7 @@ class Series:
 
 
 def strong_strokes(frame: Array) -> int:
-    """Return how many pixels of a frame are of strokes that stand out."""
+    """Return the number of pixels of a frame in prominent strokes."""
     usable = _usable(frame)
     raised = cv2.morphologyEx(usable, cv2.MORPH_TOPHAT, _STROKE)
     return cv2.countNonZero(_above(raised, _STRONG * tissue_range(usable), 1))
@@ -141,7 +141,7 @@ def has_glyphs(frame: Array) -> bool:
 
 
 def has_chain(strokes: Array, least: int) -> bool:
-    """Whether so many components of a glyph's size stand in a row, upright or on the side."""
+    """Whether so many components of a glyph's size are in a row, horizontal or vertical."""
     count, _, stats, centres = cv2.connectedComponentsWithStats(strokes, connectivity=8)
     if count <= least:
         return False

@@ -1,4 +1,4 @@
-"""What text that was read in an image says: whether it may name, date or number a person.
+"""Judges whether text in an image may name, date or number a person.
 
 A word may be one of the batch's own (a name, a number, the hospital's), as well as it could be
 read; a date; a number of six digits or more; what institutions are called; or a word that nobody
@@ -94,7 +94,7 @@ _CJK: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]{2,}")
 
 @dataclass(slots=True)
 class Own:
-    """The batch's own values, as far as they may stand in an image.
+    """The batch's own values, as they may appear in an image.
 
     ``words`` are names of people and places, folded; ``numbers`` are identifiers and birth dates:
     letters and digits only, read as digits where a letter looks like one.
@@ -131,7 +131,7 @@ def _is_known(word: str) -> bool:
 
 
 def judge(lines: Sequence[Line], own: Own, regions: Iterable[Box] = ()) -> Finding | None:
-    """Return what must not leave of the text in an image, or None.
+    """Return why the text in an image must not be delivered, or None.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def judge(lines: Sequence[Line], own: Own, regions: Iterable[Box] = ()) -> Findi
     own
         The batch's values.
     regions
-        Boxes in which people type what they see (ultrasound): unknown words may stand there.
+        Boxes in which people type what they see (ultrasound): unknown words pass there.
     """
     return next((finding for _, finding in findings(lines, own, regions)), None)
 
@@ -269,7 +269,7 @@ def _holds(text: str, word: str) -> bool:
 
 
 def _is_composed(word: str) -> bool:
-    """Whether a word is known ones of three letters or more, one behind the other."""
+    """Whether a word is composed of known words of three letters or more."""
     ends = {0}
     for end in range(MIN_LETTERS, len(word) + 1):
         if any(end - start >= MIN_LETTERS and _is_known(word[start:end]) for start in ends):

@@ -1,4 +1,4 @@
-"""Rules wanted: what images have in common that are held back until a rule says what to blank.
+"""Rules wanted: the common properties of images that need a rule saying what to blank.
 
 Images of one key come from one device and program and have one layout, so that one rule with
 regions serves them all. A key holds nothing of a patient, for it stays in the ledger: attributes
@@ -34,10 +34,10 @@ _IMAGE_TYPES: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class RuleKey:
-    """What tells one kind of image from another.
+    """The properties that distinguish one kind of image from another.
 
     ``regions`` says whether the image has ultrasound regions, and whether they can be trusted.
-    ``#`` stands for a number of six digits or more, a name and an identifier.
+    ``#`` replaces numbers of six digits or more, names and identifiers.
     """
 
     modality: str

@@ -1,4 +1,4 @@
-"""Vendors' own structures, reduced to what is understood of them; one module for each."""
+"""Vendors' own structures, reduced to their understood numbers; one module for each."""
 
 
 class NotUnderstood(ValueError):

@@ -2,7 +2,7 @@
 
 ``(0029,"SIEMENS CSA HEADER",10)`` describes one image, ``(...,20)`` its series. Both hold named
 tags of text items, and whatever was in the scanner's memory behind each name. Mosaics cannot be
-unpacked without the first: the direction of their slices stands nowhere else. So a header is
+unpacked without the first: the direction of their slices is nowhere else. So a header is
 parsed, and a new one is written that holds only tags of a fixed list, with values of the form
 and range that each tag has; no byte is copied that was not understood.
 
@@ -220,13 +220,13 @@ GEOMETRY: Final = frozenset(
 def clean_image_header(value: bytes) -> bytes:
     """Return the header of an image with the tags of :data:`IMAGE_TAGS` only.
 
-    A tag with a value of another form, with more values than it can have, or that is there
-    twice is left out. The result is empty if nothing may stay.
+    A tag with a value of an unexpected form, with too many values, or that occurs
+    twice is left out. The result is empty if nothing may be kept.
 
     Raises
     ------
     NotUnderstood
-        It is no CSA header, or one of :data:`GEOMETRY` would have to be left out.
+        It is not a CSA header, or one of :data:`GEOMETRY` would have to be left out.
     """
     kept: dict[str, bytes] = {}
     for raw in _tags_of(value):
@@ -287,7 +287,8 @@ def _end_of(value: bytes, place: int) -> int:
 
 @lru_cache(maxsize=1 << 12)
 def _clean_tag(raw: bytes) -> tuple[str, bytes | None]:
-    """Return a tag's name, and it written anew: nothing if it may not stay, None if it is empty.
+    """Return a tag's name and the rewritten tag: empty if it may not be kept, None if it has no
+    value.
 
     Images of a series differ in few of their tags.
     """
@@ -364,7 +365,7 @@ def clean_series_header(value: bytes) -> bytes:
     Raises
     ------
     NotUnderstood
-        It is no CSA header.
+        It is not a CSA header.
     """
     protocols = {tag.name: tag for tag in read_csa(value) if tag.name in PROTOCOLS and tag.values}
     for name in PROTOCOLS:
