@@ -131,7 +131,7 @@ def test_the_example_of_a_table(tmp_path: Path) -> None:
     [
         ("", "must begin with a header line"),
         ("number,arm\n1,A\n", "must begin with a header line"),
-        ("patient,arm\n1,A\n1,B\n", "line 3: the patient is empty, or stands"),
+        ("patient,arm\n1,A\n1,B\n", "line 3: the patient is empty, or occurs"),
         ("patient,arm\n1,\n", "line 2: a value is empty"),
         ("patient,arm\n1\n", "line 2: 1 cells, not 2"),
         ("patient,entity_id\n1,A\n", "comes from the identifier service"),

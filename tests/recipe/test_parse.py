@@ -311,7 +311,7 @@ def test_sections(text: str, expected: str) -> None:
         ("LABEL x\ncontains Manfacturer ADAC", "did you mean Manufacturer"),
         ("LABEL x\ncontains Modality", "needs a value"),
         ("LABEL x\ncontains", "needs a field"),
-        ("LABEL x\nmissing Modality CT", "nothing else"),
+        ("LABEL x\nmissing Modality CT", "takes only a field"),
         ("LABEL x\ncontains Modality (", "not a regular expression"),
         ("LABEL x\n&& contains Modality CT", "not a test"),
         ("LABEL x\ncoordinates 1,2,3", "not a region"),
