@@ -95,8 +95,8 @@ def test_a_job_that_is_wrong_names_reason_and_columns_only() -> None:
             "Misconfigured",
             "has no bucket x: create it, or correct SENDIT_BUCK",
         ),
-        (api.Forbidden("rateLimitExceeded DOE"), "RetryLater", "the quota is used up; bucket x"),
-        (api.Forbidden("quotaExceeded DOE"), "RetryLater", "the quota is used up; bucket x"),
+        (api.Forbidden("rateLimitExceeded DOE"), "RetryLater", "the quota is exhausted; bucket x"),
+        (api.Forbidden("quotaExceeded DOE"), "RetryLater", "the quota is exhausted; bucket x"),
         (api.TooManyRequests("DOE"), "RetryLater", "answered 429 for bucket x"),
         (api.ServiceUnavailable("DOE"), "RetryLater", "answered 503 for bucket x"),
         (
@@ -107,11 +107,11 @@ def test_a_job_that_is_wrong_names_reason_and_columns_only() -> None:
         (api.GoogleAPICallError("DOE"), "RetryLater", "answered an error for bucket x"),
         (storage.DataCorruption(None, "DOE"), "RetryLater", "to bucket x was corrupted"),
         (storage.InvalidResponse(None, "DOE"), "RetryLater", "to bucket x was corrupted"),
-        (api.RetryError("DOE", None), "RetryLater", "does not answer (RetryError); bucket x"),
-        (auth.TransportError("DOE"), "RetryLater", "does not answer (TransportError); bucket x"),
-        (requests.ReadTimeout("DOE"), "RetryLater", "does not answer (ReadTimeout); bucket x"),
+        (api.RetryError("DOE", None), "RetryLater", "does not respond (RetryError); bucket x"),
+        (auth.TransportError("DOE"), "RetryLater", "does not respond (TransportError); bucket x"),
+        (requests.ReadTimeout("DOE"), "RetryLater", "does not respond (ReadTimeout); bucket x"),
         (ConnectionResetError("DOE"), "RetryLater", "(ConnectionResetError); bucket x"),
-        (TimeoutError("DOE"), "RetryLater", "does not answer (TimeoutError); bucket x"),
+        (TimeoutError("DOE"), "RetryLater", "does not respond (TimeoutError); bucket x"),
     ],
 )
 def test_every_error_says_whether_it_is_tried_again(error: Exception, kind: str, text: str) -> None:
