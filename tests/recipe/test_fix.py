@@ -51,6 +51,19 @@ def test_what_needs_no_decision(line: str, expected: list[str]) -> None:
     assert fixed_lines(f"{HEAD}{line}\n") == ["%header", *expected]
 
 
+def test_prose_before_the_first_section_becomes_a_comment() -> None:
+    text = "Testing jitter: both rules are applied.\n$ cat deid.dicom\n%header\nREMOVE PatientID\n"
+    fixed = fix("ours.deid", text)
+    assert not fixed.left
+    assert "# Testing jitter: both rules are applied." in fixed.text
+    assert [rule.action for rule in read_text(("fixed", fixed.text)).header] == ["REMOVE"]
+
+
+@pytest.mark.parametrize("line", ["REMOVE PatientID", "field PatientID", "contains Modality CT"])
+def test_a_rule_before_the_first_section_is_left_to_a_person(line: str) -> None:
+    assert fix("ours.deid", f"{line}\n%header\nREMOVE PatientID\n").left
+
+
 def test_the_reason_stands_above_the_line() -> None:
     text = fix("ours.deid", "%header\nREMOVE PatientsName\n").text
     assert text.splitlines() == [

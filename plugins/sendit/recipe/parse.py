@@ -74,6 +74,15 @@ HEADER_OF_FILTERS = "default"
 """The bundled recipe whose header goes with recipes that are filters only."""
 
 COORDINATES = ("coordinates", "keepcoordinates", "ctpcoordinates", "ctpkeepcoordinates")
+_OF_A_SECTION = frozenset(
+    (
+        *(action.lower() for action in Action),
+        *(*OPERATORS, *COORDINATES, *SECTIONS, "field", "label", "split", "+", "||"),
+    )
+)
+"""Words with which a rule, an entry or a section may begin; a line before any section that begins
+with another is prose, which deid skips."""
+
 NEEDS_VALUE = frozenset({Action.ADD, Action.REPLACE, Action.JITTER})
 
 _SAYS_AS_DEID = re.compile(r"#\s*sendit\s*:\s*as[ -]deid\s*", re.IGNORECASE)
@@ -645,6 +654,7 @@ class _Reader:
             raise _Refused(
                 f"{word} comes before any section",
                 "begin with %header, %filter, %fields or %values",
+                edit=None if word.lower() in _OF_A_SECTION else Edit(),
             )
         elif self.section == "filter":
             self._filter(line, position)
