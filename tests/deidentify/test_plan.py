@@ -175,6 +175,20 @@ def test_a_creator_that_is_there_gets_no_second_block() -> None:
     assert private(ds) == {"00130011": "CTP", "00131110": "LIDC", "00131112": "7"}
 
 
+def test_a_creator_with_two_blocks_gets_the_attribute_once() -> None:
+    before = made()
+    for block, element in ((0x10, 0x12), (0x11, 0x10)):
+        before.add_new(0x00130000 | block, "LO", "CTP")
+        before.add_new(0x00130000 | block << 8 | element, "LO", "another")
+    ds = opened(before, plan_of(PROJECT))
+    assert private(ds) == {
+        "00130010": "CTP",
+        "00130011": "CTP",
+        "00131012": "7",
+        "00131110": "LIDC",
+    }
+
+
 def test_of_a_private_attribute_that_gets_no_value_no_block_is_left() -> None:
     nothing = plan_of('ADD (0013,"CTP",10) x\nREMOVE (0013,"CTP",10)')
     assert not private(opened(made(), nothing))

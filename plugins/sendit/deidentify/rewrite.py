@@ -325,7 +325,6 @@ class Rewriter:
             isinstance(header, DiffHeader)
             or self._plan.values
             or self._plan.own
-            or self._plan.added_private
             or self._made >= MAX_TEMPLATES + self._alike
             or output.after
         ):
@@ -597,33 +596,31 @@ class Rewriter:
         self._reserved.clear()
         if not self._plan.added_private:
             return elements
-        blocks = {
-            (block >> 16, creator): block
-            for block, creator in self._creators(elements, data, scope).items()
-        }
+        creators = self._creators(elements, data, scope)
         tags = set(map(itemgetter(0), elements))
-        in_use = {tag & 0xFFFFFF00 for tag in tags} | set(blocks.values())
+        in_use = {tag & 0xFFFFFF00 for tag in tags} | creators.keys()
         merged = list(elements)
 
         def insert(tag: int, vr: str) -> None:
-            place = -1 - len(merged)  # of each its own, for results are looked up by it
+            place = -1 - len(merged)  # unique: results are looked up by it
             insort(merged, (tag, vr, place, place, place, None))
             tags.add(tag)
 
         for group, creator, element, vr in self._plan.added_private:
-            block = blocks.get((group, creator))
+            own = [each for each in creators if each >> 16 == group and creators[each] == creator]
+            if any(block | element in tags for block in own):
+                continue
+            every = (group << 16 | number << 8 for number in range(0x10, 0x100))
+            block = own[0] if own else next((each for each in every if each not in in_use), None)
             if block is None:
-                every = (group << 16 | number << 8 for number in range(0x10, 0x100))
-                block = next((each for each in every if each not in in_use), None)
-                if block is None:
-                    continue  # all 240 are reserved
-                blocks[group, creator] = block
+                continue  # all 240 are reserved
+            if not own:
+                creators[block] = creator
                 in_use.add(block)
                 reserving = group << 16 | (block >> 8 & 0xFF)
                 self._reserved[reserving] = creator
                 insert(reserving, "LO")
-            if block | element not in tags:
-                insert(block | element, vr)
+            insert(block | element, vr)
         return merged
 
     def _creators(self, elements: Sequence[Element], data: Buffer, scope: Scope) -> dict[int, str]:
