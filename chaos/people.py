@@ -107,11 +107,11 @@ def act(site: ChaosSite, fault: Fault, run: Run, rng: random.Random) -> set[str]
             _delete_run(site, run.run_id)
             site.trigger_as(run.run_id, run.conf)
         case "mark task failed" | "mark task success" | "mark task skipped" | "delete task":
-            _task(site, fault.target, run.run_id, rng)
+            _task(site, fault.target, run, rng)
         case "mark group failed" | "mark group success" | "mark group skipped":
-            _mark_group(site, run.run_id, fault.target.rpartition(" ")[2], rng)
+            _mark_group(site, run, fault.target.rpartition(" ")[2], rng)
         case "edit xcom" | "delete xcom":
-            _change_xcom(site, run.run_id, rng, delete=fault.target == "delete xcom")
+            _change_xcom(site, run, rng, delete=fault.target == "delete xcom")
         case "delete dag":
             marked = {each["dag_run_id"] for each in site.recent_runs()}
             _delete_dag(site)
@@ -142,7 +142,10 @@ def _other(site: ChaosSite, fault: Fault, run: Run, rng: random.Random) -> None:
             body = {"dry_run": False, "only_failed": False}
             site.patient_api("POST", f"{site.run_path(run.run_id)}/clear", body)
         case "clear task, with what came before":
-            name, index = rng.choice(_until(lambda: site.started(run.run_id), "a task started"))
+            started = _while_under_way(
+                site, run, lambda: site.started(run.run_id), "a task had started"
+            )
+            name, index = rng.choice(started)
             site.clear(run.run_id, name, index, downstream=True, upstream=True)
         case "backfill":
             _backfill(site)
@@ -210,8 +213,10 @@ def _delete_dag(site: ChaosSite) -> None:
     site.wait_until_parsed()
 
 
-def _task(site: ChaosSite, action: str, run_id: str, rng: random.Random) -> None:
+def _task(site: ChaosSite, action: str, run: Run, rng: random.Random) -> None:
     """Mark or delete one of the task instances that there are."""
+    run_id = run.run_id
+    is_over = site.run_state(run_id) in FINAL_RUN
     instances = [
         (each["task_id"], each["map_index"], each["state"]) for each in site.task_instances(run_id)
     ]
@@ -233,11 +238,13 @@ def _task(site: ChaosSite, action: str, run_id: str, rng: random.Random) -> None
                 raise
             continue  # it has changed its state, or was expanded, meanwhile
         return
-    raise DemoError(f"{action}: none of {len(instances)} task instances let it be done")
+    kind = TooLate if is_over else DemoError
+    raise kind(f"{action}: none of {len(instances)} task instances let it be done")
 
 
-def _mark_group(site: ChaosSite, run_id: str, state: str, rng: random.Random) -> None:
+def _mark_group(site: ChaosSite, run: Run, state: str, rng: random.Random) -> None:
     """Mark a whole task group, as soon as it has a task instance that is in another state."""
+    run_id = run.run_id
     groups = ["process", "upload"]
     rng.shuffle(groups)
 
@@ -260,15 +267,16 @@ def _mark_group(site: ChaosSite, run_id: str, state: str, rng: random.Random) ->
             return True
         return False
 
-    _until(marked, f"a task group could be marked {state}")
+    _while_under_way(site, run, marked, f"a task group could be marked {state}")
 
 
 #: Tasks whose results others take up.
 WITH_RESULTS = ("discover", "process.import", "process.dasher", "process.anonymize", "collect")
 
 
-def _change_xcom(site: ChaosSite, run_id: str, rng: random.Random, *, delete: bool) -> None:
+def _change_xcom(site: ChaosSite, run: Run, rng: random.Random, *, delete: bool) -> None:
     """Change what a task has returned to others, or delete it."""
+    run_id = run.run_id
 
     def entries() -> list[tuple[str, int]]:
         found = site.patient_api("GET", f"{site.run_path(run_id)}/taskInstances/~/xcomEntries")
@@ -278,7 +286,7 @@ def _change_xcom(site: ChaosSite, run_id: str, rng: random.Random, *, delete: bo
             if each["key"] == "return_value" and each["task_id"] in WITH_RESULTS
         )
 
-    task, index = rng.choice(_until(entries, "a task had returned something"))
+    task, index = rng.choice(_while_under_way(site, run, entries, "a task had returned something"))
     path = f"{site.run_path(run_id)}/taskInstances/{task}/xcomEntries/return_value"
     if delete:
         site.patient_api("DELETE", f"{path}?map_index={index}")

@@ -12,13 +12,24 @@ from chaos.people import TooLate, act
 from chaos.site import ChaosSite
 
 
-@pytest.mark.parametrize("action", ["requeue", "requeue what a run left"])
-def test_an_action_on_a_run_that_is_over_comes_too_late(action: str):
+@pytest.mark.parametrize(
+    ("action", "why"),
+    [
+        ("requeue", "before a batch was under way"),
+        ("requeue what a run left", "before a batch was under way"),
+        ("mark group success", "before a task group could be marked success"),
+        ("delete xcom", "before a task had returned something"),
+        ("clear task, with what came before", "before a task had started"),
+        ("mark task success", "none of 0 task instances"),
+    ],
+)
+def test_an_action_on_a_run_that_is_over_comes_too_late(action: str, why: str):
     site = create_autospec(ChaosSite, instance=True)
     site.run_state.return_value = "success"
-    site.ledger.return_value = []
+    site.ledger.return_value = site.task_instances.return_value = site.started.return_value = []
+    site.patient_api.return_value = {"xcom_entries": []}
     run = Run("manual__1", {}, 0.0, 1.0)
-    with pytest.raises(TooLate, match="the run was over before a batch was under way"):
+    with pytest.raises(TooLate, match=why):
         act(site, Fault("person", action), run, random.Random(1))
     site.sendit.assert_not_called()
 
