@@ -266,39 +266,43 @@ class TestBatch:
         assert found.status is Status.ERROR
         assert [error["stage"] for error in found.errors] == ["import"]
 
-    def test_a_second_time_keeps_what_later_tasks_recorded(
+    @pytest.fixture
+    def processed(
         self, embedded_ledger: Ledger, batch: Workspace, tmp_path: Path, keys: Keys
-    ) -> None:
-        folder, recipe = tmp_path / "ACC1", load_recipe("default")
+    ) -> Path:
+        """The folder of a batch of two images that anonymize is done with."""
+        folder = tmp_path / "ACC1"
         write_study(folder, instances=2)
-        import_batch(embedded_ledger, batch, folder, recipe, keys)
+        import_batch(embedded_ledger, batch, folder, load_recipe("default"), keys)
         whole = Counts(received=2, delivered=2)
         embedded_ledger.record(batch.batch_id, status=Status.DONEPROCESSING, counts=whole)
+        return folder
+
+    def test_importing_again_keeps_what_later_tasks_recorded(
+        self, embedded_ledger: Ledger, batch: Workspace, processed: Path, keys: Keys
+    ) -> None:
         before = embedded_ledger.batch(batch.batch_id)
         (batch.folder / "import.json").unlink()
-        assert import_batch(embedded_ledger, batch, folder, recipe, keys) is Status.PROCESSING
+        recipe = load_recipe("default")
+        assert import_batch(embedded_ledger, batch, processed, recipe, keys) is Status.PROCESSING
         assert embedded_ledger.batch(batch.batch_id) == before
         assert len(batch.read_instances()) == 2
 
-    @pytest.mark.parametrize("changed", ["files", "recipe", "broken off", "failed"])
-    def test_a_second_time_begins_anew_if_anything_changed(
-        self, embedded_ledger: Ledger, batch: Workspace, tmp_path: Path, keys: Keys, changed: str
+    @pytest.mark.parametrize("changed", ["files", "recipe", "interrupted", "failed"])
+    def test_importing_again_restarts_the_batch_if_anything_changed(
+        self, embedded_ledger: Ledger, batch: Workspace, processed: Path, keys: Keys, changed: str
     ) -> None:
-        folder, recipe = tmp_path / "ACC1", load_recipe("default")
-        write_study(folder, instances=2)
-        import_batch(embedded_ledger, batch, folder, recipe, keys)
-        whole = Counts(received=2, delivered=2)
-        embedded_ledger.record(batch.batch_id, status=Status.DONEPROCESSING, counts=whole)
         match changed:
             case "files":
-                (folder / "one more").write_bytes(b"")
+                (processed / "one more").write_bytes(b"")
             case "recipe":
                 batch.write_recipe("0" * 64)
-            case "broken off":
+            case "interrupted":
                 embedded_ledger.start(batch.batch_id)
             case "failed":
                 embedded_ledger.record(batch.batch_id, status=Status.ERROR)
-        assert import_batch(embedded_ledger, batch, folder, recipe, keys) is Status.PROCESSING
+        recipe = load_recipe("default")
+        assert import_batch(embedded_ledger, batch, processed, recipe, keys) is Status.PROCESSING
         found = embedded_ledger.batch(batch.batch_id)
         assert found.status is Status.PROCESSING
         assert found.counts == Counts(

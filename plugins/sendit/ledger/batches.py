@@ -19,6 +19,7 @@ from sendit.ledger.records import (
     Batch,
     BatchParams,
     KnownFolder,
+    counts_from,
     params_from,
 )
 from sendit.ledger.schema import batches, deliveries, identifiers
@@ -466,7 +467,7 @@ def _requeue(db: sa.Connection, batch_id: str) -> None:
 
 
 def _batch(row: sa.Row[Any]) -> Batch:
-    values = dict(row._mapping)
-    counts = Counts(**{name: values.pop(name) for name in asdict(Counts())})
+    counted = asdict(Counts())
+    values = {name: value for name, value in row._mapping.items() if name not in counted}
     values["status"] = Status(values["status"])
-    return Batch(counts=counts, **values)
+    return Batch(counts=counts_from(row), **values)

@@ -7,15 +7,15 @@ import logging
 import threading
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from sendit.batch import Counts, Status
+from sendit.batch import Status
 from sendit.errors import Misconfigured, RetryLater, TakenOver
+from sendit.ledger.records import counts_from
 from sendit.ledger.schema import SCHEMA_VERSION, VERSION_TABLE, batches, identity
 
 _log = logging.getLogger(__name__)
@@ -151,8 +151,7 @@ class Database:
             A person cleared its import while a later task was still at work on it.
         """
         row = db.execute(sa.select(batches).where(batches.c.id == batch_id).with_for_update()).one()
-        counts = Counts(**{each.name: getattr(row, each.name) for each in fields(Counts)})
-        if row.status not in statuses or not counts.conserved:
+        if row.status not in statuses or not counts_from(row).conserved:
             raise TakenOver(
                 f"batch {batch_id} was imported again meanwhile: nothing more is done with the "
                 "archive that was made before"

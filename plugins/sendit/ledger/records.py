@@ -255,6 +255,11 @@ def count_outcomes(outcomes: Iterable[Outcome]) -> Counts:
     return counts
 
 
+def counts_from(row: sa.Row[Any]) -> Counts:
+    """Return a batch's counts, from its row."""
+    return Counts(**{each.name: getattr(row, each.name) for each in fields(Counts)})
+
+
 def params_from(row: sa.Row[Any] | Batch) -> BatchParams:
     """Return the params that a batch was queued with, from its row."""
     return BatchParams(**{each.name: getattr(row, each.name) for each in fields(BatchParams)})
