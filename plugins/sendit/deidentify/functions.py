@@ -323,12 +323,10 @@ def _label(cleaned: str, original: str, name: str, subject: ElementContext) -> s
 def _is_code(text: str, subject: ElementContext) -> bool:
     """Whether a text in an item of a code sequence is a code, its scheme or the scheme's version:
     of the standard, or in the form that codes have and nobody's name."""
-    from sendit.clean_descriptors import fold  # noqa: PLC0415 as in _clean_text
-
     code, people = subject.beside.code, subject.site.people
     if not text or _is_published(text, subject):
         return True
-    if not people.isdisjoint(map(fold, _LETTERS.findall(text))):
+    if _holds_a_name(text, people):
         return False
     if _CODE.fullmatch(text):
         return True
@@ -339,6 +337,13 @@ def _is_code(text: str, subject: ElementContext) -> bool:
         and _UNIT.fullmatch(text) is not None
         and all(says_radiology(remark, people) for remark in codes.remarks_of(text))
     )
+
+
+def _holds_a_name(text: str, people: Set[str]) -> bool:
+    """Whether a word of a text is one of a name, even one that is also a term."""
+    from sendit.clean_descriptors import fold  # noqa: PLC0415 as in _clean_text
+
+    return not people.isdisjoint(map(fold, _LETTERS.findall(text)))
 
 
 def _is_published(text: str, subject: ElementContext) -> bool:
@@ -491,10 +496,8 @@ def _stays(form: str, value: str, subject: ElementContext) -> bool:
 
     What people type (a layer of graphics) is no term or maker that coincides with a name.
     """
-    from sendit.clean_descriptors import fold  # noqa: PLC0415 as in _clean_text
-
     site = subject.site
-    if subject.tag in _LABELS and not site.people.isdisjoint(map(fold, _LETTERS.findall(value))):
+    if subject.tag in _LABELS and _holds_a_name(value, site.people):
         return False
     return (
         fits(form, value, site.people)
