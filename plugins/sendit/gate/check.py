@@ -206,7 +206,7 @@ def gate(
             raise
         raise FailBatch(
             f"the last gate could not judge the archive ({_where(failure)}): it is deleted, and "
-            "nothing of the batch is delivered. This is a fault in sendit: report it"
+            "nothing of the batch is delivered. This is a bug in sendit: report it"
         ) from None
 
 
