@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -44,12 +45,27 @@ class Unavailable(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def slept(monkeypatch) -> list[float]:
-    """What the library slept between its tries, on a clock that only it moves."""
-    found: list[float] = []
-    clock = SimpleNamespace(monotonic=lambda: sum(found), sleep=found.append)
+    """What the library slept between the test's tries, on a clock that only these move.
+
+    Google Storage's client asks for a bucket's metadata in a thread of its own, which may still
+    be retrying for an earlier test: such threads keep the real clock.
+    """
+    slept: list[float] = []
+    test = threading.get_ident()
+
+    def monotonic() -> float:
+        return sum(slept) if threading.get_ident() == test else time.monotonic()
+
+    def sleep(seconds: float) -> None:
+        if threading.get_ident() == test:
+            slept.append(seconds)
+        else:
+            time.sleep(seconds)
+
+    clock = SimpleNamespace(monotonic=monotonic, sleep=sleep)
     for module in (retry_base, retry_unary):
         monkeypatch.setattr(module, "time", clock)
-    return found
+    return slept
 
 
 @pytest.fixture
