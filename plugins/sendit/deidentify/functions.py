@@ -165,7 +165,7 @@ class StudyContext:
     days: int
     variables: dict[str, str]
     people: frozenset[str] = frozenset()
-    found: Set[tuple[int, bytes]] = frozenset()
+    flagged: Set[tuple[int, bytes]] = frozenset()
     own: OwnValues = field(init=False)
 
     def __post_init__(self) -> None:
@@ -508,7 +508,7 @@ def _stays(form: str, value: str, subject: ElementContext) -> bool:
 
 def _was_found(subject: ElementContext, value: bytes) -> bool:
     """Whether the last gate has found something in a value of this attribute."""
-    return (subject.tag, value.strip(b" \0")) in subject.site.found
+    return (subject.tag, value.strip(b" \0")) in subject.site.flagged
 
 
 def _technical_value(subject: ElementContext, arguments: Mapping[str, str]) -> NewValue:

@@ -205,14 +205,16 @@ class StudyDeidentifier:
         look: Look | None = None,
         folder: Path | None = None,
         people: frozenset[str] = frozenset(),
-        found: Set[tuple[int, bytes]] = frozenset(),
+        flagged: Set[tuple[int, bytes]] = frozenset(),
         filters: FilterPlan | None = None,
     ) -> None:
         self._code = identifiers.study_code
         self._uids = UidMap(keys)
         self._table = plan.recipe.own.table
         self._variables = identifiers.variables
-        context = StudyContext(plan, self._uids, identifiers.jitter, self._variables, people, found)
+        context = StudyContext(
+            plan, self._uids, identifiers.jitter, self._variables, people, flagged
+        )
         self._rewriter = Rewriter(plan, context)
         self._filters = filters
         self._asked = filters.tags if filters is not None else frozenset()

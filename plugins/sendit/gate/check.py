@@ -1,28 +1,29 @@
-"""The last gate: no archive leaves with a real value of its batch in it.
+"""The last gate: search a finished archive for the real values of its batch.
 
-While a study is de-identified, :class:`~sendit.gate.real_values.RealValues` gathers the
-values that say whose it is, out of those attributes that the recipe changes. When the archive
-is finished, :func:`gate` reads it again from the disk (:mod:`sendit.gate.archive_reader`: none
-of the code that wrote it) and looks for them, and for what the recipe promised to remove.
-Members in which something is found are named, so that the archive can be made without them.
+While a study is de-identified, :class:`~sendit.gate.real_values.RealValues` collects the
+identifying values of the attributes that the recipe changes. :func:`gate` reads the finished
+archive back from disk (:mod:`sendit.gate.archive_reader` shares no code with the writer) and
+searches it for these values, and for attributes that the recipe promised to remove. It reports
+the members with findings, so that the archive can be rewritten without them.
 
-What is looked for, and where (docs/gate.md gives the reasons):
+What it searches for, and where (docs/gate.md gives the reasons):
 
 ==================  ==========================================================================
-UIDs                whole, anywhere
-names               any two parts of a name side by side, in either order, or written as one
-                    word, in any text; of the patient's, a part of at least four letters, too,
-                    if it is no word of radiology or of makers; long parts in all bytes
-identifiers         of at least six characters: whole, anywhere, with other marks, zeros or
-                    letters around them; of four or five with a digit: as a word of text that
-                    the recipe names; any shorter one: if the same attribute still holds it
-dates               in every spelling, anywhere but in UIDs; not one that is another of the
-                    study's dates after the jitter, or that the recipe keeps
+UIDs                complete, anywhere
+names               any two parts of a name, adjacent in either order or written as one word,
+                    in any text; of the patient's name, also a single part of four letters or
+                    more that is not a radiology term, a maker or a model; long parts in all
+                    bytes
+identifiers         six characters or more: complete, anywhere, whatever separators, zeros or
+                    letters surround them; four or five with a digit: as a word of a text that
+                    the recipe names; shorter ones: if the same attribute still holds them
+dates               in every spelling, anywhere but in UIDs; except dates that equal another of
+                    the study's dates after the jitter, and dates that the recipe keeps
 ==================  ==========================================================================
 
-A value that an attribute has in its own right does not count
-(:mod:`sendit.gate.coincidence`). Native pixel samples are numbers, not text: they are
-searched in a sample of the members.
+A value that means something else in its attribute does not count
+(:mod:`sendit.gate.coincidence`). Native pixel samples are numbers, not text: only a sample of
+the members is searched.
 """
 
 from __future__ import annotations
@@ -83,15 +84,15 @@ if TYPE_CHECKING:
     from sendit.deidentify.plan import Plan
     from sendit.pixels.boxes import Expected
 
-SHOWN: Final = 5
-"""Findings that an error tells."""
+MAX_SHOWN: Final = 5
+"""Maximum number of findings that an error message lists."""
 
 PIXEL_DATA: Final = "the pixel data"
 
 _KEYWORDS: Final = {tag: entry[4] for tag, entry in DicomDictionary.items()}
 _CHARACTER_SET: Final = 0x00080005
 _TRAILING_PADDING: Final = 0xFFFCFFFC
-_PLANS: Final = 8  # recipes that a process remembers
+_PLANS: Final = 8  # recipes cached per process
 _PAD: Final = b" \0"
 _STRINGS: Final = frozenset(
     (
@@ -104,7 +105,7 @@ _BULK: Final = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
 _READ: Final = 1 << 20
 _REMEMBERED: Final = 1 << 12
 _MAX_REMEMBERED: Final = 1 << 18
-_MAX_RUN_BYTES: Final = 1 << 20  # bytes of a value above which its runs are not read as text
+_MAX_RUN_BYTES: Final = 1 << 20  # longer binary values are not searched for runs of text
 _FILE_META: Final = frozenset((0x0000, 0x0001, 0x0002, 0x0003, 0x0010, 0x0012, 0x0013))
 _RUN: Final = re.compile(rb"[\t\n\r\x20-\x7e]{6,}")
 _WIDE_RUN: Final = re.compile(rb"(?:[\x20-\x7e]\0){6,}|(?:\0[\x20-\x7e]){6,}")
@@ -124,8 +125,18 @@ _MAX_DATE_BYTES: Final = 32
 class Finding:
     """Something that must not be in the archive: its kind and place, never the value.
 
-    ``tag`` is None where it is in no attribute; ``sources`` are the attributes that the value
-    comes from.
+    Attributes
+    ----------
+    member
+        Number of the archive member, from 1.
+    kind
+        What was found, for the message.
+    place
+        Where it was found, for the message.
+    tag
+        The attribute that holds it; None outside of attributes.
+    sources
+        The attributes that the value comes from.
     """
 
     member: int
@@ -139,14 +150,15 @@ class Finding:
 
 
 class Stopped(FailBatch):
-    """The gate found something; the text says what, where, and what to do next.
+    """The gate found something. The message says what, where, and what to do next.
 
     Attributes
     ----------
     members
-        Why each member that must not leave must not, by its number (from 1).
+        Why each affected member must not be delivered, by its number (from 1).
     thorough
-        Whether something was found in pixels, of which only a sample was looked at.
+        Whether there is a finding in pixel data, of which only a sample was searched, so that
+        the rewritten archive must be searched completely.
     """
 
     def __init__(self, text: str, findings: Sequence[Finding]) -> None:
@@ -159,7 +171,19 @@ class Stopped(FailBatch):
 
 @dataclass(frozen=True, slots=True)
 class GateReport:
-    """What the gate read. Sizes in inflated bytes; ``passed`` is native pixels."""
+    """What the gate read.
+
+    Attributes
+    ----------
+    members
+        Number of archive members.
+    inflated
+        Bytes inflated and searched.
+    passed
+        Bytes of native pixels that were skipped.
+    values
+        Number of values searched for.
+    """
 
     members: int
     inflated: int
@@ -180,21 +204,26 @@ def gate(
     Parameters
     ----------
     archive
-        As ``Archive.finish`` gave it.
+        As returned by ``Archive.finish``.
     real
-        What was gathered from the sources.
+        The values collected from the source files.
     plan
-        The recipe that was applied.
+        The compiled recipe that was applied.
     jitter
-        The study's, in days: it tells shifted dates from real ones.
+        The study's jitter in days; distinguishes shifted dates from real ones.
     thorough
-        Search all native pixels too, not a sample.
+        Search all native pixels instead of a sample.
+
+    Returns
+    -------
+    GateReport
+        What was read, if there is no finding.
 
     Raises
     ------
     Stopped
-        Something real is in some of the members, or they are not what the recipe promised, or
-        cannot be read. The text names members by number and attributes by tag, never a value.
+        Members contain a real value or an attribute that the recipe removes, or cannot be read.
+        The message names members by number and attributes by tag, never a value.
     FailBatch
         The archive as a whole cannot be read, or the gate itself failed.
     """
@@ -225,7 +254,7 @@ def _gate(
     except OSError:
         raise FailBatch(_STOPPED.format("the archive cannot be read")) from None
     if check.findings:
-        real.found |= check.found_in
+        real.flagged |= check.flagged
         raise Stopped(_explain(check.findings, plan), check.findings)
     return GateReport(totals.members, totals.inflated, totals.passed, check.values)
 
@@ -234,20 +263,27 @@ def check_blanked(archive: Path, expected: Mapping[str, Expected]) -> None:
     """Compare the pixels of blanked members with their originals; delete the archive unless they
     pass.
 
+    Parameters
+    ----------
+    archive
+        The finished ``.tar.gz``.
+    expected
+        What each blanked member must hold, by the member's name.
+
     Raises
     ------
     Stopped
-        What was to be blanked is not, or other samples are not the original's.
+        A region that should be blank is not, or samples outside it differ from the original.
     FailBatch
         The archive cannot be read.
     """
     if not expected:
         return
-    from sendit.pixels.recheck import recheck  # noqa: PLC0415 decoders, of which most need none
+    from sendit.pixels.recheck import recheck  # noqa: PLC0415 imports decoders that few batches need
 
     try:
         problems = recheck(archive, expected)
-    except Exception as failure:  # noqa: BLE001 whatever it is, nothing leaves
+    except Exception as failure:  # noqa: BLE001 nothing is delivered, whatever the cause
         archive.unlink(missing_ok=True)
         raise FailBatch(_STOPPED.format(f"it cannot be read ({_where(failure)})")) from None
     if problems:
@@ -267,7 +303,7 @@ def _where(failure: Exception) -> str:
 
 
 def _crc32c(path: Path) -> str:
-    """Return the archive's CRC32C in base64, without the code that the writer uses."""
+    """Return the archive's CRC32C in base64, computed without the writer's code."""
     checksum = 0
     with path.open("rb") as file:
         while data := file.read(_READ):
@@ -276,25 +312,25 @@ def _crc32c(path: Path) -> str:
 
 
 def _explain(findings: Sequence[Finding], plan: Plan) -> str:
-    """Describe what was found, where the value comes from, and which rule to add."""
+    """Describe the findings, the origin of each value, and which rule to add."""
     kinds = Counter((finding.kind, finding.place) for finding in findings)
     first = {(finding.kind, finding.place): finding for finding in reversed(findings)}
-    told = []
-    for (kind, place), count in kinds.most_common(SHOWN):
+    described = []
+    for (kind, place), count in kinds.most_common(MAX_SHOWN):
         finding = first[kind, place]
-        told.append(
+        described.append(
             f"{kind} in {place} ({count} times, first in member {finding.member})"
             f"{_origin(finding)}{_advice(finding, plan)}"
         )
-    more = f"; and {len(kinds) - SHOWN} more" if len(kinds) > SHOWN else ""
-    return _STOPPED.format(f"it would have carried {'; '.join(told)}{more}")
+    more = f"; and {len(kinds) - MAX_SHOWN} more" if len(kinds) > MAX_SHOWN else ""
+    return _STOPPED.format(f"it would have carried {'; '.join(described)}{more}")
 
 
 def _origin(finding: Finding) -> str:
     sources = sorted(finding.sources)
     if not sources:
         return ""
-    names = [_named(tag) if tag != FOLDER else "the folder's name" for tag in sources[:SHOWN]]
+    names = [_label(tag) if tag != FOLDER else "the folder's name" for tag in sources[:MAX_SHOWN]]
     return f", which the batch has as {' and '.join(names)}"
 
 
@@ -306,7 +342,7 @@ def _advice(finding: Finding, plan: Plan) -> str:
     name = _KEYWORDS.get(tag) or tag_text(tag)
     actions = actions_of(plan).get(tag, set())
     if tag >> 16 & 1:
-        what = "a rule keeps this private attribute: take it away"
+        what = "a rule keeps this private attribute: delete that rule"
     elif Action.KEEP in actions:
         what = f"the recipe keeps it on purpose: replace its KEEP by REMOVE {name}"
     elif actions:
@@ -316,7 +352,8 @@ def _advice(finding: Finding, plan: Plan) -> str:
     return f" ({what}; a bundled recipe takes such a line from one of your own beside it)"
 
 
-def _named(tag: int) -> str:
+def _label(tag: int) -> str:
+    """Return an attribute's tag and keyword."""
     return f"{tag_text(tag)} {_KEYWORDS.get(tag, '')}".strip()
 
 
@@ -326,7 +363,7 @@ class _Check:
     def __init__(self, known: Matcher, plan: Plan) -> None:
         self.findings: list[Finding] = []
         self.values = len(known)
-        self.found_in: set[tuple[int, bytes]] = set()
+        self.flagged: set[tuple[int, bytes]] = set()
         self._known = known
         self._plan = plan
         self._actions = actions_of(plan)
@@ -353,12 +390,12 @@ class _Check:
         elements = part.elements
         if isinstance(part, Head):
             self._head(part)
-            # What is as in the member before was judged there; only its findings are this
-            # member's as well.
+            # Elements that equal the previous member's were checked there; once there are
+            # findings, all are checked again, because a finding belongs to each member.
             elements = part.elements if self.findings else part.new
         for tag in part.sequences:
             if tag in self._removed or (tag >> 16 & 1 and not self._stays(tag)):
-                self._find(part.number, "what the recipe removes", _named(tag), tag)
+                self._find(part.number, "what the recipe removes", _label(tag), tag)
         self._judge_all(part.number, part.data, elements)
         meta = part.meta_elements if isinstance(part, Head) else ()
         self._bytes(part.number, part.data, part.elements, meta)
@@ -378,20 +415,20 @@ class _Check:
                 break
         if character_set != self._character_set:
             self._character_set = character_set
-            self._judged.clear()  # the same bytes are another text
+            self._judged.clear()  # the same bytes now mean another text
         self._judge_all(head.number, head.meta, head.meta_elements)
         if not head.data.startswith(head.meta):  # deflated
             self._bytes(head.number, head.meta, head.meta_elements)
 
     def _name(self, head: Head) -> None:
-        """Check a member's name; most names differ in small numbers only."""
+        """Check a member's name. Most names differ only in small numbers: each form once."""
         form = _SMALL_NUMBER.sub("0", head.name)
         if form in self._names:
             return
         matches = {
             match
             for match in self._known.read(head.name, identifying=True)
-            # It is made of numbers of series and instance.
+            # The name contains the series number and the instance number.
             if match.kind is not RealValueKind.IDENTIFIER
             or not coincidence.identifier_is_coincidence(match.sources, match.key, 0, "IS")
         }
@@ -413,16 +450,16 @@ class _Check:
                 judged.add(key)
 
     def _judge(self, number: int, tag: int, vr: str, raw: bytes) -> bool:
-        """Check one element by its meaning; return whether there is a finding."""
+        """Check one element according to its VR; return whether there is a finding."""
         before = len(self.findings)
         if tag in self._removed or (tag >> 16 & 1 and not self._stays(tag)):
-            self._find(number, "what the recipe removes", _named(tag), tag)
+            self._find(number, "what the recipe removes", _label(tag), tag)
         elif (tag >> 16 & 1 or tag == IMAGE_COMMENTS) and self._vendors(number, tag, vr, raw):
             pass
         elif vr == "UI" and _UID.fullmatch(raw.rstrip(_PAD)):
             self._tell(number, self._known.read_uids(raw), tag, vr)
         elif vr in {"DS", "IS"} and _SMALL_NUMBERS.fullmatch(raw) and tag not in self._known.exact:
-            pass  # most values that differ from file to file: positions,
+            pass  # most of the values that differ between files: positions
         elif vr == "TM" and _TIME.fullmatch(raw) and tag not in self._known.exact:
             pass  # and times
         elif vr in {"DA", "DT"} and (day := _DATE_TIME.fullmatch(raw)):
@@ -443,8 +480,8 @@ class _Check:
         return True
 
     def _note(self, number: int, tag: int, vr: str, raw: bytes) -> None:
-        """Note an element in which something was found, and those of its values that are why."""
-        self.found_in.add((tag, raw.strip(_PAD)))
+        """Flag an element with a finding, and those of its values that cause it."""
+        self.flagged.add((tag, raw.strip(_PAD)))
         values = raw.split(b"\\")
         if len(values) > 1:
             before = len(self.findings)
@@ -453,15 +490,13 @@ class _Check:
             del self.findings[before:]
 
     def _stays(self, tag: int) -> bool:
-        """Whether the recipe lets a private attribute stay; a creator does with its block."""
+        """Whether the recipe keeps a private attribute; a private creator stays with its block."""
         plan = self._plan
         return plan.private and (0x10 <= tag & 0xFFFF <= 0xFF or plan.keeps_private(tag))
 
     def _vendors(self, number: int, tag: int, vr: str, raw: bytes) -> bool:
-        """Check a vendor's attribute by its known structure; False if it does not have it."""
-        if (
-            tag >> 16 & 1 and 0x10 <= tag & 0xFFFF <= 0xFF
-        ):  # of a block: its creator's name, a constant
+        """Check a vendor's attribute by its known structure; False if it has none."""
+        if tag >> 16 & 1 and 0x10 <= tag & 0xFFFF <= 0xFF:  # a private creator is a constant
             return raw.strip(_PAD).decode("latin-1") in self._creators
         understood = numbers_and_text(tag, vr, raw)
         if understood is None:
@@ -477,7 +512,7 @@ class _Check:
     def _text(self, number: int, tag: int, vr: str, text: str) -> None:
         exact = self._known.exact.get(tag)
         if exact and any(plain(value) in exact for value in text.split("\\")):
-            self._find(number, "the real value", _named(tag), tag, frozenset((tag,)))
+            self._find(number, "the real value", _label(tag), tag, frozenset((tag,)))
             return
         if vr in {"DA", "DT"}:
             self._tell(number, self._known.read_days(text), tag, vr)
@@ -491,7 +526,7 @@ class _Check:
             self._tell(number, matches, tag, vr)
 
     def _numbers(self, number: int, tag: int, vr: str, text: str) -> str:
-        """Check the values that are plain numbers of their VR; return the others."""
+        """Check the values that are plain numbers of their VR; return the other values."""
         rest = []
         for value in text.split("\\"):
             written = value.strip(" \0")
@@ -502,7 +537,7 @@ class _Check:
         return "\\".join(rest)
 
     def _tell(self, number: int, matches: Iterable[RealValueMatch], tag: int, vr: str) -> None:
-        """Record what was found in an attribute, unless it is the attribute's own value."""
+        """Record matches in an attribute, except values that mean something else there."""
         for kind, sources, key in matches:
             if kind is RealValueKind.IDENTIFIER and coincidence.identifier_is_coincidence(
                 sources, key, tag, vr
@@ -512,10 +547,10 @@ class _Check:
                 continue
             if kind is RealValueKind.NAME_PART and coincidence.name_is_coincidence(len(key), vr):
                 continue
-            self._find(number, kind, _named(tag), tag, sources)
+            self._find(number, kind, _label(tag), tag, sources)
 
     def _is_identifying(self, tag: int) -> bool:
-        """Whether an attribute is private, or the recipe says that it may identify."""
+        """Whether an attribute is private, or changed by a rule that names it."""
         return bool(tag >> 16 & 1) or bool(self._actions.get(tag, set()) - {Action.KEEP})
 
     def _bytes(
@@ -525,16 +560,16 @@ class _Check:
         for needle, start, end in self._hits(data):
             place = _place(elements, end) or (_place(meta, end) if meta else None)
             vr = place[1] if place else ""
-            read = vr in _STRINGS or vr == "UI" or (vr in _NUMBERS and not needle.in_samples)
-            if read and needle.around is not Boundary.ANYTHING:
-                continue
+            checked = vr in _STRINGS or vr == "UI" or (vr in _NUMBERS and not needle.in_samples)
+            if checked and needle.around is not Boundary.ANYTHING:
+                continue  # texts were checked as text; binary numbers spell digits by chance
             if (
                 place
                 and place[0] >> 16 & 1
                 and not needle.in_samples
                 and numbers_and_text(place[0], vr, data[place[2] : place[3]]) is not None
             ):
-                continue  # digits among a vendor's numbers have been judged as numbers
+                continue  # digits among a vendor's numbers were checked as numbers
             match = self._known.confirm(needle, data, start)
             if match and place:
                 self._tell(number, (match,), place[0], vr)
@@ -542,7 +577,7 @@ class _Check:
                 self._find(number, match.kind, "bytes", sources=match.sources)
 
     def _pixels(self, part: Pixels) -> None:
-        """Search pixel data. Compressed, it may contain comments, and rarely spells by chance."""
+        """Search pixel data. Compressed data may contain comments, and rarely spells by chance."""
         for needle, start, _ in self._hits(part.data):
             if needle.in_samples or not part.samples:
                 match = self._known.confirm(needle, part.data, start)
@@ -550,14 +585,14 @@ class _Check:
                     self._find(part.number, match.kind, PIXEL_DATA, sources=match.sources)
         if part.samples:
             return
-        found_in_text = set()
+        matches: set[RealValueMatch] = set()
         for _, end in _written_dates().hits(part.data):
             near = part.data[max(0, end - _MAX_DATE_BYTES) : end + 4].decode("latin-1")
-            found_in_text |= self._known.read_days(near)
+            matches |= self._known.read_days(near)
         for segment in _around_scans(part):
-            found_in_text |= self._known.read(_runs(segment), identifying=False)
-        for match in found_in_text:
-            self._find(part.number, match.kind, PIXEL_DATA, sources=match.sources)
+            matches |= self._known.read(_runs(segment), identifying=False)
+        for each in matches:
+            self._find(part.number, each.kind, PIXEL_DATA, sources=each.sources)
 
     def _hits(self, data: bytes) -> Iterator[tuple[Needle, int, int]]:
         needles = self._known.needles
@@ -579,7 +614,7 @@ class _Check:
 def _place(elements: Sequence[Place], end: int) -> Place | None:
     """Return the element whose value contains the byte that ends at ``end``."""
     index = bisect_right(elements, end - 1, key=itemgetter(2)) - 1
-    # Elements of no length start where the next one's header does.
+    # An element of length zero starts where the next element's header does.
     return elements[index] if index >= 0 and end <= elements[index][3] else None
 
 
@@ -592,7 +627,7 @@ def _runs(data: bytes) -> str:
 
 
 def _around_scans(part: Pixels) -> Iterator[bytes]:
-    """Yield the bytes before the first coded sample of a fragment, and after the last."""
+    """Yield the bytes of a fragment before its first coded sample and after its last."""
     if part.first:
         scan = _FIRST_SCAN.search(part.data)
         yield part.data[: scan.start() if scan else _REMEMBERED]
@@ -604,24 +639,24 @@ def _around_scans(part: Pixels) -> Iterator[bytes]:
 def _promised(plan: Plan) -> frozenset[int]:
     """Return the attributes that the recipe removes at every level."""
     removed: set[int] = {_TRAILING_PADDING}
-    spared: set[int] = set()
+    exempt: set[int] = set()
     broad = False
     for rule in filter(is_carried_out, plan.recipe.header):
         if isinstance(rule.selector, TagSelector):
             always = rule.action is Action.REMOVE and rule.value is None
-            (removed if always else spared).add(rule.selector.tag)
+            (removed if always else exempt).add(rule.selector.tag)
         elif rule.action is not Action.REMOVE:
             broad = True
-    promised = removed - spared
+    promised = removed - exempt
     if broad:
-        # A pattern may spare an attribute: only the plan knows.
+        # A broad rule may exempt an attribute: only the plan knows.
         promised = {tag for tag in promised if plan.top.program(tag, vr_of(tag)).removed}
     return frozenset(promised)
 
 
 @cache
 def _written_dates() -> Search:
-    """Return a search for any date, in the forms in which people write dates."""
+    """Return a search for dates in the forms in which people write them."""
     month = rb"(jan|feb|mar|apr|may|mai|jun|jul|aug|sep|oct|okt|nov|dec|dez)[a-z]{0,6}"
     year = rb"(18|19|20|21)\d\d"
     patterns = [

@@ -1,10 +1,9 @@
-"""Coincidences: values that an attribute has in its own right, although they equal a real value of
-the batch.
+"""Coincidences: values that equal a real value of the batch but mean something else.
 
-A scanner's station name is often its model's name, a procedure's id its description, an
-accession number of six digits a time of day, and patients are called Chest, Norm or Philips.
-Such a value tells nothing where the attribute means something else by it, and a study that
-holds it is correct. The last gate asks here before it counts what it has found.
+A scanner's station name is often its model name, a procedure's ID its description; an accession
+number of six digits may equal a time of day, and patients are called Chest, Norm or Philips.
+Where the attribute gives such a value another meaning, it identifies nobody and the study is
+correct. The last gate checks this for every match before it reports a finding.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ PLACES_AND_STEPS: Final = frozenset(
         *(0x00400009, 0x00400253, 0x00401001),
     )
 )
-"""Identifying attributes of the place, the device and the procedure, not of the patient.
+"""Attributes that identify the institution, the device or the procedure, not the patient.
 
-Sites fill them in with what other attributes say: the model's name, the description.
+Sites often fill them with values of other attributes: the model name, the description.
 """
 
 PLACES: Final = frozenset((0x00080080, 0x00081010, 0x00081040, 0x00100021))
-"""Of these, the place: InstitutionName, StationName, InstitutionalDepartmentName, and
-IssuerOfPatientID, which is mostly the institution."""
+"""The subset that identifies a place: InstitutionName, StationName, InstitutionalDepartmentName,
+and IssuerOfPatientID, which usually is the institution."""
 
 NAMED_ALIKE: Final = frozenset(
     (
@@ -40,16 +39,16 @@ NAMED_ALIKE: Final = frozenset(
         *(0x00080100, 0x00080102, 0x00080104, 0x00080119, 0x00180015, 0x00180024),
     )
 )
-"""Attributes that say what the device or the procedure is, and may be called alike."""
+"""Attributes that describe the device or the procedure, whose values may be the same."""
 
 MAX_COINCIDENCE: Final = 6
-"""Digits up to which a number is found by chance among the numbers of a study."""
+"""Numbers of up to so many digits occur by chance among the numbers of a study."""
 
 MIN_CODE_STRING_WORD: Final = 6
-"""Letters of a name below which a Defined Term (VR CS) or AE title may be just so."""
+"""Words of fewer letters may also be a Defined Term (VR CS) or part of an AE title."""
 
 NUMBERS: Final = frozenset(("AS", "DS", "IS", "TM"))
-"""VRs of written numbers, times and ages."""
+"""VRs of numbers, times and ages written as text."""
 
 _TIME: Final = re.compile(r"(?:[01]\d|2[0-3])(?:[0-5]\d(?:[0-6]\d(?:\.\d{1,6})?)?)?")
 _AGE: Final = re.compile(r"\d{3}[DWMY]")
@@ -57,7 +56,7 @@ _NUMBER: Final = re.compile(r"[+-]?\d*\.?\d*(?:[eE][+-]?\d+)?")
 
 
 def is_plain_number(vr: str, value: str) -> bool:
-    """Whether a value is an ordinary time, age or measured number, as its VR says."""
+    """Whether a value is a time, age or number that is valid for its VR."""
     match vr:
         case "TM":
             return _TIME.fullmatch(value) is not None
@@ -70,16 +69,16 @@ def is_plain_number(vr: str, value: str) -> bool:
 
 
 def identifier_is_coincidence(sources: frozenset[int], key: str, tag: int, vr: str) -> bool:
-    """Whether an identifier that was found belongs to the attribute that holds it.
+    """Whether a matched identifier means something else in the attribute that holds it.
 
     Parameters
     ----------
     sources
-        The attributes whose identifier it is; 0 is the folder's name.
+        The attributes that the identifier comes from; 0 is the folder's name.
     key
-        The identifier as it was found (:func:`~sendit.deidentify.spellings.key`).
+        The identifier in the form of :func:`~sendit.deidentify.spellings.key`.
     tag, vr
-        Where it was found.
+        The attribute with the match.
     """
     if tag in CODE_VALUES and codes.is_published(key):
         return True
@@ -90,5 +89,5 @@ def identifier_is_coincidence(sources: frozenset[int], key: str, tag: int, vr: s
 
 
 def name_is_coincidence(letters: int, vr: str) -> bool:
-    """Whether a single word of a name is a term that belongs to the attribute."""
+    """Whether a match of a single word of a name is rather a term of the attribute's VR."""
     return vr in {"AE", "CS"} and letters < MIN_CODE_STRING_WORD

@@ -1,8 +1,8 @@
-"""The real values of a batch, collected while it is de-identified, and how they are recognised.
+"""Collect the real values of a batch while it is de-identified, and recognise them afterwards.
 
-:class:`RealValues` notes what an attribute held that the recipe changes. :class:`Matcher` is
-made of it when the archive is finished: texts are read by :meth:`Matcher.read`, whatever their
-spelling; bytes that are no text are searched for :attr:`Matcher.needles`.
+:class:`RealValues` collects the source values of attributes that the recipe changes. When the
+archive is finished, a :class:`Matcher` is built from them: :meth:`Matcher.read` finds them in
+text, whatever the spelling; other bytes are searched for :attr:`Matcher.needles`.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ if TYPE_CHECKING:
     from sendit.dicom.scan import Buffer, Element, Header
 
 MIN_RAW: Final = 6
-"""Characters of an identifier below which it is not searched for everywhere."""
+"""Minimum length of an identifier that is searched for everywhere, in characters."""
 
 MIN_WORD: Final = 4
-"""Letters of a part of a name below which it is not a word to look for."""
+"""Minimum length of a part of a name that is searched for alone, in letters."""
 
 MIN_RAW_WORD: Final = 6
-"""Letters of a part of a name below which it is not searched for in bytes that are no text."""
+"""Minimum length of a part of a name that is searched for in binary data, in letters."""
 
 MAX_NOTED_BYTES: Final = 1 << 12
-"""Bytes of a value that are noted: more of it is no identifier, and no name."""
+"""Bytes of a value that are collected; identifiers and names are never longer."""
 
 MAX_NEEDLE_BYTES: Final = 64
-"""Bytes of a value that are searched for in bytes: so much of it is it."""
+"""Bytes of a value that are searched for in binary data; enough to identify it."""
 
 MAX_PARTS: Final = 12
-"""Words of a name above which it is a text: its words tell something side by side only."""
+"""A name of more words is treated as a text: only adjacent words count."""
 
 TRUNCATED: Final = 8
-"""Letters that short file names and old systems leave of a name."""
+"""Letters to which short file names and old systems truncate a name."""
 
 IDENTIFIERS: Final = frozenset(
     (
@@ -65,7 +65,7 @@ IDENTIFIERS: Final = frozenset(
         0x00402017,
     )
 )
-"""Attributes whose values are identifiers: accession, patient, admission, order, device, place."""
+"""Attributes that identify an accession, patient, admission, order, device or place."""
 
 PATIENT_NAMES: Final = frozenset((0x00100010, 0x00101001, 0x00101005, 0x00101060))
 
@@ -78,9 +78,9 @@ PLACEHOLDER_DATES: Final = frozenset(
 )
 
 FOLDER: Final = 0
-"""Stands for a tag: the batch folder's name."""
+"""Pseudo-tag for the name of the batch's folder."""
 
-_PLANS: Final = 8  # recipes that a process remembers
+_PLANS: Final = 8  # recipes cached per process
 _PAD: Final = b" \0"
 _KNOWN_UIDS: Final = "1.2.840.10008."
 _UID_ROOT: Final = 14  # characters by which a UID is searched for
@@ -105,10 +105,16 @@ class RealValueKind(StrEnum):
 
 
 class RealValueMatch(NamedTuple):
-    """A real value found in a text: its kind, its source attributes and its normalised form.
+    """A real value found in a text.
 
-    ``sources`` are the tags of the attributes that it comes from; ``key`` is its form in
-    :mod:`~sendit.deidentify.spellings`, which is never shown.
+    Attributes
+    ----------
+    kind
+        What kind of value it is.
+    sources
+        Tags of the attributes that it comes from.
+    key
+        Its normalised form (:mod:`~sendit.deidentify.spellings`); never shown.
     """
 
     kind: RealValueKind
@@ -117,7 +123,7 @@ class RealValueMatch(NamedTuple):
 
 
 class Boundary(Enum):
-    """What must not surround a match, because it would then be part of another value."""
+    """The kind of boundary that a match needs, so that it is not part of a longer value."""
 
     ANYTHING = 0
     UID = 1
@@ -133,7 +139,7 @@ class Boundary(Enum):
             case Boundary.UID:
                 return not (before[-1:].isdigit() or before[-1:] == b".")
             case Boundary.DATE:
-                # A date with a time behind it is a date; the decimals of a number are none.
+                # A date may be followed by a time; the decimals of a number are not a date.
                 return not (before[-1:].isdigit() or decimal) and (
                     not after[:1].isdigit() or _TIME.match(after) is not None
                 )
@@ -151,7 +157,10 @@ _TIME: Final = re.compile(rb"(?:[01]\d|2[0-3])[0-5]\d(?:[0-6]\d|(?!\d))")
 
 @dataclass(frozen=True, slots=True)
 class Needle:
-    """Bytes to look for. ``in_samples``: in native and run-length coded pixels, too."""
+    """Bytes to search for.
+
+    ``in_samples``: whether to search native and run-length encoded pixels, too.
+    """
 
     kind: RealValueKind
     value: bytes
@@ -161,25 +170,32 @@ class Needle:
 
 
 class RealValues:
-    """The values of a batch that must not leave with its archive.
+    """The values of a batch that its archive must not contain.
 
     Parameters
     ----------
     plan
-        What becomes of them: an attribute that the recipe keeps, or does not name, holds no
-        secret of its own. It is asked for each place, as the engine asks it.
+        The compiled recipe. An attribute that it keeps or does not name is not a secret; this
+        is looked up for each position, as the engine does.
 
     Attributes
     ----------
+    names
+        Names, as bytes with their character set and whether they are the patient's, to the
+        attributes they come from. ``identifiers``, ``uids`` and ``dates`` map likewise.
+    exact
+        By attribute, the values (:func:`plain`) that it must not still have.
+    kept_dates, kept
+        Dates that are delivered, and values that a KEEP delivers on purpose.
     left_names, left_words
-        Names that are delivered because no rule takes them, and the words of these.
+        Names that are delivered because no rule removes them, and their words.
     left_places
-        Names of the place (institution, station) that are delivered for the same reason.
+        Names of places (institution, station) that are delivered for the same reason.
     left_references
         UIDs of images that are delivered in references, for the same reason.
-    found
-        Technical values and codes that the gate has found one of all these in: the attribute, and
-        the value's bytes without padding, as they would have been delivered.
+    flagged
+        Technical values and codes in which the gate found any of these: the attribute and the
+        value's bytes without padding, as they would have been delivered.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -197,10 +213,10 @@ class RealValues:
         self.left_places: set[str] = set()
         self.left_references: set[str] = set()
         self.character_sets: set[bytes] = set()
-        self.found: set[tuple[int, bytes]] = set()
+        self.flagged: set[tuple[int, bytes]] = set()
 
     def see(self, header: Header) -> None:
-        """Collect the values of one file of the batch, as it was received."""
+        """Collect the values of a source file."""
         data, seen = header.data, self._seen
         character_set = header.character_set
         self.character_sets.add(character_set)
@@ -208,50 +224,50 @@ class RealValues:
             (self._plan.top, header.elements, False)
         ]
         while places:
-            level, elements, gone = places.pop()
+            level, elements, removed = places.pop()
             for element in elements:
                 tag, vr, _, start, end, items = element
                 if items is not None:
                     if items:
-                        places.extend(self._inside(level, element, elements, data, gone=gone))
+                        places.extend(self._items(level, element, elements, data, removed=removed))
                 elif (vr in _WANTED or tag in IDENTIFIERS) and start != end:
                     raw = data[start : min(end, start + MAX_NOTED_BYTES)]
-                    if (level, gone, tag, raw) not in seen:
-                        seen.add((level, gone, tag, raw))
+                    if (level, removed, tag, raw) not in seen:
+                        seen.add((level, removed, tag, raw))
                         creator = _creator_of(tag, elements, data) if tag & 0x10000 else None
                         program = _program(level, tag, vr, creator)
-                        self._note(tag, vr, raw, character_set, level, None if gone else program)
+                        self._note(tag, vr, raw, character_set, level, None if removed else program)
 
-    def _inside(
+    def _items(
         self,
         level: SequencePath,
         element: Element,
         elements: Sequence[Element],
         data: Buffer,
         *,
-        gone: bool,
+        removed: bool,
     ) -> Iterator[tuple[SequencePath, Sequence[Element], bool]]:
-        """Yield the items of a sequence with their place, and whether all in them goes."""
+        """Yield the items of a sequence with their path, and whether the sequence is removed."""
         tag, items = element[0], element[5]
         child = level
-        if not gone:
+        if not removed:
             creator = _creator_of(tag, elements, data) if tag & 0x10000 else None
             program = _program(level, tag, "SQ", creator)
-            gone = program.removed is not None or any(
+            removed = program.removed is not None or any(
                 step.values is None and not isinstance(step.value, Function)
                 for step in program.steps
             )
-            # What a function does to a sequence it does to all in it that no rule names.
-            inherited = Function("dummy") if program.steps and not gone else None
+            # A function applied to a sequence applies to everything in it that no rule names.
+            inherited = Function("dummy") if program.steps and not removed else None
             child = level.child(tag, creator or "", kept=program.kept, inherited=inherited)
         for number, (_, inner) in enumerate(items or ()):
-            yield child.item(number), inner, gone
+            yield child.item(number), inner, removed
 
     def add_identifier(self, text: str) -> None:
-        """Add an identifier that stands in no header: the batch folder's name."""
+        """Add an identifier that comes from no header: the name of the batch's folder."""
         self.identifiers.setdefault(text, set()).add(FOLDER)
 
-    def _note(  # noqa: PLR0917 called for each value that was not seen
+    def _note(  # noqa: PLR0917 called for every new value
         self,
         tag: int,
         vr: str,
@@ -260,10 +276,9 @@ class RealValues:
         level: SequencePath,
         program: Program | None,
     ) -> None:
-        """Note a value; ``program`` is None if the sequence that it is in goes.
+        """Collect a value; ``program`` is None if its sequence is removed.
 
-        What goes with its sequence is no secret if the recipe leaves the attribute alone
-        elsewhere.
+        Such a value is not a secret if the recipe leaves the attribute alone elsewhere.
         """
         if program is not None:
             if not _changes(program):
@@ -293,15 +308,15 @@ class RealValues:
             uid = written.strip(_PAD)
             text = uid.decode("latin-1")
             if self._plan.undates(tag) and not holds_date(uid):
-                self.kept.add(plain(text))  # whatever becomes of it elsewhere
+                self.kept.add(plain(text))  # even if another attribute is remapped
             elif len(text) > 8 and not text.startswith(_KNOWN_UIDS):
                 self.uids.setdefault(text, set()).add(tag)
 
     def _keep(
         self, tag: int, vr: str, raw: bytes, character_set: bytes, *, on_purpose: bool
     ) -> None:
-        """Note what is delivered: dates, names, places and references even if no rule names them,
-        all else only if a KEEP does."""
+        """Collect a value that is delivered: dates, names, places and references always, others
+        only if a KEEP keeps them."""
         if vr in {"DA", "DT"}:
             self.kept_dates.update(_dates_in(raw))
             return
@@ -318,7 +333,7 @@ class RealValues:
 
 
 def _program(level: SequencePath, tag: int, vr: str, creator: str | None) -> Program:
-    """Return what becomes of an attribute at its place, as the engine asks for it."""
+    """Return the program of an attribute at its position, as the engine looks it up."""
     if creator is None:
         return level.program(tag, vr)
     return level.private_program(tag, vr, creator)
@@ -334,8 +349,10 @@ def _creator_of(tag: int, elements: Sequence[Element], data: Buffer) -> str:
 
 
 def _changes(program: Program) -> bool:
-    """Whether an attribute is changed whatever its value: a rule that asks for one (``values:``, a
-    check for words) changes only what holds it."""
+    """Whether an attribute is changed whatever its value is.
+
+    A rule with a condition on the value (``values:``, a check for words) changes only matches.
+    """
     return program.removed is not None or any(
         step.values is None and not (step.action is Action.REMOVE and step.value is not None)
         for step in program.steps
@@ -348,20 +365,20 @@ class Matcher:
     Parameters
     ----------
     real
-        What was gathered.
+        The values collected from the source files.
     plan
-        The recipe that was applied: texts that it writes are no secrets.
+        The compiled recipe that was applied; texts that it writes are not secrets.
     days
-        The study's jitter: a real date may be right where another was moved to it.
+        The study's jitter in days: another date, shifted, may equal a real date.
 
     Attributes
     ----------
     needles
-        What to search for in bytes that are no text.
+        What to search for in binary data.
     exact
         By attribute, the values (:func:`plain`) that it must not still have.
     left_references
-        UIDs of images that a reference may hold as they came.
+        UIDs of images that references may hold unchanged.
     """
 
     left_references: Set[str]
@@ -378,18 +395,18 @@ class Matcher:
         self._dates: dict[str, RealValueMatch] = {}
         self._uids: dict[str, RealValueMatch] = {}
         self._character_sets = real.character_sets
-        # A word of a name that the recipe leaves is no secret in another name.
+        # A word of a name that is delivered is not a secret in another name.
         self._own_words = _own_words(plan) | real.left_words
         allowed = literals(plan) | PLACEHOLDERS | real.kept
         self.exact = {
-            tag: {value for value in values - allowed if tells(value)}
+            tag: {value for value in values - allowed if is_meaningful(value)}
             for tag, values in real.exact.items()
         }
         for uid, tags in sorted(real.uids.items()):
             if uid not in real.kept:
                 self._uid(uid, frozenset(tags))
-        # A study that leaves under its own UID can be found by it: so can its images, and a recipe
-        # that leaves references to them alone gives nothing more away.
+        # A study that keeps its own UID can be identified by it, and so can its images: leaving
+        # references to them unchanged discloses nothing more.
         study_stays = not _changes(plan.top.program(STUDY_INSTANCE_UID, "UI"))
         self.left_references = real.left_references if study_stays else frozenset()
         for (raw, character_set, patient), tags in sorted(real.names.items()):
@@ -417,14 +434,20 @@ class Matcher:
         tables = (self.needles, self._words, self._short, self._pairs, self._keys, self._uids)
         return sum(map(len, tables))
 
-    # Recognising ------------------------------------------------------------------------
+    # Matching ---------------------------------------------------------------------------
 
     def read(self, text: str, *, identifying: bool, cleaned: bool = False) -> set[RealValueMatch]:
-        """Return the real values in a text, in whatever spelling.
+        """Return the real values in a text, whatever their spelling.
 
-        ``identifying``: whether identifiers of four or five characters count, too.
-        ``cleaned``: whether names that are words of radiology (Stone, Long) count, because a
-        rule takes them out of this text.
+        Parameters
+        ----------
+        text
+            The text, decoded.
+        identifying
+            Whether identifiers of four or five characters count, too.
+        cleaned
+            Whether names that are also radiology terms (Stone, Long) count, because a rule
+            removes names from this text.
         """
         folded = spellings.fold(text)
         tokens = spellings.tokens(folded)
@@ -456,12 +479,12 @@ class Matcher:
         return {dates[day] for day in spellings.days(folded) if day in dates} if dates else set()
 
     def read_day(self, day: bytes) -> set[RealValueMatch]:
-        """Return the real date that eight digits are."""
+        """Return the real date that equals these eight digits, if any."""
         date_match = self._dates.get(day.decode())
         return set() if date_match is None else {date_match}
 
     def read_number(self, value: str) -> set[RealValueMatch]:
-        """Return the real values that a written number is as a whole, decimals left out."""
+        """Return the real values that equal a number as a whole, ignoring zero decimals."""
         digits = _WHOLE.fullmatch(value)
         if digits is None:
             return set()
@@ -469,7 +492,7 @@ class Matcher:
         return {each for each in known if each is not None}
 
     def read_uids(self, raw: bytes) -> set[RealValueMatch]:
-        """Return the real UIDs among the values of an attribute of UIDs."""
+        """Return the real UIDs among the values of an attribute with VR UI."""
         uids = self._uids
         return {
             uids[uid]
@@ -478,7 +501,7 @@ class Matcher:
         }
 
     def confirm(self, needle: Needle, data: bytes, start: int) -> RealValueMatch | None:
-        """Return the real value that a needle found at ``start`` belongs to; None if to none."""
+        """Return the real value that a needle at offset ``start`` belongs to; None if none."""
         end = start + len(needle.value)
         if not needle.around.clear(data, start, end):
             return None
@@ -487,14 +510,14 @@ class Matcher:
         written = _WRITTEN_UID.match(data, start)
         return self._uids.get(written[0].decode()) if written else None
 
-    # Making ready -----------------------------------------------------------------------
+    # Building the tables ----------------------------------------------------------------
 
     def _add(
         self, match: RealValueMatch, value: bytes, around: Boundary, *, in_samples: bool = True
     ) -> None:
         cut = value[:MAX_NEEDLE_BYTES]
         around = around if len(cut) == len(value) else Boundary.ANYTHING
-        # ASCII letters are found in both cases: another case is no other needle.
+        # The search ignores the case of ASCII letters, so both cases share a needle.
         key = cut.lower(), around
         known = self._needles.get(key)
         self._needles[key] = Needle(
@@ -511,44 +534,44 @@ class Matcher:
         self._needles[root, Boundary.UID] = Needle(RealValueKind.UID, root, Boundary.UID, tags)
 
     def _name(self, raw: bytes, text: str, tags: frozenset[int], *, patient: bool) -> None:
-        whole = RealValueMatch(RealValueKind.NAME, tags, "")
+        match = RealValueMatch(RealValueKind.NAME, tags, "")
         if b"\x1b" in raw and patient:
             for group in raw.split(b"="):
                 if len(group) >= 2 * MIN_RAW:
-                    self._add(whole, group, Boundary.ANYTHING)
+                    self._add(match, group, Boundary.ANYTHING)
         for group_text in text.split("="):
-            self._name_group(group_text, whole, patient=patient)
+            self._name_group(group_text, match, patient=patient)
 
-    def _name_group(self, text: str, whole: RealValueMatch, *, patient: bool) -> None:
-        """Add one of a name's groups: alphabetic, ideographic or phonetic (PS3.5 6.2.1)."""
+    def _name_group(self, text: str, match: RealValueMatch, *, patient: bool) -> None:
+        """Add a component group of a name: alphabetic, ideographic or phonetic (PS3.5 6.2.1)."""
         components = [spellings.words(part) for part in text.split("^")]
         parts = [word for words in components for word in words]
         near = len(parts) <= MAX_PARTS
         pairs = permutations(parts, 2) if near else _both_ways(parts)
         for first, second in pairs:
-            self._pair(first, second, whole)
+            self._pair(first, second, match)
         if not (patient and near):
             return
         for word in words_of(text, patient=True):
             is_left = word in self._own_words
             if len(word) >= MIN_WORD and is_common_word(word) and not is_left:
                 form = spellings.skeleton(word)
-                self._cleaned[form] = RealValueMatch(RealValueKind.NAME_PART, whole.sources, form)
-        self._forms_of_pairs(text, whole)
-        self._parts(text, components, whole.sources)
+                self._cleaned[form] = RealValueMatch(RealValueKind.NAME_PART, match.sources, form)
+        self._forms_of_pairs(text, match)
+        self._parts(text, components, match.sources)
 
-    def _pair(self, first: str, second: str, whole: RealValueMatch) -> None:
+    def _pair(self, first: str, second: str, match: RealValueMatch) -> None:
         heavy = _weight(first) + _weight(second) >= MIN_RAW
         if not heavy or first == second or (is_common_word(first) and is_common_word(second)):
             return
-        self._pairs[first, second] = whole
+        self._pairs[first, second] = match
         joined = first + second
         if not is_common_word(joined):
-            self._words.setdefault(joined, whole)
+            self._words.setdefault(joined, match)
             if _UNSPACED.search(joined):
-                self._unspaced[joined] = whole
+                self._unspaced[joined] = match
 
-    def _forms_of_pairs(self, text: str, whole: RealValueMatch) -> None:
+    def _forms_of_pairs(self, text: str, match: RealValueMatch) -> None:
         """Add needles for pairs whose parts are too short to be searched for alone."""
         for first, second in permutations(_words_as_written(text), 2):
             short = max(_weight(first), _weight(second)) < MIN_RAW_WORD
@@ -558,39 +581,39 @@ class Matcher:
                 continue
             for one, two in _forms((first, second), self._character_sets):
                 for between in _BETWEEN:
-                    self._add(whole, one + between + two, Boundary.NAME)
+                    self._add(match, one + between + two, Boundary.NAME)
 
     def _parts(self, text: str, components: list[list[str]], tags: frozenset[int]) -> None:
-        """Look for the words of the patient's name, one by one, and for what is made of them."""
+        """Add the words of the patient's name one by one, and forms derived from them."""
         for part in (word for words in components for word in words):
             self._part(part, tags)
         family = "".join(components[0])
         given = "".join(components[1]) if len(components) > 1 else ""
-        made = [family, given]
+        derived = [family, given]
         if given and not _UNSPACED.search(given) and len(family) + 1 >= MIN_RAW:
-            made += [family + given[0], given[0] + family]
+            derived += [family + given[0], given[0] + family]
         if len(family) > TRUNCATED:
-            made.append(family[:TRUNCATED])
-        for word in made:
+            derived.append(family[:TRUNCATED])
+        for word in derived:
             if _weight(word) >= MIN_RAW:
                 self._part(word, tags)
         for word in _words_as_written(text):
-            if _weight(word) < MIN_RAW_WORD or not self._is_telling(word):
+            if _weight(word) < MIN_RAW_WORD or not self._is_distinctive(word):
                 continue
             match = RealValueMatch(RealValueKind.NAME_PART, tags, word)
             for (form,) in _forms((word,), self._character_sets):
                 self._add(match, form, Boundary.NAME)
 
     def _part(self, word: str, tags: frozenset[int]) -> None:
-        if _weight(word) >= MIN_WORD and self._is_telling(word):
+        if _weight(word) >= MIN_WORD and self._is_distinctive(word):
             self._words.setdefault(word, RealValueMatch(RealValueKind.NAME_PART, tags, word))
 
-    def _is_telling(self, word: str) -> bool:
+    def _is_distinctive(self, word: str) -> bool:
         return not (word in self._own_words or is_common_word(word))
 
     def _identifier(self, text: str, tags: frozenset[int]) -> None:
         value = plain(text)
-        if not tells(value):
+        if not is_meaningful(value):
             return
         digits = any(character.isdigit() for character in value)
         if len(value) >= MIN_RAW and (digits or len(value) >= 2 * MIN_RAW):
@@ -619,7 +642,7 @@ _WRITTEN_UID: Final = re.compile(rb"\d+(?:\.\d+)*")
 
 
 def _cores(key: str, tags: frozenset[int]) -> list[str]:
-    """Return the digits of a patient's identifier that has letters around them."""
+    """Return the digits of a patient's identifier that are surrounded by letters."""
     runs = _RUN_OF_DIGITS.findall(key)
     if len(runs) != 1 or runs[0] == key or tags <= PLACES_AND_STEPS:
         return []
@@ -639,9 +662,10 @@ def _words_as_written(text: str) -> list[str]:
 
 @lru_cache(maxsize=_PLANS)
 def actions_of(plan: Plan) -> dict[int, set[Action]]:
-    """Return what the recipe does to attributes that it names one by one.
+    """Return the actions of the recipe on attributes that it names individually.
 
-    A code, and a technical value in its form, stays: a maker may be called like the patient.
+    Rules that let codes and technical values stay are left out: a maker may have the patient's
+    name.
     """
     actions: dict[int, set[Action]] = {}
     for rule in plan.recipe.header:
@@ -653,7 +677,7 @@ def actions_of(plan: Plan) -> dict[int, set[Action]]:
 
 @lru_cache(maxsize=_PLANS)
 def cleaned_by(plan: Plan) -> frozenset[int]:
-    """Return the attributes whose texts the recipe cleans, of those that it names one by one."""
+    """Return the individually named attributes whose text the recipe cleans."""
     return frozenset(
         rule.selector.tag
         for rule in plan.recipe.header
@@ -665,7 +689,7 @@ def cleaned_by(plan: Plan) -> frozenset[int]:
 
 @lru_cache(maxsize=_PLANS)
 def literals(plan: Plan) -> frozenset[str]:
-    """Return the texts that the recipe itself writes, which are no secret."""
+    """Return the texts that the recipe itself writes, which are not secrets."""
     return frozenset(
         plain(rule.value.text) for rule in plan.recipe.header if isinstance(rule.value, Literal)
     )
@@ -673,7 +697,7 @@ def literals(plan: Plan) -> frozenset[str]:
 
 @lru_cache(maxsize=_PLANS)
 def _own_words(plan: Plan) -> frozenset[str]:
-    """Return the words of what sendit writes about itself into every object."""
+    """Return the words of the texts that sendit itself writes into every object."""
     texts = (*literals(plan), *(meaning for _, meaning in plan.coverage.codes), _METHOD)
     return frozenset(word for text in texts for word in spellings.words(text))
 
@@ -683,7 +707,7 @@ _METHOD: Final = "sendit basic profile clean descriptors retain longitudinal tem
 
 @lru_cache(maxsize=_PLANS)
 def _jitters(plan: Plan) -> frozenset[int]:
-    """Return the numbers of days by which the recipe itself moves dates."""
+    """Return the fixed numbers of days by which the recipe shifts dates."""
     jitters = set()
     for rule in plan.recipe.header:
         match rule.value:
@@ -712,7 +736,7 @@ def _dates_in(raw: bytes) -> Iterator[str]:
 
 
 def decode(raw: bytes, character_set: bytes) -> str:
-    """Return a value's text; what the character set does not have is read as Latin-1."""
+    """Decode a value; if its character set does not apply, decode it as Latin-1."""
     if raw.isascii() and b"\x1b" not in raw:
         return raw.decode("ascii")
     try:
@@ -736,7 +760,7 @@ def _codecs(character_set: bytes) -> tuple[str, ...]:
 
 
 def _forms(words: tuple[str, ...], character_sets: Iterable[bytes]) -> set[tuple[bytes, ...]]:
-    """Return the encodings of words, each with one codec, case and use of accents."""
+    """Return the encodings of words in each codec, case and treatment of accents."""
     codecs = {"utf-8", "latin-1", *(codec for one in character_sets for codec in _codecs(one))}
     forms = set()
     for spelled in {words, tuple(map(_bare, words)), tuple(map(_transliterated, words))}:
@@ -752,12 +776,12 @@ def _bare(word: str) -> str:
     """Return a word without its accents."""
     if word.isascii():
         return word
-    apart = unicodedata.normalize("NFKD", word)
-    return "".join(character for character in apart if not unicodedata.combining(character))
+    decomposed = unicodedata.normalize("NFKD", word)
+    return "".join(character for character in decomposed if not unicodedata.combining(character))
 
 
 def _transliterated(word: str) -> str:
-    """Return a word as it is written without umlauts."""
+    """Return a word with its umlauts transliterated (``ae`` for ``ä``)."""
     return _bare(word.translate(_UMLAUTS))
 
 
@@ -765,18 +789,18 @@ _UMLAUTS: Final = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss",
 
 
 def plain(text: str) -> str:
-    """Return a value as it is compared: no padding, empty components, or case."""
+    """Normalise a value for comparison: no padding, no empty components, no case."""
     return unicodedata.normalize("NFKC", text).strip(" \0^=").casefold()
 
 
 def _weight(word: str) -> int:
-    """Return how much a word tells, in Latin letters: a Chinese character counts as three."""
+    """Return the length of a word in Latin letters; a Chinese character counts as three."""
     return len(word.encode())
 
 
-_SAYS_NOTHING: Final = frozenset("0x.-_?* ")
+_FILLERS: Final = frozenset("0x.-_?* ")
 
 
-def tells(value: str) -> bool:
-    """Whether a value says anything: more than zeros, crosses and dashes."""
-    return not _SAYS_NOTHING.issuperset(value)
+def is_meaningful(value: str) -> bool:
+    """Whether a value is more than filler: zeros, crosses, dashes."""
+    return not _FILLERS.issuperset(value)

@@ -9,40 +9,41 @@ from typing import Any, Final, NamedTuple, cast
 
 import hyperscan
 
-TOGETHER: Final = 24
-"""Patterns in one database: twice as many take Hyperscan ten times as long to compile."""
+PATTERNS_PER_DATABASE: Final = 24
+"""Compiling twice as many patterns takes Hyperscan ten times as long."""
 
 MAX_DATABASES: Final = 4
-"""Databases above which scanning in each of them costs more than compiling one for all."""
+"""With more databases, scanning each costs more than compiling a single one."""
 
-#: What can be searched without a copy.
+#: Types that are searched without a copy.
 Buffer = bytes | bytearray | memoryview
 
 
 class Hit(NamedTuple):
-    """Which pattern was found, and where it ends (it may be found to end in several places)."""
+    """The index of a pattern, and the offset at which a match ends (a match may have several)."""
 
     pattern: int
     end: int
 
 
 class Search:
-    """Patterns compiled together.
+    """A set of patterns, compiled once.
 
     Parameters
     ----------
     patterns
-        Regular expressions over bytes, as Hyperscan reads them; :func:`literal` makes one.
+        Regular expressions over bytes in Hyperscan's syntax; :func:`literal` escapes fixed bytes.
     caseless
-        Whether ASCII letters match in both cases, for each pattern.
+        Whether ASCII letters match in both cases, one flag per pattern.
     """
 
     def __init__(self, patterns: Sequence[bytes], caseless: Sequence[bool]) -> None:
         self._databases: list[Any] = []
         count = len(patterns)
-        together = TOGETHER if count <= TOGETHER * MAX_DATABASES else count
-        for start in range(0, count, together):
-            numbers = range(start, min(start + together, count))
+        fits = count <= PATTERNS_PER_DATABASE * MAX_DATABASES
+        size = PATTERNS_PER_DATABASE if fits else count
+        for start in range(0, count, size):
+            numbers = range(start, min(start + size, count))
             database = hyperscan.Database()
             database.compile(
                 expressions=[patterns[number] for number in numbers],
@@ -53,7 +54,7 @@ class Search:
             self._databases.append(database)
 
     def hits(self, data: Buffer) -> list[Hit]:
-        """Return every place in ``data`` (under 4 GiB) where a pattern ends, in order."""
+        """Return every match in ``data`` (less than 4 GiB), in the order of their ends."""
         matches: list[Hit] = []
         if len(data):
             for database in self._databases:
@@ -68,5 +69,5 @@ def _note(pattern: int, _start: int, end: int, _flags: int, hits: list[Hit]) -> 
 
 
 def literal(value: bytes) -> bytes:
-    """Return the expression that finds just these bytes."""
+    """Return the expression that matches exactly these bytes."""
     return b"\\x" + hexlify(value, b"|").replace(b"|", b"\\x")

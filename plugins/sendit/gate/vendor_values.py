@@ -1,8 +1,8 @@
-"""What the last gate reads in private attributes that stay: numbers, and the text beside them.
+"""Parse the private attributes that stay in an archive into numbers and text, for the last gate.
 
-A vendor's block holds numbers in forms of its own. Judged as text, a b-value of 1000 would be a
-patient's number 1000, and each name that a CSA header gives to a value a name of someone. So the
-gate takes apart what it knows, with code of its own, and judges numbers as numbers.
+Vendors store numbers in formats of their own. Checked as text, a b-value of 1000 would match a
+patient ID of 1000, and field names of a CSA header would match people's names. The gate therefore
+parses the known formats, with code of its own, and checks numbers as numbers.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _PAD: Final = b" \0"
 _BEGINNINGS: Final = (b"SV10", b"### ASCCONV BEGIN")
 _STRUCTURES: Final = frozenset(("csa-image", "csa-series", "protocol"))
 _MAX_SET: Final = 6
-"""Bytes of GE's block of memory that are not zero at most: its header's place, two of the version,
-polarity, echo planar, order."""
+"""Maximum number of nonzero bytes in GE's user data: offset of its header, two of the version,
+polarity, echo planar, slice order."""
 
 _MAX_TEXT: Final = 1 << 12
 
@@ -51,10 +51,22 @@ def _names() -> frozenset[str]:
 
 
 def numbers_and_text(tag: int, vr: str, raw: bytes) -> tuple[list[str], str] | None:
-    """Return the written numbers of a vendor's attribute and the text beside them.
+    """Return the numbers in a vendor's attribute as written, and its remaining text.
 
-    Names that the vendor gives to values, and words of a closed list, are no text. None: the
-    value is nothing that the list of safe private attributes describes.
+    Field names and keywords from closed lists are not returned.
+
+    Parameters
+    ----------
+    tag, vr
+        The attribute.
+    raw
+        Its value as encoded.
+
+    Returns
+    -------
+    tuple[list[str], str] or None
+        Numbers and text, one value per line; None if the value has none of the forms in the
+        list of safe private attributes.
     """
     if tag == canon.IMAGE_COMMENTS:
         text = raw.strip(_PAD).decode("latin-1")
@@ -93,7 +105,7 @@ def _of_structure(raw: bytes) -> tuple[list[str], str]:
 
 
 def _of_ge_protocol(raw: bytes) -> tuple[list[str], str] | None:
-    """Return the settings of GE's compressed protocol."""
+    """Return the settings of GE's compressed protocol; None if it is malformed."""
     reader = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
         text = reader.decompress(raw[4:], _MAX_TEXT).decode("latin-1")
@@ -116,6 +128,6 @@ def _of_ge_protocol(raw: bytes) -> tuple[list[str], str] | None:
 
 
 def _of_ge_user_data(raw: bytes) -> tuple[list[str], str] | None:
-    """Return nothing of a block that has no byte but a known version and a few flags."""
+    """Return no values for a block that holds only a known version and a few flags."""
     set_bytes = sum(1 for byte in raw if byte)
     return ([], "") if set_bytes <= _MAX_SET and _RUN.search(raw) is None else None

@@ -115,7 +115,7 @@ def deidentify_study(
 
     look = Look(people, folder)
     stopped: dict[int, str] = {}
-    found: frozenset[tuple[int, bytes]] = frozenset()
+    flagged: frozenset[tuple[int, bytes]] = frozenset()
     thorough = False
     while True:
         study = StudyDeidentifier(
@@ -126,7 +126,7 @@ def deidentify_study(
             look=look,
             folder=archive.parent,
             people=people,
-            found=found,
+            flagged=flagged,
             filters=filters,
         )
         with Archive(archive) as writer:
@@ -143,9 +143,9 @@ def deidentify_study(
                     passed = gate(made, real, plan, identifiers.jitter, thorough=thorough)
                     check_blanked(made.path, study.blanked)
                 except FailBatch as failure:
-                    if isinstance(failure, Stopped) and real.found - found:
-                        # A value in a form goes by itself, and takes no file with it.
-                        found |= real.found
+                    if isinstance(failure, Stopped) and real.flagged - flagged:
+                        # A flagged value is removed alone; its file is still delivered.
+                        flagged |= real.flagged
                         progress = None
                         continue
                     if isinstance(failure, Stopped) and len(failure.members) < len(study.members):
