@@ -17,7 +17,7 @@ from sendit.deidentify.private_form import (
     is_geometry,
     is_of_form,
     listed,
-    together,
+    with_dependents,
 )
 from sendit.recipe.profile import SafePrivate, safe_private
 from testing.builder import make_dataset, to_bytes
@@ -172,13 +172,13 @@ SERIES_HEADER = (0x0029, "SIEMENS CSA HEADER", 0x20)
 
 
 def test_what_belongs_together_goes_together() -> None:
-    gone = together({DIRECTION})
+    gone = with_dependents({DIRECTION})
     assert {DIRECTION, B_VALUE} <= gone
     assert not {IMAGE_HEADER, SERIES_HEADER, SLICE_TIMES} & gone
-    assert {IMAGE_HEADER, SERIES_HEADER, SLICE_TIMES} <= together({IMAGE_HEADER})
-    assert B_VALUE not in together({IMAGE_HEADER})
+    assert {IMAGE_HEADER, SERIES_HEADER, SLICE_TIMES} <= with_dependents({IMAGE_HEADER})
+    assert B_VALUE not in with_dependents({IMAGE_HEADER})
     alone = (0x0019, "ACME", 0x01)
-    assert together({alone}) == {alone}
+    assert with_dependents({alone}) == {alone}
 
 
 def test_only_what_places_slices_is_geometry() -> None:

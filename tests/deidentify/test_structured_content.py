@@ -16,7 +16,7 @@ from pydicom.sr.codedict import codes
 from benchmarks.clients import delivered
 from sendit.batch import Outcome
 from sendit.deidentify.plan import Plan, compile_plan
-from sendit.deidentify.structured_content import NO_CODE, NOTHING, beside, most
+from sendit.deidentify.structured_content import NO_CODE, NO_ITEM_CODES, item_codes, years_in
 from sendit.dicom.scan import read_header
 from sendit.recipe.parse import read_recipe
 from testing.builder import all_elements, make_dataset, to_bytes
@@ -247,7 +247,7 @@ def test_an_age_of_90_or_more_is_90(plan, age, unit, left):
     ],
 )
 def test_an_age_in_every_unit_of_time(unit, count):
-    assert most(90, unit) == pytest.approx(count)
+    assert years_in(90, unit) == pytest.approx(count)
 
 
 def test_what_stands_beside_an_element():
@@ -260,11 +260,15 @@ def test_what_stands_beside_an_element():
     item.MeasurementUnitsCodeSequence = Sequence([unit])
     item.ConceptCodeSequence = Sequence([value])
     header = read_header(to_bytes(item))
-    assert beside(header.elements, header.data) == (("C", "S"), ("121033", "DCM"), ("urn:a", ""))
+    assert item_codes(header.elements, header.data) == (
+        ("C", "S"),
+        ("121033", "DCM"),
+        ("urn:a", ""),
+    )
     item.ConceptNameCodeSequence = item.MeasurementUnitsCodeSequence = Sequence()
     del item.CodeValue, item.CodingSchemeDesignator
     header = read_header(to_bytes(item))
-    assert beside(header.elements, header.data) == NOTHING == (NO_CODE, NO_CODE, NO_CODE)
+    assert item_codes(header.elements, header.data) == NO_ITEM_CODES == (NO_CODE, NO_CODE, NO_CODE)
 
 
 def test_what_is_no_number_does_not_become_one(plan):

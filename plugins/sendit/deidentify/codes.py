@@ -1,8 +1,8 @@
-"""The standard's own texts for codes (PS3.16), as pydicom ships them.
+"""The standard's code meanings (PS3.16), as shipped with pydicom.
 
-A CodeMeaning is the standard's text for a published code, or whatever a site has typed for a
-code of its own. Old images have SNOMED's codes in their former style ("T-28000", schemes SRT,
-SNM3 and 99SDM); these are looked up by the code that has replaced them.
+A CodeMeaning is the standard's text for a published code, or free text that a site entered for a
+code of its own. Old images have SNOMED-RT style codes ("T-28000", schemes SRT, SNM3 and 99SDM);
+they are looked up by the SNOMED CT code that replaced them.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ SCHEMES: Final = frozenset(
 
 LANGUAGES: Final = frozenset(("IETF4646", "ISO639_1", "ISO639_2", "RFC3066", "RFC5646"))
 LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,4}){0,2}", re.ASCII)
-"""A language, its script and its country."""
+"""A language tag with optional script and country."""
 
 
 _REMARK: Final = re.compile(r"\{([^{}]*)\}")
-"""The remark in braces that a unit of UCUM may have."""
+"""An annotation in braces, as UCUM units may have."""
 
 _MORE_REMARKS: Final = frozenset(
     (
@@ -42,11 +42,11 @@ _MORE_REMARKS: Final = frozenset(
         *("sources", "voxels", "x-ray sources"),
     )
 )
-"""Remarks in units of older editions of PS3.16, and of things that are counted."""
+"""Annotations in units of older editions of PS3.16, and of counted things."""
 
 
 def remarks_of(unit: str) -> list[str]:
-    """Return the remarks in a unit that no unit of the standard has."""
+    """Return the annotations in a UCUM unit that no unit of the standard has."""
     known = _remarks()
     remarks = filter(None, _REMARK.findall(unit))
     return [remark for remark in remarks if remark.casefold() not in known]
@@ -62,7 +62,7 @@ def _remarks() -> frozenset[str]:
 
 @cache
 def _meanings(scheme: str) -> Mapping[str, tuple[str, ...]]:
-    """Return the texts of each code of a scheme, those of context groups first."""
+    """Return the meanings of each code of a scheme, those used in context groups first."""
     from pydicom.sr._concepts_dict import concepts  # noqa: PLC0415 - 15 MB, for few studies
 
     schemes = cast("Mapping[str, Mapping[str, _Codes]]", concepts)
@@ -70,19 +70,19 @@ def _meanings(scheme: str) -> Mapping[str, tuple[str, ...]]:
     for codes in schemes.get(scheme, {}).values():
         for code, (meaning, groups) in codes.items():
             texts = meanings.setdefault(code, [])
-            if meaning.isascii():  # whatever character set an object has
+            if meaning.isascii():  # valid in any character set
                 texts.insert(0 if groups else len(texts), meaning)
     return {code: tuple(texts) for code, texts in meanings.items()}
 
 
 @cache
 def is_published(code: str) -> bool:
-    """Whether a code (CodeValue, without padding) is one of any scheme of the standard's lists."""
+    """Whether a code (CodeValue, without padding) is published in any scheme of the standard."""
     return any(code in _meanings(scheme) for scheme in SCHEMES)
 
 
 def standard_meanings(value: str, scheme: str) -> tuple[str, ...]:
-    """Return the standard's texts for a code, the best first; empty if it is not the standard's.
+    """Return the standard's meanings of a code, the preferred one first; empty if unknown.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""Words of names that tell nothing: words of radiology, of makers, and of no one.
+"""Words of names that identify nobody: radiology terms, makers and models, placeholders.
 
-A patient may be called Chest, Norm or Philips. Such a word is not looked for where it is what an
-attribute says in its own right.
+A patient may be called Chest, Norm or Philips. Such a word is not searched for where it has
+another meaning.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PLACEHOLDERS: Final = frozenset(
         *("prof", "professor", "doctor", "herr", "frau", "miss", "mister", "senior", "junior"),
     )
 )
-"""Values and words that tell nothing about anyone, lower case."""
+"""Placeholders that identify nobody, in lower case."""
 
 _MAKERS: Final = (
     # Private creators in pydicom's dictionary, which takes them from conformance statements
@@ -64,14 +64,13 @@ _MODELS: Final = {
 """Words of Manufacturer's Model Name (0008,1090) and Software Versions (0018,1020) by maker, from
 their product pages and conformance statements.
 
-No public table lists models, so this one is by hand. It need not be complete: a name that is
-missing here matters where a patient is called like a scanner that is not listed, and then the
-study waits for a person. A word too many lets nothing pass in a cleaned text, where the words of
-the patient's own name are looked for all the same.
+No public table lists models, so this list is kept by hand. It need not be complete: a missing
+model matters only if a patient has the same name, and then the study waits for a person. A
+superfluous word is harmless in cleaned texts, where the patient's own name is always removed.
 """
 
 MAKERS: Final = frozenset(_MAKERS).union(*_MODELS.values())
-"""Words in the names of makers, models and their software, lower case."""
+"""Words in the names of makers, models and their software, in lower case."""
 
 TERMS: Final = frozenset(
     (
@@ -80,13 +79,13 @@ TERMS: Final = frozenset(
         *("segmented", "propeller", "grey", "wedge", "bowtie", "sharp", "smooth", "flat"),
     )
 )
-"""Terms that are names of people as well: Defined Terms of Image Type (PS3.3 C.8.16.1, C.8.2.1.1.1,
+"""Terms that are also people's names: Defined Terms of Image Type (PS3.3 C.8.16.1, C.8.2.1.1.1,
 and makers' own), Scan Options, Filter Type and Convolution Kernel."""
 
 
 @lru_cache(maxsize=1 << 12)
 def is_common_word(word: str) -> bool:
-    """Whether a word (lower case) is one of radiology, of makers, or of no one."""
+    """Whether a word (lower case) is a radiology term, a maker or model, or a placeholder."""
     from sendit.clean_descriptors import is_allowed  # noqa: PLC0415 - only where there are names
 
     return word in PLACEHOLDERS or word in MAKERS or word in TERMS or is_allowed(word)
@@ -94,9 +93,9 @@ def is_common_word(word: str) -> bool:
 
 @lru_cache(maxsize=1 << 12)
 def is_common(text: str) -> bool:
-    """Whether a text (lower case) consists of words of radiology only.
+    """Whether a text (lower case) consists of common words only.
 
-    One word that holds a digit says more: it may be a number of someone.
+    A single word with a digit does not count: it may be somebody's ID.
     """
     parts = text.replace("^", " ").split()
     if len(parts) == 1 and any(character.isdigit() for character in text):

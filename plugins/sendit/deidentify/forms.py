@@ -1,8 +1,7 @@
-"""What a technical value looks like (the forms of ``sendit.recipe.functions.FORMS``).
+"""Patterns of technical values (the forms in :data:`sendit.recipe.functions.FORMS`).
 
-A coil, a kernel or a term of PS3.3 names no person. A name, a sentence or a number of someone
-that stands in its place mostly has another form: a caret, an accent, an address's sign, six
-digits in a row.
+A coil, a convolution kernel or a Defined Term identifies nobody. A person's name, a sentence or
+an ID in its place usually has another form: a caret, an accent, an ``@``, six digits in a row.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ _NO_NUMBER: Final = rf"(?!.*(?:\d{{6}}|{_DATE}))"
 _PATTERNS: Final = {
     form: re.compile(pattern, re.ASCII)
     for form, pattern in {
-        # upper case as CS asks, of any length, or as people write it, of a CS's length
+        # upper case of any length, as VR CS requires, or free spelling of a CS's length
         "term": rf"{_NO_NUMBER}(?:[A-Z0-9_ ]+|[\w .+/:#%()*=<>&-]{{1,16}})",
         # no comma between words: "Doe, Jane"
         "label": (
             rf"{_NO_NUMBER}(?!.*[A-Za-z], ?[A-Za-z])[\w .,+/:;#%()*=<>&!?\[\]{{}}|$~-]{{1,64}}"
         ),
         "maker": rf"{_NO_NUMBER}[\w .,+/:;#%()*=<>&!'-]{{1,64}}",
-        # build numbers and dates of releases are long
+        # build numbers and release dates are long
         "version": r"(?=.*\d|.{1,16}$)[\w .,+/:;#()*=<>&\[\]\"-]{1,64}",
         "words": r"(?:[Ww][Ii][Nn][Dd][Oo][Ww]|[Aa]lgo|[Pp]reset)\d{0,2}",
     }.items()
@@ -32,8 +31,17 @@ _WORD: Final = re.compile(r"[^\W_]+")
 
 
 def fits(form: str, value: str, people: Set[str] = frozenset()) -> bool:
-    """Whether one value without padding has a form, or says nothing but words of radiology,
-    none of them in the names of ``people`` (folded)."""
+    """Whether a value has a form, or consists only of radiology terms.
+
+    Parameters
+    ----------
+    form
+        Name of the form.
+    value
+        One value, without padding.
+    people
+        Words of the names of the study's people, folded; such a word is not a radiology term.
+    """
     pattern = _PATTERNS.get(form)
     if pattern is not None and pattern.fullmatch(value):
         return True
@@ -41,7 +49,7 @@ def fits(form: str, value: str, people: Set[str] = frozenset()) -> bool:
 
 
 def says_radiology(value: str, people: Set[str] = frozenset()) -> bool:
-    """Whether a text consists only of words of the allow-list."""
+    """Whether a text consists only of words on the allow-list, none of them in ``people``."""
     from sendit.clean_descriptors import fold, is_allowed  # noqa: PLC0415 - only where it is asked
 
     words = _WORD.findall(value)

@@ -1,9 +1,8 @@
-"""The functions of ``sendit.recipe.functions``, applied to one element.
+"""Implement the functions declared in :mod:`sendit.recipe.functions`.
 
-A function is given a :class:`ElementContext` and answers with the new value as bytes (unpadded),
-with the items of a new sequence, or with what is to happen instead: :data:`REMOVED` (the
-element goes) or :class:`ApplyToItems` (the items of a sequence stay, and what no rule names in
-them goes through a function).
+A function takes an :class:`ElementContext` and returns the new value as bytes (unpadded), the
+items of a new sequence, :data:`REMOVED`, or :class:`ApplyToItems` (the items of a sequence stay,
+and a function is applied to the elements in them that no rule names).
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from sendit import __version__
 from sendit.deidentify import codes, jitter
 from sendit.deidentify import structured_content as content
 from sendit.deidentify.forms import fits, says_radiology
-from sendit.deidentify.own_values import OwnValues
+from sendit.deidentify.people_matcher import PeopleMatcher
 from sendit.deidentify.plan import Plan, SequencePath
-from sendit.deidentify.structured_content import NOTHING, Beside, code_of
+from sendit.deidentify.structured_content import NO_ITEM_CODES, ItemCodes, code_of
 from sendit.deidentify.uids import UidMap
 from sendit.dicom import charset
 from sendit.dicom.dates import PADDING
@@ -35,7 +34,7 @@ from sendit.recipe.profile import EDITION
 from sendit.vendors import canon
 
 MAX_AGE_SHOWN: Final = 89
-"""Years of age above which HIPAA's Safe Harbor asks for one group (164.514(b)(2)(i)(C))."""
+"""Age in years above which HIPAA's Safe Harbor requires a single group (164.514(b)(2)(i)(C))."""
 
 CAPPED_AGE: Final = b"090Y"
 DUMMY_TEXT: Final = b"DEIDENTIFIED"
@@ -72,16 +71,18 @@ _OF_TEXT: Final = frozenset(
         *("method_text", "pydicom_uuid", "remap_uid", "suffix_uuid", "technical_value"),
     )
 )
-"""Functions whose answers are text whatever the VR is."""
+"""Functions that return text whatever the VR is."""
 
-_CUT: Final = frozenset(("basic_uuid", "dicom_uuid", "keyed_hash", "pydicom_uuid", "suffix_uuid"))
-_SHORT: Final = {"AE": 16, "CS": 16, "LO": 64, "PN": 64, "SH": 16}
-"""Functions that give a text longer than these VRs hold (PS3.5 6.2), and how much they do."""
+_TRUNCATED: Final = frozenset(
+    ("basic_uuid", "dicom_uuid", "keyed_hash", "pydicom_uuid", "suffix_uuid")
+)
+_MAX_LENGTHS: Final = {"AE": 16, "CS": 16, "LO": 64, "PN": 64, "SH": 16}
+"""Functions whose results may be too long, and the maximum lengths of VRs (PS3.5 6.2)."""
 
 _BINARY_NUMBERS: Final = frozenset(("FD", "FL", "SL", "SS", "SV", "UL", "US", "US or SS", "UV"))
 
-# What a structured report is built of (PS3.3 C.17.3): terms that the standard defines say
-# nothing about anyone, and without them the report falls apart.
+# Structural terms of structured reports (PS3.3 C.17.3): defined by the standard, so they identify
+# nobody, and the report is unreadable without them.
 _STRUCTURE: Final[dict[int, frozenset[str]]] = {
     0x0040A010: frozenset(
         (
@@ -112,21 +113,21 @@ _LABELS: Final = {
     0x30060085: "region",
     0x300A00C2: "beam",
 }
-"""Names by which segments, findings, layers of graphics, regions and beams are told apart in an
-object, and what stands for one that goes."""
+"""Attributes that label segments, findings, graphic layers, regions and beams within an object, and
+the word that replaces a label."""
 
 _TEXT_VALUE: Final = 0x0040A160
-_LONGEST_LABEL: Final = 64
+_MAX_LABEL: Final = 64
 _DUMMY: Final = Function("dummy")
 _CLEAN: Final = Function("clean_text")
 _CLEAN_CONTENT: Final = Function("clean_content")
 _CLEAN_AGE: Final = Function("clean_content", (("of", "age"),))
-"""What cleans the number of a content item that is an age, for the items inside it."""
+"""Applied to the items in the measured value of a content item that is an age."""
 
 _CLEAN_CODE: Final = Function("clean_code")
 _CODE_VALUE: Final = 0x00080100
 _UNIT: Final = re.compile(r"(?:[A-Za-z0-9*/.^%'\"()\[\]_+-]|\{[^{}]*\})+", re.ASCII)
-"""A unit of UCUM."""
+"""A UCUM unit."""
 
 _LETTERS: Final = re.compile(r"[^\W\d_]+")
 
@@ -146,7 +147,7 @@ REMOVED: Final = Removed()
 
 @dataclass(frozen=True, slots=True)
 class ApplyToItems:
-    """A sequence's items stay; what no rule names in them goes through ``function``."""
+    """The items of a sequence stay; ``function`` applies to elements in them without a rule."""
 
     function: Function
 
@@ -156,9 +157,25 @@ NewValue = bytes | Removed | ApplyToItems | tuple[tuple[NewElement, ...], ...]
 
 @dataclass(frozen=True, slots=True)
 class StudyContext:
-    """What all files of a study share. ``people`` are the words of names, and numbers, that no
-    text may keep; ``own`` finds them in values of a form. ``found`` are values that the last gate
-    has found something in: attribute, and bytes without padding."""
+    """What all files of a study share.
+
+    Attributes
+    ----------
+    plan
+        The compiled recipe.
+    uids
+        Maps the site's UIDs.
+    days
+        The patient's jitter.
+    variables
+        Values of the recipe's variables.
+    people
+        Words of names, and numbers, that no text may keep.
+    flagged
+        Values with a finding of the last gate: attribute, and bytes without padding.
+    people_matcher
+        Recognises ``people`` in technical values.
+    """
 
     plan: Plan
     uids: UidMap
@@ -166,17 +183,35 @@ class StudyContext:
     variables: dict[str, str]
     people: frozenset[str] = frozenset()
     flagged: Set[tuple[int, bytes]] = frozenset()
-    own: OwnValues = field(init=False)
+    people_matcher: PeopleMatcher = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "own", OwnValues(self.people))
+        object.__setattr__(self, "people_matcher", PeopleMatcher(self.people))
 
 
-@dataclass(slots=True)  # not frozen: that would double the time to make one
+@dataclass(slots=True)  # not frozen: that would double the time to create one
 class ElementContext:
-    """One element as a function sees it. ``vr`` is SQ for everything that has items, which
-    are ``items``, with their values in ``data``. ``code`` are the code and the scheme beside it
-    in its item, for functions that look there."""
+    """One element as a function sees it.
+
+    Attributes
+    ----------
+    tag, vr
+        Its tag and VR; SQ for everything that has items.
+    value
+        Its value as encoded.
+    level
+        The path of the item that it is in.
+    encoding, character_set
+        How the value is encoded.
+    sop_class
+        SOP class of the object.
+    study
+        What all files of the study share.
+    items, data
+        The items of a sequence, and the bytes that their offsets refer to.
+    item_codes
+        The codes of the item that it is in, for functions that need them.
+    """
 
     tag: int
     vr: str
@@ -185,54 +220,54 @@ class ElementContext:
     encoding: Encoding
     character_set: bytes
     sop_class: str
-    site: StudyContext
+    study: StudyContext
     items: Sequence[Item] = ()
     data: Buffer = b""
-    beside: Beside = NOTHING
+    item_codes: ItemCodes = NO_ITEM_CODES
 
     def with_value(self, value: bytes | tuple[tuple[NewElement, ...], ...]) -> ElementContext:
-        """Return the element as an earlier rule has left it (new items read as empty)."""
+        """Return the element with the result of an earlier rule (new items read as empty)."""
         return replace(self, value=value if isinstance(value, bytes) else b"", items=())
 
     @property
     def need(self) -> Need:
-        """How much the object's IOD needs this attribute."""
+        """Whether the object's IOD needs this attribute, and with a value."""
         return need_of(self.sop_class, self.level.tags, self.tag)
 
     @property
     def text(self) -> str:
-        """The value as text (several values joined by a backslash)."""
+        """The value as text, several values separated by backslashes."""
         return value_text(self.tag, self.vr, self.value, self.encoding, self.character_set)
 
 
 Implementation = Callable[[ElementContext, Mapping[str, str]], NewValue]
 
 
-def call(function: Function, subject: ElementContext) -> NewValue:
+def call(function: Function, element: ElementContext) -> NewValue:
     """Apply a function to an element.
 
-    A number of a binary VR stays one: what a function answers as text is packed as the VR says.
+    For binary VRs, a result that is text is packed into a number.
     """
     spec = FUNCTIONS[function.name]
     if (
         spec.vrs is not None
         and (spec.prefix == "deid_func" or function.name == "keyed_hash")
-        and spec.vrs.isdisjoint((subject.vr, one_vr(vr_of(subject.tag))))
+        and spec.vrs.isdisjoint((element.vr, one_vr(vr_of(element.tag))))
     ):
-        return b""  # a pattern has reached what cannot hold it
-    answer = _FUNCTIONS[function.name](subject, _arguments(function))
-    if isinstance(answer, bytes) and function.name in _CUT and subject.vr in _SHORT:
-        return answer[: _SHORT[subject.vr]].rstrip(b".-")
+        return b""  # the rule's pattern matches an attribute that cannot hold the result
+    result = _FUNCTIONS[function.name](element, _arguments(function))
+    if isinstance(result, bytes) and function.name in _TRUNCATED and element.vr in _MAX_LENGTHS:
+        return result[: _MAX_LENGTHS[element.vr]].rstrip(b".-")
     if (
-        subject.vr in _BINARY_NUMBERS
-        and isinstance(answer, bytes)
-        and answer != subject.value
-        and answer.strip(b"\0")  # a dummy of such a VR
+        element.vr in _BINARY_NUMBERS
+        and isinstance(result, bytes)
+        and result != element.value
+        and result.strip(b"\0")  # a dummy of such a VR
         and function.name in _OF_TEXT
     ):
-        text = answer.decode("ascii", "replace")
-        return pack(one_vr(subject.vr), text, subject.encoding, b"") or b""
-    return answer
+        text = result.decode("ascii", "replace")
+        return pack(one_vr(element.vr), text, element.encoding, b"") or b""
+    return result
 
 
 @cache
@@ -241,92 +276,96 @@ def _arguments(function: Function) -> Mapping[str, str]:
     return defaults | dict(function.arguments)
 
 
-# PS3.15's letters -----------------------------------------------------------------------
+# The actions of PS3.15 Table E.1-1 --------------------------------------------------------
 
 
-def _remap_uid(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
-    if subject.vr == "SQ":
+def _remap_uid(element: ElementContext, _: Mapping[str, str]) -> NewValue:
+    if element.vr == "SQ":
         return ApplyToItems(Function("remap_uid"))
-    is_uid = "UI" in (subject.vr, vr_of(subject.tag))  # whatever VR the file gives it
-    return subject.site.uids.many(subject.value) if is_uid else subject.value
+    is_uid = "UI" in (element.vr, vr_of(element.tag))  # the file may give it another VR
+    return element.study.uids.many(element.value) if is_uid else element.value
 
 
-def _undated_uid(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
-    is_uid = "UI" in (subject.vr, vr_of(subject.tag))  # whatever VR the file gives it
-    return subject.site.uids.undated(subject.value) if is_uid else subject.value
+def _undated_uid(element: ElementContext, _: Mapping[str, str]) -> NewValue:
+    is_uid = "UI" in (element.vr, vr_of(element.tag))  # the file may give it another VR
+    return element.study.uids.undated(element.value) if is_uid else element.value
 
 
-def _dummy(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
-    vr = subject.vr
+def _dummy(element: ElementContext, _: Mapping[str, str]) -> NewValue:
+    vr = element.vr
     if vr == "SQ":
         return ApplyToItems(Function("dummy"))
     if vr == "UI":
-        return subject.site.uids.many(subject.value) or subject.site.uids.one(b"")
+        return element.study.uids.many(element.value) or element.study.uids.one(b"")
     if vr[0] == "O" or vr == "UN":
-        return bytes(len(subject.value))
-    if subject.tag == _REFERENCED_ITEM or subject.text in _STRUCTURE.get(subject.tag, ()):
-        return subject.value
+        return bytes(len(element.value))
+    if element.tag == _REFERENCED_ITEM or element.text in _STRUCTURE.get(element.tag, ()):
+        return element.value
     dummy = DUMMIES.get(vr, DUMMY_TEXT)
-    if vr in _BINARY_NUMBERS:  # as many as there were: coordinates come in pairs
-        return dummy * max(1, len(subject.value) // len(dummy))
+    if vr in _BINARY_NUMBERS:  # keep the number of values: coordinates come in pairs
+        return dummy * max(1, len(element.value) // len(dummy))
     return dummy
 
 
-def _empty_or_dummy(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
-    return _dummy(subject, _) if subject.need == Need.VALUE else b""
+def _empty_or_dummy(element: ElementContext, _: Mapping[str, str]) -> NewValue:
+    return _dummy(element, _) if element.need == Need.VALUE else b""
 
 
-def _gone_or_empty_or_dummy(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
-    return REMOVED if subject.need == Need.NONE else _empty_or_dummy(subject, _)
+def _remove_or_empty_or_dummy(element: ElementContext, _: Mapping[str, str]) -> NewValue:
+    return REMOVED if element.need == Need.NONE else _empty_or_dummy(element, _)
 
 
-def _gone_or_dummy(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
-    return REMOVED if subject.need == Need.NONE else _dummy(subject, _)
+def _remove_or_dummy(element: ElementContext, _: Mapping[str, str]) -> NewValue:
+    return REMOVED if element.need == Need.NONE else _dummy(element, _)
 
 
-def _gone_or_remapped(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
-    return REMOVED if subject.need == Need.NONE else ApplyToItems(Function("remap_uid"))
+def _remove_or_remap(element: ElementContext, _: Mapping[str, str]) -> NewValue:
+    return REMOVED if element.need == Need.NONE else ApplyToItems(Function("remap_uid"))
 
 
-def _clean_text(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
-    from sendit.clean_descriptors import clean  # noqa: PLC0415 - only recipes that clean
+def _clean_text(element: ElementContext, _: Mapping[str, str]) -> NewValue:
+    from sendit.clean_descriptors import clean  # noqa: PLC0415 - only recipes that clean need it
 
-    if subject.vr == "SQ":
+    if element.vr == "SQ":
         return ApplyToItems(_CLEAN)
-    text = subject.text.strip(PADDING)
-    if subject.tag in _CODES and subject.level.inherited == _CLEAN:
-        # Without it nobody knows what was meant, and a part of a code is another code.
-        return subject.value if _is_code(text, subject) else _empty_or_dummy(subject, _)
-    if subject.tag == canon.IMAGE_COMMENTS and (gradient := canon.gradient(text)):
+    text = element.text.strip(PADDING)
+    if element.tag in _CODES and element.level.inherited == _CLEAN:
+        # A code is kept or removed as a whole: a part of a code is another code.
+        return element.value if _is_code(text, element) else _empty_or_dummy(element, _)
+    if element.tag == canon.IMAGE_COMMENTS and (gradient := canon.gradient(text)):
         return gradient.encode("ascii")
-    if subject.vr not in charset.TEXT_VRS:
-        disguised = vr_of(subject.tag) in charset.TEXT_VRS
-        return _empty_or_dummy(subject, _) if disguised else subject.value
-    cleaned = "" if subject.vr == "PN" else clean(subject.text, subject.site.people)
-    if subject.tag in _LABELS and cleaned != text:
-        cleaned = _label(cleaned, text, _LABELS[subject.tag], subject)
+    if element.vr not in charset.TEXT_VRS:
+        disguised = vr_of(element.tag) in charset.TEXT_VRS
+        return _empty_or_dummy(element, _) if disguised else element.value
+    cleaned = "" if element.vr == "PN" else clean(element.text, element.study.people)
+    if element.tag in _LABELS and cleaned != text:
+        cleaned = _label(cleaned, text, _LABELS[element.tag], element)
     if cleaned:
-        return _written(cleaned, subject)
-    return _empty_or_dummy(subject, _) if subject.value.strip(b" \0") else b""
+        return _encoded(cleaned, element)
+    return _empty_or_dummy(element, _) if element.value.strip(b" \0") else b""
 
 
-def _label(cleaned: str, original: str, name: str, subject: ElementContext) -> str:
-    """Return a name that is another's for every other original, and the same for the same one:
-    without it, two regions become one."""
-    mark = subject.site.uids.uuid(original.encode()).hex[:8]
-    longest = _SHORT.get(subject.vr, _LONGEST_LABEL)
-    kept = cleaned[: longest - 1 - len(mark)].strip()
-    label = f"{kept or name} {mark}"
-    return label.upper() if subject.vr == "CS" else label
+def _label(cleaned: str, original: str, name: str, element: ElementContext) -> str:
+    """Return a label that is unique for its original: otherwise two regions would become one.
+
+    It consists of the cleaned label, or ``name`` if nothing is left of it, and a keyed hash.
+    """
+    suffix = element.study.uids.uuid(original.encode()).hex[:8]
+    longest = _MAX_LENGTHS.get(element.vr, _MAX_LABEL)
+    kept = cleaned[: longest - 1 - len(suffix)].strip()
+    label = f"{kept or name} {suffix}"
+    return label.upper() if element.vr == "CS" else label
 
 
-def _is_code(text: str, subject: ElementContext) -> bool:
-    """Whether a text in an item of a code sequence is a code, its scheme or the scheme's version:
-    of the standard, or in the form that codes have and nobody's name."""
-    code, people = subject.beside.code, subject.site.people
-    if not text or _is_published(text, subject):
+def _is_code(text: str, element: ElementContext) -> bool:
+    """Whether a text in an item of a code sequence is a code, coding scheme or scheme version.
+
+    It is if the standard publishes it, or if it looks like a code and contains no name.
+    """
+    code, people = element.item_codes.code, element.study.people
+    if not text or _is_published(text, element):
         return True
-    if _holds_a_name(text, people):
+    if _contains_name(text, people):
         return False
     if _CODE.fullmatch(text):
         return True
@@ -339,148 +378,148 @@ def _is_code(text: str, subject: ElementContext) -> bool:
     )
 
 
-def _holds_a_name(text: str, people: Set[str]) -> bool:
-    """Whether a word of a text is one of a name, even one that is also a term."""
+def _contains_name(text: str, people: Set[str]) -> bool:
+    """Whether a text contains a word of a name, even one that is also a radiology term."""
     from sendit.clean_descriptors import fold  # noqa: PLC0415 as in _clean_text
 
     return not people.isdisjoint(map(fold, _LETTERS.findall(text)))
 
 
-def _is_published(text: str, subject: ElementContext) -> bool:
-    """Whether a text is a code of the standard with its scheme, or such a scheme."""
-    code = subject.beside.code
+def _is_published(text: str, element: ElementContext) -> bool:
+    """Whether a text is a code that the standard publishes, or a coding scheme."""
+    code = element.item_codes.code
     return (code[0] == text and bool(codes.standard_meanings(*code))) or (
-        subject.tag == content.CODING_SCHEME and text in codes.SCHEMES
+        element.tag == content.CODING_SCHEME and text in codes.SCHEMES
     )
 
 
-def _written(cleaned: str, subject: ElementContext) -> bytes:
-    """Return cleaned text in the element's character set; without accents that it lacks."""
-    written = charset.encode(cleaned, subject.character_set)
-    if charset.decode(written, subject.character_set) == cleaned:
-        return written
+def _encoded(cleaned: str, element: ElementContext) -> bytes:
+    """Encode cleaned text in the element's character set, without accents if that lacks them."""
+    encoded = charset.encode(cleaned, element.character_set)
+    if charset.decode(encoded, element.character_set) == cleaned:
+        return encoded
     return _ascii(cleaned).encode("ascii")
 
 
 def _ascii(cleaned: str) -> str:
-    from sendit.clean_descriptors import fold  # noqa: PLC0415 - only recipes that clean
+    from sendit.clean_descriptors import fold  # noqa: PLC0415 as in _clean_text
 
     if cleaned.isascii():
         return cleaned
     return fold(cleaned).encode("ascii", "ignore").decode("ascii")
 
 
-def _clean_code(subject: ElementContext, arguments: Mapping[str, str]) -> NewValue:
-    inherited = subject.level.inherited
+def _clean_code(element: ElementContext, arguments: Mapping[str, str]) -> NewValue:
+    inherited = element.level.inherited
     if inherited is not None:
-        answer = call(inherited, subject)
-        if answer != subject.value:
-            return answer
-    text = subject.text.strip(PADDING)
-    is_own = not _is_published(text, subject) and subject.site.own.stand_in(text, "SH")
-    is_own = is_own or _was_found(subject, subject.value)
-    return _dummy(subject, arguments) if is_own or _holds_no_text(subject.vr) else subject.value
+        result = call(inherited, element)
+        if result != element.value:
+            return result
+    text = element.text.strip(PADDING)
+    is_own = not _is_published(text, element) and element.study.people_matcher.matches(text, "SH")
+    is_own = is_own or _is_flagged(element, element.value)
+    return _dummy(element, arguments) if is_own or _holds_no_text(element.vr) else element.value
 
 
-def _clean_code_meaning(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
-    if subject.level.inherited == _DUMMY:  # a person's own code, not a term
-        return _dummy(subject, _)
-    text = subject.text.strip(PADDING)
-    known = codes.standard_meanings(*subject.beside.code)
-    if subject.beside.code == (text, "UCUM") and _keeps_code(subject):
-        return subject.value  # a unit's code says what it means: there is no list
+def _clean_code_meaning(element: ElementContext, _: Mapping[str, str]) -> NewValue:
+    if element.level.inherited == _DUMMY:  # a person's own code, not a term
+        return _dummy(element, _)
+    text = element.text.strip(PADDING)
+    known = codes.standard_meanings(*element.item_codes.code)
+    if element.item_codes.code == (text, "UCUM") and _keeps_code(element):
+        return element.value  # a unit is its own meaning, and there is no list of all
     standard = any(text.casefold() == meaning.casefold() for meaning in known)
-    if standard or says_radiology(text, subject.site.people):
-        return subject.value
+    if standard or says_radiology(text, element.study.people):
+        return element.value
     if known:
         return known[0].encode("ascii")
-    cleaned = _clean_text(subject, _)
-    if cleaned == DUMMY_TEXT and _keeps_code(subject):
-        return subject.beside.code[0].encode("ascii")
+    cleaned = _clean_text(element, _)
+    if cleaned == DUMMY_TEXT and _keeps_code(element):
+        return element.item_codes.code[0].encode("ascii")
     return cleaned
 
 
-def _keeps_code(subject: ElementContext) -> bool:
-    """Whether the code of an item is one by its form, and stays."""
-    here = replace(subject, tag=_CODE_VALUE)
-    program = subject.level.program(_CODE_VALUE, "SH")
-    inherited = subject.level.inherited
+def _keeps_code(element: ElementContext) -> bool:
+    """Whether the code of an item looks like a code, and the recipe keeps it."""
+    here = replace(element, tag=_CODE_VALUE)
+    program = element.level.program(_CODE_VALUE, "SH")
+    inherited = element.level.inherited
     cleans = inherited is not None and inherited.name in {"clean_content", "clean_text"}
     stays = program.removed is None and all(step.value == _CLEAN_CODE for step in program.steps)
-    return _is_code(subject.beside.code[0], here) and (cleans or stays)
+    return _is_code(element.item_codes.code[0], here) and (cleans or stays)
 
 
-def _clean_content(  # noqa: PLR0911 one way for each kind of value
-    subject: ElementContext, arguments: Mapping[str, str]
+def _clean_content(  # noqa: PLR0911 one branch per kind of value
+    element: ElementContext, arguments: Mapping[str, str]
 ) -> NewValue:
-    vr, concept = subject.vr, subject.beside.concept
+    vr, concept = element.vr, element.item_codes.concept
     if vr == "SQ":
-        is_age = subject.tag == content.MEASURED_VALUE and concept in content.AGES
+        is_age = element.tag == content.MEASURED_VALUE and concept in content.AGES
         return ApplyToItems(_CLEAN_AGE if is_age else _CLEAN_CONTENT)
     if vr == "UI":
-        return subject.site.uids.many(subject.value)
-    if _holds_no_text(vr) and not _holds_no_text(vr_of(subject.tag)):
-        return REMOVED  # its bytes may be text all the same
-    if vr in _BINARY_NUMBERS or vr == "AT" or not {vr, vr_of(subject.tag)}.isdisjoint(_DECIMALS):
+        return element.study.uids.many(element.value)
+    if _holds_no_text(vr) and not _holds_no_text(vr_of(element.tag)):
+        return REMOVED  # a text attribute with a binary VR: its bytes may still be text
+    if vr in _BINARY_NUMBERS or vr == "AT" or not {vr, vr_of(element.tag)}.isdisjoint(_DECIMALS):
         is_age = concept in content.AGES or arguments.get("of") == "age"
-        return _content_number(subject, is_age=is_age)
+        return _content_number(element, is_age=is_age)
     if vr in {"DA", "DT", "TM"}:
-        moved = jitter.shift(vr, subject.text, subject.site.days)
+        moved = jitter.shift(vr, element.text, element.study.days)
         return REMOVED if moved is None else moved.encode("ascii")
     if vr == "AS":
-        return _cap_age(subject, arguments)
+        return _cap_age(element, arguments)
     if vr == "PN":
-        return _dummy(subject, arguments)
+        return _dummy(element, arguments)
     if vr == "CS":
-        return _technical_value(subject, _TERM)
+        return _technical_value(element, _TERM)
     if vr not in charset.TEXT_VRS:
         return REMOVED
-    return _content_text(subject, arguments)
+    return _content_text(element, arguments)
 
 
-def _content_number(subject: ElementContext, *, is_age: bool) -> NewValue:
-    """Return a number as it is, an age of 90 years or more as 90; what is no number goes."""
-    if not _holds_no_text(subject.vr) and not _NUMBERS.fullmatch(subject.text):
+def _content_number(element: ElementContext, *, is_age: bool) -> NewValue:
+    """Keep a number, cap an age at 90 years, and remove what is not a number."""
+    if not _holds_no_text(element.vr) and not _NUMBERS.fullmatch(element.text):
         return REMOVED
-    if is_age and subject.tag in content.MEASURED_NUMBERS:
-        limit = content.most(MAX_AGE_SHOWN + 1, subject.beside.unit) or MAX_AGE_SHOWN + 1
-        written = [value for value in subject.text.split("\\") if value.strip(PADDING)]
+    if is_age and element.tag in content.MEASURED_NUMBERS:
+        limit = content.years_in(MAX_AGE_SHOWN + 1, element.item_codes.unit) or MAX_AGE_SHOWN + 1
+        written = [value for value in element.text.split("\\") if value.strip(PADDING)]
         if any(float(value) >= limit for value in written):
-            return pack(subject.vr, f"{limit:g}", subject.encoding, b"") or b""
-    return subject.value
+            return pack(element.vr, f"{limit:g}", element.encoding, b"") or b""
+    return element.value
 
 
-def _content_text(subject: ElementContext, arguments: Mapping[str, str]) -> NewValue:
-    """Return a text of a content item, cleaned as its concept asks."""
-    text = subject.text.strip(PADDING)
-    if subject.tag in _CODES:  # a part of a code is another code
-        return subject.value if _is_code(text, subject) else _empty_or_dummy(subject, arguments)
-    if subject.tag != _TEXT_VALUE:
-        return _clean_text(subject, arguments)
-    concept, people = subject.beside.concept, subject.site.people
+def _content_text(element: ElementContext, arguments: Mapping[str, str]) -> NewValue:
+    """Clean a text of a content item according to its concept."""
+    text = element.text.strip(PADDING)
+    if element.tag in _CODES:  # a part of a code is another code
+        return element.value if _is_code(text, element) else _empty_or_dummy(element, arguments)
+    if element.tag != _TEXT_VALUE:
+        return _clean_text(element, arguments)
+    concept, people = element.item_codes.concept, element.study.people
     if concept in content.CODED and text:
-        return subject.site.variables[content.CODED[concept]].encode("ascii")
+        return element.study.variables[content.CODED[concept]].encode("ascii")
     form = content.TECHNICAL.get(concept)
-    if form is not None and _stays(form, text, subject):
-        return subject.value
+    if form is not None and _stays(form, text, element):
+        return element.value
     if concept in content.LABELS and text:
         from sendit.clean_descriptors import clean  # noqa: PLC0415 as in _clean_text
 
         cleaned = clean(text, people)
-        return subject.value if cleaned == text else _label_bytes(cleaned, text, subject)
-    return _clean_text(subject, arguments)
+        return element.value if cleaned == text else _label_bytes(cleaned, text, element)
+    return _clean_text(element, arguments)
 
 
-def _label_bytes(cleaned: str, text: str, subject: ElementContext) -> bytes:
-    return _written(_label(cleaned, text, "tracked", subject), subject)
+def _label_bytes(cleaned: str, text: str, element: ElementContext) -> bytes:
+    return _encoded(_label(cleaned, text, "tracked", element), element)
 
 
-def _content_date(subject: ElementContext, arguments: Mapping[str, str]) -> NewValue:
-    if _holds_no_text(subject.vr):
+def _content_date(element: ElementContext, arguments: Mapping[str, str]) -> NewValue:
+    if _holds_no_text(element.vr):
         return REMOVED
-    if subject.beside.concept in content.BIRTH_DATES:
-        return _empty_or_dummy(subject, arguments)
-    return subject.value
+    if element.item_codes.concept in content.BIRTH_DATES:
+        return _empty_or_dummy(element, arguments)
+    return element.value
 
 
 _DECIMALS: Final = frozenset(("DS", "IS"))
@@ -491,53 +530,53 @@ def _holds_no_text(vr: str) -> bool:
     return vr[0] == "O" or vr == "AT" or vr in _BINARY_NUMBERS
 
 
-def _stays(form: str, value: str, subject: ElementContext) -> bool:
-    """Whether a value has a form, and is not somebody's name or number.
+def _stays(form: str, value: str, element: ElementContext) -> bool:
+    """Whether a technical value stays: it has its form and is not somebody's name or number.
 
-    What people type (a layer of graphics) is no term or maker that coincides with a name.
+    In labels, which people type, a name counts even if it is also a term or a maker.
     """
-    site = subject.site
-    if subject.tag in _LABELS and _holds_a_name(value, site.people):
+    study = element.study
+    if element.tag in _LABELS and _contains_name(value, study.people):
         return False
     return (
-        fits(form, value, site.people)
-        and not site.own.stand_in(value, subject.vr)
-        and not _was_found(subject, value.encode("ascii", "ignore"))
+        fits(form, value, study.people)
+        and not study.people_matcher.matches(value, element.vr)
+        and not _is_flagged(element, value.encode("ascii", "ignore"))
     )
 
 
-def _was_found(subject: ElementContext, value: bytes) -> bool:
-    """Whether the last gate has found something in a value of this attribute."""
-    return (subject.tag, value.strip(b" \0")) in subject.site.flagged
+def _is_flagged(element: ElementContext, value: bytes) -> bool:
+    """Whether the last gate reported a finding in this value of the attribute."""
+    return (element.tag, value.strip(b" \0")) in element.study.flagged
 
 
-def _technical_value(subject: ElementContext, arguments: Mapping[str, str]) -> NewValue:
+def _technical_value(element: ElementContext, arguments: Mapping[str, str]) -> NewValue:
     from sendit.clean_descriptors import clean  # noqa: PLC0415 - most values have their form
 
-    if _holds_no_text(subject.vr) and not _holds_no_text(vr_of(subject.tag)):
-        # Its bytes may be text all the same, and nobody reads a term in this form.
-        return _gone_or_empty_or_dummy(subject, arguments)
-    form, people = arguments["form"], subject.site.people
-    values = [value.strip(PADDING) for value in subject.text.split("\\")]
-    stay = [not value or _stays(form, value, subject) for value in values]
-    if all(stay) and not _was_found(subject, subject.value):
-        return subject.value
+    if _holds_no_text(element.vr) and not _holds_no_text(vr_of(element.tag)):
+        # A text attribute with a binary VR: its bytes may still be text, and no tool reads it.
+        return _remove_or_empty_or_dummy(element, arguments)
+    form, people = arguments["form"], element.study.people
+    values = [value.strip(PADDING) for value in element.text.split("\\")]
+    stay = [not value or _stays(form, value, element) for value in values]
+    if all(stay) and not _is_flagged(element, element.value):
+        return element.value
     left = [
         value if stays else _ascii(clean(value, people))
         for value, stays in zip(values, stay, strict=True)
     ]
-    if subject.tag in _LABELS:
-        name = _LABELS[subject.tag]
-        return _label("", "\\".join(values), name, subject).encode("ascii")
+    if element.tag in _LABELS:
+        name = _LABELS[element.tag]
+        return _label("", "\\".join(values), name, element).encode("ascii")
     for written in (left, [_ascii(clean(value, people)) for value in values]):
-        answer = "\\".join(written).encode("ascii")
-        if any(written) and not _was_found(subject, answer):
-            return answer
-    return _gone_or_empty_or_dummy(subject, arguments)
+        result = "\\".join(written).encode("ascii")
+        if any(written) and not _is_flagged(element, result):
+            return result
+    return _remove_or_empty_or_dummy(element, arguments)
 
 
-def _cap_age(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
-    text = subject.text
+def _cap_age(element: ElementContext, _: Mapping[str, str]) -> NewValue:
+    text = element.text
     age = _AGE.fullmatch(text.strip(PADDING).upper())
     if age is None:
         return b""
@@ -552,12 +591,12 @@ _ETHNIC: Final = (
     "|UNKNOWN|VIETNAMESE|WHITE"
 )
 _DECIMAL: Final = re.compile(r"[+]?(\d+\.?\d*|\.\d+)(E[+-]?\d{1,9})?", re.ASCII | re.IGNORECASE)
-"""A number that is not negative, as PS3.5 6.2 writes a DS or IS."""
+"""A nonnegative number in the syntax of DS and IS (PS3.5 6.2)."""
 
 _MAX_DECIMAL_LENGTH: Final = 16
 _MEASURES: Final = {0x00101020: 300.0, 0x00101030: 1000.0}
-"""What Patient's Size (m, of some sites cm) and Weight (kg) do not exceed: a number above it is
-a date or an identifier."""
+"""Maximum of Patient's Size (m, at some sites cm) and Weight (kg): a larger number is a date or an
+identifier."""
 
 _KNOWN: Final = {
     tag: re.compile(pattern, re.ASCII | re.IGNORECASE)
@@ -570,43 +609,43 @@ _KNOWN: Final = {
         0x00102203: "ALTERED|UNALTERED",  # Patient's Sex Neutered
     }.items()
 }
-"""What PS3.3 C.7.1.1, C.7.2.2 and C.12.1 define these to hold; ethnic groups are free text
-there, so that only words that name one stay."""
+"""Valid values according to PS3.3 C.7.1.1, C.7.2.2 and C.12.1; ethnic groups are free text there,
+of which only words that name one stay."""
 
 
-def _known_value(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
-    text = subject.text.strip(PADDING)
+def _known_value(element: ElementContext, _: Mapping[str, str]) -> NewValue:
+    text = element.text.strip(PADDING)
     if not text:
         return b""
-    if subject.vr == "TM":
+    if element.vr == "TM":
         kept = jitter.shift("TM", text, 0)
-    elif subject.tag in _MEASURES:
-        kept = _measure(text, _MEASURES[subject.tag])
+    elif element.tag in _MEASURES:
+        kept = _measure(text, _MEASURES[element.tag])
     else:
-        pattern = _KNOWN.get(subject.tag)
+        pattern = _KNOWN.get(element.tag)
         kept = text if pattern is not None and pattern.fullmatch(text) else None
-    return _empty_or_dummy(subject, _) if kept is None else kept.encode("ascii")
+    return _empty_or_dummy(element, _) if kept is None else kept.encode("ascii")
 
 
-def _measure(text: str, most: float) -> str | None:
-    """Return a decimal number up to ``most`` as a DS, or None if it is no such number."""
-    if not _DECIMAL.fullmatch(text) or float(text) > most:
+def _measure(text: str, maximum: float) -> str | None:
+    """Return a decimal number up to ``maximum`` as a DS; None for anything else."""
+    if not _DECIMAL.fullmatch(text) or float(text) > maximum:
         return None
     return text if len(text) <= _MAX_DECIMAL_LENGTH else f"{float(text):.10g}"
 
 
-def _keyed_hash(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
-    if "UI" in (subject.vr, vr_of(subject.tag)):
-        return subject.site.uids.many(subject.value)
-    value = subject.value.strip(b" \0")
-    return subject.site.uids.uuid(value).hex[::-1].upper().encode() if value else b""
+def _keyed_hash(element: ElementContext, _: Mapping[str, str]) -> NewValue:
+    if "UI" in (element.vr, vr_of(element.tag)):
+        return element.study.uids.many(element.value)
+    value = element.value.strip(b" \0")
+    return element.study.uids.uuid(value).hex[::-1].upper().encode() if value else b""
 
 
-# What was done --------------------------------------------------------------------------
+# Attributes that record the de-identification --------------------------------------------
 
 
-def _method_text(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
-    plan = subject.site.plan
+def _method_text(element: ElementContext, _: Mapping[str, str]) -> NewValue:
+    plan = element.study.plan
     profile = f"PS3.15 {EDITION} " if plan.coverage.codes else ""
     text = f"sendit {__version__} {profile}recipe {plan.recipe.digest[:16]}"
     if plan.coverage.undates_uids:
@@ -614,10 +653,10 @@ def _method_text(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
     return text.encode()
 
 
-def _method_codes(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
-    # PS3.15 E.1.1: the codes are added to what the sequence holds of earlier steps.
-    codes = {code: METHODS[code] for code in _earlier_methods(subject)}
-    codes |= dict(subject.site.plan.coverage.codes)
+def _method_codes(element: ElementContext, _: Mapping[str, str]) -> NewValue:
+    # PS3.15 E.1.1: codes of earlier de-identification steps stay in the sequence.
+    codes = {code: METHODS[code] for code in _earlier_methods(element)}
+    codes |= dict(element.study.plan.coverage.codes)
     return tuple(
         (
             NewElement(0x00080100, "SH", value),
@@ -628,42 +667,42 @@ def _method_codes(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
     )
 
 
-def _earlier_methods(subject: ElementContext) -> Iterator[str]:
-    """Yield the standard's methods that the object says were applied to it before."""
-    for _, elements in subject.items:
-        code, scheme = code_of(elements, subject.data)
+def _earlier_methods(element: ElementContext) -> Iterator[str]:
+    """Yield the codes of methods of the standard that were applied to the object before."""
+    for _, elements in element.items:
+        code, scheme = code_of(elements, element.data)
         if code in METHODS and scheme == "DCM":
             yield code
 
 
-def _dates_modified(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
-    return subject.site.plan.coverage.dates.encode()
+def _dates_modified(element: ElementContext, _: Mapping[str, str]) -> NewValue:
+    return element.study.plan.coverage.dates.encode()
 
 
 # deid's built-ins -----------------------------------------------------------------------
 
 
-def _deid_jitter(subject: ElementContext, arguments: Mapping[str, str]) -> NewValue:
+def _deid_jitter(element: ElementContext, arguments: Mapping[str, str]) -> NewValue:
     days = int(arguments["days"]) + 365 * int(arguments["years"])
-    moved = jitter.shift(subject.vr, subject.text, days)
+    moved = jitter.shift(element.vr, element.text, days)
     return REMOVED if moved is None else moved.encode("ascii")
 
 
-def _pydicom_uuid(subject: ElementContext, arguments: Mapping[str, str]) -> NewValue:
-    return subject.site.uids.many(subject.value, arguments["prefix"])
+def _pydicom_uuid(element: ElementContext, arguments: Mapping[str, str]) -> NewValue:
+    return element.study.uids.many(element.value, arguments["prefix"])
 
 
-def _dicom_uuid(subject: ElementContext, arguments: Mapping[str, str]) -> NewValue:
-    return subject.site.uids.many(subject.value, arguments["org_root"])
+def _dicom_uuid(element: ElementContext, arguments: Mapping[str, str]) -> NewValue:
+    return element.study.uids.many(element.value, arguments["org_root"])
 
 
-def _basic_uuid(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
-    return str(subject.site.uids.uuid(subject.value.strip(b" \0"))).encode()
+def _basic_uuid(element: ElementContext, _: Mapping[str, str]) -> NewValue:
+    return str(element.study.uids.uuid(element.value.strip(b" \0"))).encode()
 
 
-def _suffix_uuid(subject: ElementContext, _: Mapping[str, str]) -> NewValue:
-    identifier = subject.site.uids.uuid(subject.value.strip(b" \0"))
-    return f"{keyword_of(subject.tag).lower()}-{identifier}".encode()
+def _suffix_uuid(element: ElementContext, _: Mapping[str, str]) -> NewValue:
+    identifier = element.study.uids.uuid(element.value.strip(b" \0"))
+    return f"{keyword_of(element.tag).lower()}-{identifier}".encode()
 
 
 _FUNCTIONS: Final[dict[str, Implementation]] = {
@@ -682,10 +721,10 @@ _FUNCTIONS: Final[dict[str, Implementation]] = {
     "known_value": _known_value,
     "method_codes": _method_codes,
     "method_text": _method_text,
-    "profile_xd": _gone_or_dummy,
-    "profile_xz": _gone_or_empty_or_dummy,
-    "profile_xzd": _gone_or_empty_or_dummy,
-    "profile_xzu": _gone_or_remapped,
+    "profile_xd": _remove_or_dummy,
+    "profile_xz": _remove_or_empty_or_dummy,
+    "profile_xzd": _remove_or_empty_or_dummy,
+    "profile_xzu": _remove_or_remap,
     "profile_z": _empty_or_dummy,
     "pydicom_uuid": _pydicom_uuid,
     "remap_uid": _remap_uid,

@@ -1,10 +1,10 @@
-"""Move dates by whole days (PS3.5 6.2: DA, DT, TM).
+"""Shift dates by whole days (PS3.5 6.2: DA, DT, TM).
 
-All dates of a patient move by the same number of days, so every interval between them is
-kept, and so is the time of day. A value is moved only if it says the day without doubt, in
-whatever form (:mod:`sendit.dicom.dates`): nothing is guessed, completed from today's date, or
-left as it was. A placeholder is never moved: it is known to everyone, so that its moved form
-would tell the shift. ``None`` means that the value cannot be moved, and the caller takes it away.
+All dates of a patient are shifted by the same number of days, which preserves intervals and the
+time of day. A value is shifted only if it gives the day unambiguously, in whatever form
+(:mod:`sendit.dicom.dates`); nothing is guessed, completed from today's date, or passed through.
+Placeholder dates are never shifted: everyone knows the original, so the result would disclose the
+shift. ``None`` means that the value cannot be shifted, and the caller removes it.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from sendit.dicom.placeholder_dates import is_placeholder
 
 
 def shift_date(text: str, days: int) -> str | None:
-    """Move one date; the result is a DA, without any time of day that followed it."""
+    """Shift one date; the result is a DA, without a time of day that followed it."""
     day = read_day(text)
     return None if day is None else _moved(day, days)
 
 
 def shift_date_time(text: str, days: int) -> str | None:
-    """Move one DT, keeping its precision and UTC offset. It must include a day."""
+    """Shift one DT, keeping its precision and UTC offset. It must include a day."""
     moment = read_moment(text)
     moved = None if moment is None else _moved(moment.day, days)
     return None if moment is None or moved is None else moved + moment.clock + moment.offset
 
 
 def shift_text(text: str, days: int) -> str | None:
-    """Move a date in an attribute whose VR does not say that it holds one."""
+    """Shift a date in an attribute whose VR is not one of dates."""
     moment = read_moment(text)
     if moment is not None and moment.joined:
         return None
@@ -51,21 +51,21 @@ _BY_VR: Final = {"DA": shift_date, "DT": shift_date_time}
 
 
 def shift(vr: str, text: str, days: int) -> str | None:
-    """Move all values of an element.
+    """Shift all values of an element.
 
     Parameters
     ----------
     vr
-        DA, DT, TM, or any VR of text.
+        DA, DT, TM, or any text VR.
     text
-        The value, several joined by a backslash; empty values stay empty.
+        The values, separated by backslashes; empty values stay empty.
     days
-        Whole days, negative for earlier.
+        Number of days, negative for earlier.
 
     Returns
     -------
     str or None
-        The new value; None if one of the values cannot be moved.
+        The new values; None if one of them cannot be shifted.
     """
     moved: list[str] = []
     for part in text.split("\\"):

@@ -1,8 +1,8 @@
-"""What tools will get wrong: private attributes that they compute with, and that did not stay.
+"""Report removed private attributes that researchers' tools need.
 
-A recipe may keep no private attribute, and a value may not be what the list of safe ones says it
-is. The image is delivered all the same, and nothing in it tells that a converter will now turn a
-volume over or find no gradient. So the batch says it, in manifest and row.
+A recipe may keep no private attributes, and a value may differ from what the list of safe ones
+describes. The image is delivered, but nothing in it shows that a converter will now flip a
+volume or find no gradients. The batch's manifest and row report it.
 """
 
 from __future__ import annotations
@@ -23,21 +23,33 @@ AFFECTED: Final[Mapping[str, str]] = {
     "scaling": "scaling of intensities",
     "dose": "dose and SUV",
 }
-"""What a converter computes from the private attributes of each need."""
+"""What tools compute from private attributes, by the attribute's need."""
 
 _PREFIX: Final = "not kept, though tools need it: "
 
 
 def lost(header: Header, data_set: bytes) -> Counter[str]:
-    """Return how many private elements of each need were in a file, and are not in its new data
-    set (with file meta, as a file)."""
+    """Count the private elements that tools need and that the new data set no longer has.
+
+    Parameters
+    ----------
+    header
+        The source file's header.
+    data_set
+        The new data set, preceded by preamble and file meta information.
+
+    Returns
+    -------
+    Counter[str]
+        Number of removed elements by need, a key of :data:`AFFECTED`.
+    """
     before = Counter(_needed(header.elements, header))
     if not before:
         return Counter()
     after = read_header(data_set)
-    gone = before - Counter(_needed(after.elements, after))
+    removed = before - Counter(_needed(after.elements, after))
     needs: Counter[str] = Counter()
-    for (need, _, _, _), count in gone.items():
+    for (need, _, _, _), count in removed.items():
         needs[need] += count
     return needs
 
@@ -60,12 +72,12 @@ def _needed(elements: Sequence[Element], header: Header) -> Iterator[tuple[str, 
 
 
 def counted(needs: Mapping[str, int]) -> dict[str, int]:
-    """Return what was lost as a batch's actions name it."""
+    """Return the losses under the names that a batch's actions use."""
     return {f"{_PREFIX}{need}": needs[need] for need in AFFECTED if needs.get(need)}
 
 
 def warnings_of(actions: Mapping[str, int] | None) -> list[str]:
-    """Return, from a batch's actions, what tools will get wrong about its images."""
+    """Return warnings about what tools may get wrong, derived from a batch's actions."""
     return [
         f"private {need} attributes were not kept: tools that compute with them may get wrong: "
         f"{affected}"

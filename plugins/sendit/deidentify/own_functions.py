@@ -1,8 +1,8 @@
-"""Calls a site's own functions as deid does: with item, value, field and dicom.
+"""Call a site's own functions as deid does: with item, value, field and dicom.
 
-What a function answers is text for the engine, which writes it as the attribute's VR wants it
-and lets the last gate judge it like everything else. An exception that it raises quarantines
-the file; its text is not shown, for it may hold a value.
+A function's result is converted to text, which the engine encodes for the attribute's VR and the
+last gate checks like any other value. If a function raises, the file is quarantined; the
+exception's message is not shown, because it may contain a value.
 """
 
 from __future__ import annotations
@@ -31,8 +31,15 @@ _FORMATS: Final = {"DA": "%Y%m%d", "DT": "%Y%m%d%H%M%S.%f", "TM": "%H%M%S.%f"}
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """What deid's ``DicomField`` is to a function: the element, and its name with the keywords
-    of the sequences around it."""
+    """The counterpart of deid's ``DicomField``.
+
+    Attributes
+    ----------
+    element
+        The element as pydicom represents it.
+    name
+        Its keyword, preceded by the keywords of the enclosing sequences, joined by ``__``.
+    """
 
     element: DataElement
     name: str
@@ -56,7 +63,7 @@ class Caller:
     own
         The site's functions.
     variables
-        The study's variables, which functions see as ``item``.
+        The study's variables, passed to functions as ``item``.
     """
 
     def __init__(self, own: Own, variables: dict[str, str]) -> None:
@@ -74,18 +81,18 @@ class Caller:
     def header(self, header: Header) -> None:
         self._header, self._object = header, None
 
-    def text(self, name: str, subject: ElementContext) -> str:
-        """Return a function's result as text; empty for None.
+    def text(self, name: str, element: ElementContext) -> str:
+        """Call a function on an element and return its result as text; empty for None.
 
         Raises
         ------
         SkipInstance
             The function failed.
         """
-        return _text(self.answer(name, subject), one_vr(subject.vr))
+        return _text(self.call(name, element), one_vr(element.vr))
 
-    def answer(self, name: str, subject: ElementContext) -> Any:
-        """Return what a function returns for an element.
+    def call(self, name: str, element: ElementContext) -> Any:
+        """Call a function on an element and return its result.
 
         Raises
         ------
@@ -96,50 +103,50 @@ class Caller:
             return self._own.functions[name](
                 item=dict(self._variables),
                 value=f"func:{name}",
-                field=_field(subject),
+                field=_field(element),
                 dicom=self._dataset(),
             )
         except Exception as error:  # noqa: BLE001 the site's code may raise anything
             raise SkipInstance(
                 f"func:{name}, of the site's own, failed ({type(error).__name__}) on "
-                f"{keyword_of(subject.tag)}"
+                f"{keyword_of(element.tag)}"
             ) from None
 
     def _dataset(self) -> Dataset:
-        """Return the object as it was received, read once for each file."""
+        """Return the source object as pydicom reads it; read once per file."""
         if self._object is None:
             if self._header is None:
-                raise AssertionError("a file is set before its functions are called")
+                raise AssertionError("header must be set before a function is called")
             header = self._header
             stream = BytesIO(bytes(header.data))
             self._object = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
         return self._object
 
 
-def _field(subject: ElementContext) -> Field:
-    tag, vr = Tag(subject.tag), one_vr(subject.vr)
-    path = "__".join(map(keyword_of, (*subject.level.tags, subject.tag)))
+def _field(element: ElementContext) -> Field:
+    tag, vr = Tag(element.tag), one_vr(element.vr)
+    path = "__".join(map(keyword_of, (*element.level.tags, element.tag)))
     if vr == "SQ":
         return Field(DataElement(tag, "SQ", []), path)
-    value = subject.value
-    little = subject.encoding.little
+    value = element.value
+    little = element.encoding.little
     raw = RawDataElement(tag, vr, len(value), value, 0, False, little)
-    terms = subject.character_set.decode("ascii", "replace").split("\\")
+    terms = element.character_set.decode("ascii", "replace").split("\\")
     declared = [term.strip() for term in terms]
     return Field(convert_raw_data_element(raw, encoding=convert_encodings(declared)), path)
 
 
-def _text(answer: Any, vr: str) -> str:
-    match answer:
+def _text(result: Any, vr: str) -> str:
+    match result:
         case None:
             return ""
         case bytes():
-            return answer.decode("utf-8", "replace").rstrip(" \0")
+            return result.decode("utf-8", "replace").rstrip(" \0")
         case datetime() | date() | time():
-            return answer.strftime(_FORMATS.get(vr, "%Y%m%d"))
+            return result.strftime(_FORMATS.get(vr, "%Y%m%d"))
         case str():
-            return answer
-        case Iterable() if not hasattr(answer, "components"):
-            return "\\".join(_text(one, vr) for one in answer)
+            return result
+        case Iterable() if not hasattr(result, "components"):
+            return "\\".join(_text(one, vr) for one in result)
         case _:
-            return str(answer)
+            return str(result)

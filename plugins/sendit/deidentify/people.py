@@ -1,15 +1,15 @@
-"""The words of the names of a study's people, and its patient's numbers: none stays in any text.
+"""Collect the words of the names of a study's people and the patient's numbers.
 
-A surname may be a word of radiology (Stone, Long, Black, Rao, Per, Head), so that an allow-list
-alone would let it pass. What counts as a name's word (docs/decisions/names-that-are-words.md):
+No text may keep any of them. A surname may be a radiology term (Stone, Long, Black, Rao, Per,
+Head), which an allow-list alone would let pass. What counts as a word of a name
+(docs/decisions/names-that-are-words.md):
 
 - all person names (VR PN) of all files, at all levels: the patient's, parents', physicians',
-  operators', whoever's;
-- words of three letters and more; of the patient's names also of two, where they are a whole
-  part (Li, Or). Initials do not count, nor titles, prefixes and suffixes;
-- no name is what a phantom or a test is called (CT^Chest, QA^PHANTOM): all its words are on the
-  allow-list, and one of them says that nobody is meant; and of others than the patient, what an
-  organisation is called.
+  operators' and so on;
+- words of at least three letters; of the patient's names also words of two, if they are a
+  complete component (Li, Or). Initials, titles, prefixes and suffixes do not count;
+- names of phantoms and tests (CT^Chest, QA^PHANTOM) do not count: all words are on the allow-list,
+  and one of them shows that nobody is meant. Nor do, except for the patient, organisations.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ PATIENT_NUMBERS: Final = frozenset(
     )
 )
 """Accession Number, Patient ID, Other Patient IDs, Medical Record Locator, Admission ID, Service
-Episode ID, order numbers of placer and filler."""
+Episode ID, Placer and Filler Order Number."""
 
 MIN_LETTERS: Final = 3
 MIN_NUMBER: Final = 4
-"""Letters and digits of a number below which it may be anything."""
+"""Minimum length of a number with letters; a shorter one may mean anything."""
 
 MIN_DIGITS: Final = 6
-"""The same of one without letters."""
+"""Minimum length of a number without letters."""
 
 MAX_BYTES: Final = 4096
-"""Bytes of an element's names that are looked at; a name has 64 characters a group."""
+"""Bytes of an element that are read; a component group of a name has at most 64 characters."""
 
 _LOOKED_AT: Final = PERSON_NAMES | PATIENT_NUMBERS
 _WORD: Final = re.compile(r"[^\W\d_]+")
@@ -108,16 +108,16 @@ _ORGANISATIONS: Final = frozenset(
 
 
 class People:
-    """Collects the words of all person names in the files of a study, and its patient's numbers.
+    """Collects the words of all person names in a study's files, and the patient's numbers.
 
-    Real values: they are never written anywhere but into a batch's working folder.
+    These are real values: they are written only into the batch's working folder.
 
     Attributes
     ----------
     words
-        Of names, folded (:func:`sendit.clean_descriptors.fold`): letters only.
+        Words of names, folded (:func:`sendit.clean_descriptors.fold`): letters only.
     numbers
-        Letters and digits of the patient's numbers, folded; each holds a digit.
+        The patient's numbers, folded: letters and digits, at least one digit each.
     """
 
     def __init__(self) -> None:
@@ -159,8 +159,11 @@ def words_in(header: Header) -> set[str]:
 
 
 def numbers_of(text: str) -> Iterator[str]:
-    """Give what must not stay of a patient's numbers: letters and digits, folded; of one with
-    letters around its digits these, too."""
+    """Yield the forms of a patient's numbers that must not stay.
+
+    These are the letters and digits of each value, folded; if its digits are surrounded by
+    letters, also the digits alone.
+    """
     for value in text.split("\\"):
         number = "".join(_ALNUM.findall(fold(value)))
         runs = _DIGITS.findall(number)
@@ -173,7 +176,15 @@ def numbers_of(text: str) -> Iterator[str]:
 
 
 def words_of(name: str, *, patient: bool) -> Iterator[str]:
-    """Give the words of one person name that must not stay in a text, folded."""
+    """Yield the words of one person name that must not stay in a text, folded.
+
+    Parameters
+    ----------
+    name
+        The value of an element with VR PN.
+    patient
+        Whether it is the patient's name, of which short words count, too.
+    """
     for group in name.split("="):
         parts = [
             _without_titles([fold(word) for word in _WORD.findall(part)])
@@ -183,8 +194,8 @@ def words_of(name: str, *, patient: bool) -> Iterator[str]:
             continue
         for part in parts:
             for word in part:
-                least = 2 if patient and len(part) == 1 else MIN_LETTERS
-                if len(word) >= least and word not in _NOBODY:
+                minimum = 2 if patient and len(part) == 1 else MIN_LETTERS
+                if len(word) >= minimum and word not in _NOBODY:
                     yield word
 
 

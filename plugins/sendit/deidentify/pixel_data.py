@@ -1,4 +1,4 @@
-"""Pixel data as delivered: the frames and nothing else."""
+"""Build the pixel data element to deliver: the frames and nothing else."""
 
 from __future__ import annotations
 
@@ -25,11 +25,18 @@ _IMAGE_PIXEL: Final = (ROWS, COLUMNS, ALLOCATED)
 
 
 class Delivered(NamedTuple):
-    """Pixel data as delivered.
+    """Pixel data to deliver.
 
-    ``parts`` are the element's new bytes, the first one its tag and length; ``cleared`` says that
-    overlay bits were, ``tables`` whether the extended offset table in front of the pixel data is
-    still right; ``pixels`` is what the file has.
+    Attributes
+    ----------
+    parts
+        The element's new bytes; the first part is its tag, VR and length.
+    cleared
+        Whether overlay bits were cleared.
+    tables
+        Whether the extended offset table before the pixel data is still valid.
+    pixels
+        The pixel data of the source file.
     """
 
     parts: list[Part]
@@ -39,12 +46,13 @@ class Delivered(NamedTuple):
 
 
 def check_has_pixels(header: Header) -> None:
-    """Reject an image without pixel data, and an object with more than one.
+    """Reject an image without pixel data, and an object with several pixel data elements.
 
     Raises
     ------
     SkipInstance
-        The SOP class, or its pixel module, says that there has to be one.
+        Pixel data are missing though the SOP class or the Image Pixel module requires them, or
+        there is more than one element.
     """
     count = sum(element[0] in PIXEL_DATA_TAGS for element in header.elements)
     if count > 1:
@@ -56,12 +64,12 @@ def check_has_pixels(header: Header) -> None:
 
 
 def deliver(header: Header, element: Element) -> Delivered:
-    """Return the pixel data's element as it is delivered.
+    """Build the pixel data element to deliver.
 
     Raises
     ------
     SkipInstance
-        It is not what the header declares, or cannot be proven to be that alone.
+        It cannot be proven to hold exactly the frames that the header declares.
     """
     _, vr, _, _, _, items = element
     if items is not None or (vr[0] != "O" and vr != "UN"):
@@ -73,9 +81,20 @@ def deliver(header: Header, element: Element) -> Delivered:
 def deliver_nested(
     siblings: Sequence[Element], element: Element, data: Buffer, encoding: Encoding
 ) -> bytes | None:
-    """Return an icon's pixel data as it is delivered; None if it is not what its item declares.
+    """Build the pixel data element of an icon; None if it is not what its item declares.
 
-    Compressed ones are never: a viewer makes another icon from the image.
+    Compressed icons are never delivered: viewers create one from the image.
+
+    Parameters
+    ----------
+    siblings
+        The elements of the item.
+    element
+        The pixel data among them.
+    data
+        The bytes of the file.
+    encoding
+        Encoding of the item.
     """
     item = Header(
         data=data,
@@ -98,11 +117,11 @@ def _native(header: Header, pixels: PixelData) -> Delivered:
     length = pixels.end - value
     padded = length + length % 2
     samples = native_without_overlays(header, pixels)
-    as_it_is = end - value == padded and not any(data[pixels.end : end])
+    unchanged = end - value == padded and not any(data[pixels.end : end])
     if samples is None:
-        # The value as a part of its own: the archive lets the gate pass over such parts.
-        whole = memoryview(data)[value : end if as_it_is else pixels.end]
-        samples = [whole if as_it_is or not length % 2 else bytes(whole) + b"\0"]
+        # The value is a part of its own: the archive makes such parts skippable for the gate.
+        frames = memoryview(data)[value : end if unchanged else pixels.end]
+        samples = [frames if unchanged or not length % 2 else bytes(frames) + b"\0"]
         cleared = False
     else:
         samples += [b"\0"] if length % 2 else []
@@ -121,28 +140,30 @@ def _compressed(header: Header, pixels: PixelData) -> Delivered:
     if pixels.offsets is None:
         parts = _changed(header.data, start, end, changes)
     else:
-        behind = pixels.frames[0].fragments[0][0] - 8
+        first_fragment = pixels.frames[0].fragments[0][0] - 8
         table = ITEM_HEAD[True] + len(pixels.offsets).to_bytes(4, "little") + pixels.offsets
         parts = [bytes(header.data[start:value]) + table]
-        parts += _changed(header.data, behind, end, changes)
+        parts += _changed(header.data, first_fragment, end, changes)
     return Delivered(parts, bool(overlays), pixels.tables_fit, pixels)
 
 
 def _changed(
     data: Buffer, start: int, end: int, changes: Iterable[tuple[int, bytes]]
 ) -> list[Part]:
-    """Return bytes of the file with some of them overwritten."""
+    """Return a range of the file with some bytes overwritten."""
     if not changes:
         return [memoryview(data)[start:end]]
-    whole = bytearray(data[start:end])
+    patched = bytearray(data[start:end])
     for at, new in changes:
-        whole[at - start : at - start + len(new)] = new
-    return [bytes(whole)]
+        patched[at - start : at - start + len(new)] = new
+    return [bytes(patched)]
 
 
 def without_tables(header: Header, before: Sequence[Part]) -> list[Part]:
-    """Return what stands in front of the pixel data without tables that are wrong: they are
-    the last elements, if the recipe keeps them."""
+    """Remove extended offset tables, which no longer apply, from the bytes before the pixel data.
+
+    If the recipe keeps them, they are the last elements there.
+    """
     joined = b"".join(before)
     for tag in reversed(TABLES):
         element = header.element(tag)

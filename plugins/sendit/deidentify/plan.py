@@ -1,27 +1,27 @@
-"""A recipe compiled: which steps an element goes through, looked up by where it is.
+"""A compiled recipe: the steps to apply to each attribute, looked up by its position.
 
-Which rules name an element is in :mod:`sendit.recipe.matching`, which of these act and in what
-order in :mod:`sendit.recipe.effect`. Here is what is decided beside them.
+:mod:`sendit.recipe.matching` decides which rules name an attribute, :mod:`sendit.recipe.effect`
+which of these act and in what order. This module adds the rest.
 
-Unlike deid, on purpose:
+Deliberate differences from deid:
 
-- Private attributes go unless a KEEP names them (any way of naming), or a rule names them
-  alone (by tag, private creator or ``%fields`` list). A private creator stays while
-  anything of its block does.
-- Attributes that are not in the dictionary go under the same condition.
-- A sequence that is kept is kept with what is in it, but rules that name an attribute still
-  act inside; only ALL and ``except:`` name nothing in particular and stop there.
-- Private attributes and those outside the dictionary go from a kept sequence, too, unless it is
-  itself private.
-- The UIDs that every object needs become remapped ones where a rule would take them, or make
-  them the same in all; SOPClassUID stays.
-- An attribute that is a sequence by the dictionary, but does not read as one, goes (or is
-  emptied, if a rule gives it a value), kept or not: nobody can look into it.
+- Private attributes are removed unless a KEEP names them (in any way), or another rule names them
+  individually (by tag, private creator or ``%fields`` list). A private creator stays as long as
+  any element of its block does.
+- Attributes that are not in the dictionary are removed under the same condition.
+- A sequence is kept with its content, but rules that name an attribute still act inside; only ALL
+  and ``except:``, which name nothing in particular, do not.
+- Private attributes and those outside the dictionary are also removed from a kept sequence,
+  unless it is itself private.
+- UIDs that every object needs are remapped where a rule would remove them or make them equal in
+  all objects; SOPClassUID stays.
+- An attribute that is a sequence according to the dictionary but cannot be parsed as one is
+  removed (or blanked, if a rule gives it a value), kept or not, because it cannot be checked.
 
-What no recipe can keep (the safety floor): the preamble, file meta (written anew), elements of
+What no recipe can keep (the safety floor): the preamble, file meta (always rebuilt), elements of
 groups 0000 to 0006, trailing bytes and DataSetTrailingPadding, group lengths, terms in
-SpecificCharacterSet that are no character sets, words in values that are numbers, dates, times
-or ages by their VR or the dictionary's, bits of pixel samples above those stored.
+SpecificCharacterSet that are not character sets, words in values that are numbers, dates, times
+or ages according to their VR or the dictionary, and bits of pixel samples above the stored ones.
 """
 
 from __future__ import annotations
@@ -72,11 +72,11 @@ from sendit.recipe.model import (
 
 TRAILING_PADDING: Final = 0xFFFCFFFC
 MAX_SEQUENCE_PATHS: Final = 20_000
-"""Sequence paths that a plan caches before it drops them and starts again."""
+"""Number of sequence paths that a plan caches before it drops them all."""
 
 
 class Change(StrEnum):
-    """What happens to an element, as counted and shown."""
+    """What happened to an element, as counted and reported."""
 
     KEPT = "kept"
     REMOVED = "removed"
@@ -97,15 +97,15 @@ class Change(StrEnum):
     ADDED = "added"
     MASKED = "bits above the stored ones cleared"
 
-    __hash__ = str.__hash__  # Enum's own is written in Python, and these are counted by
+    __hash__ = str.__hash__  # Enum's own is written in Python and slow: these are hot dict keys
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """One rule, applied to one attribute.
 
-    ``values`` is the name of the ``%values`` list that the element's value must hold
-    something of; None if the rule acts on any value.
+    ``values`` is the name of the ``%values`` list one of whose values the element must contain;
+    None if the rule acts on any value.
     """
 
     action: Action
@@ -115,13 +115,23 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What is done with an attribute at one place: ``steps`` in order, none to keep it.
+    """What to do with an attribute at one position.
 
-    ``removed`` says that it goes whatever its value, and why. ``siblings`` says that a step
-    looks at the other elements of the item, ``own`` that it calls a function of the site's own,
-    whose answer may depend on the whole object. ``by_creator`` says that a private attribute is
-    kept by its creator's name alone: what the list of safe ones names stays only as what the
-    list says it is.
+    Attributes
+    ----------
+    steps
+        Steps to apply in order; none to keep the attribute.
+    removed
+        Why the attribute is removed whatever its value is; None if it is not.
+    kept
+        Whether a KEEP applies.
+    siblings
+        Whether a step depends on the other elements of the item.
+    by_creator
+        Whether a KEEP names the private attribute by its creator only; if it is on the list of
+        safe ones, it then stays only with the listed form.
+    own
+        Whether a step calls a function of the site's own, which may depend on the whole object.
     """
 
     steps: tuple[Step, ...] = ()
@@ -137,15 +147,15 @@ KEEP: Final = Program(kept=True)
 KEEP_BY_CREATOR: Final = Program(kept=True, by_creator=True)
 CHECK_CHARACTER_SET: Final = Program(steps=(Step(Action.BLANK, None, ""),))
 CHECK_WORDS: Final = Program(steps=(Step(Action.BLANK, None, "words"),))
-"""What would stay, but is a number, a date or an age that the file gives another VR."""
+"""For a number, date or age to be kept that has a text VR in the file."""
 CHECK_PIXELS: Final = Program(steps=(Step(Action.BLANK, None, "pixels"),), siblings=True)
-"""Pixel data of an item that would stay: only as the frame that its item declares."""
+"""For pixel data in an item: stays only if it is the frame that the item declares."""
 
 ICON: Final = 0x00880200
-"""IconImageSequence, the one sequence whose items have pixel data (PS3.3 F.7)."""
+"""IconImageSequence, the only sequence whose items have pixel data (PS3.3 F.7)."""
 
 WRITTEN_NUMBERS: Final = frozenset(("AS", "DA", "DS", "DT", "IS", "TM"))
-"""VRs whose values are made of digits, a few signs and single letters."""
+"""VRs whose values consist of digits, a few signs and single letters."""
 
 _PIXELS: Final = PIXEL_DATA_TAGS.union(TABLES)
 BINARY_NUMBERS: Final = frozenset(("AT", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"))
@@ -159,12 +169,12 @@ class SequencePath:
     Attributes
     ----------
     tags
-        Tags of the sequences around it, outermost first.
+        Tags of the enclosing sequences, outermost first.
     inherited
-        Function for elements that no rule names (in a sequence that is made a dummy or
-        cleaned); None elsewhere.
+        Function for elements that no rule names, in a sequence that is replaced by dummies or
+        cleaned; None elsewhere.
     programs
-        What is known already, by (tag, VR); filled by :meth:`program`.
+        Cache of :meth:`program`, by (tag, VR).
     """
 
     __slots__ = (
@@ -206,11 +216,11 @@ class SequencePath:
 
     @property
     def top(self) -> bool:
-        """Whether this is the data set itself."""
+        """Whether this is the top level of the data set."""
         return not self.tags
 
     def program(self, tag: int, vr: str) -> Program:
-        """Return what happens to a standard attribute with a VR (SQ for what has items)."""
+        """Return the program of a standard attribute with a VR (SQ if it has items)."""
         key = (tag, vr)
         program = self.programs.get(key)
         if program is None:
@@ -218,7 +228,7 @@ class SequencePath:
         return program
 
     def private_program(self, tag: int, vr: str, creator: str) -> Program:
-        """Return what happens to a private attribute (``creator`` is empty if it has none)."""
+        """Return the program of a private attribute (``creator`` is empty if it has none)."""
         key = (tag, vr, creator)
         program = self._private.get(key)
         if program is None:
@@ -230,7 +240,17 @@ class SequencePath:
     def child(
         self, tag: int, creator: str, *, kept: bool, inherited: Function | None = None
     ) -> SequencePath:
-        """Return the path of the items of a sequence here."""
+        """Return the path of the items of a sequence at this path.
+
+        Parameters
+        ----------
+        tag, creator
+            The sequence, and its private creator or an empty string.
+        kept
+            Whether a KEEP names the sequence.
+        inherited
+            Function for elements in it that no rule names.
+        """
         private_kept = self._private_kept or (kept and bool(tag >> 16 & 1))
         kept = kept or self._kept
         key = (tag, creator, kept, inherited)
@@ -251,7 +271,7 @@ class SequencePath:
         return child
 
     def item(self, number: int) -> SequencePath:
-        """Return the path of one item of this sequence; a separate one if a rule names the item."""
+        """Return the path of an item by its index; a separate path only if a rule names it."""
         if number not in self._plan.items:
             return self
         item = self._items.get(number)
@@ -268,7 +288,7 @@ class SequencePath:
         return item
 
     def attribute(self, tag: int, vr: str, creator: str | None) -> Attribute:
-        """Return an attribute at this path, as selectors see it."""
+        """Return an attribute at this path in the form that selectors match."""
         first, *rest = names_of(tag) if creator is None else private_names_of(tag, creator)
         if self._numbered:
             rest.append(self._numbered + first)
@@ -276,17 +296,17 @@ class SequencePath:
 
     @property
     def kept(self) -> bool:
-        """Whether a sequence around this place is kept."""
+        """Whether an enclosing sequence is kept."""
         return self._kept
 
     @property
     def private_kept(self) -> bool:
-        """Whether a private sequence around this place is kept."""
+        """Whether an enclosing private sequence is kept."""
         return self._private_kept
 
 
 class PrivateAttribute(NamedTuple):
-    """A private attribute to be added, whichever block its creator reserves in a file."""
+    """A private attribute to add, in whichever block its creator reserves in a file."""
 
     group: int
     creator: str
@@ -295,8 +315,7 @@ class PrivateAttribute(NamedTuple):
 
     @classmethod
     def of(cls, selector: PrivateSelector, value: Value | None) -> Self:
-        """Choose the VR: pydicom's private dictionary's if it has the attribute, else LO, or UT
-        for a text that is too long for that."""
+        """Choose the VR: from pydicom's private dictionary, else LO, or UT for a long text."""
         group, creator, element = selector.group, selector.creator, selector.element
         is_long = isinstance(value, Literal) and len(value.text) > LONGEST["LO"]
         known = private_vr(group << 16 | 0x1000 | element, creator)
@@ -304,28 +323,28 @@ class PrivateAttribute(NamedTuple):
 
 
 class Plan:
-    """A recipe, ready to be applied; shared by all studies of a process.
+    """A compiled recipe, shared by all studies of a process.
 
     Attributes
     ----------
     recipe
-        What it was compiled from.
+        The recipe.
     top
-        Where top-level elements are looked up.
+        The top level, where to look up programs.
     added
-        Standard attributes that ADD rules name, in the order of tags.
+        Standard attributes that ADD rules name, sorted by tag.
     added_private
-        Private attributes that ADD rules name, in the order of tags.
+        Private attributes that ADD rules name, sorted by tag.
     values
-        Names of the ``%values`` lists in use; their values differ from object to object.
+        Names of the ``%values`` lists in use; their values differ between objects.
     own
-        Whether any rule calls a function of the site's own.
+        Whether a rule calls a function of the site's own.
     private
         Whether any private attribute may stay.
     creators
         Private creators that rules name.
     items
-        Numbers of items of sequences that rules name (``Sequence__0__Keyword``).
+        Indices of sequence items that rules name (``Sequence__0__Keyword``).
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -374,35 +393,37 @@ class Plan:
         self.private = self._private_broad or bool(self._private_named)
         self.creators = frozenset(_creators_named(recipe))
         self.items = frozenset(_items_named(recipe))
-        self._levels = 0
+        self._paths = 0
         self.top = SequencePath(self)
 
     @cached_property
     def coverage(self) -> Coverage:
-        """The recipe against PS3.15's table: what it may claim about itself in the object."""
+        """The recipe's coverage of PS3.15, which the object's de-identification method claims."""
         return cover(self.recipe)
 
     def renew(self) -> None:
         """Drop the cached paths if there are too many; called between files."""
-        if self._levels >= MAX_SEQUENCE_PATHS:
-            self._levels = 0
+        if self._paths >= MAX_SEQUENCE_PATHS:
+            self._paths = 0
             self.top = SequencePath(self)
 
     def remember(self) -> bool:
-        """Count one more path; False if there are too many to cache it."""
-        self._levels += 1
-        return self._levels <= MAX_SEQUENCE_PATHS
+        """Count a new path; return False if there are too many to cache it."""
+        self._paths += 1
+        return self._paths <= MAX_SEQUENCE_PATHS
 
     def keeps_private(self, tag: int) -> bool:
-        """Whether a private attribute may stay: rules may name those that do, one by one."""
+        """Whether a private attribute may stay."""
         return self._private_broad or any(
             key in self._private_named
             for key in ((tag >> 16, tag & 0xFFFF), (tag >> 16, tag & 0xFF))
         )
 
     def _private_kept(self) -> tuple[bool, frozenset[tuple[int, int]]]:
-        """Return whether any private attribute may stay, or else which: group and element, of
-        one that is named by its creator without its block."""
+        """Return whether any private attribute may stay, and if not any, which ones.
+
+        These are given by group and element; of those named by creator, without the block.
+        """
         named: set[tuple[int, int]] = set()
         for rule in filter(self._may_keep_private, self._rules):
             keeps = rule.action is Action.KEEP
@@ -429,7 +450,7 @@ class Plan:
         return names_one_by_one(rule.selector, self.recipe.fields, private=True)
 
     def decide(self, level: SequencePath, tag: int, vr: str, creator: str | None) -> Program:
-        """Work out what happens to an attribute at a path; see the module's docstring."""
+        """Determine the program of an attribute at a path; see the module's docstring."""
         program = self._decide(level, tag, vr, creator)
         if level.top or tag not in _PIXELS or program.removed is not None:
             return program
@@ -456,7 +477,7 @@ class Plan:
             return CHECK_WORDS if floor is KEEP and _is_disguised(tag, vr) else floor
         steps = tuple(map(_step, rules))
         if level.top and tag in NEEDED:
-            steps = _spared(tag, steps)
+            steps = _protected(tag, steps)
         if tag == CHARACTER_SET and not steps:
             return CHECK_CHARACTER_SET
         if not steps and level.inherited is not None and not level.kept:
@@ -472,20 +493,22 @@ class Plan:
             return Program(removed=Change.REMOVED)
         return Program(
             steps,
-            siblings=not level.top and any(map(_looks_beside, steps)),
+            siblings=not level.top and any(map(_uses_siblings, steps)),
             own=any(isinstance(step.value, OwnFunction) for step in steps),
         )
 
     def undates(self, tag: int) -> bool:
-        """Whether an attribute's UIDs stay, but for those that hold a date."""
+        """Whether only those of an attribute's UIDs are remapped that contain a date."""
         return any(
             isinstance(step.value, Function) and step.value.name == "undated_uid"
             for step in self.top.program(tag, "UI").steps
         )
 
-    def gives_way(self, tag: int) -> bool:
-        """Whether a rule lets an attribute's values stay for their form, so that one goes by itself
-        if the last gate finds something in it."""
+    def keeps_by_form(self, tag: int) -> bool:
+        """Whether a rule keeps an attribute's values for their form.
+
+        If the last gate has a finding in such a value, it is removed alone.
+        """
         return any(
             isinstance(rule.value, Function) and rule.value.name in STAYING
             for rule in map(self._rules.__getitem__, self._exact.get(tag, ()))
@@ -499,7 +522,7 @@ class Plan:
     def _floor(
         self, attribute: Attribute, rules: list[HeaderRule], *, inside_kept: bool
     ) -> Program | None:
-        """Return what is settled before any rule acts: padding, KEEP, and the unknown."""
+        """Return the program if no rule has a say: padding, KEEP, unknown or opaque attributes."""
         tag, vr, creator = attribute.tag, attribute.vr, attribute.creator
         if tag & 0xFFFF == 0 or tag == TRAILING_PADDING:
             return Program(removed=Change.PADDING)
@@ -512,12 +535,12 @@ class Plan:
             if all(isinstance(selector, PrivateSelector) for selector in keeping):
                 return KEEP_BY_CREATOR
             return Program(removed=Change.OPAQUE) if opaque else KEEP
-        alone = any(
+        individually = any(
             names_one_by_one(rule.selector, self.recipe.fields, private=creator is not None)
             for rule in rules
             if rule.action is not Action.REMOVE
         )
-        if alone:
+        if individually:
             return None
         removed = None
         if creator is not None:
@@ -530,7 +553,7 @@ class Plan:
 
 
 def _may_be_sequence(group: int, creator: str, element: int) -> bool:
-    """Whether a private attribute may hold items, as far as is known."""
+    """Whether a private attribute may be a sequence, according to pydicom's dictionary."""
     tag = group << 16 | 0x1000 | element
     if listed(tag, creator):
         return False
@@ -540,7 +563,7 @@ def _may_be_sequence(group: int, creator: str, element: int) -> bool:
         return True
 
 
-def _looks_beside(step: Step) -> bool:
+def _uses_siblings(step: Step) -> bool:
     return isinstance(step.value, Function) and FUNCTIONS[step.value.name].siblings
 
 
@@ -563,8 +586,7 @@ def _items_named(recipe: Recipe) -> Iterator[int]:
 
 
 def _is_disguised(tag: int, vr: str) -> bool:
-    """Whether an attribute that the dictionary calls a number has a VR in the file that can hold
-    words."""
+    """Whether a number according to the dictionary has a VR in the file that can hold words."""
     known = one_vr(vr_of(tag))
     if known in WRITTEN_NUMBERS:
         return vr not in WRITTEN_NUMBERS and vr not in BINARY_NUMBERS and vr != "SQ"
@@ -576,9 +598,11 @@ def _step(rule: HeaderRule) -> Step:
     return Step(rule.action, rule.value, values)
 
 
-def _spared(tag: int, steps: tuple[Step, ...]) -> tuple[Step, ...]:
-    """Return the steps of a UID that every object needs: what would take it, or make it the same
-    in all objects, remaps it instead."""
+def _protected(tag: int, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """Adapt the steps of a UID that every object needs.
+
+    A step that would remove it, or make it the same in all objects, remaps it instead.
+    """
     last = steps[-1] if steps else None
     if last is not None and last.values is None and leaves_needed(tag, last.action, last.value):
         return steps
@@ -599,14 +623,14 @@ def compile_plan(recipe: Recipe) -> Plan:
     Parameters
     ----------
     recipe
-        As ``sendit.recipe.parse.read_recipe`` gives it.
+        As returned by :func:`sendit.recipe.parse.read_recipe`.
 
     Raises
     ------
     Misconfigured
         A rule cannot be carried out: an unknown variable or function, a JITTER without a
-        number of days, a value that does not fit its attribute. Lint finds these with a
-        suggestion; this is the last look, so that a recipe made otherwise fails too.
+        number of days, a value that its attribute cannot hold. Lint reports these with a
+        suggestion; this check also covers recipes that were not linted.
     """
     for rule in filter(is_carried_out, recipe.header):
         problem = _problem(rule, recipe)

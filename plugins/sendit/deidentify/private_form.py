@@ -1,10 +1,9 @@
-"""Private attributes that are known to be safe, and whether a value is what they hold.
+"""Safe private attributes, and checks that a value has the listed form.
 
-A private element is safe by PS3.15 Table E.3.10-1 or our own list only as what the list says it
-is: a number of a VR, so many times; one of a few words; numbers with fixed letters around them.
-The same tag and creator with a name in it, or with bytes that spell one, is something else.
-Vendors' own structures are written anew, with what is understood of them
-(:mod:`sendit.vendors`).
+A private element on PS3.15 Table E.3.10-1 or on our own list is safe only if its value is what
+the list describes: so many numbers of a VR, one of a few words, numbers with fixed letters around
+them. The same element may also hold a name, or bytes that spell one, and is then refused.
+Vendors' own structures are rebuilt from the parts that are understood (:mod:`sendit.vendors`).
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from sendit.recipe.profile import SafePrivate, safe_private
 from sendit.vendors import NotUnderstood, ge_protocol, siemens_csa
 
 ITEMS: Final = "items"
-"""The form of sequences: their items are judged element by element."""
+"""The form of sequences, whose items are checked element by element."""
 
 _NUMBERS: Final = {vr: (struct.calcsize(f"={form}"), form) for vr, form in NUMBER_FORMATS.items()}
 _WRITTEN: Final = {
@@ -32,12 +31,12 @@ _TEXTS: Final = frozenset(("CS", "LO", "SH"))
 _MAX_DECIMAL: Final = 16
 _PRINTABLE: Final = re.compile(rb"(?=.*(?:[A-Za-z]{2}|\d{6}))[ -~]+[\0 ]?", re.DOTALL)
 _DIGITS: Final = re.compile(rb"\d{6}")
-_LARGEST: Final = {"number": 1e7, "large-number": 1e10}
-"""What no quantity of the list exceeds: a date or a long identifier does, and so do four small
-letters as a FL."""
+_MAX_NUMBER: Final = {"number": 1e7, "large-number": 1e10}
+"""No listed quantity exceeds this, but dates, long identifiers, and four lower-case letters read
+as a FL do."""
 
-_SMALLEST: Final = 1e-30
-"""What is nearer to zero as a FL or FD is memory that was never written, or digits as text."""
+_MIN_NUMBER: Final = 1e-30
+"""A FL or FD closer to zero is uninitialised memory, or digits stored as text."""
 
 _REWRITTEN: Final[dict[str, Callable[[bytes], bytes]]] = {
     "csa-image": siemens_csa.clean_image_header,
@@ -54,19 +53,19 @@ def _listed() -> dict[tuple[int, str, int], SafePrivate]:
 
 
 def listed(tag: int, creator: str) -> SafePrivate | None:
-    """Return the list's entry for a private attribute, or None."""
+    """Return the entry of the list for a private attribute, or None."""
     return _listed().get((tag >> 16, creator, tag & 0xFF))
 
 
 @cache
 def creators() -> frozenset[str]:
-    """Return the private creators of the list: names of vendors' blocks, the same everywhere."""
+    """Return the private creators on the list: constants that vendors define."""
     return frozenset(safe.creator for safe in safe_private())
 
 
 @cache
 def candidates(tag: int) -> tuple[SafePrivate, ...]:
-    """Return the list's entries for a private attribute, whatever its creator."""
+    """Return the entries of the list for a private tag, whatever its creator."""
     return tuple(
         safe
         for safe in safe_private()
@@ -79,7 +78,7 @@ _GROUPS: Final[tuple[frozenset[tuple[int, str, int]], ...]] = tuple(
         (group, creator, element) for group, creator, elements in blocks for element in elements
     )
     for blocks in (
-        # a b-value says something with its direction only
+        # a b-value is meaningless without its direction
         ((0x0019, "SIEMENS MR HEADER", (0x0C, 0x0D, 0x0E, 0x27)),),
         ((0x0021, "SIEMENS MR SDI 02", (0x05, 0x21, 0x23, 0x46)),),
         ((0x0043, "GEMS_PARM_01", (0x39,)), (0x0019, "GEMS_ACQU_01", (0xBB, 0xBC, 0xBD))),
@@ -88,7 +87,7 @@ _GROUPS: Final[tuple[frozenset[tuple[int, str, int]], ...]] = tuple(
             (0x2005, "Philips MR Imaging DD 001", (0xB0, 0xB1, 0xB2)),
         ),
         ((0x0065, "Image Private Header", (0x09, 0x37)),),
-        # a number of slices with their direction only
+        # a number of slices is meaningless without their direction
         ((0x0021, "SIEMENS MR SDI 02", (0x01, 0x02, 0x62)),),
     )
 )
@@ -110,37 +109,42 @@ _SLICES: Final = frozenset(
 )
 
 
-def together(refused: set[tuple[int, str, int]]) -> set[tuple[int, str, int]]:
-    """Return the attributes (group, creator, element) that go because others had to.
+def with_dependents(refused: set[tuple[int, str, int]]) -> set[tuple[int, str, int]]:
+    """Return refused attributes (group, creator, element) and all that depend on them.
 
-    A part of what belongs together makes a wrong image look right: the number of a mosaic's
-    slices without their direction, a b-value without its gradient.
+    Incomplete groups make a wrong image look right: the number of a mosaic's slices without their
+    direction, a b-value without its gradient.
     """
-    refused_together = set(refused)
+    removed = set(refused)
     for group in _GROUPS:
         if not group.isdisjoint(refused):
-            refused_together |= group
-    return refused_together | _WITH_IMAGE_HEADER if _IMAGE_HEADER in refused else refused_together
+            removed |= group
+    return removed | _WITH_IMAGE_HEADER if _IMAGE_HEADER in refused else removed
 
 
 def is_geometry(safe: SafePrivate) -> bool:
-    """Whether the slices of a mosaic cannot be placed in space without an attribute."""
+    """Whether an attribute is needed to place the slices of a mosaic in space."""
     return (safe.group, safe.creator, safe.element) in _SLICES
 
 
 def clean(safe: SafePrivate, vr: str, value: bytes, *, little: bool = True) -> bytes | None:
-    """Return what may stay of a value: the value, a rewritten one, or None for nothing.
+    """Check a value against the list and rebuild vendors' structures.
 
     Parameters
     ----------
     safe
-        The list's row; not one of the form :data:`ITEMS`.
+        The list's entry, with a form other than :data:`ITEMS`.
     vr
-        As in the file; UN (all private elements, in Implicit VR) may be any.
+        The VR in the file; UN (all private elements in Implicit VR) matches any.
     value
-        The bytes of the element, padded or not.
+        The bytes of the value, padded or not.
     little
         Whether numbers are little endian.
+
+    Returns
+    -------
+    bytes or None
+        The value, unchanged or rebuilt; None if it must be removed.
     """
     rewrite = _REWRITTEN.get(safe.form)
     if rewrite is None or not value.strip(b" \0"):
@@ -154,17 +158,17 @@ def clean(safe: SafePrivate, vr: str, value: bytes, *, little: bool = True) -> b
 
 
 def is_of_form(safe: SafePrivate, vr: str, value: bytes, *, little: bool = True) -> bool:
-    """Whether a value is what the list says: VR, number of values, range, and no text.
+    """Whether a value matches the list: VR, number of values, range, and no text in numbers.
 
-    Nothing is as good as a number. See :func:`clean` for the parameters.
+    An empty value matches. See :func:`clean` for the parameters.
     """
     if vr not in {safe.vr, "UN"} and not (vr in _TEXTS and safe.vr in _TEXTS):
         return False
     if not value.strip(b" \0"):
         return True
-    if safe.form not in _LARGEST:
+    if safe.form not in _MAX_NUMBER:
         return _is_text_of_form(safe, value)
-    largest = _LARGEST[safe.form]
+    largest = _MAX_NUMBER[safe.form]
     if safe.vr in _NUMBERS:
         size, code = _NUMBERS[safe.vr]
         if len(value) % size or not safe.has(len(value) // size):
@@ -188,7 +192,7 @@ def is_of_form(safe: SafePrivate, vr: str, value: bytes, *, little: bool = True)
 
 
 def _is_plausible(number: float, largest: float) -> bool:
-    return number == 0 or (isfinite(number) and _SMALLEST < abs(number) < largest)
+    return number == 0 or (isfinite(number) and _MIN_NUMBER < abs(number) < largest)
 
 
 def _is_text_of_form(safe: SafePrivate, value: bytes) -> bool:
@@ -206,7 +210,7 @@ def _is_text_of_form(safe: SafePrivate, value: bytes) -> bool:
 
 @cache
 def _expression(form: str) -> re.Pattern[str] | None:
-    """Return what a text of a form looks like; None if the form is not one of texts."""
+    """Return the pattern of a form; None if the form is not one of texts."""
     kind, _, text = form.partition(":")
     match kind:
         case "words":
@@ -218,9 +222,10 @@ def _expression(form: str) -> re.Pattern[str] | None:
 
 
 def _spells(vr: str, value: bytes) -> bool:
-    """Whether the bytes of numbers are a text. Of two bytes, nobody can tell.
+    """Whether the bytes of binary numbers spell a text.
 
-    Of numbers of four bytes, the range says it of letters (13.4 as a FL is "ffVA"), not of digits.
+    A single number of two bytes is undecidable. For numbers of four bytes the range check already
+    refuses letters (but 13.4 as a FL is "ffVA"), so only digits count.
     """
     size = _NUMBERS[vr][0]
     if _PRINTABLE.fullmatch(value) is None:

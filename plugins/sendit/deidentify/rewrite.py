@@ -1,15 +1,15 @@
 """Apply a plan to the bytes of one file.
 
-Elements that stay are copied in runs, as they are in the file; only what a rule changes is
-read and written anew, in the file's own encoding and character set. What was worked out for
-one element is remembered for the study, by its place and its bytes: files of a series differ
-in few of them. So is what became of a whole file; of a file like it, only the elements that
-differ are looked at (:mod:`sendit.dicom.header_diff`).
+Elements that stay are copied in runs; only elements that a rule changes are decoded and encoded
+again, in the file's own encoding and character set. The result for an element is cached for the
+study by its path and its bytes, because the files of a series differ in few elements. The result
+for a file is cached as a template: in files with the same structure, only the elements that
+differ are rewritten (:mod:`sendit.dicom.header_diff`).
 
-Unlike deid, a ``values:`` rule is literal text, compared without case; it looks into each
-element of a sequence, not at the sequence's printed form. JITTER of a date that cannot be
-moved takes the date away (or empties it where the object's IOD needs the attribute); an
-attribute whose VR can hold no date is left alone by JITTER, as in deid.
+Unlike deid, a ``values:`` rule compares literal text, ignoring case, with each element of a
+sequence rather than with the sequence's printed form. JITTER removes a date that cannot be shifted
+(or blanks it where the object's IOD needs the attribute), and leaves an attribute alone whose VR
+cannot hold a date, as in deid.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ from sendit.deidentify.plan import (
     SequencePath,
     Step,
 )
-from sendit.deidentify.private_form import ITEMS, clean, is_geometry, listed, together
-from sendit.deidentify.structured_content import NOTHING, Beside, beside
+from sendit.deidentify.private_form import ITEMS, clean, is_geometry, listed, with_dependents
+from sendit.deidentify.structured_content import NO_ITEM_CODES, ItemCodes, item_codes
 from sendit.dicom import charset
 from sendit.dicom.encode import (
     SEQUENCE_TAIL,
@@ -88,22 +88,22 @@ from sendit.recipe.model import (
 )
 from sendit.recipe.profile import SafePrivate
 
-REMEMBERED_BYTES: Final = 16 << 20
-"""Bytes of elements remembered for a study before all are forgotten."""
+MAX_CACHED_BYTES: Final = 16 << 20
+"""Bytes of elements cached for a study before the cache is cleared."""
 
-MAX_REMEMBERED_VALUE: Final = 1 << 16
-MAX_REWRITTEN: Final = 1 << 18
-"""Bytes of a private structure of a series that is remembered as it was rewritten."""
+MAX_CACHED_VALUE: Final = 1 << 16
+MAX_CACHED_STRUCTURE: Final = 1 << 18
+"""Maximum size in bytes of a private structure whose result is cached."""
 
 MAX_CREATORS: Final = 1 << 10
 _IMAGE_TYPE: Final = 0x00080008
 _MOSAICS: Final = frozenset((b"MOSAIC", b"GRID", b"VFRAME"))
 
 MAX_TEMPLATES: Final = 8
-"""Files remembered for a study, to find those that are like them."""
+"""Templates kept for a study, of the most recently used structures."""
 
 COPIED: Final = 1 << 20
-"""Runs of more bytes than this are passed on as views of the file."""
+"""Longer runs, in bytes, are passed on as views of the file instead of copies."""
 
 _TEXT_DATES: Final = frozenset(("DA", "DT", "TM", "LO", "LT", "PN", "SH", "ST", "UC", "UT"))
 _CHECKED_TEXTS: Final = charset.TEXT_VRS | charset.ASCII_VRS
@@ -113,28 +113,28 @@ _CLEANING: Final = frozenset(("clean_content", "clean_text"))
 _WORD: Final = re.compile(rb"[A-Za-z\x80-\xff]{2}")
 _NUMBER_WORDS: Final = re.compile(rb"(?:[^A-Za-z\x80-\xff]|nan|inf(?:inity)?|e)*", re.IGNORECASE)
 _PRINTED: Final = re.compile(rb"(?=.*[A-Za-z]{5})[\t\n\r\x20-\x7e]{6,}\0?", re.DOTALL)
-"""Bytes that are a text with a word. Short numbers read as one by chance: b"q=J?}?U?d;_?" is three
+"""Printable bytes with a word of five letters. Fewer occur by chance: b"q=J?}?U?d;_?" is three
 wavelengths in a real file."""
 
-_WHOLE: Final = re.compile(r"[+-]?\d{1,6}", re.ASCII)
-_ENTRY_BYTES: Final = 250  # an entry's own size in memory, about
+_INTEGER: Final = re.compile(r"[+-]?\d{1,6}", re.ASCII)
+_ENTRY_BYTES: Final = 250  # approximate overhead of a cache entry
 _UNDEFINED_BYTES: Final = b"\xff\xff\xff\xff"
 
 
-class _Same:
-    """The element's bytes stay as they are."""
+class _Unchanged:
+    """The element's bytes stay unchanged."""
 
 
-_SAME: Final = _Same()
-_Result = bytes | _Same | None  # None: the element goes
+_UNCHANGED: Final = _Unchanged()
+_Result = bytes | _Unchanged | None  # None: the element is removed
 _Entry = tuple[_Result, tuple[tuple[str, int], ...]]
-_KEPT: Final[_Entry] = (_SAME, ((Change.KEPT, 1),))
+_KEPT: Final[_Entry] = (_UNCHANGED, ((Change.KEPT, 1),))
 _PRIVATE: Final[_Entry] = (None, ((Change.PRIVATE, 1),))
-_REFUSED: Final[_Entry] = (None, ((Change.PRIVATE, 1),))  # by what it is, not by the recipe
+_REFUSED: Final[_Entry] = (None, ((Change.PRIVATE, 1),))  # for its value, not by the recipe
 _GEOMETRY: Final[_Entry] = (None, ((Change.GEOMETRY, 1),))
 _WORDS: Final[_Entry] = (None, ((Change.WORDS, 1),))
 _NESTED_PIXELS: Final[_Entry] = (None, ((Change.NESTED_PIXELS, 1),))
-_Current = bytes | _Same | Removed | ApplyToItems | tuple[tuple[NewElement, ...], ...]
+_Current = bytes | _Unchanged | Removed | ApplyToItems | tuple[tuple[NewElement, ...], ...]
 
 
 _Gathered = tuple[tuple[str, frozenset[str]], ...]
@@ -144,8 +144,16 @@ _ScopeKey = tuple[Encoding, bytes, str, _Gathered]
 class Scope:
     """What an element's result depends on besides its path and its bytes.
 
-    ``gathered`` are the values of each ``%values`` list in this object, in lower case.
-    ``memo`` is what was worked out in this scope, by place and bytes.
+    Attributes
+    ----------
+    encoding, character_set
+        How values are encoded.
+    sop_class
+        SOP class of the object.
+    gathered
+        The object's values for each ``%values`` list, in lower case.
+    memo
+        Results cached for this scope, by path and bytes.
     """
 
     __slots__ = ("_others", "character_set", "encoding", "gathered", "memo", "sop_class")
@@ -192,8 +200,19 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A file's new data set: parts before the pixel data, the pixel data's element (None if
-    there is none or it goes), parts behind it."""
+    """A file's new data set.
+
+    Attributes
+    ----------
+    scope
+        The scope of its top level.
+    before
+        The bytes before the pixel data.
+    pixels
+        The pixel data element in the source; None if there is none or it is removed.
+    after
+        The bytes after the pixel data.
+    """
 
     scope: Scope
     before: list[Part]
@@ -207,26 +226,26 @@ class RewriteTemplate:
 
     Attributes
     ----------
-    layout
-        Where its elements before the pixel data are.
+    structure
+        The structure of its header.
     scope
-        What its scope is made of.
+        Key of its scope.
     output
-        What stands before the pixel data now.
-    outcomes
-        Of each element: where it starts and ends in ``output``, and how it is counted.
+        The new bytes before the pixel data.
+    slices
+        For each element, its start and end in ``output``, and how it is counted.
     counts
-        How its elements are counted in all, the pixel data left out.
+        How its elements are counted in total, without the pixel data.
     creators
-        Of its private blocks.
+        Private creators by the first tag of their blocks.
     values
-        What elements' values have become, as far as that was asked.
+        New values of elements, cached by :meth:`Rewriter.value_after`.
     """
 
-    template: HeaderTemplate
+    structure: HeaderTemplate
     scope: _ScopeKey
     output: bytes
-    outcomes: list[tuple[int, int, tuple[tuple[str, int], ...]]]
+    slices: list[tuple[int, int, tuple[tuple[str, int], ...]]]
     counts: dict[str, int]
     creators: dict[int, str]
     values: dict[int, bytes | None] = field(default_factory=dict)
@@ -239,54 +258,60 @@ class Rewriter:
     ----------
     plan
         The compiled recipe.
-    site
+    study
         The study's identifiers, jitter and UID map.
 
     Attributes
     ----------
     counts
-        Elements by what happened to them (:class:`~sendit.deidentify.plan.Change`).
+        Number of elements by what happened to them (:class:`~sendit.deidentify.plan.Change`).
     """
 
-    def __init__(self, plan: Plan, site: StudyContext) -> None:
+    def __init__(self, plan: Plan, study: StudyContext) -> None:
         self._plan = plan
-        self._study = site
+        self._study = study
         self._scopes: dict[_ScopeKey, Scope] = {}
-        self._remembered = 0
+        self._cached_bytes = 0
         self._templates: list[RewriteTemplate] = []
         self._names: dict[tuple[bytes, bytes], str] = {}
         self._reserved: dict[int, str] = {}
-        self._made = self._alike = 0
-        self._caller = Caller(plan.recipe.own, site.variables)
+        self._created = self._matched = 0
+        self._caller = Caller(plan.recipe.own, study.variables)
         self.counts: Counter[str] = Counter()
 
     def like(self, data: Buffer) -> DiffHeader | None:
-        """Return the header of a file that has the structure of an earlier one, or None."""
-        if self._plan.own:  # their answers may depend on all of the object
+        """Return the header of a file with the same structure as an earlier one, or None."""
+        if self._plan.own:  # a site's function may depend on the whole object
             return None
-        for place, pattern in enumerate(self._templates):
-            header = pattern.template.match(data)
+        for index, template in enumerate(self._templates):
+            header = template.structure.match(data)
             if header is not None:
-                self._alike += 1
-                if place:  # the next file is likely to be of the same series
-                    self._templates.insert(0, self._templates.pop(place))
+                self._matched += 1
+                if index:  # the next file probably belongs to the same series
+                    self._templates.insert(0, self._templates.pop(index))
                 return header
         return None
 
     def file(self, header: Header) -> Output:
-        """Return a file's new data set.
+        """Rewrite a file's data set.
+
+        Parameters
+        ----------
+        header
+            From :func:`~sendit.dicom.scan.read_header`, or from :meth:`like` if it has the
+            structure of an earlier file.
 
         Raises
         ------
         SkipInstance
-            It is a mosaic whose private geometry cannot be read: without it, all that is made of
-            the image later would be turned or mirrored.
+            It is a mosaic whose private geometry cannot be read, without which everything derived
+            from the image would be rotated or mirrored.
         """
         self._plan.renew()
         self._caller.header = header
-        if self._remembered > REMEMBERED_BYTES:
+        if self._cached_bytes > MAX_CACHED_BYTES:
             self._scopes.clear()
-            self._remembered = 0
+            self._cached_bytes = 0
         lost = self.counts[Change.GEOMETRY]
         output = (
             self._file_from_template(header)
@@ -301,7 +326,7 @@ class Rewriter:
         data, level = header.data, self._plan.top
         scope = self._scope(_scope_key(header, self._gather(header)))
         elements = self._with_private(_ordered(header.elements), data, scope)
-        at = _place_of_pixels(elements)
+        at = _index_of_pixels(elements)
         before, pixels, after = elements[:at], elements[at : at + 1], elements[at + 1 :]
         last = pixels[0][0] if pixels else UNDEFINED
         early = [tag for tag in self._plan.added if tag < last]
@@ -310,103 +335,104 @@ class Rewriter:
         second = self._dataset(level, after, data, scope, self.counts, late)
         return Output(
             scope,
-            _whole(data, before) if first is None else first,
+            _copied(data, before) if first is None else first,
             pixels[0] if pixels and self._keeps_pixels(pixels[0]) else None,
-            _whole(data, after) if second is None else second,
+            _copied(data, after) if second is None else second,
         )
 
     def remember(self, header: Header, output: Output) -> None:
-        """Remember how a file was rewritten, for files with the same structure.
+        """Keep a template of a rewritten file, for files with the same structure.
 
-        Where files are like none before, one after the other, this ends soon: it costs as
-        much as the file did.
+        Costs as much as rewriting the file, so it stops soon if no file matches a template.
         """
         if (
             isinstance(header, DiffHeader)
             or self._plan.values
             or self._plan.own
-            or self._made >= MAX_TEMPLATES + self._alike
+            or self._created >= MAX_TEMPLATES + self._matched
             or output.after
         ):
             return
-        template = template_of(header)
-        if template is None:
+        structure = template_of(header)
+        if structure is None:
             return
-        self._made += 1
-        pattern = self._template(template, header)
-        if pattern is not None and pattern.output == b"".join(output.before):
-            self._templates.insert(0, pattern)
+        self._created += 1
+        template = self._template(structure, header)
+        if template is not None and template.output == b"".join(output.before):
+            self._templates.insert(0, template)
             del self._templates[MAX_TEMPLATES:]
 
-    def _template(self, template: HeaderTemplate, header: Header) -> RewriteTemplate | None:
+    def _template(self, structure: HeaderTemplate, header: Header) -> RewriteTemplate | None:
         key = _scope_key(header, ())
         scope, data = self._scope(key), header.data
         parts: list[bytes] = []
-        outcomes = []
+        slices = []
         counts: Counter[str] = Counter()
         end = 0
-        there = _with_added(template.elements, self._plan.added)
+        elements = _with_added(structure.elements, self._plan.added)
         creators: dict[int, str] = {}
         private: dict[int, _Entry] = {}
         if self._plan.private:
-            creators = self._creators(template.elements, data, scope)
-            private = self._private(self._plan.top, template.elements, data, scope)
-        for element in there:
+            creators = self._creators(structure.elements, data, scope)
+            private = self._private_entries(self._plan.top, structure.elements, data, scope)
+        for element in elements:
             if element[0] & 0x10000:
                 result, happened = private.get(element[2], _PRIVATE)
             else:
-                result, happened = self._standard(element, data, scope)
-            part = data[element[2] : element[4]] if isinstance(result, _Same) else result or b""
+                result, happened = self._standard_entry(element, data, scope)
+            part = (
+                data[element[2] : element[4]] if isinstance(result, _Unchanged) else result or b""
+            )
             counts.update(dict(happened))
             if element[2] >= 0:
-                outcomes.append((end, end + len(part), happened))
+                slices.append((end, end + len(part), happened))
             parts.append(part)
             end += len(part)
-        return RewriteTemplate(template, key, b"".join(parts), outcomes, counts, creators)
+        return RewriteTemplate(structure, key, b"".join(parts), slices, counts, creators)
 
     def _file_from_template(self, header: DiffHeader) -> Output:
-        """Return the new data set of a file with the structure of an earlier one."""
-        pattern = self._template_of(header)
-        scope, data, counts = self._scope(pattern.scope), header.data, self.counts
+        """Rewrite the data set of a file with the structure of an earlier one."""
+        template = self._template_of(header)
+        scope, data, counts = self._scope(template.scope), header.data, self.counts
         private: dict[int, _Entry] = {}
         if self._plan.private:
             for number, element in header.differing.items():
                 if element[0] & 0x10000:
-                    creator = pattern.creators.get(element[0] & 0xFFFFFF00, "")
-                    entry = self._one_private(self._plan.top, element, data, scope, creator)
-                    start, end, _ = pattern.outcomes[number]
+                    creator = template.creators.get(element[0] & 0xFFFFFF00, "")
+                    entry = self._private_entry(self._plan.top, element, data, scope, creator)
+                    start, end, _ = template.slices[number]
                     if (entry[0] is None) is not (start == end):
-                        # What else stays of a block depends on it.
+                        # Whether other elements of the block stay depends on it.
                         return self._file(read_header(data))
                     private[number] = entry
         parts: list[Part] = []
         done = 0
-        for kind, number in pattern.counts.items():
+        for kind, number in template.counts.items():
             counts[kind] += number
         for number, element in header.differing.items():
-            start, end, happened = pattern.outcomes[number]
+            start, end, happened = template.slices[number]
             if element[0] & 0x10000:
                 if number not in private:
-                    continue  # goes, as the other file's does
+                    continue  # removed, as in the other file
                 result, happens = private[number]
             else:
-                result, happens = self._standard(element, data, scope)
+                result, happens = self._standard_entry(element, data, scope)
             if happens != happened:
                 counts.subtract(dict(happened))
                 counts.update(dict(happens))
-            parts.append(pattern.output[done:start])
-            if isinstance(result, _Same):
+            parts.append(template.output[done:start])
+            if isinstance(result, _Unchanged):
                 parts.append(data[element[2] : element[4]])
             elif result is not None:
                 parts.append(result)
             done = end
-        parts.append(pattern.output[done:])
+        parts.append(template.output[done:])
         pixels = header.pixels
         kept = pixels if pixels is not None and self._keeps_pixels(pixels) else None
         return Output(scope, parts, kept, [])
 
     def _template_of(self, header: DiffHeader) -> RewriteTemplate:
-        return next(each for each in self._templates if each.template is header.template)
+        return next(each for each in self._templates if each.structure is header.template)
 
     def _scope(self, key: _ScopeKey) -> Scope:
         scope = self._scopes.get(key)
@@ -421,7 +447,7 @@ class Rewriter:
         return kept
 
     def value_after(self, header: Header, scope: Scope, tag: int) -> bytes | None:
-        """Return what a top-level element's value has become, without padding; None if gone."""
+        """Return the new value of a top-level element without padding; None if it is removed."""
         if isinstance(header, DiffHeader) and not header.differs(tag):
             values = self._template_of(header).values
             if tag not in values:
@@ -436,10 +462,10 @@ class Rewriter:
         program = self._plan.top.program(tag, "SQ" if element[5] is not None else element[1])
         if program.removed is not None:
             return None
-        result: _Result = _SAME
+        result: _Result = _UNCHANGED
         if program.steps:
             result, _ = self._entry(program, self._plan.top, element, header.data, scope, "")
-        if isinstance(result, _Same):
+        if isinstance(result, _Unchanged):
             return (header.raw(tag) or b"").strip(b" \0")
         if result is None:
             return None
@@ -448,7 +474,7 @@ class Rewriter:
 
     # Data sets --------------------------------------------------------------------------
 
-    def _dataset(  # noqa: PLR0912, PLR0915, PLR0917 one loop: calls would cost more than work
+    def _dataset(  # noqa: PLR0912, PLR0915, PLR0917 hot loop: calls would cost more than the work
         self,
         level: SequencePath,
         elements: Sequence[Element],
@@ -463,8 +489,8 @@ class Rewriter:
         elements = _with_added(ordered, added) if added else ordered
         program_of = level.programs.get
         known = scope.memo_of(level).get
-        no_text, has_word = WRITTEN_NUMBERS, _WORD.search
-        of_a_set = _CHECKED_TEXTS
+        numeric_vrs, has_word = WRITTEN_NUMBERS, _WORD.search
+        text_vrs = _CHECKED_TEXTS
         private: dict[int, _Entry] | None = None
         private_stays = self._plan.private
         parts: list[Part] = []
@@ -477,19 +503,23 @@ class Rewriter:
                     dropped += 1
                     continue
                 if private is None:
-                    private = self._private(level, elements, data, scope)
+                    private = self._private_entries(level, elements, data, scope)
                 result, happened = private[start]
             else:
                 if items is not None:
                     vr = "SQ"
                 program = program_of((tag, vr)) or level.program(tag, vr)
                 if items is None and (program is PASS or program is KEEP):
-                    if vr in no_text and has_word(data, value, end) and _is_text(data, value, end):
+                    if (
+                        vr in numeric_vrs
+                        and has_word(data, value, end)
+                        and _is_text(data, value, end)
+                    ):
                         counts[Change.WORDS] += 1
                         changed = True
                         continue
-                    if vr in of_a_set and not data[value:end].isascii():
-                        text = _of_no_set(element, data, scope)
+                    if vr in text_vrs and not data[value:end].isascii():
+                        text = _recoded(element, data, scope)
                         if text is not None:
                             counts[Change.CLEANED] += 1
                             changed = True
@@ -508,11 +538,13 @@ class Rewriter:
                     changed = True
                     continue
                 if program.siblings:
-                    result, happened = self._beside(program, level, element, elements, data, scope)
+                    result, happened = self._entry_of_item(
+                        program, level, element, elements, data, scope
+                    )
                 else:
                     entry = (
                         known(data[start:end] or _absent_key(tag))
-                        if end - start <= MAX_REMEMBERED_VALUE
+                        if end - start <= MAX_CACHED_VALUE
                         else None
                     )
                     result, happened = entry or self._entry(
@@ -537,18 +569,18 @@ class Rewriter:
         if dropped:
             counts[Change.PRIVATE] += dropped
             changed = True
-        if not changed and not parts:  # one run, from the first element to the last
+        if not changed and not parts:  # a single run from the first element to the last
             return None
         _flush(parts, data, run, run_end)
         return parts
 
-    def _private(
+    def _private_entries(
         self, level: SequencePath, elements: Sequence[Element], data: Buffer, scope: Scope
     ) -> dict[int, _Entry]:
         """Return the result of each private element of a data set, by its offset.
 
-        What the list of safe private attributes names stays only as what the list says it is, and
-        what belongs together only as a whole.
+        Attributes on the list of safe ones stay only with the listed form, and groups that depend
+        on each other only if complete.
         """
         entries: dict[int, _Entry] = {}
         creators = self._creators(elements, data, scope)
@@ -558,10 +590,10 @@ class Rewriter:
             if not tag & 0x10000 or 0x10 <= tag & 0xFFFF <= 0xFF:
                 continue
             creator = creators.get(tag & 0xFFFFFF00, "")
-            entries[start] = entry = self._one_private(level, element, data, scope, creator)
+            entries[start] = entry = self._private_entry(level, element, data, scope, creator)
             if entry is _REFUSED or entry is _GEOMETRY:
                 refused.add((tag >> 16, creator, tag & 0xFF))
-        refused = together(refused) if refused else refused
+        refused = with_dependents(refused) if refused else refused
         used: set[int] = set()
         for element in elements:
             tag, start = element[0], element[2]
@@ -590,8 +622,7 @@ class Rewriter:
     ) -> Sequence[Element]:
         """Insert the private attributes that ADD rules name and the file does not have.
 
-        A creator that reserves no block of the group reserves the first in which nothing is
-        (PS3.5 7.8.1).
+        A creator without a block in the group reserves the first unused one (PS3.5 7.8.1).
         """
         self._reserved.clear()
         if not self._plan.added_private:
@@ -610,10 +641,10 @@ class Rewriter:
             own = [each for each in creators if each >> 16 == group and creators[each] == creator]
             if any(block | element in tags for block in own):
                 continue
-            every = (group << 16 | number << 8 for number in range(0x10, 0x100))
-            block = own[0] if own else next((each for each in every if each not in in_use), None)
+            blocks = (group << 16 | number << 8 for number in range(0x10, 0x100))
+            block = own[0] if own else next((each for each in blocks if each not in in_use), None)
             if block is None:
-                continue  # all 240 are reserved
+                continue  # all 240 blocks are reserved
             if not own:
                 creators[block] = creator
                 in_use.add(block)
@@ -640,10 +671,10 @@ class Rewriter:
                 creators[tag & 0xFFFF0000 | (tag & 0xFF) << 8] = creator
         return creators
 
-    def _one_private(
+    def _private_entry(
         self, level: SequencePath, element: Element, data: Buffer, scope: Scope, creator: str
     ) -> _Entry:
-        """Return the result of one private element that does not reserve a block."""
+        """Return the result of a private element that is not a private creator."""
         tag, vr, _, _, _, items = element
         program = level.private_program(tag, "SQ" if items is not None else vr, creator)
         if program.removed is not None:
@@ -651,26 +682,26 @@ class Rewriter:
         safe = listed(tag, creator) if program.by_creator else None
         if safe is None:
             return self._entry(program, level, element, data, scope, creator)
-        return self._safe(safe, level, element, data, scope)
+        return self._safe_entry(safe, level, element, data, scope)
 
-    def _safe(
+    def _safe_entry(
         self, safe: SafePrivate, level: SequencePath, element: Element, data: Buffer, scope: Scope
     ) -> _Entry:
-        """Return the result of a private element on the list of safe ones."""
+        """Return the result of a private element on the list of safe ones, cached if possible."""
         start, end = element[2], element[4]
-        most = 0 if safe.form == "csa-image" else MAX_REWRITTEN  # differs in each image
-        if end - start > most:
-            return self._judge_safe(safe, level, element, data, scope)
+        limit = 0 if safe.form == "csa-image" else MAX_CACHED_STRUCTURE  # differs in each image
+        if end - start > limit:
+            return self._compute_safe(safe, level, element, data, scope)
         raw = data[start:end] + safe.creator.encode("ascii")
         memo = scope.memo_of(level)
         entry = memo.get(raw)
         if entry is None:
-            entry = memo[raw] = self._judge_safe(safe, level, element, data, scope)
+            entry = memo[raw] = self._compute_safe(safe, level, element, data, scope)
             size = len(entry[0]) if isinstance(entry[0], bytes) else 0
-            self._remembered += _ENTRY_BYTES + len(raw) + size
+            self._cached_bytes += _ENTRY_BYTES + len(raw) + size
         return entry
 
-    def _judge_safe(
+    def _compute_safe(
         self, safe: SafePrivate, level: SequencePath, element: Element, data: Buffer, scope: Scope
     ) -> _Entry:
         tag, vr, _, start, end, items = element
@@ -683,31 +714,30 @@ class Rewriter:
             result = self._sequence(child, element, items, data, scope, counts)
             return (result if _anything_stays(counts) else None), tuple(counts.items())
         value = bytes(data[start:end])
-        left = clean(safe, vr, value, little=scope.encoding.little)
-        if left is None:
+        cleaned = clean(safe, vr, value, little=scope.encoding.little)
+        if cleaned is None:
             return refused
-        if left is value:
+        if cleaned is value:
             return _KEPT
-        return element_bytes(tag, vr, left, scope.encoding), ((Change.CLEANED, 1),)
+        return element_bytes(tag, vr, cleaned, scope.encoding), ((Change.CLEANED, 1),)
 
     # Elements ---------------------------------------------------------------------------
 
-    def _standard(self, element: Element, data: Buffer, scope: Scope) -> _Entry:
-        """Return what becomes of one top-level element that is not private: what `_dataset`
-        does with many."""
+    def _standard_entry(self, element: Element, data: Buffer, scope: Scope) -> _Entry:
+        """Return the result of one standard top-level element, as `_dataset` computes it."""
         tag, vr, _, value, end, items = element
         level = self._plan.top
         program = level.program(tag, vr if items is None else "SQ")
         if items is None and (program is PASS or program is KEEP):
             if vr in WRITTEN_NUMBERS and not _has_no_words(data, value, end):
                 return _WORDS
-            text = _of_no_set(element, data, scope) if vr in _CHECKED_TEXTS else None
+            text = _recoded(element, data, scope) if vr in _CHECKED_TEXTS else None
             return _KEPT if text is None else (text, ((Change.CLEANED, 1),))
         if program.removed is not None:
             return None, ((program.removed, 1),)
         return self._entry(program, level, element, data, scope, "")
 
-    def _entry(  # noqa: PLR0917 positional: called for each element that a rule names
+    def _entry(  # noqa: PLR0917 hot: called for each element that a rule names
         self,
         program: Program,
         level: SequencePath,
@@ -716,22 +746,22 @@ class Rewriter:
         scope: Scope,
         creator: str,
     ) -> _Entry:
-        """Return the result of one element, cached if it was seen before in this study."""
+        """Return the result of one element, cached by its path and bytes."""
         start, end = element[2], element[4]
-        if end - start > MAX_REMEMBERED_VALUE or program.own:
-            return self._work_out(program, level, element, data, scope, creator)
+        if end - start > MAX_CACHED_VALUE or program.own:
+            return self._compute(program, level, element, data, scope, creator)
         raw = data[start:end] if start >= 0 else _absent_key(element[0])
         if creator:
             raw += creator.encode("utf-8", "replace")
         memo = scope.memo_of(level)
         entry = memo.get(raw)
         if entry is None:
-            entry = memo[raw] = self._work_out(program, level, element, data, scope, creator)
+            entry = memo[raw] = self._compute(program, level, element, data, scope, creator)
             size = len(entry[0]) if isinstance(entry[0], bytes) else 0
-            self._remembered += _ENTRY_BYTES + len(raw) + size
+            self._cached_bytes += _ENTRY_BYTES + len(raw) + size
         return entry
 
-    def _beside(  # noqa: PLR0917 as _entry
+    def _entry_of_item(  # noqa: PLR0917 as _entry
         self,
         program: Program,
         level: SequencePath,
@@ -740,25 +770,25 @@ class Rewriter:
         data: Buffer,
         scope: Scope,
     ) -> _Entry:
-        """Return what becomes of an element that is judged by the others of its item as well."""
+        """Return the result of an element that also depends on the other elements of its item."""
         if program is CHECK_PIXELS:
             pixels = deliver_nested(siblings, element, data, scope.encoding)
             if pixels is None:
                 return _NESTED_PIXELS
             same = pixels == data[element[2] : element[4]]
             return _KEPT if same else (pixels, ((Change.CLEANED, 1),))
-        around = beside(siblings, data)
-        raw = b"\0".join((data[element[2] : element[4]], *(map(str.encode, chain(*around)))))
+        codes = item_codes(siblings, data)
+        raw = b"\0".join((data[element[2] : element[4]], *(map(str.encode, chain(*codes)))))
         memo = scope.memo_of(level)
         entry = memo.get(raw)
         if entry is None:
-            entry = self._work_out(program, level, element, data, scope, "", around)
-            if len(raw) <= MAX_REMEMBERED_VALUE:
+            entry = self._compute(program, level, element, data, scope, "", codes)
+            if len(raw) <= MAX_CACHED_VALUE:
                 memo[raw] = entry
-                self._remembered += _ENTRY_BYTES + 2 * len(raw)
+                self._cached_bytes += _ENTRY_BYTES + 2 * len(raw)
         return entry
 
-    def _work_out(  # noqa: PLR0917 as _entry
+    def _compute(  # noqa: PLR0917 as _entry
         self,
         program: Program,
         level: SequencePath,
@@ -766,8 +796,9 @@ class Rewriter:
         data: Buffer,
         scope: Scope,
         creator: str,
-        around: Beside = NOTHING,
+        codes: ItemCodes = NO_ITEM_CODES,
     ) -> _Entry:
+        """Compute the result of one element: run the steps of its program."""
         tag, written_vr, start, value, end, items = element
         if program is CHECK_CHARACTER_SET:
             written = bytes(data[value:end]).strip(b" \0")
@@ -784,7 +815,7 @@ class Rewriter:
         vr = written_vr
         if items is not None:
             vr = "SQ"
-        elif vr == "UN" or vr_of(tag) == "SQ":  # a sequence whatever VR the file gives it
+        elif vr == "UN" or vr_of(tag) == "SQ":  # the file may give a sequence another VR
             vr = one_vr(vr_of(tag))
         raw = bytes(data[value:end]) if items is None and start >= 0 and program.steps else b""
         here = ElementContext(
@@ -798,9 +829,9 @@ class Rewriter:
             self._study,
             items or (),
             data,
-            around,
+            codes,
         )
-        current: _Current = REMOVED if start < 0 else _SAME
+        current: _Current = REMOVED if start < 0 else _UNCHANGED
         kind = Change.KEPT
         for step in program.steps:
             current, kind = self._step(step, here, current, kind, scope)
@@ -817,8 +848,9 @@ class Rewriter:
         scope: Scope,
         creator: str,
     ) -> _Entry:
+        """Encode what the steps of a program left, and rewrite the items of a sequence."""
         tag, written_vr, items = element[0], element[1], element[5]
-        if isinstance(current, _Same | ApplyToItems) and items is not None:
+        if isinstance(current, _Unchanged | ApplyToItems) and items is not None:
             counts: Counter[str] = Counter({kind: 1})
             child = here.level.child(
                 tag,
@@ -828,14 +860,16 @@ class Rewriter:
             )
             result = self._sequence(child, element, items, data, scope, counts)
             if tag == ICON and counts[Change.NESTED_PIXELS]:
-                return _NESTED_PIXELS  # an icon without its pixels is none
+                return _NESTED_PIXELS  # an icon without pixels is useless
             return result, tuple(counts.items())
-        if isinstance(current, ApplyToItems) or (isinstance(current, _Same) and here.vr == "SQ"):
-            # A sequence by the dictionary that holds no items: nobody can look into it.
+        if isinstance(current, ApplyToItems) or (
+            isinstance(current, _Unchanged) and here.vr == "SQ"
+        ):
+            # A sequence according to the dictionary, without items: it cannot be checked.
             current, kind = b"", Change.BLANKED
         happened = ((str(kind), 1),)
-        if isinstance(current, _Same):
-            return _SAME, happened
+        if isinstance(current, _Unchanged):
+            return _UNCHANGED, happened
         if isinstance(current, Removed):
             return None, happened
         if isinstance(current, tuple):
@@ -853,7 +887,7 @@ class Rewriter:
             return current, kind
         now = (
             here
-            if isinstance(current, _Same | Removed | ApplyToItems)
+            if isinstance(current, _Unchanged | Removed | ApplyToItems)
             else here.with_value(current)
         )
         if not self._applies(step, now, scope):
@@ -869,22 +903,23 @@ class Rewriter:
                 return self._set(step, now)
 
     def _applies(self, step: Step, now: ElementContext, scope: Scope) -> bool:
-        """Whether a rule's condition holds: on the value, or what the site's function says."""
+        """Whether a rule's condition holds: on the value, or by the site's function."""
         if step.values is not None and not _holds(now, scope, step.values):
             return False
         if step.action is Action.REMOVE and isinstance(step.value, OwnFunction):
-            return bool(self._caller.answer(step.value.name, now))
+            return bool(self._caller.call(step.value.name, now))
         return True
 
     def _set(self, step: Step, now: ElementContext) -> tuple[_Current, Change]:
+        """Return the value that an ADD or REPLACE gives an element."""
         kind = Change.ADDED if step.action is Action.ADD else Change.REPLACED
         if isinstance(step.value, Function):
-            answer = functions.call(step.value, now)
-            if answer is REMOVED:
+            value = functions.call(step.value, now)
+            if value is REMOVED:
                 return REMOVED, Change.REMOVED
-            if answer == b"":
+            if value == b"":
                 return b"", Change.BLANKED
-            return answer, Change.CLEANED if step.value.name in _CLEANING else kind
+            return value, Change.CLEANED if step.value.name in _CLEANING else kind
         if isinstance(step.value, OwnFunction):
             text = self._caller.text(step.value.name, now)
         else:
@@ -901,30 +936,31 @@ class Rewriter:
             case Variable(name):
                 return self._study.variables[name]
             case _:
-                raise AssertionError("compile_plan refuses rules without a value")
+                raise AssertionError("compile_plan rejects rules without a value")
 
     def _days(self, value: Value | None) -> int:
         text = self._text(value)
-        if not _WHOLE.fullmatch(text):
-            raise SkipInstance("the site's table gives no whole number of days for JITTER")
+        if not _INTEGER.fullmatch(text):
+            raise SkipInstance("the site's table has no whole number of days for JITTER")
         return int(text)
 
     def _jitter(
         self, step: Step, now: ElementContext, current: _Current, kind: Change
     ) -> tuple[_Current, Change]:
+        """Shift the dates of an element; return ``current`` if it holds none."""
         known = vr_of(now.tag)
         is_date = now.vr in _TEXT_DATES or known in _DATES
         maybe = now.vr in _MAYBE_DATES and not is_date
         if not (maybe or is_date) or not now.value.strip(b" \0"):
             return current, kind
-        # A date stays a date whatever VR the file gives it.
+        # The file may give an attribute for dates another VR.
         vr = known if known in _DATES and now.vr not in _TEXT_DATES else now.vr
         text = now.value.decode("latin-1") if vr in _DATES else now.text
         moved = jitter.shift(vr, text, self._days(step.value))
         if moved is not None:
             return moved.encode("ascii"), Change.JITTERED
         if maybe or (step.values is not None and not (_DATES & {vr, known})):
-            return current, kind  # a text that happens to hold the value: as in deid
+            return current, kind  # a text that only matches the list: as in deid
         match need_of(now.sop_class, now.level.tags, now.tag):
             case Need.NONE:
                 return REMOVED, Change.UNMOVABLE
@@ -944,7 +980,7 @@ class Rewriter:
         scope: Scope,
         counts: Counter[str],
     ) -> _Result:
-        """Return a sequence with its items rewritten, its lengths written as they were."""
+        """Rewrite the items of a sequence, keeping defined and undefined lengths."""
         parts: list[bytes] = []
         changed = False
         numbered = self._plan.items
@@ -953,14 +989,14 @@ class Rewriter:
             place = level.item(number) if numbered else level
             content = self._dataset(place, elements, data, inner, counts)
             if content is None:
-                content = _whole(data, elements)
+                content = _copied(data, elements)
             else:
                 changed = True
             start = elements[0][2] if elements else 0
             undefined = start > 0 and data[start - 4 : start] == _UNDEFINED_BYTES
             parts.append(item(b"".join(content), encoding, undefined=undefined))
         if not changed:
-            return _SAME
+            return _UNCHANGED
         tag, vr, _, value, _, _ = element
         joined = b"".join(parts)
         little = items[0][0].little
@@ -971,7 +1007,7 @@ class Rewriter:
     # Values lists -----------------------------------------------------------------------
 
     def _gather(self, header: Header) -> tuple[tuple[str, frozenset[str]], ...]:
-        """Return the values of each ``%values`` list that the plan uses."""
+        """Collect the object's values for each ``%values`` list that the plan uses."""
         if not self._plan.values:
             return ()
         values_by_list: dict[str, set[str]] = {name: set() for name in self._plan.values}
@@ -1017,19 +1053,19 @@ def _values_of(entry: ListEntry, element: Element, data: Buffer, scope: Scope) -
     text = value_text(tag, vr, bytes(data[value:end]), scope.encoding, scope.character_set)
     values = text.split("\\")
     if entry.split_by is not None:
-        values = [part for whole in values for part in whole.split(entry.split_by)]
+        values = [part for joined in values for part in joined.split(entry.split_by)]
     return {part.lower() for part in values if part and len(part) >= entry.minimum_length}
 
 
-def _holds(subject: ElementContext, scope: Scope, name: str) -> bool:
-    """Whether an element's value contains one of the values that a list collected."""
-    if subject.vr == "SQ":
+def _holds(element: ElementContext, scope: Scope, name: str) -> bool:
+    """Whether an element's value contains one of the values collected for a list."""
+    if element.vr == "SQ":
         return False
     gathered = dict(scope.gathered)[name]
-    if subject.vr[0] == "O" or subject.vr == "UN":
-        folded = subject.value.lower()
+    if element.vr[0] == "O" or element.vr == "UN":
+        folded = element.value.lower()
         return any(value.encode("utf-8") in folded for value in gathered)
-    text = subject.text.lower()
+    text = element.text.lower()
     return any(value in text for value in gathered)
 
 
@@ -1037,8 +1073,8 @@ def _scope_key(header: Header, gathered: _Gathered) -> _ScopeKey:
     return header.encoding, header.character_set, header.sop_class, gathered
 
 
-def _place_of_pixels(elements: Sequence[Element]) -> int:
-    """Return the index of the pixel data's element, or behind the last one; it is near the end."""
+def _index_of_pixels(elements: Sequence[Element]) -> int:
+    """Return the index of the pixel data element, which is near the end; the length if none."""
     for index in range(len(elements) - 1, -1, -1):
         if elements[index][0] in PIXEL_DATA_TAGS:
             return index
@@ -1046,18 +1082,18 @@ def _place_of_pixels(elements: Sequence[Element]) -> int:
 
 
 def _absent(tag: int) -> Element:
-    """Return the element that stands for one that ADD will create."""
+    """Return a placeholder for an element that ADD creates."""
     return tag, one_vr(vr_of(tag)), -1, -1, -1, None
 
 
 def _absent_key(tag: int) -> bytes:
-    """Return what an absent element is remembered by; shorter than any element's bytes."""
+    """Return the cache key of an absent element; shorter than any element's bytes."""
     return tag.to_bytes(4)
 
 
 def _with_added(elements: Sequence[Element], added: Sequence[int]) -> Sequence[Element]:
-    there = set(map(itemgetter(0), elements))
-    missing = [_absent(tag) for tag in added if tag not in there]
+    present = set(map(itemgetter(0), elements))
+    missing = [_absent(tag) for tag in added if tag not in present]
     if not missing:
         return elements
     merged = list(elements)
@@ -1067,10 +1103,10 @@ def _with_added(elements: Sequence[Element], added: Sequence[int]) -> Sequence[E
 
 
 def _ordered(elements: Sequence[Element]) -> Sequence[Element]:
-    """Return elements in the order of tags, the last one where a tag is there twice.
+    """Sort elements by tag; of duplicates the last one counts.
 
-    Of a private block that is reserved twice, nobody knows whose it is: no creator stays, and
-    its elements are nobody's.
+    A private block that is reserved twice is ambiguous: neither creator stays, and its elements
+    have none.
     """
     tags = list(map(itemgetter(0), elements))
     if all(map(lt, tags, islice(tags, 1, None))):
@@ -1082,8 +1118,8 @@ def _ordered(elements: Sequence[Element]) -> Sequence[Element]:
     return [by_tag[tag] for tag in sorted(by_tag)]
 
 
-def _whole(data: Buffer, elements: Sequence[Element]) -> list[Part]:
-    """Return the bytes of elements that follow one another."""
+def _copied(data: Buffer, elements: Sequence[Element]) -> list[Part]:
+    """Return the bytes of contiguous elements, unchanged."""
     parts: list[Part] = []
     if elements:
         _flush(parts, data, elements[0][2], elements[-1][4])
@@ -1097,18 +1133,18 @@ def _flush(parts: list[Part], data: Buffer, start: int, end: int) -> None:
 
 
 def _anything_stays(counts: Counter[str]) -> bool:
-    """Whether any element inside a sequence stays."""
+    """Whether any element in a sequence stays."""
     return sum(number for kind, number in counts.items() if not kind.startswith("removed")) > 1
 
 
 def _is_mosaic(header: Header) -> bool:
-    """Whether an image says that it is many slices in one (Siemens: MOSAIC; UIH: GRID, VFRAME)."""
+    """Whether an image is a mosaic of slices (Siemens: MOSAIC; UIH: GRID, VFRAME)."""
     values = (header.raw(_IMAGE_TYPE) or b"").split(b"\\")
     return not _MOSAICS.isdisjoint(value.strip(b" \0") for value in values)
 
 
 def _is_text(data: Buffer, start: int, end: int) -> bool:
-    """Whether a value of digits holds a word; numbers that are none are not words."""
+    """Whether a numeric value contains a word other than ``nan``, ``inf`` or an exponent."""
     return _NUMBER_WORDS.fullmatch(data, start, end) is None
 
 
@@ -1116,9 +1152,8 @@ def _has_no_words(data: Buffer, start: int, end: int) -> bool:
     return _WORD.search(data, start, end) is None or not _is_text(data, start, end)
 
 
-def _of_no_set(element: Element, data: Buffer, scope: Scope) -> bytes | None:
-    """Return a text that stays in the character set that its file declares, with ``?`` for what
-    that does not have; None if it is of that set as it is."""
+def _recoded(element: Element, data: Buffer, scope: Scope) -> bytes | None:
+    """Encode a text in its file's character set, with ``?`` for invalid bytes; None if valid."""
     tag, vr, _, value, end, _ = element
     raw = bytes(data[value:end])
     if charset.is_valid(raw, vr, scope.character_set):

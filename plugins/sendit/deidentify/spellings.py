@@ -1,8 +1,8 @@
 """Normal forms for the ways in which people write a name, a number or a date.
 
-Text and value are brought to the same form and then compared, so that a spelling needs no
-place in a list: "MÜLLER", "Mueller" and "Muller" have one skeleton, "00-7734512" and
-"773 4512" one key, "14MAR1957" and "14.3.57" one day.
+Texts and values are normalised and then compared, so that spellings need not be enumerated:
+"MÜLLER", "Mueller" and "Muller" have the same skeleton, "00-7734512" and "773 4512" the same key,
+"14MAR1957" and "14.3.57" the same day.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 MAX_TOKENS: Final = 8
-"""Runs of letters or digits that may together be one identifier in a text."""
+"""Maximum number of runs of letters or digits that form one identifier in a text."""
 
 MIN_JOINED_DIGITS: Final = 7
-"""Digits that an identifier without letters has at least where it is found in pieces."""
+"""Minimum number of digits of an identifier without letters that is written in pieces."""
 
 _TOKEN: Final = re.compile(r"[^\W\d_]+|\d+")
 _DOUBLED: Final = re.compile(r"([aou])e|aa")
@@ -61,13 +61,13 @@ _MONTH: Final = r"(?P<{}>[^\W\d_]{{3}})[^\W\d_]{{0,7}}"
 _DATES: Final = tuple(
     re.compile(pattern)
     for pattern in (
-        # yyyymmdd, with or without a time behind it; ddmmyyyy and mmddyyyy
+        # yyyymmdd, optionally followed by a time; ddmmyyyy and mmddyyyy
         r"(?<!\d)(?<!\d[.])(?P<run>\d{8})(?:[0-2]\d[0-5]\d(?:[0-6]\d)?)?(?!\d)",
-        # year first, with marks between; a time may follow
+        # year first, with separators; a time may follow
         r"(?<!\d)(?P<y>\d{4})(?P<mark>[-/.: _])(?P<a>\d\d?)(?P=mark)(?P<b>\d\d?)(?!\d)",
         # year last
         r"(?<!\d)(?P<a>\d\d?)[-/. _]{1,2}(?P<b>\d\d?)[-/. _]{1,2}(?P<y>\d{4})(?!\d)",
-        # two digits for the year
+        # two-digit year
         r"(?<![\d.])(?P<a>\d\d?)(?P<mark>[-/.])(?P<b>\d\d?)(?P=mark)(?P<c>\d\d)(?![\d.]\d|\d)",
         # the month in letters: 14MAR1957, 14. März 1957, Mar 14th, 1957
         rf"(?<!\d)(?P<d>\d\d?)(?:st|nd|rd|th)?[-/., _]{{0,2}}(?:de )?{_MONTH.format('m')}"
@@ -82,7 +82,7 @@ _DATES: Final = tuple(
 
 
 class Token(NamedTuple):
-    """A run of letters, or of digits: its form, and where it stands in the folded text."""
+    """A run of letters or of digits: its skeleton, and its offsets in the folded text."""
 
     form: str
     start: int
@@ -93,8 +93,8 @@ def fold(text: str) -> str:
     """Return a text without case, accents or presentation forms (Unicode NFKD, recomposed)."""
     if text.isascii():
         return text.lower()
-    apart = unicodedata.normalize("NFKD", text)
-    bare = "".join(character for character in apart if not unicodedata.combining(character))
+    decomposed = unicodedata.normalize("NFKD", text)
+    bare = "".join(character for character in decomposed if not unicodedata.combining(character))
     return unicodedata.normalize("NFC", bare).casefold()
 
 
@@ -102,7 +102,7 @@ def fold(text: str) -> str:
 def skeleton(word: str) -> str:
     """Return the form that a folded word shares with its transliterations.
 
-    ``ae``, ``oe``, ``ue`` and ``aa`` are read as the letter they may stand for.
+    ``ae``, ``oe``, ``ue`` and ``aa`` are read as the letter that they may transliterate.
     """
     plain = word if word.isascii() else word.translate(_LETTERS)
     return _DOUBLED.sub(lambda doubled: doubled[1] or "a", plain)
@@ -116,24 +116,32 @@ def tokens(folded: str) -> list[Token]:
 
 
 def words(text: str) -> list[str]:
-    """Return the skeletons of a text's words, numbers left out."""
+    """Return the skeletons of a text's words, without numbers."""
     return [token.form for token in tokens(fold(text)) if not token.form.isdigit()]
 
 
 def key(text: str) -> str:
-    """Return an identifier in the form used to compare: letters and digits, no leading zeros.
+    """Normalise an identifier for comparison: letters and digits, no leading zeros.
 
-    Of a long one (an address) the first tokens stand for the whole.
+    A long one (an address) is truncated to its first :data:`MAX_TOKENS` tokens.
     """
     return "".join(token.form for token in tokens(fold(text))[:MAX_TOKENS]).lstrip("0")
 
 
 def keys_in(folded: str, tokens: list[Token], beginnings: Container[str]) -> Iterator[str]:
-    """Yield the keys of what may be identifiers in a text.
+    """Yield the keys of possible identifiers in a text.
 
-    Tokens next to each other count together where one mark at most is between them. The
-    decimals of a number are no identifier. ``beginnings`` has all that the keys to be found
-    begin with, they themselves included: what is not in it is not followed.
+    Adjacent tokens are joined if at most one separator is between them. The decimals of a number
+    are not an identifier.
+
+    Parameters
+    ----------
+    folded
+        The text, folded (:func:`fold`).
+    tokens
+        Its tokens.
+    beginnings
+        All prefixes of the keys to find, including the keys; others are not pursued.
     """
     for first, token in enumerate(tokens):
         joined = token.form.lstrip("0")
@@ -160,7 +168,7 @@ def _is_decimals(folded: str, token: Token) -> bool:
 
 
 def days(folded: str) -> Iterator[str]:
-    """Yield the days (yyyymmdd) that a folded text may name; one spelling may name several."""
+    """Yield the days (yyyymmdd) that a folded text may contain; a spelling can be ambiguous."""
     if len(_DIGITS.findall(folded)) < 3:
         return
     for pattern in _DATES:

@@ -1,8 +1,8 @@
-"""What the concept of a content item says about its value (PS3.3 C.17.3; PS3.15 E.3.4).
+"""Content items of structured reports: what their concept names imply (PS3.3 C.17.3; PS3.15 E.3.4).
 
-A content item is a name, which is a code, and a value of a type. The type says most: numbers,
-coordinates and codes of the standard say nothing of a person, texts may. Some concepts say more:
-a text may be the accession number, and a number the age.
+A content item has a concept name, which is a code, a value type and a value. The type usually
+decides: numbers, coordinates and codes of the standard identify nobody, texts may. For some
+concepts the name matters: a text may be the accession number, a number the patient's age.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MEASURED_NUMBERS: Final = frozenset((0x0040A30A, 0x0040A161))
 _UNITS: Final = 0x004008EA
 
 Code = tuple[str, str]
-"""A code and its scheme; empty texts if there is none."""
+"""A code value and its coding scheme; empty strings if there is none."""
 
 NO_CODE: Final[Code] = ("", "")
 
@@ -45,7 +45,7 @@ CODED: Final[dict[Code, str]] = {
     ("121022", "DCM"): "item_id",  # Accession Number
     ("121030", "DCM"): "entity_id",  # Subject ID
 }
-"""Concepts whose text is the study's or the patient's number, and the variable with its code."""
+"""Concepts whose text is the study's or the patient's ID, and the variable that replaces it."""
 
 TECHNICAL: Final[dict[Code, str]] = {
     ("111001", "DCM"): "maker",  # Algorithm Name
@@ -58,7 +58,8 @@ TECHNICAL: Final[dict[Code, str]] = {
     ("121195", "DCM"): "maker",  # Device Subject Model Name
     ("122405", "DCM"): "maker",  # Algorithm Manufacturer
 }
-"""Concepts whose text a device or a program sets, and its form (``sendit.deidentify.forms``)."""
+"""Concepts whose text is set by a device or a program, and its form
+(:mod:`sendit.deidentify.forms`)."""
 
 LABELS: Final = frozenset(
     (
@@ -66,26 +67,35 @@ LABELS: Final = frozenset(
         ("113605", "DCM"),  # Irradiation Event Label
     )
 )
-"""Concepts whose text tells findings or events of an object apart."""
+"""Concepts whose text distinguishes findings or events within an object."""
 
 _PER_YEAR: Final = {"a": 1.0, "mo": 12.0, "wk": 365.25 / 7, "d": 365.25, "h": 365.25 * 24}
-"""How many of a UCUM unit are a year."""
+"""Length of a year in a UCUM unit of time."""
 
 
-class Beside(NamedTuple):
-    """What stands beside an element in its item: a code, the code that names a content item, and
-    the code of a unit."""
+class ItemCodes(NamedTuple):
+    """The codes of an item of a sequence, as seen by the functions applied to its elements.
+
+    Attributes
+    ----------
+    code
+        The item's own code.
+    concept
+        The concept name, if it is a content item.
+    unit
+        The unit of a measured value.
+    """
 
     code: Code = NO_CODE
     concept: Code = NO_CODE
     unit: Code = NO_CODE
 
 
-NOTHING: Final = Beside()
+NO_ITEM_CODES: Final = ItemCodes()
 
 
 def code_of(elements: Sequence[Element], data: Buffer) -> Code:
-    """Return the code and the scheme of a code sequence's item."""
+    """Return the code value and coding scheme in an item of a code sequence."""
     value = scheme = ""
     for tag, _, _, start, end, _ in elements:
         if tag in CODE_VALUES:
@@ -95,18 +105,18 @@ def code_of(elements: Sequence[Element], data: Buffer) -> Code:
     return value, scheme
 
 
-def beside(elements: Sequence[Element], data: Buffer) -> Beside:
-    """Return what stands beside the elements of an item."""
+def item_codes(elements: Sequence[Element], data: Buffer) -> ItemCodes:
+    """Return the codes of an item, given its elements."""
     concept = unit = NO_CODE
     for tag, _, _, _, _, items in elements:
         if items and tag == CONCEPT_NAME:
             concept = code_of(items[0][1], data)
         elif items and tag == _UNITS:
             unit = code_of(items[0][1], data)
-    return Beside(code_of(elements, data), concept, unit)
+    return ItemCodes(code_of(elements, data), concept, unit)
 
 
-def most(years: int, unit: Code) -> float | None:
-    """Return how many of a unit so many years are; None if it is no unit of time."""
+def years_in(years: int, unit: Code) -> float | None:
+    """Convert years to another unit; None if it is not a UCUM unit of time."""
     per_year = _PER_YEAR.get(unit[0]) if unit[1] == "UCUM" else None
     return None if per_year is None else years * per_year

@@ -1,13 +1,13 @@
-"""De-identify a study: its files in, one archive out, in one pass.
+"""De-identify the files of a study into one archive, in one pass.
 
-Each file is read once, its data set rewritten, and the new header and the pixel bytes as
-they were go straight into the archive. Nothing is written anywhere else, and no more than
-one file is held in memory (files over 64 MB are mapped, not read). The finished archive then
-passes the gate (:mod:`sendit.gate.check`), or is deleted; if it would pass without some
-of the files, it is made again without them.
+Each file is read once and its data set rewritten; the new header and the unchanged pixel bytes go
+straight into the archive. Nothing is written anywhere else, and only one file is held in memory at
+a time (files over 64 MB are memory-mapped). The finished archive then passes the gate
+(:mod:`sendit.gate.check`) or is deleted; if only some files have findings, it is written again
+without them.
 
-Every source ends with exactly one outcome. A file about which anything is in doubt is
-quarantined with its reason; one that merely surprises the engine, too.
+Every source file ends with exactly one outcome. A file about which anything is in doubt is
+quarantined with a reason, and so is a file on which the engine fails.
 """
 
 from __future__ import annotations
@@ -63,15 +63,16 @@ if TYPE_CHECKING:
     from sendit.recipe.filters import Decision, Field, FilterPlan
 
 IMPLEMENTATION_CLASS_UID: Final = "2.25.166481188625391283051614673262761221380"
-"""Of sendit: a UUID of its own as a UID (PS3.7 D.3.3.2)."""
+"""sendit's own, derived from a UUID (PS3.7 D.3.3.2)."""
 
 IMPLEMENTATION_VERSION: Final = f"SENDIT_{__version__}"[:16]
 
 MAX_SEARCHABLE_BYTES: Final = 1 << 16
-"""Bytes of an element above which it is no metadata to search by."""
+"""Maximum size of an element in the searchable metadata, in bytes."""
 
 MAX_ITEMS: Final = 100
-"""Items above which a sequence is a table (a frame each, a contour each), not metadata."""
+"""Maximum number of items in the searchable metadata; longer sequences are tables of frames or
+contours."""
 
 MEDIA_SOP_CLASS: Final = 0x00020002
 ACCESSION_NUMBER: Final = 0x00080050
@@ -89,10 +90,20 @@ _DEFLATE_LEVEL: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One file as import saw it: its number in the batch, path, size and modification time.
+    """A source file as recorded by import.
 
-    ``instance`` is the number of the first file with the same SOPInstanceUID, ``checksum`` that
-    of its header (:func:`~sendit.dicom.scan.header_checksum`); None if nobody looked.
+    Attributes
+    ----------
+    number
+        Its number in the batch.
+    path
+        Where it is.
+    size, mtime_ns
+        Size in bytes and modification time in nanoseconds.
+    instance
+        Number of the first file with the same SOPInstanceUID; None if not determined.
+    checksum
+        Checksum of its header (:func:`~sendit.dicom.scan.header_checksum`); None if not computed.
     """
 
     number: int
@@ -105,13 +116,16 @@ class Source:
 
 _Outcome = tuple[Outcome, str | None]
 _DONE: Final[_Outcome] = (Outcome.DELIVERED, None)
-_SAME: Final[_Outcome] = (Outcome.DUPLICATE, Reason.DUPLICATE_INSTANCE)
-_OTHER_CONTENT: Final[_Outcome] = (Outcome.QUARANTINED, Reason.CONFLICT)
+_DUPLICATE: Final[_Outcome] = (Outcome.DUPLICATE, Reason.DUPLICATE_INSTANCE)
+_CONFLICT: Final[_Outcome] = (Outcome.QUARANTINED, Reason.CONFLICT)
 
 
 class _Ready(NamedTuple):
-    """A file ready to be written: ``stem`` is that of its name, ``instance`` its original UID;
-    ``blanked`` is what its pixels are held against, if some were."""
+    """A file ready to be written.
+
+    ``instance`` is its original SOPInstanceUID, ``stem`` that of its name in the archive;
+    ``blanked`` is what to compare its pixels with, if regions were blanked.
+    """
 
     header: Header
     instance: str
@@ -123,8 +137,7 @@ class _Ready(NamedTuple):
 
 
 class _Content(NamedTuple):
-    """What would be delivered of a file: in bytes its size and how many there are up to the zeros
-    at its end, if there are some; digests of all and of those."""
+    """Size in bytes and digest of a file to be delivered, with and without trailing zeros."""
 
     size: int
     filled: int
@@ -144,7 +157,7 @@ def _content(parts: Sequence[Part]) -> _Content:
 
 
 def _digest(parts: Sequence[Part], count: int) -> bytes:
-    """Return the digest of the first ``length`` bytes."""
+    """Return the digest of the first ``count`` bytes."""
     digest = hashlib.sha256()
     for part in parts:
         view = memoryview(part)[:count]
@@ -154,45 +167,46 @@ def _digest(parts: Sequence[Part], count: int) -> bytes:
 
 
 class Observer(Protocol):
-    """Sees every file that is about to be delivered, as it was received."""
+    """Is shown the header of every source file that may be delivered."""
 
     def see(self, header: Header) -> None:
-        """Take note of a file's elements."""
+        """Collect values from a source file."""
 
 
 class StudyDeidentifier:
-    """De-identifies the files of one study, one after the other, into an archive.
+    """De-identifies the files of one study into an archive.
 
     Parameters
     ----------
     plan
         The compiled recipe.
     identifiers
-        Codes, dates and jitter of this study.
+        Codes, dates and jitter of the study.
     keys
         The site's keys, for the UIDs.
     observer
-        Is shown every file as it came in; the gate looks for what it noted.
+        Is shown every source file's header; collects the values that the gate searches for.
     look
-        Is shown the pixels of every image, and raises where there is text in them. None: nobody
-        looks, and what is made may not leave.
+        Is shown the pixels of every image, and raises if they contain text. If None, pixels are
+        not checked, and the archive must not be delivered.
     folder
-        Where large pixel data may lie while regions of them are blanked.
+        Folder for large pixel data while regions of them are blanked.
     people
-        Words of the names of the study's people, and its patient's numbers.
-    found
-        Values of attributes that the last gate has found something in, of which none may stay.
+        Words of the names of the study's people, and the patient's numbers.
+    flagged
+        Values with a finding of an earlier gate, which must be removed: attribute, and bytes
+        without padding.
     filters
-        The recipe's filters, asked again of the header that goes out; None: no filters.
+        The recipe's filters, applied again to the header to be delivered; None for no filters.
 
     Attributes
     ----------
     header
         See :class:`sendit.pipeline.study.StudyResult`.
     members
-        By number of the source: a delivered file's name in the archive, in its order.
+        Names of the delivered files in the archive, in order, by number of the source.
     blanked
-        By name of a member, what its pixels are held against: some regions were blanked.
+        What to compare the pixels of blanked members with, by name of the member.
     """
 
     def __init__(
@@ -229,14 +243,16 @@ class StudyDeidentifier:
         self.members: dict[int, str] = {}
 
     def content_digest(self, keys: Keys) -> str:
-        """Return the keyed digest of the delivered files as they came in."""
+        """Return a keyed digest of the source files that were delivered."""
         delivered = (f"{instance} {sums}" for instance, sums in self._delivered.items())
         return keys.digest("content", "\n".join(sorted(delivered)))
 
     @property
     def actions(self) -> dict[str, int]:
-        """The number of elements by what happened to them, over all delivered files; of those
-        that tools need and that did not stay, over one file of each structure."""
+        """Number of elements by what happened to them.
+
+        Counts all delivered files; losses that affect tools, one file of each structure.
+        """
         return {str(kind): self._rewriter.counts[kind] for kind in Change} | counted(self._lost)
 
     def take(
@@ -246,7 +262,24 @@ class StudyDeidentifier:
         writer: Archive,
         progress: Callable[[int], None] | None,
     ) -> dict[int, _Outcome]:
-        """De-identify all files but those that were stopped; return the outcome of each."""
+        """De-identify all files except those that the gate stopped.
+
+        Parameters
+        ----------
+        sources
+            The files of the study.
+        stopped
+            Reasons why files were stopped, by number of the source; they are quarantined.
+        writer
+            The archive.
+        progress
+            Called with the number of files done, after each group of copies.
+
+        Returns
+        -------
+        dict[int, tuple[Outcome, str or None]]
+            Outcome and reason of each file, by number.
+        """
         copies: dict[int, list[Source]] = {}
         outcomes: dict[int, _Outcome] = {}
         for source in sources:
@@ -261,54 +294,54 @@ class StudyDeidentifier:
         return {source.number: outcomes[source.number] for source in sources}
 
     def add_one_of(self, copies: Sequence[Source], writer: Archive) -> dict[int, _Outcome]:
-        """De-identify and write one of several files of the same instance: one that is intact.
+        """De-identify several files of the same instance and write one that is intact.
 
-        Sound ones that come out the same are duplicates. Of those that do not, one that ends in
-        zeros where another goes on is a worse copy of it; all others are in conflict. A person
-        has to say which of them is right, and the first is delivered.
+        Intact files with identical results are duplicates. A file that ends in zeros where
+        another one has data is an incomplete copy and is quarantined. Others that differ are in
+        conflict: the first is delivered, and a person must decide which one is right.
         """
         if len(copies) == 1:
             return {copies[0].number: self.add(copies[0], writer)}
         outcomes: dict[int, _Outcome] = {}
-        sound: dict[bytes, tuple[Source, _Content]] = {}
+        intact: dict[bytes, tuple[Source, _Content]] = {}
         for source in copies:
             content, outcome = self._content_of(source)
             if content is None:
                 outcomes[source.number] = outcome
-            elif content.digest in sound:
-                outcomes[source.number] = _SAME
+            elif content.digest in intact:
+                outcomes[source.number] = _DUPLICATE
             else:
-                sound[content.digest] = source, content
-        if not sound:
+                intact[content.digest] = source, content
+        if not intact:
             return outcomes
-        fullest, most = max(sound.values(), key=lambda candidate: candidate[1].filled)
+        longest, full = max(intact.values(), key=lambda candidate: candidate[1].filled)
         candidates = []
-        for source, content in sound.values():
-            if source is not fullest and self._is_cut(content, fullest, most):
+        for source, content in intact.values():
+            if source is not longest and self._is_truncated(content, longest, full):
                 outcomes[source.number] = Outcome.QUARANTINED, Reason.ZERO_FILLED
             else:
                 candidates.append(source)
         first, *others = candidates
-        outcomes |= dict.fromkeys((source.number for source in others), _OTHER_CONTENT)
+        outcomes |= dict.fromkeys((source.number for source in others), _CONFLICT)
         outcomes[first.number] = delivered = self.add(first, writer)
-        if delivered != _DONE:  # it was sound a moment ago
+        if delivered != _DONE:  # the file has changed since it was compared
             changed = Outcome.QUARANTINED, Reason.CHANGED
-            outcomes |= {number: changed for number in outcomes if outcomes[number] == _SAME}
+            outcomes |= {number: changed for number in outcomes if outcomes[number] == _DUPLICATE}
         return outcomes
 
     def _content_of(self, source: Source) -> tuple[_Content | None, _Outcome]:
-        """Return what would be delivered of a file, if it is intact; nothing is counted."""
+        """Return what would be delivered of a file if it is intact, without counting it."""
         counts = self._rewriter.counts.copy()
         ready, outcome = self._ready(source)
         self._rewriter.counts = counts
         return (None if ready is None else _content(ready.parts)), outcome
 
-    def _is_cut(self, content: _Content, fullest: Source, most: _Content) -> bool:
-        """Whether one content equals another up to some byte, with only zeros after it."""
-        if content.size != most.size or content.filled == most.filled:
+    def _is_truncated(self, content: _Content, longest: Source, full: _Content) -> bool:
+        """Whether a content equals the longest one up to some byte, with only zeros after it."""
+        if content.size != full.size or content.filled == full.filled:
             return False
         counts = self._rewriter.counts.copy()
-        ready, _ = self._ready(fullest)
+        ready, _ = self._ready(longest)
         self._rewriter.counts = counts
         if ready is None:
             return False
@@ -323,7 +356,7 @@ class StudyDeidentifier:
         checksums = _checksums(ready.header.data)
         if ready.instance in self._delivered:
             self._rewriter.counts = counts
-            return _SAME if self._delivered[ready.instance] == checksums else _OTHER_CONTENT
+            return _DUPLICATE if self._delivered[ready.instance] == checksums else _CONFLICT
         name = self._name(ready.stem)
         writer.add(name, *ready.parts)
         if ready.blanked is not None:
@@ -335,7 +368,7 @@ class StudyDeidentifier:
         return _DONE
 
     def _ready(self, source: Source) -> tuple[_Ready | None, _Outcome]:
-        """Return a file ready to be written, or its outcome if it is not."""
+        """Return a file ready to be written, or None and its outcome."""
         counts = self._rewriter.counts.copy()
         try:
             data = _read(source)
@@ -353,7 +386,7 @@ class StudyDeidentifier:
             filtered = withheld(header, decision)
             if filtered is not None:
                 return None, (Outcome.FILTERED, filtered)
-            if not isinstance(header, DiffHeader):  # like one that passed
+            if not isinstance(header, DiffHeader):  # its template has passed
                 _check(header)
                 check_has_pixels(header)
             return self._convert(header, source, decision), _DONE
@@ -362,14 +395,15 @@ class StudyDeidentifier:
             return None, (Outcome.QUARANTINED, skipped.reason)
         except SenditError:
             raise
-        except Exception:  # noqa: BLE001 an object that the engine cannot cope with is not delivered
+        except Exception:  # noqa: BLE001 a file that crashes the engine is not delivered
             self._rewriter.counts = counts
             return None, (Outcome.QUARANTINED, Reason.NOT_CLEANABLE)
 
     def _filter(self, header: Header) -> Decision | None:
-        """Return the filters' verdict on the header that would be delivered.
+        """Return the filters' decision on a header.
 
-        One that is like a file that passed passes, unless it differs in what filters ask.
+        A file with the structure of one that passed also passes, unless they differ in attributes
+        that the filters use.
         """
         if self._filters is None or (
             isinstance(header, DiffHeader)
@@ -379,7 +413,7 @@ class StudyDeidentifier:
         return self._filters.ask(header)
 
     def _convert(self, header: Header, source: Source, decision: Decision | None) -> _Ready:
-        """Return a file's new bytes."""
+        """De-identify a file: data set, file meta information and pixel data."""
         output = self._rewriter.file(header)
         meta = self._meta(header, output)
         stem = self._stem(header, output)
@@ -408,9 +442,9 @@ class StudyDeidentifier:
         parts += output.after
         if header.deflated:
             parts = [_deflate(parts)]
-        if not isinstance(header, DiffHeader):  # one like another loses what that lost
+        if not isinstance(header, DiffHeader):  # same losses as the template's file
             self._lost += lost(header, _data_set(meta, output, header))
-        if decision is None:  # no later file is like one that was blanked: each has its own regions
+        if decision is None:  # a blanked file is no template: regions differ from file to file
             self._rewriter.remember(header, output)
         return _Ready(
             header,
@@ -423,7 +457,7 @@ class StudyDeidentifier:
         )
 
     def _text(self, decision: Decision, header: Header, delivered: Delivered) -> Sequence[Box]:
-        """Return the boxes of text that must not leave, if they are to be blanked."""
+        """Return the boxes of identifying text, if the recipe blanks them."""
         if not decision.blanks_text:
             return ()
         if self._look is None:
@@ -438,30 +472,30 @@ class StudyDeidentifier:
         delivered: Delivered,
         blank: Blank,
     ) -> tuple[Output, bytes, list[Part]]:
-        """Return a file with regions blanked: data set and file meta that say so, pixel data."""
-        # Only images with something to blank need codecs.
+        """Blank regions of a file; return the data set and file meta that record it, and pixels."""
+        # Imports codecs, which only images with regions to blank need.
         from sendit.pixels.header import after_blanking  # noqa: PLC0415
         from sendit.pixels.scrub import scrub  # noqa: PLC0415
 
         if delivered.cleared and delivered.pixels.frames:
-            raise SkipInstance(Reason.NOT_BLANKED)  # overlay bits in coded frames as well
+            raise SkipInstance(Reason.NOT_BLANKED)  # compressed frames also had overlay bits
         scrubbed = scrub(header, delivered.pixels, delivered.parts[1:], blank, self._folder)
         original = header.sop_instance.encode()
         instance = self._rewriter.value_after(header, output.scope, SOP_INSTANCE)
         kept = not instance or instance.strip(b" \0") == original
         new_instance = self._uids.one(original) if kept else None
         plain = EXPLICIT_VR_LITTLE_ENDIAN if header.deflated else header.transfer_syntax
-        said = after_blanking(
+        new_before = after_blanking(
             before,
             meta=_file_meta(b"", b"", plain),
             scrubbed=scrubbed,
             new_instance=new_instance,
         )
-        if delivered.pixels.frames:  # what was right of the old frames
-            said = b"".join(without_tables(header, [said]))
+        if delivered.pixels.frames:  # their offset tables no longer apply
+            new_before = b"".join(without_tables(header, [new_before]))
         self._rewriter.counts[Change.MASKED] += 1
         meta = self._meta(header, output, scrubbed.syntax, new_instance)
-        return replace(output, before=[said]), meta, scrubbed.parts
+        return replace(output, before=[new_before]), meta, scrubbed.parts
 
     def _meta(
         self,
@@ -470,7 +504,7 @@ class StudyDeidentifier:
         syntax: str | None = None,
         new_instance: bytes | None = None,
     ) -> bytes:
-        """Return newly written file meta information (PS3.10 7.1)."""
+        """Build new file meta information (PS3.10 7.1)."""
         sop_class = self._rewriter.value_after(header, output.scope, SOP_CLASS)
         instance = new_instance or self._rewriter.value_after(header, output.scope, SOP_INSTANCE)
         if not instance:
@@ -488,15 +522,17 @@ class StudyDeidentifier:
         return f"{self._code}_{'_'.join(numbers)}"
 
     def _name(self, stem: str) -> str:
-        """Return a name that no file before has: each stem counts for itself, and one with a
-        count is no other stem, which has one number less."""
+        """Return a unique name in the archive.
+
+        Repeated stems get a count; no such name equals another stem, which has one number less.
+        """
         self._stems[stem] += 1
         count = self._stems[stem]
         return f"{stem}.dcm" if count == 1 else f"{stem}_{count}.dcm"
 
 
 def _joined(parts: Sequence[Part]) -> list[Part]:
-    """Return the same bytes in fewer parts: small ones joined, views of the file kept apart."""
+    """Join consecutive small parts; views of the file stay separate."""
     joined: list[Part] = []
     small: list[bytes] = []
     for part in parts:
@@ -509,7 +545,7 @@ def _joined(parts: Sequence[Part]) -> list[Part]:
 
 
 def _checksums(data: Buffer) -> str:
-    """Return size and checksums of a file: against accidents, at 7 GB/s (SHA-256: 0.9)."""
+    """Return size and checksums of a file: against accidents only, at 7 GB/s (SHA-256: 0.9)."""
     return f"{len(data)} {isal_zlib.crc32(data)} {isal_zlib.adler32(data)}"
 
 
@@ -521,9 +557,14 @@ def _read(source: Source) -> Buffer:
 
 
 def _check(header: Header) -> None:
-    """Reject an object whose essential attributes, as kept, are invalid.
+    """Reject an object whose essential attributes are invalid.
 
-    An instance UID of file meta is not compared: much software changes the data set's alone.
+    The SOP Instance UID in file meta is not compared: much software changes only the data set's.
+
+    Raises
+    ------
+    SkipInstance
+        SOP class or character set are malformed, or file meta has another SOP class.
     """
     character_set = header.element(CHARACTER_SET)
     if not _UID.fullmatch(header.sop_class) or (
@@ -536,7 +577,7 @@ def _check(header: Header) -> None:
 
 
 def _differs_in(header: DiffHeader, tags: frozenset[int], by_presence: frozenset[Field]) -> bool:
-    """Whether a file differs from the one that it is like in what filters ask of it."""
+    """Whether a file differs from its template's file in attributes that the filters use."""
     for number, (tag, _, _, start, end, items) in header.differing.items():
         if tag in tags and (
             tag not in by_presence
@@ -563,7 +604,7 @@ def _file_meta(sop_class: bytes, instance: bytes, transfer_syntax: str) -> bytes
 
 @lru_cache(maxsize=64)
 def _fixed_meta(sop_class: bytes, transfer_syntax: str) -> tuple[bytes, bytes]:
-    """Return what stands before and behind the instance's UID."""
+    """Return the elements of file meta before and after the SOP Instance UID."""
     parts = [
         element(0x00020000 | number, vr, value, EXPLICIT_LITTLE)
         for number, vr, value in (
@@ -578,7 +619,7 @@ def _fixed_meta(sop_class: bytes, transfer_syntax: str) -> tuple[bytes, bytes]:
 
 
 def _deflate(parts: Sequence[Part]) -> bytes:
-    """Return a data set deflated (PS3.5 A.5), padded to even length."""
+    """Deflate a data set (PS3.5 A.5) and pad it to even length."""
     deflater = isal_zlib.compressobj(_DEFLATE_LEVEL, isal_zlib.DEFLATED, _RAW_DEFLATE)
     packed = b"".join([*map(deflater.compress, parts), deflater.flush()])
     return padded(packed, "OB")
@@ -600,8 +641,18 @@ def _data_set(meta: bytes, output: Output, header: Header) -> bytes:
 
 
 def searchable(data: bytes) -> dict[str, Any]:
-    """Return the attributes of an image that was delivered, as `StudyResult.header` has them of
-    the first one: keyword to value, without what follows the pixels."""
+    """Return the searchable metadata of a delivered image, in the form of ``StudyResult.header``.
+
+    Parameters
+    ----------
+    data
+        The delivered file.
+
+    Returns
+    -------
+    dict[str, Any]
+        Values by keyword, of the attributes before the pixel data.
+    """
     header = read_header(data)
     before = takewhile(lambda element: element[0] not in PIXEL_DATA_TAGS, header.elements)
     return _attributes(list(before), header.data, header.encoding, header.character_set)

@@ -475,7 +475,7 @@ class _Check:
                 self._text(number, tag, vr, _runs(raw))
         if len(self.findings) == before:
             return False
-        if self._plan.gives_way(tag):
+        if self._plan.keeps_by_form(tag):
             self._note(number, tag, vr, raw)
         return True
 

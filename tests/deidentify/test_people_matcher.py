@@ -6,15 +6,15 @@ import pytest
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.sequence import Sequence
 
-from sendit.deidentify.own_values import OwnValues
 from sendit.deidentify.people import numbers_of
+from sendit.deidentify.people_matcher import PeopleMatcher
 from sendit.deidentify.plan import compile_plan
 from sendit.recipe.parse import read_recipe
 from testing.builder import make_dataset
 from tests.deidentify.engine import opened, plan_of
 
 DEFAULT = compile_plan(read_recipe("default"))
-PEOPLE = OwnValues(
+PEOPLE = PeopleMatcher(
     {
         *("quackenbush", "zebediah", "habersham", "head", "stone", "li", "xi", "brien", "muller"),
         *("winterbottomley", "rao", "kim", "van", "gogh", "иванов", "siemens", "dot"),
@@ -33,7 +33,7 @@ PEOPLE = OwnValues(
     ],
 )
 def test_what_is_somebodys(text: str) -> None:
-    assert PEOPLE.stand_in(text, "SH")
+    assert PEOPLE.matches(text, "SH")
 
 
 @pytest.mark.parametrize(
@@ -45,14 +45,14 @@ def test_what_is_somebodys(text: str) -> None:
     ],
 )
 def test_what_is_nobodys(text: str) -> None:
-    assert not PEOPLE.stand_in(text, "SH")
+    assert not PEOPLE.matches(text, "SH")
 
 
 def test_short_defined_terms_are_surnames_too() -> None:
-    people = OwnValues({"peake", "habersham"})
-    assert people.stand_in("PEAKE", "SH")
-    assert not people.stand_in("PEAKE", "CS")
-    assert people.stand_in("HABERSHAM", "CS")
+    people = PeopleMatcher({"peake", "habersham"})
+    assert people.matches("PEAKE", "SH")
+    assert not people.matches("PEAKE", "CS")
+    assert people.matches("HABERSHAM", "CS")
 
 
 @pytest.mark.parametrize(

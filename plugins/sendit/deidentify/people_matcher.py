@@ -1,9 +1,9 @@
-"""Names and numbers of a study's people where a device's value should be.
+"""Recognise names and numbers of a study's people in technical values.
 
-A kernel, a coil or a Defined Term has a form (:mod:`sendit.deidentify.forms`), and a surname or a
-patient's number may have it, too: HABERSHAM in place of a filter's type. Such a value goes by
-itself, so that the last gate need not stop its file. A name that is a word of radiology or a
-maker's stays: there it is what the attribute says in its own right.
+A kernel, a coil or a Defined Term has a form (:mod:`sendit.deidentify.forms`), but a surname or a
+patient's number may have it, too: HABERSHAM as a filter type. Such a value is removed alone, so
+that the last gate need not stop the file. A name that is also a radiology term or a maker stays,
+because there it has the other meaning.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from sendit.deidentify import spellings
 from sendit.deidentify.common_words import is_common_word
 
 MIN_WORD: Final = 4
-"""Letters of a word of a name below which it counts only beside another."""
+"""Minimum length of a word of a name that counts alone, in letters."""
 
 MIN_TERM: Final = 6
-"""The same in code strings (VR CS): short Defined Terms are surnames as well."""
+"""The same in code strings (VR CS), because short Defined Terms are also surnames."""
 
-MIN_MADE: Final = 6
-"""Letters of a word that is made of words of names, or of one and an initial."""
+MIN_COMPOUND: Final = 6
+"""Minimum length of a compound of two words of names, or of one and an initial, in letters."""
 
 TRUNCATED: Final = 8
-"""Letters that old systems leave of a name."""
+"""Letters to which old systems truncate a name."""
 
 MIN_NUMBER: Final = 6
-"""Letters and digits from which a number counts in any spelling; a shorter one as it is."""
+"""Minimum length of a number that counts in any spelling; a shorter one must be literal."""
 
 _ALNUM: Final = re.compile(r"[^\W_]+")
 
 
-class OwnValues:
-    """The names and numbers of one study's people.
+class PeopleMatcher:
+    """Recognises the names and numbers of one study's people.
 
     Parameters
     ----------
     people
-        Words of names, and numbers (:class:`sendit.deidentify.people.People`).
+        Words of names, and numbers (see :class:`sendit.deidentify.people.People`).
     """
 
     def __init__(self, people: Set[str] = frozenset()) -> None:
@@ -58,14 +58,14 @@ class OwnValues:
                 self._beginnings.update(key[:end] for end in range(1, len(key) + 1))
         self._cut = {word[:TRUNCATED] for word in self._words if len(word) > TRUNCATED}
 
-    def stand_in(self, text: str, vr: str) -> bool:
-        """Whether a text holds one of them, in whatever spelling."""
+    def matches(self, text: str, vr: str) -> bool:
+        """Whether a text with a VR contains one of them, whatever the spelling."""
         folded = spellings.fold(text)
         tokens = spellings.tokens(folded)
         forms = [token.form for token in tokens if not token.form.isdigit()]
-        least = MIN_TERM if vr == "CS" else MIN_WORD
+        minimum = MIN_TERM if vr == "CS" else MIN_WORD
         return (
-            any(len(form) >= least and self._is_name(form) for form in forms)
+            any(len(form) >= minimum and self._is_name(form) for form in forms)
             or any(self._are_names(first, second) for first, second in pairwise(forms))
             or not self._short.isdisjoint(_ALNUM.findall(folded))
             or not self._keys.isdisjoint(spellings.keys_in(folded, tokens, self._beginnings))
@@ -74,11 +74,11 @@ class OwnValues:
     def _is_name(self, form: str) -> bool:
         if is_common_word(form):
             return False
-        return form in self._words or form in self._cut or self._is_made(form)
+        return form in self._words or form in self._cut or self._is_compound(form)
 
-    def _is_made(self, form: str) -> bool:
+    def _is_compound(self, form: str) -> bool:
         """Whether a word is two words of names, or one and an initial: OBrien, vanGogh, StoneP."""
-        if len(form) < MIN_MADE:
+        if len(form) < MIN_COMPOUND:
             return False
         words = self._words
         if any(form[:end] in words and form[end:] in words for end in range(2, len(form) - 1)):
