@@ -36,11 +36,11 @@ def problems(*files: str) -> list[str]:
         ('ADD (0033,"MÜLLER",1E) x', "cannot name a private block"),
         ('ADD (0008,"A",1E) x', "group is odd"),
         ('ADD (0071,"AGFA-AG_HPState",18) x', "is a sequence"),
-        ("ADD (0033,101E) x", "without its creator"),
+        ("ADD (0033,101E) x", "needs its creator"),
         ("KEEP values:v\n%values v\nFIELD PatientID", "name the attributes"),
         # values
-        ("REPLACE values:v func:remap_uid\n%values v\nFIELD PatientID", "may be anything"),
-        ('REPLACE (0033,"MITRA",1E) func:clean_text', "may be anything"),
+        ("REPLACE values:v func:remap_uid\n%values v\nFIELD PatientID", "may have any VR"),
+        ('REPLACE (0033,"MITRA",1E) func:clean_text', "may have any VR"),
         ("REPLACE StudyDate yesterday", "not a valid value for StudyDate (DA)"),
         ("REPLACE StudyDate var:entity_id", "not a valid value for StudyDate"),
         ("REPLACE PatientSex func:remap_uid", "not a valid value for PatientSex"),
@@ -56,10 +56,10 @@ def problems(*files: str) -> list[str]:
         ("KEEP StudyDate\nJITTER endswith:Date var:jitter", "reveals the patient's jitter"),
         ("JITTER StudyDate var:jitter\nKEEP contains:AcquisitionDate", "JITTER it too"),
         # contradictions
-        ("KEEP PatientID\nREMOVE PatientID", "beside KEEP on line 3: KEEP would win"),
-        ("REMOVE PatientID\nKEEP (0010,0020)", "beside REMOVE on line 3: KEEP would win"),
-        ("KEEP contains:Patient\nREMOVE PatientName", "beside KEEP of more on line 3"),
-        ("REMOVE PatientName\nKEEP ALL", "beside KEEP of more on line 4"),
+        ("KEEP PatientID\nREMOVE PatientID", "conflicts with KEEP on line 3: KEEP would win"),
+        ("REMOVE PatientID\nKEEP (0010,0020)", "conflicts with REMOVE on line 3: KEEP would win"),
+        ("KEEP contains:Patient\nREMOVE PatientName", "conflicts with a broader KEEP on line 3"),
+        ("REMOVE PatientName\nKEEP ALL", "conflicts with a broader KEEP on line 4"),
         (
             "KEEP fields:f\nBLANK PatientID\n%fields f\nFIELD startswith:Patient",
             "write the line: # sendit: as deid",
@@ -84,9 +84,9 @@ def test_one_mistake(lines: str, expected: str) -> None:
         ("ADD SourceApplicationEntityTitle X", "is rewritten"),
         ("BLANK PixelData", "is ignored, as in deid"),
         ("REMOVE PixelData", "is ignored, as in deid"),
-        ("BLANK (0010,0000)", "computed"),
-        ("REMOVE SpecificCharacterSet", "could not be read"),
-        ("REPLACE SpecificCharacterSet ISO_IR 192", "could not be read"),
+        ("BLANK (0010,0000)", "never written"),
+        ("REMOVE SpecificCharacterSet", "could not be decoded"),
+        ("REPLACE SpecificCharacterSet ISO_IR 192", "could not be decoded"),
         # values
         ("REPLACE Rows many", "'many' is not a valid US: is not a number: the value becomes empty"),
         ("REPLACE PatientID " + "x" * 65, "is not a valid LO: written as " + "x" * 64),
@@ -120,12 +120,12 @@ def test_one_mistake(lines: str, expected: str) -> None:
         ("# sendit: as deid\nKEEP PatientID\nREMOVE PatientID", "as in deid, KEEP wins"),
         ("KEEP PatientID\nADD PatientID var:entity_id", "the added value is kept"),
         ("REMOVE PatientID\nBLANK PatientID", "it is removed"),
-        ("ADD PatientID a\nADD PatientID b", "the ADD holds"),
+        ("ADD PatientID a\nADD PatientID b", "the ADD applies"),
         ("REMOVE StudyDate\nJITTER StudyDate 5", "REMOVE does not remove what JITTER names"),
         # UIDs that every object needs
-        ("REMOVE ALL", "become UIDs of func:remap_uid and SOPClassUID stays"),
+        ("REMOVE ALL", "are remapped as by func:remap_uid and SOPClassUID stays"),
         ("BLANK endswith:UID", "which every object needs"),
-        ("REPLACE SOPInstanceUID var:item_id", "become UIDs of func:remap_uid"),
+        ("REPLACE SOPInstanceUID var:item_id", "are remapped as by func:remap_uid"),
         ("REPLACE select:VR:UI deid_func:pydicom_uuid", "SOPClassUID stays"),
     ],
 )
@@ -232,4 +232,6 @@ def test_deids_own_default_recipe_does_not_pass() -> None:
 
 def test_a_kept_date_beside_moved_ones_is_an_error_for_several_recipes_too() -> None:
     (problem,) = problems("JITTER SeriesDate var:jitter", "KEEP StudyDate")
-    assert problem.startswith("2.deid:3: KEEP of StudyDate beside JITTER of SeriesDate on line 3")
+    assert problem.startswith(
+        "2.deid:3: KEEP of StudyDate conflicts with JITTER of SeriesDate on line 3"
+    )

@@ -220,7 +220,7 @@ def test_the_digest_is_of_what_is_said() -> None:
         ("REMOVE (0010,9999)", "not a DICOM attribute"),
         ("REMOVE ALL func:is_private", "not one of the site's functions"),
         ("ADD PatientID", "has no value"),
-        ("REPLACE PatientID var:", "names nothing"),
+        ("REPLACE PatientID var:", "has no name after it"),
         ("REPLACE PatientID var:entity", "did you mean entity_id?"),
         ("REPLACE StudyDescription func:cleantext", "did you mean func:clean_text?"),
         ("REPLACE StudyInstanceUID func:uid_remap", "did you mean func:remap_uid?"),

@@ -44,13 +44,13 @@ from sendit.recipe.attributes import FIRST_OF_AN_IMAGE, private_vr, tag_text, vr
 from sendit.recipe.coverage import Coverage, cover
 from sendit.recipe.effect import NEEDED, REMAP, acting, is_carried_out, leaves_needed
 from sendit.recipe.functions import FUNCTIONS, STAYING, VARIABLES
-from sendit.recipe.literals import LONGEST
+from sendit.recipe.literals import MAX_LENGTHS
 from sendit.recipe.matching import (
     Attribute,
     is_sweeping,
     matches,
+    names_individually,
     names_of,
-    names_one_by_one,
     private_names_of,
 )
 from sendit.recipe.model import (
@@ -317,7 +317,7 @@ class PrivateAttribute(NamedTuple):
     def of(cls, selector: PrivateSelector, value: Value | None) -> Self:
         """Choose the VR: from pydicom's private dictionary, else LO, or UT for a long text."""
         group, creator, element = selector.group, selector.creator, selector.element
-        is_long = isinstance(value, Literal) and len(value.text) > LONGEST["LO"]
+        is_long = isinstance(value, Literal) and len(value.text) > MAX_LENGTHS["LO"]
         known = private_vr(group << 16 | 0x1000 | element, creator)
         return cls(group, creator, element, known or ("UT" if is_long else "LO"))
 
@@ -447,7 +447,7 @@ class Plan:
                     return bool(int(text[6:], 16) & 1)
                 case _:
                     return True
-        return names_one_by_one(rule.selector, self.recipe.fields, private=True)
+        return names_individually(rule.selector, self.recipe.fields, private=True)
 
     def decide(self, level: SequencePath, tag: int, vr: str, creator: str | None) -> Program:
         """Determine the program of an attribute at a path; see the module's docstring."""
@@ -536,7 +536,7 @@ class Plan:
                 return KEEP_BY_CREATOR
             return Program(removed=Change.OPAQUE) if opaque else KEEP
         individually = any(
-            names_one_by_one(rule.selector, self.recipe.fields, private=creator is not None)
+            names_individually(rule.selector, self.recipe.fields, private=creator is not None)
             for rule in rules
             if rule.action is not Action.REMOVE
         )

@@ -1,4 +1,4 @@
-"""DICOM's attributes as a recipe names them: keywords, tags, and near misses."""
+"""Look up DICOM attributes by the names that recipes use, with hints for misspelt ones."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from sendit.dicom.scan import CHARACTER_SET
 VRS = frozenset(vr.value for vr in VR if len(vr.value) == 2)
 DATE_VRS = frozenset({"DA", "DT"})
 
-CERTAIN = 0.88
-"""How alike (of 1) a misspelt keyword and the one that is meant are at least."""
+MIN_SIMILARITY = 0.88
+"""Minimum similarity (of 1) between a misspelt keyword and its correction."""
 
-CLEAR = 0.02
-"""How much less alike the next keyword must be."""
+MIN_MARGIN = 0.02
+"""Minimum distance in similarity to the second best keyword."""
 
 FIRST_OF_AN_IMAGE = 0x00080000
 """The first tag of a data set: groups before it belong to network messages (0000, PS3.7), file
-meta (0002, PS3.10 7.1) and media directories (0004, PS3.3 F.3). Nothing of them ever leaves."""
+meta (0002, PS3.10 7.1) and media directories (0004, PS3.3 F.3), and are never delivered."""
 
-# What deid 0.4.13 never touches (its dicom/config.json); sendit agrees on pixels and colour
-# tables only: they are what the image is made of.
+# The subset of attributes that deid 0.4.13 never changes (its dicom/config.json) without which
+# there is no image: pixel data and colour tables.
 IMAGE_TAGS = frozenset({0x7FE00010, 0x7FE00008, 0x7FE00009, 0x00281201, 0x00281202, 0x00281203})
 
-# What a pattern never means; a rule may still name each of these alone. Without
-# SpecificCharacterSet, text that stays could not be read.
+# Never matched by a pattern; a rule may still name each of them individually. Without
+# SpecificCharacterSet, the remaining text could not be decoded.
 UNREACHED = IMAGE_TAGS | {CHARACTER_SET}
 
 
@@ -39,7 +39,7 @@ def _keywords() -> dict[str, int]:
 
 
 def tag_of(keyword: str) -> int | None:
-    """Return the tag of a keyword (in any case, as deid takes it), or None."""
+    """Return the tag of a keyword (in any case, as in deid), or None."""
     return _keywords().get(keyword.lower())
 
 
@@ -49,7 +49,7 @@ def _repeating() -> dict[str, str]:
 
 
 def repeating(keyword: str) -> str | None:
-    """Return the mask (``60xx3000``) of the keyword of a repeating group, or None."""
+    """Return the mask (``60xx3000``) of a keyword in a repeating group, or None."""
     return _repeating().get(keyword.lower())
 
 
@@ -60,8 +60,8 @@ def repeating_keyword(mask: str) -> str | None:
 
 
 def is_known(tag: int) -> bool:
-    """Whether a tag can stand in a recipe: in the dictionary (repeating groups and group
-    lengths too) or private."""
+    """Whether a recipe may name a tag: in the dictionary, including repeating groups and group
+    lengths, or private."""
     if tag >> 16 & 1 or tag & 0xFFFF == 0:
         return True
     try:
@@ -81,12 +81,12 @@ def keyword_of(tag: int) -> str:
 
 
 def tag_text(tag: int) -> str:
-    """Return ``(gggg,eeee)`` in upper case, as the standard writes it."""
+    """Return a tag as ``(gggg,eeee)`` in upper case, as in the standard."""
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
 def vrs_of(tag: int) -> tuple[str, ...]:
-    """Return the value representations that the dictionary gives a tag; UN if it has none."""
+    """Return the VRs of a tag in the dictionary; UN if it has none."""
     try:
         return tuple(get_entry(tag)[0].split(" or "))
     except KeyError:
@@ -94,7 +94,7 @@ def vrs_of(tag: int) -> tuple[str, ...]:
 
 
 def private_vr(tag: int, creator: str) -> str | None:
-    """Return the VR that pydicom's dictionary gives a private attribute; None if it has none."""
+    """Return the VR of a private attribute in pydicom's dictionary; None if it has none."""
     try:
         vr = get_private_entry(tag, creator)[0]
     except KeyError:
@@ -103,7 +103,7 @@ def private_vr(tag: int, creator: str) -> str | None:
 
 
 def has_one_value(tag: int) -> bool:
-    """Whether the dictionary gives an attribute one value (of a text, a backslash is a sign)."""
+    """Whether an attribute has VM 1 in the dictionary, and a VR in which a backslash separates."""
     try:
         vr, vm = get_entry(tag)[:2]
     except KeyError:
@@ -112,7 +112,7 @@ def has_one_value(tag: int) -> bool:
 
 
 def near(word: str) -> str:
-    """Return a hint that names the keywords closest to a misspelt one, or an empty text."""
+    """Return a hint with the keywords closest to a misspelt one, or an empty string."""
     known = _keywords()
     close = difflib.get_close_matches(word.lower(), known, n=3, cutoff=0.75)
     names = [keyword_of(known[name]) for name in close]
@@ -120,21 +120,23 @@ def near(word: str) -> str:
 
 
 def only_near(word: str) -> str:
-    """Return the one keyword that a misspelt one can only mean, or an empty text."""
+    """Return the only plausible correction of a misspelt keyword, or an empty string."""
     known = _keywords()
-    close = difflib.get_close_matches(word.lower(), known, n=2, cutoff=CERTAIN)
+    close = difflib.get_close_matches(word.lower(), known, n=2, cutoff=MIN_SIMILARITY)
     if not close:
         return ""
-    likeness = [difflib.SequenceMatcher(None, name, word.lower()).ratio() for name in close]
-    if len(close) > 1 and likeness[0] - likeness[1] < CLEAR:
+    ratios = [difflib.SequenceMatcher(None, name, word.lower()).ratio() for name in close]
+    if len(close) > 1 and ratios[0] - ratios[1] < MIN_MARGIN:
         return ""
     return keyword_of(known[close[0]])
 
 
 @cache
 def standard_tags() -> tuple[int, ...]:
-    """Return every attribute of the dictionary outside file meta, in order of tags; a
-    repeating group is represented by its first."""
+    """Return all attributes of the dictionary except file meta, sorted by tag.
+
+    A repeating group is represented by its first.
+    """
     repeating = (int(mask.replace("x", "0"), 16) for mask in RepeatersDictionary)
     return tuple(
         sorted({*DicomDictionary, *repeating} - {t for t in DicomDictionary if t < 0x80000})

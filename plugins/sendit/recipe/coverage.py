@@ -1,8 +1,8 @@
-"""How far a recipe covers PS3.15's table: what it leaves exposed, which options it fulfils.
+"""Compare a recipe with PS3.15 Table E.1-1: exposed attributes, and options that it fulfils.
 
-An attribute of Table E.1-1 is covered if nothing of its original value stays, or if what
-stays is what one of the standard's options lets stay. What the recipe may claim about
-itself in (0012,0064) and (0028,0303) follows from that.
+An attribute of the table is covered if nothing of its original value stays, or if an option of
+the standard allows what stays. This determines what the recipe may claim in (0012,0064) and
+(0028,0303).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sendit.recipe.attributes import FIRST_OF_AN_IMAGE, vrs_of
 from sendit.recipe.effect import Effects
 from sendit.recipe.matching import (
     expression_of,
-    finds_a_sequence,
+    matches_a_sequence,
     names_of,
     sequence_names,
 )
@@ -65,7 +65,7 @@ METHODS: dict[str, str] = {
     "113101": "Clean Pixel Data Option",
     "113102": "Clean Recognizable Visual Features Option",
 }
-"""Every code of CID 7050 with its meaning, those that no recipe fulfils too."""
+"""All codes of CID 7050 with their meanings, including those that no recipe fulfils."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9|]+")
 _PATH = re.compile(r"\^(?:[a-z0-9]+__)+([a-z0-9]+)\$")
@@ -73,7 +73,7 @@ _MOVED_DATES = frozenset({"entity_timestamp", "item_timestamp"})
 
 
 class Treatment(StrEnum):
-    """What is left of an attribute's original value."""
+    """What remains of an attribute's original value."""
 
     GONE = "gone"
     CLEANED = "cleaned"
@@ -97,10 +97,20 @@ _BY_FUNCTION = {
 
 @dataclass(frozen=True, slots=True)
 class Covered:
-    """One row of the table and what the recipe does to it.
+    """A row of the table and what the recipe does to its attribute.
 
-    ``by`` is the option that lets stay what stays; ``exposed`` if no option does.
-    ``rule`` is the last rule that decided (None: no rule names the attribute).
+    Attributes
+    ----------
+    row
+        The row.
+    outcome
+        What remains of the original value.
+    rule
+        The last rule that acts; None if no rule names the attribute.
+    by
+        The option that allows it.
+    exposed
+        Whether something remains that no option allows.
     """
 
     row: Row
@@ -112,13 +122,13 @@ class Covered:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """A recipe against the whole table."""
+    """A recipe compared with all rows of the table."""
 
     rows: tuple[Covered, ...]
 
     @property
     def exposed(self) -> tuple[Covered, ...]:
-        """The rows of which something stays that no option allows."""
+        """The rows that leave something that no option allows."""
         return tuple(row for row in self.rows if row.exposed)
 
     @property
@@ -129,14 +139,16 @@ class Coverage:
 
     @property
     def outcomes(self) -> dict[Treatment, int]:
-        """How many attributes end in each way."""
+        """Number of attributes by treatment."""
         counts = Counter(row.outcome for row in self.rows)
         return {outcome: counts[outcome] for outcome in Treatment}
 
     @property
     def codes(self) -> tuple[tuple[str, str], ...]:
-        """(code value, code meaning) of PS3.16 CID 7050 (scheme DCM) that hold for this
-        recipe; empty if it leaves an attribute exposed."""
+        """Code values and meanings of PS3.16 CID 7050 (scheme DCM) that the recipe fulfils.
+
+        Empty if it leaves an attribute exposed.
+        """
         if self.exposed:
             return ()
         return (BASIC_CODE, *(OPTION_CODES[option] for option in self.options))
@@ -155,12 +167,12 @@ class Coverage:
 
     @property
     def undates_uids(self) -> bool:
-        """Whether UIDs stay, but for those that hold a date."""
+        """Whether UIDs stay except those that contain a date."""
         return any(_undates(row.rule) for row in self.rows)
 
     @property
     def dated_uids(self) -> tuple[Covered, ...]:
-        """The UIDs of the table that stay even if they hold a date, though dates do not."""
+        """The UIDs of the table that stay even if they contain a date, while dates do not."""
         if self.dates == "UNMODIFIED":
             return ()
         return tuple(
@@ -176,7 +188,7 @@ def _undates(rule: HeaderRule | None) -> bool:
 
 
 def outcome_of(applied: tuple[HeaderRule, ...]) -> Treatment:
-    """Return what is left of the original value after the rules that act on it."""
+    """Return what remains of the original value after the rules that act on it."""
     if not applied or applied[-1].action is Action.KEEP:
         return Treatment.KEPT
     first = applied[0]
@@ -185,7 +197,7 @@ def outcome_of(applied: tuple[HeaderRule, ...]) -> Treatment:
     if isinstance(first.value, Variable) and first.value.name in _MOVED_DATES:
         return Treatment.MOVED
     if isinstance(first.value, OwnFunction):
-        return Treatment.KEPT  # nobody knows what it leaves
+        return Treatment.KEPT  # unknown: assume the worst
     if isinstance(first.value, Function):
         left = _BY_FUNCTION.get(first.value.name, Treatment.GONE)
         moved = left is Treatment.KEPT and applied[-1].action is Action.JITTER
@@ -206,10 +218,10 @@ def _tags(row: Row) -> tuple[int, ...]:
 
 
 def _keeps_inside(recipe: Recipe) -> tuple[tuple[HeaderRule, PatternSelector], ...]:
-    """Return the KEEP rules whose name patterns may mean attributes inside a sequence only.
+    """Return the KEEP rules whose name patterns may match attributes only inside a sequence.
 
-    An attribute inside a sequence also goes by the keywords around it, so a pattern may keep
-    there what it does not reach at the top level.
+    The names of an attribute in a sequence include the keywords of the enclosing sequences, so a
+    pattern may match there although it does not match at the top level.
     """
     keeping: list[tuple[HeaderRule, PatternSelector]] = []
     for rule in recipe.header:
@@ -229,9 +241,9 @@ def _keeps_inside(recipe: Recipe) -> tuple[tuple[HeaderRule, PatternSelector], .
 
 @cache
 def _reaches_inside(selector: PatternSelector, keyword: str) -> bool:
-    """Whether a pattern reaches a keyword (lower case) inside some sequence, on top of what
-    it reaches outside."""
-    if finds_a_sequence(selector):
+    """Whether a pattern matches a keyword (lower case) inside some sequence, beyond what it
+    matches outside."""
+    if matches_a_sequence(selector):
         return True
     if _PLAIN.fullmatch(selector.text):
         return False  # cannot span the underscores between two keywords
@@ -243,7 +255,7 @@ def _reaches_inside(selector: PatternSelector, keyword: str) -> bool:
 
 
 def _private(recipe: Recipe) -> tuple[Treatment, HeaderRule | None]:
-    """Return what may stay of private attributes: they go unless a rule keeps or moves them."""
+    """Return what may remain of private attributes, which only KEEP or JITTER rules leave."""
     worst: tuple[Treatment, HeaderRule | None] = (Treatment.GONE, None)
     order = list(Treatment)
     for rule in recipe.header:
@@ -296,7 +308,7 @@ def _may_mean_private(selector: PatternSelector) -> bool:
 
 @cache
 def _private_names() -> tuple[str, ...]:
-    """Return the names that known private attributes go by, as patterns see them."""
+    """Return the names of known private attributes, in which patterns are searched for."""
     names = ["Private Creator", "Private tag data"]
     for creator, attributes in private_dictionaries.items():
         for masked, entry in attributes.items():
@@ -315,6 +327,7 @@ def _worst(
     *,
     in_kept: bool,
 ) -> tuple[Treatment, HeaderRule | None]:
+    """Return the weakest treatment of a row's attributes at any position, and its rule."""
     order = list(Treatment)
     outcomes = []
     if row.tag == PRIVATE:
@@ -334,14 +347,14 @@ def _worst(
 
 
 def _allowed_by(row: Row, outcome: Treatment) -> tuple[Option, ...]:
-    """Return the options that allow what stays of a row's attribute."""
+    """Return the options that allow what remains of a row's attribute."""
     vrs = set(vrs_of(row.number)) if row.number is not None else set()
     options = []
     for option, letter in row.options.items():
         if letter == "K":
             fits = outcome in (Treatment.KEPT, Treatment.CLEANED)
         elif option is Option.MODIFIED_DATES:
-            # a time of day and a time zone are right as they are when dates move by whole days
+            # times of day and time zones need no change when dates are shifted by whole days
             fits = outcome is Treatment.MOVED or (
                 outcome is Treatment.KEPT and not vrs.isdisjoint({"TM", "SH"})
             )
@@ -358,8 +371,8 @@ def cover(recipe: Recipe) -> Coverage:
 
 
 def beyond_the_table(recipe: Recipe) -> tuple[Reviewed, ...]:
-    """Return the attributes that PS3.15's table does not name, that may say who someone is, and
-    of which the recipe leaves the original as it is."""
+    """Return the potentially identifying attributes outside PS3.15's table that the recipe leaves
+    unchanged."""
     named = {row.number for row in table()}
     effects = Effects(recipe)
     return tuple(
@@ -376,14 +389,14 @@ def _rows(recipe: Recipe) -> list[Covered]:
     in_kept = effects.keeps_a_sequence()
     seen = [(row, *_worst(recipe, effects, row, inside, in_kept=in_kept)) for row in table()]
     allowed = [_allowed_by(row, outcome) for row, outcome, _ in seen]
-    # A row that two options would allow is credited to one that is needed anyway.
+    # A row that several options allow is attributed to one that another row needs anyway.
     needed = {options[0] for options in allowed if len(options) == 1}
     rows = []
     for (row, outcome, rule), options in zip(seen, allowed, strict=True):
         if outcome is Treatment.GONE:
             rows.append(Covered(row, outcome, rule, None, exposed=False))
             continue
-        # the last of several: a time of day beside moved dates belongs to Modified Dates
+        # the last of several: with shifted dates, times of day belong to Modified Dates
         by = next((option for option in reversed(options) if option in needed), None)
         by = by or next(iter(options), None)
         if by is not None:

@@ -1,12 +1,12 @@
-"""What a recipe does to one attribute: which of the rules that name it act, and in what order.
+"""Precedence: which of the rules that name an attribute act on it, and in what order.
 
-The order is deid's (``deid/dicom/parser.py``). KEEP wins over everything but an ADD at the top
-level of an object, of the same file or a later one. The other rules act in the order in which they
-are written, except that REMOVE does not remove what a REPLACE or JITTER anywhere in the recipe
-names (by name or pattern, not through a list). ADD acts at the top level only, and gives an
-attribute back after REMOVE.
+The order is deid's (``deid/dicom/parser.py``). KEEP overrides everything except an ADD at the top
+level of an object, in the same recipe file or a later one. Other rules act in the order in which
+they are written, but REMOVE does not remove an attribute that a REPLACE or JITTER anywhere in the
+recipe names (by name or pattern, not through a list). ADD acts at the top level only, and restores
+an attribute after REMOVE.
 
-Unlike deid, the UIDs that every object needs are neither removed nor made the same in all.
+Unlike in deid, UIDs that every object needs are neither removed nor made equal in all objects.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 
 from sendit.dicom.scan import SOP_CLASS
 from sendit.recipe.attributes import UNREACHED, standard_tags, vrs_of
-from sendit.recipe.matching import finds_a_sequence, is_sweeping, reaches
+from sendit.recipe.matching import is_sweeping, matches_a_sequence, reaches
 from sendit.recipe.model import (
     Action,
     FieldsSelector,
@@ -34,14 +34,16 @@ from sendit.recipe.model import (
 )
 
 NEEDED = (SOP_CLASS, 0x00080018, 0x0020000D, 0x0020000E)
-"""UIDs without which an object is not a DICOM instance that anything could file or open."""
+"""UIDs without which an object is not a valid DICOM instance."""
 
 REMAP = Function("remap_uid")
 
 
 def is_carried_out(rule: HeaderRule) -> bool:
-    """Whether a rule is one that acts at all: not one about file meta, a group's length, or what
-    the image is made of."""
+    """Whether a rule has any effect.
+
+    Rules about file meta, group lengths, and the pixel data and colour tables have none.
+    """
     if not isinstance(rule.selector, TagSelector):
         return True
     tag = rule.selector.tag
@@ -60,13 +62,13 @@ def acting(named: Iterable[HeaderRule], files: Sequence[str], *, top: bool) -> l
     files
         The recipe's files, in order.
     top
-        Whether the attribute is at the top level of an object, where alone ADD acts.
+        Whether the attribute is at the top level of an object; ADD acts only there.
 
     Returns
     -------
     list[HeaderRule]
-        In the order in which they act. If the attribute stays as it is, the KEEP rules, and no
-        other; a KEEP that an ADD overrides is not among them.
+        The rules in the order in which they act. Only KEEP rules if the attribute is kept; none
+        of them if an ADD overrides them.
     """
     rules = [rule for rule in named if top or rule.action is not Action.ADD]
     keeping = [rule for rule in rules if rule.action is Action.KEEP]
@@ -74,7 +76,7 @@ def acting(named: Iterable[HeaderRule], files: Sequence[str], *, top: bool) -> l
         rules = _from_add_on(rules, keeping, files)
         if not rules:
             return keeping
-    if any(_spares_from_remove(rule) for rule in rules):
+    if any(_prevents_remove(rule) for rule in rules):
         return [rule for rule in rules if rule.action is not Action.REMOVE]
     return rules
 
@@ -82,8 +84,8 @@ def acting(named: Iterable[HeaderRule], files: Sequence[str], *, top: bool) -> l
 def _from_add_on(
     rules: Sequence[HeaderRule], keeping: Iterable[HeaderRule], files: Sequence[str]
 ) -> list[HeaderRule]:
-    """Return the rules that act though a KEEP names the attribute: from the first ADD on that is
-    not of a file before the KEEP."""
+    """Return the rules that act despite a KEEP: those from the first ADD on that is not in an
+    earlier file than the KEEP."""
     last_kept = max(files.index(rule.position.file) for rule in keeping)
     for index, rule in enumerate(rules):
         if rule.action is Action.ADD and files.index(rule.position.file) >= last_kept:
@@ -91,28 +93,37 @@ def _from_add_on(
     return []
 
 
-def _spares_from_remove(rule: HeaderRule) -> bool:
+def _prevents_remove(rule: HeaderRule) -> bool:
     return rule.action in (Action.REPLACE, Action.JITTER) and not isinstance(
         rule.selector, FieldsSelector | ValuesSelector
     )
 
 
 def leaves_needed(tag: int, action: Action, value: Value | None) -> bool:
-    """Whether a required UID is still there, and unique to its object, after an action."""
+    """Whether a required UID is still present, and unique to its object, after an action."""
     if action is Action.KEEP:
         return True
     if action in (Action.REMOVE, Action.BLANK) or isinstance(value, Literal | Variable):
         return False
-    return tag != SOP_CLASS or value == REMAP  # which leaves registered UIDs as they are
+    return tag != SOP_CLASS or value == REMAP  # which does not change registered UIDs
 
 
 class Effects:
-    """A recipe's header rules, looked up by the attribute that they name."""
+    """The effects of a recipe's header rules on standard attributes.
 
-    def __init__(self, recipe: Recipe, *, spare_needed: bool = True) -> None:
+    Parameters
+    ----------
+    recipe
+        The recipe.
+    protect_needed
+        Whether rules that would remove a UID that every object needs remap it instead, as the
+        engine does.
+    """
+
+    def __init__(self, recipe: Recipe, *, protect_needed: bool = True) -> None:
         self._recipe = recipe
-        self._spare_needed = spare_needed
-        self._alone: dict[int, list[int]] = {}
+        self._protect_needed = protect_needed
+        self._by_tag: dict[int, list[int]] = {}
         self._others: list[int] = []
         for index, rule in enumerate(recipe.header):
             if not is_carried_out(rule) or (
@@ -120,27 +131,31 @@ class Effects:
             ):
                 continue
             if isinstance(rule.selector, TagSelector):
-                self._alone.setdefault(rule.selector.tag, []).append(index)
+                self._by_tag.setdefault(rule.selector.tag, []).append(index)
             elif not isinstance(rule.selector, PrivateSelector):  # names no standard attribute
                 self._others.append(index)
 
     def of(
         self, tag: int, *, nested: bool = False, in_kept: bool = False
     ) -> tuple[HeaderRule, ...]:
-        """Return the rules that decide a standard attribute at the top level of an object.
+        """Return the rules that determine the result for a standard attribute.
 
-        Empty if no rule names it (it stays). One rule, or several when each acts on what the
-        one before left, which only JITTER does. Rules on values (``values:``) depend on the
-        object and are left out.
+        Rules on values (``values:``) depend on the object and are left out.
 
         Parameters
         ----------
         tag
             The attribute.
         nested
-            Inside a sequence instead, where ADD does nothing.
+            Whether it is in a sequence, where ADD does nothing, rather than at the top level.
         in_kept
-            Inside a sequence that is kept, where ALL and ``except:`` name nothing.
+            Whether it is in a sequence that is kept, where ALL and ``except:`` do nothing.
+
+        Returns
+        -------
+        tuple[HeaderRule, ...]
+            Empty if no rule names the attribute and it stays. Otherwise one rule, followed by any
+            JITTER that acts on its result.
         """
         rules = self._naming(tag)
         if nested:
@@ -151,14 +166,14 @@ class Effects:
         if rules and rules[0].action is Action.KEEP:
             return (rules[0],)
         applied = _not_overwritten(rules)
-        if self._spare_needed and not nested and tag in NEEDED:
-            return _spared(tag, applied)
+        if self._protect_needed and not nested and tag in NEEDED:
+            return _protected(tag, applied)
         return applied
 
     def _naming(self, tag: int) -> list[HeaderRule]:
         header, fields = self._recipe.header, self._recipe.fields
         others = [i for i in self._others if reaches(header[i].selector, tag, fields)]
-        return [header[i] for i in sorted([*others, *self._alone.get(tag, ())])]
+        return [header[i] for i in sorted([*others, *self._by_tag.get(tag, ())])]
 
     def keeps_a_sequence(self) -> bool:
         """Whether a KEEP reaches any sequence of the standard."""
@@ -171,7 +186,7 @@ class Effects:
 
 
 def _not_overwritten(rules: Iterable[HeaderRule]) -> tuple[HeaderRule, ...]:
-    """Return the last rule that sets or removes the value, and every JITTER after it."""
+    """Return the last rule that sets or removes the value, and each JITTER after it."""
     applied: list[HeaderRule] = []
     for rule in rules:
         if rule.action is not Action.JITTER:
@@ -181,7 +196,7 @@ def _not_overwritten(rules: Iterable[HeaderRule]) -> tuple[HeaderRule, ...]:
     return tuple(applied)
 
 
-def _spared(tag: int, applied: tuple[HeaderRule, ...]) -> tuple[HeaderRule, ...]:
+def _protected(tag: int, applied: tuple[HeaderRule, ...]) -> tuple[HeaderRule, ...]:
     """Return the rules that act on a required UID; one that would remove it remaps it instead."""
     if not applied or leaves_needed(tag, applied[-1].action, applied[-1].value):
         return applied
@@ -192,11 +207,11 @@ def _spared(tag: int, applied: tuple[HeaderRule, ...]) -> tuple[HeaderRule, ...]
 
 
 def _may_stop_at_sequences(rule: HeaderRule) -> bool:
-    """Whether a rule may do nothing inside some sequence: ``except:`` with an expression that is
-    found in the sequence's own name."""
+    """Whether a rule may do nothing in some sequence: ``except:`` with an expression that matches
+    the sequence's own name."""
     return (
         rule.action is not Action.KEEP
         and isinstance(rule.selector, PatternSelector)
         and rule.selector.match is Match.EXCEPT
-        and finds_a_sequence(rule.selector)
+        and matches_a_sequence(rule.selector)
     )

@@ -1,4 +1,4 @@
-"""Explain what a recipe does to one attribute, and which of its lines do it."""
+"""Explain what a recipe does to an attribute, and by which lines."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _OUTCOMES = {
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """What a recipe does to an attribute: lines to show, in order."""
+    """An explanation of what a recipe does to an attribute, as lines to print."""
 
     heading: str
     lines: tuple[str, ...]
@@ -48,13 +48,13 @@ def explain(recipe: Recipe, name: str) -> Explained | None:
     Parameters
     ----------
     recipe
-        A recipe that can be used.
+        A usable recipe.
     name
         A keyword in any case, or a tag as ``(gggg,eeee)`` or ``ggggeeee``.
 
     Returns
     -------
-    Explained | None
+    Explained or None
         None if there is no such attribute.
     """
     tag = tag_named(name)
@@ -67,9 +67,9 @@ def explain(recipe: Recipe, name: str) -> Explained | None:
         lines.append(f"PS3.15 Table E.1-1 requires: {row.basic}")
     effects = Effects(recipe)
     applied, nested = effects.of(tag), effects.of(tag, nested=True)
-    lines.append(f"at the top: {_told(applied)}")
+    lines.append(f"at the top: {_summary(applied)}")
     if nested != applied:
-        lines.append(f"in a sequence: {_told(nested)}")
+        lines.append(f"in a sequence: {_summary(nested)}")
     naming = [rule for rule in recipe.header if _names(rule, tag, recipe)]
     lines += [
         f"{rule.position}: {shown(rule)}{'' if rule in applied else ': ' + _why(rule, applied)}"
@@ -81,7 +81,7 @@ def explain(recipe: Recipe, name: str) -> Explained | None:
 
 
 def tag_named(name: str) -> int | None:
-    """Return the tag of a keyword or a written tag, or None."""
+    """Return the tag of a keyword, ``(gggg,eeee)`` or ``ggggeeee``; None if there is none."""
     digits = "".join(name.strip("() ").replace(",", "").split())
     tag = attributes.tag_of(name)
     if tag is not None:
@@ -93,7 +93,7 @@ def tag_named(name: str) -> int | None:
     return number if number is not None and attributes.is_known(number) else None
 
 
-def _told(applied: tuple[HeaderRule, ...]) -> str:
+def _summary(applied: tuple[HeaderRule, ...]) -> str:
     if not applied:
         return "no rule applies: it is kept unchanged"
     by = " and ".join(f"{rule.action} on line {rule.position.line}" for rule in applied)
@@ -119,7 +119,7 @@ def _why(rule: HeaderRule, applied: tuple[HeaderRule, ...]) -> str:
 
 
 def shown(rule: HeaderRule) -> str:
-    """Return a rule in the recipe's own syntax."""
+    """Return a rule in recipe syntax."""
     match rule.selector:
         case TagSelector(tag):
             field = keyword_of(tag)

@@ -1,20 +1,20 @@
-"""Decide from an image's header whether it is processed: the recipe's ``%filter`` lists.
+"""Apply the recipe's ``%filter`` lists: decide from its header whether an image is processed.
 
-Every rule of every list is a possibility that the pixels show who the patient is:
+The lists describe images whose pixels may show who the patient is. They are evaluated in this
+order:
 
-1. ``blacklist``, and any list whose name is not one of these four: a hit filters the image.
-2. ``whitelist``: a hit lets it pass; no further list is asked.
-3. ``graylist`` (or ``greylist``): the regions of all rules that hit are blanked and the image
-   goes on; a hit of a rule without regions filters it.
-4. ``withheld``: asked only about images that neither white nor gray named; a hit filters the
-   image. So a rule of the site's own lets such images through, and only such a rule.
+1. ``blacklist``, and any list whose name is none of these four: a match filters the image.
+2. ``whitelist``: a match lets it pass, and the other lists are skipped.
+3. ``graylist`` (or ``greylist``): the regions of all matching rules are blanked and the image
+   passes; a match of a rule without regions filters it.
+4. ``withheld``: a match filters the image. A site lets such images pass by a white or gray rule
+   of its own.
 
-An image that no rule hits passes. deid calls a hit in any list "flagged", white ones too.
+An image that matches no rule passes. deid calls a match in any list "flagged", white ones too.
 
-Two things that deid does not ask. An attribute without a value (zero length, blanks) is the same
-as an absent one (PS3.5 7.4.5). And an attribute that is defined to have one value but has several
-(``NO\\YES``) may mean any of them: a black or gray rule hits if it would for one of them, a white
-one only if it would for all.
+Two differences from deid: an attribute without a value (zero length, blanks) counts as absent
+(PS3.5 7.4.5). And for an attribute with several values that should have one (``NO\\YES``), a black
+or gray rule matches if it would for any of the values, a white one only if it would for all.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ if TYPE_CHECKING:
 WHITE = frozenset({"whitelist"})
 GRAY = frozenset({"graylist", "greylist"})
 WITHHELD = frozenset({"withheld"})
-"""Lists of what is filtered for want of a rule that says what to blank."""
+"""Lists of images that are filtered because no rule says what to blank in them."""
 
-# YES or NO: an answer is looked for as a word, so that No is not found in UNKNOWN.
-ANSWERS = frozenset({0x00280301})
+# YES or NO: matched as words, so that NO does not match UNKNOWN.
+YES_OR_NO = frozenset({0x00280301})
 _WORDS = re.compile(r"\w+(\|\w+)*")
 
 _OF_PRESENCE = frozenset({"empty", "missing", "present"})
 _BLANKS = " \0\t\r\n\\"
 
 MAX_SEEN = 256
-"""Combinations of values whose decision is remembered."""
+"""Number of combinations of values whose decision is cached."""
 
 Field = int | tuple[int, ...]
-"""A tag of the top level, or the tags on the way to one inside sequences."""
+"""A tag at the top level, or the tags of the enclosing sequences and the attribute."""
 
 Values = Mapping[Field, str | None]
 Test = Callable[[Values], bool]
@@ -57,8 +57,17 @@ Agree = Callable[[Iterable[bool]], bool]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Why an image does not go on, or (``blanks``) goes on with regions blanked: ``coordinates``
-    are those of each rule that hit, in the order of the rules."""
+    """The match of a filter rule.
+
+    Attributes
+    ----------
+    list, label
+        The list and the rule.
+    coordinates
+        Regions to blank, for each matching rule, in the order of the rules.
+    blanks
+        Whether the image passes with regions blanked; otherwise it is filtered.
+    """
 
     list: str
     label: str
@@ -67,17 +76,17 @@ class Decision:
 
     @property
     def wants_rule(self) -> bool:
-        """Whether a rule of the site's own would let the image through."""
+        """Whether a rule of the site's own would let the image pass."""
         return self.list in WITHHELD
 
     @property
     def blanks_text(self) -> bool:
-        """Whether text that must not leave is blanked where it is read."""
+        """Whether identifying text is blanked where it is recognised."""
         return any(region.text for regions in self.coordinates for region in regions)
 
     @property
     def reason(self) -> str:
-        """The list and the rule: the recipe's words, nothing of the image."""
+        """The list and the rule, in the recipe's words; contains nothing of the image."""
         return f"{self.list}: {self.label}"
 
 
@@ -89,10 +98,17 @@ class _Rule:
 
 @dataclass(frozen=True, slots=True)
 class FilterPlan:
-    """A recipe's filters, compiled once and the same for every image.
+    """A recipe's filters, compiled once for all images.
 
-    ``fields`` are the attributes that ``decide`` looks at; of those in ``by_presence`` it asks
-    only whether they have a value, which a whole series answers in the same way.
+    Attributes
+    ----------
+    fields
+        The attributes that :meth:`decide` uses.
+    black, white, gray, withheld
+        The rules of each kind of list.
+    by_presence
+        The subset of ``fields`` of which only the presence of a value matters, which is the same
+        for all images of a series.
     """
 
     fields: tuple[Field, ...]
@@ -106,29 +122,34 @@ class FilterPlan:
     )
 
     def ask(self, header: Header) -> Decision | None:
-        """Return what ``decide`` says of a file: a sequence with items is present."""
+        """Return the decision for a file; a sequence with items counts as present."""
         return self.decide({field: _value(header, field) for field in self.fields})
 
     @property
     def tags(self) -> frozenset[int]:
-        """The top-level attributes that ``decide`` looks at or into."""
+        """The top-level attributes, including sequences, that :meth:`decide` uses."""
         return frozenset(field if isinstance(field, int) else field[0] for field in self.fields)
 
     def decide(self, values: Values) -> Decision | None:
-        """Return why an image is filtered or what is blanked in it, or None if it goes on as it is.
+        """Decide whether an image is filtered or blanked.
 
         Parameters
         ----------
         values
-            The text of each of ``fields``, several values (and those of several items) joined
-            by a backslash; None (or no entry) if the attribute is absent. For a sequence any
-            text stands for "present".
+            The text of each of ``fields``, several values (and those of several items) separated
+            by backslashes; None or no entry if the attribute is absent. For a sequence, any text
+            means that it is present.
+
+        Returns
+        -------
+        Decision or None
+            Why the image is filtered, or what to blank in it; None if it passes unchanged.
         """
         key = tuple(
             values.get(field) if field not in self.by_presence else _presence(field, values)
             for field in self.fields
         )
-        try:  # the images of a series differ in nothing that is asked
+        try:  # the images of a series agree in what filters use
             return self._seen[key]
         except KeyError:
             decision = self._decide(values)
@@ -147,13 +168,12 @@ class FilterPlan:
 
 
 def _joined(hits: list[Decision]) -> Decision | None:
-    """Return one decision for all gray rules that hit: their regions in the rules' order, as deid
-    paints them."""
+    """Combine the matching gray rules: their regions in the order of the rules, as in deid."""
     if not hits:
         return None
-    bare = next((hit for hit in hits if not hit.coordinates), None)
-    if bare is not None:
-        return bare
+    without_regions = next((hit for hit in hits if not hit.coordinates), None)
+    if without_regions is not None:
+        return without_regions
     regions = tuple(each for hit in hits for each in hit.coordinates)
     return Decision(hits[0].list, hits[0].label, regions, blanks=True)
 
@@ -168,7 +188,7 @@ def _value(header: Header, field: Field) -> str | None:
 
 
 def _nested_value(header: Header, path: tuple[int, ...]) -> str | None:
-    """Return the values of an attribute in all items of the sequences around it."""
+    """Return the values of an attribute in all items of the enclosing sequences."""
     data, character_set = header.data, header.character_set
     first = header.element(path[0])
     items = first[5] or () if first is not None else ()
@@ -194,7 +214,8 @@ def _first(rules: tuple[_Rule, ...], values: Values) -> Decision | None:
 
 
 def compile_filters(recipe: Recipe) -> FilterPlan:
-    """Compile the ``%filter`` lists of a recipe that was read by ``read_recipe``."""
+    """Compile the ``%filter`` lists of a recipe that :func:`~sendit.recipe.parse.read_recipe`
+    accepted."""
     black: list[_Rule] = []
     white: list[_Rule] = []
     gray: list[_Rule] = []
@@ -215,7 +236,7 @@ def compile_filters(recipe: Recipe) -> FilterPlan:
                 fields.add(_field(condition))
                 if condition.operator not in _OF_PRESENCE:
                     by_value.add(_field(condition))
-                if condition.inside:  # what is in it is asked for, not only whether it is there
+                if condition.inside:  # the sequence's content matters, not only its presence
                     by_value.add(condition.inside[0])
     return FilterPlan(
         tuple(sorted(fields, key=str)),
@@ -232,7 +253,7 @@ def _field(condition: Condition) -> Field:
 
 
 def _presence(field: Field, values: Values) -> str | None:
-    """Return a stand-in for a value of which only presence and emptiness matter."""
+    """Return a placeholder for a value of which only presence and emptiness matter."""
     if values.get(field) is None:
         return None
     return "" if _text(field, values) is None else "a value"
@@ -304,7 +325,7 @@ def _missing(field: Field, values: Values) -> bool:
 
 
 def _empty(field: Field, values: Values) -> bool:
-    """Whether the attribute is there without a value; an absent one is missing, not empty."""
+    """Whether the attribute is present without a value; an absent one is missing, not empty."""
     return values.get(field) is not None and _text(field, values) is None
 
 
@@ -316,7 +337,7 @@ def _text(field: Field, values: Values) -> str | None:
 
 def _search(condition: Condition) -> re.Pattern[str]:
     text = condition.text
-    if condition.tag in ANSWERS and _WORDS.fullmatch(text):
+    if condition.tag in YES_OR_NO and _WORDS.fullmatch(text):
         text = rf"\b(?:{text})\b"
     return re.compile(text, re.IGNORECASE)
 
@@ -326,7 +347,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _equals(field: Field, wanted: str, values: Values) -> bool:
-    """Whether the whole value, or one of several, is the text in any case."""
+    """Whether the value, or one of several, equals the text, ignoring case."""
     text = _text(field, values)
     if text is None:
         return False
@@ -335,7 +356,7 @@ def _equals(field: Field, wanted: str, values: Values) -> bool:
 
 
 def _contains(field: Field, expression: re.Pattern[str], values: Values) -> bool:
-    """Whether the expression is found in the whole value, or in one of several."""
+    """Whether the expression matches in the value, or in one of several."""
     text = _text(field, values)
     if text is None:
         return False

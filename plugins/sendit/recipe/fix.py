@@ -1,7 +1,7 @@
-"""Fix what is unambiguous in a recipe, and mark what a person has to decide.
+"""Fix unambiguous problems in a recipe, and mark those that a person must decide.
 
-The reason stands in a comment above each line that was changed: deid 0.4.13 does not carry out
-a REMOVE with a comment behind it.
+The reason is written as a comment above each changed line, not behind it: deid 0.4.13 ignores a
+REMOVE that is followed by a comment.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from sendit.recipe.problems import Edit, Problem, RecipeError
 
 MARK = "# sendit: "
 DECIDE = f"{MARK}decide: "
-ROUNDS = 8
-"""One line can have several mistakes, and one mistake hide another."""
+MAX_ROUNDS = 8
+"""A line can have several problems, and one can hide another."""
 
 
 @dataclass(slots=True)
 class _Line:
-    """A line in its current form, and the comments to write above it."""
+    """A line in its current form, and the comments to insert above it."""
 
     text: str
     notes: list[str]
@@ -29,7 +29,17 @@ class _Line:
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """A fixed recipe: its text, the number of changed lines, and the errors that are left."""
+    """A fixed recipe.
+
+    Attributes
+    ----------
+    text
+        The new text.
+    changed
+        Number of changed lines.
+    left
+        The errors that remain.
+    """
 
     text: str
     changed: int
@@ -42,9 +52,9 @@ def fix(name: str, text: str, own: Own | None = None) -> Fixed:
     Parameters
     ----------
     name
-        What messages call it.
+        Name of the recipe in messages.
     text
-        The recipe.
+        Its text.
     own
         The site's functions and variables.
     """
@@ -53,7 +63,7 @@ def fix(name: str, text: str, own: Own | None = None) -> Fixed:
     top: list[str] = []
     changed: set[int] = set()
     problems: tuple[Problem, ...] = ()
-    for _ in range(ROUNDS):
+    for _ in range(MAX_ROUNDS):
         problems = _problems(name, _joined(lines, top, notes=False), own)
         edits = _edits(problems, len(top))
         if not edits:
@@ -84,7 +94,7 @@ def _problems(name: str, text: str, own: Own | None) -> tuple[Problem, ...]:
 
 
 def _edits(problems: tuple[Problem, ...], offset: int) -> dict[int, list[Problem]]:
-    """Return the problems with an edit by the line to change (from 0; -1: before the first)."""
+    """Return the problems with an edit, by the index of the line to change (-1 to insert one)."""
     edits: dict[int, list[Problem]] = defaultdict(list)
     for problem in problems:
         if problem.edit is None:
@@ -95,7 +105,7 @@ def _edits(problems: tuple[Problem, ...], offset: int) -> dict[int, list[Problem
 
 
 def _apply(line: _Line, edit: Edit) -> bool:
-    """Change a line; False if it no longer contains the text to change."""
+    """Change a line; return False if it no longer contains the text to replace."""
     bare = line.text.strip()
     if bare.startswith("#"):
         return False

@@ -1,12 +1,11 @@
-"""The functions that a recipe may call: names, arguments and meaning.
+"""Declare the functions and variables that a recipe may use: names, arguments and meaning.
 
-Declared here, so that a recipe is checked without running anything; implemented in
-``sendit.deidentify.functions``. ``deid_func:`` names are deid 0.4.13's built-ins;
-``func:`` names are sendit's own.
+The functions are implemented in :mod:`sendit.deidentify.functions`; declaring them here lets a
+recipe be checked without the engine. ``deid_func:`` names are deid 0.4.13's built-ins, ``func:``
+names are sendit's own.
 
-A function of the ``profile_`` family may remove the element: deid's language has no single
-action for "remove it, unless the object needs it", which PS3.15 Table E.1-1 requires by X/Z,
-X/D and X/Z/D.
+Functions of the ``profile_`` family may remove the element: deid's language has no action for
+"remove unless the object needs it", which PS3.15 Table E.1-1 requires by X/Z, X/D and X/Z/D.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ FORMS: Mapping[str, str] = MappingProxyType(
         "words": "words of the allow-list",
     }
 )
-"""Forms of technical values, with their meaning; implemented in ``sendit.deidentify.forms``."""
+"""Forms of technical values with their meaning; implemented in :mod:`sendit.deidentify.forms`."""
 
 _UIDS = frozenset({"UI"})
 _WORDS = frozenset({"LO", "LT", "SH", "ST", "UC", "UT"})
@@ -41,7 +40,7 @@ _LONG_TEXTS = frozenset({"LO", "LT", "ST", "UC", "UT"})
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One ``key=value`` argument of a function; every argument has a default."""
+    """A ``key=value`` argument of a function; every argument has a default."""
 
     name: str
     kind: ArgumentKind
@@ -53,9 +52,20 @@ class Argument:
 class FunctionSpec:
     """A function that a recipe may call after ``func:`` or ``deid_func:``.
 
-    ``vrs`` are the value representations for which its result is valid (None: all).
-    ``siblings`` says whether it reads other elements of the same sequence item, and
-    ``before_jitter`` whether a JITTER of the same attribute is meant to shift its result.
+    Attributes
+    ----------
+    name, prefix, meaning
+        Name, prefix and documentation.
+    arguments
+        Its arguments.
+    actions
+        The actions whose value it may be.
+    vrs
+        The VRs for which its result is valid; None for all.
+    siblings
+        Whether it reads other elements of the same sequence item.
+    before_jitter
+        Whether a JITTER of the same attribute may follow and shift its result.
     """
 
     name: str
@@ -275,7 +285,7 @@ _DECLARED: tuple[FunctionSpec, ...] = (
 )
 
 FUNCTIONS: Mapping[str, FunctionSpec] = MappingProxyType({spec.name: spec for spec in _DECLARED})
-"""Every function by its name; names are unique over both prefixes."""
+"""All functions by name; names are unique across both prefixes."""
 
 STAYING = frozenset({"clean_code", "technical_value"})
 """Functions that keep a value because of its form. If the last gate finds a name, number or date of
@@ -290,7 +300,7 @@ VARIABLES: Mapping[str, str] = MappingProxyType(
         "jitter": "the patient's jitter in whole days",
     }
 )
-"""Every variable that a recipe may name, with its meaning."""
+"""The variables that a recipe may use, with their meaning."""
 
 ALIASES: Mapping[str, str] = MappingProxyType(
     {
@@ -305,8 +315,8 @@ ALIASES: Mapping[str, str] = MappingProxyType(
         ),
     }
 )
-"""Names that deid's documentation and other recipes use for their own functions (lower case), and
-the safe equivalent here."""
+"""Names of functions in deid's documentation and in other recipes (lower case), and the safe
+equivalent here."""
 
 VARIABLE_ALIASES: Mapping[str, str] = MappingProxyType(
     {
@@ -335,4 +345,5 @@ VARIABLE_ALIASES: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("birth_date", "entity_date", "birthdate"), "entity_timestamp"),
     }
 )
-"""Variable names that recipes in deid's documentation, Stanford's and others use (lower case)."""
+"""Names of variables in deid's documentation, in Stanford's and other recipes (lower case), and
+the equivalent here."""

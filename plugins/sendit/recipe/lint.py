@@ -1,8 +1,8 @@
-"""Check that a recipe's rules make sense, each by itself and all together.
+"""Check that a recipe's rules make sense, individually and together.
 
-deid fails open: a rule that cannot be carried out is skipped and the original stays. Here
-such a rule is an error, found before the first image is read. What deid does with a word that
-its author may not have meant is done, or something that protects more, and is a warning.
+deid fails open: a rule that cannot be carried out is skipped and the original value stays. Here
+such a rule is an error, reported before the first image is read. A rule that may not do what its
+author meant is carried out as in deid, or more protectively, and is a warning.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sendit.recipe import attributes
 from sendit.recipe.attributes import keyword_of, private_vr, standard_tags, vrs_of
 from sendit.recipe.effect import NEEDED, Effects, leaves_needed
 from sendit.recipe.functions import FUNCTIONS
-from sendit.recipe.literals import LONGEST, written
+from sendit.recipe.literals import MAX_LENGTHS, written
 from sendit.recipe.matching import reaches
 from sendit.recipe.model import (
     Action,
@@ -51,8 +51,8 @@ DATES_OF_THE_EXAMINATION = frozenset(
         *(0x00400244, 0x00400250, 0x00404050, 0x00404051),
     )
 )
-"""Dates that are mostly one and the same day: of study, series, acquisition, content, creation,
-and of the procedure step."""
+"""Dates that are usually the same day: of study, series, acquisition, content, creation, and of the
+procedure step."""
 
 _CODE_VRS = TEXT_VRS | {"CS", "AE"}
 _VARIABLE_VRS = {
@@ -66,7 +66,7 @@ _LIST_NAMES = ("whitelist", "graylist", "greylist", "blacklist", "withheld")
 
 
 def lint(recipe: Recipe) -> list[Problem]:
-    """Return everything that is wrong with a recipe's rules, taken together."""
+    """Return the errors and warnings about a recipe's rules."""
     effects = Effects(recipe)
     return [
         *_lists(recipe),
@@ -74,7 +74,7 @@ def lint(recipe: Recipe) -> list[Problem]:
         *_values(recipe),
         *_jitter(recipe),
         *_precedence(recipe),
-        *_moved_twice(recipe, effects),
+        *_shifted_twice(recipe, effects),
         *_kept_dates(recipe, effects),
         *_needed(recipe),
         *_filters(recipe),
@@ -88,7 +88,7 @@ def _targets(rule: HeaderRule, recipe: Recipe) -> tuple[int, ...]:
     return tuple(tag for tag in standard_tags() if reaches(rule.selector, tag, recipe.fields))
 
 
-def _named(tags: list[int] | tuple[int, ...]) -> str:
+def _keywords(tags: list[int] | tuple[int, ...]) -> str:
     names = [keyword_of(tag) for tag in tags[:3]]
     return ", ".join(names) + (f" and {len(tags) - 3} more" if len(tags) > 3 else "")
 
@@ -108,7 +108,7 @@ def _lists(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _list_named(rule: HeaderRule) -> tuple[str, str] | None:
-    """Return the kind and the name of the list that a rule refers to, if it refers to one."""
+    """Return the kind and the name of the list that a rule refers to, if any."""
     match rule.selector:
         case FieldsSelector(name):
             return "fields", name
@@ -171,7 +171,7 @@ def _actions(recipe: Recipe) -> Iterator[Problem]:
         elif rule.action is Action.KEEP and isinstance(selector, ValuesSelector):
             yield Problem(
                 rule.position,
-                "KEEP by value would keep any attribute that happens to hold it",
+                "KEEP by value would keep any attribute that contains it by chance",
                 "name the attributes to keep",
                 Rule.ACTION,
             )
@@ -188,20 +188,20 @@ def _add_of_many(position: Position, selector: Selector) -> Problem:
     else:
         what = "ADD needs one attribute"
         hint = (
-            'name it by keyword, (gggg,eeee), or (gggg,"CREATOR",ee) if it is private; REPLACE '
-            "changes what is there"
+            'name it by keyword, (gggg,eeee), or (gggg,"CREATOR",ee) if it is private; to change '
+            "existing attributes write REPLACE"
         )
     return Problem(position, what, hint, Rule.ACTION)
 
 
 def _private_add(position: Position, selector: PrivateSelector) -> Iterator[Problem]:
-    """Check what will stand in the file: the creator's name, and whether it has a value."""
+    """Check a private ADD: the creator's name, and that the attribute is not a sequence."""
     creator, tag = selector.creator, selector.group << 16 | 0x1000 | selector.element
-    if len(creator) > LONGEST["LO"] or not re.fullmatch(r"[ -\[\]-~]+", creator):
+    if len(creator) > MAX_LENGTHS["LO"] or not re.fullmatch(r"[ -\[\]-~]+", creator):
         yield Problem(
             position,
             f"{creator!r} cannot name a private block",
-            f"at most {LONGEST['LO']} ASCII characters, without a backslash",
+            f"at most {MAX_LENGTHS['LO']} ASCII characters, without a backslash",
             Rule.VALUE,
         )
     elif private_vr(tag, creator) == "SQ":
@@ -216,13 +216,13 @@ def _private_add(position: Position, selector: PrivateSelector) -> Iterator[Prob
 
 @cache
 def _matches_something(selector: PatternSelector) -> bool:
-    """Whether a pattern reaches a standard attribute or could reach a private one."""
+    """Whether a pattern matches a standard attribute or could match a private one."""
     if "__" in selector.text or any(reaches(selector, tag, {}) for tag in standard_tags()):
-        return True  # with two underscores it is about what is inside a sequence
+        return True  # two underscores: it may match attributes in a sequence
     if selector.match.value == "select":
         group = selector.text.removeprefix("GROUP:")
         return group == selector.text or bool(int(group, 16) & 1)
-    # a private attribute goes by its tag and its creator only
+    # the names of private attributes contain tag and creator
     return any(sign in selector.text for sign in '("0123456789[.\\')
 
 
@@ -240,8 +240,8 @@ def _tag_rule(rule: HeaderRule, tag: int) -> Iterator[Problem]:
     elif tag & 0xFFFF == 0 and rule.action is not Action.REMOVE:
         yield Problem(
             rule.position,
-            f"{rule.action} is ignored: a group's length is computed when the file is written",
-            "drop the line",
+            f"{rule.action} is ignored: group lengths are never written",
+            "delete the line",
             Rule.PROTECTED,
             warning=True,
             edit=Edit(),
@@ -249,7 +249,7 @@ def _tag_rule(rule: HeaderRule, tag: int) -> Iterator[Problem]:
     elif rule.action is Action.ADD and tag >> 16 & 1:
         yield Problem(
             rule.position,
-            "ADD of a private attribute: nobody could read it without its creator",
+            "ADD of a private attribute needs its creator, without which it has no meaning",
             f'write (gggg,"CREATOR",ee): ({tag >> 16:04X},"YOUR CREATOR",{tag & 0xFF:02X})',
             Rule.ACTION,
         )
@@ -257,8 +257,8 @@ def _tag_rule(rule: HeaderRule, tag: int) -> Iterator[Problem]:
         yield Problem(
             rule.position,
             f"{rule.action} of SpecificCharacterSet is ignored: the remaining texts could not be "
-            "read",
-            "remove the line: the engine ensures that it holds nothing else",
+            "decoded",
+            "remove the line: values that are not character sets are never kept",
             Rule.PROTECTED,
             warning=True,
             edit=Edit(),
@@ -266,8 +266,8 @@ def _tag_rule(rule: HeaderRule, tag: int) -> Iterator[Problem]:
     elif tag in attributes.IMAGE_TAGS and rule.action is not Action.KEEP:
         yield Problem(
             rule.position,
-            f"{rule.action} of {name} is ignored, as in deid: the image consists of it",
-            "to hold images back write a %filter",
+            f"{rule.action} of {name} is ignored, as in deid: there is no image without it",
+            "to withhold images write a %filter",
             Rule.PROTECTED,
             warning=True,
             edit=Edit(),
@@ -283,17 +283,17 @@ def _values(recipe: Recipe) -> Iterator[Problem]:
         if rule.action not in (Action.ADD, Action.REPLACE) or value is None:
             continue
         if isinstance(value, OwnFunction):
-            continue  # what it answers is only known when it has
+            continue  # its result is not known in advance
         is_ours = isinstance(value, Function) and FUNCTIONS[value.name].prefix == "func"
         if isinstance(rule.selector, PrivateSelector | ValuesSelector):
             if isinstance(value, Function) and is_ours and FUNCTIONS[value.name].vrs is not None:
                 yield Problem(
                     rule.position,
-                    f"{_shown(value)} is for {_vrs(value)}, but this may be anything",
+                    f"{_value_text(value)} is for {_vrs(value)}, but this may have any VR",
                     "use func:dummy, or a text",
                     Rule.VALUE,
                 )
-            continue  # what does not fit the value found makes it empty
+            continue  # a value that is not valid for the attribute's VR empties it
         tags = [
             tag
             for tag in _targets(rule, recipe)
@@ -307,7 +307,7 @@ def _values(recipe: Recipe) -> Iterator[Problem]:
         else:
             yield Problem(
                 rule.position,
-                f"{_shown(value)} is not a valid value for {_named(unfit)} "
+                f"{_value_text(value)} is not a valid value for {_keywords(unfit)} "
                 f"({', '.join(vrs_of(unfit[0]))}): they are emptied if present",
                 _narrower(value),
                 Rule.VALUE,
@@ -329,7 +329,7 @@ def _unfit(rule: HeaderRule, value: Value, unfit: list[int]) -> Problem:
         hint = f"{hint}; a sequence takes no value: name the attributes in it"
     return Problem(
         rule.position,
-        f"{_shown(value)} is not a valid value for {_named(unfit)} ({vrs})",
+        f"{_value_text(value)} is not a valid value for {_keywords(unfit)} ({vrs})",
         hint,
         Rule.VALUE,
     )
@@ -337,7 +337,7 @@ def _unfit(rule: HeaderRule, value: Value, unfit: list[int]) -> Problem:
 
 _FORMS = {
     "AS": "write an age as 055Y",
-    "CS": "write capitals, digits, blanks and underscores, at most 16",
+    "CS": "write upper-case letters, digits, spaces and underscores, at most 16",
     "DA": "write a date as 20240131",
     "DS": "write a number of at most 16 characters",
     "DT": "write a date and time as 20240131235959",
@@ -348,7 +348,7 @@ _FORMS = {
 
 
 def _changed_text(rule: HeaderRule, tags: list[int]) -> Iterator[Problem]:
-    """Warn about a text that the VR does not allow as it is, with the form it is written in."""
+    """Warn about a text that is not valid for the VR but can be converted."""
     value = rule.value
     if not isinstance(rule.selector, TagSelector) or not tags:
         return
@@ -389,7 +389,7 @@ def _narrower(value: Value) -> str:
     return "name the fields more narrowly"
 
 
-def _shown(value: Value) -> str:
+def _value_text(value: Value) -> str:
     match value:
         case Literal():
             return repr(value.text)
@@ -409,7 +409,7 @@ def _fits(value: Value, tag: int, recipe: Recipe) -> bool:
         case Variable():
             if value.name in recipe.own.variables:
                 return vrs != ("SQ",)
-            # of a UID that every object needs, see _needed
+            # for UIDs that every object needs, see _needed
             return tag in NEEDED or not _VARIABLE_VRS[value.name].isdisjoint(vrs)
         case Function():
             allowed = FUNCTIONS[value.name].vrs
@@ -426,24 +426,24 @@ def _jitter(recipe: Recipe) -> Iterator[Problem]:
         if isinstance(rule.value, Function) and rule.value.name == "jitter":
             given = dict(rule.value.arguments)
             if int(given.get("days", 1)) + 365 * int(given.get("years", 0)) == 0:
-                yield _not_moved(rule)
+                yield _not_shifted(rule)
         if rule.action is not Action.JITTER:
             continue
         problem = _days_problem(rule, recipe)
         if problem is not None:
             yield problem
         if not isinstance(rule.selector, PrivateSelector | ValuesSelector):
-            yield from _passed_by(rule, _targets(rule, recipe))
+            yield from _jitter_targets(rule, _targets(rule, recipe))
 
 
 def _days_problem(rule: HeaderRule, recipe: Recipe) -> Problem | None:
-    """Return the problem with the number of days of a JITTER, if there is one."""
+    """Return the problem with the number of days of a JITTER, if any."""
     match rule.value:
         case Variable(name) if name == "jitter" or name in recipe.own.variables:
             return None
         case Literal(text) if re.fullmatch(r"[+-]?\d{1,6}", text):
             if int(text) == 0:
-                return _not_moved(rule)
+                return _not_shifted(rule)
             if abs(int(text)) <= MAX_DAYS:
                 return None
             message = f"JITTER by {text} days is more than a century"
@@ -457,8 +457,8 @@ def _days_problem(rule: HeaderRule, recipe: Recipe) -> Problem | None:
             )
 
 
-def _passed_by(rule: HeaderRule, targets: tuple[int, ...]) -> Iterator[Problem]:
-    """Report what a JITTER reaches that is not a date."""
+def _jitter_targets(rule: HeaderRule, targets: tuple[int, ...]) -> Iterator[Problem]:
+    """Report attributes that a JITTER names but that are not dates."""
     others = [
         tag for tag in targets if not tag >> 16 & 1 and attributes.DATE_VRS.isdisjoint(vrs_of(tag))
     ]
@@ -469,7 +469,7 @@ def _passed_by(rule: HeaderRule, targets: tuple[int, ...]) -> Iterator[Problem]:
         if is_time:
             yield Problem(
                 rule.position,
-                f"JITTER shifts dates, but {_named(others)} is a time of day (TM)",
+                f"JITTER shifts dates, but {_keywords(others)} is a time of day (TM)",
                 "write KEEP: a time of day does not change when the date is shifted by whole days",
                 Rule.JITTER,
             )
@@ -477,7 +477,7 @@ def _passed_by(rule: HeaderRule, targets: tuple[int, ...]) -> Iterator[Problem]:
     elif len(others) == len(targets):
         yield Problem(
             rule.position,
-            f"JITTER shifts dates, but {_named(others)} is not a date "
+            f"JITTER shifts dates, but {_keywords(others)} is not a date "
             f"({', '.join(vrs_of(others[0]))})",
             "write for example select:VR:DA",
             Rule.JITTER,
@@ -487,8 +487,8 @@ def _passed_by(rule: HeaderRule, targets: tuple[int, ...]) -> Iterator[Problem]:
     if texts:
         yield Problem(
             rule.position,
-            f"JITTER of {_named(texts)} ({', '.join(vrs_of(texts[0]))}): dates in it are shifted, "
-            "and other values are removed",
+            f"JITTER of {_keywords(texts)} ({', '.join(vrs_of(texts[0]))}): dates in it are "
+            "shifted, and other values are removed",
             "" if isinstance(rule.selector, TagSelector) else "write for example select:VR:DA",
             Rule.JITTER,
             warning=True,
@@ -497,14 +497,14 @@ def _passed_by(rule: HeaderRule, targets: tuple[int, ...]) -> Iterator[Problem]:
     if rest:
         yield Problem(
             rule.position,
-            f"JITTER skips {_named(rest)}: not dates ({', '.join(vrs_of(rest[0]))})",
+            f"JITTER skips {_keywords(rest)}: not dates ({', '.join(vrs_of(rest[0]))})",
             "",
             Rule.JITTER,
             warning=True,
         )
 
 
-def _not_moved(rule: HeaderRule) -> Problem:
+def _not_shifted(rule: HeaderRule) -> Problem:
     return Problem(
         rule.position,
         "a shift of 0 days leaves the date unchanged",
@@ -540,15 +540,15 @@ def _same_attribute(tag: int, rules: list[HeaderRule], recipe: Recipe) -> Iterat
         for earlier in rules[:index]:
             same_file = earlier.position.file == rule.position.file
             if _conflict(earlier, rule, same_file=same_file):
-                yield _of_two(tag, earlier, rule, recipe, same_file=same_file)
+                yield _two_actions(tag, earlier, rule, recipe, same_file=same_file)
                 break
 
 
 def _conflict(earlier: HeaderRule, later: HeaderRule, *, same_file: bool) -> bool:
-    """Whether two rules for one attribute interfere with each other.
+    """Whether two rules for one attribute conflict.
 
-    KEEP wins over everything but a later ADD. In one file an attribute has one action; ADD may
-    follow REMOVE, BLANK or REPLACE. A later file may override an earlier one.
+    KEEP overrides everything except a later ADD. In one file an attribute may have only one
+    action, but ADD may follow REMOVE, BLANK or REPLACE. A later file may override an earlier one.
     """
     if earlier.action is Action.KEEP:
         return later.action is not Action.KEEP
@@ -565,16 +565,16 @@ def _conflict(earlier: HeaderRule, later: HeaderRule, *, same_file: bool) -> boo
     return Action.ADD not in (earlier.action, later.action)
 
 
-def _of_two(
+def _two_actions(
     tag: int, earlier: HeaderRule, later: HeaderRule, recipe: Recipe, *, same_file: bool
 ) -> Problem:
     where = f"line {earlier.position.line}" + ("" if same_file else f" of {earlier.position.file}")
-    both = f"{later.action} of {keyword_of(tag)} beside {earlier.action} on {where}"
+    both = f"{later.action} of {keyword_of(tag)} conflicts with {earlier.action} on {where}"
     actions = {earlier.action, later.action}
     if Action.KEEP in actions and Action.ADD not in actions:
-        takes = not actions.isdisjoint({Action.REMOVE, Action.BLANK})
-        undone = earlier if later.action is Action.KEEP else later
-        return _undone(tag, later, both, recipe, undone=undone, takes=takes)
+        removes = not actions.isdisjoint({Action.REMOVE, Action.BLANK})
+        overridden = earlier if later.action is Action.KEEP else later
+        return _overridden(tag, later, both, recipe, overridden=overridden, removes=removes)
     if Action.KEEP in actions:
         outcome = "the added value is kept"
     elif Action.REMOVE in actions and not actions.isdisjoint({Action.REPLACE, Action.JITTER}):
@@ -586,7 +586,7 @@ def _of_two(
             "the date is shifted twice" if len(actions) == 1 else "the date that was set is shifted"
         )
     else:
-        outcome = f"the {later.action} holds"
+        outcome = f"the {later.action} applies"
     return Problem(
         later.position,
         f"{both}: as in deid, {outcome}",
@@ -600,11 +600,11 @@ def _other(actions: set[Action]) -> Action:
     return next(action for action in sorted(actions) if action is not Action.REMOVE)
 
 
-def _undone(
-    tag: int, rule: HeaderRule, both: str, recipe: Recipe, *, undone: HeaderRule, takes: bool
+def _overridden(
+    tag: int, rule: HeaderRule, both: str, recipe: Recipe, *, overridden: HeaderRule, removes: bool
 ) -> Problem:
-    """Report a KEEP that overrides another rule: an error where that rule removes an identifier."""
-    is_error = takes and tag in _identifiers() and not recipe.as_deid
+    """Report a KEEP that overrides another rule: an error if that rule removes an identifier."""
+    is_error = removes and tag in _identifiers() and not recipe.as_deid
     return Problem(
         rule.position,
         f"{both}: {'KEEP would win' if is_error else 'as in deid, KEEP wins'}, and it is kept "
@@ -612,8 +612,8 @@ def _undone(
         "keep one of the two" + ("; or write the line: # sendit: as deid" if is_error else ""),
         Rule.PRECEDENCE,
         warning=not is_error,
-        edit=Edit(line=undone.position.line)
-        if undone.position.file == rule.position.file
+        edit=Edit(line=overridden.position.line)
+        if overridden.position.file == rule.position.file
         else None,
     )
 
@@ -633,15 +633,15 @@ def _kept_by_pattern(
             and order[rule.position.file] >= order[keep.position.file]
         ):
             both = (
-                f"{rule.action} of {keyword_of(tag)} beside KEEP of more on line "
+                f"{rule.action} of {keyword_of(tag)} conflicts with a broader KEEP on line "
                 f"{keep.position.line}"
             )
-            takes = rule.action in (Action.REMOVE, Action.BLANK)
-            yield _undone(tag, rule, both, recipe, undone=rule, takes=takes)
+            removes = rule.action in (Action.REMOVE, Action.BLANK)
+            yield _overridden(tag, rule, both, recipe, overridden=rule, removes=removes)
 
 
-def _moved_twice(recipe: Recipe, effects: Effects) -> Iterator[Problem]:
-    """Find attributes whose date would be moved more than once, or moved after it was set."""
+def _shifted_twice(recipe: Recipe, effects: Effects) -> Iterator[Problem]:
+    """Report dates that would be shifted more than once, or shifted after they were set."""
     moved: dict[tuple[HeaderRule, HeaderRule], list[int]] = defaultdict(list)
     if all(rule.action is not Action.JITTER for rule in recipe.header):
         return
@@ -652,20 +652,23 @@ def _moved_twice(recipe: Recipe, effects: Effects) -> Iterator[Problem]:
     for (earlier, later), tags in moved.items():
         what = "is jittered" if earlier.action is Action.JITTER else f"is set by {earlier.action}"
         if isinstance(earlier.selector, TagSelector) and isinstance(later.selector, TagSelector):
-            continue  # said by _same_attribute
+            continue  # reported by _same_attribute
         yield Problem(
             later.position,
-            f"JITTER of {_named(tags)}, which {what} on line {earlier.position.line} already: "
+            f"JITTER of {_keywords(tags)}, which {what} on line {earlier.position.line} already: "
             "both act, as in deid",
-            "name the fields more narrowly, or KEEP it out",
+            "name the fields more narrowly",
             Rule.JITTER,
             warning=True,
         )
 
 
 def _kept_dates(recipe: Recipe, effects: Effects) -> Iterator[Problem]:
-    """Report a KEEP of a date of the examination where others are moved by the patient's shift:
-    the same day, once as it was and once moved, tells the shift, and with it every real date."""
+    """Report a KEEP of a date of the examination while others are shifted by the patient's jitter.
+
+    The same day, kept in one attribute and shifted in another, discloses the jitter and with it
+    all real dates.
+    """
     kept: dict[HeaderRule, list[int]] = defaultdict(list)
     moved: list[tuple[int, HeaderRule]] = []
     for tag in sorted(DATES_OF_THE_EXAMINATION):
@@ -681,7 +684,7 @@ def _kept_dates(recipe: Recipe, effects: Effects) -> Iterator[Problem]:
     for rule, tags in kept.items():
         yield Problem(
             rule.position,
-            f"KEEP of {_named(tags)} beside JITTER of {keyword_of(other)} on line "
+            f"KEEP of {_keywords(tags)} conflicts with JITTER of {keyword_of(other)} on line "
             f"{jitter.position.line}: the same day, kept in one and shifted in the other, reveals "
             "the patient's jitter",
             "JITTER it too" + ("" if recipe.as_deid else "; or write the line: # sendit: as deid"),
@@ -690,50 +693,50 @@ def _kept_dates(recipe: Recipe, effects: Effects) -> Iterator[Problem]:
         )
 
 
-# What must not go -----------------------------------------------------------------------
+# Required UIDs --------------------------------------------------------------------------
 
 
 def _needed(recipe: Recipe) -> Iterator[Problem]:
-    """Report rules that reach the UIDs required in every object."""
-    spared: dict[HeaderRule, list[int]] = defaultdict(list)
-    effects = Effects(recipe, spare_needed=False)
+    """Report rules that name UIDs which every object needs."""
+    remapped: dict[HeaderRule, list[int]] = defaultdict(list)
+    effects = Effects(recipe, protect_needed=False)
     for tag in NEEDED:
         applied = effects.of(tag)
         if not applied or leaves_needed(tag, applied[-1].action, applied[-1].value):
             continue
         rule = applied[-1]
         if isinstance(rule.selector, TagSelector) and not isinstance(rule.value, Variable):
-            yield _takes_needed(tag, rule)
+            yield _removes_needed(tag, rule)
         else:
-            spared[rule].append(tag)
-    for rule, tags in spared.items():
+            remapped[rule].append(tag)
+    for rule, tags in remapped.items():
         others = [tag for tag in tags if tag != SOP_CLASS]
         outcome = " and ".join(
             filter(
                 None,
                 (
-                    f"{_named(others)} become UIDs of func:remap_uid" if others else "",
+                    f"{_keywords(others)} are remapped as by func:remap_uid" if others else "",
                     "SOPClassUID stays" if SOP_CLASS in tags else "",
                 ),
             )
         )
         yield Problem(
             rule.position,
-            f"{rule.action} reaches {_named(tags)}, which every object needs: {outcome}",
+            f"{rule.action} reaches {_keywords(tags)}, which every object needs: {outcome}",
             "name these UIDs in separate rules",
             Rule.NEEDED_UID,
             warning=True,
         )
 
 
-def _takes_needed(tag: int, rule: HeaderRule) -> Problem:
+def _removes_needed(tag: int, rule: HeaderRule) -> Problem:
     hint = f"write KEEP {keyword_of(tag)}"
     if tag != SOP_CLASS:
         hint = f"write REPLACE {keyword_of(tag)} func:remap_uid"
     if rule.action in (Action.REMOVE, Action.BLANK):
-        message = f"{rule.action} takes {keyword_of(tag)}, which every object needs"
+        message = f"{rule.action} of {keyword_of(tag)}, which every object needs"
     elif tag == SOP_CLASS:
-        message = f"{rule.action} changes SOPClassUID: the object would claim to be another kind"
+        message = f"{rule.action} changes SOPClassUID: the object would have the wrong class"
     else:
         message = f"{keyword_of(tag)} would be the same in every object"
     edit = Edit(new=hint.removeprefix("write "))
@@ -750,7 +753,7 @@ def _filters(recipe: Recipe) -> Iterator[Problem]:
         if name not in _LIST_NAMES and close and group.rules:
             yield Problem(
                 group.rules[0].position,
-                f"%filter {group.name} is a list of its own: images that match it are filtered",
+                f"%filter {group.name} is a separate list: images that match it are filtered",
                 f"did you mean {close[0]}?",
                 Rule.FILTER,
                 warning=True,
@@ -758,7 +761,7 @@ def _filters(recipe: Recipe) -> Iterator[Problem]:
         elif group.name != name and name in _LIST_NAMES and group.rules:
             yield Problem(
                 group.rules[0].position,
-                f"%filter {group.name} is a list of its own: images that match it are filtered",
+                f"%filter {group.name} is a separate list: images that match it are filtered",
                 f"write %filter {name}",
                 Rule.FILTER,
                 warning=True,

@@ -1,8 +1,8 @@
-"""Convert a recipe's texts to the form that a VR requires, where the meaning is clear.
+"""Convert literal values of a recipe to the syntax of a VR (PS3.5 6.2), if they are unambiguous.
 
-deid writes what the recipe says, valid or not. Here ``Yes`` becomes ``YES`` in a CS, quotes
-around a value that cannot hold any go, a date-time gives its date to a DA and its time to a
-TM, and what is too long is cut (PS3.5 6.2).
+deid writes a literal value as it is, valid or not. Here ``Yes`` becomes ``YES`` in a CS, quotation
+marks that a VR does not allow are removed, a date-time is reduced to its date in a DA and to its
+time in a TM, and values that are too long are truncated.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NUMBERS: Final = frozenset(("FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"))
 
 BINARY: Final = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
 
-LONGEST: Final = {"AE": 16, "CS": 16, "LO": 64, "SH": 16, "PN": 64}
+MAX_LENGTHS: Final = {"AE": 16, "CS": 16, "LO": 64, "SH": 16, "PN": 64}
 _DATE_TIME: Final = re.compile(
     r"(\d{4})[-.]?(\d\d)[-.]?(\d\d)"
     r"(?:[T ]?(\d\d):?(\d\d)(?::?(\d\d)(?:[.,](\d{1,6})\d*)?)?\s*(Z|[+-]\d\d:?\d\d)?)?",
@@ -34,7 +34,7 @@ _FLOAT: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 @lru_cache(maxsize=4096)
 def is_valid(vr: str, text: str) -> bool:
-    """Whether a text is a valid value of a VR (or several, joined by backslashes)."""
+    """Whether a text is a valid value of a VR, or several separated by backslashes."""
     if vr == "SQ":
         return False
     if vr in BINARY:
@@ -63,9 +63,13 @@ def _is_text(vr: str, text: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def written(vr: str, text: str) -> str | None:
-    """Return a text as a value of a VR, converted if the meaning is clear; None if it is not.
+    """Convert a text to a valid value of a VR.
 
-    A text that is no number of a binary VR gives an empty one, as in deid.
+    Returns
+    -------
+    str or None
+        The value; None if the text cannot be converted. Empty if the VR is one of binary numbers
+        and the text is not a number, as in deid.
     """
     if is_valid(vr, text):
         return text
@@ -81,7 +85,7 @@ def written(vr: str, text: str) -> str | None:
 
 
 def _shorter(vr: str, text: str) -> str:
-    longest = LONGEST.get(vr)
+    longest = MAX_LENGTHS.get(vr)
     return text[:longest].strip() if longest else text
 
 

@@ -1,15 +1,15 @@
-"""Which attributes a selector of a recipe names, in a file or in the dictionary.
+"""Match a recipe's selectors with attributes, of a file or of the dictionary.
 
 Names, tags and patterns match at every nesting level. A pattern is searched for in each of an
-attribute's names, as in deid; inside a sequence these include the keywords of the sequences around
-it, joined by two underscores.
+attribute's names, as in deid; in a sequence these include the keywords of the enclosing sequences,
+joined by two underscores.
 
-Unlike deid, on purpose:
+Deliberate differences from deid:
 
-- Patterns do not reach pixel data and colour tables (deid's list is longer), and not
-  SpecificCharacterSet, without which text that stays could not be read.
-- ``select:VR`` counts an attribute whose VR in the file is not the dictionary's under both;
-  for KEEP, both must fit.
+- Patterns do not match pixel data and colour tables (deid's list is longer), nor
+  SpecificCharacterSet, without which the remaining text could not be decoded.
+- If an attribute's VR in the file differs from the dictionary's, ``select:VR`` matches either;
+  for KEEP, both must match.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ Lists = Mapping[str, tuple[ListEntry, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """An attribute as selectors see it.
+    """An attribute in the form that selectors match.
 
     Attributes
     ----------
     tag
-        Its tag; of a private attribute, with the block that the file gives it.
+        Its tag; for a private attribute, including its block in the file.
     vr
-        Its VR in the file (SQ for what has items), or the dictionary's: ``US or SS``.
+        Its VR in the file (SQ if it has items), or that in the dictionary: ``US or SS``.
     creator
-        The private creator, empty if the file names none; None for a standard attribute.
+        The private creator, empty if the file has none; None for a standard attribute.
     names
-        The texts in which a pattern is searched for.
+        The texts in which patterns are searched for.
     """
 
     tag: int
@@ -64,10 +64,10 @@ class Attribute:
 
 @lru_cache(maxsize=16384)
 def names_of(tag: int) -> tuple[str, ...]:
-    """Return the texts in which a name pattern is searched for, for a standard attribute.
+    """Return the names of a standard attribute, in which patterns are searched for.
 
-    As in deid: the keyword in lower case, the tag with and without parentheses in lower case,
-    the name ("Patient's Name") and the keyword.
+    As in deid: the keyword in lower case, the tag in lower case with and without parentheses, the
+    name ("Patient's Name") and the keyword.
     """
     hexadecimal = f"{tag:08x}"
     try:
@@ -80,8 +80,7 @@ def names_of(tag: int) -> tuple[str, ...]:
 
 @lru_cache(maxsize=16384)
 def private_names_of(tag: int, creator: str) -> tuple[str, ...]:
-    """Return the texts in which a name pattern is searched for, for a private attribute, as in
-    deid (its ``name_contains``)."""
+    """Return the names of a private attribute, as in deid (its ``name_contains``)."""
     group, element = tag >> 16, tag & 0xFFFF
     if 0x10 <= element <= 0xFF:
         name = "Private Creator"
@@ -100,7 +99,7 @@ def private_names_of(tag: int, creator: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=16384)
 def standard_attribute(tag: int) -> Attribute:
-    """Return a standard attribute at the top level of an object, with the dictionary's VR."""
+    """Return a standard attribute at the top level of an object, with its VR in the dictionary."""
     return Attribute(tag, vr_of(tag), None, names_of(tag))
 
 
@@ -119,20 +118,20 @@ def matches(
     Parameters
     ----------
     selector
-        What a rule or a list entry names.
+        The selector of a rule or of a list entry.
     attribute
-        The attribute, where it is.
+        The attribute at its position.
     fields
         The recipe's ``%fields`` lists.
     keeping
-        Whether it is a KEEP that asks: an attribute with another VR than the dictionary's has
-        to fit ``select:VR`` by both.
+        Whether the rule is a KEEP, for which ``select:VR`` must match both VRs of an attribute
+        whose VR in the file differs from the dictionary's.
 
     Returns
     -------
     bool
-        True for ``values:`` on anything that patterns reach: whether its value holds one of
-        those gathered depends on the object.
+        True for ``values:`` on anything that patterns can match, because the values depend on the
+        object.
     """
     match selector:
         case TagSelector(tag):
@@ -172,8 +171,8 @@ def _pattern_matches(selector: PatternSelector, attribute: Attribute, *, keeping
 
 
 def _has_vr(attribute: Attribute, wanted: str, *, both: bool) -> bool:
-    """Whether an attribute has a VR in the file or in the dictionary, or in ``both`` if both
-    say one."""
+    """Whether an attribute has a VR in the file or in the dictionary; with ``both``, in each that
+    knows one."""
     known = vr_of(attribute.tag)
     fits = [wanted in vr.split(" or ") for vr in (attribute.vr, known)]
     return all(fits) if both and "UN" not in (attribute.vr, known) else any(fits)
@@ -185,8 +184,10 @@ def _pattern_reaches(selector: PatternSelector, tag: int) -> bool:
 
 
 def reaches(selector: Selector, tag: int, fields: Lists) -> bool:
-    """Whether a selector names a standard attribute at the top level of any object: never for
-    ``values:``, which depends on the object's values."""
+    """Whether a selector names a standard attribute at the top level of any object.
+
+    False for ``values:``, which depends on the object's values.
+    """
     match selector:
         case TagSelector():
             return selector.tag == tag
@@ -199,7 +200,7 @@ def reaches(selector: Selector, tag: int, fields: Lists) -> bool:
 
 
 def is_sweeping(rule: HeaderRule) -> bool:
-    """Whether a rule names nothing in particular (ALL, ``except:``), so that it stops at a
+    """Whether a rule names nothing in particular (ALL, ``except:``) and so does not act in a
     sequence that is kept."""
     selector = rule.selector
     return (
@@ -209,9 +210,11 @@ def is_sweeping(rule: HeaderRule) -> bool:
     )
 
 
-def names_one_by_one(selector: Selector, fields: Lists, *, private: bool) -> bool:
-    """Whether a selector names attributes one by one (``private`` ones), and not by a property
-    that they share."""
+def names_individually(selector: Selector, fields: Lists, *, private: bool) -> bool:
+    """Whether a selector names attributes individually rather than by a common property.
+
+    ``private``: whether only names of private attributes count.
+    """
     match selector:
         case TagSelector(tag):
             return not private or bool(tag >> 16 & 1)
@@ -219,7 +222,7 @@ def names_one_by_one(selector: Selector, fields: Lists, *, private: bool) -> boo
             return True
         case FieldsSelector(name):
             return any(
-                names_one_by_one(entry.selector, fields, private=private)
+                names_individually(entry.selector, fields, private=private)
                 for entry in fields.get(name, ())
             )
         case _:
@@ -228,13 +231,12 @@ def names_one_by_one(selector: Selector, fields: Lists, *, private: bool) -> boo
 
 @cache
 def sequence_names() -> tuple[str, ...]:
-    """Return the keywords of all sequences in lower case, as they stand before ``__``."""
+    """Return the keywords of all sequences in lower case, as they precede ``__``."""
     return tuple(names_of(tag)[0] for tag in standard_tags() if vrs_of(tag) == ("SQ",))
 
 
 @lru_cache(maxsize=1024)
-def finds_a_sequence(selector: PatternSelector) -> bool:
-    """Whether a name pattern is found in some sequence's keyword, and so in the name of
-    everything inside it."""
+def matches_a_sequence(selector: PatternSelector) -> bool:
+    """Whether a name pattern matches some sequence's keyword, and so everything inside it."""
     search = expression_of(selector).search
     return any(search(f"{name}__") for name in sequence_names())

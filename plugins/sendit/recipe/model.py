@@ -1,7 +1,7 @@
-"""A recipe as typed values: what the text of a deid recipe means, with where it says so.
+"""The data model of a parsed recipe, with source positions.
 
-``parse`` makes these from text, ``lint`` refuses those that would fail open,
-``deidentify.plan`` compiles the header rules, ``recipe.filters`` the filters.
+``recipe.parse`` builds it from text, ``recipe.lint`` rejects rules that would fail open,
+``deidentify.plan`` compiles the header rules and ``recipe.filters`` the filters.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in a recipe file: line and column count from 1."""
+    """A position in a recipe file; lines and columns count from 1."""
 
     file: str
     line: int
@@ -29,7 +29,7 @@ class Position:
 
 
 class Action(StrEnum):
-    """What a header rule does to the elements that it names."""
+    """What a header rule does to the attributes that it names."""
 
     ADD = "ADD"
     BLANK = "BLANK"
@@ -41,7 +41,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TagSelector:
-    """One attribute, by keyword or tag; at every nesting level."""
+    """One attribute, named by keyword or tag; matches at every nesting level."""
 
     tag: int
 
@@ -68,11 +68,11 @@ class Match(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PatternSelector:
-    """Attributes by a property, at every nesting level.
+    """Attributes with a common property, at every nesting level.
 
-    ``text`` is empty for ALL (which ``allfields`` means too); ``VR:DA`` or ``GROUP:0010``
-    for SELECT; otherwise a regular expression that ignores case and is searched for in
-    the attribute's names (``sendit.recipe.matching.names_of``).
+    ``text`` is empty for ALL (or its synonym ``allfields``), ``VR:DA`` or ``GROUP:0010`` for
+    SELECT, otherwise a case-insensitive regular expression that is searched for in the
+    attribute's names (:func:`sendit.recipe.matching.names_of`).
     """
 
     match: Match
@@ -88,7 +88,7 @@ class FieldsSelector:
 
 @dataclass(frozen=True, slots=True)
 class ValuesSelector:
-    """Attributes whose value holds one of the values that a ``%values`` list gathers."""
+    """Attributes whose value contains one of those collected by a ``%values`` list."""
 
     name: str
 
@@ -105,7 +105,7 @@ class Literal:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """``var:name``: given with the study's identifiers."""
+    """``var:name``: a value that comes with the study's identifiers or the site's table."""
 
     name: str
 
@@ -130,7 +130,7 @@ Value = Literal | Variable | Function | OwnFunction
 
 @dataclass(frozen=True, slots=True)
 class HeaderRule:
-    """One line of ``%header``. The value of a REMOVE is the condition under which it acts."""
+    """A line of ``%header``. The value of a REMOVE is the condition under which it acts."""
 
     action: Action
     selector: Selector
@@ -139,7 +139,7 @@ class HeaderRule:
 
 
 class Joiner(StrEnum):
-    """How a test is combined with what was evaluated before it."""
+    """How a test is combined with the result of the tests before it."""
 
     AND = "and"
     OR = "or"
@@ -147,11 +147,24 @@ class Joiner(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One test of a filter: ``operator`` is contains, notcontains, equals, notequals,
-    missing, present or empty; ``text`` is a regular expression for the first two, a text
-    to be equal to for the next two, and empty for the rest. ``joiner`` combines it with the
-    tests before it on its line, from left to right; the first one's is ignored. ``inside`` are the
-    tags of the sequences around the attribute, outermost first; none at the top level."""
+    """One test of a filter.
+
+    Attributes
+    ----------
+    joiner
+        Combines it with the tests before it on its line, from left to right; ignored for the
+        first test.
+    operator
+        contains, notcontains, equals, notequals, missing, present or empty.
+    tag
+        The attribute.
+    text
+        A regular expression for the first two operators, a text for the next two, else empty.
+    position
+        Where it is in the recipe.
+    inside
+        Tags of the enclosing sequences, outermost first; empty at the top level.
+    """
 
     joiner: Joiner
     operator: str
@@ -162,14 +175,17 @@ class Condition:
 
     @property
     def path(self) -> tuple[int, ...]:
-        """The tags on the way to the attribute, its own the last."""
+        """The tags of the enclosing sequences, followed by the attribute's own."""
         return (*self.inside, self.tag)
 
 
 @dataclass(frozen=True, slots=True)
 class FilterLine:
-    """One line of a filter rule. A line is evaluated on its own, then combined with the
-    lines before it by ``joiner``, from top to bottom; the first one's is ignored."""
+    """A line of a filter rule.
+
+    Each line is evaluated separately and then combined by ``joiner`` with the lines before it,
+    from top to bottom; the joiner of the first line is ignored.
+    """
 
     joiner: Joiner
     conditions: tuple[Condition, ...]
@@ -177,11 +193,18 @@ class FilterLine:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A part of the image that holds burned-in text, or (``keep``) the part that does not.
+    """A region of the image to blank, or (``keep``) to keep. Without a box, the entire image.
 
-    ``box`` is (xmin, ymin, xmax, ymax) in pixels, as deid's; ``source`` is the tag of the
-    sequence whose items give the boxes (``from:``); ``text``: wherever text that must not leave is
-    read (``from:TextInPixels``). None of these: the whole image.
+    Attributes
+    ----------
+    keep
+        Whether everything outside the region is blanked instead.
+    box
+        (xmin, ymin, xmax, ymax) in pixels, as in deid.
+    source
+        Tag of the sequence whose items give the boxes (``from:``).
+    text
+        Whether the boxes are those of identifying text (``from:TextInPixels``).
     """
 
     keep: bool
@@ -192,8 +215,10 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class FilterRule:
-    """One LABEL of a ``%filter`` list. Without lines it is true of every image;
-    without regions it only flags."""
+    """A LABEL of a ``%filter`` list.
+
+    Without lines it matches every image; without regions it blanks nothing.
+    """
 
     label: str
     lines: tuple[FilterLine, ...]
@@ -203,7 +228,7 @@ class FilterRule:
 
 @dataclass(frozen=True, slots=True)
 class FilterList:
-    """A ``%filter`` section: its name (whitelist, graylist, blacklist, ...) and rules."""
+    """A ``%filter`` section: its name (whitelist, graylist, blacklist, ...) and its rules."""
 
     name: str
     rules: tuple[FilterRule, ...]
@@ -211,7 +236,7 @@ class FilterList:
 
 @dataclass(frozen=True, slots=True)
 class ListEntry:
-    """One FIELD or SPLIT line of a ``%fields`` or ``%values`` list."""
+    """A FIELD or SPLIT line of a ``%fields`` or ``%values`` list."""
 
     selector: Selector
     split_by: str | None
@@ -221,14 +246,28 @@ class ListEntry:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything one or more recipe files say, combined in order.
+    """One or more recipe files, combined in order.
 
-    ``files`` are the names of the files, in that order; ``labels`` are the recipe's own
-    notes (``%labels``), which change nothing in an image.
-    ``digest`` is the SHA-256 (hex) of the combined, normalised text: equal digests,
-    equal meaning. ``as_deid`` says that KEEP may win over a rule that protects an identifier.
-    ``own`` are the site's functions and variables. ``warnings`` are what the recipe's author
-    should know, though the recipe can be used.
+    Attributes
+    ----------
+    header
+        Header rules.
+    filters
+        Filter lists.
+    labels
+        Names and values in ``%labels``, which have no effect on images.
+    fields, values
+        ``%fields`` and ``%values`` lists by name.
+    files
+        Names of the recipe files, in order.
+    digest
+        SHA-256 (hex) of the combined, normalised text: equal digests mean equal recipes.
+    as_deid
+        Whether KEEP may override a rule that protects an identifier, as in deid.
+    own
+        The site's functions and variables.
+    warnings
+        What the recipe's author should know, though the recipe is usable.
     """
 
     header: tuple[HeaderRule, ...]

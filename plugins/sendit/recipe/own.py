@@ -1,18 +1,18 @@
-"""A site's own functions and variables, which its recipes refer to as ``func:`` and ``var:``.
+"""A site's own functions and variables, which its recipes use as ``func:NAME`` and ``var:NAME``.
 
-Functions are those of a Python file that the site configures, with deid's signature::
+Functions are defined in a Python file that the site configures, with deid's signature::
 
     def research_id(item, value, field, dicom):
         ...
 
-``item`` holds the study's variables by name, ``value`` is the text of the recipe
+``item`` holds the study's variables by name, ``value`` is the text in the recipe
 (``func:research_id``), ``field`` the element (``field.element``, a pydicom DataElement, and
-``field.name``), ``dicom`` the whole object as it was received, without pixel data. What a
-function answers is written as the attribute's VR wants it; None empties the attribute. As
-the condition of a REMOVE it answers whether the attribute goes.
+``field.name``), ``dicom`` the source object without pixel data. The result is encoded for the
+attribute's VR; None empties the attribute. As the condition of a REMOVE, a true result removes the
+attribute.
 
-Variables are the columns of a CSV file. Its first column, ``accession`` or ``patient``, says
-what a row is about; the others are variables.
+Variables are the columns of a CSV file. Its first column, ``accession`` or ``patient``, is the key
+of a row; the other columns are variables.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from sendit.errors import FailBatch, Misconfigured, kind_and_place, unreadable
 Callback = Callable[..., Any]
 
 KEYS: Final = ("accession", "patient")
-"""What the first column of a table may be."""
+"""Valid names of a table's first column."""
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _GIVEN: Final = ("entity_id", "item_id", "entity_timestamp", "item_timestamp", "jitter")
@@ -44,7 +44,17 @@ _PARAMETERS: Final = {"item", "value", "field", "dicom"}
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A site's variables: ``rows`` by accession number or patient ID."""
+    """A site's table of variables.
+
+    Attributes
+    ----------
+    key
+        ``accession`` or ``patient``.
+    columns
+        Names of the variables.
+    rows
+        Values of the variables, by accession number or patient ID.
+    """
 
     key: str
     columns: tuple[str, ...]
@@ -70,12 +80,21 @@ class Table:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Own:
-    """What a site adds to deid's language; equal to itself only."""
+    """A site's own functions and variables; compared by identity.
+
+    Attributes
+    ----------
+    functions
+        The functions by name.
+    table
+        The variables.
+    digest
+        Digest of the functions' source; the table belongs to studies, not to the recipe.
+    """
 
     functions: Mapping[str, Callback] = field(default_factory=dict)
     table: Table | None = None
     digest: str = ""
-    """Of the functions' text; the table's rows belong to studies, not to the recipe."""
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -89,14 +108,14 @@ def read_own(functions: Path | None, table: Path | None) -> Own:
     Parameters
     ----------
     functions
-        A Python file, loaded once per process; its public functions are those of recipes.
+        A Python file, loaded once per process; recipes can use its public functions.
     table
-        A CSV file with a line of names.
+        A CSV file with a header line.
 
     Raises
     ------
     Misconfigured
-        One of them cannot be used; the text says why.
+        One of them cannot be used; the message says why.
     """
     return _own(
         functions,

@@ -1,8 +1,8 @@
-"""Parse deid's recipe language into typed values: grammar and names.
+"""Parse deid's recipe language: grammar and names.
 
-The grammar is that of deid 0.4.13 (``deid/config/utils.py``). A line that deid skips without
-a word is an error here; what deid accepts and ignores is a warning. Whether the rules make
-sense together is ``sendit.recipe.lint``'s question; ``read_recipe`` asks both.
+The grammar is that of deid 0.4.13 (``deid/config/utils.py``). A line that deid silently skips is an
+error here; text that deid accepts and ignores is a warning. :mod:`sendit.recipe.lint` checks
+whether the rules make sense together; :func:`read_recipe` does both.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ from sendit.recipe.problems import Edit, Problem, RecipeError, Rule
 
 __all__ = ["Problem", "RecipeError", "bundled_names", "read_recipe", "read_text"]
 
-MAX_BYTES = 4 << 20  # a recipe is written by people; more than this is another file
+MAX_BYTES = 4 << 20  # recipes are written by hand; a larger file is something else
 SUFFIX = ".deid"
 
 SECTIONS = ("header", "filter", "labels", "fields", "values")
@@ -65,23 +65,23 @@ NAMED_SECTIONS = ("filter", "fields", "values")
 OPERATORS_WITH_TEXT = ("contains", "notcontains", "equals", "notequals")
 OPERATORS = (*OPERATORS_WITH_TEXT, "missing", "present", "empty")
 AS_DEID = "as-deid"
-"""Named among the recipes: deid's precedence holds, even where KEEP undoes what protects."""
+"""Pseudo-recipe: deid's precedence applies, even where KEEP overrides a rule that protects."""
 
 FROM_TEXT = "from:TextInPixels"
-"""A region of a filter: the text that the reader finds and that must not leave."""
+"""A region of a filter: identifying text that is recognised in the pixels."""
 
-HEADER_OF_FILTERS = "default"
-"""The bundled recipe whose header goes with recipes that are filters only."""
+DEFAULT_HEADER = "default"
+"""The bundled recipe whose header is added to recipes that only have filters."""
 
 COORDINATES = ("coordinates", "keepcoordinates", "ctpcoordinates", "ctpkeepcoordinates")
-_OF_A_SECTION = frozenset(
+_SECTION_WORDS = frozenset(
     (
         *(action.lower() for action in Action),
         *(*OPERATORS, *COORDINATES, *SECTIONS, "field", "label", "split", "+", "||"),
     )
 )
-"""Words with which a rule, an entry or a section may begin; a line before any section that begins
-with another is prose, which deid skips."""
+"""Words with which a rule, an entry or a section may begin. Other lines before the first section
+are prose, which deid skips."""
 
 NEEDS_VALUE = frozenset({Action.ADD, Action.REPLACE, Action.JITTER})
 
@@ -105,7 +105,7 @@ _UID_ROOT = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))*\.?")
 
 @dataclass(slots=True)
 class _File:
-    """One recipe file while it is being read."""
+    """A recipe file while it is being parsed."""
 
     name: str
     header: list[HeaderRule] = field(default_factory=list)
@@ -123,7 +123,7 @@ class _File:
 
 @dataclass(slots=True)
 class _OpenRule:
-    """A LABEL whose lines are still being read."""
+    """A LABEL whose lines are still being parsed."""
 
     label: str
     position: Position
@@ -131,8 +131,8 @@ class _OpenRule:
     regions: list[Region] = field(default_factory=list)
 
 
-class _Refused(Exception):
-    """One line cannot be read; the next one can be tried."""
+class _Invalid(Exception):
+    """A line is invalid; parsing continues with the next."""
 
     def __init__(
         self,
@@ -162,7 +162,7 @@ def _without_comment(line: str) -> str:
 
 def _known_tag(tag: int) -> int:
     if not attributes.is_known(tag):
-        raise _Refused(
+        raise _Invalid(
             f"{attributes.tag_text(tag)} is not a DICOM attribute",
             "check the number, or name it with contains:",
             Rule.ATTRIBUTE,
@@ -171,8 +171,10 @@ def _known_tag(tag: int) -> int:
 
 
 def _attribute(text: str) -> int:
-    """Return the tag of one attribute named by keyword, (gggg,eeee), ggggeeee or 0xggggeeee;
-    of a repeating group its first."""
+    """Return the tag of an attribute given as keyword, (gggg,eeee), ggggeeee or 0xggggeeee.
+
+    A keyword of a repeating group stands for its first attribute.
+    """
     if digits := _TAG.fullmatch(text):
         return _known_tag(int(digits[1] + digits[2], 16))
     if digits := _BARE_TAG.fullmatch(text):
@@ -181,41 +183,41 @@ def _attribute(text: str) -> int:
     if tag is None and (mask := attributes.repeating(text)):
         tag = int(mask.replace("x", "0"), 16)
     if tag is None:
-        raise _Refused(
+        raise _Invalid(
             f"{text} is not a DICOM keyword or tag",
             attributes.near(text) or _masked_hint(text),
             Rule.ATTRIBUTE,
-            _respelt(text),
+            _corrected(text),
         )
     return tag
 
 
-def _respelt(text: str) -> Edit | None:
-    """Return the fix for an unknown attribute, if it can mean only one thing."""
+def _corrected(text: str) -> Edit | None:
+    """Return the fix for an unknown attribute if it is unambiguous."""
     keyword = attributes.repeating_keyword(re.sub(r"[(), ]", "", text).lower())
     name = keyword or attributes.only_near(text)
     if name:
         return Edit(text, name)
-    # deid's own default recipe has REMOVE jitter: no attribute, and nothing that it acts on
+    # deid's own default recipe has REMOVE jitter, which names no attribute and has no effect
     return Edit() if text in VARIABLES else None
 
 
 def _masked_hint(text: str) -> str:
-    """Name a repeating group's attribute by its keyword: ``(60xx,3000)`` is OverlayData."""
+    """Suggest the keyword of an attribute of a repeating group: ``(60xx,3000)`` is OverlayData."""
     mask = re.sub(r"[(), ]", "", text).lower()
     keyword = attributes.repeating_keyword(mask)
     return f"write {keyword}: it means the attribute in every repeating group" if keyword else ""
 
 
 def _take_field(rest: str) -> tuple[str, str]:
-    """Split what follows an action into the field and the value's text."""
+    """Split the text after an action into the field and the text of the value."""
     field = _PRIVATE.match(rest) or _TAG.match(rest) or _FIELD_TOKEN.match(rest)
     if field is None:
-        raise _Refused("unmatched quotation mark", 'write (gggg,"CREATOR",ee)')
+        raise _Invalid("unmatched quotation mark", 'write (gggg,"CREATOR",ee)')
     if field.end() < len(rest) and not rest[field.end()].isspace():
         field = _FIELD_TOKEN.match(rest)
         if field is None or (field.end() < len(rest) and not rest[field.end()].isspace()):
-            raise _Refused("unmatched quotation mark", 'write (gggg,"CREATOR",ee)')
+            raise _Invalid("unmatched quotation mark", 'write (gggg,"CREATOR",ee)')
     return field[0], " ".join(rest[field.end() :].split())
 
 
@@ -225,7 +227,7 @@ def _selector(text: str) -> Selector:
     if parts := _PRIVATE.fullmatch(text):
         group = int(parts["group"], 16)
         if not group & 1:
-            raise _Refused(
+            raise _Invalid(
                 f"{text}: a private attribute's group is odd", "even groups have no creators"
             )
         return PrivateSelector(group, parts["creator"], int(parts["element"], 16))
@@ -240,29 +242,29 @@ def _selector(text: str) -> Selector:
 
 
 def _path(text: str) -> PatternSelector:
-    """Return the pattern of one attribute within named sequences.
+    """Return the pattern for an attribute in named sequences, in deid's notation for its position.
 
-    ``Sequence__Keyword`` is in all their items, ``Sequence__0__Keyword`` in one each, as deid
-    writes the place of a nested element; keywords may be tags.
+    ``Sequence__Keyword`` matches in all items, ``Sequence__0__Keyword`` in one item. Tags are
+    allowed instead of keywords.
     """
     *sequences, last = text.split("__")
     numbers = [part for part in sequences if part.isdigit()]
     names = [part for part in sequences if not part.isdigit()]
     if numbers and (len(names) != len(numbers) or sequences[1::2] != numbers):
-        raise _Refused(
+        raise _Invalid(
             f"{text} has item numbers for only some of its sequences",
             "write Sequence__0__Keyword, or no numbers at all",
         )
     for name in names:
         tag = _tag_in_path(name)
         if tag is None or attributes.vrs_of(tag) != ("SQ",):
-            raise _Refused(
+            raise _Invalid(
                 f"{name or 'nothing'} in {text} is not the keyword of a sequence",
                 attributes.near(name) or "a path consists of keywords or tags",
                 Rule.ATTRIBUTE,
             )
     if _tag_in_path(last) is None:
-        raise _Refused(
+        raise _Invalid(
             f"{last or 'nothing'} in {text} is not a keyword", attributes.near(last), Rule.ATTRIBUTE
         )
     parts = [
@@ -279,22 +281,23 @@ def _tag_in_path(name: str) -> int | None:
 
 
 def _expander(word: str, text: str) -> Selector:
+    """Return the selector of deid's field expanders (``contains:``, ``fields:``, ...)."""
     text = text.strip()
     if word in ("fields", "values"):
         if not text:
-            raise _Refused(f"{word}: no list is named", f"write {word}:NAME")
+            raise _Invalid(f"{word}: no list is named", f"write {word}:NAME")
         return FieldsSelector(text) if word == "fields" else ValuesSelector(text)
     kinds = {"contains": Match.CONTAINS, "startswith": Match.STARTSWITH}
     kinds |= {"endswith": Match.ENDSWITH, "except": Match.EXCEPT, "select": Match.SELECT}
     match = kinds.get(word.lower())
     if match is None:
-        raise _Refused(
+        raise _Invalid(
             f"{word}: is not a way to name fields",
             _closest(word.lower(), [*kinds, "fields", "values"])
             or f"use one of {', '.join(kinds)}",
         )
     if not text:
-        raise _Refused(
+        raise _Invalid(
             f"{word}: has no text after it", "an empty text would match everything; use ALL"
         )
     if match is Match.SELECT:
@@ -302,9 +305,9 @@ def _expander(word: str, text: str) -> Selector:
     selector = PatternSelector(match, text)
     _compiled(text)
     try:
-        expression_of(selector)  # what is right alone may not be after ^( or before )$
+        expression_of(selector)  # a valid expression may be invalid within ^( )$
     except (re.error, OverflowError, RecursionError) as error:
-        raise _Refused(f"{word}:{text} is not a regular expression: {error}") from None
+        raise _Invalid(f"{word}:{text} is not a regular expression: {error}") from None
     return selector
 
 
@@ -312,20 +315,20 @@ def _select(text: str) -> PatternSelector:
     attribute, _, wanted = (part.strip() for part in text.partition(":"))
     if attribute.upper() == "VR":
         if wanted.upper() not in attributes.VRS:
-            raise _Refused(f"select:VR:{wanted} is not a value representation", "for example DA")
+            raise _Invalid(f"select:VR:{wanted} is not a value representation", "for example DA")
         return PatternSelector(Match.SELECT, f"VR:{wanted.upper()}")
     if attribute.upper() == "GROUP":
         if not re.fullmatch(r"(0[xX])?[0-9A-Fa-f]{1,4}", wanted):
-            raise _Refused(f"select:group:{wanted} is not a group", "write four hex digits: 0010")
+            raise _Invalid(f"select:group:{wanted} is not a group", "write four hex digits: 0010")
         return PatternSelector(Match.SELECT, f"GROUP:{int(wanted, 16):04X}")
-    raise _Refused(f"select:{attribute} is unknown", "write select:VR:.. or select:group:....")
+    raise _Invalid(f"select:{attribute} is unknown", "write select:VR:.. or select:group:....")
 
 
 def _compiled(expression: str) -> re.Pattern[str]:
     try:
         return re.compile(expression, re.IGNORECASE)
     except (re.error, OverflowError, RecursionError) as error:
-        raise _Refused(
+        raise _Invalid(
             f"{expression} is not a regular expression: {error}", "put \\ before ( ) [ ] + * ? ."
         ) from None
 
@@ -340,18 +343,18 @@ def _value(text: str, action: Action, own: Own) -> tuple[Value, str]:
         return Literal(text), ""
     word, rest = reference[1], reference[2].strip()
     if not text.startswith(f"{word.lower()}:"):
-        raise _Refused(
+        raise _Invalid(
             f"{word} before a colon must be in lower case, without a space", rule=Rule.VALUE
         )
     if not rest:
-        raise _Refused(f"{word}: names nothing", f"write {word}:NAME", Rule.VALUE)
+        raise _Invalid(f"{word}: has no name after it", f"write {word}:NAME", Rule.VALUE)
     if word == "var":
         return _variable(rest, own)
     return _function(word, rest, action, own)
 
 
-def _as_written(value: Value) -> str:
-    """Return a variable or function as a recipe names it."""
+def _in_recipe_syntax(value: Value) -> str:
+    """Return a variable or function in recipe syntax."""
     match value:
         case Variable(name):
             return f"var:{name}"
@@ -364,7 +367,7 @@ def _as_written(value: Value) -> str:
 def _variable(text: str, own: Own) -> tuple[Variable, str]:
     name, _, more = text.partition(" ")
     if more:
-        raise _Refused(
+        raise _Invalid(
             f"var:{name} is followed by more text",
             "a value is one variable or one text",
             Rule.VARIABLE,
@@ -375,25 +378,27 @@ def _variable(text: str, own: Own) -> tuple[Variable, str]:
     if known:
         return Variable(known), f"var:{name} is read as var:{known}, {VARIABLES[known]}"
     near = _closest(name, (*VARIABLES, *own.variables))
-    raise _Refused(
+    raise _Invalid(
         f"var:{name} is not a known variable",
-        f"{near + ' ' if near else ''}{_variables_there(own)}",
+        f"{near + ' ' if near else ''}{_known_variables(own)}",
         Rule.VARIABLE,
     )
 
 
-def _variables_there(own: Own) -> str:
-    there = "; ".join(f"var:{name}: {meaning}" for name, meaning in VARIABLES.items())
+def _known_variables(own: Own) -> str:
+    known = "; ".join(f"var:{name}: {meaning}" for name, meaning in VARIABLES.items())
     columns = ", ".join(f"var:{name}" for name in own.variables)
-    yours = f"of the site's table: {columns}" if columns else "give others in SENDIT_RECIPE_TABLE"
-    return f"there are {there}; {yours}"
+    more = (
+        f"from the site's table: {columns}" if columns else "define others in SENDIT_RECIPE_TABLE"
+    )
+    return f"the variables are {known}; {more}"
 
 
 def _function(prefix: str, text: str, action: Action, own: Own) -> tuple[Value, str]:
     name, _, more = text.partition(" ")
     if prefix == "func" and name in own.functions:
         if more:
-            raise _Refused(
+            raise _Invalid(
                 f"func:{name} is followed by more text",
                 "the site's own functions take no arguments",
                 Rule.FUNCTION,
@@ -405,12 +410,12 @@ def _function(prefix: str, text: str, action: Action, own: Own) -> tuple[Value, 
         alias = ALIASES.get(name.lower())
         if alias is None:
             hint = f"it is written {spec.prefix}:{name}" if spec else _closest_function(name)
-            raise _Refused(f"{prefix}:{name} is not a known function", hint, Rule.FUNCTION)
+            raise _Invalid(f"{prefix}:{name} is not a known function", hint, Rule.FUNCTION)
         spec, more = FUNCTIONS[alias], ""
         note = f"{prefix}:{name} is read as {spec.prefix}:{alias}: {spec.meaning}"
     if action not in spec.actions:
         allowed = " or ".join(sorted(spec.actions))
-        raise _Refused(
+        raise _Invalid(
             f"{prefix}:{name} cannot be used with {action}",
             f"it belongs to {allowed}",
             Rule.FUNCTION,
@@ -424,8 +429,7 @@ def _function(prefix: str, text: str, action: Action, own: Own) -> tuple[Value, 
 
 
 def _is_ignored(spec: FunctionSpec, word: str) -> bool:
-    """Whether a word is an argument that deid passes on and its function does not read; one that
-    may be a misspelt name is an error."""
+    """Whether a word is an argument that deid's function ignores; a likely misspelling is not."""
     key, equals, value = word.partition("=")
     names = [argument.name for argument in spec.arguments]
     is_given = spec.prefix == "deid_func" and bool(equals and value)
@@ -433,21 +437,21 @@ def _is_ignored(spec: FunctionSpec, word: str) -> bool:
 
 
 def _closest_function(name: str) -> str:
-    """Suggest a function with its prefix, or say which there are."""
+    """Suggest a function with its prefix, or list all."""
     for near in difflib.get_close_matches(name.lower(), FUNCTIONS, n=1, cutoff=0.5):
         return f"did you mean {FUNCTIONS[near].prefix}:{near}?"
-    there = ", ".join(f"{spec.prefix}:{spec.name}" for spec in FUNCTIONS.values())
-    return f"give functions of your own in SENDIT_RECIPE_FUNCTIONS; there are {there}"
+    known = ", ".join(f"{spec.prefix}:{spec.name}" for spec in FUNCTIONS.values())
+    return f"define your own in SENDIT_RECIPE_FUNCTIONS; there are {known}"
 
 
 def _argument(spec: FunctionSpec, word: str) -> tuple[str, str]:
     key, equals, value = word.partition("=")
     known = {argument.name: argument for argument in spec.arguments}
     if not equals or not value:
-        raise _Refused(f"{word} after {spec.prefix}:{spec.name} is not key=value")
+        raise _Invalid(f"{word} after {spec.prefix}:{spec.name} is not key=value")
     if key not in known:
         hint = _closest(key, known) or (f"there is {', '.join(known)}" if known else "it has none")
-        raise _Refused(f"{spec.prefix}:{spec.name} has no argument {key}", hint)
+        raise _Invalid(f"{spec.prefix}:{spec.name} has no argument {key}", hint)
     return key, _checked(known[key], value)
 
 
@@ -455,21 +459,21 @@ def _checked(argument: Argument, value: str) -> str:
     match argument.kind:
         case "integer":
             if not re.fullmatch(r"[+-]?\d{1,6}", value):
-                raise _Refused(f"{argument.name}={value} is not a whole number")
+                raise _Invalid(f"{argument.name}={value} is not a whole number")
         case "boolean":
             if value not in ("true", "false"):
-                raise _Refused(f"{argument.name}={value} is not true or false")
+                raise _Invalid(f"{argument.name}={value} is not true or false")
         case "uid root":
             if not _UID_ROOT.fullmatch(value) or len(value) > 40:
-                raise _Refused(f"{argument.name}={value} is not the root of a UID", "like 1.2.3")
+                raise _Invalid(f"{argument.name}={value} is not the root of a UID", "like 1.2.3")
         case "form":
             if value not in FORMS:
                 hint = _closest(value, FORMS) or f"there is {', '.join(FORMS)}"
-                raise _Refused(f"{argument.name}={value} is not a form of a value", hint)
+                raise _Invalid(f"{argument.name}={value} is not a form of a value", hint)
         case "text":
             pass
     if argument.name == "stable_remapping" and value != "true":
-        raise _Refused(
+        raise _Invalid(
             "stable_remapping=false gives every image the same UID or a random one",
             "omit it: equal originals must stay equal",
         )
@@ -483,27 +487,27 @@ def _condition(text: str, joiner: Joiner, position: Position) -> Condition:
     words = text.split(None, 1)
     operator = words[0].lower() if words else ""
     if operator not in OPERATORS:
-        raise _Refused(
+        raise _Invalid(
             f"{words[0] if words else 'nothing'} is not a test", _closest(operator, OPERATORS)
         )
     rest = words[1] if len(words) > 1 else ""
     if not rest:
-        raise _Refused(f"{operator} needs a field", f"write {operator} FIELD")
+        raise _Invalid(f"{operator} needs a field", f"write {operator} FIELD")
     name, value = _take_field(rest)
     *outer, own = name.split("__")
     inside, tag = list(map(_attribute, outer)), _attribute(own)
     for keyword, sequence in zip(outer, inside, strict=True):
         if "SQ" not in attributes.vrs_of(sequence):
-            raise _Refused(
+            raise _Invalid(
                 f"{name}: {keyword} is not a sequence",
                 "write SEQUENCE__FIELD for a field in a sequence's items",
             )
     if operator not in OPERATORS_WITH_TEXT:
         if value:
-            raise _Refused(f"{operator} takes only a field", "join tests with + (and) or || (or)")
+            raise _Invalid(f"{operator} takes only a field", "join tests with + (and) or || (or)")
         return Condition(joiner, operator, tag, "", position, tuple(inside))
     if not value:
-        raise _Refused(f"{operator} needs a value", f"write {operator} {name} VALUE")
+        raise _Invalid(f"{operator} needs a value", f"write {operator} {name} VALUE")
     if operator in ("contains", "notcontains"):
         _compiled(value)
     return Condition(joiner, operator, tag, value, position, tuple(inside))
@@ -530,22 +534,22 @@ def _region(word: str, text: str) -> Region:
         return Region(keep)
     if text == FROM_TEXT:
         if keep:
-            raise _Refused(
-                f"{word} {text} would keep text that must not leave", f"coordinates {text}"
+            raise _Invalid(
+                f"{word} {text} would keep identifying text", f"write coordinates {text}"
             )
         return Region(keep, text=True)
     if text.startswith("from:"):
         return Region(keep, source=_attribute(text.removeprefix("from:").strip()))
     numbers = [part.strip() for part in text.strip("()").split(",")]
     if len(numbers) != 4 or not all(re.fullmatch(r"\d{1,6}", part) for part in numbers):
-        raise _Refused(
+        raise _Invalid(
             f"{word} {text} is not a region", "all, from:SEQUENCE, or four numbers: 0,0,512,100"
         )
     x0, y0, x1, y1 = map(int, numbers)
     if ctp or _is_of_ctp(x0, y0, x1, y1):  # width and height
         x1, y1 = x0 + x1, y0 + y1
     if x1 <= x0 or y1 <= y0:
-        raise _Refused(
+        raise _Invalid(
             f"{word} {text} is an empty region",
             "write xmin,ymin,xmax,ymax; for CTP's x,y,width,height write ctpcoordinates",
             Rule.FILTER,
@@ -554,7 +558,7 @@ def _region(word: str, text: str) -> Region:
 
 
 def _is_of_ctp(x0: int, y0: int, x1: int, y1: int) -> bool:
-    """Whether four numbers are CTP's x, y, width and height rather than two corners."""
+    """Whether four numbers are x, y, width and height, as in CTP, rather than two corners."""
     return (x1 <= x0 or y1 <= y0) and x1 > 0 and y1 > 0
 
 
@@ -562,7 +566,15 @@ def _is_of_ctp(x0: int, y0: int, x1: int, y1: int) -> bool:
 
 
 class _Reader:
-    """Reads one file, line by line."""
+    """Parses one file, line by line.
+
+    Parameters
+    ----------
+    name
+        Name of the file in messages.
+    own
+        The site's functions and variables.
+    """
 
     def __init__(self, name: str, own: Own) -> None:
         self.file = _File(name)
@@ -572,30 +584,31 @@ class _Reader:
         self.rule: _OpenRule | None = None
 
     def read(self, text: str) -> _File:
+        """Parse the file's text; problems are collected in the result."""
         lines = text.replace("\r\n", "\n").removeprefix("\ufeff").split("\n")
         self.file.raw = lines
         for number, raw in enumerate(lines, 1):
             position = Position(self.file.name, number)
             try:
                 if _CONTROL.search(raw):
-                    raise _Refused("the line holds control characters", "is this a text file?")
+                    raise _Invalid("the line contains control characters", "is this a text file?")
                 self.file.as_deid |= _SAYS_AS_DEID.fullmatch(raw.strip()) is not None
                 line = _without_comment(raw)
                 if line:
                     self._line(line, position)
                     self.file.lines.append(" ".join(line.split()))
-            except _Refused as refused:
+            except _Invalid as invalid:
                 self.file.problems.append(
                     Problem(
                         position,
-                        refused.message,
-                        refused.suggestion,
-                        refused.rule,
-                        edit=refused.edit,
+                        invalid.message,
+                        invalid.suggestion,
+                        invalid.rule,
+                        edit=invalid.edit,
                     )
                 )
         self._close_rule()
-        self._check_whole()
+        self._check_file()
         return self.file
 
     def _problem(
@@ -616,10 +629,10 @@ class _Reader:
         )
 
     @property
-    def _is_sound(self) -> bool:
+    def _is_valid(self) -> bool:
         return all(problem.warning for problem in self.file.problems)
 
-    def _check_whole(self) -> None:
+    def _check_file(self) -> None:
         top = Position(self.file.name, 1)
         if not self.file.lines and not self.file.problems:
             self._problem(top, "the recipe is empty", "see docs/recipes.md for an example")
@@ -630,7 +643,7 @@ class _Reader:
                 "begin with FORMAT dicom",
                 edit=Edit(new="FORMAT dicom", line=0),
             )
-        if self.file.header_at and not self.file.header and self._is_sound:
+        if self.file.header_at and not self.file.header and self._is_valid:
             self._problem(
                 self.file.header_at,
                 "%header is empty: it changes nothing in any image",
@@ -639,7 +652,7 @@ class _Reader:
             )
         for kind, lists in (("fields", self.file.fields), ("values", self.file.values)):
             for name, entries in lists.items():
-                if not entries and self._is_sound:
+                if not entries and self._is_valid:
                     self._problem(
                         top, f"%{kind} {name} is empty", "add FIELD lines or remove it", Rule.LIST
                     )
@@ -651,10 +664,10 @@ class _Reader:
         elif word.lower() == "format":
             self._format(line, position)
         elif not self.section:
-            raise _Refused(
+            raise _Invalid(
                 f"{word} comes before any section",
                 "begin with %header, %filter, %fields or %values",
-                edit=None if word.lower() in _OF_A_SECTION else Edit(),
+                edit=None if word.lower() in _SECTION_WORDS else Edit(),
             )
         elif self.section == "filter":
             self._filter(line, position)
@@ -667,11 +680,11 @@ class _Reader:
 
     def _format(self, line: str, position: Position) -> None:
         if self.file.has_format:
-            self._warn(position, "FORMAT is given twice", "drop the line", edit=Edit())
+            self._warn(position, "FORMAT is given twice", "delete the line", edit=Edit())
         self.file.has_format = True
         kind = line[len("format") :].strip().lower()
         if kind != "dicom":
-            raise _Refused(f"format {kind or 'nothing'} is unknown", "write FORMAT dicom")
+            raise _Invalid(f"format {kind or 'nothing'} is unknown", "write FORMAT dicom")
 
     def _begin_section(self, line: str, position: Position) -> None:
         self._close_rule()
@@ -682,7 +695,7 @@ class _Reader:
         if section not in SECTIONS:
             hint = _closest(f"%{section}", [f"%{known}" for known in SECTIONS])
             self.section = "unknown"
-            raise _Refused(
+            raise _Invalid(
                 f"%{section} is not a section", hint or f"there are %{', %'.join(SECTIONS)}"
             )
         self.section, self.section_name = section, name
@@ -690,12 +703,12 @@ class _Reader:
             if section == "header":
                 self.file.header_at = self.file.header_at or position
             if name:
-                raise _Refused(f"%{section} takes no name", f"write %{section} alone")
+                raise _Invalid(f"%{section} takes no name", f"write %{section} alone")
             return
         if not name:
-            raise _Refused(f"%{section} has no name", f"write %{section} NAME")
+            raise _Invalid(f"%{section} has no name", f"write %{section} NAME")
         if section != "filter" and not _NAME.fullmatch(name):
-            raise _Refused(f"{name} cannot be a list's name", "use only letters, digits, _ . -")
+            raise _Invalid(f"{name} cannot be a list's name", "use only letters, digits, _ . -")
         if section == "filter":
             self.file.filters.setdefault(name, [])
         else:
@@ -719,10 +732,10 @@ class _Reader:
             self.rule = _OpenRule(" ".join(rest.split()), position)
             if not self.rule.label:
                 self.rule.label = f"rule on line {position.line}"
-                raise _Refused("LABEL has no text", "say what the rule matches: the label is shown")
+                raise _Invalid("LABEL has no text", "say what the rule matches: the label is shown")
             return
         if self.rule is None:
-            raise _Refused(f"{word} comes before any LABEL", "begin each rule with LABEL TEXT")
+            raise _Invalid(f"{word} comes before any LABEL", "begin each rule with LABEL TEXT")
         if word.lower() in COORDINATES:
             text = "".join(rest.split())
             region = _region(word.lower(), text)
@@ -738,7 +751,7 @@ class _Reader:
             self.rule.regions.append(region)
             return
         if word in Action.__members__:
-            raise _Refused(f"{word} belongs in %header", "begin a %header section before it")
+            raise _Invalid(f"{word} belongs in %header", "begin a %header section before it")
         self.rule.lines.append(_filter_line(line, position))
 
     def _header(self, line: str, position: Position) -> HeaderRule:
@@ -747,14 +760,14 @@ class _Reader:
         word, rest = parts[0], parts[1] if len(parts) > 1 else ""
         if word not in Action.__members__:
             if word.upper() in Action.__members__:
-                raise _Refused(
+                raise _Invalid(
                     f"{word} is an action in the wrong case: deid would skip the line",
                     f"write {word.upper()}",
                     Rule.ACTION,
                     Edit(word, word.upper()),
                 )
             is_field = attributes.tag_of(word) is not None
-            raise _Refused(
+            raise _Invalid(
                 f"{word} is not an action" + (", it is an attribute" if is_field else ""),
                 f"write the action first, for example REMOVE {word}"
                 if is_field
@@ -764,7 +777,7 @@ class _Reader:
             )
         action = Action[word]
         if not rest:
-            raise _Refused(f"{action} has no field", f"write {action} FIELD")
+            raise _Invalid(f"{action} has no field", f"write {action} FIELD")
         name, value = _take_field(rest)
         selector = _selector(name)
         if action is Action.REMOVE and value.startswith("func:"):
@@ -775,22 +788,22 @@ class _Reader:
                 self._ignored(action, name, value, position)
             return HeaderRule(action, selector, None, position)
         if not value:
-            raise _Refused(
+            raise _Invalid(
                 f"{action} {name} has no value", f"write {action} {name} VALUE", Rule.VALUE
             )
         read, note = _value(value, action, self._own)
         if note:
             rule = Rule.VARIABLE if isinstance(read, Variable) else Rule.FUNCTION
-            self._warn(position, note, rule=rule, edit=Edit(value, _as_written(read)))
+            self._warn(position, note, rule=rule, edit=Edit(value, _in_recipe_syntax(read)))
         return HeaderRule(action, selector, read, position)
 
     def _condition_of(self, value: str) -> OwnFunction:
-        """Return the function that decides whether a REMOVE acts."""
+        """Return the site's function that is the condition of a REMOVE."""
         name = value.removeprefix("func:").strip()
         if name not in self._own.functions:
-            raise _Refused(
-                f"REMOVE only where func:{name} says so: it is not one of the site's functions",
-                "give it in SENDIT_RECIPE_FUNCTIONS, or drop it to remove the attribute always",
+            raise _Invalid(
+                f"func:{name}, the condition of the REMOVE, is not one of the site's functions",
+                "define it in SENDIT_RECIPE_FUNCTIONS, or delete it to always remove the attribute",
                 Rule.FUNCTION,
             )
         return OwnFunction(name)
@@ -810,7 +823,7 @@ class _Reader:
             self._warn(
                 position,
                 f"{value} is ignored: {action} takes only a field",
-                f"to set a value write REPLACE {name} VALUE; put # before a remark",
+                f"to set a value write REPLACE {name} VALUE; begin a comment with #",
                 Rule.REMARK,
                 Edit(value),
             )
@@ -836,13 +849,13 @@ class _Reader:
         allowed = ("FIELD", "SPLIT") if self.section == "values" else ("FIELD",)
         if word not in allowed:
             hint = f"write {word.upper()}" if word.upper() in allowed else f"{' or '.join(allowed)}"
-            raise _Refused(f"{word} is not for %{self.section}", hint)
+            raise _Invalid(f"{word} is not for %{self.section}", hint)
         if not rest:
-            raise _Refused(f"{word} has no field", f"write {word} FIELD")
+            raise _Invalid(f"{word} has no field", f"write {word} FIELD")
         name, more = _take_field(rest)
         selector = _selector(name)
         if isinstance(selector, FieldsSelector | ValuesSelector):
-            raise _Refused("a list cannot be built from a list", "name the fields themselves")
+            raise _Invalid("a list cannot be built from a list", "name the fields themselves")
         if more and word == "FIELD":
             self._warn(
                 position,
@@ -862,18 +875,18 @@ def _split_parameters(text: str) -> tuple[str, int]:
     while text:
         parameter = _SPLIT_PARAMETER.match(text)
         if parameter is None:
-            raise _Refused(f"{text} is not by=TEXT or minlength=NUMBER", 'by="^";minlength=4')
+            raise _Invalid(f"{text} is not by=TEXT or minlength=NUMBER", 'by="^";minlength=4')
         key, value, text = parameter[1], parameter[2].strip(), text[parameter.end() :]
         if key == "by":
             split_by = value[1:-1] if value[:1] in ("'", '"') else value
             if not split_by:
-                raise _Refused("by= is empty", 'write by="^"')
+                raise _Invalid("by= is empty", 'write by="^"')
         elif key == "minlength":
             if not re.fullmatch(r"\d{1,4}", value) or int(value) < 1:
-                raise _Refused(f"minlength={value} is not a whole number above 0")
+                raise _Invalid(f"minlength={value} is not a whole number above 0")
             minimum = int(value)
         else:
-            raise _Refused(f"SPLIT has no {key}", "by= or minlength=")
+            raise _Invalid(f"SPLIT has no {key}", "by= or minlength=")
     return split_by, minimum
 
 
@@ -889,7 +902,13 @@ def bundled_names() -> tuple[str, ...]:
 
 
 def _text_of(name: str) -> tuple[str, str]:
-    """Return the name to show and the text of a bundled recipe or of a file."""
+    """Return the display name and the text of a bundled recipe or of a file.
+
+    Raises
+    ------
+    RecipeError
+        There is no such recipe, or the file cannot be read.
+    """
     if name in bundled_names():
         shown = f"{name}{SUFFIX}"
         return shown, (resources.files("sendit.recipe") / "bundled" / shown).read_text("utf-8")
@@ -925,20 +944,26 @@ def _digest(files: Sequence[_File]) -> str:
 
 
 def read_text(*named_texts: tuple[str, str], own: Own | None = None) -> Recipe:
-    """Read recipes given as (name, text), combined in order.
+    """Parse and check recipes given as (name, text), combined in order.
 
     Parameters
     ----------
     named_texts
-        Names to show, and what the files hold. A text with no more than the comment
-        ``# sendit: as deid`` adds that word.
+        Names for messages, and the texts of the recipes. The comment ``# sendit: as deid`` in any
+        of them allows KEEP to override a rule that protects an identifier.
     own
         The site's functions and variables.
+
+    Returns
+    -------
+    Recipe
+        The combined recipe, with its warnings.
 
     Raises
     ------
     RecipeError
-        With every problem of grammar, names and meaning, in the order of files and lines.
+        There are problems of grammar, names or meaning; holds all, in the order of files and
+        lines.
     """
     from sendit.recipe.lint import lint  # noqa: PLC0415 - lint imports nothing from here
 
@@ -967,18 +992,18 @@ def _named_twice(files: Iterable[_File]) -> list[Problem]:
 
 
 def _without_header(files: list[_File], own: Own) -> list[Problem]:
-    """Report recipes without a header, and add the bundled one to those with filters."""
+    """Report recipes without a header; if they have filters, add the default recipe's header."""
     top = Position(files[0].name if files else "(none)", 1)
     if any(file.filters for file in files):
-        _, text = _text_of(HEADER_OF_FILTERS)
-        default = _Reader(f"{HEADER_OF_FILTERS}{SUFFIX}", own).read(text)
+        _, text = _text_of(DEFAULT_HEADER)
+        default = _Reader(f"{DEFAULT_HEADER}{SUFFIX}", own).read(text)
         default.filters.clear()
         files.append(default)
         return [
             Problem(
                 top,
                 "no %header section: attributes are de-identified by the bundled recipe "
-                f"{HEADER_OF_FILTERS} (deid would leave them all unchanged)",
+                f"{DEFAULT_HEADER} (deid would leave them all unchanged)",
                 "add %header to decide it yourself",
                 Rule.HEADER,
                 warning=True,
@@ -1021,7 +1046,7 @@ def _combined(files: list[_File], own: Own) -> Recipe:
 
 
 def _in_order(problems: list[Problem], files: Sequence[_File]) -> list[Problem]:
-    """Return problems by file and line, each with the column of what it names."""
+    """Sort problems by file and line, and add the column of what each names."""
     order = {file.name: index for index, file in enumerate(files)}
     raw = {file.name: file.raw for file in files}
     problems = [
@@ -1052,17 +1077,22 @@ def read_recipe(*names_or_paths: str, own: Own | None = None) -> Recipe:
     Parameters
     ----------
     names_or_paths
-        Names of bundled recipes or absolute paths; later ones add to earlier ones. Header
-        rules follow one another, filter lists and field lists of one name are joined
-        (deid drops one of them). ``as-deid`` among them is no recipe: KEEP may then win over
-        a rule that protects an identifier, as in deid.
+        Names of bundled recipes or absolute paths, combined in order: header rules are
+        concatenated, filter lists and field lists of the same name are joined (deid drops one
+        of them). The pseudo-recipe ``as-deid`` allows KEEP to override a rule that protects an
+        identifier, as in deid.
     own
         The site's functions and variables.
+
+    Returns
+    -------
+    Recipe
+        The combined recipe, with its warnings.
 
     Raises
     ------
     RecipeError
-        With every problem, each naming file, line and, where there is one, a way out.
+        There are problems; each names file, line and, if possible, what to write instead.
     """
     names = [name for name in names_or_paths if name != AS_DEID]
     if not names:

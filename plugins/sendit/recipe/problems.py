@@ -1,4 +1,4 @@
-"""Errors and warnings about a recipe, each with its position."""
+"""Errors and warnings about a recipe, with positions and fixes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DOCS = "docs/recipes.md"
 
 
 class Rule(StrEnum):
-    """What a problem is about; docs/recipes.md has a section for each."""
+    """The kind of a problem; docs/recipes.md has a section for each."""
 
     ACTION = "action"
     ATTRIBUTE = "attribute"
@@ -38,16 +38,16 @@ class Rule(StrEnum):
 
     @property
     def link(self) -> str:
-        """Where the documentation explains it."""
+        """Page and anchor of its documentation."""
         return f"{DOCS}#{self}"
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """How to fix a line: ``old`` is replaced by ``new``.
+    """How to fix a line: replace ``old`` by ``new``.
 
-    Without ``old`` the whole line does; without ``new`` the line becomes a comment. ``line`` is
-    another line than the problem's, 0 for one that is to be put before the first.
+    Without ``old``, the entire line is replaced; without either, it becomes a comment. ``line`` is
+    the line to change if it is not the problem's; 0 inserts one before the first.
     """
 
     old: str = ""
@@ -57,8 +57,23 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """An error or a warning: where, what, what to write instead (empty if nothing comes close),
-    and the edit that does so if there is one that needs nobody's decision."""
+    """An error or a warning.
+
+    Attributes
+    ----------
+    position
+        Where it is.
+    message
+        What is wrong.
+    suggestion
+        What to write instead; may be empty.
+    rule
+        Its kind.
+    warning
+        Whether the recipe is usable despite it.
+    edit
+        An unambiguous fix, if there is one.
+    """
 
     position: Position
     message: str
@@ -73,8 +88,15 @@ class Problem:
 
 
 class RecipeError(Misconfigured):
-    """A recipe that cannot be used. ``problems`` are its errors, and ``warnings`` what else is to
-    be said of it, in the order of the files' lines."""
+    """A recipe cannot be used.
+
+    Attributes
+    ----------
+    problems
+        Its errors, in the order of files and lines.
+    warnings
+        Its warnings, likewise.
+    """
 
     def __init__(self, problems: Sequence[Problem], warnings: Sequence[Problem] = ()) -> None:
         self.problems = tuple(problems)

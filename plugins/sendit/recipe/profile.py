@@ -1,4 +1,4 @@
-"""PS3.15 Annex E's table of attributes and what its profile and options ask for."""
+"""The tables of PS3.15 Annex E: attributes with their actions, and safe private attributes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PRIVATE = "private"
 
 
 class Option(StrEnum):
-    """An option of the Basic Application Level Confidentiality Profile: its column."""
+    """An option of the Basic Application Level Confidentiality Profile; the column's name."""
 
     SAFE_PRIVATE = "safe_private"
     UIDS = "uids"
@@ -48,11 +48,20 @@ _TITLES = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of Table E.1-1.
+    """A row of Table E.1-1.
 
-    ``tag`` is eight hex digits in upper case, with X for the digits of a repeating group,
-    or ``private``. ``vr`` and ``keyword`` are PS3.6's, empty where a row has no single tag.
-    ``basic`` and the values of ``options`` are the table's letters.
+    Attributes
+    ----------
+    tag
+        Eight hex digits in upper case, with X for the digits of a repeating group, or ``private``.
+    name
+        The attribute's name.
+    vr, keyword
+        As in PS3.6; empty if the row has no single tag.
+    basic
+        The action of the Basic Profile, as a letter code (X, Z, D, U, ...).
+    options
+        The actions of options that differ, as letter codes.
     """
 
     tag: str
@@ -70,7 +79,7 @@ class Row:
 
 @cache
 def table() -> tuple[Row, ...]:
-    """Return Table E.1-1, in the order of the standard."""
+    """Return the rows of Table E.1-1, in the standard's order."""
     file = resources.files("sendit.recipe") / "bundled" / f"ps3.15-{EDITION}.tsv"
     text = file.read_text("utf-8")
     lines = [line.split("\t") for line in text.splitlines() if not line.startswith("#")]
@@ -93,25 +102,38 @@ def table() -> tuple[Row, ...]:
 
 
 NEEDED: Final = frozenset(("geometry", "timing", "diffusion", "scaling", "dose"))
-"""What tools get wrong without a private attribute."""
+"""What tools need private attributes for to give correct results."""
 
 DETAIL: Final = "detail"
-"""The need for blocks that tools read where they understand them, and do without elsewhere."""
+"""The need of structures that tools read if they understand them, but can do without."""
 
 KEPT: Final = NEEDED | {DETAIL}
-"""What the bundled recipes keep private attributes for."""
+"""The needs for which the bundled recipes keep private attributes."""
 
 _NEVER_KEPT: Final = "-"
 
 
 @dataclass(frozen=True, slots=True)
 class SafePrivate:
-    """One private attribute that says nothing about a person: (gggg,"CREATOR",ee).
+    """A private attribute (gggg,"CREATOR",ee) that identifies nobody.
 
-    ``vr`` and ``vm`` (``1``, ``3-4``, ``1-n``) are those that it has in PS3.15 Table E.3.10-1, or
-    in its vendor's dictionary if it is not in the table. ``form`` is what its value must be to
-    stay (:mod:`sendit.deidentify.private_form`), ``origin`` the list that has it ("PS3.15",
-    "sendit" or "both"), ``need`` what it is needed for, ``tools`` those that read it.
+    Attributes
+    ----------
+    group, creator, element
+        How it is named; ``element`` is without the block.
+    vr, vm
+        VR and value multiplicity (``1``, ``3-4``, ``1-n``), from PS3.15 Table E.3.10-1 or, if it is
+        not there, from the vendor's dictionary.
+    meaning
+        What it contains.
+    form
+        The form that its value must have to stay (:mod:`sendit.deidentify.private_form`).
+    origin
+        The list that it is on: "PS3.15", "sendit" or "both".
+    need
+        What it is needed for.
+    tools
+        Tools that read it.
     """
 
     group: int
@@ -126,15 +148,15 @@ class SafePrivate:
     tools: str = "-"
 
     def has(self, count: int) -> bool:
-        """Whether this number of values is allowed."""
-        least, _, most = self.vm.partition("-")
-        most = most or least
-        return int(least) <= count and (most == "n" or count <= int(most))
+        """Whether the attribute's VM allows a number of values."""
+        low, _, high = self.vm.partition("-")
+        high = high or low
+        return int(low) <= count and (high == "n" or count <= int(high))
 
 
 @cache
 def safe_private_table() -> tuple[SafePrivate, ...]:
-    """Return the list of safe private attributes by group and creator, texts included."""
+    """Return the full list of safe private attributes, including those that are never kept."""
     text = (resources.files("sendit.recipe") / "bundled" / "safe-private.tsv").read_text("utf-8")
     lines = [line.split("\t") for line in text.splitlines() if not line.startswith("#")]
     rows = (dict(zip(lines[0], line, strict=True)) for line in lines[1:])
@@ -157,5 +179,5 @@ def safe_private_table() -> tuple[SafePrivate, ...]:
 
 @cache
 def safe_private() -> tuple[SafePrivate, ...]:
-    """Return the private attributes that Retain Safe Private keeps: those with a form."""
+    """Return the safe private attributes that may be kept: those with a form."""
     return tuple(safe for safe in safe_private_table() if safe.form != _NEVER_KEPT)

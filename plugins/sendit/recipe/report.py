@@ -1,4 +1,4 @@
-"""Print a report on a recipe: its mistakes, or what it covers."""
+"""Print a report on a recipe: its problems, or its coverage of PS3.15."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from sendit.recipe.problems import Problem
 from sendit.recipe.profile import EDITION
 from sendit.recipe.review import Holds, Reviewed
 
-SHOWN = 8
-"""Number of attributes of a class that are listed by name."""
+MAX_SHOWN = 8
+"""Maximum number of attributes of a class that are listed by name."""
 
 _MEANING = {
     Treatment.GONE: "removed, emptied or replaced",
@@ -36,16 +36,18 @@ def check(
     own: Own | None = None,
     as_json: bool = False,
 ) -> int:
-    """Check recipes, combined in order, and print what is wrong or what they cover.
+    """Check recipes, combined in order, and print their problems or their coverage.
 
     Parameters
     ----------
     paths
         Names of bundled recipes or absolute paths.
+    console
+        Where to print; standard output by default.
     own
         The site's functions and variables.
     as_json
-        Print one JSON object for tools instead.
+        Whether to print a JSON object for tools instead.
 
     Returns
     -------
@@ -167,8 +169,7 @@ def _print_coverage(coverage: Coverage, console: Console) -> None:
 
 
 def _print_beyond(kept: Sequence[Reviewed], console: Console) -> None:
-    """Print the attributes that the table does not name and the recipe leaves as they are,
-    though they may say who someone is."""
+    """Print the potentially identifying attributes outside the table that stay unchanged."""
     if not kept:
         console.print("Beyond the table: no potentially identifying attribute is kept unchanged")
         return
@@ -179,6 +180,6 @@ def _print_beyond(kept: Sequence[Reviewed], console: Console) -> None:
     for holds in Holds:
         names = [one.name for one in kept if one.holds is holds]
         if names:
-            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-            console.print(f"  {holds}: {', '.join(names[:SHOWN])}{more}", soft_wrap=True)
+            more = f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else ""
+            console.print(f"  {holds}: {', '.join(names[:MAX_SHOWN])}{more}", soft_wrap=True)
     console.print("What each may hold, and why: docs/deidentification.md")

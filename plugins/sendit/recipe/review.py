@@ -1,9 +1,8 @@
-"""A review of what every attribute of the dictionary may contain, beyond PS3.15's table.
+"""A review of what each attribute of the dictionary may contain, beyond PS3.15's table.
 
-Table E.1-1 names what its editors thought of. The dictionary has two thousand more attributes
-that can hold a word or a number of someone. Each has been looked at once; what was found stands
-in ``bundled/attributes.tsv`` with its reason, and the bundled recipes, ``sendit recipe check``
-and docs/deidentification.md follow it.
+The dictionary has two thousand attributes that can hold text or a number but are not in Table
+E.1-1. Each was reviewed; ``bundled/attributes.tsv`` holds the results with their reasons. The
+bundled recipes, ``sendit recipe check`` and docs/deidentification.md are based on it.
 """
 
 from __future__ import annotations
@@ -39,12 +38,12 @@ class Holds(StrEnum):
 
     @property
     def identifies(self) -> bool:
-        """Whether it may identify someone, so that a recipe that keeps it leaks."""
+        """Whether it may identify someone, so that a recipe must not keep it."""
         return self in _IDENTIFY
 
     @property
     def acted_on(self) -> bool:
-        """Whether the bundled recipes have a line for each attribute of this class."""
+        """Whether the bundled recipes have a rule for each attribute of this class."""
         return self in _IDENTIFY or self is Holds.TECHNICAL
 
 
@@ -65,10 +64,20 @@ _IDENTIFY = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Reviewed:
-    """One attribute: what it may hold, in which form if that is known, and why.
+    """The review of one attribute.
 
-    ``keyword`` is empty for the few retired attributes that have none. ``form`` is one of
-    ``sendit.recipe.functions.FORMS`` for what is technical, else empty.
+    Attributes
+    ----------
+    tag, vr
+        Tag and VR in the dictionary.
+    keyword
+        Empty for the few retired attributes that have none.
+    holds
+        What it may hold.
+    form
+        For technical values, one of :data:`sendit.recipe.functions.FORMS`; else empty.
+    reason
+        Why.
     """
 
     tag: int
@@ -80,13 +89,13 @@ class Reviewed:
 
     @property
     def name(self) -> str:
-        """How a recipe names it: its keyword, or its tag if it has none."""
+        """Its name in a recipe: the keyword, or the tag if it has none."""
         return self.keyword or f"({self.tag >> 16:04X},{self.tag & 0xFFFF:04X})"
 
 
 @cache
 def review() -> tuple[Reviewed, ...]:
-    """Return every attribute of the dictionary, in order of tags."""
+    """Return the reviews of all attributes, sorted by tag."""
     file = resources.files("sendit.recipe") / "bundled" / "attributes.tsv"
     lines = [line for line in file.read_text("utf-8").splitlines() if not line.startswith("#")]
     cells = (line.split("\t") for line in lines[1:])
