@@ -471,7 +471,7 @@ def test_a_file_cut_in_its_pixels_is_known_by_its_head(tmp_path: Path) -> None:
 
 
 def test_large_files_are_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scan, "READ_WHOLE", 1000)
+    monkeypatch.setattr(scan, "MAX_READ", 1000)
     file = tmp_path / "a.dcm"
     file.write_bytes(to_bytes(make_dataset()))
     data, _ = scan.read_file(file)

@@ -41,5 +41,5 @@ NUMBER_FORMATS: Final[Mapping[str, str]] = {
 
 
 def order_of(little: bool) -> str:
-    """Return the byte order character of a format."""
+    """Return the byte order character for :mod:`struct`."""
     return "<" if little else ">"

@@ -1,8 +1,7 @@
-"""Text of DICOM values in the character sets of PS3.3 C.12.1.1.2.
+"""Decode and encode text in the character sets of PS3.3 C.12.1.1.2.
 
-``character_set`` is always the raw value of (0008,0005) without padding, because that is
-what is at hand and what caches are keyed by. Terms that are misspelt but mean one thing only
-are read as what they mean (:func:`defined_terms`).
+``character_set`` is always the raw value of (0008,0005) without padding, which is also the key of
+caches. Misspelt but unambiguous terms are accepted (:func:`defined_terms`).
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from typing import Final
 from pydicom.charset import convert_encodings, decode_bytes, python_encoding
 
 TEXT_VRS: Final = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
-"""VRs that (0008,0005) governs; all others are ASCII."""
+"""VRs to which (0008,0005) applies; all others are ASCII."""
 
 ASCII_VRS: Final = frozenset(("AE", "AS", "CS"))
 """VRs of terms and titles, whose bytes are ASCII in every character set."""
 
 _DELIMITERS: Final = {0x0A, 0x0C, 0x0D, 0x09, 0x5C, 0x5E, 0x3D}
 _ESCAPE: Final = b"\x1b"
-# Sets in which bytes below 0x80 are ASCII on their own, so that ASCII text is right as it is
+# Sets in which bytes below 0x80 are not ASCII: JIS X 0201 has a yen sign and an overline there
 _NOT_ASCII: Final = frozenset((b"ISO_IR 13", b"ISO 2022 IR 13"))
 
 
@@ -52,14 +51,15 @@ _MEANT: Final = {
     **dict.fromkeys(("UTF8", "UNICODEUTF8", "ISO10646", "ISO10646UTF8"), "ISO_IR 192"),
     **dict.fromkeys(("ASCII", "USASCII", "ISO646"), "ISO_IR 6"),
 }
-"""What a term means by its letters and digits."""
+"""Defined Terms by the letters and digits of their variants."""
 
 
 @lru_cache(maxsize=256)
 def defined_terms(character_set: bytes) -> bytes | None:
-    """Return a character set in the standard's own terms; None if nobody can say which it is.
+    """Return the Defined Terms of a character set; None if it is unknown.
 
-    ``ISO IR 192``, ``iso_ir_100``, ``ISO 8859-1``, ``UTF-8`` and the like mean one thing only.
+    Unambiguous variants such as ``ISO IR 192``, ``iso_ir_100``, ``ISO 8859-1`` and ``UTF-8`` are
+    replaced by their Defined Terms.
     """
     terms = []
     for part in character_set.decode("latin-1").split("\\"):
@@ -69,7 +69,7 @@ def defined_terms(character_set: bytes) -> bytes | None:
         if term is None:
             return None
         terms.append(term)
-    if len(terms) > 1:  # code extensions have terms of their own
+    if len(terms) > 1:  # code extensions have different terms
         extended = [term.replace("ISO_IR ", "ISO 2022 IR ") for term in terms]
         terms = extended if all(term in python_encoding for term in extended) else terms
     return "\\".join(terms).encode("ascii")
@@ -77,7 +77,7 @@ def defined_terms(character_set: bytes) -> bytes | None:
 
 @lru_cache(maxsize=256)
 def encodings(character_set: bytes) -> tuple[str, ...]:
-    """Return the Python codecs of a character set; unknown terms read as the default."""
+    """Return the Python codecs of a character set; unknown terms fall back to the default."""
     known = defined_terms(character_set) or b""
     terms = [part.strip(" ") for part in known.decode("latin-1").split("\\")]
     with warnings.catch_warnings():
@@ -89,7 +89,7 @@ def encodings(character_set: bytes) -> tuple[str, ...]:
 
 
 def decode(value: bytes, character_set: bytes) -> str:
-    """Return a value's text; bytes that the set does not have become U+FFFD."""
+    """Decode a value; invalid bytes become U+FFFD."""
     if value.isascii() and _ESCAPE not in value and character_set not in _NOT_ASCII:
         return value.decode("ascii")
     with warnings.catch_warnings():
@@ -101,10 +101,9 @@ def decode(value: bytes, character_set: bytes) -> str:
 
 
 def encode(text: str, character_set: bytes) -> bytes:
-    """Return text as bytes that are valid in a character set.
+    """Encode text in a character set; characters that it lacks become ``?``.
 
-    What the set cannot hold is written as ``?``. Only the first, single-byte or
-    self-contained set is used: no code extension is ever needed for what sendit writes.
+    Uses only the first character set, never code extensions, which sendit's texts do not need.
     """
     if text.isascii():
         return text.encode("ascii")
@@ -122,10 +121,10 @@ def encode(text: str, character_set: bytes) -> bytes:
 
 
 def is_valid(value: bytes, vr: str, character_set: bytes) -> bool:
-    """Whether bytes of a text are of the character set that a file declares.
+    """Whether a value is valid in the character set that its file declares.
 
-    The default repertoire, a set that nobody knows, and VRs that are not governed by one have
-    ASCII only.
+    Only ASCII is valid in the default repertoire, in unknown character sets, and in VRs to which
+    (0008,0005) does not apply.
     """
     if value.isascii():
         return True

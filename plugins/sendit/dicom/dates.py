@@ -1,10 +1,9 @@
-"""Dates and times: parsed in every unambiguous form, written as PS3.5 6.2 requires.
+"""Parse dates and times in any unambiguous form; write them as PS3.5 6.2 requires.
 
-Values are read as any reader would understand them, conformant or not: ISO 8601,
-ACR-NEMA's dots and colons, month names, more digits of a second than the six of PS3.5 (the
-rest is cut off), an ``&`` before the offset (PS3.5's own placeholder for its sign, copied by
-some writers), a date and time in a DA or a TM, a line feed at the end. Ambiguous values
-(``05/06/2019``) and dates without a day do not count as dates.
+Accepts forms that readers understand, whether conformant or not: ISO 8601, ACR-NEMA's dots and
+colons, month names, more than six digits of a second (truncated), an ``&`` before the offset
+(PS3.5's placeholder for the sign, which some writers copy), a date and time in a DA or a TM, a
+trailing line feed. Ambiguous values (``05/06/2019``) and dates without a day are not dates.
 """
 
 from __future__ import annotations
@@ -44,16 +43,25 @@ _SPOKEN_TIME: Final = re.compile(
 )
 _MAYBE_DATE_TIME: Final = re.compile(r"(\d{8})\d{2,6}", re.ASCII)
 _SECOND_DIGITS: Final = 6
-"""Digits of a second that a TM or DT may have."""
+"""Maximum number of digits of fractional seconds in a TM or DT."""
 
 PADDING: Final = " \0\t\r\n\f\v"
 
 
 class Moment(NamedTuple):
-    """A day, with a time of day (HHMMSS.F, as precise as it was) and an offset from UTC.
+    """A day, with a time of day and an offset from UTC.
 
-    Both are empty if not given. ``joined`` says that fractional seconds followed
-    without a dot: in a VR that holds no time they may be something else.
+    Attributes
+    ----------
+    day
+        The day.
+    clock
+        HHMMSS.F in the original precision; empty if not given.
+    offset
+        Offset from UTC; empty if not given.
+    joined
+        Whether fractional seconds followed without a dot; in a VR that is not one of times they
+        may mean something else.
     """
 
     day: date
@@ -63,7 +71,7 @@ class Moment(NamedTuple):
 
 
 def read_day(text: str) -> date | None:
-    """Return the day of a date or a date and time; None if there is no unambiguous one."""
+    """Return the day of a date, or of a date and time; None if there is no unambiguous one."""
     if parts := _PLAIN_DATE.fullmatch(text):
         return _date(int(parts[1]), int(parts[2] or parts[5]), int(parts[3] or parts[6]))
     if parts := _YEAR_LAST.fullmatch(text):
@@ -90,9 +98,9 @@ def read_moment(text: str) -> Moment | None:
 
 
 def read_time(text: str) -> str | None:
-    """Return a time of day as a TM; of a date and time, the time. None if there is none.
+    """Return a time of day, or the time of a date and time, as a TM; None if there is none.
 
-    Digits alone that can be a date and time are not read as a time with fractional seconds.
+    Digits that may be a date and time are not read as a time with fractional seconds.
     """
     moment = _read_moment(text)
     if moment is not None and moment.clock:
@@ -135,7 +143,7 @@ def _clock(parts: re.Match[str]) -> str:
 
 
 def _offset(parts: re.Match[str]) -> str:
-    """Return the offset as PS3.5 writes it. One without a sign is left out: nobody knows it."""
+    """Return the offset in the form of PS3.5; an offset without a sign is ambiguous and dropped."""
     written = (parts["offset"] or "").strip(" &").replace(":", "")
     if written == "Z":
         return "+0000"

@@ -1,7 +1,7 @@
-"""The dictionary of attributes (PS3.6): pydicom's, and what the standard has added since.
+"""The data dictionary (PS3.6): pydicom's, extended by newer attributes.
 
-An attribute that is not in the dictionary is removed from every image, and no recipe can name it.
-So everything that PS3.15 lists must be in it, however old pydicom is.
+Attributes outside the dictionary are removed from every image, and no recipe can name them. So it
+must contain all attributes in PS3.15, even if the installed pydicom is older.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ NEWER: Final[dict[int, Entry]] = {
     0x0040B03F: ("LO", "1", "Montage Channel Label", "", "MontageChannelLabel"),
     0x0040E012: ("UR", "1", "Display URI", "", "DisplayURI"),
 }
-"""VR, VM, name, retired, keyword of attributes that PS3.15 2026c names and pydicom 3.0.2 does not
-know. Where they come from: ``recipe/bundled/ps3.15-2026c.tsv``."""
+"""VR, VM, name, retired flag and keyword of attributes in PS3.15 2026c that pydicom 3.0.2 lacks.
+Source: ``recipe/bundled/ps3.15-2026c.tsv``."""
 
 add_dict_entries({tag: entry for tag, entry in NEWER.items() if tag not in DicomDictionary})

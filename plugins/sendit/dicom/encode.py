@@ -1,7 +1,4 @@
-"""Encode elements and values: text packed for a VR, with element headers.
-
-Layouts are those of PS3.5 chapter 7; text is padded to even length (PS3.5 6.2).
-"""
+"""Encode elements, values and items (PS3.5 chapter 7); pad values to even length (PS3.5 6.2)."""
 
 from __future__ import annotations
 
@@ -41,7 +38,7 @@ _CHOICES: Final = {"US or SS": "US", "OB or OW": "OW", "US or OW": "OW", "US or 
 
 @dataclass(frozen=True, slots=True)
 class NewElement:
-    """An element made by sendit: ``value`` is text, or items for a sequence."""
+    """An element to create: ``value`` is text, or items for a sequence."""
 
     tag: int
     vr: str
@@ -55,7 +52,7 @@ def one_vr(vr: str) -> str:
 
 @lru_cache(maxsize=65536)
 def head(tag: int, vr: str, length: int, encoding: Encoding) -> bytes:
-    """Return an element's tag, VR and length; a short VR with a long value becomes UN."""
+    """Encode an element's tag, VR and length; a short VR with a long value becomes UN."""
     little = encoding.little
     group, element = tag >> 16, tag & 0xFFFF
     if not encoding.explicit:
@@ -67,23 +64,36 @@ def head(tag: int, vr: str, length: int, encoding: Encoding) -> bytes:
 
 
 def padded(value: bytes, vr: str) -> bytes:
-    """Return a value of even length."""
+    """Pad a value to even length."""
     if len(value) & 1 == 0:
         return value
     return value + (b"\0" if vr == "UI" or vr[0] == "O" or vr == "UN" else b" ")
 
 
 def element(tag: int, vr: str, value: bytes, encoding: Encoding) -> bytes:
-    """Return a whole element of defined length."""
+    """Encode an element with defined length."""
     value = padded(value, vr)
     return head(tag, vr, len(value), encoding) + value
 
 
 def pack(vr: str, text: str, encoding: Encoding, character_set: bytes) -> bytes | None:
-    """Return text as the value of a VR, without padding.
+    """Encode text as the value of a VR, without padding.
 
-    Dates may be given as timestamps (``2010-02-09T11:50:00-0800``): a DA takes the date.
-    None if the VR cannot hold the text.
+    Parameters
+    ----------
+    vr
+        The VR.
+    text
+        The value. A DA also accepts timestamps (``2010-02-09T11:50:00-0800``).
+    encoding
+        Determines the byte order of binary numbers.
+    character_set
+        The value of (0008,0005).
+
+    Returns
+    -------
+    bytes or None
+        None if the VR cannot hold the text.
     """
     form = NUMBER_FORMATS.get(vr)
     try:
@@ -103,7 +113,7 @@ def pack(vr: str, text: str, encoding: Encoding, character_set: bytes) -> bytes 
 
 
 def _pointer(text: str) -> tuple[int, int] | None:
-    """Return the group and element of an AT written as text, or None."""
+    """Parse an AT given as text into group and element; None if it is invalid."""
     pointer = POINTER.fullmatch(text)
     return (int(pointer[1], 16), int(pointer[2], 16)) if pointer else None
 
@@ -124,7 +134,7 @@ _OTHERS: Final = {"AT": _pointers, "SQ": _no_text}
 
 
 def build(new: NewElement, encoding: Encoding, character_set: bytes) -> bytes:
-    """Return an element of sendit's own as bytes."""
+    """Encode a new element."""
     if isinstance(new.value, str):
         return element(
             new.tag, new.vr, pack(new.vr, new.value, encoding, character_set) or b"", encoding
@@ -135,7 +145,7 @@ def build(new: NewElement, encoding: Encoding, character_set: bytes) -> bytes:
 def build_items(
     items: tuple[tuple[NewElement, ...], ...], encoding: Encoding, character_set: bytes
 ) -> bytes:
-    """Return items of defined length as the value of a sequence."""
+    """Encode items with defined length, as the value of a sequence."""
     parts: list[bytes] = []
     for members in items:
         content = b"".join(build(member, encoding, character_set) for member in members)
@@ -144,7 +154,7 @@ def build_items(
 
 
 def item(content: bytes, encoding: Encoding, *, undefined: bool = False) -> bytes:
-    """Return one item of a sequence around its elements."""
+    """Encode an item of a sequence, given its encoded elements."""
     length = UNDEFINED if undefined else len(content)
     start = ITEM_HEAD[encoding.little] + LENGTH[encoding.little].pack(length)
     return start + content + (ITEM_TAIL[encoding.little] if undefined else b"")

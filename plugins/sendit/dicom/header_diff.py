@@ -1,11 +1,10 @@
 """Diff a file's header against a structurally identical one, without scanning it.
 
-The files of a series are one another's bytes but for the values of few elements: UIDs,
-positions, times. A :class:`HeaderTemplate` records where the elements of one file are; matched
-against the bytes of another, it gives a :class:`DiffHeader` with the elements that differ.
-Everything else has the same bytes, if at another offset, and so reads the same. A file of
-another structure (an element more or less, another VR or transfer syntax) does not match and
-must be scanned.
+The headers of a series differ only in the values of few elements: UIDs, positions, times. A
+:class:`HeaderTemplate` records the elements of one file; matched against the bytes of another, it
+returns a :class:`DiffHeader` with the elements that differ. All others have the same bytes,
+possibly at another offset, and need not be parsed. A file with another structure (additional or
+missing elements, another VR or transfer syntax) does not match and must be scanned.
 """
 
 from __future__ import annotations
@@ -27,26 +26,26 @@ from sendit.dicom.scan import (
 from sendit.errors import SkipInstance
 
 MAX_HEADER_BYTES: Final = 1 << 18
-"""Bytes before the pixel data above which a file is not remembered."""
+"""Maximum size of a template: bytes before the pixel data."""
 
 MAX_DIFFERENCES: Final = 48
-"""Elements that may differ before a file counts as another kind."""
+"""Maximum number of elements that may differ for a file to match."""
 
 _WINDOW: Final = 512  # bytes that are compared at once
 _MAYBE_ITEMS: Final = frozenset(("SQ", "UN"))
 _UNDEFINED: Final = b"\xff\xff\xff\xff"
 _TRANSFER_SYNTAX: Final = 0x00020010
-_OF_THE_INSTANCE: Final = (0x00020000, 0x00020003)  # file meta's length and instance UID
-_SETTLED: Final = frozenset((CHARACTER_SET, SOP_CLASS))
+_INSTANCE_ELEMENTS: Final = (0x00020000, 0x00020003)  # file meta's length and instance UID
+_FIXED: Final = frozenset((CHARACTER_SET, SOP_CLASS))
 
 
 class HeaderTemplate:
-    """Where one file's elements before the pixel data are, and their bytes.
+    """The elements of one file before the pixel data, with their offsets and bytes.
 
     Attributes
     ----------
     elements
-        The top-level elements before the pixel data; offsets are the file's.
+        The top-level elements before the pixel data; offsets refer to the file.
     encoding, transfer_syntax
         As in the file's header.
     """
@@ -82,17 +81,17 @@ class HeaderTemplate:
         ]
         self._windows = list(_windows(self.elements, data))
         self._pixels = None if pixels is None else pixels[:2]
-        self._meta = _of_the_series(header.meta)
+        self._meta = _without_instance(header.meta)
 
     def match(self, data: Buffer) -> DiffHeader | None:
-        """Return the header of a file by its bytes; None if it is not like this one."""
+        """Return the header of a file, given its bytes; None if its structure differs."""
         if data[128:132] != b"DICM":
             return None
         try:
             meta, first = file_meta(data, 132)
-            return self._match(data, meta, first) if _of_the_series(meta) == self._meta else None
+            return self._match(data, meta, first) if _without_instance(meta) == self._meta else None
         except SkipInstance:
-            return None  # the scan of the whole says why
+            return None  # scanning the file determines the reason
 
     def _match(self, data: Buffer, meta: dict[int, bytes], first: int) -> DiffHeader | None:
         elements, windows, pieces = self.elements, self._windows, self._bytes
@@ -100,11 +99,11 @@ class HeaderTemplate:
         distance = first - self._first
         number, most = 0, len(elements)
         while number < most:
-            behind, end, together = windows[number]
-            if data[elements[number][2] + distance : end + distance] == together:
-                number = behind
+            next_number, end, window = windows[number]
+            if data[elements[number][2] + distance : end + distance] == window:
+                number = next_number
                 continue
-            for each in range(number, behind):
+            for each in range(number, next_number):
                 _, _, start, _, end, _ = elements[each]
                 if data[start + distance : end + distance] == pieces[each]:
                     continue
@@ -112,27 +111,27 @@ class HeaderTemplate:
                 if element is None or len(differing) == MAX_DIFFERENCES:
                     return None
                 differing[each] = element
-                distance = element[4] - end  # of all that follows, from where it was
-            number = behind
-        there = self._end + distance
+                distance = element[4] - end  # shift of all elements that follow
+            number = next_number
+        position = self._end + distance
         pixels = None
         if self._pixels is not None:
-            pixels = element_at(data, there, self.encoding)
+            pixels = element_at(data, position, self.encoding)
             if pixels is None or pixels[:2] != self._pixels:
                 return None
-            there = pixels[4]
-        if there != len(data):
+            position = pixels[4]
+        if position != len(data):
             return None
         return DiffHeader(
             template=self, data=data, meta=meta, first=first, differing=differing, pixels=pixels
         )
 
     def _differing(self, number: int, data: Buffer, distance: int) -> Element | None:
-        """Return an element that differs; None if it is another one."""
+        """Return an element with another value; None if the file does not match."""
         tag, vr, start, value, end, items = self.elements[number]
-        if number == 0 or tag in _SETTLED:  # the first one tells the encoding
+        if number == 0 or tag in _FIXED:  # the first element determines the encoding
             return None
-        if tag & 0x10000 and 0x10 <= tag & 0xFFFF <= 0xFF:  # whose the elements of a block are
+        if tag & 0x10000 and 0x10 <= tag & 0xFFFF <= 0xFF:  # private creator
             return None
         if (
             self._plain[number]
@@ -143,36 +142,38 @@ class HeaderTemplate:
         element = element_at(data, start + distance, self.encoding)
         if element is None:
             return None
-        alike = (element[0], element[1], element[5] is None) == (tag, vr, items is None)
-        return element if alike else None
+        matches = (element[0], element[1], element[5] is None) == (tag, vr, items is None)
+        return element if matches else None
 
     def raw(self, number: int) -> bytes:
-        """Return an element's value."""
+        """Return the value of an element, given by its index."""
         return self._bytes[number][len(self._heads[number]) :]
 
     def number(self, tag: int) -> int | None:
-        """Return which element has a tag; None if none before the pixel data has."""
+        """Return the index of the element with a tag; None if none before the pixel data has it."""
         return self._numbers.get(tag)
 
 
 def _windows(elements: Sequence[Element], data: Buffer) -> Iterator[tuple[int, int, bytes]]:
-    """Yield, for each element, the window of elements compared with it: the number of the
-    first element after the window, its end offset, and its bytes."""
-    behind = 0
+    """Yield for each element the window of elements that is compared at once from there.
+
+    A window is the index of the first element after it, its end offset, and its bytes.
+    """
+    next_number = 0
     for number, (_, _, start, _, _, _) in enumerate(elements):
-        behind = max(behind, number + 1)
-        while behind < len(elements) and elements[behind][4] - start <= _WINDOW:
-            behind += 1
-        end = elements[behind - 1][4]
-        yield behind, end, data[start:end]
+        next_number = max(next_number, number + 1)
+        while next_number < len(elements) and elements[next_number][4] - start <= _WINDOW:
+            next_number += 1
+        end = elements[next_number - 1][4]
+        yield next_number, end, data[start:end]
 
 
 def template_of(header: Header) -> HeaderTemplate | None:
-    """Return a file's layout, or None if similar files cannot be recognised by their bytes alone.
+    """Return the template of a file; None if its structure cannot be recognised from bytes alone.
 
-    These are: a deflated file, one without file meta, with elements out of order,
-    duplicated, or after the pixel data, with bytes outside any element; and a
-    file with more than :data:`MAX_HEADER_BYTES` bytes before the pixel data.
+    These are files that are deflated, without file meta, with elements out of order, duplicated or
+    after the pixel data, with trailing bytes, or with more than :data:`MAX_HEADER_BYTES` bytes
+    before the pixel data.
     """
     elements = header.elements
     pixels = elements[-1] if elements[-1][0] in PIXEL_DATA_TAGS else None
@@ -192,18 +193,18 @@ def template_of(header: Header) -> HeaderTemplate | None:
 
 
 class DiffHeader(Header):
-    """The header of a file that is like another.
+    """The header of a file that matches a template.
 
     Attributes
     ----------
     elements
-        Only the top-level elements that differ from the other file's.
-    layout
-        The other file's.
+        Only the top-level elements that differ from the template.
+    template
+        The template.
     differing
-        ``elements`` by their number in the layout, in order.
+        ``elements`` by their index in the template, in order.
     pixels
-        The pixel data's element, if there is one.
+        The pixel data element, if there is one.
     """
 
     __slots__ = ("_first", "differing", "pixels", "template")
@@ -248,11 +249,11 @@ class DiffHeader(Header):
         return self.template.raw(number)
 
     def differs(self, tag: int) -> bool:
-        """Whether an element before the pixel data is another than the other file's."""
+        """Whether an element before the pixel data differs from the template."""
         return self.template.number(tag) in self.differing
 
     def _offset(self, number: int) -> int:
-        """Return where an element is that does not differ."""
+        """Return the offset of an element that does not differ, given by its index."""
         elements = self.template.elements
         distance = self._first - elements[0][2]
         for other, element in self.differing.items():
@@ -262,5 +263,5 @@ class DiffHeader(Header):
         return elements[number][2] + distance
 
 
-def _of_the_series(meta: dict[int, bytes]) -> dict[int, bytes]:
-    return {tag: value for tag, value in meta.items() if tag not in _OF_THE_INSTANCE}
+def _without_instance(meta: dict[int, bytes]) -> dict[int, bytes]:
+    return {tag: value for tag, value in meta.items() if tag not in _INSTANCE_ELEMENTS}

@@ -1,6 +1,6 @@
-"""What an object's IOD asks of an attribute (PS3.3), for the attributes of PS3.15 Table E.1-1.
+"""Types of attributes in IODs (PS3.3), for the attributes of PS3.15 Table E.1-1.
 
-The data beside this module is made by ``tools/make_iod_types.py``.
+``tools/make_iod_types.py`` generates the data file next to this module.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ DATA: Final = "iod_types.json"
 
 
 class Need(IntEnum):
-    """How much an IOD needs an attribute that is there; conditions count as met."""
+    """Whether an IOD needs an attribute, and with a value; conditions count as met."""
 
     NONE = 3
     EMPTY = 2
@@ -48,24 +48,23 @@ def _needs(iod: str) -> dict[str, Need]:
 
 
 def need_of(sop_class: str, path: tuple[int, ...], tag: int) -> Need:
-    """Return what the IOD of a SOP class needs.
+    """Return whether the IOD of a SOP class needs an attribute.
 
     Parameters
     ----------
     sop_class
         SOP class UID.
     path
-        Tags of the sequences around the attribute, outermost first.
+        Tags of the enclosing sequences, outermost first.
     tag
         The attribute.
 
     Returns
     -------
     Need
-        VALUE for types 1 and 1C, EMPTY for 2 and 2C, NONE for 3 and for what is not in the
-        IOD. If several modules name the attribute, the strictest counts. An object of an
-        unknown class, and an attribute outside Table E.1-1, is taken to need a value: a
-        dummy can harm nothing.
+        VALUE for types 1 and 1C, EMPTY for 2 and 2C, NONE for 3 and if it is not in the IOD. If
+        several modules have the attribute, the strictest type counts. VALUE for unknown SOP
+        classes and for attributes outside Table E.1-1, because a dummy does no harm.
     """
     iod = _data()["classes"].get(sop_class)
     if iod is None or tag not in _attributes():
@@ -88,6 +87,6 @@ _IMAGES: Final = frozenset(
 
 
 def is_image(sop_class: str) -> bool:
-    """Whether objects of a SOP class have pixel data; False for a class that is not known."""
+    """Whether objects of a SOP class have pixel data; False for an unknown class."""
     iod = _data()["classes"].get(sop_class, "")
     return iod.endswith("-image") or iod in _IMAGES

@@ -1,9 +1,8 @@
-"""What of a compressed frame is the image, and what else its format has room for.
+"""Find bytes in compressed frames that do not belong to the image.
 
-A JPEG (ISO/IEC 10918-1), JPEG-LS (14495-1) or JPEG 2000 codestream (15444-1, and 15444-15 for
-HTJ2K) is walked marker by marker. Comments, application data and whatever follows the end are
-returned as spans: written over with zeros, they change no sample, no offset and no length.
-Entropy-coded data are not touched.
+Parses JPEG (ISO/IEC 10918-1), JPEG-LS (14495-1) and JPEG 2000 codestreams (15444-1, and 15444-15
+for HTJ2K) marker by marker. Comments, application data and bytes after the end are returned as
+spans; zeroing them changes no sample, offset or length. Entropy-coded data is never touched.
 """
 
 from __future__ import annotations
@@ -19,10 +18,16 @@ Span = tuple[int, int]
 
 
 class Codestream(NamedTuple):
-    """One compressed frame.
+    """A compressed frame.
 
-    ``rows`` is 0 if a JPEG's frame header does not give it; ``spans`` are offsets of
-    bytes that are not part of the image.
+    Attributes
+    ----------
+    rows
+        0 if the frame header of a JPEG does not give it.
+    columns, components
+        As in the codestream.
+    spans
+        Offsets of bytes that are not part of the image, the last one after its end.
     """
 
     rows: int
@@ -35,7 +40,7 @@ _EOI, _SOS, _DHT, _DAC, _DQT, _DNL, _DRI = 0xD9, 0xDA, 0xC4, 0xCC, 0xDB, 0xDC, 0
 _APP0, _APP8, _APP14, _COM, _JPEG_LS_FRAME, _LSE = 0xE0, 0xE8, 0xEE, 0xFE, 0xF7, 0xF8
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {_DHT, 0xC8, _DAC}
 _APPLICATION: Final = range(0xE0, 0xF0)
-# After a scan: a marker is what follows FF and is neither stuffing nor a restart.
+# The marker that ends a scan: FF followed by anything but stuffing or a restart marker.
 _AFTER_SCAN: Final = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
 _AFTER_JPEG_LS_SCAN: Final = re.compile(rb"\xff+[\x80-\xcf\xd8-\xfe]")
 
@@ -46,12 +51,12 @@ _SPIFF_LENGTH: Final = 30
 
 
 def walk_jpeg(frame: bytes, *, jpeg_ls: bool) -> Codestream:
-    """Walk a JPEG or JPEG-LS frame.
+    """Parse a JPEG or JPEG-LS frame.
 
     Raises
     ------
     SkipInstance
-        It is not a JPEG, incomplete, or contains something that is not understood.
+        It is not a JPEG, is incomplete, or contains unknown or malformed segments.
     """
     if frame[:2] != b"\xff\xd8":
         raise SkipInstance(Reason.OTHER_SYNTAX)
@@ -99,7 +104,7 @@ def _next_marker(frame: bytes, position: int) -> tuple[int, int]:
 
 
 def _segment(frame: bytes, position: int) -> Span:
-    """Return where what a marker segment holds starts and ends."""
+    """Return the span of a marker segment's content."""
     length = _number(frame, position)
     end = position + length
     if end > len(frame):
@@ -114,8 +119,11 @@ def _number(frame: bytes, position: int) -> int:
 
 
 def _application(frame: bytes, marker: int, start: int, end: int) -> list[Span]:
-    """Return the spans to blank in a comment or application segment: everything except segments
-    that say how colours are coded (JFIF, Adobe, SPIFF), in exactly their standard form."""
+    """Return the spans to zero in a comment or application segment.
+
+    Only segments that define the colour encoding (JFIF, Adobe, SPIFF) stay, and only in exactly
+    their standard form.
+    """
     body = frame[start:end]
     if marker == _APP0 and body[:5] == b"JFIF\0" and len(body) >= _JFIF_HEAD:
         thumbnail = 3 * body[12] * body[13]
@@ -129,7 +137,7 @@ def _application(frame: bytes, marker: int, start: int, end: int) -> list[Span]:
 
 
 def _is_table(frame: bytes, marker: int, start: int, end: int, *, jpeg_ls: bool) -> bool:
-    """Whether a segment is a table or parameter that a decoder needs, and nothing beside it."""
+    """Whether a segment consists only of tables or parameters that a decoder needs."""
     length = end - start
     if marker == _DQT:
         return _adds_up(frame, start, end, _quantization)
@@ -178,13 +186,13 @@ _TILE_PART: Final = frozenset((0xFF52, 0xFF53, 0xFF58, 0xFF5C, 0xFF5D, 0xFF5E, 0
 
 
 def walk_jpeg_2000(frame: bytes) -> Codestream:
-    """Walk a JPEG 2000 or HTJ2K codestream.
+    """Parse a JPEG 2000 or HTJ2K codestream.
 
     Raises
     ------
     SkipInstance
-        It is not a codestream (a JP2 file around one is not allowed, PS3.5 A.4.4), incomplete, or
-        contains something that is not understood.
+        It is not a codestream (JP2 files are not allowed, PS3.5 A.4.4), is incomplete, or contains
+        unknown or malformed segments.
     """
     if frame[:4] != b"\xff\x4f\xff\x51":
         raise SkipInstance(Reason.OTHER_SYNTAX)
@@ -212,7 +220,7 @@ def walk_jpeg_2000(frame: bytes) -> Codestream:
 
 
 def _markers(frame: bytes, position: int, known: frozenset[int]) -> Iterator[tuple[int, int, int]]:
-    """Give the segments up to the first marker without one: start of tile-part, or of data."""
+    """Yield the segments up to the first delimiting marker (SOT, SOD, EOC)."""
     while True:
         marker = _number(frame, position)
         if marker in (_SOT, _SOD, _EOC):
@@ -244,7 +252,7 @@ def _tile_part(frame: bytes, position: int, spans: list[Span]) -> int:
     end = position + length if length else _end_of_codestream(frame, header)
     if end > len(frame):
         raise SkipInstance(Reason.SHORT_PIXELS)
-    for marker, inside, header in _markers(frame, header, _TILE_PART):  # noqa: B020 goes on behind
+    for marker, inside, header in _markers(frame, header, _TILE_PART):  # noqa: B020 ends after the last segment
         if marker == _COMMENT:
             spans.append((min(inside + 2, header), header))
     if _number(frame, header) != _SOD or header + 2 > end:
@@ -253,7 +261,7 @@ def _tile_part(frame: bytes, position: int, spans: list[Span]) -> int:
 
 
 def _end_of_codestream(frame: bytes, position: int) -> int:
-    """Return where the last tile-part ends that does not say it: no data hold FFD9."""
+    """Return the end of a last tile-part without length; FFD9 cannot occur in its data."""
     end = frame.find(b"\xff\xd9", position)
     if end < 0:
         raise SkipInstance(Reason.SHORT_PIXELS)

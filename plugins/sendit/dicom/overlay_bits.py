@@ -1,12 +1,12 @@
-"""Clears overlays in unused bits of pixel samples.
+"""Clear overlays in unused bits of pixel samples.
 
-A sample of 16 allocated bits of which 12 are stored has four that are not used. The retired
-way to keep an overlay (PS3.5 8.1.2 of before 2004) was to put it there, so that burned-in text
-can sit in a CT image that looks clean. Such bits are cleared, and nothing else of the pixels
-changes. But bits above the stored ones are as often numbers: padding of a signed image, or
-values that a converter changed and the header does not know of. So a bit is cleared only if
-an overlay says that it is there (60xx,0102), or if it behaves like one: it comes and goes
-over an image that takes no notice. Numbers stay as they are; what is neither is refused.
+A sample with 16 bits allocated and 12 bits stored has four unused bits. Before 2004, overlays
+could be stored there (PS3.5 8.1.2, retired), so a CT image that looks clean may contain burned-in
+text. Such bits are cleared without changing anything else. But bits above the stored ones may
+also be part of the numbers: padding of a signed image, or values that a converter changed without
+updating the header. A bit is therefore cleared only if an overlay declares it (60xx,0102), or if
+it behaves like one: it changes where the image below is smooth. Numbers stay unchanged; undecided
+cases are refused.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from sendit.dicom.transfer_syntax import RLE_LOSSLESS
 from sendit.errors import SkipInstance
 
 PADDING_VALUE: Final = 0x00280120
-CLEARLY: Final = 4
-"""How many times as smooth an image has to be one way as the other to be believed."""
+MIN_RATIO: Final = 4
+"""One interpretation of the bits must give an image this many times smoother than the other."""
 
 _SAMPLE: Final = {8: "u1", 16: "u2", 32: "u4"}
 _AT_ONCE: Final = 1 << 22  # samples examined together: bounds memory for large objects
@@ -43,13 +43,13 @@ def native_without_overlays(header: Header, pixels: PixelData) -> list[Piece] | 
     Raises
     ------
     SkipInstance
-        It is unclear whether bits are an overlay.
+        Unused bits may be an overlay, but this cannot be decided.
     """
     description = pixels.description
     if not _has_unused_bits(description) or pixels.element[0] != PIXEL_DATA:
         return None
     vr, start = pixels.element[1], pixels.element[3]
-    # Words are swapped in big-endian files; bytes written as OB are in the order of PS3.5 D.
+    # Big-endian files swap the bytes of words, but not in values with VR OB (PS3.5 D).
     order = "<" if header.encoding.little or vr == "OB" else ">"
     sample = np.dtype(f"{order}{_SAMPLE[description.allocated]}")
     count = (pixels.end - start) // sample.itemsize
@@ -70,15 +70,20 @@ def native_without_overlays(header: Header, pixels: PixelData) -> list[Piece] | 
 
 
 def compressed_without_overlays(header: Header, pixels: PixelData) -> list[tuple[int, bytes]]:
-    """Return replacements for compressed samples: offset in the file, bytes.
+    """Return changes that clear overlay bits in compressed samples.
 
-    RLE runs are changed in place, without re-encoding. Other compressed pixels cannot be
+    RLE runs are changed in place, without re-encoding. Other compressed pixel data cannot be
     changed.
+
+    Returns
+    -------
+    list[tuple[int, bytes]]
+        Offsets in the file, and the bytes to write there.
 
     Raises
     ------
     SkipInstance
-        There is an overlay, or may be one, that cannot be cleared.
+        There is an overlay that cannot be cleared, or it cannot be decided.
     """
     description = pixels.description
     if not _has_unused_bits(description):
@@ -128,13 +133,18 @@ def overlay_bits(
     Parameters
     ----------
     chunks
-        Returns the samples, as unsigned numbers; may be called repeatedly.
+        Returns the samples as unsigned numbers; may be called repeatedly.
     description
         The header's description of them.
     declared
-        Bits that overlay elements declare.
+        Mask of the bits that overlay elements declare.
     padding
         Pixel Padding Value, as the bits of a sample; None if there is none.
+
+    Returns
+    -------
+    int
+        Mask of the bits to clear.
 
     Raises
     ------
@@ -142,18 +152,18 @@ def overlay_bits(
         Unused bits are neither numbers nor clearly an overlay.
     """
     used = _used(description)
-    if not any(_unused(chunk, description, 0).any() for chunk in _unclean(chunks, description)):
+    if not any(_unused(chunk, description, 0).any() for chunk in _exceeding(chunks, description)):
         return 0
     declared &= ~used
     if _are_numbers(chunks, description, declared, padding):
         return declared
     low, high = _roughness(chunks, description, declared)
-    if low * CLEARLY <= high:
+    if low * MIN_RATIO <= high:
         bits = 0
         for chunk in chunks():
             bits |= int(np.bitwise_or.reduce(_unused(chunk, description, declared)))
         return declared | bits
-    if high * CLEARLY <= low:
+    if high * MIN_RATIO <= low:
         return declared
     raise SkipInstance(Reason.OVERLAY_BITS)
 
@@ -163,7 +173,7 @@ def _has_unused_bits(description: Description) -> bool:
 
 
 def _shift_of(description: Description) -> int:
-    """Return where the stored bits start; a high bit that cannot be is not believed."""
+    """Return the lowest stored bit; an impossible high bit is ignored."""
     high, stored = description.high, description.stored
     return high + 1 - stored if stored - 1 <= high < description.allocated else 0
 
@@ -172,15 +182,15 @@ def _used(description: Description) -> int:
     return ((1 << description.stored) - 1) << _shift_of(description)
 
 
-def _unclean(chunks: Chunks, description: Description) -> Iterator[Samples]:
-    """Yield the chunks whose samples are not all within the stored bits."""
+def _exceeding(chunks: Chunks, description: Description) -> Iterator[Samples]:
+    """Yield the chunks with samples that exceed the stored bits."""
     shift, stored, used = _shift_of(description), description.stored, _used(description)
     limit = 1 << (stored - 1)
     for chunk in chunks():
         if shift:
             if int(np.bitwise_or.reduce(chunk)) & ~used:
                 yield chunk
-        elif int(chunk.max()) > used:  # several times as fast as looking at the bits
+        elif int(chunk.max()) > used:  # several times faster than testing the bits
             if description.signed:
                 values = chunk.view(chunk.dtype.str.replace("u", "i"))
                 if int(values.min()) >= -limit and int(values.max()) < limit:
@@ -189,10 +199,10 @@ def _unclean(chunks: Chunks, description: Description) -> Iterator[Samples]:
 
 
 def _unused(chunk: Samples, description: Description, declared: int) -> Samples:
-    """Return the bits of each sample that are neither stored, nor repeat the sign, nor declared."""
+    """Return the bits of each sample that are not stored, sign extension or declared."""
     used = _used(description)
-    every = (1 << description.allocated) - 1
-    unused = every & ~used & ~declared
+    all_bits = (1 << description.allocated) - 1
+    unused = all_bits & ~used & ~declared
     bits = chunk & chunk.dtype.type(unused)
     if description.signed and not _shift_of(description):
         sign = chunk.dtype.type(1 << (description.stored - 1))
@@ -203,17 +213,20 @@ def _unused(chunk: Samples, description: Description, declared: int) -> Samples:
 def _are_numbers(
     chunks: Chunks, description: Description, declared: int, padding: int | None
 ) -> bool:
-    """Whether unused bits are clearly part of numbers: none are set but declared ones, all belong
-    to one padding value, or the high bit is wrong and all values fit."""
-    every = (1 << description.allocated) - 1
-    unused = every & ~_used(description) & ~declared
+    """Whether unused bits are clearly part of numbers.
+
+    They are if only declared bits are set, if all belong to one padding value, or if the high bit
+    is wrong and all values fit into the stored bits.
+    """
+    all_bits = (1 << description.allocated) - 1
+    unused = all_bits & ~_used(description) & ~declared
     values: set[int] = set()
     largest = 0
     for chunk in chunks():
         bits = _unused(chunk, description, declared)
         if len(values) < 2:
             values.update(map(int, np.unique(chunk[bits != 0])[:2]))
-        largest = max(largest, int((chunk & chunk.dtype.type(every & ~declared)).max()))
+        largest = max(largest, int((chunk & chunk.dtype.type(all_bits & ~declared)).max()))
     if not values or (_shift_of(description) and largest < 1 << description.stored):
         return True
     if len(values) > 1:
@@ -223,8 +236,11 @@ def _are_numbers(
 
 
 def _roughness(chunks: Chunks, description: Description, declared: int) -> tuple[int, int]:
-    """Return how much neighbours differ where unused bits change: in the stored bits alone, and
-    in the whole sample. An image is smooth in what its numbers are."""
+    """Return how much neighbours differ where unused bits change.
+
+    The first number is the sum of differences of the stored bits alone, the second that of all
+    bits. The bits that are the image's numbers are smooth.
+    """
     keep = (1 << description.allocated) - 1 & ~declared
     used, shift = _used(description), _shift_of(description)
     low = high = 0
@@ -234,10 +250,10 @@ def _roughness(chunks: Chunks, description: Description, declared: int) -> tuple
         samples = chunk & chunk.dtype.type(keep)
         stored = samples & chunk.dtype.type(used)
         high += _change(_number(samples, description.allocated, description), edges)
-        alone = _number(stored >> chunk.dtype.type(shift), description.stored, description)
-        low += _change(alone << shift, edges)
+        stored_alone = _number(stored >> chunk.dtype.type(shift), description.stored, description)
+        low += _change(stored_alone << shift, edges)
     if not high:
-        raise SkipInstance(Reason.OVERLAY_BITS)  # they are everywhere: undecidable
+        raise SkipInstance(Reason.OVERLAY_BITS)  # the bits never change: undecidable
     return low, high
 
 
@@ -254,14 +270,14 @@ def _change(values: NDArray[np.int64], edges: NDArray[np.intp]) -> int:
 
 def _cleared(chunk: Samples, clear: int, description: Description) -> Samples:
     low = chunk & chunk.dtype.type((1 << description.allocated) - 1 & ~clear)
-    if description.signed and not _shift_of(description):  # the sign extends into them
+    if description.signed and not _shift_of(description):  # restore the sign extension
         sign = chunk.dtype.type(1 << (description.stored - 1))
         low[low & sign != 0] |= chunk.dtype.type(clear)
     return low
 
 
 def _declared(header: Header) -> int:
-    """Return the bits that overlays say they are in: those without data of their own."""
+    """Return the mask of bits that overlays without data of their own declare."""
     bits = 0
     for tag in _OVERLAYS:
         raw = header.raw(tag)
@@ -290,7 +306,7 @@ def _runs_of_planes(frame: bytes, description: Description) -> list[list[rle.Run
 
 
 def _shift(plane: int, description: Description) -> int:
-    """Return which bits of a sample a byte plane holds; the most significant come first."""
+    """Return the lowest bit of a sample in a byte plane; planes start with the most significant."""
     width = description.allocated // 8
     return 8 * (width - 1 - plane % width)
 
@@ -314,10 +330,10 @@ def _without(mask: int) -> bytes:
 def _samples(frame: bytes, runs: list[list[rle.Run]], description: Description) -> Samples:
     sample = np.dtype(f"<{_SAMPLE[description.allocated]}")
     size = description.rows * description.columns
-    whole = np.zeros(description.samples * size, sample)
+    samples = np.zeros(description.samples * size, sample)
     width = description.allocated // 8
     for plane, plane_runs in enumerate(runs):
         plane_bytes = np.frombuffer(rle.decoded(frame, plane_runs), np.uint8).astype(sample)
         first = plane // width * size
-        whole[first : first + size] |= plane_bytes << sample.type(_shift(plane, description))
-    return whole
+        samples[first : first + size] |= plane_bytes << sample.type(_shift(plane, description))
+    return samples

@@ -1,12 +1,12 @@
-"""Pixel data as exactly the frames that the header declares (PS3.3 C.7.6.3, PS3.5 8 and A.4).
+"""Check that pixel data is exactly the frames that the header declares.
 
-Every place that can hold other bytes is checked: after the last native frame, segments of a
-JPEG, boxes and comments of a JPEG 2000 codestream, unused fields and gaps of an RLE frame,
-fragments' padding, offset tables. Bytes that are not samples are cut off or zeroed; no
-sample and no entropy-coded byte changes. If the pixel data does not match the header,
-or cannot be parsed, the file is refused with a reason.
+Sources: PS3.3 C.7.6.3, PS3.5 8 and A.4. Every place that can hold other bytes is checked: after
+the last native frame, application segments of a JPEG, comments of a JPEG 2000 codestream, unused
+fields and gaps of an RLE frame, padding of fragments, offset tables. Bytes that are not samples
+are cut off or zeroed; samples and entropy-coded bytes never change. A file whose pixel data does
+not match the header, or cannot be parsed, is refused with a reason.
 
-Samples themselves are looked at by :mod:`sendit.dicom.overlay_bits`.
+:mod:`sendit.dicom.overlay_bits` checks the samples themselves.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ EXTENDED_OFFSETS: Final = 0x7FE00001
 EXTENDED_LENGTHS: Final = 0x7FE00002
 TOTAL_LENGTH: Final = 0x7FE00003
 TABLES: Final = (EXTENDED_OFFSETS, EXTENDED_LENGTHS, TOTAL_LENGTH)
-"""What says where frames are, in front of the pixel data."""
+"""The extended offset table and its companions, which precede the pixel data."""
 
 _FLOATS: Final = {0x7FE00008: 32, 0x7FE00009: 64}
 _DESCRIBED_BY: Final = (
@@ -55,11 +55,14 @@ _DESCRIBED_BY: Final = (
 )
 ITEM_TAG: Final = b"\xfe\xff\x00\xe0"
 _STARTS: Final = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51")
-_LARGEST_OFFSET: Final = 0xFFFFFFFF
+_MAX_OFFSET: Final = 0xFFFFFFFF
 
 
 class Description(NamedTuple):
-    """The header's description of the pixel data; ``stored`` and ``high`` are bits."""
+    """The header's description of the pixel data (PS3.3 C.7.6.3).
+
+    ``samples`` is per pixel; ``allocated``, ``stored`` and ``high`` are in bits.
+    """
 
     rows: int
     columns: int
@@ -74,45 +77,45 @@ class Description(NamedTuple):
 
 @dataclass(slots=True)
 class Frame:
-    """One compressed frame: its bytes, and where they are in the file (a span a fragment)."""
+    """A compressed frame: its bytes, and the offsets of its fragments in the file."""
 
     data: bytes
     fragments: list[Span]
 
     def in_file(self, span: Span) -> list[Span]:
-        """Return where a span of the frame is in the file."""
+        """Convert a span of the frame to spans of the file."""
         start, end = span
         spans: list[Span] = []
-        passed = 0
+        done = 0
         for first, last in self.fragments:
             length = last - first
-            one, two = max(start - passed, 0), min(end - passed, length)
+            one, two = max(start - done, 0), min(end - done, length)
             if one < two:
                 spans.append((first + one, first + two))
-            passed += length
+            done += length
         return spans
 
 
 @dataclass(slots=True)
 class PixelData:
-    """The pixel data of a file, checked.
+    """The checked pixel data of a file.
 
     Attributes
     ----------
     element
-        Where it is.
+        The pixel data element.
     description
-        What the header says of it.
+        The header's description of it.
     end
-        Where the native samples end: anything after that in the element is not delivered.
+        Offset at which native samples end; the rest of the element is not delivered.
     blank
         Spans of the file to zero.
     frames
         The compressed frames; empty for native pixel data.
     offsets
-        The corrected basic offset table; None if it is correct or absent.
+        The corrected basic offset table; None if it is correct or empty.
     tables_fit
-        Whether the extended offset table and its kin are right, or absent.
+        Whether the extended offset table and its companions are correct, or absent.
     """
 
     element: Element
@@ -130,7 +133,7 @@ def check_pixel_data(header: Header, element: Element) -> PixelData:
     Raises
     ------
     SkipInstance
-        They do not fit, or the pixel data cannot be walked to the last byte.
+        They do not match, or the pixel data cannot be parsed to the last byte.
     """
     description = _describe(tuple(map(header.raw, _DESCRIBED_BY)), header.encoding.little)
     tag, _, _, start, _, _ = element
@@ -176,7 +179,7 @@ def _native(header: Header, element: Element, description: Description) -> Pixel
     if not expected:
         raise SkipInstance(Reason.PIXELS_DIFFER)
     if element[1] == "OW" and not header.encoding.little:
-        expected += expected % 2  # of two bytes of a word the second is in front
+        expected += expected % 2  # the last sample is in the second byte of a swapped word
     if length < expected:
         raise SkipInstance(Reason.SHORT_PIXELS)
     data = header.data
@@ -184,7 +187,7 @@ def _native(header: Header, element: Element, description: Description) -> Pixel
         data[at : min(at + (1 << 20), end)].strip(b"\0")
         for at in range(start + expected, end, 1 << 20)
     ):
-        raise SkipInstance(Reason.PIXELS_DIFFER)  # a frame more than declared: which is wrong?
+        raise SkipInstance(Reason.PIXELS_DIFFER)  # an additional frame: pixels or header are wrong
     if _unsigned(header.raw(LARGEST_VALUE), little=header.encoding.little) and _is_zero(
         header, start, start + expected
     ):
@@ -194,30 +197,30 @@ def _native(header: Header, element: Element, description: Description) -> Pixel
 
 
 def _are_fragments(header: Header, start: int, end: int) -> bool:
-    """Whether a value of defined length is encapsulated all the same: item after item."""
+    """Whether a value of defined length is nevertheless encapsulated: a series of items."""
     tag = header.data[start : start + 4]
     if tag != ITEM_TAG or end - start < 16:
         return False
-    behind = start + 8 + int.from_bytes(header.data[start + 4 : start + 8], "little")
-    return header.data[behind : behind + 4] == ITEM_TAG
+    second = start + 8 + int.from_bytes(header.data[start + 4 : start + 8], "little")
+    return header.data[second : second + 4] == ITEM_TAG
 
 
 @lru_cache(maxsize=256)
 def _native_length(description: Description, length: int) -> tuple[int, int]:
-    """Return how many bytes the samples take, and a frame of them (PS3.5 8.1.1)."""
+    """Return the size of all samples and of one frame in bytes (PS3.5 8.1.1)."""
     rows, columns, samples, frames, allocated, *_, photometric = description
     pixels = rows * columns
     bits = pixels * samples * allocated
-    whole = (bits * frames + 7) // 8
-    if samples == 3 and not whole <= length <= whole + 1:
-        # Chrominance for every second column, or row too (PS3.3 C.7.6.3.1.2)
+    full = (bits * frames + 7) // 8
+    if samples == 3 and not full <= length <= full + 1:
+        # Chrominance subsampled by column, or by column and row (PS3.3 C.7.6.3.1.2)
         if photometric.endswith(b"_422"):
             bits = pixels * 2 * allocated
         elif photometric.endswith(b"_420"):
             bits = pixels * 3 * allocated // 2
-    apart = (bits + 7) // 8 * frames
-    if allocated == 1 and apart <= length <= apart + 1:  # each frame from a byte on
-        return apart, apart // frames
+    aligned = (bits + 7) // 8 * frames
+    if allocated == 1 and aligned <= length <= aligned + 1:  # each frame starts at a byte
+        return aligned, aligned // frames
     return (bits * frames + 7) // 8, (bits + 7) // 8
 
 
@@ -251,7 +254,7 @@ def _encapsulated(header: Header, element: Element, description: Description) ->
 
 
 def _fragments(header: Header, element: Element) -> list[Span]:
-    """Return where the values of the items of encapsulated pixel data are."""
+    """Return the spans of the item values of encapsulated pixel data."""
     data, position, end = header.data, element[3], element[4] - 8
     fragments: list[Span] = []
     while position < end:
@@ -263,7 +266,7 @@ def _fragments(header: Header, element: Element) -> list[Span]:
 
 
 def _frames(header: Header, fragments: Sequence[Span], count: int) -> list[Frame]:
-    """Group fragments into frames (PS3.5 A.4), each recognised by its first fragment."""
+    """Group fragments into frames (PS3.5 A.4); a frame starts where a codestream starts."""
     data = header.data
     if count == 1:
         groups = [list(fragments)]
@@ -295,12 +298,12 @@ def _not_image(frame: bytes, syntax: str, description: Description) -> list[Span
     else:
         assert syntax in JPEG_2000
         stream = jpeg.walk_jpeg_2000(frame)
-    said = description.rows, description.columns, description.samples
-    if (stream.rows or said[0], stream.columns, stream.components) != said:
+    declared = description.rows, description.columns, description.samples
+    if (stream.rows or declared[0], stream.columns, stream.components) != declared:
         raise SkipInstance(Reason.PIXELS_DIFFER)
-    behind = stream.spans[-1][0]
-    if frame[behind : behind + 4].startswith(_STARTS):
-        raise SkipInstance(Reason.PIXELS_DIFFER)  # another image: which one is declared?
+    end = stream.spans[-1][0]
+    if frame[end : end + 4].startswith(_STARTS):
+        raise SkipInstance(Reason.PIXELS_DIFFER)  # a second image: unclear which one is declared
     return stream.spans
 
 
@@ -315,17 +318,17 @@ def _not_rle(frame: bytes, description: Description) -> list[Span]:
 
 
 def _offset_table(table: bytes, starts: Sequence[int]) -> bytes | None:
-    """Return the corrected basic offset table; None if it is correct (as is an empty one)."""
+    """Return the corrected basic offset table; None if it is correct or empty."""
     if not table:
         return None
-    right = b""
-    if starts[-1] <= _LARGEST_OFFSET:
-        right = struct.pack(f"<{len(starts)}L", *starts)
-    return None if table == right else right
+    corrected = b""
+    if starts[-1] <= _MAX_OFFSET:
+        corrected = struct.pack(f"<{len(starts)}L", *starts)
+    return None if table == corrected else corrected
 
 
 def _tables_fit(header: Header, frames: Sequence[Frame], starts: Sequence[int]) -> bool:
-    """Whether extended offset table, its lengths and the total length are those of the frames."""
+    """Whether extended offset table, lengths and total length match the frames."""
     raw = [header.raw(tag) for tag in TABLES]
     if raw == [None, None, None]:
         return True
@@ -336,9 +339,9 @@ def _tables_fit(header: Header, frames: Sequence[Frame], starts: Sequence[int]) 
     if offsets is not None and lengths is not None:
         if offsets != struct.pack(f"<{len(starts)}Q", *starts) or len(lengths) != 8 * len(sizes):
             return False
-        said = struct.unpack(f"<{len(sizes)}Q", lengths)
-        if any(size - told not in (0, 1) for size, told in zip(sizes, said, strict=True)):
-            return False  # a frame's length may leave its byte of padding out
+        declared = struct.unpack(f"<{len(sizes)}Q", lengths)
+        if any(size - length not in (0, 1) for size, length in zip(sizes, declared, strict=True)):
+            return False  # the length of a frame may exclude the padding byte
     return total is None or (
         len(total) == 8 and sum(sizes) - int.from_bytes(total, "little") in (0, 1)
     )

@@ -1,4 +1,4 @@
-"""RLE Lossless frames (PS3.5 Annex G): where their runs are, and what else they contain."""
+"""Parse RLE Lossless frames (PS3.5 Annex G): runs, and bytes outside of them."""
 
 from __future__ import annotations
 
@@ -10,30 +10,32 @@ from sendit.errors import SkipInstance
 
 Span = tuple[int, int]
 Run = tuple[int, int, int]
-"""Where a run's bytes start and end in the frame, and how often they count."""
+"""Offsets of a run's bytes in the frame, and how often they are repeated."""
 
 HEADER: Final = 64
 _OFFSETS: Final = struct.Struct("<16L")
 
 
 def segments(frame: bytes, count: int) -> tuple[list[Span], list[Span]]:
-    """Return where a frame's segments are, and the spans of its header that are unused.
+    """Return the spans of a frame's segments, and of unused bytes in its header.
 
     Parameters
     ----------
+    frame
+        The frame.
     count
-        Byte planes of a frame: samples per pixel times bytes per sample.
+        Number of byte planes: samples per pixel times bytes per sample.
 
     Raises
     ------
     SkipInstance
-        The header is of another form.
+        The header does not match.
     """
     if len(frame) < HEADER:
         raise SkipInstance(Reason.SHORT_PIXELS)
-    said, *offsets = _OFFSETS.unpack_from(frame)
+    declared, *offsets = _OFFSETS.unpack_from(frame)
     starts = offsets[:count]
-    if said != count or starts[0] < HEADER or starts != sorted(set(starts)):
+    if declared != count or starts[0] < HEADER or starts != sorted(set(starts)):
         raise SkipInstance(Reason.OTHER_SYNTAX)
     ends = [*starts[1:], len(frame)]
     if starts[-1] > len(frame):
@@ -42,7 +44,16 @@ def segments(frame: bytes, count: int) -> tuple[list[Span], list[Span]]:
 
 
 def runs(frame: bytes, segment: Span, size: int) -> tuple[list[Run], Span]:
-    """Return the runs of a segment that decode to so many bytes, and the span after them.
+    """Return the runs of a segment, and the span of unused bytes after them.
+
+    Parameters
+    ----------
+    frame
+        The frame.
+    segment
+        The segment in it.
+    size
+        Number of bytes that the segment must decode to: pixels of the frame.
 
     Raises
     ------

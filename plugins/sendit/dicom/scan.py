@@ -1,21 +1,19 @@
-"""Locate every element of a DICOM file by its bytes, and refuse inconsistent files.
+"""Locate the elements of a DICOM file, and refuse inconsistent files.
 
-The scanner walks the whole structure (PS3.5 chapter 7, PS3.10 chapter 7) without
-decoding a value: file meta, all nested sequences, fragments of encapsulated pixel data,
-elements after the pixel data, trailing bytes. It returns offsets, so values
-that are not needed are never touched and pixel bytes pass unchanged.
+The scanner parses the entire structure (PS3.5 chapter 7, PS3.10 chapter 7) without decoding
+values: file meta, nested sequences, fragments of encapsulated pixel data, elements after the pixel
+data, trailing bytes. It returns offsets, so values that are not needed are never copied and pixel
+bytes pass unchanged.
 
-Everything that is wrong raises :class:`~sendit.errors.SkipInstance` with a
-:class:`~sendit.batch.Reason`; no other exception leaves this module for any bytes. Work
-and memory are bounded: nesting by :data:`MAX_DEPTH`, elements by :data:`MAX_IN_DATA_SET` and
-:data:`MAX_ELEMENTS`, an inflated data set by :data:`MAX_INFLATED` bytes.
+Invalid input raises :class:`~sendit.errors.SkipInstance` with a :class:`~sendit.batch.Reason`, and
+never any other exception. Work and memory are bounded: nesting by :data:`MAX_DEPTH`, elements by
+:data:`MAX_IN_DATA_SET` and :data:`MAX_ELEMENTS`, an inflated data set by :data:`MAX_INFLATED`.
 
-Tolerated, as pydicom does: a missing preamble or file meta, a wrong or missing group
-length of file meta, items in implicit VR inside an explicit data set, UN elements that
-hold sequences (implicit VR little endian, PS3.5 6.2.2), private sequences of defined
-length in implicit VR, elements out of order. Not tolerated, unlike pydicom: anything
-that runs over the end of the file or of the item it is in, unknown VRs, one data set
-written in two ways.
+Tolerated, as in pydicom: a missing preamble or file meta, a wrong or missing group length of file
+meta, items in implicit VR in an explicit data set, UN elements that contain sequences (implicit VR
+little endian, PS3.5 6.2.2), private sequences of defined length in implicit VR, elements out of
+order. Not tolerated, unlike in pydicom: elements that extend past the end of the file or of their
+item, unknown VRs, a data set in two encodings.
 """
 
 from __future__ import annotations
@@ -56,22 +54,23 @@ from sendit.errors import SkipInstance
 Buffer = bytes | mmap.mmap
 
 MAX_DEPTH: Final = 64
-"""Levels of nested sequences before a file counts as malformed."""
+"""Maximum nesting of sequences."""
 
 MAX_ELEMENTS: Final = 2_000_000
-"""Elements and items of one file (an enhanced object of 10,000 frames has about a million)."""
+"""Maximum number of elements and items in a file (an enhanced object with 10,000 frames has about
+a million)."""
 
 MAX_IN_DATA_SET: Final = 1 << 16
-"""Elements of one data set or item, not counting those in its sequences."""
+"""Maximum number of elements in a data set or item, not counting those in its sequences."""
 
 MAX_INFLATED: Final = 256 << 20
-"""Bytes that a deflated data set may grow to."""
+"""Maximum size of an inflated data set in bytes."""
 
 HEAD: Final = 128 << 10
-"""Bytes of a file that import reads first; most headers are shorter."""
+"""Bytes that import reads first; most headers are shorter."""
 
-READ_WHOLE: Final = 64 << 20
-"""Files up to this many bytes are read, larger ones are mapped."""
+MAX_READ: Final = 64 << 20
+"""Larger files, in bytes, are memory-mapped instead of read."""
 
 UNDEFINED: Final = 0xFFFFFFFF
 PIXEL_DATA: Final = 0x7FE00010
@@ -99,7 +98,7 @@ _LONG_OF_BYTES: Final[dict[bytes, str]] = {vr.encode(): vr for vr in _LONG}
 _VR_OF_BYTES: Final[dict[bytes, str]] = _SHORT_OF_BYTES | _LONG_OF_BYTES
 
 PUBLIC_VR: Final[dict[int, str]] = {tag: entry[0] for tag, entry in DicomDictionary.items()}
-"""VR of each attribute in the dictionary; a choice reads like ``"US or SS"``."""
+"""VR of each attribute in the dictionary; alternatives are given as ``"US or SS"``."""
 
 _REPEATER_VR: Final[dict[int, str]] = {
     int(key[4:], 16): entry[0]
@@ -109,7 +108,7 @@ _REPEATER_VR: Final[dict[int, str]] = {
 
 
 class Encoding(NamedTuple):
-    """How the elements of a data set are written."""
+    """The encoding of a data set: explicit or implicit VR, byte order."""
 
     explicit: bool
     little: bool
@@ -119,9 +118,9 @@ IMPLICIT_LITTLE: Final = Encoding(explicit=False, little=True)
 EXPLICIT_LITTLE: Final = Encoding(explicit=True, little=True)
 EXPLICIT_BIG: Final = Encoding(explicit=True, little=False)
 
-# tag, VR, offset of the element, of its value, and after it (delimiters included), items
+# tag, VR, offsets of the element, of its value and of its end (including delimiters), items
 Element = tuple[int, str, int, int, int, "list[Item] | None"]
-# A plain tuple: a NamedTuple takes four times as long to make, 200 times a file.
+# A plain tuple, because a NamedTuple takes four times as long to create, 200 times per file.
 Item = tuple[Encoding, list[Element]]
 
 _DIRECTORY_CLASS: Final = "1.2.840.10008.1.3.10"
@@ -130,7 +129,7 @@ _ZEROS: Final = bytes(1 << 16)
 
 
 def vr_of(tag: int) -> str:
-    """Return the VR that the dictionary gives a tag: LO for private creators, else UN."""
+    """Return the VR of a tag in the dictionary; LO for private creators, UN if unknown."""
     vr = PUBLIC_VR.get(tag)
     if vr is not None:
         return vr
@@ -145,7 +144,7 @@ def vr_of(tag: int) -> str:
 
 
 class _Walk:
-    """One pass over one data set; holds what its recursive calls share."""
+    """A scan of one data set; holds the state that recursive calls share."""
 
     __slots__ = ("_left", "data", "end")
 
@@ -160,10 +159,10 @@ class _Walk:
             raise SkipInstance(Reason.MALFORMED)
 
     def _limit(self, position: int, last: int, count: int) -> int:
-        """Return the offset up to which elements may be read before they are counted again.
+        """Return the offset up to which elements need not be counted.
 
-        An element takes at least eight bytes, so there cannot be more elements than the remaining
-        budget before that offset, and they need not be counted one by one.
+        An element takes at least eight bytes, so the elements before that offset cannot exceed
+        the remaining budget.
         """
         left = min(self._left, MAX_IN_DATA_SET - count)
         if left < 0:
@@ -174,8 +173,8 @@ class _Walk:
         return SkipInstance(Reason.TRUNCATED if after > self.end else Reason.MALFORMED)
 
     def _misread(self, length_at: int, tag: int, before: Sequence[Element]) -> bool:
-        """Whether an implicit VR element that runs over the end was written in another way:
-        its length spells a VR, or its tag is out of order."""
+        """Whether an implicit VR element that extends past the end has another encoding: its
+        length spells a VR, or its tag is out of order."""
         return bytes(self.data[length_at : length_at + 2]) in _VR_OF_BYTES or (
             bool(before) and tag <= before[-1][0]
         )
@@ -183,7 +182,13 @@ class _Walk:
     def elements(
         self, position: int, end: int, encoding: Encoding, depth: int, *, until_delimiter: bool
     ) -> tuple[list[Element], int]:
-        """Return the elements of one item and the offset after it and its delimiter."""
+        """Return the elements of an item, and the offset after it and its delimiter.
+
+        Raises
+        ------
+        SkipInstance
+            The item is malformed or extends past the end.
+        """
         if depth > MAX_DEPTH:
             raise SkipInstance(Reason.MALFORMED)
         members: list[Element] = []
@@ -197,7 +202,7 @@ class _Walk:
         if position + 8 > end:
             raise self._overrun(position + 8)
         group, element, _ = TAG_AND_LENGTH[encoding.little].unpack_from(self.data, position)
-        # A delimiter that closes an item of defined length is superfluous, not harmful.
+        # A delimiter after an item of defined length is superfluous but harmless.
         if group << 16 | element == ITEM_END and (until_delimiter or position + 8 == end):
             return members, position + 8
         raise SkipInstance(Reason.MALFORMED)
@@ -212,8 +217,13 @@ class _Walk:
         *,
         nested: bool,
     ) -> int:
-        """Append explicit VR elements; stop at the end, a delimiter or bytes that are not an
-        element."""
+        """Append explicit VR elements; return the offset of the end, a delimiter or other bytes.
+
+        Raises
+        ------
+        SkipInstance
+            An element is malformed, or in an item extends past the end.
+        """
         data = self.data
         head = SHORT_HEAD[encoding.little].unpack_from
         long_length = LENGTH[encoding.little].unpack_from
@@ -233,7 +243,7 @@ class _Walk:
                 else:
                     vr = long(vr_bytes)
                     if vr is None or position > end - 12:
-                        # An item's delimiter, or not an element at all: the caller decides.
+                        # An item delimiter, or not an element: the caller decides.
                         if nested and vr is None and group != 0xFFFE:
                             raise SkipInstance(Reason.MALFORMED)
                         self._spend(len(elements) - before)
@@ -266,7 +276,13 @@ class _Walk:
         *,
         nested: bool,
     ) -> int:
-        """Append implicit VR elements; VRs are the dictionary's."""
+        """Append implicit VR elements, with VRs from the dictionary; see :meth:`explicit`.
+
+        Raises
+        ------
+        SkipInstance
+            An element is malformed, or in an item extends past the end.
+        """
         data = self.data
         head = TAG_AND_LENGTH[encoding.little].unpack_from
         public = PUBLIC_VR.get
@@ -277,7 +293,7 @@ class _Walk:
             limit = self._limit(position, last, len(elements))
             while position <= limit:
                 group, element, length = head(data, position)
-                if group == 0xFFFE or not group:  # a delimiter, or zeros: no group of a file
+                if group == 0xFFFE or not group:  # a delimiter, or zeros
                     self._spend(len(elements) - before)
                     return position
                 tag = group << 16 | element
@@ -300,14 +316,13 @@ class _Walk:
             before = len(elements)
         return position
 
-    def _long(  # noqa: PLR0917 positional, because this is called for each long element
+    def _long(  # noqa: PLR0917 hot: called for each long element
         self, tag: int, vr: str, value: int, length: int, end: int, encoding: Encoding, depth: int
     ) -> tuple[int, list[Item] | None]:
-        """Walk an element that is, or may be, a sequence or fragments; return the offset after it,
-        and its items."""
+        """Scan an element that may be a sequence or encapsulated; return its end and its items."""
         if length == UNDEFINED:
             if vr[0] == "O":  # OB, OW, and the dictionary's "OB or OW"
-                if tag != PIXEL_DATA:  # nothing else has fragments (PS3.5 A.4)
+                if tag != PIXEL_DATA:  # no other element may have fragments (PS3.5 A.4)
                     raise SkipInstance(Reason.MALFORMED)
                 return self._fragments(value, end, encoding), None
             if encoding.explicit and vr not in ("SQ", "UN"):
@@ -325,7 +340,7 @@ class _Walk:
         return after, self._unknown(value, after, depth)
 
     def _unknown(self, value: int, after: int, depth: int) -> list[Item] | None:
-        """Return the items of a UN value that is a sequence, else None."""
+        """Return the items of a UN value if it is a sequence, else None."""
         if bytes(self.data[value : value + 4]) != b"\xfe\xff\x00\xe0":
             return None
         try:
@@ -400,10 +415,10 @@ class _Walk:
             count += 1
 
     def dataset(self, position: int, encoding: Encoding) -> tuple[list[Element], int]:
-        """Return the top-level elements and the offset where they end.
+        """Return the top-level elements and the offset of their end.
 
-        Bytes after that count as trailing if they are eight or more zeros, or, after pixel data,
-        anything that cannot be read as the next element of the dictionary in tag order.
+        Bytes after that count as trailing if they are eight or more zeros or, after pixel data,
+        anything but the beginning of an element that is in the dictionary and in tag order.
         """
         elements: list[Element] = []
         end = self.end
@@ -411,11 +426,11 @@ class _Walk:
             elements, position, end, encoding, 0, nested=False
         )
         if position < end:
-            self._judge_trailing(elements, position, encoding)
+            self._check_trailing(elements, position, encoding)
         return elements, position
 
     def one(self, position: int, encoding: Encoding) -> Element | None:
-        """Return the top-level element at an offset; None if none is there, or no whole one."""
+        """Return the top-level element at an offset; None if there is no complete one."""
         data, end = self.data, self.end
         if position + 8 > end:
             return None
@@ -444,8 +459,8 @@ class _Walk:
             after = value + length
         return None if after > end else (group << 16 | element, vr, position, value, after, items)
 
-    def _judge_trailing(self, elements: list[Element], position: int, encoding: Encoding) -> None:
-        """Raise if the remaining bytes may be part of the data set."""
+    def _check_trailing(self, elements: list[Element], position: int, encoding: Encoding) -> None:
+        """Raise SkipInstance if the remaining bytes may be part of the data set."""
         left = self.end - position
         if left >= 8 and _all_zero(self.data, position):
             return
@@ -471,7 +486,7 @@ def element_at(data: Buffer, position: int, encoding: Encoding) -> Element | Non
     Raises
     ------
     SkipInstance
-        Its content is malformed or extends beyond its end.
+        Its content is malformed or extends past its end.
     """
     return _Walk(data, len(data)).one(position, encoding)
 
@@ -486,26 +501,26 @@ def _all_zero(data: Buffer, position: int) -> bool:
 
 
 class Header:
-    """The locations of everything in one file.
+    """The elements of one file, with their offsets.
 
     Attributes
     ----------
     data
-        The buffer that offsets point into: the file, or the inflated data set.
+        The buffer that offsets refer to: the file, or the inflated data set.
     encoding
-        How the top-level data set is written.
+        Encoding of the top-level data set.
     elements
-        Top-level elements in the file's order: (tag, VR, offset of the element, offset of
-        the value, offset behind it, items or None).
+        Top-level elements in file order: (tag, VR, offset of the element, offset of the value,
+        offset of the end, items or None).
     meta
-        File meta: tag to value as bytes (group 0002 only; empty if there is none).
+        Values of file meta by tag (group 0002 only; empty if there is none).
     transfer_syntax
-        The UID of the one that the elements are written in; the first element decides, as
-        in pydicom, if file meta has none or says otherwise.
+        UID of the transfer syntax. As in pydicom, the first element decides if file meta has none
+        or contradicts it.
     size
         Size of the file in bytes.
     trailing
-        Bytes behind the last element.
+        Number of bytes after the last element.
     """
 
     __slots__ = (
@@ -546,7 +561,7 @@ class Header:
         self.close()
 
     def close(self) -> None:
-        """Close a mapped file; nothing can be read from it any more."""
+        """Close a memory-mapped file."""
         if isinstance(self.data, mmap.mmap):
             self.data.close()
 
@@ -556,7 +571,7 @@ class Header:
         return self.transfer_syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
 
     def element(self, tag: int) -> Element | None:
-        """Return a top-level element (the last one if the tag is there twice, as pydicom)."""
+        """Return a top-level element; the last one if the tag is duplicated, as in pydicom."""
         if self._index is None:
             self._index = {element[0]: element for element in self.elements}
         return self._index.get(tag)
@@ -577,9 +592,13 @@ class Header:
     def text(self, tag: int) -> str | None:
         """Return a top-level value as text.
 
-        Strings are decoded with the file's character set, each value stripped of padding,
-        several values joined by a backslash. Numbers read as pydicom's ``str()`` of them.
-        Sequences and values that are not text give ``""``; an absent element None.
+        Text is decoded in the file's character set; values are stripped of padding and separated
+        by backslashes. Numbers are formatted as by pydicom.
+
+        Returns
+        -------
+        str or None
+            ``""`` for sequences and values that are not text; None if the element is absent.
         """
         raw = self.raw(tag)
         if raw is None:
@@ -621,7 +640,7 @@ _NUMBERS: Final[Mapping[str, str]] = {**NUMBER_FORMATS, "US or SS": "H"}
 
 
 def value_text(tag: int, vr: str, raw: bytes, encoding: Encoding, character_set: bytes) -> str:
-    """Return one value as text; see :meth:`Header.text`."""
+    """Return an element's value as text; see :meth:`Header.text`."""
     if vr == "UN":
         vr = vr_of(tag)
     numbers = number_values(vr, raw, encoding)
@@ -631,7 +650,7 @@ def value_text(tag: int, vr: str, raw: bytes, encoding: Encoding, character_set:
         return _tags_text(raw, encoding)
     if vr[0] == "O" or vr in ("SQ", "UN"):
         return ""
-    if vr in ("LT", "ST", "UT"):  # one value, and leading blanks belong to it
+    if vr in ("LT", "ST", "UT"):  # a single value with significant leading spaces
         return charset.decode(raw, character_set).rstrip(" \0")
     governed = vr in charset.TEXT_VRS
     text = charset.decode(raw, character_set) if governed else raw.decode("latin-1")
@@ -639,13 +658,13 @@ def value_text(tag: int, vr: str, raw: bytes, encoding: Encoding, character_set:
 
 
 def number_values(vr: str, raw: bytes, encoding: Encoding) -> list[int | float] | None:
-    """Return the numbers of a binary VR; None for every other VR, AT too."""
+    """Return the numbers of a binary VR; None for any other VR, including AT."""
     form = _NUMBERS.get(vr)
     if form is None:
         return None
     size = struct.calcsize("=" + form)
-    whole = raw[: len(raw) // size * size]
-    return [value for (value,) in struct.iter_unpack(order_of(encoding.little) + form, whole)]
+    complete = raw[: len(raw) // size * size]
+    return [value for (value,) in struct.iter_unpack(order_of(encoding.little) + form, complete)]
 
 
 def _tags_text(raw: bytes, encoding: Encoding) -> str:
@@ -654,15 +673,15 @@ def _tags_text(raw: bytes, encoding: Encoding) -> str:
 
 
 def file_meta(data: Buffer, position: int) -> tuple[dict[int, bytes], int]:
-    """Return file meta's values and the offset after it; the group length is not trusted.
+    """Return the values of file meta and the offset after it; the group length is ignored.
 
-    Of two elements with one tag the first counts: the other one belongs to a second group
-    0002, which some software leaves where the data set begins.
+    Of duplicate elements the first counts: the other belongs to a second group 0002 that some
+    software leaves at the beginning of the data set.
 
     Raises
     ------
     SkipInstance
-        It is cut short.
+        It is truncated.
     """
     meta: dict[int, bytes] = {}
     end = len(data)
@@ -700,9 +719,9 @@ def _guess(data: Buffer, position: int) -> tuple[str, Encoding]:
 
 
 def _encoding_of(syntax: str, data: Buffer, position: int) -> tuple[str, Encoding]:
-    """Return the transfer syntax that the elements are written in, and how it writes them.
+    """Return the actual transfer syntax and its encoding.
 
-    As pydicom does, the first element decides when it contradicts file meta.
+    As in pydicom, the first element decides if it contradicts file meta.
     """
     if syntax not in SUPPORTED:
         raise SkipInstance(Reason.UNSUPPORTED)
@@ -720,17 +739,17 @@ def _encoding_of(syntax: str, data: Buffer, position: int) -> tuple[str, Encodin
 
 
 def _inflate(data: Buffer, position: int) -> bytes:
-    """Return a deflated data set inflated; no more than one byte too many is ever made."""
+    """Inflate a deflated data set, up to one byte more than allowed."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        whole = inflater.decompress(memoryview(data)[position:], MAX_INFLATED + 1)
+        inflated = inflater.decompress(memoryview(data)[position:], MAX_INFLATED + 1)
     except zlib.error:
         raise SkipInstance(Reason.MALFORMED) from None
-    if len(whole) > MAX_INFLATED:
+    if len(inflated) > MAX_INFLATED:
         raise SkipInstance(Reason.INFLATES)
     if not inflater.eof:
         raise SkipInstance(Reason.TRUNCATED)
-    return whole
+    return inflated
 
 
 def read_header(data: Buffer) -> Header:
@@ -739,14 +758,14 @@ def read_header(data: Buffer) -> Header:
     Parameters
     ----------
     data
-        The whole file. Offsets of the result point into it (or into an inflated copy), so
-        it must outlive the result.
+        The complete file. Offsets of the result refer to it (or to an inflated copy), so it must
+        outlive the result.
 
     Raises
     ------
     SkipInstance
         With a :class:`~sendit.batch.Reason`: empty, not DICOM, truncated, malformed, an
-        unsupported transfer syntax, a DICOMDIR. Nothing else is raised for any bytes.
+        unsupported transfer syntax, a DICOMDIR. Nothing else is raised, whatever the bytes.
     """
     return _read_header(data, len(data))
 
@@ -756,7 +775,7 @@ def _read_header(data: Buffer, size: int) -> Header:
         raise SkipInstance(Reason.EMPTY_FILE)
     if bytes(data[128:132]) == b"DICM":
         return _scan(data, 132, size)
-    # Without a preamble, only files that scan from end to end and declare their class count.
+    # A file without preamble must be valid to its end and declare its SOP class.
     first = bytes(data[:2])
     if first not in (b"\x02\x00", b"\x08\x00", b"\x00\x08"):
         raise SkipInstance(Reason.NOT_DICOM)
@@ -804,19 +823,19 @@ def _scan(data: Buffer, position: int, file_size: int) -> Header:
 
 
 def read_file(path: Path) -> tuple[Buffer, os.stat_result]:
-    """Return a regular file's bytes and its ``stat`` result, from the same open file.
+    """Return a regular file's bytes and its ``stat`` result, from the same file descriptor.
 
-    Files of up to :data:`READ_WHOLE` bytes are read, larger ones mapped. (A mapped file that
-    another process shortens meanwhile ends this process; the next attempt finds it changed.)
+    Files over :data:`MAX_READ` bytes are memory-mapped. (If another process truncates a mapped
+    file, this process is killed by SIGBUS; the next attempt notices the change.)
 
     Raises
     ------
     SkipInstance
-        A link (the last part of the path), pipe, device or folder; empty; unreadable; or
-        of a size that differs from its ``stat``.
+        It is a symbolic link (as the last component of the path), pipe, device or folder, is empty
+        or unreadable, or its size differs from ``stat``.
     """
     with _opened(path) as (handle, status):
-        if status.st_size > READ_WHOLE:
+        if status.st_size > MAX_READ:
             return mmap.mmap(handle, 0, access=mmap.ACCESS_READ), status
         data = _read(handle, status.st_size + 1)
         if len(data) != status.st_size:
@@ -827,7 +846,7 @@ def read_file(path: Path) -> tuple[Buffer, os.stat_result]:
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[int, os.stat_result]]:
     try:
-        mode = path.lstat().st_mode  # before opening: opening a device may do something
+        mode = path.lstat().st_mode  # before opening, because opening a device can have effects
         if stat.S_ISLNK(mode):
             raise SkipInstance(Reason.LINK)
         if not stat.S_ISREG(mode):
@@ -847,7 +866,7 @@ def _opened(path: Path) -> Iterator[tuple[int, os.stat_result]]:
 
 
 def _read(handle: int, size: int) -> bytes:
-    """Return up to this many bytes from the file's current position."""
+    """Read up to ``size`` bytes from the file's current position."""
     data = os.read(handle, size)
     while len(data) < size:
         more = os.read(handle, size - len(data))
@@ -858,16 +877,16 @@ def _read(handle: int, size: int) -> bytes:
 
 
 def open_instance(path: Path) -> Header:
-    """Scan one file's whole structure, reading only as much of it as necessary.
+    """Scan a file's entire structure, reading no more of it than necessary.
 
-    For most files that is the first :data:`HEAD` bytes: uncompressed pixel data after them
-    has a length, which shows whether the file is complete. All other files are read in full.
+    For most files, these are the first :data:`HEAD` bytes: native pixel data after them has a
+    defined length, which shows whether the file is complete. Other files are read in full.
     ``data`` of the result ends where reading ended.
 
     Raises
     ------
     SkipInstance
-        As :func:`read_file` and :func:`read_header`.
+        See :func:`read_file` and :func:`read_header`.
     """
     with _opened(path) as (handle, status):
         if status.st_size > HEAD:
@@ -879,22 +898,21 @@ def open_instance(path: Path) -> Header:
 
 
 def _from_head(head: bytes, size: int) -> Header | None:
-    """Return what a file's first bytes tell if they tell all: everything but pixel samples."""
+    """Return a file's header from its first bytes; None if these are not sufficient."""
     try:
         header = _read_header(head, size)
     except (SkipInstance, struct.error):
-        return None  # malformed, or merely cut here: reading the whole file decides
+        return None  # malformed, or only truncated here: reading the entire file decides
     tag, _, _, value, _, _ = header.elements[-1]
-    whole = tag in PIXEL_DATA_TAGS and value + 8 <= len(head) and header.trailing == 0
-    return header if whole and not header.deflated else None
+    complete = tag in PIXEL_DATA_TAGS and value + 8 <= len(head) and header.trailing == 0
+    return header if complete and not header.deflated else None
 
 
 def header_checksum(header: Header) -> int:
-    """Return the CRC-32 of everything in a file except the samples, as read by
-    :func:`open_instance`.
+    """Return the CRC-32 of a file without its pixel samples.
 
-    It is the same whether the whole file or only its first bytes were read. For a deflated file it
-    is that of the inflated data set.
+    It is the same whether the entire file was read or only its first bytes
+    (:func:`open_instance`). For a deflated file it is that of the inflated data set.
     """
     data = header.data
     pixels = next(filter(None, map(header.element, PIXEL_DATA_TAGS)), None)

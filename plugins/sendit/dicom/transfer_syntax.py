@@ -1,9 +1,8 @@
 """The supported transfer syntaxes (PS3.5 chapter 10 and Annex A).
 
-A file is delivered only if every byte of its pixel data is known to be an image's. That
-is impossible for syntaxes not named here: video and JPEG XL (their streams carry
-text of their own), pixels behind a link (JPIP), private syntaxes, and those that do not
-exist.
+A file is delivered only if every byte of its pixel data is known to belong to an image. This is
+impossible for the syntaxes that are missing here: video and JPEG XL (their streams can carry
+text), referenced pixel data (JPIP), private and nonexistent syntaxes.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ JPEG: Final = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (*range(50
 
 JPEG_LS: Final = frozenset(("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"))
 JPEG_2000: Final = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (90, 91, 201, 202, 203))
-"""JPEG 2000 and high-throughput JPEG 2000 (HTJ2K); not its part 2 with several components, whose
-codestreams hold more than a frame."""
+"""JPEG 2000 and high-throughput JPEG 2000 (HTJ2K), but not part 2 (multi-component), whose
+codestreams contain more than a frame."""
 
 ENCAPSULATED: Final = JPEG | JPEG_LS | JPEG_2000 | {RLE_LOSSLESS, ENCAPSULATED_UNCOMPRESSED}
 SUPPORTED: Final = NATIVE | ENCAPSULATED
