@@ -24,7 +24,7 @@ from pydicom.pixels.utils import iter_pixels
 
 from sendit.pixels.reader import read
 from sendit.pixels.render import grey_pictures
-from sendit.pixels.verdict import Own, judge
+from sendit.pixels.verdict import BatchValues, judge
 from testing.real_files import real_files
 
 NAMES = ("WINTERBOTTOM", "ABERNATHY^JO", "Featherstone, A", "OKONKWO ADA", "Kowalczyk")
@@ -72,7 +72,9 @@ def main() -> None:
 
 def keeps(pixels: np.ndarray[Any, Any], name: str) -> bool:
     """Whether an image is kept back."""
-    own = Own(words={part.lower() for part in name.replace("^", " ").split() if len(part) > 2})
+    own = BatchValues(
+        words={part.lower() for part in name.replace("^", " ").split() if len(part) > 2}
+    )
     return any(judge(read(picture), own) is not None for picture in grey_pictures(pixels))
 
 

@@ -21,8 +21,8 @@ from pydicom.dataset import Dataset
 from sendit.deidentify.pixel_data import deliver
 from sendit.dicom.scan import PIXEL_DATA_TAGS, read_header
 from sendit.pixels.layout import Array
-from sendit.pixels.look import first_picture
 from sendit.pixels.render import save_side_by_side
+from sendit.pixels.text_detector import first_picture
 
 Shape = tuple[str, int, int]
 

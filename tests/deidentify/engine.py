@@ -17,7 +17,7 @@ from sendit.deidentify.plan import Plan, compile_plan
 from sendit.deidentify.study import Source
 from sendit.keys import Keys
 from sendit.pipeline.study import StudyResult, deidentify_study
-from sendit.pixels.look import Look
+from sendit.pixels.text_detector import TextDetector
 from sendit.recipe.parse import read_text
 from testing.builder import to_bytes
 
@@ -58,7 +58,7 @@ def run(
         archive = folder / "out.tar.gz"
         with (
             patch("sendit.pipeline.study.gate"),  # these recipes leak on purpose
-            patch.object(Look, "image"),  # and their pixels are made up
+            patch.object(TextDetector, "image"),  # and their pixels are made up
         ):
             result = deidentify_study(
                 sources, plan=plan, identifiers=identifiers, keys=KEYS, archive=archive

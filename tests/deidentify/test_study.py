@@ -39,7 +39,7 @@ from sendit.errors import RetryLater, SkipInstance
 from sendit.gate.real_values import RealValues
 from sendit.keys import Keys
 from sendit.pipeline.study import StudyResult, deidentify_study
-from sendit.pixels.look import Look
+from sendit.pixels.text_detector import TextDetector
 from sendit.recipe.filters import FilterPlan, compile_filters
 from sendit.recipe.parse import read_recipe
 from testing.builder import ObjectKind, end_with_pixels, make_dataset, to_bytes, write_study
@@ -383,7 +383,7 @@ def test_what_is_remembered_changes_nothing(recipe: str, monkeypatch: pytest.Mon
         for syntax in (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
     ]
     files += [path.read_bytes() for path in real_files() if path.stat().st_size < 30_000][:60]
-    monkeypatch.setattr(Look, "image", lambda *_: None)
+    monkeypatch.setattr(TextDetector, "image", lambda *_: None)
     nobody = Source(0, Path(), 0, 0)
     together = StudyDeidentifier(plan, IDENTIFIERS, KEYS, RealValues(plan))
     compared = 0

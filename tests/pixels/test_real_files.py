@@ -20,7 +20,7 @@ from sendit.deidentify.study import Source
 from sendit.dicom.scan import open_instance
 from sendit.errors import SkipInstance
 from sendit.pipeline.study import deidentify_study
-from sendit.pixels.boxes import withheld
+from sendit.pixels.boxes import filter_reason
 from sendit.recipe.filters import FilterPlan, compile_filters
 from sendit.recipe.parse import read_recipe
 from testing.real_files import real_files
@@ -72,7 +72,7 @@ def test_an_image_without_regions_that_can_be_trusted_is_filtered(filters: Filte
         except SkipInstance:
             continue
         if header.text(0x00080060) == "US":
-            seen[path.name] = withheld(header, filters.ask(header))
+            seen[path.name] = filter_reason(header, filters.ask(header))
     assert {name: why is None for name, why in seen.items()} == REGIONS
     assert all(why is None or why.endswith(Reason.NO_REGIONS) for why in seen.values())
 

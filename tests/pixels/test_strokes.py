@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sendit.pixels.strokes import MIN_IMAGES, Series, has_glyphs
+from sendit.pixels.strokes import MIN_IMAGES, SeriesStrokes, has_glyphs
 from tests.pixels.images import tissue, written
 
 
 @pytest.mark.parametrize("contrast", [60, 300, 32000])
 def test_strokes_that_stay_are_found_in_a_series(contrast: int) -> None:
     frames = [written(tissue(seed=seed), "DOE JANE 1964", 60 + contrast) for seed in range(9)]
-    series = Series(frames[0])
+    series = SeriesStrokes(frames[0])
     for frame in frames:
         series.see(frame)
     assert series.suspicious()
@@ -20,7 +20,7 @@ def test_strokes_that_stay_are_found_in_a_series(contrast: int) -> None:
 
 @pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.float32])
 def test_tissue_is_not(dtype: type) -> None:
-    series = Series(tissue(seed=1).astype(dtype))
+    series = SeriesStrokes(tissue(seed=1).astype(dtype))
     for seed in range(1, 9):
         assert not series.see(tissue(seed=seed).astype(dtype))
     assert not series.suspicious()
@@ -29,7 +29,7 @@ def test_tissue_is_not(dtype: type) -> None:
 
 def test_counts_do_not_run_over() -> None:
     frame = written(tissue(), "DOE JANE 1964", 900)
-    series = Series(frame)
+    series = SeriesStrokes(frame)
     for _ in range(600):
         series.see(frame)
     assert series.suspicious()
@@ -39,7 +39,7 @@ def test_counts_do_not_run_over() -> None:
 
 
 def test_of_few_images_nothing_can_be_said() -> None:
-    series = Series(tissue())
+    series = SeriesStrokes(tissue())
     for _ in range(MIN_IMAGES - 1):
         series.see(tissue())
     assert series.suspicious()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from sendit.pixels.reader import Line
-from sendit.pixels.verdict import Finding, Own, distance, judge
+from sendit.pixels.verdict import BatchValues, TextKind, distance, judge
 
-OWN = Own(words={"winterbottom", "doe", "li"}, numbers={"4478123", "120903"})
+OWN = BatchValues(words={"winterbottom", "doe", "li"}, numbers={"4478123", "120903"})
 
 
 def line(text: str, box: tuple[int, int, int, int] = (0, 0, 10, 10)) -> Line:
@@ -30,32 +30,32 @@ def line(text: str, box: tuple[int, int, int, int] = (0, 0, 10, 10)) -> Line:
     ],
 )
 def test_the_batchs_own_values(text: str) -> None:
-    assert judge([line(text)], OWN) is Finding.OWN
+    assert judge([line(text)], OWN) is TextKind.BATCH_VALUE
 
 
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        ("07.03.1964", Finding.DATE),
-        ("3/7/64", Finding.DATE),
-        ("1964-03-07", Finding.DATE),
-        ("7 Mar 1964", Finding.DATE),
-        ("07MAR1964", Finding.DATE),
-        ("Mar 7, 1964", Finding.DATE),
-        ("ACC 99887766", Finding.NUMBER),
-        ("99-88-77", Finding.DATE),
-        ("9988-7766", Finding.NUMBER),
-        ("ST MARYS HOSPITAL", Finding.INSTITUTION),
-        ("STMARYSHOSPITAL", Finding.INSTITUTION),
-        ("Klinikum Nord", Finding.INSTITUTION),
-        ("SMITHERS", Finding.UNKNOWN),
-        ("東京太郎", Finding.UNKNOWN),
+        ("07.03.1964", TextKind.DATE),
+        ("3/7/64", TextKind.DATE),
+        ("1964-03-07", TextKind.DATE),
+        ("7 Mar 1964", TextKind.DATE),
+        ("07MAR1964", TextKind.DATE),
+        ("Mar 7, 1964", TextKind.DATE),
+        ("ACC 99887766", TextKind.NUMBER),
+        ("99-88-77", TextKind.DATE),
+        ("9988-7766", TextKind.NUMBER),
+        ("ST MARYS HOSPITAL", TextKind.INSTITUTION),
+        ("STMARYSHOSPITAL", TextKind.INSTITUTION),
+        ("Klinikum Nord", TextKind.INSTITUTION),
+        ("SMITHERS", TextKind.UNKNOWN),
+        ("東京太郎", TextKind.UNKNOWN),
     ],
 )
-def test_what_may_say_whose_an_image_is(text: str, kind: Finding) -> None:
-    found = judge([line(text)], Own())
+def test_what_may_say_whose_an_image_is(text: str, kind: TextKind) -> None:
+    found = judge([line(text)], BatchValues())
     assert found is not None
-    assert found is kind or (kind is Finding.DATE and found is Finding.NUMBER)
+    assert found is kind or (kind is TextKind.DATE and found is TextKind.NUMBER)
 
 
 @pytest.mark.parametrize(
@@ -66,24 +66,24 @@ def test_what_may_say_whose_an_image_is(text: str, kind: Finding) -> None:
     ],
 )
 def test_what_says_nothing_of_a_person(text: str) -> None:
-    assert judge([line(text)], Own()) is None
+    assert judge([line(text)], BatchValues()) is None
 
 
 def test_people_type_what_they_see_into_ultrasound_regions() -> None:
     inside, outside = line("SMITHERS", (20, 20, 40, 30)), line("SMITHERS", (0, 0, 10, 5))
     region = (15, 15, 100, 100)
-    assert judge([inside], Own(), [region]) is None
-    assert judge([outside], Own(), [region]) is Finding.UNKNOWN
-    assert judge([line("WINTERBOTTOM", inside.box)], OWN, [region]) is Finding.OWN
+    assert judge([inside], BatchValues(), [region]) is None
+    assert judge([outside], BatchValues(), [region]) is TextKind.UNKNOWN
+    assert judge([line("WINTERBOTTOM", inside.box)], OWN, [region]) is TextKind.BATCH_VALUE
 
 
 def test_a_counter_of_frames_is_no_number_of_a_person() -> None:
     inside, region = (20, 20, 40, 30), (15, 15, 100, 100)
     for counter in ("127/1281", "110 / 1112", "9/128"):
-        assert judge([line(counter, inside)], Own(), [region]) is None
-    assert judge([line("127/1281")], Own(), [region]) is Finding.NUMBER
-    assert judge([line("127/12/81", inside)], Own(), [region]) is not None
-    assert judge([line("44781/23", inside)], Own(), [region]) is Finding.NUMBER
+        assert judge([line(counter, inside)], BatchValues(), [region]) is None
+    assert judge([line("127/1281")], BatchValues(), [region]) is TextKind.NUMBER
+    assert judge([line("127/12/81", inside)], BatchValues(), [region]) is not None
+    assert judge([line("44781/23", inside)], BatchValues(), [region]) is TextKind.NUMBER
 
 
 def test_distance() -> None:

@@ -56,10 +56,10 @@ from sendit.dicom.scan import (
 from sendit.dicom.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN
 from sendit.errors import SenditError, SkipInstance
 from sendit.keys import Keys
-from sendit.pixels.boxes import Blank, Box, Expected, blank_of, withheld
+from sendit.pixels.boxes import Blank, Box, Expected, blank_of, filter_reason
 
 if TYPE_CHECKING:
-    from sendit.pixels.look import Look
+    from sendit.pixels.text_detector import TextDetector
     from sendit.recipe.filters import Decision, Field, FilterPlan
 
 IMPLEMENTATION_CLASS_UID: Final = "2.25.166481188625391283051614673262761221380"
@@ -186,7 +186,7 @@ class StudyDeidentifier:
         The site's keys, for the UIDs.
     observer
         Is shown every source file's header; collects the values that the gate searches for.
-    look
+    detector
         Is shown the pixels of every image, and raises if they contain text. If None, pixels are
         not checked, and the archive must not be delivered.
     folder
@@ -216,7 +216,7 @@ class StudyDeidentifier:
         keys: Keys,
         observer: Observer,
         *,
-        look: Look | None = None,
+        detector: TextDetector | None = None,
         folder: Path | None = None,
         people: frozenset[str] = frozenset(),
         flagged: Set[tuple[int, bytes]] = frozenset(),
@@ -235,7 +235,7 @@ class StudyDeidentifier:
         self._delivered: dict[str, str] = {}
         self._stems: Counter[str] = Counter()
         self._observer = observer
-        self._look = look
+        self._detector = detector
         self._folder = folder
         self._lost: Counter[str] = Counter()
         self.blanked: dict[str, Expected] = {}
@@ -383,7 +383,7 @@ class StudyDeidentifier:
             if source.checksum is not None and header_checksum(header) != source.checksum:
                 raise SkipInstance(Reason.CHANGED)
             decision = self._filter(header)
-            filtered = withheld(header, decision)
+            filtered = filter_reason(header, decision)
             if filtered is not None:
                 return None, (Outcome.FILTERED, filtered)
             if not isinstance(header, DiffHeader):  # its template has passed
@@ -432,8 +432,8 @@ class StudyDeidentifier:
                 self._rewriter.counts[Change.MASKED] += 1
             before = output.before if delivered.tables else without_tables(header, output.before)
             pixels = delivered.pixels
-            if self._look is not None:
-                self._look.image(source.number, header, pixels, delivered.parts[1:], blank)
+            if self._detector is not None:
+                self._detector.image(source.number, header, pixels, delivered.parts[1:], blank)
             if blank is None:
                 parts = [*before, *delivered.parts]
             else:
@@ -460,9 +460,9 @@ class StudyDeidentifier:
         """Return the boxes of identifying text, if the recipe blanks them."""
         if not decision.blanks_text:
             return ()
-        if self._look is None:
+        if self._detector is None:
             raise SkipInstance(Reason.NOT_BLANKED)
-        return self._look.text(header, delivered.pixels, delivered.parts[1:])
+        return self._detector.text(header, delivered.pixels, delivered.parts[1:])
 
     def _blank(
         self,

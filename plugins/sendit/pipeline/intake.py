@@ -32,7 +32,7 @@ from sendit.keys import Keys
 from sendit.ledger import Batch, Ledger, count_outcomes
 from sendit.pipeline.discover import list_files, listing_digest
 from sendit.pipeline.load_recipe import LoadedRecipe
-from sendit.pixels.boxes import withheld
+from sendit.pixels.boxes import filter_reason
 from sendit.pixels.wanted import key_of, wants_rule
 from sendit.recipe.filters import FilterPlan
 from sendit.workspace import Workspace
@@ -307,7 +307,7 @@ def _look_at(
     instance_uid = header.sop_instance
     intake.people.see(header)
     decision = filters.ask(header)
-    filtered = withheld(header, decision)
+    filtered = filter_reason(header, decision)
     if filtered is None or header.text(ROWS):
         for tag, seen_values in values.items():
             value = header.text(tag)

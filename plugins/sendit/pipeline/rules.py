@@ -107,7 +107,7 @@ def draft(key: RuleKey, images: Iterable[tuple[Header, People]]) -> Draft:
         Fewer than ``MIN_IMAGES`` can be read.
     """
     # Loads codecs and OpenCV, which only drafting needs.
-    from sendit.pixels.look import first_picture, lines_to_hide  # noqa: PLC0415
+    from sendit.pixels.text_detector import first_picture, lines_to_hide  # noqa: PLC0415
 
     shown: list[npt.NDArray[Any]] = []
     hidden: list[Box] = []

@@ -111,9 +111,9 @@ def deidentify_study(
     real = RealValues(plan)
     if folder:
         real.add_identifier(folder)
-    from sendit.pixels.look import Look  # noqa: PLC0415 OpenCV and codecs: half a second to load
+    from sendit.pixels.text_detector import TextDetector  # noqa: PLC0415 OpenCV and codecs: half a second to load
 
-    look = Look(people, folder)
+    detector = TextDetector(people, folder)
     stopped: dict[int, str] = {}
     flagged: frozenset[tuple[int, bytes]] = frozenset()
     thorough = False
@@ -123,7 +123,7 @@ def deidentify_study(
             identifiers,
             keys,
             real,
-            look=look,
+            detector=detector,
             folder=archive.parent,
             people=people,
             flagged=flagged,
@@ -132,7 +132,7 @@ def deidentify_study(
         with Archive(archive) as writer:
             outcomes = study.take(sources, stopped, writer, progress)
             info = passed = None
-            with_text = look.close()  # series whose images all show the same text
+            with_text = detector.close()  # series whose images all show the same text
             if with_text:
                 stopped |= with_text
                 progress = None

@@ -1,15 +1,15 @@
-"""Which parts of an image are blanked: a filter's regions as rectangles of that image.
+"""Convert the regions of filter rules to rectangles of an image to blank.
 
-deid's rule: the regions are painted one after the other, ``coordinates`` blank and
-``keepcoordinates`` spare, each over what was painted before it. A box is (xmin, ymin, xmax,
-ymax) in pixels; the last column and row are not of it, as in deid.
+As in deid, regions are painted one after the other over the earlier ones: ``coordinates`` blanks,
+``keepcoordinates`` keeps. A box is (xmin, ymin, xmax, ymax) in pixels; its last column and row are
+exclusive, as in deid.
 
-Regions of the image itself (``from:SequenceOfUltrasoundRegions``, PS3.3 C.8.5.5) give their last
-column and row inclusively; makers who give the number of columns or rows there mean the last ones.
-To keep only such regions they have to be trusted: each is within the frame, at least one says what
-it shows (RegionSpatialFormat is not 0), and together they are not the whole frame. Those that do
-not say what they show are not kept. A rule whose regions cannot be trusted does not count where
-another rule knows what to blank.
+The image's own regions (``from:SequenceOfUltrasoundRegions``, PS3.3 C.8.5.5) include their last
+column and row; makers that store the number of columns or rows there mean the last ones. They are
+kept only if they can be trusted: each is within the frame, at least one declares what it shows
+(RegionSpatialFormat is not 0), and together they do not cover the entire frame. Regions that do
+not declare what they show are not kept. A rule whose regions cannot be trusted is ignored if
+another rule matches.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ _CORNERS: Final = (0x00186018, 0x0018601A, 0x0018601C, 0x0018601E)
 
 @dataclass(frozen=True)
 class Blank:
-    """What is blanked in each frame of an image.
+    """The rectangles to blank in each frame of an image.
 
     Attributes
     ----------
     rows, columns
-        Of the image.
+        Size of the image.
     boxes
-        Rectangles that have no pixel in common.
+        Disjoint rectangles.
     """
 
     rows: int
@@ -68,7 +68,7 @@ class Blank:
         return mask
 
     def aligned(self, across: int, down: int) -> Blank:
-        """Return the same grown to whole blocks of so many columns and rows, within the image."""
+        """Enlarge the rectangles to whole blocks of ``across`` columns and ``down`` rows."""
         if (across, down) == (1, 1):
             return self
         mask = np.zeros((self.rows, self.columns), np.bool_)
@@ -79,7 +79,7 @@ class Blank:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a blanked member is compared with: its original, and the boxes."""
+    """What to compare a blanked member with: path of the source file, and blanked boxes."""
 
     path: Path
     boxes: tuple[Box, ...]
@@ -88,27 +88,27 @@ class Expected:
 def blank_of(
     header: Header, rules: Sequence[Sequence[Region]], text: Sequence[Box] = ()
 ) -> Blank | None:
-    """Return what the regions of matching filter rules blank in one image.
+    """Return the rectangles that the regions of matching filter rules blank in an image.
 
     Parameters
     ----------
     header
-        The image's.
+        The image's header.
     rules
         The regions of each matching rule.
     text
-        Boxes of text that must be blanked where it is read (``from:TextInPixels``).
+        Boxes of identifying text (``from:TextInPixels``).
 
     Returns
     -------
     Blank or None
-        None if only text was to be blanked, and there is none.
+        None if only text is to be blanked, and there is none.
 
     Raises
     ------
     SkipInstance
-        The image's own regions are to be kept and cannot be trusted, or there are none where a
-        rule takes its boxes from them, and no other rule matched; or no region is within the image.
+        All rules use the image's own regions, and these are missing or cannot be trusted; or no
+        region is within the image.
     """
     rows, columns = _number(header, ROWS), _number(header, COLUMNS)
     if not rows or not columns:
@@ -132,12 +132,12 @@ def blank_of(
     if not mask.any():
         if any(region.text for regions in rules for region in regions):
             return None
-        raise SkipInstance(Reason.NOT_BLANKED)  # a rule for images of another size
+        raise SkipInstance(Reason.NOT_BLANKED)  # the rule is for images of another size
     return Blank(rows, columns, tuple(rectangles(mask)))
 
 
-def withheld(header: Header, decision: Decision | None) -> str | None:
-    """Return why an image is filtered, or None if it passes, perhaps with regions blanked."""
+def filter_reason(header: Header, decision: Decision | None) -> str | None:
+    """Return why an image is filtered; None if it passes, possibly with regions blanked."""
     if decision is None:
         return None
     if not decision.blanks:
@@ -166,7 +166,7 @@ def _trusted(regions: Sequence[tuple[Box, bool]], rows: int, columns: int) -> li
     if any(
         x1 > columns + 1 or y1 > rows + 1 or x0 >= x1 or y0 >= y1 for (x0, y0, x1, y1), _ in regions
     ):
-        raise SkipInstance(Reason.NO_REGIONS)  # of another frame size: the image was cropped
+        raise SkipInstance(Reason.NO_REGIONS)  # outside the frame: the image was cropped
     kept = [
         (x0, y0, min(x1, columns), min(y1, rows)) for (x0, y0, x1, y1), typed in regions if typed
     ]
@@ -191,7 +191,7 @@ def trusted_regions(header: Header) -> list[Box]:
 
 
 def _own_regions(header: Header, source: int) -> list[tuple[Box, bool]]:
-    """Return the boxes in a sequence's items, and whether each declares what it shows."""
+    """Return the boxes in the items of a sequence, and whether each declares what it shows."""
     sequence = header.element(source)
     regions: list[tuple[Box, bool]] = []
     for item in (sequence[5] if sequence is not None else None) or ():
@@ -221,7 +221,7 @@ def _number(header: Header, tag: int) -> int:
 
 
 def rectangles(mask: Mask) -> Iterator[Box]:
-    """Yield rectangles that make up a mask: runs of columns, over equal rows."""
+    """Yield disjoint rectangles that cover a mask: runs of columns over equal rows."""
     rows = len(mask)
     changes = np.flatnonzero((mask[1:] != mask[:-1]).any(axis=1)) + 1
     starts = [0, *changes.tolist(), rows]

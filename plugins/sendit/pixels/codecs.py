@@ -1,7 +1,7 @@
-"""Compressed frames to arrays, and arrays to frames that are compressed without loss.
+"""Decode compressed frames to arrays, and encode arrays losslessly.
 
-A decoded frame is as the standard has its samples: of a colour JPEG the decoded RGB, of any
-lossless syntax the values that went in. The encoders are bit-exact.
+Decoding a colour JPEG gives RGB; decoding a lossless syntax gives the encoded values. The encoders
+are bit-exact.
 """
 
 from __future__ import annotations
@@ -40,30 +40,44 @@ _LOSSLESS_OF: Final = {
     _JPEG + "203": HTJ2K_LOSSLESS,
 }
 LOSSY: Final = frozenset(_JPEG + number for number in ("50", "51", "81", "91", "203"))
-"""Syntaxes whose frames may have lost something."""
+"""Syntaxes whose frames may be lossy."""
 
 _LOSSLESS_JPEG: Final = frozenset((JPEG_LOSSLESS, JPEG_LOSSLESS_SV1))
 
 
 def lossless_syntax(syntax: str) -> str:
-    """Return the lossless syntax in which frames of another are written after a change: the same
-    where it is lossless, its lossless sibling, or JPEG-LS."""
+    """Return the lossless syntax in which to encode changed frames of a syntax: the syntax itself
+    if it is lossless, its lossless counterpart, or JPEG-LS."""
     return _LOSSLESS_OF.get(syntax, JPEG_LS_LOSSLESS)
 
 
 def decode(frame: bytes, syntax: str, description: Description) -> Array:
-    """Return a compressed frame's samples, of shape (rows, columns) or (rows, columns, samples).
+    """Decode a compressed frame.
+
+    Parameters
+    ----------
+    frame
+        The compressed bytes.
+    syntax
+        Transfer syntax UID.
+    description
+        The header's description of the pixel data.
+
+    Returns
+    -------
+    Array
+        Samples of shape (rows, columns) or (rows, columns, samples).
 
     Raises
     ------
     SkipInstance
-        The frame cannot be decoded, or is not of the size that the header gives it.
+        The frame cannot be decoded, or its size differs from the header.
     """
     try:
         pixels = _decode(frame, syntax, description)
     except SkipInstance:
         raise
-    except Exception:  # noqa: BLE001 each codec has its own errors, some quote the data
+    except Exception:  # noqa: BLE001 each codec has its own errors, some of which quote the data
         raise SkipInstance(Reason.PIXELS_NOT_READ) from None
     rows, columns, samples = description[:3]
     shape = (rows, columns) if samples == 1 else (rows, columns, samples)
@@ -100,7 +114,7 @@ def _has_ybr_marks(frame: bytes) -> bool:
 
 
 def _typed(samples: Any, description: Description) -> Array:
-    """Return samples in the type that the header gives them: a codec knows no sign."""
+    """Convert samples to the type that the header declares: codecs return unsigned numbers."""
     array: Array = np.asarray(samples)
     wanted = sample_type(description)
     if array.dtype == wanted:
@@ -128,12 +142,21 @@ def _decode_rle(frame: bytes, description: Description) -> Array:
 
 
 def encode(samples: Array, syntax: str, description: Description) -> bytes:
-    """Return a frame compressed without loss, of even length.
+    """Encode a frame losslessly and pad it to even length.
+
+    Parameters
+    ----------
+    samples
+        Samples of shape (rows, columns) or (rows, columns, samples).
+    syntax
+        UID of a lossless transfer syntax.
+    description
+        The header's description of the pixel data.
 
     Raises
     ------
     SkipInstance
-        The syntax cannot hold such samples.
+        The syntax cannot encode such samples.
     """
     try:
         frame = _encode(np.ascontiguousarray(samples), syntax, description)
@@ -147,7 +170,7 @@ def _encode(samples: Array, syntax: str, description: Description) -> bytes:
         return _encode_rle(samples)
     bits = max(description.stored, 2)
     encoded: Any
-    if samples.dtype.kind == "i" and syntax != JPEG_2000_LOSSLESS:  # that one knows signs
+    if samples.dtype.kind == "i" and syntax != JPEG_2000_LOSSLESS:  # which supports signed samples
         mask = (1 << description.stored) - 1
         samples = samples.view(samples.dtype.str.replace("i", "u")) & mask
     if samples.dtype.itemsize > 2:
@@ -175,7 +198,7 @@ def _encode(samples: Array, syntax: str, description: Description) -> bytes:
 
 
 def _encode_rle(samples: Array) -> bytes:
-    """Return a frame of run-length coded planes of bytes, the highest first (PS3.5 G)."""
+    """Encode a frame as run-length encoded byte planes, the most significant first (PS3.5 G)."""
     rows, columns = samples.shape[:2]
     size = samples.dtype.itemsize
     order = samples.astype(samples.dtype.newbyteorder(">"), copy=False)

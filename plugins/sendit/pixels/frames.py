@@ -1,4 +1,4 @@
-"""The frames of an image one by one, as they are delivered."""
+"""Iterate over the decoded frames of an image."""
 
 from __future__ import annotations
 
@@ -15,35 +15,41 @@ from sendit.errors import SkipInstance
 from sendit.pixels import codecs
 from sendit.pixels.layout import Array, as_image, layout_of
 
-_RGB_BY_NOW = frozenset((b"YBR_RCT", b"YBR_ICT"))
+_DECODED_TO_RGB = frozenset((b"YBR_RCT", b"YBR_ICT"))
 
 
 def displayed_as(header: Header, pixels: PixelData) -> bytes:
-    """Return what the samples of :func:`frames` are: the PhotometricInterpretation, or RGB where
-    decoding makes it that."""
+    """Return the photometric interpretation of the samples that :func:`frames` yields.
+
+    It is the header's, or RGB if decoding converts to it.
+    """
     photometric = pixels.description.photometric
     if pixels.frames and pixels.description.samples == 3:
         lossless = codecs.lossless_syntax(header.transfer_syntax) == header.transfer_syntax
-        if photometric in _RGB_BY_NOW or (header.transfer_syntax in JPEG and not lossless):
+        if photometric in _DECODED_TO_RGB or (header.transfer_syntax in JPEG and not lossless):
             return b"RGB"
     return photometric
 
 
 def frames(header: Header, pixels: PixelData, samples: Sequence[Part]) -> Iterator[Array]:
-    """Yield each frame, of shape (rows, columns) or (rows, columns, samples); one at a time is in
-    memory, decoded.
+    """Yield each frame of an image, decoded; only one is in memory at a time.
 
     Parameters
     ----------
     header, pixels
-        The image, checked.
+        The image and its checked pixel data.
     samples
-        Native samples; not asked for compressed frames.
+        Native samples; not used for compressed frames.
+
+    Yields
+    ------
+    Array
+        Samples of shape (rows, columns) or (rows, columns, samples).
 
     Raises
     ------
     SkipInstance
-        A frame cannot be read.
+        A frame cannot be decoded.
     """
     description = pixels.description
     if pixels.frames and header.transfer_syntax != ENCAPSULATED_UNCOMPRESSED:

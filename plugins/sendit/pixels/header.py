@@ -1,4 +1,4 @@
-"""The header of an image whose pixels were blanked (PS3.15 E.3.1, PS3.3 C.7.6.1 and C.12.1)."""
+"""Update the header of a blanked image (PS3.15 E.3.1, PS3.3 C.7.6.1 and C.12.1)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sendit.pixels.layout import PLANAR
 from sendit.pixels.scrub import Scrubbed
 
 METHOD: Final = "pixels: burned-in text blanked by region"
-"""What DeidentificationMethod says beside what the recipe puts there."""
+"""Value that is added to DeidentificationMethod."""
 
 _IMAGE_TYPE: Final = 0x00080008
 _METHOD: Final = 0x00120063
@@ -39,23 +39,28 @@ def after_blanking(
     scrubbed: Scrubbed,
     new_instance: bytes | None,
 ) -> bytes:
-    """Return a data set, up to its pixel data, with the attributes that record the blanking.
+    """Record the blanking in a data set.
 
-    BurnedInAnnotation is NO; the first value of ImageType is DERIVED, since the pixels are not the
-    scanner's any more; DeidentificationMethod and its codes name the cleaning (113101); and what
-    describes the samples fits them.
+    BurnedInAnnotation becomes NO, the first value of ImageType DERIVED, because the pixels are no
+    longer those of the scanner; DeidentificationMethod and its code sequence name the Clean Pixel
+    Data Option (113101); and attributes that describe the samples are updated.
 
     Parameters
     ----------
     before
-        The data set as the recipe left it, without the pixel data.
+        The data set up to the pixel data, after the recipe was applied.
     meta
         Its file meta, for the encoding.
     scrubbed
-        The result of blanking the pixels.
+        The new pixel data.
     new_instance
-        The SOPInstanceUID, if it has to be another: a derived image is not the original
-        (PS3.3 C.7.6.1.1.2), also where the recipe retains UIDs.
+        A new SOPInstanceUID, even if the recipe retains UIDs, because a derived image must not have
+        the original's (PS3.3 C.7.6.1.1.2); None if it is new already.
+
+    Returns
+    -------
+    bytes
+        The new data set up to the pixel data.
     """
     header = read_header(b"".join([_PREAMBLE, meta, *before]))
     encoding = header.encoding
@@ -77,7 +82,15 @@ def after_blanking(
 
 
 def replaced(header: Header, new: Mapping[int, bytes]) -> bytes:
-    """Return a data set's bytes with elements of the top level replaced, or put in their place."""
+    """Replace top-level elements of a data set, or insert them in tag order.
+
+    Parameters
+    ----------
+    header
+        The data set.
+    new
+        Encoded elements by tag.
+    """
     parts: list[bytes] = []
     left = dict(sorted(new.items()))
     for tag, _, start, _, end, _ in header.elements:

@@ -26,7 +26,7 @@ class Layout:
     Attributes
     ----------
     description
-        What the header says.
+        The header's description of the pixel data.
     planar
         Whether a frame has one plane per sample (PlanarConfiguration 1).
     little
@@ -34,9 +34,10 @@ class Layout:
     floating
         Whether the samples are floating point numbers.
     swapped
-        Whether 8-bit samples are in big-endian words: the second of two comes first.
+        Whether 8-bit samples are stored in big-endian words, so that each pair is swapped.
     subsampled
-        (2, 1) or (2, 2) if chrominance is stored for every second column, or row too.
+        (2, 1) if chrominance is stored for every second column, (2, 2) for every second column and
+        row, else (1, 1).
     """
 
     description: Description
@@ -48,7 +49,7 @@ class Layout:
 
     @property
     def samples(self) -> int:
-        """Samples of a frame."""
+        """Number of samples in a frame."""
         across, down = self.subsampled
         pixels = self.description.rows * self.description.columns
         if (across, down) != (1, 1):
@@ -57,7 +58,7 @@ class Layout:
 
     @property
     def size(self) -> int:
-        """Size in bytes of a frame whose samples take whole bytes."""
+        """Size of a frame in bytes; samples must take whole bytes."""
         return self.samples * self.description.allocated // 8
 
     @property
@@ -69,12 +70,12 @@ class Layout:
 def sample_type(
     description: Description, *, floating: bool = False, little: bool = True
 ) -> np.dtype[Any]:
-    """Return the type of samples of so many bits.
+    """Return the dtype of samples.
 
     Raises
     ------
     SkipInstance
-        Arrays have no such type.
+        NumPy has no type with this number of bits.
     """
     kind = "f" if floating else "i" if description.signed else "u"
     if description.allocated not in (8, 16, 32, 64):
@@ -83,12 +84,13 @@ def sample_type(
 
 
 def layout_of(header: Header, pixels: PixelData) -> Layout:
-    """Return the layout of native samples (or those of an encapsulated uncompressed frame).
+    """Return the layout of native samples, or of those in an encapsulated uncompressed frame.
 
     Raises
     ------
     SkipInstance
-        They do not take whole bytes (except 1-bit samples), or their chrominance does not fit.
+        Samples do not take whole bytes (1-bit samples are allowed), or rows or columns are not
+        divisible as subsampled chrominance requires.
     """
     description = pixels.description
     raw = header.raw(PLANAR) or b"\0\0"
@@ -117,7 +119,7 @@ def _subsampled(header: Header, pixels: PixelData) -> tuple[int, int]:
     full = description.rows * description.columns * 3 * description.allocated // 8
     length = len(pixels.frames[0].data) if pixels.frames else pixels.end - pixels.element[3]
     if length // (1 if pixels.frames else description.frames) >= full:
-        return 1, 1  # complete all the same, as some software writes it
+        return 1, 1  # not subsampled, despite the photometric interpretation
     if description.columns % 2 or description.rows % 2:
         raise SkipInstance(Reason.PIXELS_NOT_READ)
     return (2, 1) if description.photometric.endswith(b"_422") else (2, 2)
@@ -147,8 +149,10 @@ def planes(layout: Layout, frame: bytes | bytearray | memoryview) -> list[tuple[
 
 
 def as_image(layout: Layout, frame: bytes | bytearray | memoryview) -> Array:
-    """Return a native frame as an array of shape (rows, columns) or (rows, columns, samples);
-    subsampled chrominance is repeated."""
+    """Return a native frame as an array of shape (rows, columns) or (rows, columns, samples).
+
+    Subsampled chrominance is repeated for each pixel.
+    """
     rows, columns, samples = layout.description[:3]
     components = planes(layout, frame)
     chroma: list[Array]

@@ -1,11 +1,12 @@
-"""Reads the text in a picture: PP-OCRv4 as ``rapidocr-onnxruntime`` ships it. Loaded once in a
-process, on one core, and only when something is to be read. It writes no log: what it reads may
-be a name.
+"""Read the text in a picture by OCR (PP-OCRv4 as shipped with ``rapidocr-onnxruntime``).
 
-The detector was trained on text of 20 pixels and more, so pictures are enlarged before they are
-searched: whole, or in parts that overlap. Each line is recognised as it is and,
-unless it is read with confidence, rotated by 180 degrees; a vertical line is rotated
-first. So text is read in all four directions.
+The model is loaded once per process, for one core, when the first picture is read. Its logging is
+disabled, because the text may be a name.
+
+The detector was trained on text at least 20 pixels high, so pictures are enlarged before they are
+searched, as a whole or in overlapping parts. Each line is recognised as it is and, if the score is
+low, rotated by 180 degrees; vertical lines are rotated first. So text is read in all four
+directions.
 """
 
 from __future__ import annotations
@@ -23,24 +24,23 @@ from sendit.pixels.layout import Array
 from sendit.pixels.strokes import has_glyphs
 
 WHOLE: Final = 640
-"""Rows and columns up to which a picture is enlarged as a whole."""
+"""Pictures of up to so many rows and columns are enlarged as a whole."""
 
 FINE: Final = 1280
-"""Rows and columns up to which all of a larger picture is read enlarged, in parts of ``WHOLE``; of
-one that is larger still, the parts that show a row of strokes. All of it is read at its own size,
-in parts of this size."""
+"""Larger pictures are read at their own size in parts of this size, and enlarged in parts of size
+``WHOLE``: up to ``FINE`` rows and columns all of these, above only those with a row of strokes."""
 
-_ENLARGED: Final = 2.0
-_LEAST: Final = 736
-"""Rows and columns that a picture is enlarged to at least, within ``_MOST_ENLARGED``."""
+_SCALE: Final = 2.0
+_MIN_SIZE: Final = 736
+"""Minimum number of rows and columns after enlarging, unless limited by ``_MAX_SCALE``."""
 
-_MOST_ENLARGED: Final = 4.0
+_MAX_SCALE: Final = 4.0
 _OVERLAP: Final = {WHOLE: 128, FINE: 192}
 _SMALL: Final = 96
 _UPRIGHT: Final = 0.95
-"""Score from which on a line stands as it was read."""
+"""Minimum score of a line that is not also tried upside down."""
 
-_LEAST_SCORE: Final = 0.5
+_MIN_SCORE: Final = 0.5
 _SIDE_MULTIPLE: Final = 32
 _LOGGERS: Final = ("RapidOCR", "OrtInferSession", "DownloadModel")
 
@@ -52,9 +52,9 @@ class Line:
     Attributes
     ----------
     text
-        As it was read; it never leaves the process.
+        The recognised text; never logged or stored.
     score
-        How sure the reader is, from 0 to 1.
+        Confidence, from 0 to 1.
     box
         (xmin, ymin, xmax, ymax) in pixels of the picture.
     """
@@ -66,7 +66,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """A part of a picture, where it lies, and how much larger it is made before it is read."""
+    """A part of a picture, its offset, and the factor by which it is enlarged before reading."""
 
     left: int
     top: int
@@ -78,15 +78,21 @@ class _View:
 def _engine() -> Any:
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(lambda _: False)
-    from rapidocr_onnxruntime import RapidOCR  # noqa: PLC0415 a second to load, most need none
+    from rapidocr_onnxruntime import RapidOCR  # noqa: PLC0415 takes a second to load, and few images need it
 
     engine = RapidOCR(intra_op_num_threads=1, inter_op_num_threads=1)
-    engine.text_det.limit_side_len = _SIDE_MULTIPLE  # it comes enlarged
+    engine.text_det.limit_side_len = _SIDE_MULTIPLE  # no further resizing
     return engine
 
 
 def read(picture: Array) -> list[Line]:
-    """Return the lines of text in a picture (uint8, of shape (rows, columns, 3))."""
+    """Return the lines of text in a picture.
+
+    Parameters
+    ----------
+    picture
+        uint8, of shape (rows, columns, 3), in BGR order.
+    """
     return [line for view in _views(picture) for line in _read(view)]
 
 
@@ -96,7 +102,7 @@ def _read(view: _View) -> Iterator[Line]:
         picture = cv2.resize(
             picture, None, fx=view.scale, fy=view.scale, interpolation=cv2.INTER_CUBIC
         )
-    picture = _framed(picture)
+    picture = _padded(picture)
     engine = _engine()
     corners, _ = engine.text_det(picture)
     if corners is None or not len(corners):
@@ -113,29 +119,29 @@ def _read(view: _View) -> Iterator[Line]:
             if float(score) > lines[index][1]:
                 lines[index] = str(text), float(score)
     for (text, score), quadrangle in zip(lines, corners, strict=True):
-        if score < _LEAST_SCORE:
+        if score < _MIN_SCORE:
             continue
         x0, y0 = (int(each / view.scale) for each in quadrangle.min(axis=0))
         x1, y1 = (int(-(-each // view.scale)) for each in quadrangle.max(axis=0))
         yield Line(text, score, (x0 + view.left, y0 + view.top, x1 + view.left, y1 + view.top))
 
 
-def _framed(picture: Array) -> Array:
-    """Return a picture that is not smaller than what the detector takes."""
-    below, behind = (max(0, _SMALL - length) for length in picture.shape[:2])
-    if below or behind:
-        picture = cv2.copyMakeBorder(picture, 0, below, 0, behind, cv2.BORDER_REPLICATE)
+def _padded(picture: Array) -> Array:
+    """Pad a picture to the detector's minimum size."""
+    bottom, right = (max(0, _SMALL - length) for length in picture.shape[:2])
+    if bottom or right:
+        picture = cv2.copyMakeBorder(picture, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
     return np.ascontiguousarray(picture)
 
 
 def _views(picture: Array) -> Iterator[_View]:
     longest = max(picture.shape[:2])
     if longest <= WHOLE:
-        scale = max(_ENLARGED, _LEAST / min(picture.shape[:2]))
-        yield from _parts(picture, WHOLE, min(scale, _MOST_ENLARGED))
+        scale = max(_SCALE, _MIN_SIZE / min(picture.shape[:2]))
+        yield from _parts(picture, WHOLE, min(scale, _MAX_SCALE))
         return
     yield from _parts(picture, FINE, 1)
-    for view in _parts(picture, WHOLE, _ENLARGED):
+    for view in _parts(picture, WHOLE, _SCALE):
         if longest <= FINE or has_glyphs(np.ascontiguousarray(view.part.max(axis=2))):
             yield view
 
@@ -145,12 +151,12 @@ def _parts(picture: Array, size: int, scale: float) -> Iterator[_View]:
     for top in _starts(rows, size):
         for left in _starts(columns, size):
             part = picture[top : top + size, left : left + size]
-            if int(part.max(initial=0)) - int(part.min(initial=0)) >= 2:  # else nothing stands out
+            if int(part.max(initial=0)) - int(part.min(initial=0)) >= 2:  # not uniform
                 yield _View(left, top, scale, part)
 
 
 def _starts(length: int, size: int) -> list[int]:
-    """Return where parts start that overlap by more than a line's height."""
+    """Return the offsets of parts that overlap by more than the height of a line."""
     if length <= size:
         return [0]
     overlap = _OVERLAP[size]

@@ -1,8 +1,8 @@
-"""Verify blanked images in a finished archive: boxes are constant, everything else is the original.
+"""Verify blanked images in a finished archive: boxes are constant, all other samples unchanged.
 
-This shares no code with the writer: archive and data sets are read by ``tarfile`` and
-pydicom, frames are parsed by pydicom and decoded by Pillow where possible, and the mask is
-painted again from the boxes. Anything that cannot be compared does not pass.
+Shares no code with the writer: archive and data sets are read by ``tarfile`` and pydicom, frames
+are parsed by pydicom and decoded by Pillow where possible, and the mask is rebuilt from the boxes.
+What cannot be compared does not pass.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from pydicom.pixels.utils import iter_pixels
 
 from sendit.pixels.boxes import Box, Expected
 
-NOT_BLANK: Final = "what was to be blanked is not"
-ALTERED: Final = "pixels outside the blanked regions differ"
-UNREADABLE: Final = "blanked pixels cannot be compared"
+NOT_BLANK: Final = "an unblanked region"
+ALTERED: Final = "altered pixels outside the blanked regions"
+UNREADABLE: Final = "blanked pixels that cannot be compared"
 
 _JPEG: Final = "1.2.840.10008.1.2.4."
 _LOSSLESS_JPEG: Final = (_JPEG + "57", _JPEG + "70")
@@ -45,12 +45,19 @@ def recheck(archive: Path, expected: Mapping[str, Expected]) -> dict[int, str]:
     archive
         The finished ``.tar.gz``.
     expected
-        By name of the member.
+        Original and boxes of each blanked member, by its name.
 
     Returns
     -------
-    dict
-        By number of the member, from 1, why it must not leave.
+    dict[int, str]
+        Why members must not be delivered, by their number, from 1.
+
+    Raises
+    ------
+    LookupError
+        A member is missing in the archive.
+    OSError, tarfile.TarError
+        The archive cannot be read.
     """
     findings: dict[int, str] = {}
     left = set(expected)
@@ -72,13 +79,13 @@ def recheck(archive: Path, expected: Mapping[str, Expected]) -> dict[int, str]:
 def _compare(data: bytes, expected: Expected) -> str | None:
     try:
         return _compared(pydicom.dcmread(BytesIO(data)), expected)
-    except Exception:  # noqa: BLE001 what cannot be compared does not leave
+    except Exception:  # noqa: BLE001 what cannot be compared does not pass
         return UNREADABLE
 
 
 def _compared(new: pydicom.Dataset, expected: Expected) -> str | None:
     old = pydicom.dcmread(expected.path, force=True)
-    _need_syntax(old)
+    _set_syntax(old)
     inside = _mask(old, expected.boxes)
     outside = ~inside
     stored = int(old.BitsStored)
@@ -96,8 +103,8 @@ def _compared(new: pydicom.Dataset, expected: Expected) -> str | None:
     return None if seen == count else UNREADABLE
 
 
-def _need_syntax(old: pydicom.Dataset) -> None:
-    """Give a data set without file meta the syntax that it was read in."""
+def _set_syntax(old: pydicom.Dataset) -> None:
+    """Give a data set without file meta the transfer syntax that it was read in."""
     if "TransferSyntaxUID" not in old.file_meta:
         implicit, little = old.original_encoding
         old.file_meta.TransferSyntaxUID = pydicom.uid.UID(
@@ -120,7 +127,7 @@ def _mask(old: pydicom.Dataset, boxes: tuple[Box, ...]) -> Any:
 
 
 def _groups(old: pydicom.Dataset) -> tuple[int, int]:
-    """Return how many columns and rows share a chrominance sample that is blanked as one."""
+    """Return how many columns and rows share a chrominance sample and are blanked together."""
     if old.file_meta.TransferSyntaxUID not in _FRAMES_BY_PYDICOM:
         return 1, 1
     photometric = str(old.PhotometricInterpretation)
@@ -157,7 +164,7 @@ def _frames(dataset: pydicom.Dataset) -> Iterator[Any]:
 
 
 def _is_complete(dataset: pydicom.Dataset) -> bool:
-    """Whether chrominance is stored for each pixel, whatever the header says."""
+    """Whether chrominance is stored for each pixel, despite the photometric interpretation."""
     count = int(dataset.get("NumberOfFrames") or 1)
     full = int(dataset.Rows) * int(dataset.Columns) * 3 * count
     return len(dataset.PixelData) * 8 >= full * int(dataset.BitsAllocated)
@@ -173,7 +180,7 @@ def _subsampled(dataset: pydicom.Dataset) -> Iterator[Any]:
         int(dataset.BitsAllocated) != 8
         or dataset.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.2"
     ):
-        raise ValueError("samples of another form")
+        raise ValueError("subsampled chrominance of more than 8 bits, or in big-endian words")
     data = np.frombuffer(dataset.PixelData, np.uint8)
     for number in range(int(dataset.get("NumberOfFrames") or 1)):
         groups = data[number * size : (number + 1) * size].reshape(
@@ -187,8 +194,8 @@ def _subsampled(dataset: pydicom.Dataset) -> Iterator[Any]:
         yield pixels
 
 
-def _says_its_colours(image: Any) -> bool:
-    """Whether a JPEG declares what its components are: by JFIF, Adobe, or their names."""
+def _declares_colours(image: Any) -> bool:
+    """Whether a JPEG declares its colour space: by JFIF, Adobe, or the component ids."""
     if "jfif" in image.info or "adobe" in image.info:
         return True
     return [component[0] for component in image.layer] == [*b"RGB"]
@@ -211,7 +218,7 @@ def _by_pillow(frame: bytes, photometric: str) -> Any:
     image = Image.open(BytesIO(frame))
     if image.mode == "L":
         return np.asarray(image)
-    if photometric == "RGB" and not _says_its_colours(image):
-        image.draft("YCbCr", image.size)  # the components as they are
+    if photometric == "RGB" and not _declares_colours(image):
+        image.draft("YCbCr", image.size)  # the components without conversion
         return np.asarray(image)
     return np.asarray(image.convert("RGB"))

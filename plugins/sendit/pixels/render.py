@@ -1,8 +1,8 @@
 """Render frames as 8-bit pictures for OCR.
 
-16 bits cannot be shown all at once: burned-in text may be at the largest value while all tissue
-is below a hundredth of it, or be a shade of grey within the tissue's. So a frame may be rendered
-twice: over its full range, and over the range of nearly all of its samples.
+8 bits cannot show the full range of 16: burned-in text may be at the largest value while all
+tissue is below a hundredth of it, or be a shade of grey within the tissue's range. A frame may
+therefore be rendered twice: over its full range, and over the range of nearly all its samples.
 """
 
 from __future__ import annotations
@@ -25,16 +25,21 @@ _LUMINANCE_FIRST: Final = (b"YBR_FULL", b"YBR_FULL_422", b"YBR_PARTIAL_420", b"Y
 
 
 def pictures(header: Header, frame: Array, photometric: bytes) -> Iterator[Array]:
-    """Yield a frame as one or two pictures: uint8, of shape (rows, columns, 3), BGR.
+    """Render a frame as one or two pictures.
 
     Parameters
     ----------
     header
-        For its palette.
+        The image's header, for the palette.
     frame
-        Of shape (rows, columns) or (rows, columns, samples).
+        The samples, of shape (rows, columns) or (rows, columns, samples).
     photometric
-        What the frame's samples are.
+        PhotometricInterpretation of these samples.
+
+    Yields
+    ------
+    Array
+        uint8, of shape (rows, columns, 3), in BGR order.
     """
     if photometric == b"PALETTE COLOR" and frame.ndim == 2:
         frame = _through_palette(header, frame)
@@ -51,16 +56,22 @@ def pictures(header: Header, frame: Array, photometric: bytes) -> Iterator[Array
 
 
 def save_side_by_side(path: Path, before: Array, after: Array) -> None:
-    """Write two pictures of one size beside one another, as PNG."""
+    """Write two pictures of equal size side by side as a PNG.
+
+    Raises
+    ------
+    ValueError
+        OpenCV cannot encode them.
+    """
     gap = np.full((before.shape[0], _GAP, 3), 255, np.uint8)
     written, data = cv2.imencode(".png", np.hstack([before, gap, after]))
     if not written:
-        raise ValueError("not a picture")
+        raise ValueError("the pictures cannot be encoded as PNG")
     path.write_bytes(data.tobytes())
 
 
 def grey_pictures(grey: Array) -> Iterator[Array]:
-    """Yield a frame of one sample a pixel as one or two pictures."""
+    """Render a frame with one sample per pixel as one or two pictures."""
     for picture in _greys(grey):
         yield cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)
 
@@ -93,8 +104,7 @@ def _to_bytes(colours: Array) -> Array:
 
 
 def _through_palette(header: Header, frame: Array) -> Array:
-    """Return the colours of a palette image; its indices as they are if the palette cannot be
-    read."""
+    """Apply the palette of an image; return the frame unchanged if the palette is unreadable."""
     order = "<" if header.encoding.little else ">"
     planes = []
     for described, data in _PALETTES:

@@ -1,15 +1,15 @@
-"""Blank regions of an image: samples inside become constant, all others are unchanged.
+"""Blank regions of an image: samples inside become constant, all others stay unchanged.
 
-Native samples are overwritten. Compressed frames are decoded, blanked and losslessly
-re-encoded: samples outside are what the frame decodes to. A lossless syntax is kept;
-a lossy one becomes its lossless counterpart, or JPEG-LS.
+Native samples are overwritten. Compressed frames are decoded, blanked and losslessly re-encoded, so
+samples outside the regions are what the frame decodes to. A lossless syntax is kept; a lossy one is
+replaced by its lossless counterpart, or JPEG-LS.
 
-Blank is 0 in each sample, as deid has it, and no colour where the samples are luminance and
-chrominance. If one chrominance sample covers several pixels, whole groups are blanked: a
-box grows by at most one pixel on each side.
+The blank value is 0 in each sample, as in deid; for luminance and chrominance it is black. If a
+chrominance sample covers several pixels, these are blanked together, so a box grows by at most one
+pixel on each side.
 
-No more than a frame is in memory: the new pixel data lie in a file of the working folder that has
-no name, once they are large.
+Only one frame is in memory at a time: large new pixel data is written to an unnamed file in the
+working folder.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from sendit.pixels.boxes import Blank
 from sendit.pixels.layout import Array, Layout, layout_of, planes
 
 IN_MEMORY: Final = 64 << 20
-"""Bytes of new pixel data above which they are written to a file of the working folder."""
+"""Larger new pixel data, in bytes, is written to a file in the working folder."""
 
 _BLACK_CHROMA: Final = frozenset(
     (b"YBR_FULL", b"YBR_FULL_422", b"YBR_PARTIAL_420", b"YBR_PARTIAL_422", b"YBR_FULL_420")
 )
 _DECODED_TO_RGB: Final = frozenset((b"YBR_RCT", b"YBR_ICT"))
-_MOST_OFFSET: Final = 0xFFFFFFFF
+_MAX_OFFSET: Final = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +50,15 @@ class Scrubbed:
     Attributes
     ----------
     parts
-        The whole element.
+        The complete element.
     syntax
-        The transfer syntax that the parts are of.
+        The transfer syntax of the parts.
     photometric
-        Their PhotometricInterpretation, if it is another than the header's.
+        Their PhotometricInterpretation if it differs from the header's, else None.
     interleaved
-        Whether colours are now pixel by pixel (PlanarConfiguration 0), whatever they were.
+        Whether colours are now interleaved (PlanarConfiguration 0), whatever they were before.
     lossy
-        Whether the original's frames were compressed with a loss.
+        Whether the original frames were lossy.
     """
 
     parts: list[Part]
@@ -76,18 +76,23 @@ def scrub(
     Parameters
     ----------
     header, pixels
-        The image, checked.
+        The image and its checked pixel data.
     samples
-        Native samples as they are delivered; not asked for compressed frames.
+        Native samples; not used for compressed frames.
     blank
-        What to blank.
+        The regions to blank.
     folder
-        Folder for large temporary files; None: the system's.
+        Folder for large temporary files; None for the system's.
+
+    Returns
+    -------
+    Scrubbed
+        The new pixel data element, and what changes in the header.
 
     Raises
     ------
     SkipInstance
-        The frames cannot be decoded, or no lossless syntax holds such samples.
+        The frames cannot be decoded, or no lossless syntax can encode such samples.
     """
     if pixels.frames:
         return _compressed(header, pixels, blank, folder)
@@ -110,7 +115,7 @@ def _frames(layout: Layout, samples: Sequence[Part], blank: Blank) -> Iterator[b
     grown = blank.aligned(*layout.subsampled)
     whole = memoryview(samples[0]) if len(samples) == 1 else memoryview(b"".join(samples))
     size, count = layout.size, layout.description.frames
-    if layout.swapped:  # words may reach from one frame into the next
+    if layout.swapped:  # a word may span two frames
         data = bytearray(whole)
         _swap(data)
         for number in range(count):
@@ -146,7 +151,7 @@ def _blank_native(layout: Layout, frame: bytearray, blank: Blank) -> None:
 
 
 def blank_values(description: Description, photometric: bytes | None = None) -> list[int]:
-    """Return the value of each sample of a blanked pixel."""
+    """Return the values of a blanked pixel, one per sample."""
     if description.samples == 3 and (photometric or description.photometric) in _BLACK_CHROMA:
         middle = 1 << (description.stored or description.allocated) - 1
         return [0, middle, middle]
@@ -154,7 +159,7 @@ def blank_values(description: Description, photometric: bytes | None = None) -> 
 
 
 def _bits(layout: Layout, samples: Sequence[Part], blank: Blank) -> Iterator[bytes]:
-    """Blank 1-bit samples: frames follow one another without a gap, or each from a byte on."""
+    """Blank 1-bit samples, with frames either contiguous or each starting at a byte."""
     description = layout.description
     data = b"".join(samples)
     pixels = description.rows * description.columns * description.samples
@@ -207,13 +212,23 @@ def _compressed(header: Header, pixels: PixelData, blank: Blank, folder: Path | 
 
 
 def blank_array(samples: Array, blank: Blank, values: Sequence[int]) -> None:
-    """Blank the boxes of a frame's array, in place."""
+    """Blank boxes of a frame in place.
+
+    Parameters
+    ----------
+    samples
+        The frame, of shape (rows, columns) or (rows, columns, samples).
+    blank
+        The boxes.
+    values
+        The blank value of each sample.
+    """
     for x0, y0, x1, y1 in blank.boxes:
         samples[y0:y1, x0:x1] = values if samples.ndim == 3 else values[0]
 
 
 def _encapsulated(frames: Iterator[bytes], folder: Path | None, syntax: str) -> Scrubbed:
-    """Return encapsulated pixel data, a fragment a frame, with its basic offset table."""
+    """Encapsulate frames, one fragment each, with a basic offset table."""
     spool = _Spool(folder)
     offsets = []
     for frame in frames:
@@ -222,7 +237,7 @@ def _encapsulated(frames: Iterator[bytes], folder: Path | None, syntax: str) -> 
         spool.write(ITEM_HEAD[True] + len(padded).to_bytes(4, "little"))
         spool.write(padded)
     table = b""
-    if offsets[-1] <= _MOST_OFFSET:
+    if offsets[-1] <= _MAX_OFFSET:
         table = b"".join(offset.to_bytes(4, "little") for offset in offsets)
     first = head(PIXEL_DATA, "OB", UNDEFINED, EXPLICIT_LITTLE)
     first += ITEM_HEAD[True] + len(table).to_bytes(4, "little") + table
@@ -230,10 +245,10 @@ def _encapsulated(frames: Iterator[bytes], folder: Path | None, syntax: str) -> 
 
 
 class _Spool:
-    """Bytes written one after the other, and then read as one part."""
+    """Collects bytes in memory or in a temporary file, to return them as one part."""
 
     def __init__(self, folder: Path | None) -> None:
-        self._file = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(folder) if folder else None)  # noqa: SIM115 its part needs it
+        self._file = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(folder) if folder else None)  # noqa: SIM115 closed by part()
         self.size = 0
 
     def write(self, data: bytes | bytearray) -> None:
@@ -241,7 +256,7 @@ class _Spool:
         self.size += len(data)
 
     def part(self) -> Part:
-        """Return all that was written: bytes, or a view of the file, which has no name."""
+        """Return everything written: as bytes, or as a view of the unnamed file."""
         data: Part
         if self.size <= IN_MEMORY:
             self._file.seek(0)

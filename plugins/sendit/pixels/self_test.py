@@ -1,6 +1,8 @@
-"""Whether this installation can decode, encode and read images: an image is made and put through
-every codec that `sendit.pixels` uses, and a word drawn and read. Packages are there or not, and a
-package without one of its libraries fails at the first image that needs it; here it fails sooner.
+"""Test whether this installation can decode, encode and read images.
+
+A package that lacks one of its libraries fails only at the first image that needs it. This test
+puts a synthetic image through every codec that :mod:`sendit.pixels` uses, and draws and reads a
+word.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from sendit.pixels.reader import read
 
 WORD: Final = "ANATOMY"
 _ROWS, _COLUMNS = 64, 96
-#: What decoding a JPEG may change of a smooth image's samples.
+#: Maximum error of a sample when a JPEG of a smooth image is decoded.
 _LOSS: Final = 8
 _LOSSLESS: Final = {
     "RLE": RLE_LOSSLESS,
@@ -35,7 +37,7 @@ _LOSSLESS: Final = {
 
 
 def failing_codecs() -> Iterator[str]:
-    """Yield the names of compressions that cannot be decoded and encoded."""
+    """Yield the names of codecs that cannot encode and decode."""
     for colours in (1, 3):
         description, samples = _smooth(colours)
         for name, syntax in _LOSSLESS.items():
@@ -46,17 +48,17 @@ def failing_codecs() -> Iterator[str]:
 
 
 def reads() -> bool:
-    """Whether a word that is drawn is read."""
+    """Whether OCR reads a drawn word."""
     picture = np.full((96, 320, 3), 20, np.uint8)
     cv2.putText(picture, WORD, (16, 60), cv2.FONT_HERSHEY_SIMPLEX, 1.4, (235, 235, 235), 3)
     try:
         return any(WORD in line.text.upper() for line in read(picture))
-    except Exception:  # noqa: BLE001 a model that is not there has as many errors as libraries
+    except Exception:  # noqa: BLE001 a missing model or library raises various errors
         return False
 
 
 def _smooth(colours: int) -> tuple[Description, Array]:
-    """Return an image that changes slowly, of 16 bits or of three colours."""
+    """Return a smooth image with one 16-bit sample per pixel, or with three colours."""
     down, across = np.mgrid[0:_ROWS, 0:_COLUMNS]
     if colours == 1:
         samples: Array = (down * 600 + across * 7).astype(np.uint16)
@@ -72,7 +74,7 @@ def _smooth(colours: int) -> tuple[Description, Array]:
 
 
 def _comes_back(samples: Array, syntax: str, description: Description) -> bool:
-    """Whether samples are the same after encoding and decoding, also by the codec that checks."""
+    """Whether samples survive encoding and decoding, also by the codec of the recheck."""
     try:
         coded = codecs.encode(samples, syntax, description)
         decoded = [codecs.decode(coded, syntax, description)]
@@ -87,7 +89,7 @@ def _comes_back(samples: Array, syntax: str, description: Description) -> bool:
 
 
 def _jpeg_is_decoded(description: Description, samples: Array) -> bool:
-    """Whether a baseline JPEG is, by what blanks and by what checks what was blanked."""
+    """Whether a baseline JPEG is decoded by the codecs for blanking and for the recheck."""
     file = BytesIO()
     Image.fromarray(samples).save(file, "JPEG", quality=95, subsampling=0)
     try:

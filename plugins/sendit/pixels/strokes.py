@@ -1,8 +1,8 @@
-"""Cheap searches for what may be text: strokes, and rows of strokes of one height.
+"""Cheap searches for possible text: strokes, and rows of strokes of equal height.
 
-A stroke is what a morphological top-hat leaves: a line of a few pixels' width that is lighter
-(or darker) than what is beside it on both sides. Burned-in text is made of strokes; so is much
-else, so that what is found here is only suspected, and is read then.
+A stroke is what a morphological top-hat leaves: a line a few pixels wide that is lighter (or
+darker) than the pixels on both sides. Burned-in text consists of strokes, but so does much else,
+so a match only means that the image must be read by OCR.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ import numpy as np
 from sendit.pixels.layout import Array
 
 CONTRAST: Final = 0.05
-"""Of the tissue's range: strokes that stand in a whole series may be this faint."""
+"""Minimum contrast of strokes that persist in a series, as a fraction of the tissue's range."""
 
 PERSISTENT: Final = 0.7
-"""Part of a series' images in which a stroke stands at the same pixel."""
+"""Minimum fraction of a series' images with a stroke at the same pixel."""
 
 MIN_IMAGES: Final = 3
-"""Images below which nothing can be said about what stays the same in a series."""
+"""Minimum number of images in a series to tell what persists."""
 
-cv2.setNumThreads(1)  # a worker has one core: it works on one study
+cv2.setNumThreads(1)  # a worker uses one core for one study
 _STROKE: Final = np.ones((5, 5), np.uint8)
 _STRONG: Final = 0.25
 _MIN_GLYPH, _MAX_GLYPH = 4, 64
 _MIN_CHAIN: Final = 3
-_MOST_GLYPHS: Final = 1500
+_MAX_GLYPHS: Final = 1500
 _RECENT: Final = 15
 _JUMP: Final = 1.5
-_FEW: Final = 255  # counts that a byte holds
+_MAX_BYTE: Final = 255
 
 
 def _usable(frame: Array) -> Array:
-    """Return a frame in a type that morphology takes, contiguous."""
+    """Return a contiguous frame of a type that OpenCV's morphology supports."""
     if frame.dtype in (np.uint8, np.uint16, np.int16):
         native = frame if frame.dtype.isnative else frame.astype(frame.dtype.newbyteorder("="))
         return np.ascontiguousarray(native)
@@ -44,7 +44,7 @@ def _usable(frame: Array) -> Array:
 
 
 def _above(values: Array, limit: float, marked: int) -> Array:
-    """Return bytes: ``found`` where a value is above the limit, else 0."""
+    """Return bytes: ``marked`` where a value is above the limit, else 0."""
     if values.dtype.kind == "f":
         return np.asarray(cv2.threshold(values, limit, marked, cv2.THRESH_BINARY)[1], np.uint8)
     return np.asarray(values > values.dtype.type(min(limit, np.iinfo(values.dtype).max))).view(
@@ -53,14 +53,14 @@ def _above(values: Array, limit: float, marked: int) -> Array:
 
 
 def tissue_range(frame: Array) -> float:
-    """Return the range of nearly all samples of a frame: a single bright line is not of it."""
+    """Return the range of nearly all samples of a frame, without outliers such as a bright line."""
     sample = frame[:: max(1, frame.shape[0] // 64), :: max(1, frame.shape[1] // 64)]
     low, high = np.percentile(sample.astype(np.float32), (1, 99))
     return max(float(high - low), 1.0)
 
 
-class Series:
-    """Looks at the images of a series, one after the other, for strokes that stay.
+class SeriesStrokes:
+    """Searches the images of a series for strokes that persist.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class Series:
 
     def __init__(self, first: Array) -> None:
         self._counts = np.zeros(first.shape, np.uint32)
-        self._few = np.zeros(first.shape, np.uint8)
+        self._pending = np.zeros(first.shape, np.uint8)
         self._scale = tissue_range(first)
         self._recent: deque[int] = deque(maxlen=_RECENT)
         self._top = float(first.max(initial=0))
@@ -82,27 +82,27 @@ class Series:
         Returns
         -------
         bool
-            Whether the frame differs from those before it in a way that text may explain: its
-            largest value, or how many strong strokes there are.
+            Whether the frame differs from earlier ones in a way that text may explain: by its
+            largest value, or by the number of strong strokes.
         """
         usable = _usable(frame)
         raised = cv2.morphologyEx(usable, cv2.MORPH_TOPHAT, _STROKE)
-        self._few += _above(raised, CONTRAST * self._scale, 1)
+        self._pending += _above(raised, CONTRAST * self._scale, 1)
         self.images += 1
-        if self.images % _FEW == 0:
+        if self.images % _MAX_BYTE == 0:
             self._flush()
         return self._differs(usable, raised)
 
     def is_brighter(self, frame: Array) -> bool:
-        """Whether a frame's largest value is far above those before it."""
+        """Whether a frame's largest value is far above that of earlier frames."""
         top = float(frame.max(initial=0))
         brighter = top > _JUMP * max(self._top, 1.0)
         self._top = max(self._top, top)
         return brighter
 
     def _flush(self) -> None:
-        self._counts += self._few
-        self._few[:] = 0
+        self._counts += self._pending
+        self._pending[:] = 0
 
     def _differs(self, frame: Array, raised: Array) -> bool:
         strong = cv2.countNonZero(_above(raised, _STRONG * self._scale, 1))
@@ -113,12 +113,12 @@ class Series:
         return differs
 
     def suspicious(self) -> bool:
-        """Whether strokes that stay look like a line of text."""
+        """Whether persistent strokes look like a line of text."""
         if self.images < MIN_IMAGES:
             return True
         self._flush()
-        least = max(1, int(PERSISTENT * self.images))
-        return has_chain((self._counts >= least).astype(np.uint8), _MIN_CHAIN)
+        minimum = max(1, int(PERSISTENT * self.images))
+        return has_chain((self._counts >= minimum).astype(np.uint8), _MIN_CHAIN)
 
 
 def strong_strokes(frame: Array) -> int:
@@ -129,7 +129,7 @@ def strong_strokes(frame: Array) -> int:
 
 
 def has_glyphs(frame: Array) -> bool:
-    """Whether one image shows a row of strokes of one height, light or dark."""
+    """Whether an image shows a row of strokes of equal height, light or dark."""
     usable = _usable(frame)
     scale = tissue_range(usable)
     for operation in (cv2.MORPH_TOPHAT, cv2.MORPH_BLACKHAT):
@@ -140,10 +140,10 @@ def has_glyphs(frame: Array) -> bool:
     return False
 
 
-def has_chain(strokes: Array, least: int) -> bool:
-    """Whether so many components of a glyph's size are in a row, horizontal or vertical."""
+def has_chain(strokes: Array, minimum: int) -> bool:
+    """Whether at least ``minimum`` glyph-sized components form a horizontal or vertical row."""
     count, _, stats, centres = cv2.connectedComponentsWithStats(strokes, connectivity=8)
-    if count <= least:
+    if count <= minimum:
         return False
     left, top, width, height, area = (stats[1:, index] for index in range(5))
     glyph = (
@@ -152,17 +152,17 @@ def has_chain(strokes: Array, least: int) -> bool:
         & (area >= _MIN_GLYPH)
         & (area >= 0.12 * width * height)
     )
-    if not least <= int(glyph.sum()) <= _MOST_GLYPHS:
-        return False  # too few for a line, or speckle all over
+    if not minimum <= int(glyph.sum()) <= _MAX_GLYPHS:
+        return False  # too few for a line, or speckle everywhere
     boxes = np.stack([left, top, width, height], axis=1)[glyph].astype(np.int32)
     middles = centres[1:][glyph]
-    return _row(boxes[:, 0], boxes[:, 2], middles[:, 1], boxes[:, 3], least) or _row(
-        boxes[:, 1], boxes[:, 3], middles[:, 0], boxes[:, 2], least
+    return _row(boxes[:, 0], boxes[:, 2], middles[:, 1], boxes[:, 3], minimum) or _row(
+        boxes[:, 1], boxes[:, 3], middles[:, 0], boxes[:, 2], minimum
     )
 
 
-def _row(start: Any, length: Any, across: Any, height: Any, least: int) -> bool:
-    """Whether components follow one another along one axis: near, level, of like height."""
+def _row(start: Any, length: Any, across: Any, height: Any, minimum: int) -> bool:
+    """Whether enough components form a row along one axis: close, aligned, of similar height."""
     order = np.argsort(start, kind="stable")
     start, length, across, height = (each[order] for each in (start, length, across, height))
     chain = np.ones(len(order), np.int32)
@@ -179,6 +179,6 @@ def _row(start: Any, length: Any, across: Any, height: Any, least: int) -> bool:
         )
         if fits.any():
             chain[index] = 1 + int(chain[first:index][fits].max())
-            if chain[index] >= least:
+            if chain[index] >= minimum:
                 return True
     return False

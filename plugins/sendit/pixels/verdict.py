@@ -1,9 +1,9 @@
-"""Judges whether text in an image may name, date or number a person.
+"""Decide whether text in an image may identify someone.
 
-A word may be one of the batch's own (a name, a number, the hospital's), as well as it could be
-read; a date; a number of six digits or more; what institutions are called; or a word that nobody
-knows. Words of radiology and of devices are known (:mod:`sendit.clean_descriptors`,
-``known_vocabulary.txt``). Only the kind of a finding leaves this module.
+Identifying are values of the batch (names, numbers, the hospital), allowing for OCR errors; dates;
+numbers of six digits or more; names of institutions; and unknown words. Known words are radiology
+terms and words that devices display (:mod:`sendit.clean_descriptors`, ``known_vocabulary.txt``).
+Only the kind of a finding leaves this module.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from sendit.pixels.reader import Line
 Box = tuple[int, int, int, int]
 
 
-class Finding(StrEnum):
-    """What kind of text was found."""
+class TextKind(StrEnum):
+    """Kinds of identifying text."""
 
-    OWN = "a value of the batch"
+    BATCH_VALUE = "a value of the batch"
     DATE = "a date"
     NUMBER = "a long number"
     INSTITUTION = "an institution"
@@ -40,14 +40,14 @@ _NUMBERS: Final = (
     *(0x00080050, 0x00100020, 0x00101000, 0x00101002, 0x00200010, 0x00380010, 0x00402016),
     *(0x00402017, 0x00321064, 0x00100030),
 )
-"""Attributes whose values are numbers of the patient, the study and the order."""
+"""Attributes that identify the patient, the study or the order, and the birth date."""
 _PLACES: Final = (0x00080080, 0x00080081, 0x00081040, 0x00081010, 0x00380300)
 
 _TOKEN: Final = re.compile(r"[^\W_]+", re.UNICODE)
 _LETTERS: Final = re.compile(r"[^\W\d_]+")
 _LONG_NUMBER: Final = re.compile(r"(?<![\d.])\d(?:[\-./ ]?\d){5,}(?![\d.])")
 _COUNTER: Final = re.compile(r"\d{1,4} ?/ ?\d{1,4}")
-"""In a region of an ultrasound image: the number of the frame, and how many there are."""
+"""Frame number and number of frames, in a region of an ultrasound image."""
 
 _DECIMAL: Final = re.compile(r"\d+\.\d+")
 _MONTHS: Final = "|".join(
@@ -81,10 +81,10 @@ _INSTITUTIONS: Final = frozenset(
     )
 )
 _UNMISTAKABLE: Final = ("hospital", "klinik", "hopital", "ospedale", "ziekenhuis", "universit")
-"""Also within a word: a reader of text loses blanks."""
+"""Also matched within a word, because OCR may lose spaces."""
 
 _DEVICES: Final = frozenset(("healthcare", "medical", "imaging", "health", "diagnostic"))
-"""Of these, words that makers have in their names, too: they need another beside them."""
+"""The subset that also occurs in makers' names, and so counts only next to another word."""
 
 _AS_DIGITS: Final = str.maketrans("oOQDIlLZSBGi|", "0000111258611")
 _AS_LETTERS: Final = str.maketrans("0158|", "oisbi")
@@ -93,18 +93,23 @@ _CJK: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]{2,}")
 
 
 @dataclass(slots=True)
-class Own:
-    """The batch's own values, as they may appear in an image.
+class BatchValues:
+    """The batch's own values, in the form in which OCR may read them.
 
-    ``words`` are names of people and places, folded; ``numbers`` are identifiers and birth dates:
-    letters and digits only, read as digits where a letter looks like one.
+    Attributes
+    ----------
+    words
+        Names of people and places, folded.
+    numbers
+        Identifiers and birth dates: letters and digits only, with digits in place of letters that
+        look like them.
     """
 
     words: set[str] = field(default_factory=set)
     numbers: set[str] = field(default_factory=set)
 
     def see(self, header: Header) -> None:
-        """Add the values of one file."""
+        """Add the values in one file's header."""
         for tag in _PLACES:
             for word in _LETTERS.findall(fold(header.text(tag) or "")):
                 if len(word) >= MIN_LETTERS and not _is_known(word) and word not in _INSTITUTIONS:
@@ -114,7 +119,7 @@ class Own:
                 self.add_number(value)
 
     def add_number(self, value: str) -> None:
-        """Add a number, however it is written."""
+        """Add an identifier, ignoring separators."""
         plain = "".join(_TOKEN.findall(value)).translate(_AS_DIGITS)
         if len(plain) >= 4 and any(sign.isdigit() for sign in plain):
             self.numbers.add(plain.lower())
@@ -130,25 +135,25 @@ def _is_known(word: str) -> bool:
     return word in _known() or is_allowed(word)
 
 
-def judge(lines: Sequence[Line], own: Own, regions: Iterable[Box] = ()) -> Finding | None:
-    """Return why the text in an image must not be delivered, or None.
+def judge(lines: Sequence[Line], own: BatchValues, regions: Iterable[Box] = ()) -> TextKind | None:
+    """Return the first kind of identifying text among lines; None if there is none.
 
     Parameters
     ----------
     lines
-        As they were read.
+        The lines that OCR read.
     own
         The batch's values.
     regions
-        Boxes in which people type what they see (ultrasound): unknown words pass there.
+        Boxes in which operators type annotations (ultrasound); unknown words are allowed there.
     """
     return next((finding for _, finding in findings(lines, own, regions)), None)
 
 
 def findings(
-    lines: Sequence[Line], own: Own, regions: Iterable[Box] = ()
-) -> Iterator[tuple[Line, Finding]]:
-    """Yield the lines that must not leave, and what each is."""
+    lines: Sequence[Line], own: BatchValues, regions: Iterable[Box] = ()
+) -> Iterator[tuple[Line, TextKind]]:
+    """Yield the identifying lines, and the kind of each; see :func:`judge`."""
     inner = list(regions)
     for line in lines:
         finding = _judge_line(line, own, typed=_is_within(line.box, inner))
@@ -161,21 +166,21 @@ def _is_within(box: Box, regions: Sequence[Box]) -> bool:
     return any(x0 <= x < x1 and y0 <= y < y1 for x0, y0, x1, y1 in regions)
 
 
-def _judge_line(line: Line, own: Own, *, typed: bool) -> Finding | None:
+def _judge_line(line: Line, own: BatchValues, *, typed: bool) -> TextKind | None:
     text = fold(line.text)
     words, tokens = _LETTERS.findall(text), _TOKEN.findall(text)
     together = "".join(tokens)
     if any(_is_own(token, own) for token in tokens) or _is_own_number(together, own):
-        return Finding.OWN
+        return TextKind.BATCH_VALUE
     if any(_holds(together.translate(_AS_LETTERS), word) for word in own.words):
-        return Finding.OWN
+        return TextKind.BATCH_VALUE
     if any(pattern.search(text) for pattern in _DATES):
-        return Finding.DATE
+        return TextKind.DATE
     if any(_is_long(number, typed) for number in _LONG_NUMBER.findall(text)):
-        return Finding.NUMBER
+        return TextKind.NUMBER
     if _names_place(words):
-        return Finding.INSTITUTION
-    return None if typed or not _has_unknown(line, words) else Finding.UNKNOWN
+        return TextKind.INSTITUTION
+    return None if typed or not _has_unknown(line, words) else TextKind.UNKNOWN
 
 
 def _is_long(number: str, typed: bool) -> bool:
@@ -198,7 +203,7 @@ def _has_unknown(line: Line, words: Sequence[str]) -> bool:
     )
 
 
-def _is_own(token: str, own: Own) -> bool:
+def _is_own(token: str, own: BatchValues) -> bool:
     letters = token.translate(_AS_LETTERS)
     if len(letters) == 2:
         return token in own.words
@@ -209,11 +214,11 @@ def _is_own(token: str, own: Own) -> bool:
     return _is_own_number(token, own)
 
 
-def _likely(letters: str, own: Own) -> Iterator[str]:
+def _likely(letters: str, own: BatchValues) -> Iterator[str]:
     return (word for word in own.words if abs(len(word) - len(letters)) <= 2)
 
 
-def _is_own_number(token: str, own: Own) -> bool:
+def _is_own_number(token: str, own: BatchValues) -> bool:
     digits = token.translate(_AS_DIGITS).lower()
     if sum(map(str.isdigit, digits)) < 4:
         return False
@@ -232,7 +237,7 @@ def _is_near_any(word: str, words: Iterable[str]) -> bool:
 
 
 def _is_near(read: str, real: str) -> bool:
-    """Whether a word was read as another that it may be: an error for words from four letters, two
+    """Whether OCR may have read one word as another: one error is allowed from four letters on, two
     from eight."""
     return distance(read, real) <= _errors(real)
 
@@ -242,7 +247,7 @@ def _errors(word: str) -> int:
 
 
 def distance(one: str, two: str) -> int:
-    """Return the edit distance of two words (Levenshtein)."""
+    """Return the Levenshtein distance of two words."""
     previous = list(range(len(two) + 1))
     for index, sign in enumerate(one, 1):
         current = [index]
@@ -255,8 +260,8 @@ def distance(one: str, two: str) -> int:
 
 
 def _holds(text: str, word: str) -> bool:
-    """Whether a word of four letters or more is somewhere in a text, as well as it could be read:
-    blanks between words get lost."""
+    """Whether a word of four letters or more occurs within a text, allowing for OCR errors and lost
+    spaces."""
     if len(word) < 4:
         return False
     allowed = _errors(word)

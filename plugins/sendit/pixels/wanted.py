@@ -1,9 +1,9 @@
-"""Rules wanted: the common properties of images that need a rule saying what to blank.
+"""Wanted rules: describe the images that need a rule saying what to blank.
 
-Images of one key come from one device and program and have one layout, so that one rule with
-regions serves them all. A key holds nothing of a patient, for it stays in the ledger: attributes
-of the equipment and of the pixels, shortened, without long numbers, and without words of a
-person's name or parts of a number of the patient or study where they stand in one of these.
+Images with the same key come from the same device and software and have the same layout, so a
+single rule with regions covers them. Keys are kept in the ledger, so they contain nothing of a
+patient: only attributes of equipment and pixels, truncated, without long numbers, and without words
+of names or parts of identifiers that occur in them.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _IMAGE_TYPES: Final = 3
 class RuleKey:
     """The properties that distinguish one kind of image from another.
 
-    ``regions`` says whether the image has ultrasound regions, and whether they can be trusted.
-    ``#`` replaces numbers of six digits or more, names and identifiers.
+    ``regions`` says whether the image has ultrasound regions, and whether they can be trusted. In
+    all texts ``#`` replaces numbers of six digits or more, names and identifiers.
     """
 
     modality: str
@@ -53,23 +53,31 @@ class RuleKey:
 
     @property
     def text(self) -> str:
-        """The key as text, for the ledger."""
+        """The key as JSON, for the ledger."""
         return json.dumps(astuple(self))
 
     @property
     def id(self) -> str:
-        """A short name: the same for the same key everywhere."""
+        """A short name, derived from the key."""
         return hashlib.sha256(self.text.encode()).hexdigest()[:10]
 
     @classmethod
     def from_text(cls, text: str) -> RuleKey:
-        """Return the key that a text was made from."""
+        """Parse a key from :attr:`text`."""
         values = json.loads(text)
         return cls(**dict(zip((field.name for field in fields(cls)), values, strict=True)))
 
 
 def key_of(header: Header, people: Set[str]) -> RuleKey:
-    """Return the key of an image; ``people`` are the words of the names in it, folded."""
+    """Return the key of an image.
+
+    Parameters
+    ----------
+    header
+        The image's header.
+    people
+        Words of the names in it, folded.
+    """
     hidden = people | _identifiers(header)
 
     def plain(value: str | None) -> str:
@@ -97,7 +105,7 @@ def key_of(header: Header, people: Set[str]) -> RuleKey:
 
 
 def wants_rule(outcome: Outcome | None, reason: str | None) -> bool:
-    """Whether a file of that outcome would be delivered if a rule said what to blank in it."""
+    """Whether a file with this outcome would be delivered if a rule said what to blank in it."""
     if not reason:
         return False
     if outcome is Outcome.FILTERED:

@@ -1,5 +1,5 @@
-"""Vendors' own structures, reduced to their understood numbers; one module for each."""
+"""Parse vendors' proprietary structures and rebuild them from known numbers; a module each."""
 
 
 class NotUnderstood(ValueError):
-    """The value is not the structure that a module knows; nothing of it may be used."""
+    """The value does not have the expected structure, so it must not be used."""

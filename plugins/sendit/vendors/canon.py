@@ -1,7 +1,7 @@
-"""Canon MR: the direction of a diffusion gradient, which is in Image Comments (0020,4000).
+"""Canon MR: the diffusion gradient direction in Image Comments (0020,4000).
 
-``b=1500(0.895,0.000,0.445)`` is a b-value and three components of a unit vector; dcm2niix reads it.
-Without it, the b-value of the image stays in its own attribute and has no direction.
+``b=1500(0.895,0.000,0.445)`` is a b-value and the components of a unit vector, as read by dcm2niix.
+Without it, the b-value, which has an attribute of its own, has no direction.
 """
 
 from __future__ import annotations
@@ -18,6 +18,6 @@ _GRADIENT: Final = re.compile(
 
 
 def gradient(comments: str) -> str | None:
-    """Return the gradient anywhere in comments; None if there is none, or more than one."""
+    """Return the gradient in comments; None if there is none, or more than one."""
     gradients = set(_GRADIENT.findall(comments))
     return gradients.pop() if len(gradients) == 1 else None

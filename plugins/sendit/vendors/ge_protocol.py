@@ -1,10 +1,10 @@
-"""GE MR: two blocks of bytes, reduced to the numbers that slice times and directions are read from.
+"""GE MR: rebuild two private structures from the numbers that slice timing and directions need.
 
-``(0025,"GEMS_SERS_01",1B)`` is the scan protocol: a length of four bytes (little endian), and a
-text that gzip has compressed, a setting on each line. It names the exam and whoever set it up.
-``(0043,"GEMS_PARM_01",2A)`` is a block of the scanner's memory, with dates and names in it; four of
-its values say which way phases are encoded. GE has published neither; dcm2niix reads both
-(``geProtocolBlock``, ``kUserDefineDataGE``). They are written anew: no byte is copied.
+``(0025,"GEMS_SERS_01",1B)`` is the scan protocol: a length of four bytes (little endian), followed
+by gzip-compressed text with one setting per line. It contains names of the exam and of its author.
+``(0043,"GEMS_PARM_01",2A)`` is a dump of the scanner's memory, with dates and names; four of its
+values determine the phase encoding. GE publishes neither format; dcm2niix reads both
+(``geProtocolBlock``, ``kUserDefineDataGE``). Both are rebuilt: no byte is copied.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from sendit.vendors import NotUnderstood
 # The protocol ---------------------------------------------------------------------------
 
 MAX_TEXT: Final = 1 << 20
-"""Bytes of a protocol above which it is not one (they have about 20 kB)."""
+"""Maximum size of a protocol's text in bytes (typically 20 kB)."""
 
 NUMBERS: Final = frozenset(("DELACQ", "DELACQNOAV", "MBACCEL", "NOSLC", "SLICEORDER", "VIEWORDER"))
-"""Settings that stay if they are a number; the acquisition's delay may be the word Minimum."""
+"""Settings that stay if they are numbers; the acquisition's delay may also be ``Minimum``."""
 
 OPTIONS: Final = "IOPT"
-"""The imaging options: those of :data:`KNOWN_OPTIONS` stay."""
+"""The imaging options, of which those in :data:`KNOWN_OPTIONS` stay."""
 
 KNOWN_OPTIONS: Final = frozenset(
     (
@@ -46,31 +46,37 @@ _NUMBER: Final = re.compile(r"-?\d{1,4}(?:\.\d{1,3})?", re.ASCII)
 
 
 def clean_protocol_block(value: bytes) -> bytes:
-    """Return a protocol with the settings of :data:`NUMBERS` and the known options only.
+    """Rebuild a protocol with only the settings of :data:`NUMBERS` and the known options.
+
+    Parameters
+    ----------
+    value
+        The value of ``(0025,"GEMS_SERS_01",1B)``.
 
     Raises
     ------
     NotUnderstood
-        It is no compressed text of this kind (newer scanners write XML), or has a setting twice.
+        It is not compressed text of this kind (newer scanners write XML), or a setting occurs
+        twice with different values.
     """
     kept: dict[str, str] = {}
     for line in _text_of(value).split("\n"):
-        found = _LINE.fullmatch(line.rstrip("\r"))
-        if found is None:
+        assignment = _LINE.fullmatch(line.rstrip("\r"))
+        if assignment is None:
             continue
-        name, setting = found[1], _setting(found[1], found[2].strip())
+        name, setting = assignment[1], _setting(assignment[1], assignment[2].strip())
         if setting is None:
             continue
         if kept.setdefault(name, setting) != setting:
             raise NotUnderstood(name)
     text = "".join(f'{name} "{setting}"\n' for name, setting in kept.items())
-    # What reads it looks for a line's beginning behind the end of another.
+    # dcm2niix finds the beginning of a line by the line feed before it.
     packed = gzip.compress(f"\n{text}".encode("ascii"), mtime=0)
     return _LENGTH.pack(len(packed)) + packed
 
 
 def _text_of(value: bytes) -> str:
-    """Return the text of a protocol block."""
+    """Decompress the text of a protocol block."""
     if len(value) < _LENGTH.size or not value.startswith(_GZIP, _LENGTH.size):
         raise NotUnderstood("no compressed text")
     (length,) = _LENGTH.unpack_from(value)
@@ -86,7 +92,7 @@ def _text_of(value: bytes) -> str:
 
 
 def _setting(name: str, value: str) -> str | None:
-    """Return what stays of a setting; None if nothing does."""
+    """Return what remains of a setting; None if nothing does."""
     if name in NUMBERS:
         if _NUMBER.fullmatch(value) or (name == _DELAY and value == MINIMUM):
             return value
@@ -102,13 +108,13 @@ _HEADER_AT: Final = struct.Struct("<24xH")
 _VERSION: Final = struct.Struct("<f")
 _FLAGS: Final = struct.Struct("<H")
 _SIZE: Final = 920
-"""Bytes behind the header's place that are read at most."""
+"""Number of bytes from the beginning of the header that are read."""
 
 _NEWER_FROM: Final = 25.002
 _OLDER, _NEWER = 24.0, 26.0
-_LOWEST, _HIGHEST = 5.0, 40.0
+_MIN_VERSION, _MAX_VERSION = 5.0, 40.0
 _SHIFTED: Final = 0x4C
-"""Bytes by which a newer header's fields stand further behind."""
+"""Offset of the fields in a newer header, relative to an older one."""
 
 _POLARITY_AT, _POLARITY = 0x30, 0x0004
 _EPI_AT, _EPI = 0x3A, 0x0800
@@ -118,20 +124,24 @@ _WRITTEN_AT: Final = 32
 
 
 def clean_user_data(value: bytes) -> bytes:
-    """Return a block that says no more than whether the image is echo planar, and which way its
-    phases and slices run.
+    """Rebuild a block with only three values: echo planar, phase polarity and slice order.
+
+    Parameters
+    ----------
+    value
+        The value of ``(0043,"GEMS_PARM_01",2A)``.
 
     Raises
     ------
     NotUnderstood
-        It is too short, or has no header that is known.
+        It is too short, or has no known header.
     """
     try:
         (start,) = _HEADER_AT.unpack_from(value)
         (version,) = _VERSION.unpack_from(value, start)
     except struct.error:
         raise NotUnderstood("too short") from None
-    if len(value) < start + _SIZE or not _LOWEST <= version <= _HIGHEST:
+    if len(value) < start + _SIZE or not _MIN_VERSION <= version <= _MAX_VERSION:
         raise NotUnderstood("no header")
     newer = version >= _NEWER_FROM
     start += _SHIFTED if newer else 0

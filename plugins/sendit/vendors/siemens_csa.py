@@ -1,10 +1,10 @@
-"""Siemens CSA headers, reduced to the numbers that image geometry and timing are read from.
+"""Siemens CSA headers: rebuild them from the numbers that image geometry and timing need.
 
-``(0029,"SIEMENS CSA HEADER",10)`` describes one image, ``(...,20)`` its series. Both hold named
-tags of text items, and whatever was in the scanner's memory behind each name. Mosaics cannot be
-unpacked without the first: the direction of their slices is nowhere else. So a header is
-parsed, and a new one is written that holds only tags of a fixed list, with values of the form
-and range that each tag has; no byte is copied that was not understood.
+``(0029,"SIEMENS CSA HEADER",10)`` describes an image, ``(...,20)`` its series. Both consist of
+named tags with text items, and contain uninitialised memory of the scanner after each name. Mosaics
+cannot be unpacked without the first, the only place with the direction of their slices. A header is
+therefore parsed and rebuilt with only the tags of a fixed list whose values have the expected form
+and range; no byte is copied that was not understood.
 
 The layout ("SV10", syngo VA25 and later; little endian whatever the transfer syntax) is not
 published by Siemens. It is the one that nibabel (``nibabel.nicom.csareader``) and dcm2niix read:
@@ -26,13 +26,13 @@ from typing import Final
 from sendit.vendors import NotUnderstood
 
 MAX_TAGS: Final = 1000
-"""Tags of a header above which it is not one (images have about 80, series 70)."""
+"""Maximum number of tags in a header (images have about 80, series 70)."""
 
 MAX_ITEMS: Final = 1000
-"""Items of a tag above which it is not one (nibabel reads as many)."""
+"""Maximum number of items of a tag (nibabel has the same limit)."""
 
 MIN_ITEMS: Final = 6
-"""Items that Siemens writes for a tag that has a value; dcm2niix reads three without asking."""
+"""Number of items that Siemens writes for a tag with a value; dcm2niix reads three unchecked."""
 
 _MAGIC: Final = b"SV10"
 _UNUSED: Final = b"\x04\x03\x02\x01"
@@ -52,7 +52,7 @@ _NUMBER: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class CsaTag:
-    """One tag: its name, how many values it has, its types, and the texts of its items."""
+    """A tag of a CSA header: name, multiplicity, types, and the texts of its items."""
 
     name: str
     multiplicity: int
@@ -62,7 +62,7 @@ class CsaTag:
 
     @property
     def values(self) -> tuple[str, ...]:
-        """The items that are not empty."""
+        """The nonempty items."""
         return tuple(item for item in self.items if item)
 
 
@@ -72,7 +72,7 @@ def read_csa(value: bytes) -> Iterator[CsaTag]:
     Raises
     ------
     NotUnderstood
-        It has another layout, or ends early.
+        It has another layout, or is truncated.
     """
     number, place = _start(value)
     try:
@@ -84,7 +84,7 @@ def read_csa(value: bytes) -> Iterator[CsaTag]:
 
 
 def _start(value: bytes) -> tuple[int, int]:
-    """Return the number of tags and where the first one is."""
+    """Return the number of tags and the offset of the first."""
     if value[:8] != _MAGIC + _UNUSED or len(value) < 8 + _COUNTS.size:
         raise NotUnderstood("no SV10 header")
     number, check = _COUNTS.unpack_from(value, 8)
@@ -118,7 +118,7 @@ def _read_tag(value: bytes, place: int) -> tuple[CsaTag, int]:
 
 
 def write_csa(tags: Iterable[CsaTag]) -> bytes:
-    """Return a CSA header; empty if there are no tags."""
+    """Encode a CSA header; empty if there are no tags."""
     return _joined([_write_tag(tag) for tag in tags])
 
 
@@ -160,7 +160,7 @@ _WRITTEN_DATE: Final = re.compile(
 
 
 def _time_of_slice(text: str) -> bool:
-    """Whether it is a time in ms, within a day; not a date that has the same digits."""
+    """Whether a text is a time in ms within a day, and not a date with the same digits."""
     return _number(-1, 86_400_000)(text) and not _WRITTEN_DATE.fullmatch(text)
 
 
@@ -174,7 +174,7 @@ _POSITION: Final = _number(-10_000, 10_000)
 _UNIT: Final = _number(-1.001, 1.001)
 
 IMAGE_TAGS: Final[Mapping[str, tuple[int, Callable[[str], bool]]]] = {
-    # name: (most values, what a value looks like)
+    # name: (maximum number of values, check of a value)
     "EchoLinePosition": (1, _INDEX),
     "EchoColumnPosition": (1, _INDEX),
     "EchoPartitionPosition": (1, _INDEX),
@@ -206,7 +206,7 @@ IMAGE_TAGS: Final[Mapping[str, tuple[int, Callable[[str], bool]]]] = {
     "Columns": (1, _INDEX),
     "Rows": (1, _INDEX),
 }
-"""Tags of an image's header that stay, if all their values have this form."""
+"""Tags of an image's header that stay if all values pass the check."""
 
 GEOMETRY: Final = frozenset(
     (
@@ -214,19 +214,24 @@ GEOMETRY: Final = frozenset(
         *("PhaseEncodingDirectionPositive", "SliceNormalVector"),
     )
 )
-"""Tags without which what stays of a header would mean something else."""
+"""Tags without which the rest of a header would be misinterpreted."""
 
 
 def clean_image_header(value: bytes) -> bytes:
-    """Return the header of an image with the tags of :data:`IMAGE_TAGS` only.
+    """Rebuild the header of an image with only the tags of :data:`IMAGE_TAGS`.
 
-    A tag with a value of an unexpected form, with too many values, or that occurs
-    twice is left out. The result is empty if nothing may be kept.
+    A tag is dropped if a value has an unexpected form, if it has too many values, or if it occurs
+    twice.
+
+    Returns
+    -------
+    bytes
+        The new header; empty if no tag stays.
 
     Raises
     ------
     NotUnderstood
-        It is not a CSA header, or one of :data:`GEOMETRY` would have to be left out.
+        It is not a CSA header, or one of :data:`GEOMETRY` would have to be dropped.
     """
     kept: dict[str, bytes] = {}
     for raw in _tags_of(value):
@@ -242,19 +247,19 @@ def clean_image_header(value: bytes) -> bytes:
 
 
 _before: dict[int, list[bytes]] = {}
-"""The tags of the header before, by how many they are: the next image's are mostly the same, and
-where bytes are the same they end at the same place."""
+"""The tags of the previous header, by number of tags: those of the next image are mostly equal, and
+equal bytes have the same length."""
 
 
 def _tags_of(value: bytes) -> Iterator[bytes]:
-    """Yield the bytes of each tag of a header; called for each image, so nothing is read twice."""
+    """Yield the bytes of each tag of a header; hot, because it is called for each image."""
     number, place = _start(value)
     before = _before.get(number, ())
     tags: list[bytes] = []
     try:
         for same in before:
             if not value.startswith(same, place):
-                same = value[place : _end_of(value, place)]  # noqa: PLW2901 another than before
+                same = value[place : _end_of(value, place)]  # noqa: PLW2901 differs from the previous one
             tags.append(same)
             place += len(same)
             yield same
@@ -264,14 +269,14 @@ def _tags_of(value: bytes) -> Iterator[bytes]:
             yield tags[-1]
     except struct.error:
         raise NotUnderstood("ends early") from None
-    if place < len(value):  # the last one is whole
+    if place < len(value):  # the last tag is complete
         if len(_before) >= _MAX_BEFORE:
             _before.clear()
         _before[number] = tags
 
 
 def _end_of(value: bytes, place: int) -> int:
-    """Return where the tag that starts at a place ends."""
+    """Return the end of the tag at an offset."""
     (items,) = _NUMBER_OF_ITEMS.unpack_from(value, place)
     if not 0 <= items <= MAX_ITEMS:
         raise NotUnderstood("a tag's head")
@@ -287,26 +292,26 @@ def _end_of(value: bytes, place: int) -> int:
 
 @lru_cache(maxsize=1 << 12)
 def _clean_tag(raw: bytes) -> tuple[str, bytes | None]:
-    """Return a tag's name and the rewritten tag: empty if it may not be kept, None if it has no
+    """Return a tag's name and the rebuilt tag: empty if it must be dropped, None if it has no
     value.
 
-    Images of a series differ in few of their tags.
+    Cached, because the images of a series differ in few tags.
     """
     tag, _ = _read_tag(raw, 0)
     values = tag.values
     if not values:
         return tag.name, None
-    most, fits = IMAGE_TAGS.get(tag.name, (0, bool))
-    if len(values) > most or not all(map(fits, values)):
+    limit, is_valid = IMAGE_TAGS.get(tag.name, (0, bool))
+    if len(values) > limit or not all(map(is_valid, values)):
         return tag.name, b""
-    multiplicity = 0 if most == MAX_ITEMS else most
+    multiplicity = 0 if limit == MAX_ITEMS else limit
     return tag.name, _write_tag(CsaTag(tag.name, multiplicity, tag.vr, tag.syngo_type, values))
 
 
 # The series' header: its protocol --------------------------------------------------------
 
 PROTOCOLS: Final = ("MrPhoenixProtocol", "MrProtocol")
-"""Tags of a series' header that hold the scan protocol as text, the first one the newer."""
+"""Tags of a series' header with the scan protocol as text, the newer one first."""
 
 PROTOCOL_KEYS: Final = "siemens_protocol_keys.txt"
 
@@ -345,22 +350,27 @@ SEQUENCES: Final = frozenset(
         ),
     )
 )
-"""Pulse sequences of Siemens, and those that many sites have from the same two groups: by their
-names dcm2niix tells a field map from a functional series. Those that a site has named itself go."""
+"""Pulse sequences of Siemens, and widely used ones of two research groups. dcm2niix uses their
+names to distinguish field maps from functional series. Names that a site chose are removed."""
 
 
 @cache
 def protocol_keys() -> frozenset[str]:
-    """Return the names of protocol values that stay, their subscripts empty."""
+    """Return the names of protocol values that stay, with empty subscripts."""
     text = (resources.files("sendit.vendors") / PROTOCOL_KEYS).read_text("ascii")
     return frozenset(line for line in text.splitlines() if line and not line.startswith("#"))
 
 
 def clean_series_header(value: bytes) -> bytes:
-    """Return the header of a series with the numbers of its protocol only.
+    """Rebuild the header of a series with only the numbers of its protocol.
 
-    Of the protocol, lines stay that assign a number to a name of :func:`protocol_keys`, and the
-    one that names a pulse sequence of :data:`SEQUENCES`. The result is empty if nothing may stay.
+    Lines of the protocol stay that assign a number to a name of :func:`protocol_keys`, and the
+    one that names a pulse sequence of :data:`SEQUENCES`.
+
+    Returns
+    -------
+    bytes
+        The new header; empty if nothing stays.
 
     Raises
     ------
@@ -377,14 +387,14 @@ def clean_series_header(value: bytes) -> bytes:
 
 
 def clean_series_protocol(value: bytes) -> bytes:
-    """Return a protocol that is an element of its own (syngo XA), with its numbers only; maybe
+    """Rebuild a protocol in an element of its own (syngo XA) with only its numbers; may be
     empty."""
     return clean_protocol(value.decode("latin-1")).encode("ascii")
 
 
 def clean_protocol(text: str) -> str:
-    """Return the ASCCONV part of a protocol with lines that hold known numbers, or a known pulse
-    sequence; maybe empty."""
+    """Rebuild the ASCCONV part of a protocol with only the lines of known numbers, or of a known
+    pulse sequence; may be empty."""
     _, begin, rest = text.partition(_BEGIN)
     body, end, _ = rest.partition(_END)
     if not begin or not end:

@@ -19,7 +19,7 @@ from sendit.deidentify.plan import compile_plan
 from sendit.deidentify.study import Source
 from sendit.errors import SkipInstance
 from sendit.pipeline.study import StudyResult, deidentify_study
-from sendit.pixels.look import Look
+from sendit.pixels.text_detector import TextDetector
 from sendit.recipe.filters import compile_filters
 from sendit.recipe.parse import read_text
 from testing.builder import to_bytes
@@ -31,11 +31,11 @@ NAME = "WINTERBOTTOM ADA"
 PEOPLE = frozenset(("winterbottom", "ada"))
 
 
-def look_at(look: Look, number: int, ds: FileDataset) -> str | None:
+def look_at(detector: TextDetector, number: int, ds: FileDataset) -> str | None:
     header, pixels = checked(ds)
     samples = deliver(header, pixels.element).parts[1:]
     try:
-        look.image(number, header, pixels, samples, None)
+        detector.image(number, header, pixels, samples, None)
     except SkipInstance as skipped:
         return skipped.reason
     return None
@@ -47,50 +47,50 @@ def section(number: int, pixels: np.ndarray[Any, Any], **elements: Any) -> FileD
 
 
 def test_a_clean_series_passes_and_nothing_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sendit.pixels.look.read", lambda _: pytest.fail("was read"))
-    look = Look(PEOPLE)
+    monkeypatch.setattr("sendit.pixels.text_detector.read", lambda _: pytest.fail("was read"))
+    detector = TextDetector(PEOPLE)
     for number in range(1, 13):
-        assert look_at(look, number, section(number, tissue(seed=number))) is None
-    assert look.close() == {}
+        assert look_at(detector, number, section(number, tissue(seed=number))) is None
+    assert detector.close() == {}
 
 
 @pytest.mark.parametrize("value", [200, 32767])
 def test_text_that_stands_in_a_whole_series(value: int) -> None:
-    look = Look(PEOPLE)
+    detector = TextDetector(PEOPLE)
     for number in range(1, 7):
         pixels = written(tissue(seed=number), NAME, value)
-        early = look_at(look, number, section(number, pixels))
+        early = look_at(detector, number, section(number, pixels))
         assert early is None or early.startswith(Reason.TEXT_IN_PIXELS)
-    found = look.close()
+    found = detector.close()
     assert set(found) >= {2, 3, 4, 5, 6}
     assert all(why == f"{Reason.TEXT_IN_PIXELS}: a value of the batch" for why in found.values())
 
 
 def test_one_image_that_differs_from_its_series() -> None:
-    look = Look(PEOPLE)
+    detector = TextDetector(PEOPLE)
     outcomes = []
     for number in range(1, 12):
         pixels = tissue(seed=number)
         if number == 10:
             pixels = written(pixels, NAME, 32767)
-        outcomes.append(look_at(look, number, section(number, pixels)))
+        outcomes.append(look_at(detector, number, section(number, pixels)))
     assert [number for number, why in enumerate(outcomes, 1) if why] == [10]
-    assert look.close() == {}
+    assert detector.close() == {}
 
 
 def test_a_localizer_is_read_at_its_full_range_and_within_its_tissue() -> None:
     kind = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
     for value in (32767, 330):
         pixels = written(tissue(), NAME, value)
-        why = look_at(Look(PEOPLE), 1, section(1, pixels, ImageType=kind))
+        why = look_at(TextDetector(PEOPLE), 1, section(1, pixels, ImageType=kind))
         assert why == f"{Reason.TEXT_IN_PIXELS}: a value of the batch", value
-    assert look_at(Look(PEOPLE), 1, section(1, tissue(), ImageType=kind)) is None
+    assert look_at(TextDetector(PEOPLE), 1, section(1, tissue(), ImageType=kind)) is None
 
 
 @pytest.mark.parametrize("angle", [90, 180, 270])
 def test_text_that_stands_otherwise(angle: int) -> None:
     pixels = written(tissue(), NAME, 900, at=(40, 40), size=20, angle=angle)
-    why = look_at(Look(PEOPLE), 1, section(1, pixels, ImageType=["DERIVED", "PRIMARY"]))
+    why = look_at(TextDetector(PEOPLE), 1, section(1, pixels, ImageType=["DERIVED", "PRIMARY"]))
     assert why is not None and why.startswith(Reason.TEXT_IN_PIXELS)
 
 
@@ -108,7 +108,7 @@ def test_text_that_stands_otherwise(angle: int) -> None:
 def test_a_radiograph_passes_with_words_that_are_known(text: str, kind: str | None) -> None:
     pixels = written(tissue(), text, 900, at=(30, 30), size=22)
     ds = dataset(pixels, ImageType=["DERIVED", "PRIMARY"], SOPClassUID="1.2.840.10008.5.1.4.1.1.1")
-    why = look_at(Look(frozenset()), 1, ds)
+    why = look_at(TextDetector(frozenset()), 1, ds)
     assert why == (None if kind is None else f"{Reason.TEXT_IN_PIXELS}: {kind}")
 
 
@@ -116,18 +116,18 @@ def test_a_cine_is_read_where_it_changes() -> None:
     frames = np.stack([tissue(seed=1)] * 6)
     frames[4] = written(frames[4], NAME, 900, size=20)
     ds = dataset(frames, frames=6, ImageType=["DERIVED", "PRIMARY"])
-    assert look_at(Look(PEOPLE), 1, ds) == f"{Reason.TEXT_IN_PIXELS}: a value of the batch"
+    assert look_at(TextDetector(PEOPLE), 1, ds) == f"{Reason.TEXT_IN_PIXELS}: a value of the batch"
 
 
 def test_tiny_images_are_read_only_where_strokes_stand_in_a_row(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sendit.pixels.look.read", lambda _: pytest.fail("was read"))
-    look = Look(PEOPLE)
+    monkeypatch.setattr("sendit.pixels.text_detector.read", lambda _: pytest.fail("was read"))
+    detector = TextDetector(PEOPLE)
     tiny = tissue(16, 16)
-    assert look_at(look, 1, section(1, tiny)) is None
-    assert look_at(look, 2, section(2, tiny, ImageType=["DERIVED", "PRIMARY"])) is None
-    assert look.close() == {}
+    assert look_at(detector, 1, section(1, tiny)) is None
+    assert look_at(detector, 2, section(2, tiny, ImageType=["DERIVED", "PRIMARY"])) is None
+    assert detector.close() == {}
 
 
 # Through the engine ---------------------------------------------------------------------
@@ -233,12 +233,12 @@ def test_what_the_gate_finds_altered_does_not_leave(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sendit.pixels.scrub._blank_native", lambda *_: None)
-    monkeypatch.setattr(Look, "image", lambda *_: None)
+    monkeypatch.setattr(TextDetector, "image", lambda *_: None)
     plain = dataset(tissue(), instance=2)
     result, members = run(tmp_path, ultrasound(NAME), plain)
     assert result.outcomes[1] == (
         Outcome.QUARANTINED,
-        f"{Reason.STOPPED}: what was to be blanked is not in the pixel data",
+        f"{Reason.STOPPED}: an unblanked region in the pixel data",
     )
     assert len(members) == 1
 

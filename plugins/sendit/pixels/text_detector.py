@@ -1,12 +1,12 @@
-"""Searches the pixels of a study for text that names, dates or numbers a person.
+"""Search the pixels of a study for identifying text: names, dates, numbers.
 
-Images of CT and MR get a cheap check: strokes at the same place throughout a series
-are counted (:mod:`sendit.pixels.strokes`), and an image that differs from its series is searched
-individually. Suspicious images are read by OCR. Everything else is read by OCR directly:
-localizers, derived images, colours, and every other kind of image; of several frames, those that
-may bring text (:mod:`sendit.pixels.cine`).
+CT and MR images get a cheap check: strokes that persist throughout a series are counted
+(:mod:`sendit.pixels.strokes`), and an image that differs from its series is searched individually.
+Suspicious images are read by OCR. All other images are read by OCR directly: localizers, derived
+and colour images, and every other kind; of several frames, those that may show new text
+(:mod:`sendit.pixels.cine`).
 
-Nothing of the text is kept but the kind of the finding.
+Only the kind of a finding is kept, never the text.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from sendit.pixels.layout import Array
 from sendit.pixels.reader import read
 from sendit.pixels.render import pictures
 from sendit.pixels.scrub import blank_array, blank_values
-from sendit.pixels.strokes import Series, has_glyphs
-from sendit.pixels.verdict import Box, Finding, Own, findings, judge
+from sendit.pixels.strokes import SeriesStrokes, has_glyphs
+from sendit.pixels.verdict import BatchValues, Box, TextKind, findings, judge
 
 EVERY: Final = 2
-"""Of a series' images one in so many is searched for strokes, once there are ``FIRST``."""
+"""After the first ``FIRST`` images of a series, every so many-th is searched for strokes."""
 
 FIRST: Final = 8
 SMALL: Final = 64
-"""Rows and columns up to which an image is read only if it shows a row of strokes."""
+"""Images of up to so many rows and columns are read only if they show a row of strokes."""
 
 LARGE: Final = 1 << 24
-"""Pixels of a frame above which it is rendered and read in parts of ``PART`` rows and columns."""
+"""Frames of more pixels are rendered and read in parts of ``PART`` rows and columns."""
 
 PART: Final = 2048
 _OVERLAP: Final = 192
@@ -53,7 +53,7 @@ _COMPUTED: Final = frozenset(
     f"1.2.840.10008.5.1.4.1.1.{number}"
     for number in ("30", "66.4", "66.7", "481.2")  # parametric maps, segmentations, doses
 )
-"""Classes whose samples software has computed, voxel by voxel."""
+"""SOP classes whose samples were computed by software, voxel by voxel."""
 
 _IMAGE_TYPE: Final = 0x00080008
 _NO_SECTION: Final = ("LOCALI", "SCOUT", "TOPOGRAM", "SURVIEW", "SCANO", "PROJECTION", "SCREEN")
@@ -64,9 +64,9 @@ _SeriesKey = tuple[str, str, str, int, int, int]
 
 @dataclass(slots=True)
 class _Seen:
-    """A series of cross-sections so far: its strokes, and two of its frames to be read."""
+    """What was seen of a series of cross-sections: its strokes, and two frames to read by OCR."""
 
-    strokes: Series
+    strokes: SeriesStrokes
     header: Header
     frames: list[Array]
     photometric: bytes
@@ -74,20 +74,20 @@ class _Seen:
     images: int = 0
 
 
-class Look:
-    """Searches the images of one study for text.
+class TextDetector:
+    """Searches the images of one study for identifying text.
 
     Parameters
     ----------
     people
-        Words of the names in the study, folded, and its patient's numbers, which each image's
-        header says again.
+        Words of the names in the study, folded, and its patient's numbers; only the words are used,
+        because each image's header has the numbers.
     folder
-        The batch folder's name: an accession number, as folders are named.
+        Name of the batch's folder, which usually is an accession number.
     """
 
     def __init__(self, people: frozenset[str], folder: str = "") -> None:
-        self._own = Own(words={word for word in people if word.isalpha()})
+        self._own = BatchValues(words={word for word in people if word.isalpha()})
         self._own.add_number(folder)
         self._judged: dict[int, str | None] = {}
         self._series: dict[_SeriesKey, _Seen] = {}
@@ -100,47 +100,60 @@ class Look:
         samples: Sequence[Part],
         blank: Blank | None,
     ) -> None:
-        """Search an image, as it would be delivered, for text.
+        """Search an image, as it would be delivered, for identifying text.
 
         Parameters
         ----------
         number
-            Number of its source; each is searched once.
+            Number of the source file; each is searched once.
         header, pixels
-            The image, checked.
+            The image and its checked pixel data.
         samples
-            Native samples, as received.
+            Native samples, before blanking.
         blank
-            What is blanked of them.
+            The regions that are blanked.
 
         Raises
         ------
         SkipInstance
-            It shows text that must not be delivered, or it cannot be decoded.
+            It shows identifying text, or it cannot be decoded.
         """
         if number not in self._judged:
-            self._judged[number] = self._look(number, header, pixels, samples, blank)
+            self._judged[number] = self._search(number, header, pixels, samples, blank)
         finding = self._judged[number]
         if finding is not None:
             raise SkipInstance(finding)
 
     def text(self, header: Header, pixels: PixelData, samples: Sequence[Part]) -> list[Box]:
-        """Return the boxes of the lines in an image that must not leave, with a margin.
+        """Return the boxes of identifying lines of text in an image, with a margin.
+
+        Parameters
+        ----------
+        header, pixels
+            The image and its checked pixel data.
+        samples
+            Native samples.
 
         Raises
         ------
         SkipInstance
-            It cannot be read.
+            It cannot be decoded.
         """
         self._own.see(header)
-        margins = []
+        enlarged = []
         for x0, y0, x1, y1 in _lines_to_hide(header, pixels, samples, self._own):
-            more = max(_MARGIN, (min(x1 - x0, y1 - y0) + 1) // 2)
-            margins.append((max(0, x0 - more), max(0, y0 - more), x1 + more, y1 + more))
-        return margins
+            margin = max(_MARGIN, (min(x1 - x0, y1 - y0) + 1) // 2)
+            enlarged.append((max(0, x0 - margin), max(0, y0 - margin), x1 + margin, y1 + margin))
+        return enlarged
 
     def close(self) -> dict[int, str]:
-        """Return why images of whole series must not leave, by the number of their source."""
+        """Finish all series; return why images of a series must not be delivered.
+
+        Returns
+        -------
+        dict[int, str]
+            Reasons by number of the source file.
+        """
         reasons: dict[int, str] = {}
         for seen in self._series.values():
             if not seen.strokes.suspicious():
@@ -158,7 +171,7 @@ class Look:
         self._series.clear()
         return reasons
 
-    def _look(
+    def _search(
         self,
         number: int,
         header: Header,
@@ -173,7 +186,7 @@ class Look:
         if is_cross_section(header, pixels):
             finding = self._sections(number, header, pixels, photometric, shown)
         else:
-            finding = self._whole(header, photometric, shown)
+            finding = self._read_frames(header, photometric, shown)
         return None if finding is None else _reason(finding)
 
     def _sections(
@@ -183,12 +196,12 @@ class Look:
         pixels: PixelData,
         photometric: bytes,
         shown: Iterator[Array],
-    ) -> Finding | None:
+    ) -> TextKind | None:
         key = _series_key(header, pixels)
         for frame in shown:
             seen = self._series.get(key)
             if seen is None:
-                strokes = Series(frame)
+                strokes = SeriesStrokes(frame)
                 seen = _Seen(strokes, header, [np.array(frame)], photometric)
                 self._series[key] = seen
                 differs = True
@@ -210,8 +223,10 @@ class Look:
                     return finding
         return None
 
-    def _whole(self, header: Header, photometric: bytes, shown: Iterator[Array]) -> Finding | None:
-        """Read an image: its first frame, and each that may bring text."""
+    def _read_frames(
+        self, header: Header, photometric: bytes, shown: Iterator[Array]
+    ) -> TextKind | None:
+        """Read an image: its first frame, and each that may show new text."""
         self._own.see(header)
         for frame in frames_to_read(shown):
             finding = self._read(header, frame, photometric)
@@ -219,7 +234,7 @@ class Look:
                 return finding
         return None
 
-    def _read(self, header: Header, frame: Array, photometric: bytes) -> Finding | None:
+    def _read(self, header: Header, frame: Array, photometric: bytes) -> TextKind | None:
         if max(frame.shape[:2]) <= SMALL and not has_glyphs(_grey(frame)):
             return None
         regions = trusted_regions(header)
@@ -233,7 +248,7 @@ class Look:
 
 
 def first_picture(header: Header, pixels: PixelData, samples: Sequence[Part]) -> Array:
-    """Return an image's first frame as a picture: uint8, of shape (rows, columns, 3), BGR."""
+    """Render an image's first frame: uint8, of shape (rows, columns, 3), in BGR order."""
     frame = next(frames(header, pixels, samples))
     return list(pictures(header, frame, displayed_as(header, pixels)))[-1]
 
@@ -241,15 +256,25 @@ def first_picture(header: Header, pixels: PixelData, samples: Sequence[Part]) ->
 def lines_to_hide(
     header: Header, pixels: PixelData, samples: Sequence[Part], people: frozenset[str]
 ) -> list[Box]:
-    """Return the boxes of the lines in an image that would keep it back, of all its frames that
-    may bring text."""
-    own = Own(words=set(people))
+    """Return the boxes of identifying lines of text in an image, over all frames that may show
+    new text.
+
+    Parameters
+    ----------
+    header, pixels
+        The image and its checked pixel data.
+    samples
+        Native samples.
+    people
+        Words of the names in the study, folded.
+    """
+    own = BatchValues(words=set(people))
     own.see(header)
     return _lines_to_hide(header, pixels, samples, own)
 
 
 def _lines_to_hide(
-    header: Header, pixels: PixelData, samples: Sequence[Part], own: Own
+    header: Header, pixels: PixelData, samples: Sequence[Part], own: BatchValues
 ) -> list[Box]:
     regions = trusted_regions(header)
     photometric = displayed_as(header, pixels)
@@ -267,13 +292,13 @@ def _lines_to_hide(
     return boxes
 
 
-def _reason(finding: Finding) -> str:
+def _reason(finding: TextKind) -> str:
     return f"{Reason.TEXT_IN_PIXELS}: {finding}"
 
 
 def is_cross_section(header: Header, pixels: PixelData) -> bool:
-    """Whether an image is an original cross-section of CT or MR: nothing of a screen, no
-    localizer, nothing that software has made of others."""
+    """Whether an image is an original cross-section of CT or MR: not a screen capture, a localizer
+    or a derived image."""
     if header.sop_class not in _SECTIONS or pixels.description.samples != 1:
         return False
     if pixels.description.rows * pixels.description.columns > LARGE:
@@ -312,7 +337,7 @@ def _blanked(
 
 
 def _parts(frame: Array) -> Iterator[tuple[int, int, Array]]:
-    """Yield a frame, or the parts of a large one that are not of one shade, with their places."""
+    """Yield a frame, or the parts of a large one that are not uniform, with their offsets."""
     if frame.shape[0] * frame.shape[1] <= LARGE:
         yield 0, 0, frame
         return
