@@ -15,6 +15,7 @@ from pydicom._dicom_dict import DicomDictionary
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
+from pydicom.tag import Tag
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -26,7 +27,7 @@ from pydicom.uid import (
 from sendit.deidentify.plan import TRAILING_PADDING, Change, compile_plan
 from sendit.dicom.encode import element as element_bytes
 from sendit.dicom.placeholder_dates import EARLIEST, LATEST, is_placeholder
-from sendit.dicom.scan import open_instance, read_header
+from sendit.dicom.scan import EXPLICIT_LITTLE, open_instance, read_header
 from sendit.dicom.transfer_syntax import ENCAPSULATED
 from sendit.errors import SkipInstance
 from sendit.recipe.parse import bundled_names, read_recipe
@@ -728,3 +729,34 @@ def test_a_private_element_that_differs_is_judged_by_itself() -> None:
     assert result.actions[Change.KEPT] == sum(
         run([data], plan)[0].actions[Change.KEPT] for data in files
     )
+
+
+@pytest.mark.parametrize(
+    ("keyword", "vr", "value", "stays"),
+    [
+        ("SOPClassesInStudy", "UI", b"1.2.840.10008.5.1.4.1.1.2", True),
+        ("SOPClassesInStudy", "UI", b"Winterbottom", False),
+        ("SOPClassesInStudy", "LO", b"Winterbottom 7", False),
+        ("SOPClassesInStudy", "UN", b"Winterbottom 7", False),
+        ("AcquisitionTime", "TM", b"101112", True),
+        ("AcquisitionTime", "DT", b"20160314101112", False),
+        ("SeriesNumber", "DA", b"20160314", False),
+        ("DetectorType", "DA", b"20160314", False),
+        ("CodeValue", "DA", b"20160314", False),
+        ("CodeValue", "SH", b"20160314", True),
+    ],
+)
+def test_no_uid_holds_words_and_no_date_stands_under_another_attribute(
+    keyword: str, vr: str, value: bytes, stays: bool
+) -> None:
+    data = make_dataset(private=False)
+    tag = int(Tag(keyword))
+    if Tag(keyword) in data:
+        del data[Tag(keyword)]
+    whole = to_bytes(data)
+    before = read_header(whole)
+    at = next((each[2] for each in before.elements if each[0] > tag), len(whole))
+    whole = whole[:at] + element_bytes(tag, vr, value, EXPLICIT_LITTLE) + whole[at:]
+    plan = compile_plan(read_recipe("default"))
+    after = read_header(one(whole, plan))
+    assert ((after.raw(tag) or b"").strip(b" \0") == value) is stays

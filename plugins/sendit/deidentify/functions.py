@@ -18,7 +18,7 @@ from sendit.deidentify import codes, jitter
 from sendit.deidentify import structured_content as content
 from sendit.deidentify.forms import fits, says_radiology
 from sendit.deidentify.people_matcher import PeopleMatcher
-from sendit.deidentify.plan import Plan, SequencePath
+from sendit.deidentify.plan import DATES, Plan, SequencePath
 from sendit.deidentify.structured_content import NO_ITEM_CODES, ItemCodes, code_of
 from sendit.deidentify.uids import UidMap
 from sendit.dicom import charset
@@ -418,7 +418,8 @@ def _clean_code(element: ElementContext, arguments: Mapping[str, str]) -> NewVal
     text = element.text.strip(PADDING)
     is_own = not _is_published(text, element) and element.study.people_matcher.matches(text, "SH")
     is_own = is_own or _is_flagged(element, element.value)
-    return _dummy(element, arguments) if is_own or _holds_no_text(element.vr) else element.value
+    is_none = _holds_no_text(element.vr) or element.vr in DATES
+    return _dummy(element, arguments) if is_own or is_none else element.value
 
 
 def _clean_code_meaning(element: ElementContext, _: Mapping[str, str]) -> NewValue:
@@ -553,8 +554,10 @@ def _is_flagged(element: ElementContext, value: bytes) -> bool:
 def _technical_value(element: ElementContext, arguments: Mapping[str, str]) -> NewValue:
     from sendit.clean_descriptors import clean  # noqa: PLC0415 - most values have their form
 
-    if _holds_no_text(element.vr) and not _holds_no_text(vr_of(element.tag)):
-        # A text attribute with a binary VR: its bytes may still be text, and no tool reads it.
+    if element.vr in DATES or (
+        _holds_no_text(element.vr) and not _holds_no_text(vr_of(element.tag))
+    ):
+        # A date is not a term. A binary VR's bytes may still be text, and no tool reads it.
         return _remove_or_empty_or_dummy(element, arguments)
     form, people = arguments["form"], element.study.people
     values = [value.strip(PADDING) for value in element.text.split("\\")]

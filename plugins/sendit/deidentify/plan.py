@@ -147,7 +147,7 @@ KEEP: Final = Program(kept=True)
 KEEP_BY_CREATOR: Final = Program(kept=True, by_creator=True)
 CHECK_CHARACTER_SET: Final = Program(steps=(Step(Action.BLANK, None, ""),))
 CHECK_WORDS: Final = Program(steps=(Step(Action.BLANK, None, "words"),))
-"""For a number, date or age to be kept that has a text VR in the file."""
+"""For a UID to be kept, and for a number, date or age that has a text VR in the file."""
 CHECK_PIXELS: Final = Program(steps=(Step(Action.BLANK, None, "pixels"),), siblings=True)
 """For pixel data in an item: stays only if it is the frame that the item declares."""
 
@@ -160,6 +160,7 @@ WRITTEN_NUMBERS: Final = frozenset(("AS", "DA", "DS", "DT", "IS", "TM"))
 _PIXELS: Final = PIXEL_DATA_TAGS.union(TABLES)
 BINARY_NUMBERS: Final = frozenset(("AT", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"))
 BYTES: Final = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
+DATES: Final = frozenset(("DA", "DT"))
 _TEXTS: Final = frozenset(("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UI", "UR", "UT"))
 
 
@@ -483,7 +484,9 @@ class Plan:
         if not steps and level.inherited is not None and not level.kept:
             steps = (Step(Action.REPLACE, level.inherited),)
         if not steps:
-            return CHECK_WORDS if _is_disguised(tag, vr) else PASS
+            if _is_date_elsewhere(tag, vr):
+                return Program(removed=Change.UNMOVABLE)
+            return CHECK_WORDS if vr == "UI" or _is_disguised(tag, vr) else PASS
         last = steps[-1]
         if (
             all(step.values is None for step in steps)
@@ -586,11 +589,20 @@ def _items_named(recipe: Recipe) -> Iterator[int]:
 
 
 def _is_disguised(tag: int, vr: str) -> bool:
-    """Whether a number according to the dictionary has a VR in the file that can hold words."""
+    """Whether a number or UID according to the dictionary has a VR in the file that can hold
+    words."""
     known = one_vr(vr_of(tag))
-    if known in WRITTEN_NUMBERS:
-        return vr not in WRITTEN_NUMBERS and vr not in BINARY_NUMBERS and vr != "SQ"
+    if known in WRITTEN_NUMBERS or known == "UI":
+        return vr not in WRITTEN_NUMBERS and vr not in BINARY_NUMBERS and vr not in {"SQ", known}
     return known in BINARY_NUMBERS and (vr in _TEXTS or (vr in BYTES and vr not in vrs_of(tag)))
+
+
+def _is_date_elsewhere(tag: int, vr: str) -> bool:
+    """Whether a file gives a date's VR to an attribute that is not a date.
+
+    No rule shifts it, and next to shifted dates it reveals the shift.
+    """
+    return vr in DATES and one_vr(vr_of(tag)) not in {*DATES, "UN"}
 
 
 def _step(rule: HeaderRule) -> Step:
