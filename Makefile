@@ -10,6 +10,7 @@
 #   make bench-clients            compare what researchers' tools make of images before and after
 #   make recall                   what the last gate finds, and what it stops by mistake
 #   make fuzz N=100000            run malformed files through the engine
+#   make approve                  write the approved results of tests anew, to be read and committed
 #   make mutation SAMPLE=100      mutation testing: change the code at random, run the tests
 #   make docs                     build these pages and the API reference into build/docs
 #   make install                  create .venv with .venv/bin/sendit
@@ -24,7 +25,7 @@ UV := $(VENV)/bin/uv
 UV_INSTALL := $(UV) pip install --quiet --require-hashes --excludes left-out.txt --compile-bytecode --build-constraints requirements.txt
 LOCK := $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet
 
-.PHONY: install install-test install-demo demo chaos chaos-containers test test-containers check unit benchmark bench-clients recall fuzz mutation docs lock clean
+.PHONY: install install-test install-demo demo chaos chaos-containers test test-containers check unit benchmark bench-clients recall fuzz approve mutation docs lock clean
 
 install: $(VENV)/.installed
 
@@ -101,6 +102,10 @@ recall: $(VENV)/.installed-test
 
 fuzz: $(VENV)/.installed-test
 	$(VENV)/bin/python -m tests.fuzz.run --number $(or $(N),100000) $(if $(SEED),--seed $(SEED)) $(if $(FIRST),--first $(FIRST))
+
+approve: $(VENV)/.installed-test $(DEMO_VENV)/.installed
+	$(VENV)/bin/python -m pytest -q --snapshot-update $$(find tests -name 'test_approved*.py')
+	@git --no-pager diff --stat -- '*/__snapshots__/*'
 
 mutation: $(VENV)/.installed-test $(DEMO_VENV)/.installed
 	@$(VENV)/bin/python -m tests.mutation.run $(if $(PACKAGES),--packages $(PACKAGES)) \

@@ -14,11 +14,12 @@ from demo.postgres import Postgres
 from demo.processes import Processes
 from sendit.keys import Keys
 from sendit.ledger import Ledger
+from testing.approval import approved
 from testing.dasher_standin import DasherStandin
 from testing.emulators import bigquery_client, bucket, emulators, storage_client
 from testing.seeds import IN_CI
 
-__all__ = ["bigquery_client", "bucket", "emulators", "storage_client"]
+__all__ = ["approved", "bigquery_client", "bucket", "emulators", "storage_client"]
 
 # A machine that is busy with something else is no fault of the code.
 settings.register_profile("sendit", deadline=None, derandomize=IN_CI)

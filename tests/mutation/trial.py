@@ -1,7 +1,8 @@
 """Run a package's tests against its mutants; run in the folder in which the mutants are.
 
 This process imports and collects all tests once, and forks for each mutant. The tests that
-mirror the mutant's module run first, then all others, until one fails.
+mirror the mutant's module run first, then those against approved results, then all others, until
+one fails.
 """
 
 from __future__ import annotations
@@ -53,9 +54,10 @@ class Trial:
     def of(self, mutant: str) -> str:
         """Return ``killed``, ``ran on`` (without end), ``survived``, or ``no test``."""
         own = tuple(test for test in self._tests if _mirrors(test, mutant))
-        rest = tuple(test for test in self._tests if test not in own)
+        approved = tuple(test for test in self._tests if "test_approved" in test)
+        rest = tuple(test for test in self._tests if test not in {*own, *approved})
         ran = False
-        for tests in filter(None, (own, rest)):
+        for tests in filter(None, (own, approved, rest)):
             limit = 20 + 4 * self._cost(tests)
             code, _ = self._run(tests, mutant, limit)
             if code not in {0, NOTHING_RAN}:
