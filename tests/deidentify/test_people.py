@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.sequence import Sequence
 
 from sendit.clean_descriptors import Sort, clean, fold, vocabulary
-from sendit.deidentify.people import PERSON_NAMES, People, words_of
+from sendit.deidentify.people import PERSON_NAMES, People, numbers_of, words_of
 from sendit.dicom.scan import read_header
 from sendit.pipeline.intake import import_folder
 from sendit.recipe.filters import compile_filters
@@ -179,3 +179,8 @@ def test_a_code_meaning_keeps_no_name_but_the_standards_own_text() -> None:
     _, members = run([to_bytes(ds)], plan)
     (after,) = [read(data) for data in members.values()]
     assert [item.CodeMeaning for item in after.ProcedureCodeSequence] == ["stone", "Head"]
+
+
+def test_a_number_that_a_spreadsheet_has_written_is_the_number() -> None:
+    assert set(numbers_of("7734512.0")) == {"7734512"}
+    assert set(numbers_of("1.0")) == set()

@@ -98,6 +98,13 @@ def test_zeros_in_front_of_any_part_of_a_number_do_not_matter() -> None:
     assert not known.read("77345120", identifying=False)
 
 
+def test_a_number_that_a_spreadsheet_has_written_is_the_number() -> None:
+    known = matcher(identifiers=("7734512.0", "AB-1234567.00"))
+    for text in ("7734512", "7734512.0", "seen 773-4512", "AB1234567", "1234567"):
+        assert known.read(text, identifying=False), text
+    assert not known.read("1.2.7734512", identifying=False)
+
+
 def test_numbers_are_not_searched_for_among_samples() -> None:
     needles = matcher(identifiers=("7734512", "AB-77345")).needles
     in_samples = {needle.value: needle.in_samples for needle in needles}

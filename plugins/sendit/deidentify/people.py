@@ -22,6 +22,7 @@ from pydicom._dicom_dict import DicomDictionary
 
 from sendit.clean_descriptors import fold, vocabulary
 from sendit.deidentify.common_words import is_common
+from sendit.deidentify.spellings import without_decimals
 from sendit.dicom import charset
 
 if TYPE_CHECKING:
@@ -164,7 +165,8 @@ def numbers_of(text: str) -> Iterator[str]:
     These are the letters and digits of each value, folded; if its digits are surrounded by
     letters, also the digits alone.
     """
-    for value in text.split("\\"):
+    for whole in text.split("\\"):
+        value = without_decimals(whole)
         number = "".join(_ALNUM.findall(fold(value)))
         runs = _DIGITS.findall(number)
         if len(number) < MIN_NUMBER or not runs or is_common(fold(value).strip()):

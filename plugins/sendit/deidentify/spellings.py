@@ -57,6 +57,7 @@ _MONTHS: Final = {
     for name in names.split()
 }
 _DIGITS: Final = re.compile(r"\d")
+_NO_DECIMALS: Final = re.compile(r"(?<=\d)\.0+$")
 _MONTH: Final = r"(?P<{}>[^\W\d_]{{3}})[^\W\d_]{{0,7}}"
 _DATES: Final = tuple(
     re.compile(pattern)
@@ -118,6 +119,11 @@ def tokens(folded: str) -> list[Token]:
 def words(text: str) -> list[str]:
     """Return the skeletons of a text's words, without numbers."""
     return [token.form for token in tokens(fold(text)) if not token.form.isdigit()]
+
+
+def without_decimals(text: str) -> str:
+    """Return an identifier without the ".0" that spreadsheets put behind a number."""
+    return _NO_DECIMALS.sub("", text.rstrip(" \0"))
 
 
 def key(text: str) -> str:

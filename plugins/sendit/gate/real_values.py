@@ -622,7 +622,8 @@ class Matcher:
             match = RealValueMatch(RealValueKind.IDENTIFIER, tags, key)
             for (form,) in _forms((text.strip(" \0"),), self._character_sets if letters else ()):
                 self._add(match, form, Boundary.IDENTIFIER, in_samples=letters)
-            for one in (key, *_cores(key, tags)):
+            number = spellings.key(spellings.without_decimals(text))
+            for one in {key, number, *_cores(number, tags)}:
                 if len(one) >= MIN_RAW:
                     self._key(one, tags, letters=letters and one == key)
         elif digits and len(value) >= MIN_WORD and _ALNUM.fullmatch(value):
