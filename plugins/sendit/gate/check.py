@@ -432,7 +432,7 @@ class _Check:
             if match.kind is not RealValueKind.IDENTIFIER
             or not coincidence.identifier_is_coincidence(match.sources, match.key, 0, "IS")
         }
-        for each in matches:
+        for each in _in_order(matches):
             self._find(head.number, each.kind, "the member's name", sources=each.sources)
         if not matches and len(self._names) < _MAX_REMEMBERED:
             self._names.add(form)
@@ -538,7 +538,7 @@ class _Check:
 
     def _tell(self, number: int, matches: Iterable[RealValueMatch], tag: int, vr: str) -> None:
         """Record matches in an attribute, except values that mean something else there."""
-        for kind, sources, key in matches:
+        for kind, sources, key in _in_order(matches):
             if kind is RealValueKind.IDENTIFIER and coincidence.identifier_is_coincidence(
                 sources, key, tag, vr
             ):
@@ -591,7 +591,7 @@ class _Check:
             matches |= self._known.read_days(near)
         for segment in _around_scans(part):
             matches |= self._known.read(_runs(segment), identifying=False)
-        for each in matches:
+        for each in _in_order(matches):
             self._find(part.number, each.kind, PIXEL_DATA, sources=each.sources)
 
     def _hits(self, data: bytes) -> Iterator[tuple[Needle, int, int]]:
@@ -609,6 +609,11 @@ class _Check:
         sources: frozenset[int] = frozenset(),
     ) -> None:
         self.findings.append(Finding(number, str(kind), place, tag, sources))
+
+
+def _in_order(matches: Iterable[RealValueMatch]) -> list[RealValueMatch]:
+    """Return matches in the same order in every process, because the first one is reported."""
+    return sorted(matches, key=lambda each: (each.kind, each.key, sorted(each.sources)))
 
 
 def _place(elements: Sequence[Place], end: int) -> Place | None:
