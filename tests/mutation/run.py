@@ -181,6 +181,11 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60, help="for each package")
     parser.add_argument("--only", default="", help="modules whose path contains this")
     parser.add_argument("--least", type=float, default=0, help="fail under this percentage")
+    parser.add_argument(
+        "--near",
+        action="store_true",
+        help="run only the module's own tests and those against approved results: a lower bound",
+    )
     options = parser.parse_args()
     scores = {name: _score(name, options) for name in options.packages or PACKAGES}
     print(f"\nseed {options.seed}")
@@ -233,6 +238,7 @@ def _score(name: str, options: argparse.Namespace) -> Score:
     order = {
         "names": names,
         "tests": [test for test in package.tests if (ROOT / test.split("::")[0]).exists()],
+        "near": options.near,
         "options": [*OPTIONS, *(f"--deselect={test}" for test in SLOW)],
     }
     outcomes: Counter[str] = Counter()

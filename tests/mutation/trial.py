@@ -27,7 +27,7 @@ def main() -> None:
     results = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(os.open("pytest.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
     set_mutant_under_test("")
-    trial = Trial(order["tests"], order["options"])
+    trial = Trial(order["tests"], order["options"], near=order["near"])
     for name in order["names"]:
         results.write(json.dumps([name, trial.of(name)]) + "\n")
 
@@ -41,11 +41,14 @@ class Trial:
         Files and folders of tests, and single tests.
     options
         Of pytest.
+    near
+        Run only the tests of the module and those against approved results, not all others.
     """
 
-    def __init__(self, tests: Iterable[str], options: list[str]) -> None:
+    def __init__(self, tests: Iterable[str], options: list[str], *, near: bool = False) -> None:
         self._tests = list(dict.fromkeys(_files(tests)))
         self._options = options
+        self._near = near
         code = pytest.main(["--collect-only", "-q", *options, *self._tests])
         if code != 0:
             raise SystemExit(f"the tests cannot be collected: {code!r}")
@@ -57,7 +60,7 @@ class Trial:
         approved = tuple(test for test in self._tests if "test_approved" in test)
         rest = tuple(test for test in self._tests if test not in {*own, *approved})
         ran = False
-        for tests in filter(None, (own, approved, rest)):
+        for tests in filter(None, (own, approved, () if self._near else rest)):
             limit = 20 + 4 * self._cost(tests)
             code, _ = self._run(tests, mutant, limit)
             if code not in {0, NOTHING_RAN}:
