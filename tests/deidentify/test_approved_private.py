@@ -13,7 +13,7 @@ from pydicom.dataset import FileDataset
 
 from sendit.deidentify.losses import counted, lost, warnings_of
 from sendit.deidentify.plan import compile_plan
-from sendit.deidentify.private_form import ITEMS, clean, is_geometry, listed, together
+from sendit.deidentify.private_form import ITEMS, clean, is_geometry, listed, with_dependents
 from sendit.deidentify.rewrite import Rewriter
 from sendit.dicom.binary import NUMBER_FORMATS
 from sendit.dicom.header_diff import DiffHeader
@@ -123,7 +123,7 @@ def test_what_goes_together(approved: Approved) -> None:
     def lines() -> Iterator[str]:
         for safe in safe_private():
             refused = {(safe.group, safe.creator, safe.element)}
-            more = together(refused) - refused
+            more = with_dependents(refused) - refused
             if more:
                 yield f"{sorted(refused)} takes {sorted(more)}"
 

@@ -125,7 +125,7 @@ class Study:
             KEYS,
             RealValues(plan),
             people=_some(files) if people is None else people,
-            found=found,
+            flagged=found,
             filters=filters,
         )
         self.written: dict[str, bytes] = {}

@@ -8,7 +8,7 @@ from itertools import product
 
 from sendit.deidentify import codes, forms, jitter, people, spellings, structured_content
 from sendit.deidentify.common_words import is_common, is_common_word
-from sendit.deidentify.own_values import OwnValues
+from sendit.deidentify.people_matcher import PeopleMatcher
 from sendit.deidentify.uids import UidMap, holds_date
 from sendit.recipe.functions import FORMS
 from testing.approval import Approved
@@ -369,15 +369,15 @@ def test_numbers(approved: Approved) -> None:
 
 
 def test_peoples_own_values(approved: Approved) -> None:
-    own = OwnValues(PEOPLE)
+    own = PeopleMatcher(PEOPLE)
     approved(
         (
             _sorted(PEOPLE),
             *(
-                f"{text!r} -> LO {own.stand_in(text, 'LO')}, CS {own.stand_in(text, 'CS')}"
+                f"{text!r} -> LO {own.matches(text, 'LO')}, CS {own.matches(text, 'CS')}"
                 for text in TEXTS
             ),
-            f"of nobody: {OwnValues().stand_in('Winterbottom 7734512', 'LO')}",
+            f"of nobody: {PeopleMatcher().matches('Winterbottom 7734512', 'LO')}",
         )
     )
 
@@ -474,7 +474,7 @@ def test_common_words(approved: Approved) -> None:
 def test_units_of_time(approved: Approved) -> None:
     units = ("a", "mo", "wk", "d", "h", "min", "s", "")
     approved(
-        f"90 years in {unit!r}: {structured_content.most(90, (unit, scheme))}, {scheme}"
+        f"90 years in {unit!r}: {structured_content.years_in(90, (unit, scheme))}, {scheme}"
         for unit in units
         for scheme in ("UCUM", "DCM")
     )

@@ -123,7 +123,7 @@ def checking(recipe: str = "default") -> check._Check:
     """Return a check that has found nothing yet; to make one takes a tenth of a second."""
     at_work = _one_check(recipe)
     at_work.findings.clear()
-    at_work.found_in.clear()
+    at_work.flagged.clear()
     at_work._judged.clear()
     return at_work
 
@@ -147,7 +147,7 @@ def test_each_value_in_each_attribute(recipe: str, approved: Approved) -> None:
                 at_work = checking(recipe)
                 at_work._character_set = b"ISO_IR 100"
                 at_work._judge(1, tag, vr, raw)
-                noted = sorted(at_work.found_in)
+                noted = sorted(at_work.flagged)
                 results.setdefault(_told(at_work.findings), []).append(
                     repr(text) + (" (noted)" if noted else "")
                 )
@@ -201,7 +201,7 @@ def test_values_among_others(approved: Approved) -> None:
             at_work = checking()
             at_work._character_set = character_set
             at_work._judge(3, tag, vr, raw)
-            noted = [f"{t:08X} {short(repr(v))}" for t, v in sorted(at_work.found_in)]
+            noted = [f"{t:08X} {short(repr(v))}" for t, v in sorted(at_work.flagged)]
             yield f"{tag:08X} {vr} {short(repr(raw))} -> {_told(at_work.findings)}{f', noted {noted}' if noted else ''}"
 
     approved(lines())
@@ -325,7 +325,7 @@ def _judged(
 ) -> Iterator[str]:
     info = _packed(members, folder)
     real = real_values()
-    real.found.clear()
+    real.flagged.clear()
     try:
         report = gate(info, real, bundled("default"), IDENTIFIERS.jitter, thorough=thorough)  # type: ignore[arg-type]
     except Stopped as stopped:
@@ -335,8 +335,8 @@ def _judged(
         yield f"failed: {failed}"
     else:
         yield f"passed: {report.members} members, inflated {report.inflated}, passed over {report.passed}"
-    if real.found:
-        yield f"found: {sorted(f'{tag:08X} {value!r}' for tag, value in real.found)}"
+    if real.flagged:
+        yield f"found: {sorted(f'{tag:08X} {value!r}' for tag, value in real.flagged)}"
     yield f"there: {(folder / 'a.tar.gz').exists()}"
 
 

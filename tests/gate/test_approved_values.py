@@ -19,9 +19,9 @@ from sendit.gate.real_values import (
     actions_of,
     cleaned_by,
     decode,
+    is_meaningful,
     literals,
     plain,
-    tells,
 )
 from sendit.gate.search import Search, literal
 from sendit.gate.vendor_values import numbers_and_text
@@ -376,7 +376,7 @@ def test_plain_values(approved: Approved) -> None:
     )
     approved(
         (
-            *(f"{text!r} -> {plain(text)!r}, tells {tells(plain(text))}" for text in texts),
+            *(f"{text!r} -> {plain(text)!r}, tells {is_meaningful(plain(text))}" for text in texts),
             *(
                 f"{name}: {sorted(literals(RECIPES[name]()))[:40]}, cleaned {len(cleaned_by(RECIPES[name]()))}, "
                 f"actions {len(actions_of(RECIPES[name]()))}"
