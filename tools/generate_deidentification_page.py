@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from sendit.recipe.attributes import FIRST_OF_AN_IMAGE, keyword_of, tag_text, vrs_of
+from sendit.recipe.attributes import FIRST_DATA_SET_TAG, keyword_of, tag_text, vrs_of
 from sendit.recipe.coverage import OPTION_CODES, cover
 from sendit.recipe.effect import Effects
 from sendit.recipe.functions import FORMS, FUNCTIONS, VARIABLES
@@ -72,7 +72,7 @@ def word_for(row: Row, effects: Effects) -> str:
     """Return what the default recipe does to a row of the table, as a key of ``WORDS``."""
     if row.tag == PRIVATE or row.number is None:
         return "removed"
-    if row.number < FIRST_OF_AN_IMAGE:
+    if row.number < FIRST_DATA_SET_TAG:
         return "rewritten" if row.number >> 16 == 0x0002 else "removed"
     return word_of(effects.of(row.number)[-1])
 

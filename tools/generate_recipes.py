@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from sendit.recipe.attributes import FIRST_OF_AN_IMAGE, keyword_of, vrs_of
+from sendit.recipe.attributes import FIRST_DATA_SET_TAG, keyword_of, vrs_of
 from sendit.recipe.profile import (
     EDITION,
     KEPT,
@@ -172,7 +172,7 @@ def lines_of(
         else:
             yield "REMOVE", f"REMOVE contains:^\\({expression[:2]}[0-9a-f]{{2}},  # {row.name}"
         return
-    if row.number < FIRST_OF_AN_IMAGE:
+    if row.number < FIRST_DATA_SET_TAG:
         return  # not of an image: goes whatever a recipe says
     name, vr = keyword_of(row.number), vrs_of(row.number)[0]
     if name in CODED:

@@ -652,7 +652,7 @@ def test_files_that_were_stopped_are_not_read_and_outcomes_are_in_order(tmp_path
     study = StudyDeidentifier(DEFAULT, IDENTIFIERS, KEYS, RealValues(DEFAULT))
     told: list[int] = []
     with Archive(tmp_path / "out.tar.gz") as writer:
-        outcomes = study.take(sources, {2: Reason.CONFLICT}, writer, told.append)
+        outcomes = study.deidentify(sources, {2: Reason.CONFLICT}, writer, told.append)
     assert list(outcomes) == [1, 2, 3, 4]
     assert outcomes[2] == (Outcome.QUARANTINED, Reason.CONFLICT)
     assert {outcomes[number] for number in (1, 3, 4)} == {DONE}

@@ -31,19 +31,19 @@ SEED = seed("SENDIT_LIKE_SEED")
 def noted() -> Iterator[list[bool]]:
     """Note of each file whether it was taken as like one before."""
     taken: list[bool] = []
-    like = Rewriter.like
+    match = Rewriter.match_template
 
     def note(rewriter: Rewriter, data: bytes) -> DiffHeader | None:
-        header = like(rewriter, data)
+        header = match(rewriter, data)
         taken.append(header is not None)
         return header
 
-    with patch.object(Rewriter, "like", note):
+    with patch.object(Rewriter, "match_template", note):
         yield taken
 
 
 def without_likeness(files: list[bytes], plan: Plan) -> tuple[StudyResult, dict[str, bytes]]:
-    with patch.object(Rewriter, "like", lambda *_: None):
+    with patch.object(Rewriter, "match_template", lambda *_: None):
         return run(files, plan)
 
 

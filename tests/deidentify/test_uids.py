@@ -150,9 +150,9 @@ def test_what_a_recipe_says_of_its_uids() -> None:
         cover(read_text(("r", f"FORMAT dicom\n%header\n{dates}\n{rule}\n")))
         for rule in ("REPLACE StudyInstanceUID func:undated_uid", "KEEP StudyInstanceUID")
     )
-    assert undated.undates_uids
+    assert undated.remaps_dated_uids
     assert "Study Instance UID" not in {row.row.name for row in undated.dated_uids}
     assert "Study Instance UID" in {row.row.name for row in whole.dated_uids}
     assert cover(read_recipe("default")).dated_uids == ()
     assert cover(read_recipe("default-retain-uids")).dated_uids == ()
-    assert not whole.undates_uids
+    assert not whole.remaps_dated_uids

@@ -31,7 +31,7 @@ from sendit.coded_study import CodedStudy
 from sendit.deidentify import functions
 from sendit.deidentify.plan import compile_plan
 from sendit.dicom.scan import vr_of
-from sendit.recipe.attributes import FIRST_OF_AN_IMAGE
+from sendit.recipe.attributes import FIRST_DATA_SET_TAG
 from sendit.recipe.parse import read_text
 from tests.deidentify.engine import run
 
@@ -170,7 +170,7 @@ def _to_floor(dataset: Dataset) -> None:
         if (
             tag.is_private
             or tag.element == 0
-            or tag < FIRST_OF_AN_IMAGE
+            or tag < FIRST_DATA_SET_TAG
             or tag == _PADDING
             or known == "UN"
             or (known == "SQ" and element.VR != "SQ")

@@ -10,7 +10,7 @@ import pytest
 
 from sendit.dicom.dictionary import NEWER
 from sendit.dicom.scan import vr_of
-from sendit.recipe.attributes import FIRST_OF_AN_IMAGE, keyword_of
+from sendit.recipe.attributes import FIRST_DATA_SET_TAG, keyword_of
 from sendit.recipe.coverage import Coverage, Treatment, cover
 from sendit.recipe.effect import Effects
 from sendit.recipe.model import Action, Function
@@ -28,7 +28,7 @@ def of(lines: str) -> Coverage:
 
 def row(coverage: Coverage, name: str) -> tuple[Treatment, Option | None, bool]:
     found = next(r for r in coverage.rows if r.row.name == name)
-    return found.outcome, found.by, found.exposed
+    return found.treatment, found.by, found.exposed
 
 
 def test_the_table_is_the_tests_own_copy() -> None:
@@ -43,7 +43,7 @@ def test_the_table_is_the_tests_own_copy() -> None:
 def test_every_row_is_decided_by_a_rule_and_none_by_ignorance(name: str) -> None:
     effects = Effects(read_recipe(name))
     for r in table():
-        if r.number is None or r.number < FIRST_OF_AN_IMAGE:
+        if r.number is None or r.number < FIRST_DATA_SET_TAG:
             continue
         assert effects.of(r.number), r
         assert (vr_of(r.number), keyword_of(r.number)) == (r.vr, r.keyword)
@@ -104,7 +104,7 @@ def test_variants_add_their_option(name: str, option: Option, kept: str) -> None
     found = next(
         r for r in coverage.rows if r.row.number is not None and keyword_of(r.row.number) == kept
     )
-    assert (found.outcome, found.by) == (Treatment.KEPT, option)
+    assert (found.treatment, found.by) == (Treatment.KEPT, option)
     assert coverage.dates == "MODIFIED"
 
 
@@ -121,7 +121,7 @@ def test_in_the_default_recipe_every_row_follows_its_letter() -> None:
     for r in table():
         if (
             r.number is None
-            or r.number < FIRST_OF_AN_IMAGE
+            or r.number < FIRST_DATA_SET_TAG
             or set(r.options)
             & set(Option)
             - {

@@ -63,7 +63,7 @@ def exposed(folder: Path, recipe: Recipe) -> list[str]:
     """Return the places of canaries that coverage calls gone and the archive still holds."""
     source, canaries = image(folder)
     gone = {
-        row.row.number for row in cover(recipe).rows if row.outcome is Treatment.GONE
+        row.row.number for row in cover(recipe).rows if row.treatment is Treatment.GONE
     }  # None stands for private attributes and repeating groups
     with mock.patch("sendit.pipeline.study.gate", return_value=None):  # would stop the archive
         result = deidentify_study(

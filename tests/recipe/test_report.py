@@ -113,9 +113,9 @@ def test_the_numbers_are_the_coverage_s(tmp_path: Path) -> None:
     coverage = cover(recipe)
     _, text = run(str(path))
     counts, exposed = cells(text)[:4], cells(text)[4:]
-    kept = coverage.outcomes["kept"]
+    kept = coverage.treatments["kept"]
     assert counts == [
-        ["removed, emptied or replaced", str(coverage.outcomes["gone"]), ""],
+        ["removed, emptied or replaced", str(coverage.treatments["gone"]), ""],
         ["cleaned", "0", ""],
         ["dates shifted by the patient's jitter", "1", ""],
         ["kept", str(kept), str(len(coverage.exposed))],

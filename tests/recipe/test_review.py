@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sendit.dicom.dictionary import DicomDictionary
-from sendit.recipe.attributes import FIRST_OF_AN_IMAGE
-from sendit.recipe.coverage import Treatment, beyond_the_table, outcome_of
+from sendit.recipe.attributes import FIRST_DATA_SET_TAG
+from sendit.recipe.coverage import Treatment, beyond_the_table, treatment_of
 from sendit.recipe.effect import Effects
 from sendit.recipe.functions import FORMS
 from sendit.recipe.model import Action, Function
@@ -54,7 +54,7 @@ def test_the_default_recipe_acts_by_class() -> None:
     effects = Effects(read_recipe("default"))
     named = {row.number for row in table()}
     for one in review():
-        if one.tag in named or one.tag < FIRST_OF_AN_IMAGE:
+        if one.tag in named or one.tag < FIRST_DATA_SET_TAG:
             continue
         rules = effects.of(one.tag, nested=True)
         if one.holds is Holds.DATE:
@@ -69,7 +69,7 @@ def test_the_default_recipe_acts_by_class() -> None:
         elif one.holds is Holds.TEXT:
             assert [rule.value for rule in rules] == [Function("clean_text")], one
         elif one.holds.identifies:
-            assert outcome_of(rules) in (Treatment.GONE, Treatment.CLEANED), one
+            assert treatment_of(rules) in (Treatment.GONE, Treatment.CLEANED), one
         else:
             assert rules == (), one
 

@@ -651,7 +651,7 @@ def _method_text(element: ElementContext, _: Mapping[str, str]) -> NewValue:
     plan = element.study.plan
     profile = f"PS3.15 {EDITION} " if plan.coverage.codes else ""
     text = f"sendit {__version__} {profile}recipe {plan.recipe.digest[:16]}"
-    if plan.coverage.undates_uids:
+    if plan.coverage.remaps_dated_uids:
         text += "\\UIDs that hold a date are remapped"
     return text.encode()
 

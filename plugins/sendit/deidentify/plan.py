@@ -40,10 +40,10 @@ from sendit.dicom.encode import one_vr
 from sendit.dicom.pixel_data import TABLES
 from sendit.dicom.scan import CHARACTER_SET, PIXEL_DATA_TAGS, PUBLIC_VR, SOP_CLASS, vr_of
 from sendit.errors import Misconfigured
-from sendit.recipe.attributes import FIRST_OF_AN_IMAGE, private_vr, tag_text, vrs_of
+from sendit.recipe.attributes import FIRST_DATA_SET_TAG, private_vr, tag_text, vrs_of
 from sendit.recipe.coverage import Coverage, cover
 from sendit.recipe.effect import NEEDED, REMAP, acting, is_carried_out, leaves_needed
-from sendit.recipe.functions import FUNCTIONS, STAYING, VARIABLES
+from sendit.recipe.functions import FUNCTIONS, KEPT_BY_FORM, VARIABLES
 from sendit.recipe.literals import MAX_LENGTHS
 from sendit.recipe.matching import (
     Attribute,
@@ -267,7 +267,7 @@ class SequencePath:
                 private_kept=private_kept,
                 inherited=inherited,
             )
-            if self._plan.remember():
+            if self._plan.count_path():
                 self._children[key] = child
         return child
 
@@ -289,7 +289,15 @@ class SequencePath:
         return item
 
     def attribute(self, tag: int, vr: str, creator: str | None) -> Attribute:
-        """Return an attribute at this path in the form that selectors match."""
+        """Return an attribute at this path in the form that selectors match.
+
+        Parameters
+        ----------
+        tag, vr
+            The attribute; SQ if it has items.
+        creator
+            Its private creator, empty if it has none; None for a standard attribute.
+        """
         first, *rest = names_of(tag) if creator is None else private_names_of(tag, creator)
         if self._numbered:
             rest.append(self._numbered + first)
@@ -408,7 +416,7 @@ class Plan:
             self._paths = 0
             self.top = SequencePath(self)
 
-    def remember(self) -> bool:
+    def count_path(self) -> bool:
         """Count a new path; return False if there are too many to cache it."""
         self._paths += 1
         return self._paths <= MAX_SEQUENCE_PATHS
@@ -451,7 +459,17 @@ class Plan:
         return names_individually(rule.selector, self.recipe.fields, private=True)
 
     def decide(self, level: SequencePath, tag: int, vr: str, creator: str | None) -> Program:
-        """Determine the program of an attribute at a path; see the module's docstring."""
+        """Determine the program of an attribute at a path; see the module's docstring.
+
+        Parameters
+        ----------
+        level
+            The path.
+        tag, vr
+            The attribute; SQ if it has items.
+        creator
+            Its private creator, empty if it has none; None for a standard attribute.
+        """
         program = self._decide(level, tag, vr, creator)
         if level.top or tag not in _PIXELS or program.removed is not None:
             return program
@@ -500,7 +518,7 @@ class Plan:
             own=any(isinstance(step.value, OwnFunction) for step in steps),
         )
 
-    def undates(self, tag: int) -> bool:
+    def remaps_dated_uids(self, tag: int) -> bool:
         """Whether only those of an attribute's UIDs are remapped that contain a date."""
         return any(
             isinstance(step.value, Function) and step.value.name == "undated_uid"
@@ -513,7 +531,7 @@ class Plan:
         If the last gate has a finding in such a value, it is removed alone.
         """
         return any(
-            isinstance(rule.value, Function) and rule.value.name in STAYING
+            isinstance(rule.value, Function) and rule.value.name in KEPT_BY_FORM
             for rule in map(self._rules.__getitem__, self._exact.get(tag, ()))
         )
 
@@ -529,7 +547,7 @@ class Plan:
         tag, vr, creator = attribute.tag, attribute.vr, attribute.creator
         if tag & 0xFFFF == 0 or tag == TRAILING_PADDING:
             return Program(removed=Change.PADDING)
-        if tag < FIRST_OF_AN_IMAGE and creator is None:
+        if tag < FIRST_DATA_SET_TAG and creator is None:
             return Program(removed=Change.NO_IMAGES)
         known = PUBLIC_VR.get(tag) or vr_of(tag)
         opaque = creator is None and known == "SQ" and vr != "SQ"

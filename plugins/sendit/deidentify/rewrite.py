@@ -180,7 +180,17 @@ class Scope:
         return memo
 
     def of_item(self, encoding: Encoding, elements: Sequence[Element], data: Buffer) -> Scope:
-        """Return the scope of an item, which may have its own encoding and character set."""
+        """Return the scope of an item, which may have its own encoding and character set.
+
+        Parameters
+        ----------
+        encoding
+            Encoding of the item.
+        elements
+            Its elements.
+        data
+            The bytes of the file.
+        """
         character_set = self.character_set
         for tag, _, _, value, end, _ in elements:
             if tag == CHARACTER_SET:
@@ -279,7 +289,7 @@ class Rewriter:
         self._caller = Caller(plan.recipe.own, study.variables)
         self.counts: Counter[str] = Counter()
 
-    def like(self, data: Buffer) -> DiffHeader | None:
+    def match_template(self, data: Buffer) -> DiffHeader | None:
         """Return the header of a file with the same structure as an earlier one, or None."""
         if self._plan.own:  # a site's function may depend on the whole object
             return None
@@ -292,14 +302,14 @@ class Rewriter:
                 return header
         return None
 
-    def file(self, header: Header) -> Output:
+    def rewrite(self, header: Header) -> Output:
         """Rewrite a file's data set.
 
         Parameters
         ----------
         header
-            From :func:`~sendit.dicom.scan.read_header`, or from :meth:`like` if it has the
-            structure of an earlier file.
+            From :meth:`match_template` if the file has the structure of an earlier one, else from
+            :func:`~sendit.dicom.scan.read_header`.
 
         Raises
         ------
@@ -314,15 +324,16 @@ class Rewriter:
             self._cached_bytes = 0
         lost = self.counts[Change.GEOMETRY]
         output = (
-            self._file_from_template(header)
+            self._rewrite_by_template(header)
             if isinstance(header, DiffHeader)
-            else self._file(header)
+            else self._rewrite(header)
         )
         if self.counts[Change.GEOMETRY] > lost and _is_mosaic(header):
             raise SkipInstance(Reason.MOSAIC)
         return output
 
-    def _file(self, header: Header) -> Output:
+    def _rewrite(self, header: Header) -> Output:
+        """Rewrite the data set of a file that was scanned."""
         data, level = header.data, self._plan.top
         scope = self._scope(_scope_key(header, self._gather(header)))
         elements = self._with_private(_ordered(header.elements), data, scope)
@@ -340,7 +351,7 @@ class Rewriter:
             _copied(data, after) if second is None else second,
         )
 
-    def remember(self, header: Header, output: Output) -> None:
+    def add_template(self, header: Header, output: Output) -> None:
         """Keep a template of a rewritten file, for files with the same structure.
 
         Costs as much as rewriting the file, so it stops soon if no file matches a template.
@@ -358,11 +369,12 @@ class Rewriter:
             return
         self._created += 1
         template = self._template(structure, header)
-        if template is not None and template.output == b"".join(output.before):
+        if template.output == b"".join(output.before):
             self._templates.insert(0, template)
             del self._templates[MAX_TEMPLATES:]
 
-    def _template(self, structure: HeaderTemplate, header: Header) -> RewriteTemplate | None:
+    def _template(self, structure: HeaderTemplate, header: Header) -> RewriteTemplate:
+        """Rewrite a file element by element, recording where each result is."""
         key = _scope_key(header, ())
         scope, data = self._scope(key), header.data
         parts: list[bytes] = []
@@ -390,7 +402,7 @@ class Rewriter:
             end += len(part)
         return RewriteTemplate(structure, key, b"".join(parts), slices, counts, creators)
 
-    def _file_from_template(self, header: DiffHeader) -> Output:
+    def _rewrite_by_template(self, header: DiffHeader) -> Output:
         """Rewrite the data set of a file with the structure of an earlier one."""
         template = self._template_of(header)
         scope, data, counts = self._scope(template.scope), header.data, self.counts
@@ -403,7 +415,7 @@ class Rewriter:
                     start, end, _ = template.slices[number]
                     if (entry[0] is None) is not (start == end):
                         # Whether other elements of the block stay depends on it.
-                        return self._file(read_header(data))
+                        return self._rewrite(read_header(data))
                     private[number] = entry
         parts: list[Part] = []
         done = 0
@@ -447,7 +459,22 @@ class Rewriter:
         return kept
 
     def value_after(self, header: Header, scope: Scope, tag: int) -> bytes | None:
-        """Return the new value of a top-level element without padding; None if it is removed."""
+        """Return the new value of a top-level element.
+
+        Parameters
+        ----------
+        header
+            The source file's header.
+        scope
+            Scope of its top level.
+        tag
+            The element.
+
+        Returns
+        -------
+        bytes or None
+            The value without padding; None if the element is absent or removed.
+        """
         if isinstance(header, DiffHeader) and not header.differs(tag):
             values = self._template_of(header).values
             if tag not in values:

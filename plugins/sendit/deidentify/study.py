@@ -60,7 +60,7 @@ from sendit.pixels.boxes import Blank, Box, Expected, blank_of, filter_reason
 
 if TYPE_CHECKING:
     from sendit.pixels.text_detector import TextDetector
-    from sendit.recipe.filters import Decision, Field, FilterPlan
+    from sendit.recipe.filters import Decision, FieldPath, FilterPlan
 
 IMPLEMENTATION_CLASS_UID: Final = "2.25.166481188625391283051614673262761221380"
 """sendit's own, derived from a UUID (PS3.7 D.3.3.2)."""
@@ -243,7 +243,13 @@ class StudyDeidentifier:
         self.members: dict[int, str] = {}
 
     def content_digest(self, keys: Keys) -> str:
-        """Return a keyed digest of the source files that were delivered."""
+        """Return a keyed digest of the source files that were delivered.
+
+        Parameters
+        ----------
+        keys
+            The site's keys.
+        """
         delivered = (f"{instance} {sums}" for instance, sums in self._delivered.items())
         return keys.digest("content", "\n".join(sorted(delivered)))
 
@@ -255,7 +261,7 @@ class StudyDeidentifier:
         """
         return {str(kind): self._rewriter.counts[kind] for kind in Change} | counted(self._lost)
 
-    def take(
+    def deidentify(
         self,
         sources: Sequence[Source],
         stopped: Mapping[int, str],
@@ -288,12 +294,12 @@ class StudyDeidentifier:
             else:
                 copies.setdefault(source.instance or source.number, []).append(source)
         for group in copies.values():
-            outcomes |= self.add_one_of(group, writer)
+            outcomes |= self.add_best_copy(group, writer)
             if progress is not None:
                 progress(len(outcomes))
         return {source.number: outcomes[source.number] for source in sources}
 
-    def add_one_of(self, copies: Sequence[Source], writer: Archive) -> dict[int, _Outcome]:
+    def add_best_copy(self, copies: Sequence[Source], writer: Archive) -> dict[int, _Outcome]:
         """De-identify several files of the same instance and write one that is intact.
 
         Intact files with identical results are duplicates. A file that ends in zeros where
@@ -372,7 +378,7 @@ class StudyDeidentifier:
         counts = self._rewriter.counts.copy()
         try:
             data = _read(source)
-            header = self._rewriter.like(data) or read_header(data)
+            header = self._rewriter.match_template(data) or read_header(data)
             self._observer.see(header)
             if self._table is not None:
                 number, patient = header.text(ACCESSION_NUMBER), header.text(PATIENT_ID)
@@ -414,7 +420,7 @@ class StudyDeidentifier:
 
     def _convert(self, header: Header, source: Source, decision: Decision | None) -> _Ready:
         """De-identify a file: data set, file meta information and pixel data."""
-        output = self._rewriter.file(header)
+        output = self._rewriter.rewrite(header)
         meta = self._meta(header, output)
         stem = self._stem(header, output)
         blank: Blank | None = None
@@ -445,7 +451,7 @@ class StudyDeidentifier:
         if not isinstance(header, DiffHeader):  # same losses as the template's file
             self._lost += lost(header, _data_set(meta, output, header))
         if decision is None:  # a blanked file is no template: regions differ from file to file
-            self._rewriter.remember(header, output)
+            self._rewriter.add_template(header, output)
         return _Ready(
             header,
             header.sop_instance,
@@ -576,7 +582,9 @@ def _check(header: Header) -> None:
         raise SkipInstance(Reason.OTHER_CLASS)
 
 
-def _differs_in(header: DiffHeader, tags: frozenset[int], by_presence: frozenset[Field]) -> bool:
+def _differs_in(
+    header: DiffHeader, tags: frozenset[int], by_presence: frozenset[FieldPath]
+) -> bool:
     """Whether a file differs from its template's file in attributes that the filters use."""
     for number, (tag, _, _, start, end, items) in header.differing.items():
         if tag in tags and (

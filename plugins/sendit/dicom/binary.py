@@ -11,6 +11,9 @@ from typing import Final
 
 Layouts = Mapping[bool, struct.Struct]
 
+Span = tuple[int, int]
+"""Offsets of the first byte of a range and of the byte after it."""
+
 
 def _both(layout: str) -> Layouts:
     return {True: struct.Struct(f"<{layout}"), False: struct.Struct(f">{layout}")}

@@ -38,7 +38,7 @@ _CHOICES: Final = {"US or SS": "US", "OB or OW": "OW", "US or OW": "OW", "US or 
 
 @dataclass(frozen=True, slots=True)
 class NewElement:
-    """An element to create: ``value`` is text, or items for a sequence."""
+    """An element to create; its value is text, or items for a sequence."""
 
     tag: int
     vr: str
@@ -52,7 +52,10 @@ def one_vr(vr: str) -> str:
 
 @lru_cache(maxsize=65536)
 def head(tag: int, vr: str, length: int, encoding: Encoding) -> bytes:
-    """Encode an element's tag, VR and length; a short VR with a long value becomes UN."""
+    """Encode the header of an element: tag, VR and length.
+
+    In explicit VR, a short VR becomes UN if the length does not fit into 16 bits.
+    """
     little = encoding.little
     group, element = tag >> 16, tag & 0xFFFF
     if not encoding.explicit:
@@ -154,7 +157,17 @@ def build_items(
 
 
 def item(content: bytes, encoding: Encoding, *, undefined: bool = False) -> bytes:
-    """Encode an item of a sequence, given its encoded elements."""
+    """Encode an item of a sequence.
+
+    Parameters
+    ----------
+    content
+        Its encoded elements.
+    encoding
+        Encoding of the sequence.
+    undefined
+        Whether to write an undefined length and a delimiter.
+    """
     length = UNDEFINED if undefined else len(content)
     start = ITEM_HEAD[encoding.little] + LENGTH[encoding.little].pack(length)
     return start + content + (ITEM_TAIL[encoding.little] if undefined else b"")

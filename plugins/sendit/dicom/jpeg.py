@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple, Protocol
 
 from sendit.batch import Reason
+from sendit.dicom.binary import Span
 from sendit.errors import SkipInstance
-
-Span = tuple[int, int]
 
 
 class Codestream(NamedTuple):

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from sendit.batch import Reason
 from sendit.dicom import rle
-from sendit.dicom.pixel_data import Description, PixelData
+from sendit.dicom.encode import Part
+from sendit.dicom.pixel_data import Description, Frame, PixelData
 from sendit.dicom.scan import PIXEL_DATA, Header
 from sendit.dicom.transfer_syntax import RLE_LOSSLESS
 from sendit.errors import SkipInstance
@@ -34,10 +35,9 @@ _OVERLAYS: Final = tuple(0x60000102 + (group << 17) for group in range(16))
 
 Samples = NDArray[np.unsignedinteger]
 Chunks = Callable[[], Iterable[Samples]]
-Piece = bytes | memoryview
 
 
-def native_without_overlays(header: Header, pixels: PixelData) -> list[Piece] | None:
+def native_without_overlays(header: Header, pixels: PixelData) -> list[Part] | None:
     """Return native samples with overlay bits cleared; None if there are none.
 
     Raises
@@ -111,17 +111,7 @@ def compressed_without_overlays(header: Header, pixels: PixelData) -> list[tuple
         raise SkipInstance(Reason.OVERLAY_BITS)  # the sign of a sample is in another run
     changes: list[tuple[int, bytes]] = []
     for frame, runs in zip(pixels.frames, planes, strict=True):
-        for plane, plane_runs in enumerate(runs):
-            mask = clear >> _shift(plane, description) & 0xFF
-            if not mask:
-                continue
-            table = bytes(value & ~mask for value in range(256))
-            for start, end, _ in plane_runs:
-                new = frame.data[start:end].translate(table)
-                passed = 0
-                for first, last in frame.in_file((start, end)):
-                    changes.append((first, new[passed : passed + last - first]))
-                    passed += last - first
+        changes += _cleared_runs(frame, runs, clear, description)
     return changes
 
 
@@ -303,6 +293,23 @@ def _runs_of_planes(frame: bytes, description: Description) -> list[list[rle.Run
     planes = description.samples * description.allocated // 8
     segments, _ = rle.segments(frame, planes)
     return [rle.runs(frame, segment, size)[0] for segment in segments]
+
+
+def _cleared_runs(
+    frame: Frame, planes: list[list[rle.Run]], clear: int, description: Description
+) -> Iterator[tuple[int, bytes]]:
+    """Yield the runs of a frame with bits cleared: offset in the file, new bytes."""
+    for plane, runs in enumerate(planes):
+        mask = clear >> _shift(plane, description) & 0xFF
+        if not mask:
+            continue
+        table = bytes(value & ~mask for value in range(256))
+        for start, end, _ in runs:
+            new = frame.data[start:end].translate(table)
+            done = 0
+            for first, last in frame.in_file((start, end)):
+                yield first, new[done : done + last - first]
+                done += last - first
 
 
 def _shift(plane: int, description: Description) -> int:

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 from sendit.batch import Reason
 from sendit.dicom import jpeg, rle
-from sendit.dicom.binary import TAG_AND_LENGTH
+from sendit.dicom.binary import TAG_AND_LENGTH, Span
 from sendit.dicom.scan import PIXEL_DATA, Element, Header
 from sendit.dicom.transfer_syntax import (
     ENCAPSULATED,
@@ -30,8 +30,6 @@ from sendit.dicom.transfer_syntax import (
     RLE_LOSSLESS,
 )
 from sendit.errors import SkipInstance
-
-Span = tuple[int, int]
 
 SAMPLES: Final = 0x00280002
 PHOTOMETRIC: Final = 0x00280004
@@ -61,7 +59,22 @@ _MAX_OFFSET: Final = 0xFFFFFFFF
 class Description(NamedTuple):
     """The header's description of the pixel data (PS3.3 C.7.6.3).
 
-    ``samples`` is per pixel; ``allocated``, ``stored`` and ``high`` are in bits.
+    Attributes
+    ----------
+    rows, columns
+        Size of the image in pixels.
+    samples
+        Samples per pixel.
+    frames
+        Number of frames.
+    allocated, stored
+        Bits of a sample.
+    high
+        Index of the most significant stored bit.
+    signed
+        Whether samples are signed.
+    photometric
+        PhotometricInterpretation.
     """
 
     rows: int

@@ -6,9 +6,9 @@ import struct
 from typing import Final
 
 from sendit.batch import Reason
+from sendit.dicom.binary import Span
 from sendit.errors import SkipInstance
 
-Span = tuple[int, int]
 Run = tuple[int, int, int]
 """Offsets of a run's bytes in the frame, and how often they are repeated."""
 

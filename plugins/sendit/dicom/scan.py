@@ -481,7 +481,21 @@ class _Walk:
 
 
 def element_at(data: Buffer, position: int, encoding: Encoding) -> Element | None:
-    """Scan one top-level element; None if there is no complete element at this offset.
+    """Scan one top-level element.
+
+    Parameters
+    ----------
+    data
+        The bytes of the file.
+    position
+        Offset of the element.
+    encoding
+        Encoding of the data set.
+
+    Returns
+    -------
+    Element or None
+        None if there is no complete element at this offset.
 
     Raises
     ------
@@ -658,7 +672,13 @@ def value_text(tag: int, vr: str, raw: bytes, encoding: Encoding, character_set:
 
 
 def number_values(vr: str, raw: bytes, encoding: Encoding) -> list[int | float] | None:
-    """Return the numbers of a binary VR; None for any other VR, including AT."""
+    """Decode the numbers of a binary VR.
+
+    Returns
+    -------
+    list[int or float] or None
+        None if the VR is not one of binary numbers (AT is not).
+    """
     form = _NUMBERS.get(vr)
     if form is None:
         return None

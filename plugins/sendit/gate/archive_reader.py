@@ -159,7 +159,7 @@ class Pixels:
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """The part of a member after its pixel data; usually empty."""
+    """The part of a member after its pixel data, usually empty; attributes as in :class:`Head`."""
 
     number: int
     data: bytes
@@ -188,10 +188,10 @@ OVERLAP: Final = 256
 """Bytes by which pieces of pixel data overlap."""
 
 
-Part = Head | Pixels | Tail | Damaged
+MemberPart = Head | Pixels | Tail | Damaged
 
 
-def read_archive(path: Path, totals: Totals, *, thorough: bool = False) -> Iterator[Part]:
+def read_archive(path: Path, totals: Totals, *, thorough: bool = False) -> Iterator[MemberPart]:
     """Yield the parts of every member.
 
     Parameters
@@ -408,7 +408,7 @@ def _octal(field: bytes) -> int:
         raise Unreadable("a tar header cannot be read") from None
 
 
-def _members(stream: _Stream, totals: Totals, *, thorough: bool) -> Iterator[Part]:
+def _members(stream: _Stream, totals: Totals, *, thorough: bool) -> Iterator[MemberPart]:
     extended: dict[bytes, bytes] = {}
     templates = _HeadTemplates()
     while True:

@@ -51,6 +51,7 @@ from sendit.gate import coincidence
 from sendit.gate.archive_reader import (
     Damaged,
     Head,
+    MemberPart,
     Pixels,
     Place,
     Tail,
@@ -349,7 +350,7 @@ def _advice(finding: Finding, plan: Plan) -> str:
         what = f"the recipe's rule for it leaves this: use REMOVE {name} instead"
     else:
         what = f"no rule names it: add REMOVE {name}, or REPLACE {name} func:clean_text"
-    return f" ({what}; a bundled recipe takes such a line from one of your own beside it)"
+    return f" ({what}; next to a bundled recipe, write the line into a recipe of your own)"
 
 
 def _label(tag: int) -> str:
@@ -376,7 +377,7 @@ class _Check:
         needles = known.needles
         self._search = Search([literal(needle.value) for needle in needles], [True] * len(needles))
 
-    def part(self, part: Head | Pixels | Tail | Damaged) -> None:
+    def part(self, part: MemberPart) -> None:
         """Check one part of a member."""
         match part:
             case Damaged():

@@ -26,7 +26,7 @@ from sendit.deidentify.common_words import PLACEHOLDERS, is_common, is_common_wo
 from sendit.deidentify.people import words_of
 from sendit.deidentify.uids import holds_date
 from sendit.gate.coincidence import PLACES, PLACES_AND_STEPS
-from sendit.recipe.functions import STAYING
+from sendit.recipe.functions import KEPT_BY_FORM
 from sendit.recipe.model import Action, Function, Literal, TagSelector
 
 if TYPE_CHECKING:
@@ -159,7 +159,18 @@ _TIME: Final = re.compile(rb"(?:[01]\d|2[0-3])[0-5]\d(?:[0-6]\d|(?!\d))")
 class Needle:
     """Bytes to search for.
 
-    ``in_samples``: whether to search native and run-length encoded pixels, too.
+    Attributes
+    ----------
+    kind
+        What kind of value they belong to.
+    value
+        The bytes; the search ignores the case of ASCII letters.
+    around
+        The boundary that a match needs.
+    sources
+        Tags of the attributes that the value comes from.
+    in_samples
+        Whether to search native and run-length encoded pixels, too.
     """
 
     kind: RealValueKind
@@ -307,7 +318,7 @@ class RealValues:
         for written in raw.split(b"\\"):
             uid = written.strip(_PAD)
             text = uid.decode("latin-1")
-            if self._plan.undates(tag) and not holds_date(uid):
+            if self._plan.remaps_dated_uids(tag) and not holds_date(uid):
                 self.kept.add(plain(text))  # even if another attribute is remapped
             elif len(text) > 8 and not text.startswith(_KNOWN_UIDS):
                 self.uids.setdefault(text, set()).add(tag)
@@ -501,7 +512,22 @@ class Matcher:
         }
 
     def confirm(self, needle: Needle, data: bytes, start: int) -> RealValueMatch | None:
-        """Return the real value that a needle at offset ``start`` belongs to; None if none."""
+        """Return the real value that a match of a needle belongs to.
+
+        Parameters
+        ----------
+        needle
+            The needle.
+        data
+            The searched bytes.
+        start
+            Offset of the match in them.
+
+        Returns
+        -------
+        RealValueMatch or None
+            None if the match is part of a longer value, or of another UID.
+        """
         end = start + len(needle.value)
         if not needle.around.clear(data, start, end):
             return None
@@ -670,7 +696,7 @@ def actions_of(plan: Plan) -> dict[int, set[Action]]:
     """
     actions: dict[int, set[Action]] = {}
     for rule in plan.recipe.header:
-        stays = isinstance(rule.value, Function) and rule.value.name in STAYING
+        stays = isinstance(rule.value, Function) and rule.value.name in KEPT_BY_FORM
         if isinstance(rule.selector, TagSelector) and not stays:
             actions.setdefault(rule.selector.tag, set()).add(rule.action)
     return actions

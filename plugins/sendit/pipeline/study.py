@@ -130,7 +130,7 @@ def deidentify_study(
             filters=filters,
         )
         with Archive(archive) as writer:
-            outcomes = study.take(sources, stopped, writer, progress)
+            outcomes = study.deidentify(sources, stopped, writer, progress)
             info = passed = None
             with_text = detector.close()  # series whose images all show the same text
             if with_text:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from sendit.recipe.model import Region
 
 Box = tuple[int, int, int, int]
+"""(xmin, ymin, xmax, ymax) in pixels; xmax and ymax are exclusive."""
+
 Mask = npt.NDArray[np.bool_]
 
 ULTRASOUND_REGIONS: Final = 0x00186011

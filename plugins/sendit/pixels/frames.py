@@ -61,33 +61,33 @@ def frames(header: Header, pixels: PixelData, samples: Sequence[Part]) -> Iterat
         for frame in pixels.frames:
             yield as_image(layout, frame.data)
         return
-    whole = memoryview(samples[0]) if len(samples) == 1 else memoryview(b"".join(samples))
+    native = memoryview(samples[0]) if len(samples) == 1 else memoryview(b"".join(samples))
     if description.allocated == 1:
-        yield from _one_bit(whole, pixels)
+        yield from _one_bit(native, pixels)
         return
     for number in range(description.frames):
-        data = whole[number * layout.size : (number + 1) * layout.size]
+        data = native[number * layout.size : (number + 1) * layout.size]
         if layout.swapped:
             first = number * layout.size // 2 * 2
-            words = bytes(whole[first : first + layout.size + 2])
+            words = bytes(native[first : first + layout.size + 2])
             if len(words) % 2:
                 words += b"\0"
-            turned = np.frombuffer(words, np.uint16).byteswap().tobytes()
+            swapped = np.frombuffer(words, np.uint16).byteswap().tobytes()
             start = number * layout.size - first
-            data = memoryview(turned)[start : start + layout.size]
+            data = memoryview(swapped)[start : start + layout.size]
         yield as_image(layout, data)
 
 
-def _one_bit(whole: memoryview, pixels: PixelData) -> Iterator[Array]:
+def _one_bit(native: memoryview, pixels: PixelData) -> Iterator[Array]:
     description = pixels.description
     if description.samples != 1:
         raise SkipInstance(Reason.PIXELS_NOT_READ)
     size = description.rows * description.columns
-    close = (size * description.frames + 7) // 8
-    step = size if len(whole) <= close + 1 else (size + 7) // 8 * 8
+    contiguous = (size * description.frames + 7) // 8
+    step = size if len(native) <= contiguous + 1 else (size + 7) // 8 * 8
     for number in range(description.frames):
         start = number * step
         first, last = start // 8, (start + size + 7) // 8
-        bits = np.unpackbits(np.frombuffer(whole[first:last], np.uint8), bitorder="little")
+        bits = np.unpackbits(np.frombuffer(native[first:last], np.uint8), bitorder="little")
         frame = bits[start % 8 : start % 8 + size]
         yield frame.reshape(description.rows, description.columns) * np.uint8(255)

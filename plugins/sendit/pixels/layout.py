@@ -72,6 +72,15 @@ def sample_type(
 ) -> np.dtype[Any]:
     """Return the dtype of samples.
 
+    Parameters
+    ----------
+    description
+        The header's description; determines the size, and whether integers are signed.
+    floating
+        Whether samples are floating point numbers.
+    little
+        Byte order.
+
     Raises
     ------
     SkipInstance
@@ -126,10 +135,20 @@ def _subsampled(header: Header, pixels: PixelData) -> tuple[int, int]:
 
 
 def planes(layout: Layout, frame: bytes | bytearray | memoryview) -> list[tuple[Array, int, int]]:
-    """Return a native frame's samples as views: each of shape (rows, columns), with the number
-    of columns and rows of the image that one of its samples covers.
+    """Return views of the components of a native frame.
 
-    The frame's samples take whole bytes and are in their own byte order.
+    Parameters
+    ----------
+    layout
+        The frame's layout; samples must take whole bytes.
+    frame
+        Its bytes, with pairs of swapped samples restored.
+
+    Returns
+    -------
+    list[tuple[Array, int, int]]
+        For each component an array, and the numbers of columns and rows of the image that one of
+        its samples covers.
     """
     rows, columns, samples = layout.description[:3]
     flat = np.frombuffer(frame, layout.dtype, count=layout.samples)

@@ -113,10 +113,10 @@ def scrub(
 
 def _frames(layout: Layout, samples: Sequence[Part], blank: Blank) -> Iterator[bytes]:
     grown = blank.aligned(*layout.subsampled)
-    whole = memoryview(samples[0]) if len(samples) == 1 else memoryview(b"".join(samples))
+    native = memoryview(samples[0]) if len(samples) == 1 else memoryview(b"".join(samples))
     size, count = layout.size, layout.description.frames
     if layout.swapped:  # a word may span two frames
-        data = bytearray(whole)
+        data = bytearray(native)
         _swap(data)
         for number in range(count):
             frame = bytearray(data[number * size : (number + 1) * size])
@@ -126,7 +126,7 @@ def _frames(layout: Layout, samples: Sequence[Part], blank: Blank) -> Iterator[b
         yield bytes(data)
         return
     for number in range(count):
-        frame = bytearray(whole[number * size : (number + 1) * size])
+        frame = bytearray(native[number * size : (number + 1) * size])
         _blank_native(layout, frame, grown)
         yield bytes(frame)
 
@@ -166,8 +166,8 @@ def _bits(layout: Layout, samples: Sequence[Part], blank: Blank) -> Iterator[byt
     if description.samples != 1:
         raise SkipInstance(Reason.NOT_BLANKED)
     bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
-    close = (pixels * description.frames + 7) // 8
-    step = pixels if len(data) <= close + 1 else (pixels + 7) // 8 * 8
+    contiguous = (pixels * description.frames + 7) // 8
+    step = pixels if len(data) <= contiguous + 1 else (pixels + 7) // 8 * 8
     for number in range(description.frames):
         frame = bits[number * step : number * step + pixels]
         shaped = frame.reshape(description.rows, description.columns)

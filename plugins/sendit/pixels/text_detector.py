@@ -22,7 +22,7 @@ from sendit.dicom.encode import Part
 from sendit.dicom.pixel_data import PixelData
 from sendit.dicom.scan import Header
 from sendit.errors import SkipInstance
-from sendit.pixels.boxes import Blank, trusted_regions
+from sendit.pixels.boxes import Blank, Box, trusted_regions
 from sendit.pixels.cine import frames_to_read
 from sendit.pixels.frames import displayed_as, frames
 from sendit.pixels.layout import Array
@@ -30,7 +30,7 @@ from sendit.pixels.reader import read
 from sendit.pixels.render import pictures
 from sendit.pixels.scrub import blank_array, blank_values
 from sendit.pixels.strokes import SeriesStrokes, has_glyphs
-from sendit.pixels.verdict import BatchValues, Box, TextKind, findings, judge
+from sendit.pixels.verdict import BatchValues, TextKind, findings, judge
 
 EVERY: Final = 2
 """After the first ``FIRST`` images of a series, every so many-th is searched for strokes."""
@@ -248,7 +248,20 @@ class TextDetector:
 
 
 def first_picture(header: Header, pixels: PixelData, samples: Sequence[Part]) -> Array:
-    """Render an image's first frame: uint8, of shape (rows, columns, 3), in BGR order."""
+    """Render an image's first frame.
+
+    Parameters
+    ----------
+    header, pixels
+        The image and its checked pixel data.
+    samples
+        Native samples; not used for compressed frames.
+
+    Returns
+    -------
+    Array
+        uint8, of shape (rows, columns, 3), in BGR order.
+    """
     frame = next(frames(header, pixels, samples))
     return list(pictures(header, frame, displayed_as(header, pixels)))[-1]
 

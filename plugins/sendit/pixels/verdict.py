@@ -18,9 +18,8 @@ from typing import Final
 
 from sendit.clean_descriptors import fold, is_allowed
 from sendit.dicom.scan import Header
+from sendit.pixels.boxes import Box
 from sendit.pixels.reader import Line
-
-Box = tuple[int, int, int, int]
 
 
 class TextKind(StrEnum):
@@ -153,7 +152,10 @@ def judge(lines: Sequence[Line], own: BatchValues, regions: Iterable[Box] = ()) 
 def findings(
     lines: Sequence[Line], own: BatchValues, regions: Iterable[Box] = ()
 ) -> Iterator[tuple[Line, TextKind]]:
-    """Yield the identifying lines, and the kind of each; see :func:`judge`."""
+    """Yield the identifying lines, and the kind of each.
+
+    See :func:`judge` for the parameters.
+    """
     inner = list(regions)
     for line in lines:
         finding = _judge_line(line, own, typed=_is_within(line.box, inner))

@@ -20,7 +20,7 @@ MIN_SIMILARITY = 0.88
 MIN_MARGIN = 0.02
 """Minimum distance in similarity to the second best keyword."""
 
-FIRST_OF_AN_IMAGE = 0x00080000
+FIRST_DATA_SET_TAG = 0x00080000
 """The first tag of a data set: groups before it belong to network messages (0000, PS3.7), file
 meta (0002, PS3.10 7.1) and media directories (0004, PS3.3 F.3), and are never delivered."""
 
@@ -30,7 +30,7 @@ IMAGE_TAGS = frozenset({0x7FE00010, 0x7FE00008, 0x7FE00009, 0x00281201, 0x002812
 
 # Never matched by a pattern; a rule may still name each of them individually. Without
 # SpecificCharacterSet, the remaining text could not be decoded.
-UNREACHED = IMAGE_TAGS | {CHARACTER_SET}
+NEVER_MATCHED = IMAGE_TAGS | {CHARACTER_SET}
 
 
 @cache

@@ -15,7 +15,7 @@ from functools import cache
 
 from pydicom._private_dict import private_dictionaries
 
-from sendit.recipe.attributes import FIRST_OF_AN_IMAGE, vrs_of
+from sendit.recipe.attributes import FIRST_DATA_SET_TAG, vrs_of
 from sendit.recipe.effect import Effects
 from sendit.recipe.matching import (
     expression_of,
@@ -103,7 +103,7 @@ class Covered:
     ----------
     row
         The row.
-    outcome
+    treatment
         What remains of the original value.
     rule
         The last rule that acts; None if no rule names the attribute.
@@ -114,7 +114,7 @@ class Covered:
     """
 
     row: Row
-    outcome: Treatment
+    treatment: Treatment
     rule: HeaderRule | None
     by: Option | None
     exposed: bool
@@ -138,10 +138,10 @@ class Coverage:
         return tuple(option for option in Option if option in used)
 
     @property
-    def outcomes(self) -> dict[Treatment, int]:
+    def treatments(self) -> dict[Treatment, int]:
         """Number of attributes by treatment."""
-        counts = Counter(row.outcome for row in self.rows)
-        return {outcome: counts[outcome] for outcome in Treatment}
+        counts = Counter(row.treatment for row in self.rows)
+        return {treatment: counts[treatment] for treatment in Treatment}
 
     @property
     def codes(self) -> tuple[tuple[str, str], ...]:
@@ -156,19 +156,19 @@ class Coverage:
     @property
     def dates(self) -> str:
         """The value of Longitudinal Temporal Information Modified (0028,0303)."""
-        outcomes = {
-            row.outcome
+        treatments = {
+            row.treatment
             for row in self.rows
             if Option.FULL_DATES in row.row.options and _is_date(row.row)
         }
-        if Treatment.KEPT in outcomes:
+        if Treatment.KEPT in treatments:
             return "UNMODIFIED"
-        return "MODIFIED" if Treatment.MOVED in outcomes else "REMOVED"
+        return "MODIFIED" if Treatment.MOVED in treatments else "REMOVED"
 
     @property
-    def undates_uids(self) -> bool:
+    def remaps_dated_uids(self) -> bool:
         """Whether UIDs stay except those that contain a date."""
-        return any(_undates(row.rule) for row in self.rows)
+        return any(_remaps_dated(row.rule) for row in self.rows)
 
     @property
     def dated_uids(self) -> tuple[Covered, ...]:
@@ -178,16 +178,18 @@ class Coverage:
         return tuple(
             row
             for row in self.rows
-            if row.row.vr == "UI" and row.outcome is Treatment.KEPT and not _undates(row.rule)
+            if row.row.vr == "UI"
+            and row.treatment is Treatment.KEPT
+            and not _remaps_dated(row.rule)
         )
 
 
-def _undates(rule: HeaderRule | None) -> bool:
+def _remaps_dated(rule: HeaderRule | None) -> bool:
     value = rule.value if rule is not None else None
     return isinstance(value, Function) and value.name == "undated_uid"
 
 
-def outcome_of(applied: tuple[HeaderRule, ...]) -> Treatment:
+def treatment_of(applied: tuple[HeaderRule, ...]) -> Treatment:
     """Return what remains of the original value after the rules that act on it."""
     if not applied or applied[-1].action is Action.KEEP:
         return Treatment.KEPT
@@ -266,10 +268,10 @@ def _private(recipe: Recipe) -> tuple[Treatment, HeaderRule | None]:
             selectors = [e.selector for e in recipe.fields.get(rule.selector.name, ())]
         for selector in selectors:
             if rule.action is Action.JITTER:
-                outcome = Treatment.MOVED if _is_private(selector) else Treatment.GONE
+                treatment = Treatment.MOVED if _is_private(selector) else Treatment.GONE
             else:
-                outcome = _kept_private(selector)
-            worst = max(worst, (outcome, rule), key=lambda pair: order.index(pair[0]))
+                treatment = _kept_private(selector)
+            worst = max(worst, (treatment, rule), key=lambda pair: order.index(pair[0]))
     return worst
 
 
@@ -329,7 +331,7 @@ def _worst(
 ) -> tuple[Treatment, HeaderRule | None]:
     """Return the weakest treatment of a row's attributes at any position, and its rule."""
     order = list(Treatment)
-    outcomes = []
+    treatments = []
     if row.tag == PRIVATE:
         return _private(recipe)
     if row.number is not None:
@@ -338,28 +340,28 @@ def _worst(
             if _reaches_inside(selector, keyword):
                 return Treatment.KEPT, rule
     for tag in _tags(row):
-        if tag < FIRST_OF_AN_IMAGE:
+        if tag < FIRST_DATA_SET_TAG:
             return Treatment.GONE, None
         within = effects.of(tag, nested=True, in_kept=in_kept)
         for applied in (effects.of(tag), within):
-            outcomes.append((outcome_of(applied), applied[-1] if applied else None))
-    return max(outcomes, key=lambda pair: order.index(pair[0]))
+            treatments.append((treatment_of(applied), applied[-1] if applied else None))
+    return max(treatments, key=lambda pair: order.index(pair[0]))
 
 
-def _allowed_by(row: Row, outcome: Treatment) -> tuple[Option, ...]:
+def _allowed_by(row: Row, treatment: Treatment) -> tuple[Option, ...]:
     """Return the options that allow what remains of a row's attribute."""
     vrs = set(vrs_of(row.number)) if row.number is not None else set()
     options = []
     for option, letter in row.options.items():
         if letter == "K":
-            fits = outcome in (Treatment.KEPT, Treatment.CLEANED)
+            fits = treatment in (Treatment.KEPT, Treatment.CLEANED)
         elif option is Option.MODIFIED_DATES:
             # times of day and time zones need no change when dates are shifted by whole days
-            fits = outcome is Treatment.MOVED or (
-                outcome is Treatment.KEPT and not vrs.isdisjoint({"TM", "SH"})
+            fits = treatment is Treatment.MOVED or (
+                treatment is Treatment.KEPT and not vrs.isdisjoint({"TM", "SH"})
             )
         else:
-            fits = outcome is Treatment.CLEANED
+            fits = treatment is Treatment.CLEANED
         if fits:
             options.append(option)
     return tuple(options)
@@ -380,7 +382,7 @@ def beyond_the_table(recipe: Recipe) -> tuple[Reviewed, ...]:
         for one in review()
         if one.holds.identifies
         and one.tag not in named
-        and outcome_of(effects.of(one.tag)) is Treatment.KEPT
+        and treatment_of(effects.of(one.tag)) is Treatment.KEPT
     )
 
 
@@ -388,18 +390,18 @@ def _rows(recipe: Recipe) -> list[Covered]:
     inside, effects = _keeps_inside(recipe), Effects(recipe)
     in_kept = effects.keeps_a_sequence()
     seen = [(row, *_worst(recipe, effects, row, inside, in_kept=in_kept)) for row in table()]
-    allowed = [_allowed_by(row, outcome) for row, outcome, _ in seen]
+    allowed = [_allowed_by(row, treatment) for row, treatment, _ in seen]
     # A row that several options allow is attributed to one that another row needs anyway.
     needed = {options[0] for options in allowed if len(options) == 1}
     rows = []
-    for (row, outcome, rule), options in zip(seen, allowed, strict=True):
-        if outcome is Treatment.GONE:
-            rows.append(Covered(row, outcome, rule, None, exposed=False))
+    for (row, treatment, rule), options in zip(seen, allowed, strict=True):
+        if treatment is Treatment.GONE:
+            rows.append(Covered(row, treatment, rule, None, exposed=False))
             continue
         # the last of several: with shifted dates, times of day belong to Modified Dates
         by = next((option for option in reversed(options) if option in needed), None)
         by = by or next(iter(options), None)
         if by is not None:
             needed.add(by)
-        rows.append(Covered(row, outcome, rule, by, exposed=by is None))
+        rows.append(Covered(row, treatment, rule, by, exposed=by is None))
     return rows

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from sendit.dicom.scan import SOP_CLASS
-from sendit.recipe.attributes import UNREACHED, standard_tags, vrs_of
+from sendit.recipe.attributes import NEVER_MATCHED, standard_tags, vrs_of
 from sendit.recipe.matching import is_sweeping, matches_a_sequence, reaches
 from sendit.recipe.model import (
     Action,
@@ -49,7 +49,7 @@ def is_carried_out(rule: HeaderRule) -> bool:
     tag = rule.selector.tag
     if tag >> 16 == 2:
         return False
-    return rule.action is Action.KEEP or not (tag in UNREACHED or tag & 0xFFFF == 0)
+    return rule.action is Action.KEEP or not (tag in NEVER_MATCHED or tag & 0xFFFF == 0)
 
 
 def acting(named: Iterable[HeaderRule], files: Sequence[str], *, top: bool) -> list[HeaderRule]:
@@ -100,7 +100,15 @@ def _prevents_remove(rule: HeaderRule) -> bool:
 
 
 def leaves_needed(tag: int, action: Action, value: Value | None) -> bool:
-    """Whether a required UID is still present, and unique to its object, after an action."""
+    """Whether a required UID is still present, and unique to its object, after an action.
+
+    Parameters
+    ----------
+    tag
+        The UID's attribute, one of :data:`NEEDED`.
+    action, value
+        Action and value of a rule.
+    """
     if action is Action.KEEP:
         return True
     if action in (Action.REMOVE, Action.BLANK) or isinstance(value, Literal | Variable):

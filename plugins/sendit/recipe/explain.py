@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sendit.recipe import attributes
 from sendit.recipe.attributes import keyword_of, tag_text, vrs_of
-from sendit.recipe.coverage import Treatment, outcome_of
+from sendit.recipe.coverage import Treatment, treatment_of
 from sendit.recipe.effect import Effects, is_carried_out
 from sendit.recipe.matching import reaches
 from sendit.recipe.model import (
@@ -26,7 +26,7 @@ from sendit.recipe.model import (
 )
 from sendit.recipe.profile import table
 
-_OUTCOMES = {
+_TREATMENTS = {
     Treatment.GONE: "nothing of the original is kept",
     Treatment.CLEANED: "it is kept, cleaned",
     Treatment.MOVED: "its date is shifted by the patient's jitter",
@@ -97,7 +97,7 @@ def _summary(applied: tuple[HeaderRule, ...]) -> str:
     if not applied:
         return "no rule applies: it is kept unchanged"
     by = " and ".join(f"{rule.action} on line {rule.position.line}" for rule in applied)
-    return f"{_OUTCOMES[outcome_of(applied)]}, by {by}"
+    return f"{_TREATMENTS[treatment_of(applied)]}, by {by}"
 
 
 def _names(rule: HeaderRule, tag: int, recipe: Recipe) -> bool:

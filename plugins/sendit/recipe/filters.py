@@ -47,10 +47,10 @@ _BLANKS = " \0\t\r\n\\"
 MAX_SEEN = 256
 """Number of combinations of values whose decision is cached."""
 
-Field = int | tuple[int, ...]
+FieldPath = int | tuple[int, ...]
 """A tag at the top level, or the tags of the enclosing sequences and the attribute."""
 
-Values = Mapping[Field, str | None]
+Values = Mapping[FieldPath, str | None]
 Test = Callable[[Values], bool]
 Agree = Callable[[Iterable[bool]], bool]
 
@@ -111,12 +111,12 @@ class FilterPlan:
         for all images of a series.
     """
 
-    fields: tuple[Field, ...]
+    fields: tuple[FieldPath, ...]
     black: tuple[_Rule, ...]
     white: tuple[_Rule, ...]
     gray: tuple[_Rule, ...]
     withheld: tuple[_Rule, ...] = ()
-    by_presence: frozenset[Field] = frozenset()
+    by_presence: frozenset[FieldPath] = frozenset()
     _seen: dict[tuple[str | None, ...], Decision | None] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -178,7 +178,7 @@ def _joined(hits: list[Decision]) -> Decision | None:
     return Decision(hits[0].list, hits[0].label, regions, blanks=True)
 
 
-def _value(header: Header, field: Field) -> str | None:
+def _value(header: Header, field: FieldPath) -> str | None:
     if not isinstance(field, int):
         return _nested_value(header, field)
     element = header.element(field)
@@ -220,8 +220,8 @@ def compile_filters(recipe: Recipe) -> FilterPlan:
     white: list[_Rule] = []
     gray: list[_Rule] = []
     withheld: list[_Rule] = []
-    fields: set[Field] = set()
-    by_value: set[Field] = set()
+    fields: set[FieldPath] = set()
+    by_value: set[FieldPath] = set()
     for group in recipe.filters:
         rules = black
         for names, kind in ((WHITE, white), (GRAY, gray), (WITHHELD, withheld)):
@@ -248,11 +248,11 @@ def compile_filters(recipe: Recipe) -> FilterPlan:
     )
 
 
-def _field(condition: Condition) -> Field:
+def _field(condition: Condition) -> FieldPath:
     return condition.path if condition.inside else condition.tag
 
 
-def _presence(field: Field, values: Values) -> str | None:
+def _presence(field: FieldPath, values: Values) -> str | None:
     """Return a placeholder for a value of which only presence and emptiness matter."""
     if values.get(field) is None:
         return None
@@ -297,7 +297,7 @@ def _test(condition: Condition, agree: Agree) -> Test:
     return test
 
 
-def _of_each(field: Field, test: Test, agree: Agree, values: Values) -> bool:
+def _of_each(field: FieldPath, test: Test, agree: Agree, values: Values) -> bool:
     """Apply a test to each value of an attribute that should have only one."""
     text = values.get(field)
     if text is None or "\\" not in text:
@@ -320,16 +320,16 @@ def _positive_test(operator: str, condition: Condition) -> Test:
             raise ValueError("not a test in deid's language")
 
 
-def _missing(field: Field, values: Values) -> bool:
+def _missing(field: FieldPath, values: Values) -> bool:
     return _text(field, values) is None
 
 
-def _empty(field: Field, values: Values) -> bool:
+def _empty(field: FieldPath, values: Values) -> bool:
     """Whether the attribute is present without a value; an absent one is missing, not empty."""
     return values.get(field) is not None and _text(field, values) is None
 
 
-def _text(field: Field, values: Values) -> str | None:
+def _text(field: FieldPath, values: Values) -> str | None:
     """Return an attribute's text, or None if it has none: absent or without a value."""
     text = values.get(field)
     return text if text is not None and text.strip(_BLANKS) else None
@@ -346,7 +346,7 @@ def _parts(text: str) -> list[str]:
     return [part.strip(" \0") for part in text.split("\\")]
 
 
-def _equals(field: Field, wanted: str, values: Values) -> bool:
+def _equals(field: FieldPath, wanted: str, values: Values) -> bool:
     """Whether the value, or one of several, equals the text, ignoring case."""
     text = _text(field, values)
     if text is None:
@@ -355,7 +355,7 @@ def _equals(field: Field, wanted: str, values: Values) -> bool:
     return text.strip(" \0") == wanted or wanted in _parts(text)
 
 
-def _contains(field: Field, expression: re.Pattern[str], values: Values) -> bool:
+def _contains(field: FieldPath, expression: re.Pattern[str], values: Values) -> bool:
     """Whether the expression matches in the value, or in one of several."""
     text = _text(field, values)
     if text is None:

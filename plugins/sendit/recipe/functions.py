@@ -287,7 +287,7 @@ _DECLARED: tuple[FunctionSpec, ...] = (
 FUNCTIONS: Mapping[str, FunctionSpec] = MappingProxyType({spec.name: spec for spec in _DECLARED})
 """All functions by name; names are unique across both prefixes."""
 
-STAYING = frozenset({"clean_code", "technical_value"})
+KEPT_BY_FORM = frozenset({"clean_code", "technical_value"})
 """Functions that keep a value because of its form. If the last gate finds a name, number or date of
 the study in such a value, only the value is removed."""
 

@@ -297,7 +297,7 @@ def _values(recipe: Recipe) -> Iterator[Problem]:
         tags = [
             tag
             for tag in _targets(rule, recipe)
-            if not tag >> 16 & 1 and tag not in attributes.UNREACHED and tag >> 16 != 2
+            if not tag >> 16 & 1 and tag not in attributes.NEVER_MATCHED and tag >> 16 != 2
         ]
         unfit = [tag for tag in tags if not _fits(value, tag, recipe)]
         if not unfit:

@@ -22,7 +22,7 @@ from functools import cache, lru_cache
 from pydicom.datadict import get_entry, get_private_entry
 
 from sendit.dicom.scan import vr_of
-from sendit.recipe.attributes import UNREACHED, standard_tags, vrs_of
+from sendit.recipe.attributes import NEVER_MATCHED, standard_tags, vrs_of
 from sendit.recipe.model import (
     Action,
     FieldsSelector,
@@ -144,14 +144,14 @@ def matches(
                 and attribute.tag & 0xFF == element
             )
         case ValuesSelector():
-            return attribute.tag not in UNREACHED
+            return attribute.tag not in NEVER_MATCHED
         case FieldsSelector(name):
             return any(
                 matches(entry.selector, attribute, fields, keeping=keeping)
                 for entry in fields.get(name, ())
             )
         case PatternSelector():
-            return attribute.tag not in UNREACHED and _pattern_matches(
+            return attribute.tag not in NEVER_MATCHED and _pattern_matches(
                 selector, attribute, keeping=keeping
             )
 
@@ -186,7 +186,19 @@ def _pattern_reaches(selector: PatternSelector, tag: int) -> bool:
 def reaches(selector: Selector, tag: int, fields: Lists) -> bool:
     """Whether a selector names a standard attribute at the top level of any object.
 
-    False for ``values:``, which depends on the object's values.
+    Parameters
+    ----------
+    selector
+        The selector of a rule or of a list entry.
+    tag
+        The attribute.
+    fields
+        The recipe's ``%fields`` lists.
+
+    Returns
+    -------
+    bool
+        False for ``values:``, which depends on the object's values.
     """
     match selector:
         case TagSelector():
@@ -213,7 +225,14 @@ def is_sweeping(rule: HeaderRule) -> bool:
 def names_individually(selector: Selector, fields: Lists, *, private: bool) -> bool:
     """Whether a selector names attributes individually rather than by a common property.
 
-    ``private``: whether only names of private attributes count.
+    Parameters
+    ----------
+    selector
+        The selector of a rule or of a list entry.
+    fields
+        The recipe's ``%fields`` lists.
+    private
+        Whether only names of private attributes count.
     """
     match selector:
         case TagSelector(tag):

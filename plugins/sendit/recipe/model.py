@@ -48,7 +48,7 @@ class TagSelector:
 
 @dataclass(frozen=True, slots=True)
 class PrivateSelector:
-    """One private attribute: (gggg,"CREATOR",ee)."""
+    """One private attribute, (gggg,"CREATOR",ee); ``element`` is without the block."""
 
     group: int
     creator: str
@@ -236,7 +236,19 @@ class FilterList:
 
 @dataclass(frozen=True, slots=True)
 class ListEntry:
-    """A FIELD or SPLIT line of a ``%fields`` or ``%values`` list."""
+    """A FIELD or SPLIT line of a ``%fields`` or ``%values`` list.
+
+    Attributes
+    ----------
+    selector
+        The attributes.
+    split_by
+        Separator at which SPLIT splits their values; None for FIELD.
+    minimum_length
+        Minimum length of a value that counts, in characters.
+    position
+        Where it is in the recipe.
+    """
 
     selector: Selector
     split_by: str | None

@@ -130,13 +130,13 @@ def _print_coverage(coverage: Coverage, console: Console) -> None:
     table.add_column("what happens")
     table.add_column("attributes", justify="right")
     table.add_column("exposed", justify="right")
-    for outcome, count in coverage.outcomes.items():
-        exposed = sum(row.outcome is outcome for row in coverage.exposed)
-        table.add_row(_MEANING[outcome], str(count), str(exposed) if exposed else "")
+    for treatment, count in coverage.treatments.items():
+        exposed = sum(row.treatment is treatment for row in coverage.exposed)
+        table.add_row(_MEANING[treatment], str(count), str(exposed) if exposed else "")
     console.print(table)
     for option in coverage.options:
         console.print(f"  uses {option.label}")
-    if coverage.undates_uids:
+    if coverage.remaps_dated_uids:
         console.print("  UIDs are kept, but those that contain a date are remapped")
     if coverage.dated_uids:
         console.print(

@@ -52,7 +52,19 @@ _NUMBER: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class CsaTag:
-    """A tag of a CSA header: name, multiplicity, types, and the texts of its items."""
+    """A tag of a CSA header.
+
+    Attributes
+    ----------
+    name
+        Its name.
+    multiplicity
+        Number of values; 0 if variable.
+    vr, syngo_type
+        Types of its values.
+    items
+        Texts of its items, in order; unused items are empty.
+    """
 
     name: str
     multiplicity: int
