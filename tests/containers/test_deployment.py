@@ -397,9 +397,9 @@ def test_an_update_and_new_secrets_in_the_middle_of_a_run(site: Site) -> None:
     say(f"stopping; batches: {dict(Counter(each['status'] for each in site.batches()))}")
     begun = time.monotonic()
     site.compose(f"stop {own}")
-    seconds = time.monotonic() - begun
-    say(f"stopped after {seconds:.0f} s")
-    assert seconds < 150
+    say(f"stopped after {time.monotonic() - begun:.0f} s")
+    killed = {name for name, state in site.states().items() if state == "exited (137)"}
+    assert not killed, "a service that does not end when asked is killed after its grace period"
 
     for file, role in (("metadata_url", "airflow"), ("connections.yaml", "sendit")):
         password = secrets.token_hex(24)
@@ -421,8 +421,8 @@ def test_an_update_and_new_secrets_in_the_middle_of_a_run(site: Site) -> None:
         name.split("/Entity/")[1].split("/")[0]
         for name in set(site.ledger("SELECT object FROM deliveries")) - set(names)
     }
-    assert len(patients) == 1
-    assert any(f"/Entity/{patients.pop()}/" in name for name in names)
+    (patient,) = patients
+    assert any(f"/Entity/{patient}/" in name for name in names)
 
     site.inside("scheduler", "airflow rotate-fernet-key 2>/dev/null")
     value = site.sql("airflow", "SELECT val FROM variable WHERE key = 'word'")[0]
