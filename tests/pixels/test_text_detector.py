@@ -130,6 +130,20 @@ def test_tiny_images_are_read_only_where_strokes_stand_in_a_row(
     assert detector.close() == {}
 
 
+def test_a_frame_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = []
+    monkeypatch.setattr(
+        "sendit.pixels.text_detector.read", lambda picture: pictures.append(picture) or []
+    )
+    detector = TextDetector(PEOPLE)
+    for number in (1, 2):
+        look_at(detector, number, section(number, written(tissue(), "L PORTABLE", 900)))
+    first = len(pictures)
+    assert first > 0
+    assert detector.close() == {}
+    assert len(pictures) == 2 * first  # of a short series the second image is read at its end
+
+
 # Through the engine ---------------------------------------------------------------------
 
 BLANKING = """

@@ -75,6 +75,7 @@ from sendit.dicom.scan import (
     vr_of,
 )
 from sendit.errors import SkipInstance
+from sendit.pixels.mosaic import is_mosaic
 from sendit.recipe.literals import written
 from sendit.recipe.matching import matches
 from sendit.recipe.model import (
@@ -96,8 +97,6 @@ MAX_CACHED_STRUCTURE: Final = 1 << 18
 """Maximum size in bytes of a private structure whose result is cached."""
 
 MAX_CREATORS: Final = 1 << 10
-_IMAGE_TYPE: Final = 0x00080008
-_MOSAICS: Final = frozenset((b"MOSAIC", b"GRID", b"VFRAME"))
 
 MAX_TEMPLATES: Final = 8
 """Templates kept for a study, of the most recently used structures."""
@@ -328,7 +327,7 @@ class Rewriter:
             if isinstance(header, DiffHeader)
             else self._rewrite(header)
         )
-        if self.counts[Change.GEOMETRY] > lost and _is_mosaic(header):
+        if self.counts[Change.GEOMETRY] > lost and is_mosaic(header):
             raise SkipInstance(Reason.MOSAIC)
         return output
 
@@ -1162,12 +1161,6 @@ def _flush(parts: list[Part], data: Buffer, start: int, end: int) -> None:
 def _anything_stays(counts: Counter[str]) -> bool:
     """Whether any element in a sequence stays."""
     return sum(number for kind, number in counts.items() if not kind.startswith("removed")) > 1
-
-
-def _is_mosaic(header: Header) -> bool:
-    """Whether an image is a mosaic of slices (Siemens: MOSAIC; UIH: GRID, VFRAME)."""
-    values = (header.raw(_IMAGE_TYPE) or b"").split(b"\\")
-    return not _MOSAICS.isdisjoint(value.strip(b" \0") for value in values)
 
 
 def _is_text(data: Buffer, start: int, end: int) -> bool:

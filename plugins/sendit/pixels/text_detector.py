@@ -26,7 +26,8 @@ from sendit.pixels.boxes import Blank, Box, trusted_regions
 from sendit.pixels.cine import frames_to_read
 from sendit.pixels.frames import displayed_as, frames
 from sendit.pixels.layout import Array
-from sendit.pixels.reader import read
+from sendit.pixels.mosaic import is_anatomy, tile_shape
+from sendit.pixels.reader import Line, read
 from sendit.pixels.render import pictures
 from sendit.pixels.scrub import blank_array, blank_values
 from sendit.pixels.strokes import SeriesStrokes, has_glyphs
@@ -72,6 +73,7 @@ class _Seen:
     photometric: bytes
     numbers: list[int] = field(default_factory=list)
     images: int = 0
+    first_read: bool = False
 
 
 class TextDetector:
@@ -159,13 +161,9 @@ class TextDetector:
             if not seen.strokes.suspicious():
                 continue
             self._own.see(seen.header)
-            finding = next(
-                filter(
-                    None,
-                    (self._read(seen.header, each, seen.photometric) for each in seen.frames),
-                ),
-                None,
-            )
+            unread = seen.frames[1:] if seen.first_read else seen.frames
+            kinds = (self._read(seen.header, each, seen.photometric) for each in unread)
+            finding = next(filter(None, kinds), None)
             if finding is not None:
                 reasons |= dict.fromkeys(seen.numbers, _reason(finding))
         self._series.clear()
@@ -221,6 +219,7 @@ class TextDetector:
                 finding = self._read(header, frame, photometric)
                 if finding is not None:
                     return finding
+                seen.first_read = seen.first_read or seen.images == 1
         return None
 
     def _read_frames(
@@ -241,7 +240,7 @@ class TextDetector:
         for left, top, part in _parts(frame):
             inside = [(x0 - left, y0 - top, x1 - left, y1 - top) for x0, y0, x1, y1 in regions]
             for picture in pictures(header, part, photometric):
-                finding = judge(read(picture), self._own, inside)
+                finding = judge(_lines(header, frame, picture), self._own, inside)
                 if finding is not None:
                     return finding
         return None
@@ -299,10 +298,18 @@ def _lines_to_hide(
                 boxes += [
                     (x0 + left, y0 + top, x1 + left, y1 + top)
                     for (x0, y0, x1, y1) in (
-                        line.box for line, _ in findings(read(picture), own, inside)
+                        line.box
+                        for line, _ in findings(_lines(header, frame, picture), own, inside)
                     )
                 ]
     return boxes
+
+
+def _lines(header: Header, frame: Array, picture: Array) -> list[Line]:
+    """Read a picture of a frame, or of a part of it; of a mosaic without what its slices look
+    like."""
+    tile = tile_shape(header, frame.shape[0], frame.shape[1])
+    return [line for line in read(picture) if tile is None or not is_anatomy(line, tile)]
 
 
 def _reason(finding: TextKind) -> str:

@@ -1,0 +1,82 @@
+"""Images that hold many slices side by side: Siemens' mosaics and UIH's grids.
+
+The same anatomy once in each tile looks like a row of one character to a reader of text: a run of
+noughts, eights or Ds, one in each tile.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from sendit.dicom.scan import Header, value_text
+from sendit.pixels.reader import Line
+
+_IMAGE_TYPE: Final = 0x00080008
+_MOSAICS: Final = frozenset((b"MOSAIC", b"GRID", b"VFRAME"))
+
+_SIEMENS: Final = (0x0019, b"SIEMENS MR HEADER", 0x0A, "US")
+"""NumberOfImagesInMosaic; the tiles form a square."""
+
+_UIH: Final = (0x0065, b"Image Private Header", 0x50, "DS")
+"""Number of slices in the image; the tiles form the smallest rectangle as wide as the square."""
+
+_MAX_DIGITS: Final = 4
+_MIN_TILES: Final = 2.5
+_MAX_PER_TILE: Final = 1.5
+"""A line over this many tiles with at most so many characters in each is the tiles' anatomy. Text
+would need characters two thirds of a tile wide."""
+
+
+def is_mosaic(header: Header) -> bool:
+    """Whether an image says that it is many slices in one (Siemens: MOSAIC; UIH: GRID, VFRAME)."""
+    values = (header.raw(_IMAGE_TYPE) or b"").split(b"\\")
+    return not _MOSAICS.isdisjoint(value.strip(b" \0") for value in values)
+
+
+def tile_shape(header: Header, rows: int, columns: int) -> tuple[float, float] | None:
+    """Return the rows and columns of one slice of a mosaic.
+
+    Parameters
+    ----------
+    header
+        The image.
+    rows, columns
+        Of the whole image.
+
+    Returns
+    -------
+    tuple or None
+        None if it is not a mosaic, or does not say how many slices it has.
+    """
+    if not is_mosaic(header):
+        return None
+    for place in (_SIEMENS, _UIH):
+        count = _number(header, *place)
+        if count > 1:
+            across = math.isqrt(count - 1) + 1
+            down = across if place is _SIEMENS else -(-count // across)
+            return rows / down, columns / across
+    return None
+
+
+def is_anatomy(line: Line, tile: tuple[float, float]) -> bool:
+    """Whether a line read in a mosaic has about one character in each tile that it runs over."""
+    x0, y0, x1, y1 = line.box
+    tiles = max((x1 - x0) / tile[1], (y1 - y0) / tile[0])
+    characters = sum(not sign.isspace() for sign in line.text)
+    return tiles >= _MIN_TILES and characters <= _MAX_PER_TILE * tiles
+
+
+def _number(header: Header, group: int, creator: bytes, element: int, vr: str) -> int:
+    """Return a private attribute's number, or 0."""
+    for block in range(0x10, 0x100):
+        if (header.raw(group << 16 | block) or b"").strip(b" \0") == creator:
+            tag = group << 16 | block << 8 | element
+            raw, location = header.raw(tag), header.element(tag)
+            if raw is None or location is None:
+                return 0
+            written = vr if location[1] == "UN" else location[1]
+            text = value_text(tag, written, raw, header.encoding, b"")
+            return int(text) if text.isdecimal() and len(text) <= _MAX_DIGITS else 0
+    return 0
