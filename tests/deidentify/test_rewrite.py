@@ -24,10 +24,10 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
 )
 
-from sendit.deidentify.plan import TRAILING_PADDING, Change, compile_plan
+from sendit.deidentify.plan import Change, compile_plan
 from sendit.dicom.encode import element as element_bytes
 from sendit.dicom.placeholder_dates import EARLIEST, LATEST, is_placeholder
-from sendit.dicom.scan import EXPLICIT_LITTLE, open_instance, read_header
+from sendit.dicom.scan import EXPLICIT_LITTLE, TRAILING_PADDING, open_instance, read_header
 from sendit.dicom.transfer_syntax import ENCAPSULATED
 from sendit.errors import SkipInstance
 from sendit.recipe.parse import bundled_names, read_recipe

@@ -29,6 +29,7 @@ from sendit.dicom.scan import Buffer, Encoding, Item, value_text, vr_of
 from sendit.recipe.attributes import keyword_of
 from sendit.recipe.coverage import METHODS
 from sendit.recipe.functions import FUNCTIONS
+from sendit.recipe.literals import MAX_LENGTHS
 from sendit.recipe.model import Function
 from sendit.recipe.profile import EDITION
 from sendit.vendors import canon
@@ -76,8 +77,7 @@ _OF_TEXT: Final = frozenset(
 _TRUNCATED: Final = frozenset(
     ("basic_uuid", "dicom_uuid", "keyed_hash", "pydicom_uuid", "suffix_uuid")
 )
-_MAX_LENGTHS: Final = {"AE": 16, "CS": 16, "LO": 64, "PN": 64, "SH": 16}
-"""Functions whose results may be too long, and the maximum lengths of VRs (PS3.5 6.2)."""
+"""Functions whose results may be longer than a VR allows, and are truncated."""
 
 _BINARY_NUMBERS: Final = frozenset(("FD", "FL", "SL", "SS", "SV", "UL", "US", "US or SS", "UV"))
 
@@ -256,8 +256,8 @@ def call(function: Function, element: ElementContext) -> NewValue:
     ):
         return b""  # the rule's pattern matches an attribute that cannot hold the result
     result = _FUNCTIONS[function.name](element, _arguments(function))
-    if isinstance(result, bytes) and function.name in _TRUNCATED and element.vr in _MAX_LENGTHS:
-        return result[: _MAX_LENGTHS[element.vr]].rstrip(b".-")
+    if isinstance(result, bytes) and function.name in _TRUNCATED and element.vr in MAX_LENGTHS:
+        return result[: MAX_LENGTHS[element.vr]].rstrip(b".-")
     if (
         element.vr in _BINARY_NUMBERS
         and isinstance(result, bytes)
@@ -351,7 +351,7 @@ def _label(cleaned: str, original: str, name: str, element: ElementContext) -> s
     It consists of the cleaned label, or ``name`` if nothing is left of it, and a keyed hash.
     """
     suffix = element.study.uids.uuid(original.encode()).hex[:8]
-    longest = _MAX_LENGTHS.get(element.vr, _MAX_LABEL)
+    longest = MAX_LENGTHS.get(element.vr, _MAX_LABEL)
     kept = cleaned[: longest - 1 - len(suffix)].strip()
     label = f"{kept or name} {suffix}"
     return label.upper() if element.vr == "CS" else label

@@ -38,11 +38,18 @@ from pydicom.datadict import get_private_entry
 from sendit.deidentify.private_form import listed
 from sendit.dicom.encode import one_vr
 from sendit.dicom.pixel_data import TABLES
-from sendit.dicom.scan import CHARACTER_SET, PIXEL_DATA_TAGS, PUBLIC_VR, SOP_CLASS, vr_of
+from sendit.dicom.scan import (
+    CHARACTER_SET,
+    PIXEL_DATA_TAGS,
+    PUBLIC_VR,
+    SOP_CLASS,
+    TRAILING_PADDING,
+    vr_of,
+)
 from sendit.errors import Misconfigured
 from sendit.recipe.attributes import FIRST_DATA_SET_TAG, private_vr, tag_text, vrs_of
 from sendit.recipe.coverage import Coverage, cover
-from sendit.recipe.effect import NEEDED, REMAP, acting, is_carried_out, leaves_needed
+from sendit.recipe.effect import REMAP, REQUIRED_UIDS, acting, is_carried_out, leaves_needed
 from sendit.recipe.functions import FUNCTIONS, KEPT_BY_FORM, VARIABLES
 from sendit.recipe.literals import MAX_LENGTHS
 from sendit.recipe.matching import (
@@ -70,7 +77,6 @@ from sendit.recipe.model import (
     Variable,
 )
 
-TRAILING_PADDING: Final = 0xFFFCFFFC
 MAX_SEQUENCE_PATHS: Final = 20_000
 """Number of sequence paths that a plan caches before it drops them all."""
 
@@ -495,7 +501,7 @@ class Plan:
         if floor is not None:
             return CHECK_WORDS if floor is KEEP and _is_disguised(tag, vr) else floor
         steps = tuple(map(_step, rules))
-        if level.top and tag in NEEDED:
+        if level.top and tag in REQUIRED_UIDS:
             steps = _protected(tag, steps)
         if tag == CHARACTER_SET and not steps:
             return CHECK_CHARACTER_SET

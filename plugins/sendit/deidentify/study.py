@@ -35,7 +35,7 @@ from sendit.deidentify.pixel_data import Delivered, check_has_pixels, deliver, w
 from sendit.deidentify.plan import Change, Plan
 from sendit.deidentify.rewrite import Output, Rewriter
 from sendit.deidentify.uids import UidMap
-from sendit.dicom.encode import Part, element, padded
+from sendit.dicom.encode import PREAMBLE, Part, element, padded
 from sendit.dicom.header_diff import DiffHeader
 from sendit.dicom.scan import (
     CHARACTER_SET,
@@ -82,7 +82,6 @@ INSTANCE_NUMBER: Final = 0x00200013
 _KEYWORDS: Final = {tag: entry[4] for tag, entry in DicomDictionary.items()}
 _UID: Final = re.compile(r"[0-9.]{0,64}")
 _NUMBER: Final = re.compile(rb"\s*[+]?0*(\d{1,10})\s*")
-_PREAMBLE: Final = bytes(128) + b"DICM"
 _PIECE: Final = 1 << 20
 _RAW_DEFLATE: Final = -15
 _DEFLATE_LEVEL: Final = 1
@@ -114,10 +113,10 @@ class Source:
     checksum: int | None = None
 
 
-_Outcome = tuple[Outcome, str | None]
-_DONE: Final[_Outcome] = (Outcome.DELIVERED, None)
-_DUPLICATE: Final[_Outcome] = (Outcome.DUPLICATE, Reason.DUPLICATE_INSTANCE)
-_CONFLICT: Final[_Outcome] = (Outcome.QUARANTINED, Reason.CONFLICT)
+_FileOutcome = tuple[Outcome, str | None]
+_DONE: Final[_FileOutcome] = (Outcome.DELIVERED, None)
+_DUPLICATE: Final[_FileOutcome] = (Outcome.DUPLICATE, Reason.DUPLICATE_INSTANCE)
+_CONFLICT: Final[_FileOutcome] = (Outcome.QUARANTINED, Reason.CONFLICT)
 
 
 class _Ready(NamedTuple):
@@ -267,7 +266,7 @@ class StudyDeidentifier:
         stopped: Mapping[int, str],
         writer: Archive,
         progress: Callable[[int], None] | None,
-    ) -> dict[int, _Outcome]:
+    ) -> dict[int, _FileOutcome]:
         """De-identify all files except those that the gate stopped.
 
         Parameters
@@ -287,7 +286,7 @@ class StudyDeidentifier:
             Outcome and reason of each file, by number.
         """
         copies: dict[int, list[Source]] = {}
-        outcomes: dict[int, _Outcome] = {}
+        outcomes: dict[int, _FileOutcome] = {}
         for source in sources:
             if source.number in stopped:
                 outcomes[source.number] = Outcome.QUARANTINED, stopped[source.number]
@@ -299,7 +298,7 @@ class StudyDeidentifier:
                 progress(len(outcomes))
         return {source.number: outcomes[source.number] for source in sources}
 
-    def add_best_copy(self, copies: Sequence[Source], writer: Archive) -> dict[int, _Outcome]:
+    def add_best_copy(self, copies: Sequence[Source], writer: Archive) -> dict[int, _FileOutcome]:
         """De-identify several files of the same instance and write one that is intact.
 
         Intact files with identical results are duplicates. A file that ends in zeros where
@@ -308,7 +307,7 @@ class StudyDeidentifier:
         """
         if len(copies) == 1:
             return {copies[0].number: self.add(copies[0], writer)}
-        outcomes: dict[int, _Outcome] = {}
+        outcomes: dict[int, _FileOutcome] = {}
         intact: dict[bytes, tuple[Source, _Content]] = {}
         for source in copies:
             content, outcome = self._content_of(source)
@@ -335,7 +334,7 @@ class StudyDeidentifier:
             outcomes |= {number: changed for number in outcomes if outcomes[number] == _DUPLICATE}
         return outcomes
 
-    def _content_of(self, source: Source) -> tuple[_Content | None, _Outcome]:
+    def _content_of(self, source: Source) -> tuple[_Content | None, _FileOutcome]:
         """Return what would be delivered of a file if it is intact, without counting it."""
         counts = self._rewriter.counts.copy()
         ready, outcome = self._ready(source)
@@ -353,7 +352,7 @@ class StudyDeidentifier:
             return False
         return _digest(ready.parts, content.filled) == content.filled_digest
 
-    def add(self, source: Source, writer: Archive) -> _Outcome:
+    def add(self, source: Source, writer: Archive) -> _FileOutcome:
         """De-identify one file, write it, and return its outcome."""
         counts = self._rewriter.counts.copy()
         ready, outcome = self._ready(source)
@@ -373,7 +372,7 @@ class StudyDeidentifier:
         self.members[source.number] = name
         return _DONE
 
-    def _ready(self, source: Source) -> tuple[_Ready | None, _Outcome]:
+    def _ready(self, source: Source) -> tuple[_Ready | None, _FileOutcome]:
         """Return a file ready to be written, or None and its outcome."""
         counts = self._rewriter.counts.copy()
         try:
@@ -458,7 +457,7 @@ class StudyDeidentifier:
             output,
             meta,
             stem,
-            _joined([_PREAMBLE, meta, *parts]),
+            _joined([PREAMBLE, meta, *parts]),
             None if blank is None else Expected(source.path, blank.boxes),
         )
 
@@ -645,7 +644,7 @@ def _data_set(meta: bytes, output: Output, header: Header) -> bytes:
     """Return a file's new bytes up to the pixel data, not deflated."""
     if header.deflated:
         meta = _file_meta(b"", b"", EXPLICIT_VR_LITTLE_ENDIAN)
-    return b"".join([_PREAMBLE, meta, *output.before])
+    return b"".join([PREAMBLE, meta, *output.before])
 
 
 def searchable(data: bytes) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from pydicom.datadict import add_dict_entries
 
 __all__ = ["NEWER", "DicomDictionary", "RepeatersDictionary"]
 
-Entry = tuple[str, str, str, str, str]
+DictionaryEntry = tuple[str, str, str, str, str]
 
-NEWER: Final[dict[int, Entry]] = {
+NEWER: Final[dict[int, DictionaryEntry]] = {
     0x00081301: (
         "SQ",
         "1",

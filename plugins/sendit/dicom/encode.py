@@ -21,6 +21,9 @@ from sendit.dicom.scan import LONG_VRS, SHORT_VRS, UNDEFINED, Encoding
 
 Part = bytes | bytearray | memoryview
 
+PREAMBLE: Final = bytes(128) + b"DICM"
+"""Preamble and prefix of a file (PS3.10 7.1)."""
+
 ITEM_HEAD: Final = {True: b"\xfe\xff\x00\xe0", False: b"\xff\xfe\xe0\x00"}
 ITEM_TAIL: Final = {
     True: b"\xfe\xff\x0d\xe0\x00\x00\x00\x00",

@@ -15,6 +15,7 @@ from typing import Final
 
 from sendit.dicom.scan import (
     CHARACTER_SET,
+    MAYBE_ITEMS,
     PIXEL_DATA_TAGS,
     SOP_CLASS,
     Buffer,
@@ -32,7 +33,6 @@ MAX_DIFFERENCES: Final = 48
 """Maximum number of elements that may differ for a file to match."""
 
 _WINDOW: Final = 512  # bytes that are compared at once
-_MAYBE_ITEMS: Final = frozenset(("SQ", "UN"))
 _UNDEFINED: Final = b"\xff\xff\xff\xff"
 _TRANSFER_SYNTAX: Final = 0x00020010
 _INSTANCE_ELEMENTS: Final = (0x00020000, 0x00020003)  # file meta's length and instance UID
@@ -76,7 +76,7 @@ class HeaderTemplate:
         self._bytes = [data[element[2] : element[4]] for element in self.elements]
         self._heads = [data[element[2] : element[3]] for element in self.elements]
         self._plain = [
-            items is None and vr not in _MAYBE_ITEMS and data[value - 4 : value] != _UNDEFINED
+            items is None and vr not in MAYBE_ITEMS and data[value - 4 : value] != _UNDEFINED
             for _, vr, _, value, _, items in self.elements
         ]
         self._windows = list(_windows(self.elements, data))

@@ -53,7 +53,8 @@ _DESCRIBED_BY: Final = (
 )
 ITEM_TAG: Final = b"\xfe\xff\x00\xe0"
 _STARTS: Final = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51")
-_MAX_OFFSET: Final = 0xFFFFFFFF
+MAX_OFFSET: Final = 0xFFFFFFFF
+"""The largest offset that a basic offset table can hold."""
 
 
 class Description(NamedTuple):
@@ -335,7 +336,7 @@ def _offset_table(table: bytes, starts: Sequence[int]) -> bytes | None:
     if not table:
         return None
     corrected = b""
-    if starts[-1] <= _MAX_OFFSET:
+    if starts[-1] <= MAX_OFFSET:
         corrected = struct.pack(f"<{len(starts)}L", *starts)
     return None if table == corrected else corrected
 

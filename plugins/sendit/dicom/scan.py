@@ -79,10 +79,12 @@ ITEM_END: Final = 0xFFFEE00D
 SEQUENCE_END: Final = 0xFFFEE0DD
 DIRECTORY_RECORDS: Final = 0x00041220
 CHARACTER_SET: Final = 0x00080005
+IMAGE_TYPE: Final = 0x00080008
 SOP_CLASS: Final = 0x00080016
 SOP_INSTANCE: Final = 0x00080018
 STUDY_UID: Final = 0x0020000D
 SERIES_UID: Final = 0x0020000E
+TRAILING_PADDING: Final = 0xFFFCFFFC
 PIXEL_DATA_TAGS: Final = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 
 _SHORT = (
@@ -92,7 +94,9 @@ _SHORT = (
 _LONG = ("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV")
 SHORT_VRS: Final = frozenset(_SHORT)
 LONG_VRS: Final = frozenset(_LONG)
-_MAYBE_ITEMS: Final = frozenset(("SQ", "UN"))
+MAYBE_ITEMS: Final = frozenset(("SQ", "UN"))
+"""VRs whose values may be items."""
+
 _SHORT_OF_BYTES: Final[dict[bytes, str]] = {vr.encode(): vr for vr in _SHORT}
 _LONG_OF_BYTES: Final[dict[bytes, str]] = {vr.encode(): vr for vr in _LONG}
 _VR_OF_BYTES: Final[dict[bytes, str]] = _SHORT_OF_BYTES | _LONG_OF_BYTES
@@ -250,7 +254,7 @@ class _Walk:
                         return position
                     (length,) = long_length(data, position + 8)
                     value = position + 12
-                    if length == UNDEFINED or vr in _MAYBE_ITEMS:
+                    if length == UNDEFINED or vr in MAYBE_ITEMS:
                         tag = group << 16 | element
                         after, items = self._long(tag, vr, value, length, end, encoding, depth)
                     else:
@@ -300,7 +304,7 @@ class _Walk:
                 vr = public(tag) or vr_of(tag)
                 value = position + 8
                 items = None
-                if length == UNDEFINED or vr in _MAYBE_ITEMS:
+                if length == UNDEFINED or vr in MAYBE_ITEMS:
                     after, items = self._long(tag, vr, value, length, end, encoding, depth)
                 else:
                     after = value + length
@@ -452,7 +456,7 @@ class _Walk:
             long = True
         if not vr or group in {0, 0xFFFE}:
             return None
-        if long and (length == UNDEFINED or vr in _MAYBE_ITEMS):
+        if long and (length == UNDEFINED or vr in MAYBE_ITEMS):
             tag = group << 16 | element
             after, items = self._long(tag, vr, value, length, end, encoding, 0)
         else:

@@ -45,7 +45,7 @@ from pydicom._dicom_dict import DicomDictionary
 
 from sendit.archive import ArchiveInfo
 from sendit.deidentify import private_form
-from sendit.dicom.scan import vr_of
+from sendit.dicom.scan import CHARACTER_SET, TRAILING_PADDING, vr_of
 from sendit.errors import FailBatch, SenditError
 from sendit.gate import coincidence
 from sendit.gate.archive_reader import (
@@ -91,8 +91,6 @@ MAX_SHOWN: Final = 5
 PIXEL_DATA: Final = "the pixel data"
 
 _KEYWORDS: Final = {tag: entry[4] for tag, entry in DicomDictionary.items()}
-_CHARACTER_SET: Final = 0x00080005
-_TRAILING_PADDING: Final = 0xFFFCFFFC
 _PLANS: Final = 8  # recipes cached per process
 _PAD: Final = b" \0"
 _STRINGS: Final = frozenset(
@@ -410,8 +408,8 @@ class _Check:
         self._name(head)
         character_set = b""
         for tag, _, start, end, path in head.elements:
-            if tag >= _CHARACTER_SET:
-                if tag == _CHARACTER_SET and not path:
+            if tag >= CHARACTER_SET:
+                if tag == CHARACTER_SET and not path:
                     character_set = head.data[start:end].strip(_PAD)
                 break
         if character_set != self._character_set:
@@ -518,7 +516,7 @@ class _Check:
         if vr in {"DA", "DT"}:
             self._tell(number, self._known.read_days(text), tag, vr)
             return
-        if vr in coincidence.NUMBERS:
+        if vr in coincidence.WRITTEN_NUMBER_VRS:
             text = self._numbers(number, tag, vr, text)
         if text:
             matches = self._known.read(
@@ -644,7 +642,7 @@ def _around_scans(part: Pixels) -> Iterator[bytes]:
 @lru_cache(maxsize=_PLANS)
 def _promised(plan: Plan) -> frozenset[int]:
     """Return the attributes that the recipe removes at every level."""
-    removed: set[int] = {_TRAILING_PADDING}
+    removed: set[int] = {TRAILING_PADDING}
     exempt: set[int] = set()
     broad = False
     for rule in filter(is_carried_out, plan.recipe.header):

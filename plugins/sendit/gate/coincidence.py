@@ -47,7 +47,7 @@ MAX_COINCIDENCE: Final = 6
 MIN_CODE_STRING_WORD: Final = 6
 """Words of fewer letters may also be a Defined Term (VR CS) or part of an AE title."""
 
-NUMBERS: Final = frozenset(("AS", "DS", "IS", "TM"))
+WRITTEN_NUMBER_VRS: Final = frozenset(("AS", "DS", "IS", "TM"))
 """VRs of numbers, times and ages written as text."""
 
 _TIME: Final = re.compile(r"(?:[01]\d|2[0-3])(?:[0-5]\d(?:[0-6]\d(?:\.\d{1,6})?)?)?")

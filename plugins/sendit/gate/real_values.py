@@ -23,7 +23,8 @@ from pydicom.charset import convert_encodings, decode_bytes
 
 from sendit.deidentify import spellings
 from sendit.deidentify.common_words import PLACEHOLDERS, is_common, is_common_word
-from sendit.deidentify.people import words_of
+from sendit.deidentify.people import PATIENT_NAMES, words_of
+from sendit.deidentify.people_matcher import MIN_WORD, TRUNCATED
 from sendit.deidentify.uids import holds_date
 from sendit.gate.coincidence import PLACES, PLACES_AND_STEPS
 from sendit.recipe.functions import KEPT_BY_FORM
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
 MIN_RAW: Final = 6
 """Minimum length of an identifier that is searched for everywhere, in characters."""
 
-MIN_WORD: Final = 4
-"""Minimum length of a part of a name that is searched for alone, in letters."""
-
 MIN_RAW_WORD: Final = 6
 """Minimum length of a part of a name that is searched for in binary data, in letters."""
 
@@ -50,9 +48,6 @@ MAX_NEEDLE_BYTES: Final = 64
 
 MAX_PARTS: Final = 12
 """A name of more words is treated as a text: only adjacent words count."""
-
-TRUNCATED: Final = 8
-"""Letters to which short file names and old systems truncate a name."""
 
 IDENTIFIERS: Final = frozenset(
     (
@@ -67,9 +62,9 @@ IDENTIFIERS: Final = frozenset(
 )
 """Attributes that identify an accession, patient, admission, order, device or place."""
 
-PATIENT_NAMES: Final = frozenset((0x00100010, 0x00101001, 0x00101005, 0x00101060))
+PATIENT_PERSON_NAMES: Final = PATIENT_NAMES - {0x00100012}
+"""The patient's names with VR PN: all but Name to Use (LT)."""
 
-SOP_INSTANCE_UID: Final = 0x00080018
 REFERENCED_SOP_INSTANCE_UID: Final = 0x00081155
 STUDY_INSTANCE_UID: Final = 0x0020000D
 
@@ -300,7 +295,7 @@ class RealValues:
             return
         if vr == "PN":
             for name in raw.split(b"\\"):
-                whose = (name.strip(_PAD), character_set, tag in PATIENT_NAMES)
+                whose = (name.strip(_PAD), character_set, tag in PATIENT_PERSON_NAMES)
                 self.names.setdefault(whose, set()).add(tag)
                 self.exact.setdefault(tag, set()).add(plain(decode(name, character_set)))
         elif vr == "UI":

@@ -42,6 +42,9 @@ _LOSSLESS_OF: Final = {
 LOSSY: Final = frozenset(_JPEG + number for number in ("50", "51", "81", "91", "203"))
 """Syntaxes whose frames may be lossy."""
 
+DECODED_TO_RGB: Final = frozenset((b"YBR_RCT", b"YBR_ICT"))
+"""Photometric interpretations of JPEG 2000 that decoding converts to RGB."""
+
 _LOSSLESS_JPEG: Final = frozenset((JPEG_LOSSLESS, JPEG_LOSSLESS_SV1))
 
 

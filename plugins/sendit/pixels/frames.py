@@ -15,8 +15,6 @@ from sendit.errors import SkipInstance
 from sendit.pixels import codecs
 from sendit.pixels.layout import Array, as_image, layout_of
 
-_DECODED_TO_RGB = frozenset((b"YBR_RCT", b"YBR_ICT"))
-
 
 def displayed_as(header: Header, pixels: PixelData) -> bytes:
     """Return the photometric interpretation of the samples that :func:`frames` yields.
@@ -26,7 +24,9 @@ def displayed_as(header: Header, pixels: PixelData) -> bytes:
     photometric = pixels.description.photometric
     if pixels.frames and pixels.description.samples == 3:
         lossless = codecs.lossless_syntax(header.transfer_syntax) == header.transfer_syntax
-        if photometric in _DECODED_TO_RGB or (header.transfer_syntax in JPEG and not lossless):
+        if photometric in codecs.DECODED_TO_RGB or (
+            header.transfer_syntax in JPEG and not lossless
+        ):
             return b"RGB"
     return photometric
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from sendit.dicom.encode import NewElement, Part, build_items, element
+from sendit.dicom.encode import PREAMBLE, NewElement, Part, build_items, element
 from sendit.dicom.pixel_data import PHOTOMETRIC
 from sendit.dicom.scan import (
+    IMAGE_TYPE,
     SOP_INSTANCE,
     Encoding,
     Header,
@@ -19,12 +20,10 @@ from sendit.pixels.scrub import Scrubbed
 METHOD: Final = "pixels: burned-in text blanked by region"
 """Value that is added to DeidentificationMethod."""
 
-_IMAGE_TYPE: Final = 0x00080008
 _METHOD: Final = 0x00120063
 _METHOD_CODES: Final = 0x00120064
 _BURNED_IN: Final = 0x00280301
 _LOSSY: Final = 0x00282110
-_PREAMBLE: Final = bytes(128) + b"DICM"
 _CLEANED: Final = (
     NewElement(0x00080100, "SH", "113101"),
     NewElement(0x00080102, "SH", "DCM"),
@@ -62,10 +61,10 @@ def after_blanking(
     bytes
         The new data set up to the pixel data.
     """
-    header = read_header(b"".join([_PREAMBLE, meta, *before]))
+    header = read_header(b"".join([PREAMBLE, meta, *before]))
     encoding = header.encoding
     new = {
-        _IMAGE_TYPE: _image_type(header),
+        IMAGE_TYPE: _image_type(header),
         _METHOD: _method(header),
         _METHOD_CODES: _codes(header),
         _BURNED_IN: element(_BURNED_IN, "CS", b"NO", encoding),
@@ -103,9 +102,9 @@ def replaced(header: Header, new: Mapping[int, bytes]) -> bytes:
 
 
 def _image_type(header: Header) -> bytes:
-    values = (header.raw(_IMAGE_TYPE) or b"").strip(b" \0").split(b"\\")
+    values = (header.raw(IMAGE_TYPE) or b"").strip(b" \0").split(b"\\")
     values = [b"DERIVED", *values[1:]] if len(values) > 1 else [b"DERIVED", b"PRIMARY"]
-    return element(_IMAGE_TYPE, "CS", b"\\".join(values), header.encoding)
+    return element(IMAGE_TYPE, "CS", b"\\".join(values), header.encoding)
 
 
 def _method(header: Header) -> bytes:

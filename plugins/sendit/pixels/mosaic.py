@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from sendit.dicom.scan import Header, value_text
+from sendit.dicom.scan import IMAGE_TYPE, Header, value_text
 from sendit.pixels.reader import Line
 
-_IMAGE_TYPE: Final = 0x00080008
 _MOSAICS: Final = frozenset((b"MOSAIC", b"GRID", b"VFRAME"))
 
 _SIEMENS: Final = (0x0019, b"SIEMENS MR HEADER", 0x0A, "US")
@@ -30,7 +29,7 @@ would need characters two thirds of a tile wide."""
 
 def is_mosaic(header: Header) -> bool:
     """Whether an image says that it is many slices in one (Siemens: MOSAIC; UIH: GRID, VFRAME)."""
-    values = (header.raw(_IMAGE_TYPE) or b"").split(b"\\")
+    values = (header.raw(IMAGE_TYPE) or b"").split(b"\\")
     return not _MOSAICS.isdisjoint(value.strip(b" \0") for value in values)
 
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from sendit.batch import Reason
 from sendit.dicom.encode import ITEM_HEAD, SEQUENCE_TAIL, Part, head
-from sendit.dicom.pixel_data import Description, PixelData
+from sendit.dicom.pixel_data import MAX_OFFSET, Description, PixelData
 from sendit.dicom.scan import EXPLICIT_LITTLE, PIXEL_DATA, UNDEFINED, Header
 from sendit.dicom.transfer_syntax import ENCAPSULATED_UNCOMPRESSED, JPEG
 from sendit.errors import SkipInstance
@@ -39,8 +39,6 @@ IN_MEMORY: Final = 64 << 20
 _BLACK_CHROMA: Final = frozenset(
     (b"YBR_FULL", b"YBR_FULL_422", b"YBR_PARTIAL_420", b"YBR_PARTIAL_422", b"YBR_FULL_420")
 )
-_DECODED_TO_RGB: Final = frozenset((b"YBR_RCT", b"YBR_ICT"))
-_MAX_OFFSET: Final = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +189,7 @@ def _compressed(header: Header, pixels: PixelData, blank: Blank, folder: Path | 
     target = codecs.lossless_syntax(syntax)
     photometric = description.photometric
     if description.samples == 3 and (
-        photometric in _DECODED_TO_RGB
+        photometric in codecs.DECODED_TO_RGB
         or (syntax in JPEG and target != syntax and photometric != b"RGB")
     ):
         photometric = b"RGB"
@@ -237,7 +235,7 @@ def _encapsulated(frames: Iterator[bytes], folder: Path | None, syntax: str) -> 
         spool.write(ITEM_HEAD[True] + len(padded).to_bytes(4, "little"))
         spool.write(padded)
     table = b""
-    if offsets[-1] <= _MAX_OFFSET:
+    if offsets[-1] <= MAX_OFFSET:
         table = b"".join(offset.to_bytes(4, "little") for offset in offsets)
     first = head(PIXEL_DATA, "OB", UNDEFINED, EXPLICIT_LITTLE)
     first += ITEM_HEAD[True] + len(table).to_bytes(4, "little") + table

@@ -20,7 +20,7 @@ import numpy as np
 from sendit.batch import Reason
 from sendit.dicom.encode import Part
 from sendit.dicom.pixel_data import PixelData
-from sendit.dicom.scan import Header
+from sendit.dicom.scan import IMAGE_TYPE, Header
 from sendit.errors import SkipInstance
 from sendit.pixels.boxes import Blank, Box, trusted_regions
 from sendit.pixels.cine import frames_to_read
@@ -56,7 +56,6 @@ _COMPUTED: Final = frozenset(
 )
 """SOP classes whose samples were computed by software, voxel by voxel."""
 
-_IMAGE_TYPE: Final = 0x00080008
 _NO_SECTION: Final = ("LOCALI", "SCOUT", "TOPOGRAM", "SURVIEW", "SCANO", "PROJECTION", "SCREEN")
 _MARGIN: Final = 3
 
@@ -325,7 +324,7 @@ def is_cross_section(header: Header, pixels: PixelData) -> bool:
         return False
     if pixels.description.allocated <= 8 or pixels.description.photometric == b"PALETTE COLOR":
         return False
-    kind = (header.text(_IMAGE_TYPE) or "").upper()
+    kind = (header.text(IMAGE_TYPE) or "").upper()
     first, *others = kind.split("\\")
     return first.strip() != "DERIVED" and not any(
         sign in value for value in others for sign in _NO_SECTION
@@ -337,7 +336,7 @@ def _series_key(header: Header, pixels: PixelData) -> _SeriesKey:
     return (
         header.series_uid,
         header.sop_class,
-        header.text(_IMAGE_TYPE) or "",
+        header.text(IMAGE_TYPE) or "",
         description.rows,
         description.columns,
         description.allocated,

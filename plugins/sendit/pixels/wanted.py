@@ -18,7 +18,7 @@ from typing import Final
 from sendit.batch import Outcome, Reason
 from sendit.clean_descriptors import fold
 from sendit.dicom.pixel_data import COLUMNS, PHOTOMETRIC, ROWS
-from sendit.dicom.scan import Header
+from sendit.dicom.scan import IMAGE_TYPE, Header
 from sendit.pixels.boxes import ULTRASOUND_REGIONS, trusted_regions
 from sendit.recipe.filters import WITHHELD
 
@@ -89,7 +89,7 @@ def key_of(header: Header, people: Set[str]) -> RuleKey:
         regions = "none"
     else:
         regions = "trusted" if trusted_regions(header) else "not trusted"
-    image_type = (header.text(0x00080008) or "").split("\\")[:_IMAGE_TYPES]
+    image_type = (header.text(IMAGE_TYPE) or "").split("\\")[:_IMAGE_TYPES]
     return RuleKey(
         modality=plain(header.text(0x00080060)),
         sop_class=header.sop_class,

@@ -33,7 +33,7 @@ from sendit.recipe.model import (
     Variable,
 )
 
-NEEDED = (SOP_CLASS, 0x00080018, 0x0020000D, 0x0020000E)
+REQUIRED_UIDS = (SOP_CLASS, 0x00080018, 0x0020000D, 0x0020000E)
 """UIDs without which an object is not a valid DICOM instance."""
 
 REMAP = Function("remap_uid")
@@ -105,7 +105,7 @@ def leaves_needed(tag: int, action: Action, value: Value | None) -> bool:
     Parameters
     ----------
     tag
-        The UID's attribute, one of :data:`NEEDED`.
+        The UID's attribute, one of :data:`REQUIRED_UIDS`.
     action, value
         Action and value of a rule.
     """
@@ -174,7 +174,7 @@ class Effects:
         if rules and rules[0].action is Action.KEEP:
             return (rules[0],)
         applied = _not_overwritten(rules)
-        if self._protect_needed and not nested and tag in NEEDED:
+        if self._protect_needed and not nested and tag in REQUIRED_UIDS:
             return _protected(tag, applied)
         return applied
 

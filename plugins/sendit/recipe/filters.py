@@ -91,7 +91,7 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class _Rule:
+class _CompiledRule:
     decision: Decision
     applies: Test
 
@@ -112,10 +112,10 @@ class FilterPlan:
     """
 
     fields: tuple[FieldPath, ...]
-    black: tuple[_Rule, ...]
-    white: tuple[_Rule, ...]
-    gray: tuple[_Rule, ...]
-    withheld: tuple[_Rule, ...] = ()
+    black: tuple[_CompiledRule, ...]
+    white: tuple[_CompiledRule, ...]
+    gray: tuple[_CompiledRule, ...]
+    withheld: tuple[_CompiledRule, ...] = ()
     by_presence: frozenset[FieldPath] = frozenset()
     _seen: dict[tuple[str | None, ...], Decision | None] = field(
         default_factory=dict, repr=False, compare=False
@@ -209,17 +209,17 @@ def _nested_value(header: Header, path: tuple[int, ...]) -> str | None:
     return "\\".join(texts) if texts else None
 
 
-def _first(rules: tuple[_Rule, ...], values: Values) -> Decision | None:
+def _first(rules: tuple[_CompiledRule, ...], values: Values) -> Decision | None:
     return next((rule.decision for rule in rules if rule.applies(values)), None)
 
 
 def compile_filters(recipe: Recipe) -> FilterPlan:
     """Compile the ``%filter`` lists of a recipe that :func:`~sendit.recipe.parse.read_recipe`
     accepted."""
-    black: list[_Rule] = []
-    white: list[_Rule] = []
-    gray: list[_Rule] = []
-    withheld: list[_Rule] = []
+    black: list[_CompiledRule] = []
+    white: list[_CompiledRule] = []
+    gray: list[_CompiledRule] = []
+    withheld: list[_CompiledRule] = []
     fields: set[FieldPath] = set()
     by_value: set[FieldPath] = set()
     for group in recipe.filters:
@@ -231,7 +231,7 @@ def compile_filters(recipe: Recipe) -> FilterPlan:
             regions = (rule.regions,) if rule.regions else ()
             decision = Decision(group.name, rule.label, regions)
             agree = all if group.name in WHITE else any
-            rules.append(_Rule(decision, partial(_rule_applies, rule, _tests(rule, agree))))
+            rules.append(_CompiledRule(decision, partial(_rule_applies, rule, _tests(rule, agree))))
             for condition in (one for line in rule.lines for one in line.conditions):
                 fields.add(_field(condition))
                 if condition.operator not in _OF_PRESENCE:

@@ -18,7 +18,7 @@ from sendit.dicom.charset import TEXT_VRS
 from sendit.dicom.scan import CHARACTER_SET, SOP_CLASS
 from sendit.recipe import attributes
 from sendit.recipe.attributes import keyword_of, private_vr, standard_tags, vrs_of
-from sendit.recipe.effect import NEEDED, Effects, leaves_needed
+from sendit.recipe.effect import REQUIRED_UIDS, Effects, leaves_needed
 from sendit.recipe.functions import FUNCTIONS
 from sendit.recipe.literals import MAX_LENGTHS, written
 from sendit.recipe.matching import reaches
@@ -410,7 +410,7 @@ def _fits(value: Value, tag: int, recipe: Recipe) -> bool:
             if value.name in recipe.own.variables:
                 return vrs != ("SQ",)
             # for UIDs that every object needs, see _needed
-            return tag in NEEDED or not _VARIABLE_VRS[value.name].isdisjoint(vrs)
+            return tag in REQUIRED_UIDS or not _VARIABLE_VRS[value.name].isdisjoint(vrs)
         case Function():
             allowed = FUNCTIONS[value.name].vrs
             return allowed is None or not allowed.isdisjoint(vrs)
@@ -700,7 +700,7 @@ def _needed(recipe: Recipe) -> Iterator[Problem]:
     """Report rules that name UIDs which every object needs."""
     remapped: dict[HeaderRule, list[int]] = defaultdict(list)
     effects = Effects(recipe, protect_needed=False)
-    for tag in NEEDED:
+    for tag in REQUIRED_UIDS:
         applied = effects.of(tag)
         if not applied or leaves_needed(tag, applied[-1].action, applied[-1].value):
             continue

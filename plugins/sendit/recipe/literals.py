@@ -15,7 +15,7 @@ from typing import Final
 
 from sendit.dicom.encode import POINTER
 
-NUMBERS: Final = frozenset(("FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"))
+BINARY_NUMBER_VRS: Final = frozenset(("FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"))
 """VRs of binary numbers."""
 
 BINARY: Final = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
@@ -41,7 +41,7 @@ def is_valid(vr: str, text: str) -> bool:
         return True
     if vr == "AT":
         return all(POINTER.fullmatch(part) for part in text.split("\\"))
-    if vr in NUMBERS:
+    if vr in BINARY_NUMBER_VRS:
         form = _FLOAT if vr in ("FD", "FL") else _INTEGER
         return all(form.fullmatch(part) for part in text.split("\\"))
     return _is_text(vr, text)
@@ -75,7 +75,7 @@ def written(vr: str, text: str) -> str | None:
         return text
     if vr == "SQ":
         return None
-    if vr in NUMBERS or vr == "AT":
+    if vr in BINARY_NUMBER_VRS or vr == "AT":
         plain = text.strip("\"' ")
         return plain if is_valid(vr, plain) else ""
     change = _CHANGES.get(vr)
