@@ -1,4 +1,4 @@
-"""What Google's answers mean: the condition is the one that was told, and the advice leads out."""
+"""Google's errors: each names the actual condition and advice that resolves it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sendit.errors import Misconfigured, RetryLater
 ROW = "Error while reading data, error message: JSON table encountered a problem: "
 
 
-def said(error: Exception) -> str:
+def message_for(error: Exception) -> str:
     with (
         pytest.raises((Misconfigured, RetryLater)) as caught,
         google_errors("Cloud Storage", "bucket x", "SENDIT_BUCKET", "roles/some"),
@@ -31,11 +31,11 @@ def said(error: Exception) -> str:
         "Object is under active Temporary hold and cannot be deleted",
     ],
 )
-def test_what_is_kept_by_retention_is_not_for_a_role_to_change(text: str) -> None:
-    found = said(api.Forbidden(text))
-    assert "Misconfigured" in found
-    assert "retention policy or a hold" in found
-    assert "grant" not in found
+def test_a_403_for_retention_does_not_suggest_granting_a_role(text: str) -> None:
+    message = message_for(api.Forbidden(text))
+    assert "Misconfigured" in message
+    assert "retention policy or a hold" in message
+    assert "grant" not in message
 
 
 @pytest.mark.parametrize(
@@ -48,21 +48,23 @@ def test_what_is_kept_by_retention_is_not_for_a_role_to_change(text: str) -> Non
         ("x does not have storage.objects.create access", "grant roles/some"),
     ],
 )
-def test_a_403_says_what_lacks(text: str, advice: str) -> None:
-    found = said(api.Forbidden(text))
-    assert advice in found
-    assert ("grant" in found) == ("grant" in advice)
+def test_a_403_names_what_is_missing(text: str, advice: str) -> None:
+    message = message_for(api.Forbidden(text))
+    assert advice in message
+    assert ("grant" in message) == ("grant" in advice)
 
 
-def test_a_400_is_not_asked_again_and_names_the_column() -> None:
-    found = said(api.BadRequest(ROW + "Could not convert value DOE^JANE to integer. Field: size"))
-    assert found.startswith("Misconfigured")
-    assert "it names the column size;" in found
-    assert "DOE" not in found
+def test_a_400_is_not_retried_and_names_the_column() -> None:
+    message = message_for(
+        api.BadRequest(ROW + "Could not convert value DOE^JANE to integer. Field: size")
+    )
+    assert message.startswith("Misconfigured")
+    assert "it names the column size;" in message
+    assert "DOE" not in message
 
 
 @pytest.mark.parametrize("reason", ["backendError", "tableUnavailable", "resourcesExceeded"])
-def test_a_job_that_may_pass_next_time_is_tried_again(reason: str) -> None:
+def test_a_job_with_a_transient_error_is_retried(reason: str) -> None:
     text = f"BigQuery job x failed: {{'reason': '{reason}', 'message': 'DOE^JANE'}}"
     error = refused("BigQuery", "dataset c", text)
     assert isinstance(error, RetryLater)
@@ -70,7 +72,7 @@ def test_a_job_that_may_pass_next_time_is_tried_again(reason: str) -> None:
     assert "DOE" not in str(error)
 
 
-def test_a_job_that_is_wrong_names_reason_and_columns_only() -> None:
+def test_a_rejected_job_names_only_its_reason_and_columns() -> None:
     text = (
         "BigQuery job x failed: {'reason': 'invalidQuery', 'location': 'query', 'message': "
         "'Value has type STRING which cannot be inserted into column sendit_images, DOE^JANE'}"
@@ -114,14 +116,16 @@ def test_a_job_that_is_wrong_names_reason_and_columns_only() -> None:
         (TimeoutError("DOE"), "RetryLater", "does not respond (TimeoutError); bucket x"),
     ],
 )
-def test_every_error_says_whether_it_is_tried_again(error: Exception, kind: str, text: str) -> None:
-    found = said(error)
-    assert found.startswith(f"{kind}: ")
-    assert text in found
-    assert "DOE" not in found
+def test_each_google_error_maps_to_retry_or_misconfigured(
+    error: Exception, kind: str, text: str
+) -> None:
+    message = message_for(error)
+    assert message.startswith(f"{kind}: ")
+    assert text in message
+    assert "DOE" not in message
 
 
-def test_what_is_no_error_of_google_s_stays_what_it_is() -> None:
+def test_other_errors_propagate_unchanged() -> None:
     with (
         pytest.raises(ZeroDivisionError),
         google_errors("Cloud Storage", "bucket x", "SENDIT_BUCKET", "roles/some"),

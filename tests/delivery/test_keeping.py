@@ -1,5 +1,6 @@
-"""Buckets that keep objects (retention, holds, versions, soft delete), over HTTP, as Google
-answers."""
+"""Buckets that keep objects (retention, holds, versions, soft delete), over HTTP with Google's
+responses.
+"""
 
 from __future__ import annotations
 
@@ -21,25 +22,25 @@ DAY = timedelta(days=1)
 
 
 @pytest.fixture
-def keeping(emulators) -> Iterator[KeepingStorage]:
+def retention_server(emulators) -> Iterator[KeepingStorage]:
     server = KeepingStorage(emulators.storage)
     yield server
     server.close()
 
 
 @pytest.fixture
-def client(keeping) -> Any:
+def client(retention_server) -> Any:
     from google.auth.credentials import AnonymousCredentials
     from google.cloud import storage
 
     return storage.Client(
         project=PROJECT,
         credentials=AnonymousCredentials(),
-        client_options={"api_endpoint": keeping.url},
+        client_options={"api_endpoint": retention_server.url},
     )
 
 
-KEEPING = {
+RETENTIONS = {
     "under retention until": {"retention": DAY},
     "under a temporary hold": {"temporary": {NAME}},
     "under an event-based hold": {"event_based": {NAME}},
@@ -47,58 +48,66 @@ KEEPING = {
 
 
 @pytest.mark.parametrize("describes", [True, False])
-@pytest.mark.parametrize("why", KEEPING)
-def test_what_is_kept_is_not_deleted_and_said_why(client, keeping, bucket, why, describes):
+@pytest.mark.parametrize("why", RETENTIONS)
+def test_objects_under_retention_are_not_deleted(client, retention_server, bucket, why, describes):
     objects.put(client, bucket, NAME, b"archive", CONTENT_TYPE)
-    keeping.buckets[bucket] = Bucket(**KEEPING[why], describes=describes)
-    there = objects.find(client, bucket, NAME)
-    assert (there.kept or "").startswith(why if describes else "")
-    assert (there.kept is None) is not describes
+    retention_server.buckets[bucket] = Bucket(**RETENTIONS[why], describes=describes)
+    stored = objects.find(client, bucket, NAME)
+    assert (stored.kept or "").startswith(why if describes else "")
+    assert (stored.kept is None) is not describes
     with pytest.raises(FailBatch, match=why if describes else KEPT) as caught:
-        objects.remove(client, bucket, NAME, there.generation, "b1")
+        objects.remove(client, bucket, NAME, stored.generation, "b1")
     assert "batch b1" in str(caught.value)
     assert objects.read(client, bucket, NAME) == b"archive"
-    keeping.buckets[bucket] = Bucket()
-    assert objects.remove(client, bucket, NAME, there.generation, "b1")
+    retention_server.buckets[bucket] = Bucket()
+    assert objects.remove(client, bucket, NAME, stored.generation, "b1")
 
 
-def test_what_was_put_down_on_the_way_may_stay(client, keeping, bucket, caplog):
+def test_staging_objects_under_retention_are_left_with_a_log_message(
+    client, retention_server, bucket, caplog
+):
     objects.put(client, bucket, NAME, b"rows", CONTENT_TYPE)
-    keeping.buckets[bucket] = Bucket(retention=DAY)
+    retention_server.buckets[bucket] = Bucket(retention=DAY)
     assert not objects.clear_away(client, bucket, NAME)
     assert f"{NAME} remains in bucket {bucket} for now" in caplog.text
-    keeping.buckets[bucket] = Bucket()
+    retention_server.buckets[bucket] = Bucket()
     assert objects.clear_away(client, bucket, NAME)
-    assert objects.clear_away(client, bucket, NAME)  # gone already
+    assert objects.clear_away(client, bucket, NAME)  # already gone
     assert objects.find(client, bucket, NAME) is None
 
 
-def test_another_object_of_the_bucket_is_not_kept_by_a_hold(client, keeping, bucket):
-    keeping.buckets[bucket] = Bucket(temporary={NAME}, event_based={NAME})
+def test_a_hold_applies_only_to_its_own_object(client, retention_server, bucket):
+    retention_server.buckets[bucket] = Bucket(temporary={NAME}, event_based={NAME})
     objects.put(client, bucket, "another", b"archive", CONTENT_TYPE)
     assert objects.find(client, bucket, "another").kept is None
     assert objects.remove(client, bucket, "another")
 
 
-@pytest.mark.parametrize("why", KEEPING)
-def test_what_is_kept_is_not_replaced(client, keeping, bucket, why, tmp_path: Path):
+@pytest.mark.parametrize("why", RETENTIONS)
+def test_objects_under_retention_are_not_replaced(
+    client, retention_server, bucket, why, tmp_path: Path
+):
     objects.put(client, bucket, NAME, b"archive", CONTENT_TYPE)
-    keeping.buckets[bucket] = Bucket(**KEEPING[why], describes=False)
+    retention_server.buckets[bucket] = Bucket(**RETENTIONS[why], describes=False)
     with pytest.raises(Misconfigured, match="retention policy or a hold: no role changes that"):
         objects.put(client, bucket, NAME, b"another", CONTENT_TYPE)
     assert objects.read(client, bucket, NAME) == b"archive"
-    objects.put(client, bucket, NAME, b"archive", CONTENT_TYPE)  # the same: nothing to replace
+    objects.put(
+        client, bucket, NAME, b"archive", CONTENT_TYPE
+    )  # identical content: nothing to replace
 
 
 @pytest.mark.parametrize(
-    ("keeps", "said"),
+    ("settings", "message"),
     [
         ({"versioning": True}, "an earlier version, kept by object versioning"),
         ({"soft_delete": True}, "a restorable copy, kept by soft delete"),
     ],
 )
-def test_what_remains_of_a_deleted_object_is_said(client, keeping, bucket, keeps, said):
-    keeping.buckets[bucket] = Bucket(**keeps)
+def test_remaining_versions_of_a_deleted_object_are_listed(
+    client, retention_server, bucket, settings, message
+):
+    retention_server.buckets[bucket] = Bucket(**settings)
     for name in (NAME, f"{NAME}.longer"):
         objects.put(client, bucket, name, b"archive", CONTENT_TYPE)
     assert objects.remains(client, bucket, NAME) == []
@@ -106,4 +115,4 @@ def test_what_remains_of_a_deleted_object_is_said(client, keeping, bucket, keeps
     for name in (NAME, f"{NAME}.longer"):
         objects.remove(client, bucket, name)
     assert objects.find(client, bucket, NAME) is None
-    assert objects.remains(client, bucket, NAME) == [f"{said}: generation {generation}"]
+    assert objects.remains(client, bucket, NAME) == [f"{message}: generation {generation}"]

@@ -1,4 +1,4 @@
-"""What ended runs left in bucket and table: what is deleted, and what is somebody else's."""
+"""Leftovers of ended runs in bucket and table: what is deleted, and what belongs to others."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ STRAY = Delivery(
 
 
 class LedgerStandin:
-    """Remembers what it was told."""
+    """Records the calls that change it."""
 
     def __init__(self, stages: list[StageLeft] | None = None, others: Any = ()) -> None:
         self._stages = stages or []
         self._others = others
-        self.told: list[Any] = []
+        self.calls: list[Any] = []
 
     def stages(self) -> list[StageLeft]:
         return self._stages
@@ -49,10 +49,10 @@ class LedgerStandin:
         return self._others
 
     def put_stage_dropped(self, stage: StageLeft, *, for_good: bool) -> None:
-        self.told.append((stage, for_good))
+        self.calls.append((stage, for_good))
 
-    def put_retracted(self, batch_id: str, *, found: bool) -> None:
-        self.told.append((batch_id, found))
+    def put_retracted(self, batch_id: str, *, due_stages: bool) -> None:
+        self.calls.append((batch_id, due_stages))
 
 
 def stage(holder: str = "ended", dropped_at: float | None = None) -> StageLeft:
@@ -70,19 +70,19 @@ def stage(holder: str = "ended", dropped_at: float | None = None) -> StageLeft:
         (stage("still at work", NOW - LAST_LOOK_SECONDS - 1), False),
     ],
 )
-def test_staging_data_is_looked_for_at_once_and_once_more_an_hour_later(
+def test_staging_data_is_checked_immediately_and_again_after_an_hour(
     monkeypatch: pytest.MonkeyPatch, left: StageLeft, due: bool
 ) -> None:
     monkeypatch.setattr(time, "time", lambda: NOW)
-    found = stages_left(LedgerStandin([left]), ["ended", "another"])  # type: ignore[arg-type]
-    assert found == ([left] if due else [])
+    due_stages = stages_left(LedgerStandin([left]), ["ended", "another"])  # type: ignore[arg-type]
+    assert due_stages == ([left] if due else [])
 
 
-def test_what_the_bucket_retains_is_left_for_a_later_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
+def test_retained_staging_data_is_left_for_a_later_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
 
     def remove_stage(left: StageLeft, *rest: Any) -> bool:
-        asked.append((left, *rest))
+        calls.append((left, *rest))
         return left.holder != "kept"
 
     monkeypatch.setattr(leftovers, "remove_stage", remove_stage)
@@ -90,16 +90,18 @@ def test_what_the_bucket_retains_is_left_for_a_later_run(monkeypatch: pytest.Mon
     clients: Any = ("storage", "bigquery")
     kept, first, second = stage("kept"), stage(), stage(dropped_at=1.0)
     remove_stages(ledger, Path("/work"), [kept, first, second], *clients)
-    assert asked == [(each, Path("/work"), *clients) for each in (kept, first, second)]
-    # The second look is the last.
-    assert ledger.told == [(first, False), (second, True)]
+    assert calls == [(each, Path("/work"), *clients) for each in (kept, first, second)]
+    # The second check is the last.
+    assert ledger.calls == [(first, False), (second, True)]
 
 
 class Bucket:
     """Objects by name, each with its checksum and generation."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, **there: tuple[str, int]) -> None:
-        self.there = there
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, **objects_in_bucket: tuple[str, int]
+    ) -> None:
+        self.there = objects_in_bucket
         self.retracted: list[Any] = []
         self.refuses: set[str] = set()
         monkeypatch.setattr(objects, "find", self.find)
@@ -121,18 +123,18 @@ class Bucket:
 CLIENTS: Any = ("storage", "bigquery")
 
 
-def test_an_archive_that_was_sent_and_never_proven_is_deleted_where_it_lies(
+def test_an_uploaded_but_unconfirmed_archive_is_deleted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bucket = Bucket(monkeypatch, name=("AAAAAA==", 7))
     ledger: Any = LedgerStandin()
     retract_strays(ledger, [STRAY], *CLIENTS)
-    # The generation is the one that is there, whatever was written down.
+    # The current generation is deleted, whatever the ledger recorded.
     assert bucket.retracted == [(replace(STRAY, generation=7), "of_b0", *CLIENTS)]
-    assert ledger.told == [("b0", True)]
+    assert ledger.calls == [("b0", True)]
 
 
-def test_what_was_on_its_way_under_another_name_is_deleted_too(
+def test_an_earlier_upload_under_another_name_is_also_deleted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sent = replace(STRAY, sent_object="sent", sent_crc32c="BBBBBB==")
@@ -143,22 +145,22 @@ def test_what_was_on_its_way_under_another_name_is_deleted_too(
         ("name", 7),
         ("sent", 8),
     }
-    assert ledger.told == [("b0", True)]
-    # Sent under the archive's own name, with the bytes of an earlier try.
+    assert ledger.calls == [("b0", True)]
+    # Uploaded under the archive's own name, with the bytes of an earlier attempt.
     bucket = Bucket(monkeypatch, name=("BBBBBB==", 9))
     retract_strays(ledger, [replace(STRAY, sent_crc32c="BBBBBB==")], *CLIENTS)
     assert [each.generation for each, *_ in bucket.retracted] == [9]
 
 
-@pytest.mark.parametrize("there", [{}, {"name": ("CCCCCC==", 7)}])
-def test_what_is_not_there_or_has_other_bytes_is_left_and_written_down(
-    monkeypatch: pytest.MonkeyPatch, there: dict[str, tuple[str, int]]
+@pytest.mark.parametrize("objects_in_bucket", [{}, {"name": ("CCCCCC==", 7)}])
+def test_missing_or_different_objects_are_left_and_recorded(
+    monkeypatch: pytest.MonkeyPatch, objects_in_bucket: dict[str, tuple[str, int]]
 ) -> None:
-    bucket = Bucket(monkeypatch, **there)
+    bucket = Bucket(monkeypatch, **objects_in_bucket)
     ledger: Any = LedgerStandin()
     retract_strays(ledger, [STRAY], *CLIENTS)
     assert bucket.retracted == []
-    assert ledger.told == [("b0", False)]
+    assert ledger.calls == [("b0", False)]
 
 
 @pytest.mark.parametrize(
@@ -172,7 +174,7 @@ def test_what_is_not_there_or_has_other_bytes_is_left_and_written_down(
         ({"batch_id": "b0"}, True),  # the stray itself
     ],
 )
-def test_what_another_batch_delivered_is_its_own(
+def test_an_object_delivered_by_another_batch_is_not_deleted(
     monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], deleted: bool
 ) -> None:
     bucket = Bucket(monkeypatch, name=("AAAAAA==", 7))
@@ -180,10 +182,10 @@ def test_what_another_batch_delivered_is_its_own(
     ledger: Any = LedgerStandin(others=[other])
     retract_strays(ledger, [STRAY], *CLIENTS)
     assert bool(bucket.retracted) is deleted
-    assert ledger.told == [("b0", deleted)]
+    assert ledger.calls == [("b0", deleted)]
 
 
-def test_what_may_not_be_deleted_is_tried_again_and_stops_no_other(
+def test_a_failed_deletion_is_retried_later_and_does_not_stop_the_others(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     bucket = Bucket(monkeypatch, name=("AAAAAA==", 7), second=("AAAAAA==", 8))
@@ -192,5 +194,5 @@ def test_what_may_not_be_deleted_is_tried_again_and_stops_no_other(
     second = replace(STRAY, batch_id="b1", object="second")
     retract_strays(ledger, [STRAY, second], *CLIENTS)
     assert [each.object for each, *_ in bucket.retracted] == ["second"]
-    assert ledger.told == [("b1", True)]
+    assert ledger.calls == [("b1", True)]
     assert "a hold" in caplog.text

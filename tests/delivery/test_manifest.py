@@ -1,4 +1,4 @@
-"""The record of a run in the bucket: what it tells of each batch, and where it goes."""
+"""Run manifests: what they record for each batch, and to which buckets they are written."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def batch(number: int, **changed: Any) -> Any:
 
 
 class LedgerStandin:
-    """Batches of runs, and their deliveries."""
+    """Batches by run, and their deliveries."""
 
     def __init__(self, batches: list[Any], deliveries: list[Delivery]) -> None:
         self._batches = batches
@@ -72,18 +72,18 @@ def _ledger_id(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manifest, "ledger_digest", lambda ledger: f"digest of {ledger.id}")
 
 
-def test_all_that_is_told_of_a_run() -> None:
+def test_manifest_contents() -> None:
     ledger: Any = LedgerStandin(
         [batch(0), batch(1, status=Status.ERROR, same_as="b7"), batch(2, collection="other")],
         [DELIVERED],
     )
-    told, other = manifest.manifests_of(ledger, RUN)
+    first, other = manifest.manifests_of(ledger, RUN)
     warnings = [
         "private diffusion attributes were not kept: tools that compute with them may get wrong: "
         "b-values and gradient directions"
     ]
     shared = {"reasons": {"filtered": {"a dose page": 2}}, "warnings": warnings, **TALLY}
-    assert told == {
+    assert first == {
         "manifest": 1,
         "run": RUN,
         "collection": "c",
@@ -128,7 +128,7 @@ def test_all_that_is_told_of_a_run() -> None:
         ({"rows_at": None}, None),
     ],
 )
-def test_the_state_of_an_archive(changed: dict[str, Any], state: str | None) -> None:
+def test_archive_state_in_the_manifest(changed: dict[str, Any], state: str | None) -> None:
     ledger: Any = LedgerStandin([batch(0)], [replace(DELIVERED, **changed)])
     archive = manifest.manifests_of(ledger, RUN)[0]["batches"][0]["archive"]
     assert (archive and archive["state"]) == state
@@ -137,7 +137,7 @@ def test_the_state_of_an_archive(changed: dict[str, Any], state: str | None) -> 
 
 @pytest.fixture
 def put(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """What was written: bucket, name, bytes, content type."""
+    """The objects written: bucket, name, bytes, content type."""
     written: list[tuple[Any, ...]] = []
 
     def write(client: Any, bucket: str, name: str, *rest: Any) -> None:
@@ -154,7 +154,9 @@ def name_of(collection: str, run_id: str) -> str:
     return f"Collection/{collection}/Manifest/{short_digest(run_id)}.json"
 
 
-def test_it_goes_into_each_bucket_that_holds_an_archive_of_it(put: list[tuple[Any, ...]]) -> None:
+def test_manifest_is_written_to_every_bucket_with_an_archive_of_the_run(
+    put: list[tuple[Any, ...]],
+) -> None:
     elsewhere = replace(DELIVERED, batch_id="b1", bucket="before")
     ledger: Any = LedgerStandin([batch(0), batch(1), batch(2)], [DELIVERED, elsewhere])
     storage: Any = "storage"
@@ -166,11 +168,11 @@ def test_it_goes_into_each_bucket_that_holds_an_archive_of_it(put: list[tuple[An
     text, content_type = put[0][2:]
     assert content_type == "application/json"
     assert json.loads(text) == manifest.manifests_of(ledger, RUN)[0]
-    # The same ledger gives the same bytes, for a person to read and compare.
+    # Deterministic and human-readable.
     assert text == json.dumps(json.loads(text), indent=1, sort_keys=True).encode() + b"\n"
 
 
-def test_one_that_tells_of_no_archive_goes_into_the_bucket_that_is_set(
+def test_manifest_without_archives_is_written_to_the_configured_bucket(
     put: list[tuple[Any, ...]],
 ) -> None:
     ledger: Any = LedgerStandin([batch(0)], [])
@@ -179,7 +181,9 @@ def test_one_that_tells_of_no_archive_goes_into_the_bucket_that_is_set(
     assert [each[:2] for each in put] == [("set now", name_of("c", RUN))]
 
 
-def test_runs_of_which_an_archive_was_replaced_are_written_anew(put: list[tuple[Any, ...]]) -> None:
+def test_manifests_of_runs_with_superseded_archives_are_rewritten(
+    put: list[tuple[Any, ...]],
+) -> None:
     batches = [
         batch(0),
         batch(1, run_id="earlier"),
@@ -199,7 +203,7 @@ def test_runs_of_which_an_archive_was_replaced_are_written_anew(put: list[tuple[
     assert [each[1] for each in put] == [name_of("c", RUN), name_of("c", "earlier")]
 
 
-def test_a_collection_whose_manifest_cannot_be_written_stops_no_other(
+def test_a_failed_manifest_does_not_stop_the_other_collections(
     put: list[tuple[Any, ...]],
 ) -> None:
     ledger: Any = LedgerStandin(

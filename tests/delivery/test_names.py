@@ -13,21 +13,21 @@ codes = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
 dates = st.none() | st.dates().map(lambda day: day.strftime("%Y%m%d").zfill(8))
 
 
-def test_the_name_is_the_one_of_the_design():
+def test_object_name_format():
     assert (
         object_name("IRB-41449", "12fa", "20100209", "12fb")
         == "Collection/IRB-41449/Entity/12fa/12fa_20100209_12fb.tar.gz"
     )
 
 
-def test_a_study_without_a_date_says_so():
+def test_object_name_without_a_study_date():
     assert object_name("c", "p", None, "s").endswith("/p_nodate_s.tar.gz")
 
 
 @given(codes, dates, codes)
 @example("a", "20100209", "b_20100209_c")
 @example("a_20100209", None, "b")
-def test_a_name_is_read_back(patient, day, study):
+def test_object_names_round_trip(patient, day, study):
     name = object_name("c", patient, day, study)
     assert parse_object_name(name) == ObjectName("c", patient, day, study)
 
@@ -38,7 +38,7 @@ def test_a_name_is_read_back(patient, day, study):
 @example("a/b")
 @example("a\n")
 @example("é")
-def test_codes_that_are_no_name_parts_fail_the_batch_unquoted(code):
+def test_invalid_codes_fail_the_batch_and_are_not_quoted(code):
     if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", code):
         return
     for arguments in (("c", code, None, "s"), ("c", "p", None, code)):
@@ -49,13 +49,13 @@ def test_codes_that_are_no_name_parts_fail_the_batch_unquoted(code):
 
 
 @pytest.mark.parametrize("day", ["20101301", "2010-02-09", "201002", "", "2010020٣", "00000000"])
-def test_what_is_no_date_fails_the_batch(day):
+def test_an_invalid_date_fails_the_batch(day):
     with pytest.raises(FailBatch):
         object_name("c", "p", day, "s")
 
 
 @pytest.mark.parametrize("collection", ["", "../x", "a b", "-a", "a" * 64])
-def test_a_collection_that_is_no_name_is_a_mistake_of_the_site(collection):
+def test_an_invalid_collection_name_is_a_configuration_error(collection):
     with pytest.raises(Misconfigured):
         object_name(collection, "p", None, "s")
     with pytest.raises(Misconfigured):
@@ -65,18 +65,18 @@ def test_a_collection_that_is_no_name_is_a_mistake_of_the_site(collection):
 @pytest.mark.parametrize(
     "name", ["x", "Collection/c/Entity/p/q_nodate_s.tar.gz", "Collection/c/Entity/p/p_1_s.tar.gz"]
 )
-def test_foreign_names_are_not_read(name):
+def test_unknown_object_names_are_rejected(name):
     with pytest.raises(ValueError, match="not the name"):
         parse_object_name(name)
 
 
-def test_a_dataset_is_named_by_its_collection():
+def test_dataset_name_is_derived_from_the_collection():
     assert dataset_name("IRB_41449") == "IRB_41449"
     assert dataset_name("IRB-41449") == "IRB_41449"
 
 
 @given(st.text(min_size=1), st.integers(0, 9))
-def test_stage_names_are_plain_whatever_the_run_is_called(run_id, lane):
+def test_stage_names_are_safe_for_any_run_id(run_id, lane):
     stage = Stage.of(run_id, lane, "IRB-1")
     assert stage == Stage.of(run_id, lane, "IRB-1")
     assert re.fullmatch(r"stage_[0-9a-f]{16}_[0-9]", stage.table)
@@ -84,12 +84,12 @@ def test_stage_names_are_plain_whatever_the_run_is_called(run_id, lane):
     assert re.fullmatch(r"lanes/[0-9a-f]{16}/IRB-1/[0-9]\.ndjson", stage.file)
 
 
-def test_a_stage_takes_no_collection_that_could_leave_its_folder():
+def test_a_stage_rejects_path_traversal_in_the_collection():
     with pytest.raises(Misconfigured):
         Stage.of("run", 0, "../other")
 
 
-def test_runs_and_lanes_do_not_share_a_stage():
+def test_each_run_and_lane_has_its_own_stage():
     stages = [Stage.of(run, lane, "c") for run in ("scheduled__1", "manual__1") for lane in (0, 1)]
     assert len({stage.table for stage in stages}) == 4
     assert len({stage.object for stage in stages}) == 4

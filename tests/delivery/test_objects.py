@@ -1,4 +1,4 @@
-"""Archives into a real emulator of Cloud Storage."""
+"""Archive uploads to an emulator of Cloud Storage."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ BATCH = "b0123456789abcdef"
 
 
 @pytest.fixture
-def made(tmp_path, bucket):
-    """An archive and what the ledger says of it."""
+def make_archive(tmp_path, bucket):
+    """Create an archive and its ledger entry."""
 
     def make(content: bytes = b"image", batch_id: str = BATCH):
         path = tmp_path / f"{len(content)}-{content[:8].hex()}.tar.gz"
@@ -45,50 +45,54 @@ def made(tmp_path, bucket):
 
 
 @pytest.mark.parametrize("size", [5, 9 << 20])
-def test_an_archive_is_delivered_and_read_back(storage_client, made, size):
+def test_a_delivered_archive_reads_back_unchanged(storage_client, make_archive, size):
     import random
 
-    path, delivery = made(random.Random(7).randbytes(size))
-    there = deliver(storage_client, delivery, path)
-    assert there.holds(delivery)
-    assert (there.bucket, there.name) == (delivery.bucket, delivery.object)
-    assert there.md5 == base64.b64encode(hashlib.md5(path.read_bytes()).digest()).decode()
-    assert there.holds(replace(delivery, md5=there.md5))
-    assert not there.holds(replace(delivery, md5="of other bytes"))
-    assert there.generation > 0
-    assert "/o/" in there.self_link and "/download/" in there.media_link
+    path, delivery = make_archive(random.Random(7).randbytes(size))
+    stored = deliver(storage_client, delivery, path)
+    assert stored.holds(delivery)
+    assert (stored.bucket, stored.name) == (delivery.bucket, delivery.object)
+    assert stored.md5 == base64.b64encode(hashlib.md5(path.read_bytes()).digest()).decode()
+    assert stored.holds(replace(delivery, md5=stored.md5))
+    assert not stored.holds(replace(delivery, md5="of other bytes"))
+    assert stored.generation > 0
+    assert "/o/" in stored.self_link and "/download/" in stored.media_link
     blob = storage_client.bucket(delivery.bucket).blob(delivery.object)
     assert blob.download_as_bytes() == path.read_bytes()
 
 
-def test_delivering_again_changes_nothing_and_needs_no_file(storage_client, made):
-    path, delivery = made()
+def test_delivery_is_idempotent_and_needs_no_local_file_afterwards(storage_client, make_archive):
+    path, delivery = make_archive()
     first = deliver(storage_client, delivery, path)
     path.unlink()
     assert deliver(storage_client, delivery, path) == first
 
 
-def test_another_archive_of_the_same_name_is_not_overwritten(storage_client, made):
-    path, delivery = made(b"one")
+def test_a_different_archive_with_the_same_name_is_not_overwritten(storage_client, make_archive):
+    path, delivery = make_archive(b"one")
     first = deliver(storage_client, delivery, path)
-    other_path, other = made(b"other", "bfedcba9876543210")
+    other_path, other = make_archive(b"other", "bfedcba9876543210")
     with pytest.raises(FailBatch, match="another archive"):
         deliver(storage_client, other, other_path)
     assert find(storage_client, delivery.bucket, delivery.object) == first
 
 
-def test_losing_a_race_to_oneself_is_success(storage_client, made, monkeypatch):
-    path, delivery = made()
+def test_losing_an_upload_race_with_identical_bytes_succeeds(
+    storage_client, make_archive, monkeypatch
+):
+    path, delivery = make_archive()
     first = deliver(storage_client, delivery, path)
     answers = [None]
     monkeypatch.setattr(objects, "find", lambda *a: answers.pop() if answers else find(*a))
     assert deliver(storage_client, delivery, path) == first
 
 
-def test_losing_a_race_to_another_fails_the_batch(storage_client, made, monkeypatch):
-    path, delivery = made(b"one")
+def test_losing_an_upload_race_with_different_bytes_fails_the_batch(
+    storage_client, make_archive, monkeypatch
+):
+    path, delivery = make_archive(b"one")
     first = deliver(storage_client, delivery, path)
-    other_path, other = made(b"other")
+    other_path, other = make_archive(b"other")
     answers = [None]
     monkeypatch.setattr(objects, "find", lambda *a: answers.pop() if answers else find(*a))
     with pytest.raises(FailBatch, match="another archive"):
@@ -96,10 +100,10 @@ def test_losing_a_race_to_another_fails_the_batch(storage_client, made, monkeypa
     assert find(storage_client, delivery.bucket, delivery.object) == first
 
 
-def test_a_revision_replaces_the_generation_it_names_and_no_other(storage_client, made):
-    path, delivery = made(b"one")
+def test_a_revision_replaces_only_the_given_generation(storage_client, make_archive):
+    path, delivery = make_archive(b"one")
     first = deliver(storage_client, delivery, path)
-    new_path, new = made(b"second")
+    new_path, new = make_archive(b"second")
     with pytest.raises(FailBatch, match="another archive"):
         deliver(storage_client, new, new_path, replaces=first.generation + 1)
     second = deliver(storage_client, new, new_path, replaces=first.generation)
@@ -108,41 +112,43 @@ def test_a_revision_replaces_the_generation_it_names_and_no_other(storage_client
     assert deliver(storage_client, new, new_path, replaces=first.generation) == second
 
 
-def test_a_lost_archive_fails_its_batch_and_says_what_to_clear(storage_client, made):
-    path, delivery = made()
+def test_a_missing_archive_file_fails_the_batch_and_names_the_task_to_clear(
+    storage_client, make_archive
+):
+    path, delivery = make_archive()
     path.unlink()
     with pytest.raises(FailBatch, match="clear the import task"):
         deliver(storage_client, delivery, path)
 
 
-def test_a_missing_bucket_is_named_with_its_setting(storage_client, made):
-    path, delivery = made()
+def test_a_missing_bucket_error_names_the_setting(storage_client, make_archive):
+    path, delivery = make_archive()
     with pytest.raises(Misconfigured, match=r"no bucket nowhere: .* SENDIT_BUCKET"):
         deliver(storage_client, replace(delivery, bucket="nowhere"), path)
     with pytest.raises(Misconfigured, match="no bucket nowhere"):
         check_bucket(storage_client, "nowhere")
 
 
-def test_a_file_that_is_not_the_ledger_s_archive_is_not_taken_for_it(storage_client, made):
-    path, delivery = made(b"one")
+def test_a_file_that_differs_from_the_ledger_is_not_uploaded(storage_client, make_archive):
+    path, delivery = make_archive(b"one")
     path.write_bytes(b"something else")
     with pytest.raises(FailBatch, match="clear the anonymize task"):
         deliver(storage_client, delivery, path)
     assert find(storage_client, delivery.bucket, delivery.object) is None
 
 
-def test_only_the_generation_that_is_named_is_removed(storage_client, made):
-    path, delivery = made()
-    there = deliver(storage_client, delivery, path)
-    assert not remove(storage_client, there.bucket, there.name, there.generation + 1)
-    assert find(storage_client, there.bucket, there.name)
-    assert remove(storage_client, there.bucket, there.name, there.generation)
-    assert find(storage_client, there.bucket, there.name) is None
-    assert not remove(storage_client, there.bucket, there.name, there.generation)
+def test_remove_deletes_only_the_given_generation(storage_client, make_archive):
+    path, delivery = make_archive()
+    stored = deliver(storage_client, delivery, path)
+    assert not remove(storage_client, stored.bucket, stored.name, stored.generation + 1)
+    assert find(storage_client, stored.bucket, stored.name)
+    assert remove(storage_client, stored.bucket, stored.name, stored.generation)
+    assert find(storage_client, stored.bucket, stored.name) is None
+    assert not remove(storage_client, stored.bucket, stored.name, stored.generation)
 
 
 @pytest.mark.parametrize(
-    ("fault", "kind", "text"),
+    ("error", "kind", "text"),
     [
         (api.Forbidden("x"), Misconfigured, "grant roles/storage.objectUser"),
         (api.Forbidden("... rateLimitExceeded"), RetryLater, "quota"),
@@ -158,17 +164,17 @@ def test_only_the_generation_that_is_named_is_removed(storage_client, made):
         (ConnectionResetError("x"), RetryLater, "does not respond"),
     ],
 )
-def test_every_fault_says_what_happens_next_and_quotes_nothing(fault, kind, text):
-    fault.args = ("secret", *fault.args[1:]) if "Limit" not in str(fault) else fault.args
+def test_bucket_errors_map_to_an_action_and_quote_nothing(error, kind, text):
+    error.args = ("secret", *error.args[1:]) if "Limit" not in str(error) else error.args
     with pytest.raises(kind, match=text) as raised, objects.bucket_errors("data"):
-        raise fault
+        raise error
     assert "bucket data" in str(raised.value) or text in {"google_cloud_default", "refreshed"}
     assert "secret" not in str(raised.value)
     assert raised.value.__suppress_context__
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_store_that_always_fails_is_for_later(made, status, monkeypatch):
+def test_persistent_server_errors_raise_retry_later(make_archive, status, monkeypatch):
     from google.auth.credentials import AnonymousCredentials
     from google.cloud import storage
 
@@ -190,7 +196,7 @@ def test_a_store_that_always_fails_is_for_later(made, status, monkeypatch):
             credentials=AnonymousCredentials(),
             client_options={"api_endpoint": f"http://127.0.0.1:{server.server_port}"},
         )
-        path, delivery = made()
+        path, delivery = make_archive()
         with pytest.raises(RetryLater):
             deliver(client, delivery, path)
     finally:

@@ -1,4 +1,4 @@
-"""A study that comes again: recognised, refused, or replaced."""
+"""A study that is delivered again: duplicate, refused or revised."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ARCHIVE = Delivery(
 
 
 class Study:
-    """Batches of one study, in one ledger."""
+    """Batches of one study in one ledger."""
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
@@ -63,15 +63,15 @@ def study(embedded_ledger: Ledger) -> Study:
     return Study(embedded_ledger)
 
 
-def test_the_first_is_delivered(study):
+def test_first_delivery_of_a_study(study):
     batch_id = study.batch()
     assert study.register(batch_id) is Status.DONEPROCESSING
-    held = study.ledger.delivery(batch_id)
-    assert (held.revision, held.replaces, held.replaced_object) == (1, None, None)
+    delivery = study.ledger.delivery(batch_id)
+    assert (delivery.revision, delivery.replaces, delivery.replaced_object) == (1, None, None)
     assert study.ledger.batch(batch_id).status is Status.DONEPROCESSING
 
 
-def test_the_same_content_is_recognised_also_by_another_engine_and_date(study):
+def test_same_content_is_a_duplicate_even_with_another_engine_or_date(study):
     first, again = study.batch(), study.batch()
     study.deliver(first)
     assert study.register(again, engine="2", crc32c="CCCCCC==", object=LATER) is Status.DONE
@@ -89,42 +89,42 @@ def test_the_same_content_is_recognised_also_by_another_engine_and_date(study):
     ],
 )
 @pytest.mark.parametrize("name", [NAME, LATER])
-def test_anything_else_is_refused_unless_the_run_revises(study, changes, what, name):
+def test_different_content_is_refused_unless_the_run_revises(study, changes, what, name):
     first, other, revising = study.batch(), study.batch(), study.batch(revise=True)
     study.deliver(first)
     with pytest.raises(FailBatch, match=f"{what}, as batch {first}"):
         study.register(other, object=name, **changes)
     assert study.ledger.delivery(other) is None
     assert study.register(revising, object=name, **changes) is Status.DONEPROCESSING
-    held = study.ledger.delivery(revising)
-    assert (held.revision, held.replaces) == (2, first)
-    assert (held.replaced_object, held.replaced_generation) == (NAME, 7)
+    delivery = study.ledger.delivery(revising)
+    assert (delivery.revision, delivery.replaces) == (2, first)
+    assert (delivery.replaced_object, delivery.replaced_generation) == (NAME, 7)
     assert study.ledger.delivery(first).generation == 7
 
 
-def test_a_revision_is_itself_recognised_and_revised(study):
+def test_a_revision_can_be_matched_and_revised_again(study):
     first, second, third = (study.batch(revise=True) for _ in range(3))
     study.deliver(first)
     study.deliver(second, 8, content_digest="two")
     study.ledger.supersede(first, second)
     assert study.register(study.batch(), content_digest="two") is Status.DONE
     study.deliver(third, 9, content_digest="one")
-    held = study.ledger.delivery(third)
-    assert (held.revision, held.replaces, held.replaced_generation) == (3, second, 8)
+    delivery = study.ledger.delivery(third)
+    assert (delivery.revision, delivery.replaces, delivery.replaced_generation) == (3, second, 8)
 
 
-def test_two_folders_with_one_study_at_once_are_not_both_delivered(study):
+def test_two_folders_with_the_same_study_are_not_both_delivered(study):
     first, second = study.batch(), study.batch()
     study.register(first)
     with pytest.raises(FailBatch, match=f"batch {first} is delivering .*two folders"):
         study.register(second)
     study.store(first, 7)
-    study.ledger.record(first, status=Status.ERROR)  # in the bucket, not yet proven
+    study.ledger.record(first, status=Status.ERROR)  # uploaded, not yet confirmed
     with pytest.raises(FailBatch, match="two folders"):
         study.register(second)
 
 
-def test_a_failed_batch_does_not_stand_in_the_way(study):
+def test_a_failed_batch_does_not_block_the_study(study):
     first, second = study.batch(), study.batch()
     study.register(first)
     study.ledger.record(first, status=Status.ERROR)
@@ -134,7 +134,7 @@ def test_a_failed_batch_does_not_stand_in_the_way(study):
         study.register(first)
 
 
-def test_what_was_withdrawn_may_be_delivered_again_as_the_next_revision(study):
+def test_a_withdrawn_study_is_delivered_again_as_the_next_revision(study):
     first, other = study.batch(), study.batch()
     study.deliver(first)
     study.ledger.put_withdrawn(first, "asked for")
@@ -142,13 +142,13 @@ def test_what_was_withdrawn_may_be_delivered_again_as_the_next_revision(study):
     study.ledger.claim("run-x", 1)
     study.ledger.start(first)
     study.deliver(first, 8, recipe_digest="q" * 64)
-    held = study.ledger.delivery(first)
-    assert (held.revision, held.withdrawn_at, held.replaced_object) == (2, None, None)
+    delivery = study.ledger.delivery(first)
+    assert (delivery.revision, delivery.withdrawn_at, delivery.replaced_object) == (2, None, None)
     with pytest.raises(FailBatch, match="a different recipe"):
         study.register(other)
 
 
-def test_doing_anonymize_again_before_the_end_keeps_the_delivery(study):
+def test_repeating_anonymize_keeps_the_delivery(study):
     batch_id = study.batch()
     for _ in range(2):
         study.register(batch_id)
@@ -157,18 +157,18 @@ def test_doing_anonymize_again_before_the_end_keeps_the_delivery(study):
     assert study.ledger.delivery(batch_id).revision == 1
 
 
-def test_other_bytes_of_an_earlier_try_may_be_replaced(study):
+def test_an_unconfirmed_upload_may_be_replaced(study):
     batch_id = study.batch()
     study.register(batch_id)
     study.store(batch_id, 7)
     study.register(batch_id, crc32c="BBBBBB==", content_digest="two", object=LATER)
-    held = study.ledger.delivery(batch_id)
-    assert (held.revision, held.generation, held.replaces) == (1, None, None)
-    assert (held.replaced_object, held.replaced_generation) == (NAME, 7)
+    delivery = study.ledger.delivery(batch_id)
+    assert (delivery.revision, delivery.generation, delivery.replaces) == (1, None, None)
+    assert (delivery.replaced_object, delivery.replaced_generation) == (NAME, 7)
 
 
 @pytest.mark.parametrize("revise", [False, True])
-def test_a_folder_that_was_mended_after_delivery_is_a_revision_of_itself(study, revise):
+def test_a_folder_changed_after_delivery_revises_its_own_archive(study, revise):
     batch_id = study.batch(revise=revise)
     study.deliver(batch_id)
     study.ledger.start(batch_id)
@@ -180,5 +180,5 @@ def test_a_folder_that_was_mended_after_delivery_is_a_revision_of_itself(study, 
             study.register(batch_id, content_digest="two", crc32c="BBBBBB==")
         return
     study.register(batch_id, content_digest="two", crc32c="BBBBBB==")
-    held = study.ledger.delivery(batch_id)
-    assert (held.revision, held.replaces, held.replaced_generation) == (2, None, 7)
+    delivery = study.ledger.delivery(batch_id)
+    assert (delivery.revision, delivery.replaces, delivery.replaced_generation) == (2, None, 7)

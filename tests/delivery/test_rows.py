@@ -1,4 +1,4 @@
-"""Rows: their schema, their checks, and how they are written."""
+"""BigQuery rows: schema, validation, and the rows file."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def delivery(**changes) -> Delivery:
 
 
 def rows(*each) -> Rows:
-    found = Rows()
+    collected = Rows()
     for row in each:
-        found.add(row)
-    return found
+        collected.add(row)
+    return collected
 
 
-def test_the_columns_are_those_of_the_design():
+def test_columns():
     names = [column.name for column in COLUMNS]
     of_the_design = {
         *("storage_download", "storage_metadataLink", "CodedAccessionNumberID", "CodedPatientID"),
@@ -75,7 +75,7 @@ def test_the_columns_are_those_of_the_design():
     assert [field["name"] for field in schema_fields()] == names
 
 
-def test_a_row_says_where_the_archive_is_and_what_it_holds():
+def test_row_describes_the_archive_and_its_header():
     row = row_of(delivery(), HEADER)
     assert row["CodedPatientID"] == "12fa"
     assert row["CodedAccessionNumberID"] == "12fb"
@@ -87,14 +87,14 @@ def test_a_row_says_where_the_archive_is_and_what_it_holds():
     assert row["sendit_images"] == 2
 
 
-def test_what_the_header_lacks_is_null():
+def test_missing_header_values_are_null():
     row = row_of(delivery(), {"PatientSex": "", "Modality": ["CT", "MR"]})
     assert row["PatientSex"] is None
     assert row["StudyDescription"] is None
     assert row["Modality"] == "CT\\MR"
 
 
-def test_an_archive_that_is_not_in_the_bucket_has_no_row():
+def test_an_archive_that_was_not_uploaded_has_no_row():
     with pytest.raises(FailBatch, match="generation: Input should be a valid integer"):
         row_of(delivery(generation=None, updated=None), HEADER)
 
@@ -113,7 +113,7 @@ def test_an_archive_that_is_not_in_the_bucket_has_no_row():
         ("surprise", 1, "columns that the table does not have"),
     ],
 )
-def test_a_row_that_does_not_fit_is_refused_by_column_and_never_quoted(column, value, text):
+def test_an_invalid_row_error_names_the_column_and_not_the_value(column, value, text):
     row = row_of(delivery(), HEADER) | {column: value}
     with pytest.raises(ValueError, match=text) as raised:
         check_row(row)
@@ -121,7 +121,7 @@ def test_a_row_that_does_not_fit_is_refused_by_column_and_never_quoted(column, v
 
 
 @pytest.mark.parametrize("column", [column.name for column in COLUMNS])
-def test_a_row_has_all_columns(column):
+def test_a_missing_column_is_rejected(column):
     row = row_of(delivery(), HEADER)
     del row[column]
     with pytest.raises(ValueError, match=f"{column} is missing"):
@@ -129,7 +129,7 @@ def test_a_row_has_all_columns(column):
 
 
 @given(st.text())
-def test_any_description_survives_the_file(tmp_path_factory, text):
+def test_any_description_survives_the_rows_file(tmp_path_factory, text):
     path = tmp_path_factory.mktemp("rows") / "0.ndjson"
     if any(0xD800 <= ord(c) <= 0xDFFF for c in text):
         return
@@ -139,7 +139,7 @@ def test_any_description_survives_the_file(tmp_path_factory, text):
     assert json.loads(line) == row
 
 
-def test_rows_are_written_in_one_order_privately_and_whole(tmp_path):
+def test_rows_file_is_sorted_private_and_atomic(tmp_path):
     several = [
         row_of(delivery(object=f"Collection/c/Entity/p/p_nodate_{n}.tar.gz"), HEADER)
         for n in range(5)
@@ -155,25 +155,25 @@ def test_rows_are_written_in_one_order_privately_and_whole(tmp_path):
     assert [entry.name for entry in path.parent.iterdir()] == ["0.ndjson"]
 
 
-def test_one_archive_has_one_row():
+def test_a_second_row_for_an_archive_is_rejected():
     row = row_of(delivery(), HEADER)
-    found = rows(row)
+    collected = rows(row)
     with pytest.raises(FailBatch, match="duplicated"):
-        found.add(row)
-    assert len(found) == 1
+        collected.add(row)
+    assert len(collected) == 1
 
 
-def test_a_row_beyond_all_measure_is_refused():
-    found = Rows()
+def test_an_oversized_row_is_rejected():
+    collected = Rows()
     with pytest.raises(FailBatch, match="larger than"):
-        found.add(row_of(delivery(), {"StudyDescription": "x" * MAX_ROW_BYTES}))
-    assert found.lines() == []
+        collected.add(row_of(delivery(), {"StudyDescription": "x" * MAX_ROW_BYTES}))
+    assert collected.lines() == []
 
 
 NAN, INFINITY = float("nan"), float("inf")
 
 
-def test_a_number_that_json_has_not_is_null():
+def test_nan_and_infinity_become_null():
     header = {"A": NAN, "B": [1.5, INFINITY, -INFINITY], "C": [{"D": NAN, "E": 1e308}], "F": 2**64}
     row = row_of(delivery(), header)
     assert json.loads(row["DicomHeader"], parse_constant=pytest.fail) == {
@@ -184,23 +184,23 @@ def test_a_number_that_json_has_not_is_null():
     }
 
 
-def test_text_that_utf8_cannot_say_is_said_as_far_as_it_goes():
+def test_invalid_unicode_is_replaced():
     row = row_of(delivery(), {"StudyDescription": "TH\0OR\udcffAX", "Modality": "\0"})
     assert (row["StudyDescription"], row["Modality"]) == ("THOR?AX", None)
     assert json.loads(row["DicomHeader"])["StudyDescription"] == "THOR?AX"
 
 
-def test_a_header_of_any_length_makes_a_row():
+def test_a_long_header_is_trimmed_to_the_row_limit():
     many = {f"K{number}": "\U0001f600" * 65_536 for number in range(100)} | HEADER
     row = row_of(delivery(), many)
-    held = json.loads(row["DicomHeader"])
-    assert held.keys() > HEADER.keys()
+    row_json = json.loads(row["DicomHeader"])
+    assert row_json.keys() > HEADER.keys()
     assert 600_000 < len(row["DicomHeader"]) <= MAX_HEADER_BYTES + 10_000
     (line,) = rows(row).lines()
     assert len(line) <= MAX_ROW_BYTES
 
 
-def test_a_header_that_fits_is_whole():
+def test_a_header_within_the_limit_is_complete():
     assert header_text(HEADER) == json.dumps(HEADER, sort_keys=True)
     assert header_text({}) == "{}"
 
@@ -214,20 +214,20 @@ def test_a_header_that_fits_is_whole():
         ),
     )
 )
-def test_any_header_makes_a_row(header):
+def test_every_header_makes_a_valid_row(header):
     (line,) = rows(row_of(delivery(), header)).lines()
-    held = json.loads(line, parse_constant=pytest.fail)
-    json.loads(held["DicomHeader"], parse_constant=pytest.fail)
-    assert "\\u0000" not in held["DicomHeader"].replace("\\\\", "")
+    row_json = json.loads(line, parse_constant=pytest.fail)
+    json.loads(row_json["DicomHeader"], parse_constant=pytest.fail)
+    assert "\\u0000" not in row_json["DicomHeader"].replace("\\\\", "")
 
 
-def test_a_folder_that_cannot_be_written_is_for_later(tmp_path):
+def test_an_unwritable_rows_folder_raises_retry_later(tmp_path):
     (tmp_path / "lanes").write_text("")
     with pytest.raises(RetryLater, match="SENDIT_WORK_FOLDER"):
         write_rows(tmp_path / "lanes" / "0.ndjson", Rows())
 
 
-def test_the_merge_names_every_column_and_keeps_the_newest_generation():
+def test_merge_statement_names_every_column_and_keeps_the_newest_generation():
     sql = merge_statement("c", "stage_0_0")
     assert "`c.dicom`" in sql
     assert "`c.stage_0_0`" in sql
@@ -237,7 +237,7 @@ def test_the_merge_names_every_column_and_keeps_the_newest_generation():
         assert f"new.{column.name}" in sql.partition("VALUES")[2]
 
 
-def test_the_longest_values_are_left_out_first(monkeypatch):
+def test_the_longest_header_values_are_dropped_first(monkeypatch):
     monkeypatch.setattr(writing, "MAX_HEADER_BYTES", 40)
     header = {"A": "x", "B": "y" * 50, "C": "z" * 20, "D": "w" * 60}
     assert writing.header_text(header) == json.dumps({"A": "x", "C": "z" * 20})

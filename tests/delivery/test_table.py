@@ -1,4 +1,4 @@
-"""The table in a real emulator of BigQuery."""
+"""The BigQuery table, tested against an emulator."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.delivery.test_rows import HEADER, delivery
 
 
 class Unavailable(BaseHTTPRequestHandler):
-    """Answers that it is out of order, for as long as anyone asks."""
+    """Responds 503 to every request."""
 
     def answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -44,32 +44,33 @@ class Unavailable(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def slept(monkeypatch) -> list[float]:
-    """What the library slept between the test's tries, on a clock that only these move.
+def sleeps(monkeypatch) -> list[float]:
+    """Return how long the library slept between retries, on a fake clock that only its sleeps
+    advance.
 
-    Google Storage's client asks for a bucket's metadata in a thread of its own, which may still
-    be retrying for an earlier test: such threads keep the real clock.
+    The Cloud Storage client fetches a bucket's metadata in a thread of its own, which may still be
+    retrying for an earlier test; such threads keep the real clock.
     """
-    slept: list[float] = []
+    sleeps: list[float] = []
     test = threading.get_ident()
 
     def monotonic() -> float:
-        return sum(slept) if threading.get_ident() == test else time.monotonic()
+        return sum(sleeps) if threading.get_ident() == test else time.monotonic()
 
     def sleep(seconds: float) -> None:
         if threading.get_ident() == test:
-            slept.append(seconds)
+            sleeps.append(seconds)
         else:
             time.sleep(seconds)
 
     clock = SimpleNamespace(monotonic=monotonic, sleep=sleep)
     for module in (retry_base, retry_unary):
         monkeypatch.setattr(module, "time", clock)
-    return slept
+    return sleeps
 
 
 @pytest.fixture
-def unavailable(slept) -> Iterator[bigquery.Client]:
+def unavailable(sleeps) -> Iterator[bigquery.Client]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Unavailable)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield bigquery.Client(
@@ -81,7 +82,7 @@ def unavailable(slept) -> Iterator[bigquery.Client]:
     server.server_close()
 
 
-ASKING = {
+CALLS = {
     "ensure_table": lambda client: ensure_table(client, "IRB", "US"),
     "exists": lambda client: exists(client, "IRB"),
     "held_rows": lambda client: held_rows(client, "IRB", "bucket"),
@@ -90,23 +91,23 @@ ASKING = {
 }
 
 
-@pytest.mark.parametrize("asking", ASKING)
-def test_the_library_s_own_retries_end_and_airflow_s_begin(unavailable, slept, asking):
+@pytest.mark.parametrize("call", CALLS)
+def test_library_retries_end_within_two_minutes(unavailable, sleeps, call):
     with pytest.raises(RetryLater):
-        ASKING[asking](unavailable)
-    assert len(slept) > 3
-    assert sum(slept) < 120.0
+        CALLS[call](unavailable)
+    assert len(sleeps) > 3
+    assert sum(sleeps) < 120.0
 
 
-class Recorded:
-    """Stands for BigQuery: what is not there is made, and how each call is bounded is noted."""
+class RecordingClient:
+    """Stands in for BigQuery: creates what is missing and records each call's retry and timeout."""
 
     project = "p"
 
-    def __init__(self, held: bigquery.Table | None = None) -> None:
+    def __init__(self, older_table: bigquery.Table | None = None) -> None:
         self.calls: dict[str, dict[str, object]] = {}
         self.made: dict[str, object] = {}
-        self._held = held
+        self._held = older_table
 
     def __getattr__(self, name: str) -> Callable[..., object]:
         def call(*arguments: object, **options: object) -> object:
@@ -120,10 +121,10 @@ class Recorded:
         return call
 
 
-def test_each_call_is_bounded_and_what_is_made_says_whose_it_is():
+def test_every_call_has_a_timeout_and_created_tables_are_labelled():
     reference = bigquery.DatasetReference("p", "IRB_1").table("dicom")
     older = bigquery.Table(reference, schema=[bigquery.SchemaField("bucket", "STRING")])
-    client = Recorded(older)
+    client = RecordingClient(older)
     ensure_table(client, "IRB-1", "EU")
     bounds = {(options["retry"], options["timeout"]) for options in client.calls.values()}
     assert set(client.calls) == {"get_dataset", "create_dataset", "create_table", "update_table"}
@@ -164,7 +165,7 @@ def merge(client, dataset, stage):
     client.query(merge_statement(dataset, stage)).result()
 
 
-def test_the_table_is_made_once_with_its_schema(bigquery_client, collection):
+def test_the_table_is_created_once_with_its_schema(bigquery_client, collection):
     for _ in range(2):
         ensure_table(bigquery_client, collection, "US")
     dataset = bigquery_client.get_dataset(dataset_name(collection))
@@ -175,13 +176,15 @@ def test_the_table_is_made_once_with_its_schema(bigquery_client, collection):
     assert table.description.startswith("One row")
 
 
-def test_collections_that_would_share_a_dataset_are_refused(bigquery_client, collection):
+def test_collections_with_the_same_dataset_name_are_refused(bigquery_client, collection):
     ensure_table(bigquery_client, collection, "US")
     with pytest.raises(Misconfigured, match="belongs to the collection"):
         ensure_table(bigquery_client, collection.replace("-", "_"), "US")
 
 
-def test_a_table_that_is_not_ours_is_refused_and_an_older_one_grows(bigquery_client, collection):
+def test_an_older_table_gains_columns_and_an_incompatible_one_is_refused(
+    bigquery_client, collection
+):
     name = dataset_name(collection)
     bigquery_client.create_dataset(name)
     bigquery_client.create_table(
@@ -205,7 +208,7 @@ def test_a_table_that_is_not_ours_is_refused_and_an_older_one_grows(bigquery_cli
         ensure_table(bigquery_client, collection, "US")
 
 
-def test_merging_twice_is_merging_once_and_the_newest_generation_stays(bigquery_client, collection):
+def test_merge_is_idempotent_and_keeps_the_newest_generation(bigquery_client, collection):
     ensure_table(bigquery_client, collection, "US")
     dataset = dataset_name(collection)
     one, two = delivery(), delivery(object="Collection/c/Entity/p/p_nodate_s.tar.gz")
@@ -214,22 +217,22 @@ def test_merging_twice_is_merging_once_and_the_newest_generation_stays(bigquery_
         merge(bigquery_client, dataset, "stage_1")
     rows = held_rows(bigquery_client, dataset, "data", [one.object, two.object, "none"])
     assert set(rows) == {one.object, two.object}
-    assert all(len(held) == 1 for held in rows.values())
+    assert all(len(found) == 1 for found in rows.values())
     assert rows[one.object][0].describes(one)
     assert not rows[one.object][0].describes(two)
 
     revised = replace(one, generation=one.generation + 1, crc32c="BBBBBB==", size=99)
     load(bigquery_client, dataset, "stage_2", [revised])
-    for stage in ("stage_2", "stage_1"):  # the older one comes late
+    for stage in ("stage_2", "stage_1"):  # the older stage is merged last
         merge(bigquery_client, dataset, stage)
-    (held,) = held_rows(bigquery_client, dataset, "data", [one.object])[one.object]
-    assert held.describes(revised)
+    (row,) = held_rows(bigquery_client, dataset, "data", [one.object])[one.object]
+    assert row.describes(revised)
     assert set(held_rows(bigquery_client, dataset, "data")) == {one.object, two.object}
     assert held_rows(bigquery_client, dataset, "elsewhere") == {}
     assert held_rows(bigquery_client, dataset, "data", []) == {}
 
 
-def test_rows_and_stages_go_and_may_be_gone(bigquery_client, collection):
+def test_deleting_rows_and_stages_is_idempotent(bigquery_client, collection):
     ensure_table(bigquery_client, collection, "US")
     dataset = dataset_name(collection)
     load(bigquery_client, dataset, "stage_1", [delivery()])
@@ -241,6 +244,6 @@ def test_rows_and_stages_go_and_may_be_gone(bigquery_client, collection):
     assert [table.table_id for table in bigquery_client.list_tables(dataset)] == ["dicom"]
 
 
-def test_a_missing_dataset_says_which(bigquery_client):
+def test_a_missing_dataset_is_named(bigquery_client):
     with pytest.raises(Misconfigured, match="no dataset nowhere"):
         held_rows(bigquery_client, "nowhere", "data", ["x"])

@@ -1,4 +1,4 @@
-"""Which batches of a lane are ready, and what a lane's steps do with each of them."""
+"""Which batches of a lane are ready, and what the lane's steps do with each of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAME = "Collection/c/Entity/p/p_20100209_s.tar.gz"
 COUNTS = Counts(received=6, delivered=2, filtered=1, quarantined=2, duplicate=1)
 
 
-class One:
+class Case:
     """A batch with an archive, as anonymize leaves it."""
 
     def __init__(self, ledger: Ledger, root: Path) -> None:
@@ -43,7 +43,7 @@ class One:
         self.workspace = Workspace(root, self.id)
         self.workspace.make()
 
-    def ready(self, run_id: str = RUN) -> bool:
+    def is_ready(self, run_id: str = RUN) -> bool:
         work = LaneWork(
             self.ledger, self.workspace.folder.parent, run_id, Lane(lane=0, batches=[self.id])
         )
@@ -51,13 +51,13 @@ class One:
 
 
 @pytest.fixture
-def one(embedded_ledger: Ledger, tmp_path: Path) -> One:
-    return One(embedded_ledger, tmp_path)
+def case(embedded_ledger: Ledger, tmp_path: Path) -> Case:
+    return Case(embedded_ledger, tmp_path)
 
 
-def test_what_anonymize_left_is_ready_for_its_own_run(one: One) -> None:
-    assert one.ready()
-    assert not one.ready("another run")
+def test_an_anonymized_batch_is_ready_for_its_own_run_only(case: Case) -> None:
+    assert case.is_ready()
+    assert not case.is_ready("another run")
 
 
 @pytest.mark.parametrize(
@@ -65,26 +65,24 @@ def test_what_anonymize_left_is_ready_for_its_own_run(one: One) -> None:
     [
         Counts(received=5, delivered=1, filtered=1, quarantined=2, duplicate=1),
         Counts(received=7, delivered=3, filtered=1, quarantined=2, duplicate=1),
-        # The archive's images, but not every file has its outcome: the batch is imported anew.
+        # The archive's images match, but some files have no outcome: the batch was imported again.
         Counts(received=7, delivered=2, filtered=1, quarantined=2, duplicate=1),
         Counts(received=5, delivered=2, filtered=1, quarantined=2, duplicate=1),
         Counts(received=6),
     ],
 )
-def test_an_archive_whose_sums_are_not_the_batch_s_is_that_of_before(
-    one: One, counts: Counts
-) -> None:
-    one.ledger.record(one.id, counts=counts)
-    assert not one.ready()
+def test_an_archive_that_does_not_match_the_counts_is_not_ready(case: Case, counts: Counts) -> None:
+    case.ledger.record(case.id, counts=counts)
+    assert not case.is_ready()
 
 
 @pytest.mark.parametrize(
     ("status", "ready"),
     [(status, status is Status.DONEPROCESSING) for status in Status if status is not Status.ERROR],
 )
-def test_only_a_batch_that_is_processed_is_ready(one: One, status: Status, ready: bool) -> None:
-    one.ledger.record(one.id, status=status)
-    assert one.ready() == ready
+def test_only_a_processed_batch_is_ready(case: Case, status: Status, ready: bool) -> None:
+    case.ledger.record(case.id, status=status)
+    assert case.is_ready() == ready
 
 
 @pytest.mark.parametrize(
@@ -93,25 +91,25 @@ def test_only_a_batch_that_is_processed_is_ready(one: One, status: Status, ready
         (["upload task"], True),
         (["run task"], True),
         (["upload task", "run task"], True),
-        # What is wrong with files stays on a batch that is delivered.
+        # Errors of single files stay on a delivered batch.
         (["upload task", "import", "anonymize"], True),
         (["anonymize task"], False),
         (["upload task", "dasher task"], False),
         ([], True),
     ],
 )
-def test_of_batches_in_error_those_that_delivery_failed_are_ready(
-    one: One, stages: list[str], ready: bool
+def test_failed_batches_are_ready_only_if_delivery_failed(
+    case: Case, stages: list[str], ready: bool
 ) -> None:
     for stage in stages:
-        one.ledger.record(one.id, errors=[BatchError(stage, "no")], stage=stage)
-    one.ledger.record(one.id, status=Status.ERROR)
-    assert one.ready() == ready
+        case.ledger.record(case.id, errors=[BatchError(stage, "no")], stage=stage)
+    case.ledger.record(case.id, status=Status.ERROR)
+    assert case.is_ready() == ready
 
 
-def test_a_batch_without_an_archive_is_not_ready(one: One) -> None:
-    one.ledger.drop_archive(one.id)
-    assert not one.ready()
+def test_a_batch_without_an_archive_is_not_ready(case: Case) -> None:
+    case.ledger.drop_archive(case.id)
+    assert not case.is_ready()
 
 
 @pytest.mark.parametrize(
@@ -122,12 +120,14 @@ def test_a_batch_without_an_archive_is_not_ready(one: One) -> None:
         ({"study": "s", "collection": "c"}, NAME.replace("/c/", "/other/")),
     ],
 )
-def test_an_archive_made_for_elsewhere_stays(one: One, result: dict[str, str], name: str) -> None:
-    batch, delivery = one.ledger.batch(one.id), one.ledger.delivery(one.id)
+def test_an_archive_made_for_another_collection_is_not_uploaded(
+    case: Case, result: dict[str, str], name: str
+) -> None:
+    batch, delivery = case.ledger.batch(case.id), case.ledger.delivery(case.id)
     assert delivery is not None
-    one.workspace.write(RESULT, {"study": "s", "collection": "c"})
-    check_place(batch, delivery, one.workspace)
-    one.workspace.write(RESULT, result)
+    case.workspace.write(RESULT, {"study": "s", "collection": "c"})
+    check_place(batch, delivery, case.workspace)
+    case.workspace.write(RESULT, result)
     delivery.object = name
     with pytest.raises(FailBatch, match="nothing was uploaded"):
-        check_place(batch, delivery, one.workspace)
+        check_place(batch, delivery, case.workspace)

@@ -1,4 +1,4 @@
-"""Manifests, objects and rows held against one another: each difference by itself."""
+"""Verification of manifests, objects and rows: each kind of difference separately."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ ENTRY = {
 
 
 class Collection:
-    """A bucket and a table that agree with their manifest, until they are changed."""
+    """A bucket and a table that match their manifest until a test changes them."""
 
     def __init__(self) -> None:
         self.manifest: Any = {"manifest": 1, "run": "a run", "ledger": "mine", "batches": [ENTRY]}
         self.objects = {NAME: STORED}
         self.rows: dict[str, list[HeldRow]] | None = {NAME: [ROW]}
         self.feeder: Any = SimpleNamespace(ledgers={"mine", "of before"})
-        self.asked: list[Any] = []
+        self.queries: list[Any] = []
 
     def entry(self, **changed: Any) -> None:
         self.manifest = self.manifest | {"batches": [ENTRY | changed]}
@@ -79,7 +79,7 @@ class Collection:
 
 
 @pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> Collection:
+def collection(monkeypatch: pytest.MonkeyPatch) -> Collection:
     made = Collection()
 
     def find(client: Any, bucket: str, name: str) -> Any:
@@ -88,7 +88,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> Collection:
 
     def held_rows(client: Any, dataset: str, bucket: str, names: Any = None) -> Any:
         assert client.project == "project"
-        made.asked.append((dataset, bucket, names))
+        made.queries.append((dataset, bucket, names))
         return made.rows
 
     def find_all(client: Any, bucket: str, prefix: str) -> Any:
@@ -121,7 +121,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> Collection:
     return made
 
 
-def test_what_is_as_its_manifest_says_agrees(here: Collection) -> None:
+def test_a_matching_collection_verifies(collection: Collection) -> None:
     client: Any = SimpleNamespace(project="project")
     storage: Any = "storage"
     for verdict in (
@@ -130,28 +130,28 @@ def test_what_is_as_its_manifest_says_agrees(here: Collection) -> None:
     ):
         assert verdict.agrees and verdict.differences == []
         assert (verdict.manifests, verdict.archives) == (1, 1)
-        assert verdict.feeder is here.feeder
+        assert verdict.feeder is collection.feeder
         assert verdict.compared is not None and verdict.compared.without_row() == []
         assert verdict.compared.collection == "c-1"
-    assert [asked[:2] for asked in here.asked] == [("c_1", "data")] * 2
-    assert here.asked[0][2] is None and list(here.asked[1][2]) == [NAME]
+    assert [asked[:2] for asked in collection.queries] == [("c_1", "data")] * 2
+    assert collection.queries[0][2] is None and list(collection.queries[1][2]) == [NAME]
 
 
-def test_a_run_without_a_manifest_is_named(here: Collection) -> None:
+def test_a_run_without_a_manifest_is_an_error(collection: Collection) -> None:
     storage: Any = "storage"
     with pytest.raises(FailBatch, match="no manifest of that run is in bucket data"):
         verify_run(storage, storage, "data", "c-1", "another run")
 
 
 @pytest.mark.parametrize("manifest", [[], {}, {"manifest": 2}, "text", 1])
-def test_what_is_no_manifest_is_named(here: Collection, manifest: Any) -> None:
-    here.manifest = manifest or [None]
+def test_an_invalid_manifest_is_an_error(collection: Collection, manifest: Any) -> None:
+    collection.manifest = manifest or [None]
     with pytest.raises(FailBatch, match="is not a manifest of this version"):
-        here.differences()
+        collection.differences()
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "messages"),
     [
         ({"objects": {}}, ["no object"]),
         (
@@ -174,52 +174,52 @@ def test_what_is_no_manifest_is_named(here: Collection, manifest: Any) -> None:
         ),
     ],
 )
-def test_an_archive_that_differs(
-    here: Collection, changed: dict[str, Any], told: list[str]
+def test_differing_archives_are_reported(
+    collection: Collection, changed: dict[str, Any], messages: list[str]
 ) -> None:
-    vars(here).update(changed)
-    assert here.differences() == [Difference(NAME, each) for each in told]
+    vars(collection).update(changed)
+    assert collection.differences() == [Difference(NAME, each) for each in messages]
 
 
-def test_what_no_manifest_tells_of(here: Collection) -> None:
-    here.objects = {NAME: STORED, "a": replace(STORED, name="a")}
-    here.rows = {NAME: [ROW], "a": [ROW], "b": [ROW, ROW], "c": []}
-    assert here.differences() == [
+def test_objects_and_rows_without_a_manifest_are_reported(collection: Collection) -> None:
+    collection.objects = {NAME: STORED, "a": replace(STORED, name="a")}
+    collection.rows = {NAME: [ROW], "a": [ROW], "b": [ROW, ROW], "c": []}
+    assert collection.differences() == [
         Difference("a", "an object that no manifest lists"),
         Difference("a", "1 rows that no manifest lists"),
         Difference("b", "2 rows that no manifest lists"),
     ]
 
 
-def test_a_table_that_is_not_there_is_a_difference_of_its_own(here: Collection) -> None:
-    here.rows = None
-    assert here.differences() == [
+def test_a_missing_table_is_reported(collection: Collection) -> None:
+    collection.rows = None
+    assert collection.differences() == [
         Difference("project.c_1.dicom", "there is no such table"),
         Difference(NAME, "0 rows, not 1"),
     ]
 
 
-def test_an_empty_collection_needs_no_table(here: Collection) -> None:
-    here.manifest, here.objects, here.rows = None, {}, None
-    assert here.differences() == []
+def test_an_empty_collection_needs_no_table(collection: Collection) -> None:
+    collection.manifest, collection.objects, collection.rows = None, {}, None
+    assert collection.differences() == []
 
 
 @pytest.mark.parametrize(
     ("ledger", "known"), [("mine", True), ("of before", True), ("other", False), (None, True)]
 )
-def test_a_run_of_a_ledger_that_the_collection_does_not_know(
-    here: Collection, ledger: str | None, known: bool
+def test_a_run_of_an_unknown_ledger_is_reported(
+    collection: Collection, ledger: str | None, known: bool
 ) -> None:
-    here.manifest = here.manifest | {"ledger": ledger}
-    found = here.differences()
-    assert bool(found) is not known
-    assert known or (found[0].where == "a run" and "the ledger other" in found[0].what)
-    here.feeder = None
-    assert here.differences() == []
+    collection.manifest = collection.manifest | {"ledger": ledger}
+    differences = collection.differences()
+    assert bool(differences) is not known
+    assert known or (differences[0].where == "a run" and "the ledger other" in differences[0].what)
+    collection.feeder = None
+    assert collection.differences() == []
 
 
 @pytest.mark.parametrize(
-    ("entry", "told"),
+    ("entry", "messages"),
     [
         ({"received": 9}, ["received is not the sum of its outcomes"]),
         *(
@@ -233,39 +233,41 @@ def test_a_run_of_a_ledger_that_the_collection_does_not_know(
         ({"archive": ARCHIVE | {"state": "superseded"}}, []),
     ],
 )
-def test_a_batch_whose_sums_or_archive_are_not_right(
-    here: Collection, entry: dict[str, Any], told: list[str]
+def test_inconsistent_batch_entries_are_reported(
+    collection: Collection, entry: dict[str, Any], messages: list[str]
 ) -> None:
-    here.entry(**entry)
+    collection.entry(**entry)
     archive = (ENTRY | entry)["archive"]
     if not isinstance(archive, dict) or archive["state"] != "delivered":
-        here.objects, here.rows = {}, {}
-    assert here.differences() == [Difference("b0", each) for each in told]
+        collection.objects, collection.rows = {}, {}
+    assert collection.differences() == [Difference("b0", each) for each in messages]
 
 
-def test_a_manifest_of_before_knows_nothing_that_was_not_delivered(here: Collection) -> None:
+def test_older_manifests_without_an_undelivered_count_are_accepted(collection: Collection) -> None:
     entry = {key: value for key, value in ENTRY.items() if key != "undelivered"}
-    here.manifest = here.manifest | {"batches": [entry | {"received": 7}]}
-    assert here.differences() == []
+    collection.manifest = collection.manifest | {"batches": [entry | {"received": 7}]}
+    assert collection.differences() == []
 
 
-def test_images_that_are_not_those_delivered(here: Collection) -> None:
-    here.archive(images=4)
-    here.rows = {NAME: [replace(ROW, images=4)]}
-    assert here.differences() == [Difference(NAME, "images in the archive are not those delivered")]
-    here.entry(archive=ARCHIVE | {"images": 4}, status="ERROR")
-    assert here.differences() == []
+def test_a_differing_number_of_images_is_reported(collection: Collection) -> None:
+    collection.archive(images=4)
+    collection.rows = {NAME: [replace(ROW, images=4)]}
+    assert collection.differences() == [
+        Difference(NAME, "images in the archive are not those delivered")
+    ]
+    collection.entry(archive=ARCHIVE | {"images": 4}, status="ERROR")
+    assert collection.differences() == []
 
 
-def test_what_went_into_another_bucket_is_verified_there(here: Collection) -> None:
-    here.archive(bucket="before")
-    here.objects, here.rows = {}, {}
-    assert here.differences() == []
+def test_archives_in_another_bucket_are_not_compared(collection: Collection) -> None:
+    collection.archive(bucket="before")
+    collection.objects, collection.rows = {}, {}
+    assert collection.differences() == []
 
 
-def test_an_archive_that_two_batches_claim(here: Collection) -> None:
-    here.manifest = here.manifest | {"batches": [ENTRY, ENTRY | {"batch": "b1"}]}
-    assert here.differences() == [Difference(NAME, "two batches claim to have delivered it")]
+def test_an_archive_claimed_by_two_batches_is_reported(collection: Collection) -> None:
+    collection.manifest = collection.manifest | {"batches": [ENTRY, ENTRY | {"batch": "b1"}]}
+    assert collection.differences() == [Difference(NAME, "two batches claim to have delivered it")]
 
 
 @pytest.mark.parametrize(
@@ -278,14 +280,14 @@ def test_an_archive_that_two_batches_claim(here: Collection) -> None:
         ({NAME: replace(STORED, generation=6)}, [replace(ROW, generation=6)], True),
         ({NAME: replace(STORED, generation=6)}, [ROW], True),
         ({NAME: replace(STORED, md5=None)}, [replace(ROW, md5=None)], False),
-        ({NAME: replace(STORED, size=8)}, [], False),  # other bytes: nothing to describe
+        ({NAME: replace(STORED, size=8)}, [], False),  # different bytes: no row to write
         ({}, [], False),
     ],
 )
 def test_which_archives_need_a_row(
-    here: Collection, objects_there: Any, rows: list[HeldRow], without: bool
+    collection: Collection, objects_there: Any, rows: list[HeldRow], without: bool
 ) -> None:
-    here.objects, here.rows = objects_there, {NAME: rows}
+    collection.objects, collection.rows = objects_there, {NAME: rows}
     client: Any = SimpleNamespace(project="project")
     storage: Any = "storage"
     compared = verify_collection(storage, client, "data", "c-1").compared

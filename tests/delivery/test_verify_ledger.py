@@ -1,4 +1,4 @@
-"""A ledger that was restored, held against the bucket."""
+"""Verification of a restored ledger against the bucket."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COLLECTION = "IRB1"
 
 
 def delivered(ledger: Ledger, bucket: str, study: str) -> str:
-    """Write down a delivery that is done, and return its object's name."""
+    """Record a completed delivery and return its object name."""
     ledger.enqueue([(study * 64, f"/data/{study}")], BatchParams("s", COLLECTION, "d"))
     (batch,) = ledger.claim(f"run {study}", 1)
     name = f"Collection/{COLLECTION}/Entity/p/p_nodate_{study}.tar.gz"
@@ -33,17 +33,17 @@ def delivered(ledger: Ledger, bucket: str, study: str) -> str:
     return name
 
 
-def test_what_the_ledger_says_is_delivered_must_be_there(
+def test_deliveries_missing_from_the_bucket_are_reported(
     tmp_path: Path, storage_client, bucket: str
 ) -> None:
     ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
-    there, gone, other = (delivered(ledger, bucket, each) for each in "abc")
-    for name, content in ((there, b"archive"), (other, b"another")):
+    present, missing, different = (delivered(ledger, bucket, each) for each in "abc")
+    for name, content in ((present, b"archive"), (different, b"another")):
         storage_client.bucket(bucket).blob(name).upload_from_string(content)
-    found = {
+    differences = {
         each.where: each.what for each in verify_ledger(ledger, storage_client, bucket, COLLECTION)
     }
-    assert set(found) == {gone, other}
-    assert "no object" in found[gone]
-    assert "checksum" in found[other]
+    assert set(differences) == {missing, different}
+    assert "no object" in differences[missing]
+    assert "checksum" in differences[different]
     ledger.close()

@@ -1,4 +1,4 @@
-"""The ledger on both databases: each operation once, twice, and from two sides."""
+"""The ledger on both databases: each operation once, repeated, and concurrently."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def one_batch(ledger: Ledger) -> str:
     return batch_id
 
 
-def test_a_folder_is_queued_once(ledger: Ledger) -> None:
+def test_enqueue_is_idempotent(ledger: Ledger) -> None:
     assert ledger.enqueue(FOLDERS, PARAMS) == 5
     assert ledger.enqueue(FOLDERS, PARAMS) == 0
     assert ledger.count_queued() == 5
     assert ledger.count_queued({FOLDERS[0][0], "f" * 64}) == 1
 
 
-def test_a_run_claims_the_oldest_and_the_same_again(ledger: Ledger) -> None:
+def test_claim_takes_the_oldest_batches_and_is_idempotent(ledger: Ledger) -> None:
     ledger.enqueue(FOLDERS, PARAMS)
     claimed = ledger.claim("run-1", 2)
     assert [ledger.identifier(batch, "folder") for batch in claimed] == [
@@ -64,7 +64,7 @@ def test_a_run_claims_the_oldest_and_the_same_again(ledger: Ledger) -> None:
     assert ledger.count_queued() == 0
 
 
-def test_a_batch_keeps_what_it_was_queued_with_whichever_run_takes_it(ledger: Ledger) -> None:
+def test_a_batch_keeps_its_params_in_any_run(ledger: Ledger) -> None:
     alpha = BatchParams("alpha", "IRB7", "strict", revise=True, subfolder="1_6")
     beta = BatchParams("beta", "beta", "default")
     ledger.enqueue(FOLDERS[:1], alpha)
@@ -76,13 +76,13 @@ def test_a_batch_keeps_what_it_was_queued_with_whichever_run_takes_it(ledger: Le
     ledger.requeue(first)
     assert ledger.claim("another run", 5) == [first]
     assert ledger.batch(first).params == alpha
-    # Set aside, put in order, and found by a run of another study.
+    # Set aside, repaired, and found by a run of another study.
     ledger.record(first, status=Status.ERROR)
     ledger.delete_identifiers(first, set_aside=True)
     ledger.enqueue(FOLDERS[:1], beta)
     assert ledger.claim("a third run", 5) == [first]
     assert ledger.batch(first).params == alpha
-    # Delivered, and the folder comes again with other files.
+    # Delivered, and the folder returns with other files.
     ledger.record(first, status=Status.DONE)
     ledger.enqueue(FOLDERS[:1], beta)
     (again,) = ledger.claim("a fourth run", 5)
@@ -90,7 +90,7 @@ def test_a_batch_keeps_what_it_was_queued_with_whichever_run_takes_it(ledger: Le
     assert ledger.batch(again).params == dataclasses.replace(alpha, revise=False)
 
 
-def test_two_runs_that_claim_at_once_share_nothing(ledger: Ledger) -> None:
+def test_concurrent_claims_do_not_overlap(ledger: Ledger) -> None:
     ledger.enqueue([(f"{number:064x}", f"/input/{number}") for number in range(40)], PARAMS)
     claimed: dict[str, list[str]] = {}
     start = threading.Barrier(4)
@@ -108,14 +108,14 @@ def test_two_runs_that_claim_at_once_share_nothing(ledger: Ledger) -> None:
     assert len(taken) == len(set(taken))
 
 
-def test_claims_only_within_the_chosen_folder(ledger: Ledger) -> None:
+def test_claim_is_limited_to_the_given_subfolder(ledger: Ledger) -> None:
     ledger.enqueue(FOLDERS, PARAMS)
     (waiting,) = ledger.waiting({FOLDERS[3][0]})
     assert waiting[1] == FOLDERS[3][1]
     assert ledger.claim("run-1", 5, among=[waiting[0]]) == [waiting[0]]
 
 
-def test_batch_starts_anew_and_forgets_what_an_earlier_try_found(ledger: Ledger) -> None:
+def test_start_resets_the_results_of_an_earlier_attempt(ledger: Ledger) -> None:
     batch_id = one_batch(ledger)
     ledger.start(batch_id)
     ledger.record(
@@ -137,7 +137,7 @@ def test_batch_starts_anew_and_forgets_what_an_earlier_try_found(ledger: Ledger)
     assert found.finished_at is None
 
 
-def test_errors_of_a_stage_are_replaced_and_those_of_others_kept(ledger: Ledger) -> None:
+def test_errors_are_replaced_per_stage(ledger: Ledger) -> None:
     batch_id = one_batch(ledger)
     ledger.record(batch_id, errors=[BatchError("import", "truncated")], stage="import")
     ledger.record(batch_id, errors=[BatchError("upload task", "down")], stage="upload task")
@@ -148,12 +148,12 @@ def test_errors_of_a_stage_are_replaced_and_those_of_others_kept(ledger: Ledger)
     assert not ledger.batch(batch_id).has_error
 
 
-def test_forget_leaves_no_byte_of_the_identifiers(ledger: Ledger, tmp_path: Path) -> None:
+def test_deleted_identifiers_leave_no_bytes_in_the_database(ledger: Ledger, tmp_path: Path) -> None:
     batch_id = one_batch(ledger)
     ledger.put_identifier(batch_id, "header", {"00100020": "CANARY-MRN"})
     ledger.put_identifier(batch_id, "header", {"00100020": "CANARY-TWO"})
     assert ledger.identifier(batch_id, "header") == {"00100020": "CANARY-TWO"}
-    assert not ledger.delete_identifiers(batch_id)  # it is at work
+    assert not ledger.delete_identifiers(batch_id)  # the batch is running
     ledger.record(batch_id, status=Status.DONE)
     assert ledger.delete_identifiers(batch_id)
     assert ledger.identifier(batch_id, "header") is None
@@ -164,7 +164,7 @@ def test_forget_leaves_no_byte_of_the_identifiers(ledger: Ledger, tmp_path: Path
         assert b"ACC0" not in file.read_bytes()
 
 
-def test_a_folder_set_aside_is_queued_again_under_its_batch(ledger: Ledger) -> None:
+def test_a_folder_that_was_set_aside_is_requeued_as_the_same_batch(ledger: Ledger) -> None:
     batch_id = one_batch(ledger)
     ledger.record(batch_id, status=Status.ERROR)
     ledger.delete_identifiers(batch_id, set_aside=True)
@@ -179,7 +179,7 @@ def test_a_folder_set_aside_is_queued_again_under_its_batch(ledger: Ledger) -> N
     assert not ledger.batch(batch_id).set_aside
 
 
-def test_a_delivered_folder_that_comes_again_is_a_batch_of_its_own(ledger: Ledger) -> None:
+def test_a_delivered_folder_that_returns_becomes_a_new_batch(ledger: Ledger) -> None:
     first = one_batch(ledger)
     assert ledger.enqueue(FOLDERS[:1], PARAMS) == 0
     ledger.record(first, status=Status.DONE)
@@ -192,7 +192,7 @@ def test_a_delivered_folder_that_comes_again_is_a_batch_of_its_own(ledger: Ledge
     assert ledger.batch(second).folder_digest == FOLDERS[0][0]
 
 
-def test_what_is_finished_or_waits_is_not_requeued(ledger: Ledger) -> None:
+def test_finished_and_queued_batches_are_not_requeued(ledger: Ledger) -> None:
     batch_id = one_batch(ledger)
     ledger.record(batch_id, status=Status.DONE)
     with pytest.raises(FailBatch, match="neither in ERROR, nor unfinished, nor withdrawn"):
@@ -203,7 +203,7 @@ def test_what_is_finished_or_waits_is_not_requeued(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("status", UNDER_WAY)
-def test_what_a_run_left_is_shown_and_requeued_by_hand(ledger: Ledger, status: Status) -> None:
+def test_an_unfinished_batch_can_be_requeued_manually(ledger: Ledger, status: Status) -> None:
     batch_id = one_batch(ledger)
     ledger.record(batch_id, status=status)
     assert [batch.id for batch in ledger.all_batches(errors_only=True)] == [batch_id]
@@ -214,20 +214,20 @@ def test_what_a_run_left_is_shown_and_requeued_by_hand(ledger: Ledger, status: S
 SCHEDULED = Run("sendit", "scheduled__2026-11-29", created="2026-11-29", started="01:00")
 
 
-def test_a_run_keeps_its_key_in_all_its_tasks_and_when_it_is_cleared(ledger: Ledger) -> None:
+def test_a_run_has_the_same_key_in_all_tasks_and_after_clearing(ledger: Ledger) -> None:
     key = ledger.run_key(SCHEDULED)
     assert ledger.run_key(SCHEDULED) == key
     while_it_runs = dataclasses.replace(SCHEDULED, clears=1)
     assert ledger.run_key(while_it_runs) == key
     after_its_end = dataclasses.replace(SCHEDULED, clears=2, started="02:00")
     assert ledger.run_key(after_its_end) == key
-    for earlier in (SCHEDULED, while_it_runs):  # a task that still works
+    for earlier in (SCHEDULED, while_it_runs):  # a task that is still running
         assert ledger.run_key(earlier) == key
     assert ledger.is_latest(Holder(key, "sendit", SCHEDULED.run_id))
 
 
 @pytest.mark.parametrize("clears", [0, 3])
-def test_the_same_id_a_second_time_is_another_run(ledger: Ledger, clears: int) -> None:
+def test_a_reused_run_id_is_another_run(ledger: Ledger, clears: int) -> None:
     first = ledger.run_key(SCHEDULED)
     for number in range(1, clears + 1):
         ledger.run_key(dataclasses.replace(SCHEDULED, clears=number, started=f"02:0{number}"))
@@ -243,7 +243,7 @@ def test_the_same_id_a_second_time_is_another_run(ledger: Ledger, clears: int) -
 
 
 def left(ledger: Ledger, run: Run = SCHEDULED, status: Status = Status.PROCESSING) -> str:
-    """Leave a batch under way in a run, and return its id."""
+    """Leave a batch unfinished in a run and return its id."""
     ledger.enqueue(FOLDERS[:1], PARAMS)
     (batch_id,) = ledger.claim(run.run_id, 1, holder=ledger.run_key(run))
     ledger.record(batch_id, status=status)
@@ -251,7 +251,7 @@ def left(ledger: Ledger, run: Run = SCHEDULED, status: Status = Status.PROCESSIN
 
 
 @pytest.mark.parametrize("status", UNDER_WAY)
-def test_what_an_ended_run_left_keeps_its_place_in_the_queue(
+def test_a_batch_left_by_an_ended_run_keeps_its_queue_position(
     ledger: Ledger, status: Status
 ) -> None:
     batch_id = left(ledger, status=status)
@@ -265,7 +265,7 @@ def test_what_an_ended_run_left_keeps_its_place_in_the_queue(
     assert ledger.holders() == [Holder("next", None, "next")]
 
 
-def test_a_batch_that_too_many_runs_left_fails_in_the_run_that_finds_it(ledger: Ledger) -> None:
+def test_a_batch_left_by_too_many_runs_fails(ledger: Ledger) -> None:
     batch_id = left(ledger)
     for number in range(MAX_TAKE_UPS):
         (holder,) = ledger.holders()
@@ -282,7 +282,7 @@ def test_a_batch_that_too_many_runs_left_fails_in_the_run_that_finds_it(ledger: 
     assert ledger.batch(batch_id).take_ups == 0
 
 
-def test_nothing_more_is_written_by_a_run_that_lost_its_batch(ledger: Ledger) -> None:
+def test_a_run_that_lost_its_batch_cannot_write_to_it(ledger: Ledger) -> None:
     batch_id = left(ledger)
     key = ledger.run_key(SCHEDULED)
     late, archive = ledger.of_run(key), dataclasses.replace(ARCHIVE, batch_id=batch_id)
@@ -310,12 +310,12 @@ def test_nothing_more_is_written_by_a_run_that_lost_its_batch(ledger: Ledger) ->
     ledger.of_run("next").record(batch_id, status=Status.PROCESSING)
 
 
-def test_what_may_lie_in_the_bucket_is_not_forgotten(ledger: Ledger) -> None:
+def test_a_delivery_that_may_be_in_the_bucket_is_kept(ledger: Ledger) -> None:
     batch_id = one_batch(ledger)
     archive = dataclasses.replace(ARCHIVE, batch_id=batch_id)
     ledger.put_archive(archive)
     ledger.put_sent(archive)
-    assert ledger.strays() == []  # it is on its way
+    assert ledger.strays() == []  # it is being uploaded
     ledger.start(batch_id)
     anew = dataclasses.replace(archive, crc32c="BBBBBB==", object="Collection/b.tar.gz")
     ledger.put_archive(anew)
@@ -328,7 +328,7 @@ def test_what_may_lie_in_the_bucket_is_not_forgotten(ledger: Ledger) -> None:
     assert ledger.strays() == ledger.history(batch_id) == []
 
 
-def test_an_archive_sent_before_the_study_was_recognised_is_not_forgotten(ledger: Ledger) -> None:
+def test_an_upload_before_the_duplicate_was_detected_is_kept(ledger: Ledger) -> None:
     batch_id = one_batch(ledger)
     archive = dataclasses.replace(ARCHIVE, batch_id=batch_id)
     ledger.put_archive(archive)
@@ -339,8 +339,8 @@ def test_an_archive_sent_before_the_study_was_recognised_is_not_forgotten(ledger
     assert ledger.delivery(batch_id) is None
 
 
-def test_what_was_proven_meanwhile_stays_done(ledger: Ledger) -> None:
-    """anonymize, cleared alone, makes the same archive while confirm proves it."""
+def test_a_concurrently_confirmed_delivery_stays_done(ledger: Ledger) -> None:
+    """Anonymize, cleared alone, makes the same archive while confirm verifies it."""
     batch_id = one_batch(ledger)
     archive = dataclasses.replace(ARCHIVE, batch_id=batch_id)
     ledger.put_archive(archive)
@@ -353,7 +353,7 @@ def test_what_was_proven_meanwhile_stays_done(ledger: Ledger) -> None:
     assert ledger.batch(batch_id).status is Status.DONE
 
 
-def test_what_was_imported_again_meanwhile_is_not_done(ledger: Ledger) -> None:
+def test_a_concurrently_reimported_batch_is_not_done(ledger: Ledger) -> None:
     ledger.enqueue(FOLDERS[:1], PARAMS)
     (batch_id,) = ledger.claim("run-1", 1)
     archive = dataclasses.replace(ARCHIVE, batch_id=batch_id)
@@ -365,7 +365,7 @@ def test_what_was_imported_again_meanwhile_is_not_done(ledger: Ledger) -> None:
         ledger.put_stored(archive, Stored(7, "md5", "2026-01-01T00:00:00Z", "self", "media"))
 
     proven()
-    ledger.start(batch_id)  # import begins ...
+    ledger.start(batch_id)  # import starts ...
     with pytest.raises(TakenOver, match="imported again"):
         ledger.put_done(batch_id, 1)
     ledger.record(batch_id, status=Status.PROCESSING, counts=Counts(received=2))  # ... and ends
@@ -383,7 +383,7 @@ def test_what_was_imported_again_meanwhile_is_not_done(ledger: Ledger) -> None:
     assert ledger.batch(batch_id).counts == whole
 
 
-def test_what_a_lane_puts_down_is_known_until_it_is_gone(ledger: Ledger) -> None:
+def test_stages_are_recorded_until_they_are_removed(ledger: Ledger) -> None:
     lane = ledger.of_run("r1")
     lane.put_stage(3, "bucket", "c")
     lane.put_stage(3, "bucket", "c")
@@ -395,7 +395,7 @@ def test_what_a_lane_puts_down_is_known_until_it_is_gone(ledger: Ledger) -> None
     assert ledger.stages() == []
 
 
-def test_the_same_archive_again_keeps_what_the_store_answered(ledger: Ledger) -> None:
+def test_registering_the_same_archive_again_keeps_the_stored_object(ledger: Ledger) -> None:
     batch_id = one_batch(ledger)
     archive = dataclasses.replace(ARCHIVE, batch_id=batch_id)
     ledger.put_archive(archive)
@@ -413,10 +413,10 @@ def test_the_same_archive_again_keeps_what_the_store_answered(ledger: Ledger) ->
     ledger.put_stored(archive, Stored(8, "md5", "2026-01-01T00:00:00Z", "self", "media"))
     held = ledger.delivery(batch_id)
     assert held is not None
-    assert held.generation is None  # the archive that was stored is not the one held
+    assert held.generation is None  # the stored archive is not the registered one
 
 
-def test_two_batches_never_share_an_object(ledger: Ledger) -> None:
+def test_two_batches_cannot_share_an_object(ledger: Ledger) -> None:
     ledger.enqueue(FOLDERS[:2], PARAMS)
     first, second = ledger.claim("run-1", 2)
     ledger.put_archive(dataclasses.replace(ARCHIVE, batch_id=first))
@@ -425,7 +425,7 @@ def test_two_batches_never_share_an_object(ledger: Ledger) -> None:
     assert ledger.delivery(second) is None
 
 
-def test_the_history_outlives_what_it_tells_of(ledger: Ledger) -> None:
+def test_history_is_kept_after_the_delivery_is_deleted(ledger: Ledger) -> None:
     ledger.enqueue(FOLDERS[:2], PARAMS)
     first, second = ledger.claim("run-1", 2)
     archive = dataclasses.replace(ARCHIVE, batch_id=first)
@@ -447,7 +447,7 @@ def test_the_history_outlives_what_it_tells_of(ledger: Ledger) -> None:
     assert ledger.batch(second).same_as == first
 
 
-def test_beginning_anew_forgets_an_archive_that_never_left(ledger: Ledger) -> None:
+def test_starting_again_drops_an_archive_that_was_never_uploaded(ledger: Ledger) -> None:
     batch_id = one_batch(ledger)
     archive = dataclasses.replace(ARCHIVE, batch_id=batch_id)
     ledger.put_archive(archive)
@@ -459,14 +459,14 @@ def test_beginning_anew_forgets_an_archive_that_never_left(ledger: Ledger) -> No
     assert ledger.delivery(batch_id) is not None
 
 
-def test_codes_are_kept_and_the_first_wins(ledger: Ledger) -> None:
+def test_the_first_stored_code_wins(ledger: Ledger) -> None:
     assert ledger.patient_code("d" * 64, "p1", 5) == ("p1", 5)
     assert ledger.patient_code("d" * 64, "p2", 9) == ("p1", 5)
     assert ledger.study_code("e" * 64, "s1") == "s1"
     assert ledger.study_code("e" * 64, "s2") == "s1"
 
 
-def test_codes_asked_for_at_once_are_one(ledger: Ledger) -> None:
+def test_concurrent_code_requests_return_the_same_code(ledger: Ledger) -> None:
     answers: set[tuple[str, int]] = set()
     start = threading.Barrier(6)
 
@@ -482,14 +482,14 @@ def test_codes_asked_for_at_once_are_one(ledger: Ledger) -> None:
     assert len(answers) == 1
 
 
-def test_a_path_that_is_not_utf8_survives(ledger: Ledger) -> None:
+def test_non_utf8_paths_round_trip(ledger: Ledger) -> None:
     path = "/input/caf\udce9"
     ledger.enqueue([("a" * 64, path)], PARAMS)
     (batch_id,) = ledger.claim("run-1", 1)
     assert ledger.identifier(batch_id, "folder") == path
 
 
-def test_a_database_that_is_down_is_for_later_and_names_no_value() -> None:
+def test_an_unavailable_database_raises_retry_later_without_values() -> None:
     down = Ledger("postgresql://user:secret@127.0.0.1:1/ledger")
     with pytest.raises(RetryLater, match="sendit_ledger") as caught:
         down.put_identifier("b", "header", {"00100020": "CANARY"})
@@ -506,7 +506,7 @@ def test_a_database_that_is_down_is_for_later_and_names_no_value() -> None:
         ("sqlite:////tmp/x.db", "sqlite"),
     ],
 )
-def test_uris_as_airflow_writes_them(uri: str, driver: str) -> None:
+def test_airflow_connection_uris_are_accepted(uri: str, driver: str) -> None:
     assert ledger_url(uri).drivername == driver
 
 
@@ -516,7 +516,7 @@ def test_other_databases_are_refused(uri: str) -> None:
         ledger_url(uri)
 
 
-def test_unknown_batch_fails_clearly(ledger: Ledger) -> None:
+def test_an_unknown_batch_is_an_error(ledger: Ledger) -> None:
     with pytest.raises(FailBatch, match="is not in this ledger"):
         ledger.batch("b0000000000000000")
 

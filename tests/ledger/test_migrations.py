@@ -1,7 +1,7 @@
-"""Migrations, on ledgers as sendit 2.0.0 made them before there were any.
+"""Migrations, applied to ledgers as sendit 2.0.0 created them before there were any.
 
-``schema_6.*.sql`` are dumps of such ledgers, filled through its own operations: archives delivered,
-replaced, withdrawn and left over, a batch in error, one queued, with every table in use.
+``schema_6.*.sql`` are dumps of such ledgers with every table in use: archives delivered, replaced,
+withdrawn and left over, a batch in error and a queued one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from sendit.ledger.schema import VERSION_TABLE, metadata
 
 HERE = Path(__file__).parent
 RENAMED = {"archive_of": "study_key", "content": "content_digest"}
-#: What a migration to the newest version changes on purpose.
+# : Intended changes of the migrations up to the newest version.
 OWN = {VERSION_TABLE, "schema_info"}
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -83,7 +83,7 @@ def execute(uri: str, *statements: str) -> None:
 
 
 def rows_of(uri: str) -> Rows:
-    """Every row of every table, by the columns' names."""
+    """Every row of every table, by column name."""
     engine = sa.create_engine(ledger_url(uri))
     tables = sa.MetaData()
     tables.reflect(engine)
@@ -107,7 +107,7 @@ def differences_from_models(uri: str) -> list[Any]:
     return differences
 
 
-def test_every_row_is_kept_and_nothing_else_changes(legacy: str) -> None:
+def test_migration_keeps_every_row(legacy: str) -> None:
     before = rows_of(legacy)
     assert all(before.values())
     opened = Ledger(legacy)
@@ -128,25 +128,25 @@ def test_every_row_is_kept_and_nothing_else_changes(legacy: str) -> None:
 
 
 def test_sendit_2_0_0_refuses_a_migrated_ledger(ledger: Ledger, legacy: str) -> None:
-    """It reads this number, and makes the tables that it misses unless the number differs."""
+    """It reads this number, and creates missing tables unless the number differs."""
     ledger.migrate()
     assert rows_of(legacy)["schema_info"] == [{"version": 8}]
 
 
-def test_a_migrated_ledger_is_what_the_models_say(ledger: Ledger, legacy: str) -> None:
+def test_a_migrated_ledger_matches_the_models(ledger: Ledger, legacy: str) -> None:
     assert differences_from_models(legacy)
     ledger.migrate()
     assert differences_from_models(legacy) == []
 
 
-def test_a_new_ledger_is_what_the_models_say(empty: str) -> None:
+def test_a_new_ledger_matches_the_models(empty: str) -> None:
     opened = Ledger(empty)
     opened.migrate()
     opened.close()
     assert differences_from_models(empty) == []
 
 
-def test_the_steps_are_one_line_that_ends_at_the_models_version() -> None:
+def test_migrations_are_linear_and_end_at_the_models_version() -> None:
     config = Config()
     config.set_main_option("script_location", "sendit.ledger:migrations")
     steps = list(ScriptDirectory.from_config(config).walk_revisions())
@@ -155,7 +155,7 @@ def test_the_steps_are_one_line_that_ends_at_the_models_version() -> None:
     assert revisions[-1] == SCHEMA_VERSION
 
 
-def test_a_new_ledger_has_an_identity_of_its_own(empty: str, tmp_path: Path) -> None:
+def test_a_new_ledger_has_its_own_id(empty: str, tmp_path: Path) -> None:
     opened, other = Ledger(empty), Ledger(f"sqlite:///{tmp_path / 'other.db'}")
     assert opened.migrate() is None
     assert len(opened.id()) == 32
@@ -164,8 +164,8 @@ def test_a_new_ledger_has_an_identity_of_its_own(empty: str, tmp_path: Path) -> 
     other.close()
 
 
-def test_work_goes_on_where_it_was(ledger: Ledger) -> None:
-    """Deliveries are found by their study, the history grows, what was queued is claimed."""
+def test_work_continues_after_migration(ledger: Ledger) -> None:
+    """Deliveries are found by study, the history grows, and queued batches are claimed."""
     latest, first = ledger.deliveries_of("bucket", "IRB-1/p1/s1")
     assert (latest.revision, first.revision) == (2, 1)
     assert latest.content_digest == f"{2:064x}"
@@ -199,7 +199,7 @@ def test_work_goes_on_where_it_was(ledger: Ledger) -> None:
         ("UPDATE {table} SET version_num = '0005'", "before 2.0.0"),
     ],
 )
-def test_a_ledger_that_cannot_be_migrated_is_refused_and_not_touched(
+def test_a_ledger_that_cannot_be_migrated_is_refused_unchanged(
     legacy: str, change: str, says: str
 ) -> None:
     opened = Ledger(legacy)
@@ -216,9 +216,7 @@ def test_a_ledger_that_cannot_be_migrated_is_refused_and_not_touched(
 
 
 @pytest.mark.parametrize(("number", "says"), [(5, "before 2.0.0"), (9, "does not know")])
-def test_the_number_from_before_there_were_migrations_is_read(
-    legacy: str, number: int, says: str
-) -> None:
+def test_the_version_number_before_migrations_is_read(legacy: str, number: int, says: str) -> None:
     execute(legacy, f"UPDATE schema_info SET version = {number}")
     before = rows_of(legacy)
     refused = Ledger(legacy)
@@ -228,8 +226,8 @@ def test_the_number_from_before_there_were_migrations_is_read(
     assert rows_of(legacy) == before
 
 
-def test_a_migration_that_fails_leaves_the_ledger_as_it_was(legacy: str) -> None:
-    # A step's last change finds its name taken.
+def test_a_failed_migration_is_rolled_back(legacy: str) -> None:
+    # The last change of a step fails: its name is already taken.
     execute(legacy, "CREATE INDEX ix_deliveries_study_key ON deliveries (object)")
     before, models = rows_of(legacy), differences_from_models(legacy)
     opened = Ledger(legacy)
@@ -256,7 +254,7 @@ print(ledger.migrate(), ledger.count_queued())
 """
 
 
-def test_processes_that_start_at_once_migrate_once(legacy: str) -> None:
+def test_concurrent_processes_migrate_once(legacy: str) -> None:
     started = [
         subprocess.Popen(
             [sys.executable, "-c", MIGRATE, legacy],
@@ -277,8 +275,8 @@ def test_processes_that_start_at_once_migrate_once(legacy: str) -> None:
     assert sorted(answers) == ["0006 1\n", "None 1\n", "None 1\n"]
 
 
-def test_threads_that_start_at_once_make_their_ledgers_each(tmp_path: Path) -> None:
-    """Alembic works through names that a process has once."""
+def test_concurrent_threads_create_separate_ledgers(tmp_path: Path) -> None:
+    """Alembic uses names that are global to a process."""
     start = Barrier(4)
     versions: list[Any] = []
 
@@ -298,7 +296,7 @@ def test_threads_that_start_at_once_make_their_ledgers_each(tmp_path: Path) -> N
     assert versions == [[{"version_num": SCHEMA_VERSION}]] * 4
 
 
-def test_a_ledger_in_a_database_of_airflow_s_keeps_to_its_own_version(empty: str) -> None:
+def test_a_ledger_in_the_airflow_database_has_its_own_version_table(empty: str) -> None:
     execute(
         empty,
         "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)",
@@ -310,7 +308,7 @@ def test_a_ledger_in_a_database_of_airflow_s_keeps_to_its_own_version(empty: str
     assert rows_of(empty)["alembic_version"] == [{"version_num": "fd0277c20889"}]
 
 
-def test_a_migrated_ledger_costs_a_process_one_query(ledger: Ledger, legacy: str) -> None:
+def test_opening_a_migrated_ledger_takes_one_query(ledger: Ledger, legacy: str) -> None:
     ledger.migrate()
     again = Ledger(legacy)
     statements: list[str] = []
@@ -335,12 +333,12 @@ sys.exit("alembic" in sys.modules)
 """
 
 
-def test_alembic_is_imported_only_to_migrate(ledger: Ledger, legacy: str) -> None:
+def test_alembic_is_imported_only_for_migrations(ledger: Ledger, legacy: str) -> None:
     use = [sys.executable, "-c", USE, legacy]
     assert subprocess.run(use, check=False).returncode == 1
     assert subprocess.run(use, check=False).returncode == 0
 
 
-def test_the_documents_say_which_version_needs_which_ledger() -> None:
+def test_docs_state_the_ledger_version_of_each_release() -> None:
     page = (HERE.parents[1] / "docs" / "production.md").read_text()
     assert f"| {__version__} | {SCHEMA_VERSION} |" in page

@@ -1,4 +1,4 @@
-"""Anonymize: files, sums and archive are one, or nothing is delivered."""
+"""Anonymize: files, counts and archive must agree, or nothing is delivered."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from testing.builder import write_study
 KEYS = Keys(b"k" * 32)
 
 
-class One:
-    """A batch of three images and one file that is none, up to anonymize."""
+class Case:
+    """A batch of three images and one invalid file, ready for anonymize."""
 
     def __init__(self, ledger: Ledger, root: Path) -> None:
         self.ledger = ledger
@@ -58,21 +58,21 @@ class One:
 
 
 @pytest.fixture
-def one(embedded_ledger: Ledger, tmp_path: Path) -> One:
-    return One(embedded_ledger, tmp_path)
+def case(embedded_ledger: Ledger, tmp_path: Path) -> Case:
+    return Case(embedded_ledger, tmp_path)
 
 
-def test_a_recipe_that_was_changed_since_import_delivers_nothing(one: One) -> None:
-    one.workspace.write_recipe("0" * 64)
+def test_a_recipe_changed_since_import_fails_the_batch(case: Case) -> None:
+    case.workspace.write_recipe("0" * 64)
     with pytest.raises(FailBatch, match=r"recipe was changed after import.*clear the import task"):
-        one.anonymize()
-    assert one.ledger.delivery(one.id) is None
-    one.workspace.write_recipe(load_recipe("default").digest)
-    assert one.anonymize().archive is not None
+        case.anonymize()
+    assert case.ledger.delivery(case.id) is None
+    case.workspace.write_recipe(load_recipe("default").digest)
+    assert case.anonymize().archive is not None
 
 
-def altered(monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
-    """Let the engine's result be another one."""
+def alter_result(monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
+    """Change the engine's result before the pipeline sees it."""
     real = module.deidentify_study
 
     def changed(*arguments: Any, **options: Any) -> StudyResult:
@@ -81,20 +81,20 @@ def altered(monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
     monkeypatch.setattr(module, "deidentify_study", changed)
 
 
-def test_what_is_recorded_is_what_came_of_it(one: One) -> None:
-    told: list[int] = []
-    result = one.anonymize(progress=told.append)
-    assert told == [1, 2, 3]
-    batch, coded = one.batch, coded_study(one.ledger, one.batch)
+def test_results_are_recorded(case: Case) -> None:
+    progress: list[int] = []
+    result = case.anonymize(progress=progress.append)
+    assert progress == [1, 2, 3]
+    batch, coded = case.batch, coded_study(case.ledger, case.batch)
     assert batch.status is Status.DONEPROCESSING
     counts = batch.counts
     assert (counts.received, counts.delivered, counts.quarantined) == (4, 3, 1)
     assert batch.tally["delivered"] == 0 and batch.tally["undelivered"] == 3
     assert batch.reasons == {f"quarantined: {Reason.NOT_DICOM}": 1}
     assert batch.actions == result.actions and sum(result.actions.values()) > 10
-    # What import found wrong is import's; anonymize found nothing.
+    # Errors found by import belong to import; anonymize found none.
     assert [error["stage"] for error in batch.errors] == ["import"]
-    delivery = one.ledger.delivery(one.id)
+    delivery = case.ledger.delivery(case.id)
     assert delivery is not None and result.archive is not None
     assert delivery.object == (
         f"Collection/c/Entity/{coded.patient_code}/"
@@ -104,8 +104,8 @@ def test_what_is_recorded_is_what_came_of_it(one: One) -> None:
     assert (delivery.size, delivery.crc32c) == (result.archive.size, result.archive.crc32c)
     assert delivery.recipe_digest == load_recipe("default").digest
     assert delivery.content_digest == result.content_digest
-    assert one.workspace.archive.stat().st_size == delivery.size
-    assert one.workspace.read(RESULT) == {
+    assert case.workspace.archive.stat().st_size == delivery.size
+    assert case.workspace.read(RESULT) == {
         "study": "s",
         "collection": "c",
         "header": result.header,
@@ -116,77 +116,77 @@ def test_what_is_recorded_is_what_came_of_it(one: One) -> None:
     }
 
 
-def test_a_file_that_changed_is_quarantined_and_the_others_go(one: One) -> None:
-    one.files[1].write_bytes(one.files[1].read_bytes() + b"\0\0")
-    result = one.anonymize()
+def test_a_changed_file_is_quarantined_and_the_others_are_delivered(case: Case) -> None:
+    case.files[1].write_bytes(case.files[1].read_bytes() + b"\0\0")
+    result = case.anonymize()
     assert result.outcomes[2] == (Outcome.QUARANTINED, Reason.CHANGED)
-    counts = one.batch.counts
+    counts = case.batch.counts
     assert (counts.received, counts.delivered, counts.quarantined) == (4, 2, 2)
-    (error,) = (each for each in one.batch.errors if each["stage"] == "anonymize")
+    (error,) = (each for each in case.batch.errors if each["stage"] == "anonymize")
     assert (error["reason"], list(error["files"])) == (Reason.CHANGED, [2])
 
 
-def test_no_file_left_is_no_archive(one: One) -> None:
-    for file in one.files:
+def test_no_archive_without_files(case: Case) -> None:
+    for file in case.files:
         file.write_bytes(file.read_bytes() + b"\0\0")
     with pytest.raises(FailBatch, match="none of 3 files could be de-identified"):
-        one.anonymize()
-    assert one.ledger.delivery(one.id) is None
-    assert not one.workspace.archive.exists()
-    # What became of each is on record all the same.
-    assert one.batch.counts.quarantined == 4
+        case.anonymize()
+    assert case.ledger.delivery(case.id) is None
+    assert not case.workspace.archive.exists()
+    # The outcome of each file is recorded nevertheless.
+    assert case.batch.counts.quarantined == 4
 
 
 @pytest.mark.parametrize("members", [2, 4])
-def test_an_archive_of_another_number_of_files_is_not_delivered(
-    one: One, monkeypatch: pytest.MonkeyPatch, members: int
+def test_an_archive_with_a_wrong_number_of_files_is_not_delivered(
+    case: Case, monkeypatch: pytest.MonkeyPatch, members: int
 ) -> None:
     def change(result: StudyResult) -> StudyResult:
         assert result.archive is not None
         return replace(result, archive=replace(result.archive, members=members))
 
-    altered(monkeypatch, change)
+    alter_result(monkeypatch, change)
     with pytest.raises(FailBatch, match=f"holds {members} files instead of 3"):
-        one.anonymize()
-    assert one.ledger.delivery(one.id) is None
-    assert one.batch.status is Status.PROCESSING
+        case.anonymize()
+    assert case.ledger.delivery(case.id) is None
+    assert case.batch.status is Status.PROCESSING
 
 
-def test_an_archive_of_no_file_is_not_delivered(one: One, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_archive_is_not_delivered(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     def change(result: StudyResult) -> StudyResult:
         outcomes = dict.fromkeys(result.outcomes, (Outcome.QUARANTINED, "no"))
         return replace(result, outcomes=outcomes)
 
-    altered(monkeypatch, change)
+    alter_result(monkeypatch, change)
     with pytest.raises(FailBatch, match="none of 3 files"):
-        one.anonymize()
+        case.anonymize()
 
 
 @pytest.mark.parametrize("outcome", [None, Outcome.FILTERED])
-def test_outcomes_that_do_not_add_up_deliver_nothing(
-    one: One, monkeypatch: pytest.MonkeyPatch, outcome: Outcome | None
+def test_outcomes_that_do_not_add_up_fail_the_batch(
+    case: Case, monkeypatch: pytest.MonkeyPatch, outcome: Outcome | None
 ) -> None:
     def change(result: StudyResult) -> StudyResult:
         return replace(result, outcomes=result.outcomes | {2: (outcome, None)})
 
-    altered(monkeypatch, change)
+    alter_result(monkeypatch, change)
     text = (
         "4 files received, but the outcomes add up to 3"
         if outcome is None
         else "holds 3 files instead of 2"
     )
     with pytest.raises(FailBatch, match=text):
-        one.anonymize()
-    assert one.ledger.delivery(one.id) is None
+        case.anonymize()
+    assert case.ledger.delivery(case.id) is None
 
 
-def test_again_is_the_same(one: One) -> None:
-    first = one.anonymize()
-    held = one.ledger.delivery(one.id)
-    second = one.anonymize()
+def test_anonymize_is_idempotent(case: Case) -> None:
+    first = case.anonymize()
+    held = case.ledger.delivery(case.id)
+    second = case.anonymize()
     assert first.archive is not None and second.archive is not None
     assert (first.archive.crc32c, first.content_digest) == (
         second.archive.crc32c,
         second.content_digest,
     )
-    assert one.ledger.delivery(one.id) == held
+    assert case.ledger.delivery(case.id) == held

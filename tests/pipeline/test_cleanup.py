@@ -1,4 +1,4 @@
-"""Cleanup: what goes, what stays, and that stopping halfway harms nothing."""
+"""Cleanup: what is deleted, what is kept, and that an interruption is harmless."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from sendit.settings import Settings
 from sendit.workspace import Workspace
 
 
-def ready(_: BatchParams) -> None:
-    """A preflight that finds nothing wrong."""
+def passing_preflight(_: BatchParams) -> None:
+    """A preflight that always passes."""
 
 
 PARAMS = BatchParams("test", "IRB1", "default")
 
 
 class Case:
-    """One batch of two files that went through import."""
+    """One imported batch of two files."""
 
     def __init__(self, ledger: Ledger, keys: Keys, root: Path, originals: str = "keep") -> None:
         self.ledger, self.keys = ledger, keys
@@ -39,7 +39,7 @@ class Case:
             home=root / "home", input_folders=(root / "in",), settle_seconds=0, originals=originals
         )
         (self.batch,) = discover(
-            ledger, self.settings, keys, "run-1", PARAMS, number=1, preflight=ready
+            ledger, self.settings, keys, "run-1", PARAMS, number=1, preflight=passing_preflight
         )
         self.workspace = Workspace(self.settings.work, self.batch)
         self.workspace.make()
@@ -80,7 +80,9 @@ def deleting(embedded_ledger: Ledger, keys: Keys, tmp_path: Path) -> Iterator[Ca
 
 
 @pytest.mark.parametrize("status", [Status.DONE, Status.EMPTY])
-def test_working_files_and_identifiers_go_and_originals_stay(case: Case, status: Status) -> None:
+def test_working_files_and_identifiers_are_deleted_and_originals_kept(
+    case: Case, status: Status
+) -> None:
     case.finish(status)
     assert case.clean()
     assert not case.workspace.folder.exists()
@@ -89,20 +91,20 @@ def test_working_files_and_identifiers_go_and_originals_stay(case: Case, status:
     assert not case.clean()
 
 
-def test_originals_go_when_so_configured(deleting: Case) -> None:
+def test_originals_are_deleted_if_configured(deleting: Case) -> None:
     deleting.finish(Status.DONE)
     assert deleting.clean()
     assert not deleting.folder.exists()
     assert deleting.folder.parent.exists()
 
 
-def test_originals_of_an_empty_batch_stay_always(deleting: Case) -> None:
+def test_originals_of_an_empty_batch_are_always_kept(deleting: Case) -> None:
     deleting.finish(Status.EMPTY)
     assert deleting.clean()
     assert all(file.exists() for file in deleting.files)
 
 
-def test_files_that_came_or_changed_after_import_stay(deleting: Case) -> None:
+def test_files_added_or_changed_after_import_are_kept(deleting: Case) -> None:
     deleting.finish(Status.DONE)
     late = deleting.folder / "late.dcm"
     late.write_bytes(b"late")
@@ -113,14 +115,14 @@ def test_files_that_came_or_changed_after_import_stay(deleting: Case) -> None:
     assert not deleting.files[0].exists()
 
 
-def test_deletion_stopped_halfway_goes_on(deleting: Case) -> None:
+def test_interrupted_deletion_is_resumed(deleting: Case) -> None:
     deleting.finish(Status.DONE)
     deleting.files[0].unlink()
     assert deleting.clean()
     assert not deleting.folder.exists()
 
 
-def test_originals_stay_when_the_record_of_files_is_gone(deleting: Case) -> None:
+def test_originals_are_kept_if_the_file_list_is_missing(deleting: Case) -> None:
     deleting.finish(Status.DONE)
     deleting.workspace.remove()
     assert deleting.clean()
@@ -129,7 +131,7 @@ def test_originals_stay_when_the_record_of_files_is_gone(deleting: Case) -> None
 
 @pytest.mark.parametrize("originals", ["keep", "delete"])
 @pytest.mark.parametrize("status", [Status.DONE, Status.EMPTY, Status.ERROR])
-def test_a_folder_with_a_bad_file_keeps_all_and_is_set_aside(
+def test_a_folder_with_a_bad_file_is_kept_and_set_aside(
     embedded_ledger: Ledger, keys: Keys, tmp_path: Path, status: Status, originals: str
 ) -> None:
     case = Case(embedded_ledger, keys, tmp_path, originals)
@@ -150,7 +152,7 @@ def test_a_folder_with_a_bad_file_keeps_all_and_is_set_aside(
     assert not case.clean()
 
 
-def test_a_batch_that_failed_elsewhere_keeps_everything(case: Case) -> None:
+def test_a_batch_that_failed_in_another_task_keeps_everything(case: Case) -> None:
     case.ledger.record(
         case.batch,
         status=Status.ERROR,
@@ -163,7 +165,7 @@ def test_a_batch_that_failed_elsewhere_keeps_everything(case: Case) -> None:
     assert case.folder.exists()
 
 
-def test_so_does_one_with_a_bad_file_whose_upload_failed(case: Case) -> None:
+def test_a_batch_with_a_bad_file_whose_upload_failed_keeps_everything(case: Case) -> None:
     case.finish(Status.ERROR, [BatchError("import", Reason.TRUNCATED, 1, (1,))])
     case.ledger.record(
         case.batch, errors=[BatchError("upload task", "no bucket")], stage="upload task"
@@ -173,20 +175,20 @@ def test_so_does_one_with_a_bad_file_whose_upload_failed(case: Case) -> None:
     assert not case.identifiers_are_gone
 
 
-def test_a_batch_under_way_is_left_alone(case: Case) -> None:
+def test_a_running_batch_is_not_cleaned_up(case: Case) -> None:
     case.ledger.start(case.batch)
     assert not case.clean()
     assert case.workspace.folder.exists()
 
 
-def test_set_aside_stopped_after_the_rename_goes_on(case: Case) -> None:
+def test_set_aside_interrupted_after_the_rename_is_resumed(case: Case) -> None:
     case.finish(Status.DONE, [BatchError("import", Reason.TRUNCATED, 1, (1,))])
     case.folder.rename(case.folder.with_name("ACC1.err"))
     assert case.clean()
     assert case.folder.with_name("ACC1.err").exists()
 
 
-def test_never_over_an_older_folder_that_was_set_aside(case: Case) -> None:
+def test_set_aside_never_overwrites_an_older_folder(case: Case) -> None:
     case.finish(Status.DONE, [BatchError("import", Reason.TRUNCATED, 1, (1,))])
     case.folder.with_name("ACC1.err").mkdir()
     with pytest.raises(RetryLater, match=r"cannot be renamed to \.err") as caught:
@@ -196,7 +198,7 @@ def test_never_over_an_older_folder_that_was_set_aside(case: Case) -> None:
     assert not case.identifiers_are_gone
 
 
-def test_input_that_cannot_be_written_is_said(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_only_input_folder_is_reported(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     case.finish(Status.DONE, [BatchError("import", Reason.TRUNCATED, 1, (1,))])
 
     def refuse(*_: object, **__: object) -> None:
@@ -210,7 +212,9 @@ def test_input_that_cannot_be_written_is_said(case: Case, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("errors", [[], [BatchError("import", "truncated")]])
-def test_what_clearing_import_brought_back_goes_again(case: Case, errors: list[BatchError]) -> None:
+def test_files_restored_by_clearing_import_are_deleted_again(
+    case: Case, errors: list[BatchError]
+) -> None:
     case.finish(Status.EMPTY, errors)
     assert case.clean()
     assert to_clean(case.ledger, case.settings) == []
@@ -224,23 +228,23 @@ def test_what_clearing_import_brought_back_goes_again(case: Case, errors: list[B
     assert not case.workspace.folder.exists()
 
 
-def test_a_working_folder_that_came_back_goes_again(case: Case) -> None:
+def test_a_recreated_working_folder_is_deleted_again(case: Case) -> None:
     case.finish(Status.EMPTY)
     assert case.clean()
-    case.workspace.make()  # by a task that was thought dead
+    case.workspace.make()  # by a task that was presumed dead
     assert [batch.id for batch in to_clean(case.ledger, case.settings)] == [case.batch]
     assert case.clean()
     assert not case.workspace.folder.exists()
 
 
-def test_a_working_folder_that_the_ledger_does_not_know_stays(case: Case) -> None:
+def test_a_working_folder_unknown_to_the_ledger_is_kept(case: Case) -> None:
     unknown = Workspace(case.settings.work, "b" + "0" * 16)
     unknown.make()
     assert to_clean(case.ledger, case.settings) == []
     assert unknown.folder.exists()
 
 
-def test_a_batch_that_is_at_work_again_keeps_its_identifiers(
+def test_a_batch_running_again_keeps_its_identifiers(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case.finish(Status.EMPTY)

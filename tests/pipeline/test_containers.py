@@ -1,4 +1,4 @@
-"""A folder of accession folders is no batch, and an accession folder holds none."""
+"""A folder of accession folders is not a batch, and an accession folder contains none."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ PARAMS = BatchParams("study", "c", "default")
 
 
 def study(folder: Path, number: int, series: int = 0) -> Path:
-    """Write a study, with ``series`` folders or all in one."""
+    """Write a study into ``series`` subfolders, or into a single folder."""
     for index in range(1, max(series, 1) + 1):
-        place = folder / f"series{index}" if series else folder
-        place.mkdir(parents=True, exist_ok=True)
+        input_folder = folder / f"series{index}" if series else folder
+        input_folder.mkdir(parents=True, exist_ok=True)
         dataset = make_dataset(number, 1, index, 1)
         dataset.AccessionNumber = f"A{number}"
-        (place / f"{index}.dcm").write_bytes(to_bytes(dataset))
+        (input_folder / f"{index}.dcm").write_bytes(to_bytes(dataset))
     return folder
 
 
-class Place:
+class InputFolder:
     """An input folder, and runs over it."""
 
     def __init__(self, ledger: Ledger, keys: Keys, root: Path) -> None:
@@ -44,7 +44,7 @@ class Place:
         self.runs = 0
 
     def run(self, subfolder: str | None = None) -> list[str]:
-        """Return the names of the folders that a run takes, below the input folder."""
+        """Return the names, relative to the input folder, of the folders that a run takes."""
         self.runs += 1
         taken = discover(
             self.ledger,
@@ -62,80 +62,80 @@ class Place:
 
 
 @pytest.fixture
-def place(embedded_ledger: Ledger, keys: Keys, tmp_path: Path) -> Place:
-    return Place(embedded_ledger, keys, tmp_path)
+def input_folder(embedded_ledger: Ledger, keys: Keys, tmp_path: Path) -> InputFolder:
+    return InputFolder(embedded_ledger, keys, tmp_path)
 
 
 @pytest.mark.parametrize("series", [0, 1, 6])
-def test_a_container_is_never_taken_as_a_batch(
-    place: Place, caplog: pytest.LogCaptureFixture, series: int
+def test_a_container_folder_is_never_a_batch(
+    input_folder: InputFolder, caplog: pytest.LogCaptureFixture, series: int
 ) -> None:
-    study(place.inputs / "1_6" / "A", 1, series)
-    study(place.inputs / "1_6" / "B", 2, series)
-    study(place.inputs / "C", 3, series)
-    assert place.run() == ["C"]
+    study(input_folder.inputs / "1_6" / "A", 1, series)
+    study(input_folder.inputs / "1_6" / "B", 2, series)
+    study(input_folder.inputs / "C", 3, series)
+    assert input_folder.run() == ["C"]
     assert "1 folders were skipped" in caplog.text
     assert "1_6" not in caplog.text
-    assert place.run("1_6") == ["1_6/A", "1_6/B"]
-    study(place.inputs / "1_6" / "D", 4, series)
-    assert place.run() == []
-    assert place.run("1_6") == ["1_6/D"]
+    assert input_folder.run("1_6") == ["1_6/A", "1_6/B"]
+    study(input_folder.inputs / "1_6" / "D", 4, series)
+    assert input_folder.run() == []
+    assert input_folder.run("1_6") == ["1_6/D"]
 
 
-def test_what_holds_a_batch_is_none_even_if_it_holds_no_other(place: Place) -> None:
-    study(place.inputs / "1_6" / "A", 1, 2)
-    (place.inputs / "1_6" / "A" / "x").mkdir()
+def test_a_folder_with_a_single_batch_folder_is_a_container(input_folder: InputFolder) -> None:
+    study(input_folder.inputs / "1_6" / "A", 1, 2)
+    (input_folder.inputs / "1_6" / "A" / "x").mkdir()
     with pytest.raises(Misconfigured, match="looks like an accession folder"):
-        place.run("1_6/A")
-    assert place.run("1_6") == ["1_6/A"]
-    assert place.run() == []
+        input_folder.run("1_6/A")
+    assert input_folder.run("1_6") == ["1_6/A"]
+    assert input_folder.run() == []
 
 
-def test_containers_in_containers_are_none(place: Place) -> None:
+def test_nested_containers_are_not_batches(input_folder: InputFolder) -> None:
     for number in (1, 2):
-        study(place.inputs / "2026" / "11" / f"A{number}", number, 2)
-    assert place.run() == []
-    assert place.run("2026") == []
-    assert place.run("2026/11") == ["2026/11/A1", "2026/11/A2"]
+        study(input_folder.inputs / "2026" / "11" / f"A{number}", number, 2)
+    assert input_folder.run() == []
+    assert input_folder.run("2026") == []
+    assert input_folder.run("2026/11") == ["2026/11/A1", "2026/11/A2"]
 
 
-def test_series_folders_are_no_batches(place: Place) -> None:
-    study(place.inputs / "ACC", 1, 3)
+def test_series_folders_are_not_batches(input_folder: InputFolder) -> None:
+    study(input_folder.inputs / "ACC", 1, 3)
     with pytest.raises(Misconfigured, match="looks like an accession folder"):
-        place.run("ACC")
-    assert place.run() == ["ACC"]
+        input_folder.run("ACC")
+    assert input_folder.run() == ["ACC"]
     with pytest.raises(Misconfigured, match="is itself a batch"):
-        place.run("ACC")
+        input_folder.run("ACC")
 
 
-def test_images_beside_a_series_folder_are_not_left_out(place: Place) -> None:
-    study(place.inputs / "ACC", 1)
-    study(place.inputs / "ACC" / "more", 1, 1)
+def test_images_next_to_series_folders_are_included(input_folder: InputFolder) -> None:
+    study(input_folder.inputs / "ACC", 1)
+    study(input_folder.inputs / "ACC" / "more", 1, 1)
     with pytest.raises(Misconfigured, match="looks like an accession folder"):
-        place.run("ACC")
-    assert place.run() == ["ACC"]
+        input_folder.run("ACC")
+    assert input_folder.run() == ["ACC"]
 
 
-def test_a_study_of_many_series_is_a_batch_and_few_of_its_files_are_read(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+def test_a_study_with_many_series_is_a_batch_and_only_a_few_files_are_read(
+    input_folder: InputFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study(place.inputs / "ACC", 1, 40)
+    study(input_folder.inputs / "ACC", 1, 40)
     read = []
     opened = containers.open_instance
     monkeypatch.setattr(
         containers, "open_instance", lambda path: (read.append(path), opened(path))[1]
     )
-    assert place.run() == ["ACC"]
+    assert input_folder.run() == ["ACC"]
     assert len(read) <= containers.MAX_FOLDERS
 
 
-def test_what_sendit_and_file_systems_keep_is_no_batch(place: Place) -> None:
-    inside = place.inputs / "sendit"
-    place.settings = Settings(home=inside / "home", input_folders=(place.inputs,))
+def test_folders_of_sendit_and_the_file_system_are_not_batches(input_folder: InputFolder) -> None:
+    inside = input_folder.inputs / "sendit"
+    input_folder.settings = Settings(home=inside / "home", input_folders=(input_folder.inputs,))
     for name in ("lost+found", "@eaDir", "sendit/home/work"):
-        study(place.inputs / name, 1)
-    study(place.inputs / "ACC", 2)
-    assert place.run() == ["ACC"]
+        study(input_folder.inputs / name, 1)
+    study(input_folder.inputs / "ACC", 2)
+    assert input_folder.run() == ["ACC"]
 
 
 @pytest.mark.parametrize("inner", ["", "1_6"])
@@ -147,31 +147,39 @@ def test_nested_input_folders_are_a_configuration_error(tmp_path: Path, inner: s
             chosen_folders(nested, subfolder)
 
 
-def test_a_container_that_was_taken_is_left_as_it_is(place: Place) -> None:
-    """Its first folders are of one study; import sees the others."""
-    folder = place.inputs / "1_6"
+def test_a_container_queued_as_a_batch_fails_unchanged(input_folder: InputFolder) -> None:
+    """Discovery samples the first subfolders, which are of one study; import sees the others."""
+    folder = input_folder.inputs / "1_6"
     for number in (1, 1, 2):
         study(folder / f"A{len(list(folder.glob('*')))}", number)
-    place.ledger.enqueue([("d" * 64, str(folder))], PARAMS)
-    (batch_id,) = place.ledger.claim("run", 1)
-    work = Workspace(place.settings.work, batch_id)
+    input_folder.ledger.enqueue([("d" * 64, str(folder))], PARAMS)
+    (batch_id,) = input_folder.ledger.claim("run", 1)
+    work = Workspace(input_folder.settings.work, batch_id)
     with pytest.raises(FailBatch, match=f"it is left in place.*sendit requeue {batch_id}"):
-        import_batch(place.ledger, work, folder, load_recipe("default"), place.keys)
-    batch = place.ledger.batch(batch_id)
+        import_batch(input_folder.ledger, work, folder, load_recipe("default"), input_folder.keys)
+    batch = input_folder.ledger.batch(batch_id)
     assert Reason.SEVERAL_FOLDERS in {error["reason"] for error in batch.errors}
-    place.ledger.record(batch_id, errors=[BatchError("import task", "failed")], stage="import task")
-    assert clean_batch(place.ledger, place.settings, place.keys, batch_id)
+    input_folder.ledger.record(
+        batch_id, errors=[BatchError("import task", "failed")], stage="import task"
+    )
+    assert clean_batch(input_folder.ledger, input_folder.settings, input_folder.keys, batch_id)
     assert sorted(path.name for path in folder.iterdir()) == ["A0", "A1", "A2"]
     assert not work.folder.exists()
 
 
-def test_a_folder_that_mixes_studies_is_set_aside_as_before(place: Place) -> None:
-    study(place.inputs / "ACC", 1)
-    other = study(place.inputs / "other", 2)
-    shutil.move(other / "1.dcm", place.inputs / "ACC" / "2.dcm")
+def test_a_folder_with_mixed_studies_is_set_aside(input_folder: InputFolder) -> None:
+    study(input_folder.inputs / "ACC", 1)
+    other = study(input_folder.inputs / "other", 2)
+    shutil.move(other / "1.dcm", input_folder.inputs / "ACC" / "2.dcm")
     other.rmdir()
-    place.ledger.enqueue([("d" * 64, str(place.inputs / "ACC"))], PARAMS)
-    (batch_id,) = place.ledger.claim("run", 1)
-    work = Workspace(place.settings.work, batch_id)
+    input_folder.ledger.enqueue([("d" * 64, str(input_folder.inputs / "ACC"))], PARAMS)
+    (batch_id,) = input_folder.ledger.claim("run", 1)
+    work = Workspace(input_folder.settings.work, batch_id)
     with pytest.raises(FailBatch, match=r"renames the folder to \.err"):
-        import_batch(place.ledger, work, place.inputs / "ACC", load_recipe("default"), place.keys)
+        import_batch(
+            input_folder.ledger,
+            work,
+            input_folder.inputs / "ACC",
+            load_recipe("default"),
+            input_folder.keys,
+        )

@@ -1,4 +1,4 @@
-"""Which folders are batches, and which batches a run takes."""
+"""Which folders become batches, and which batches a run takes."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from sendit.settings import Settings
 PARAMS = BatchParams("test", "IRB1", "default")
 
 
-def ready(_: BatchParams) -> None:
-    """A preflight that finds nothing wrong."""
+def passing_preflight(_: BatchParams) -> None:
+    """A preflight that always passes."""
 
 
 @pytest.fixture
@@ -76,22 +76,22 @@ def test_names(name: str, ours: bool) -> None:
     assert is_ours(name) is ours
 
 
-def test_lists_folders_only_in_order(site: Settings, tmp_path: Path) -> None:
+def test_folders_are_listed_in_order(site: Settings, tmp_path: Path) -> None:
     (tmp_path / "in" / "file").write_text("")
     (tmp_path / "in" / "link").symlink_to(tmp_path / "in" / "ACC1")
     (tmp_path / "in" / "ACC0.part").mkdir()
-    found = list_folders(chosen_folders(site, None))
-    assert [folder.name for folder in found] == ["ACC1", "ACC2", "ACC3"]
+    folders = list_folders(chosen_folders(site, None))
+    assert [folder.name for folder in folders] == ["ACC1", "ACC2", "ACC3"]
 
 
-def test_a_folder_still_changing_is_left(tmp_path: Path) -> None:
+def test_a_folder_that_is_still_changing_is_skipped(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     file = tmp_path / "deep" / "image.dcm"
     file.write_bytes(b"x")
     hour_ago = time.time() - 3600
     for path in (file, tmp_path / "deep", tmp_path):
         os.utime(path, (hour_ago, hour_ago))
-    # A copy with its times set back is as new as its change time.
+    # A copy whose modification time was set back still has a recent change time.
     assert not settled(tmp_path, 60)
     assert settled(tmp_path, 0)
     time.sleep(0.06)
@@ -109,7 +109,7 @@ def test_no_input_folders_is_an_error() -> None:
         chosen_folders(Settings(), None)
 
 
-def test_subfolder_is_an_input_folder_or_within_one(tmp_path: Path) -> None:
+def test_subfolder_must_be_an_input_folder_or_inside_one(tmp_path: Path) -> None:
     (tmp_path / "data" / "1_6").mkdir(parents=True)
     (tmp_path / "other").mkdir()
     site = Settings(input_folders=(tmp_path / "data",))
@@ -122,48 +122,64 @@ def test_subfolder_is_an_input_folder_or_within_one(tmp_path: Path) -> None:
             chosen_folders(site, outside)
 
 
-def test_takes_up_to_number_of_new_folders(
-    embedded_ledger: Ledger, site: Settings, keys: Keys
-) -> None:
-    taken = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=1, preflight=ready)
+def test_takes_at_most_number_folders(embedded_ledger: Ledger, site: Settings, keys: Keys) -> None:
+    taken = discover(
+        embedded_ledger, site, keys, "run-1", PARAMS, number=1, preflight=passing_preflight
+    )
     assert names(embedded_ledger, taken) == ["ACC1"]
     assert embedded_ledger.count_queued() == 0
-    again = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=1, preflight=ready)
+    again = discover(
+        embedded_ledger, site, keys, "run-1", PARAMS, number=1, preflight=passing_preflight
+    )
     assert again == taken
     assert embedded_ledger.count_queued() == 0
 
 
-def test_takes_all_in_runs_of_a_size(embedded_ledger: Ledger, site: Settings, keys: Keys) -> None:
-    taken = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=None, preflight=ready)
+def test_takes_all_folders_in_runs_of_limited_size(
+    embedded_ledger: Ledger, site: Settings, keys: Keys
+) -> None:
+    taken = discover(
+        embedded_ledger, site, keys, "run-1", PARAMS, number=None, preflight=passing_preflight
+    )
     assert names(embedded_ledger, taken) == ["ACC1", "ACC2"]
     assert embedded_ledger.count_queued() == 1
-    taken = discover(embedded_ledger, site, keys, "run-2", PARAMS, number=None, preflight=ready)
+    taken = discover(
+        embedded_ledger, site, keys, "run-2", PARAMS, number=None, preflight=passing_preflight
+    )
     assert names(embedded_ledger, taken) == ["ACC3"]
 
 
-def test_what_waits_in_the_queue_goes_first(
+def test_queued_batches_are_taken_first(
     embedded_ledger: Ledger, site: Settings, keys: Keys, tmp_path: Path
 ) -> None:
     late = tmp_path / "in" / "ACC3"
     embedded_ledger.enqueue([(folder_digest(keys, late), str(late))], PARAMS)
-    taken = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=1, preflight=ready)
+    taken = discover(
+        embedded_ledger, site, keys, "run-1", PARAMS, number=1, preflight=passing_preflight
+    )
     assert names(embedded_ledger, taken) == ["ACC3"]
     assert embedded_ledger.count_queued() == 0
 
 
-def test_known_folders_are_not_taken_again(
+def test_known_folders_are_not_queued_again(
     embedded_ledger: Ledger, site: Settings, keys: Keys
 ) -> None:
-    for batch in discover(embedded_ledger, site, keys, "run-1", PARAMS, number=2, preflight=ready):
+    for batch in discover(
+        embedded_ledger, site, keys, "run-1", PARAMS, number=2, preflight=passing_preflight
+    ):
         finish(embedded_ledger, keys, batch)
-    taken = discover(embedded_ledger, site, keys, "run-2", PARAMS, number=None, preflight=ready)
+    taken = discover(
+        embedded_ledger, site, keys, "run-2", PARAMS, number=None, preflight=passing_preflight
+    )
     assert names(embedded_ledger, taken) == ["ACC3"]
 
 
-def test_a_folder_is_found_again_by_its_digest(
+def test_a_folder_is_identified_by_its_digest(
     embedded_ledger: Ledger, site: Settings, keys: Keys, tmp_path: Path
 ) -> None:
-    (batch,) = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=1, preflight=ready)
+    (batch,) = discover(
+        embedded_ledger, site, keys, "run-1", PARAMS, number=1, preflight=passing_preflight
+    )
     folder = tmp_path / "in" / "ACC1"
     assert locate(embedded_ledger, site, keys, batch) == folder
     aside = folder.rename(folder.with_name("ACC1.err"))
@@ -177,45 +193,57 @@ def test_a_folder_is_found_again_by_its_digest(
     assert "ACC1" not in str(caught.value)
 
 
-def test_a_mended_folder_is_taken_again(
+def test_a_repaired_folder_is_queued_again(
     embedded_ledger: Ledger, site: Settings, keys: Keys, tmp_path: Path
 ) -> None:
-    (batch,) = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=1, preflight=ready)
+    (batch,) = discover(
+        embedded_ledger, site, keys, "run-1", PARAMS, number=1, preflight=passing_preflight
+    )
     folder = tmp_path / "in" / "ACC1"
     folder.rename(tmp_path / "in" / "ACC1.err")
     embedded_ledger.record(batch, status=Status.ERROR)
     embedded_ledger.delete_identifiers(batch, set_aside=True)
-    taken = discover(embedded_ledger, site, keys, "run-2", PARAMS, number=1, preflight=ready)
+    taken = discover(
+        embedded_ledger, site, keys, "run-2", PARAMS, number=1, preflight=passing_preflight
+    )
     assert names(embedded_ledger, taken) == ["ACC2"]
     (tmp_path / "in" / "ACC1.err").rename(folder)
-    assert discover(embedded_ledger, site, keys, "run-3", PARAMS, number=1, preflight=ready) == [
-        batch
-    ]
+    assert discover(
+        embedded_ledger, site, keys, "run-3", PARAMS, number=1, preflight=passing_preflight
+    ) == [batch]
 
 
-def test_a_delivered_folder_with_other_files_comes_again(
+def test_a_delivered_folder_with_new_files_is_queued_again(
     embedded_ledger: Ledger, site: Settings, keys: Keys, tmp_path: Path
 ) -> None:
-    (first,) = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=1, preflight=ready)
+    (first,) = discover(
+        embedded_ledger, site, keys, "run-1", PARAMS, number=1, preflight=passing_preflight
+    )
     finish(embedded_ledger, keys, first)
     (tmp_path / "in" / "ACC1" / "late.dcm").write_bytes(b"x")
-    (second,) = discover(embedded_ledger, site, keys, "run-2", PARAMS, number=1, preflight=ready)
+    (second,) = discover(
+        embedded_ledger, site, keys, "run-2", PARAMS, number=1, preflight=passing_preflight
+    )
     assert names(embedded_ledger, [second]) == ["ACC1"]
     assert second != first
 
 
-def test_a_folder_whose_originals_were_deleted_comes_again(
+def test_a_folder_refilled_after_deletion_is_queued_again(
     embedded_ledger: Ledger, site: Settings, keys: Keys
 ) -> None:
     deleting = site.model_copy(update={"originals": "delete"})
-    (first,) = discover(embedded_ledger, deleting, keys, "run-1", PARAMS, number=1, preflight=ready)
+    (first,) = discover(
+        embedded_ledger, deleting, keys, "run-1", PARAMS, number=1, preflight=passing_preflight
+    )
     finish(embedded_ledger, keys, first)
-    again = discover(embedded_ledger, deleting, keys, "run-2", PARAMS, number=1, preflight=ready)
+    again = discover(
+        embedded_ledger, deleting, keys, "run-2", PARAMS, number=1, preflight=passing_preflight
+    )
     assert names(embedded_ledger, again) == ["ACC1"]
 
 
 class Preflight:
-    """A preflight that fails for some recipes, and counts."""
+    """A preflight that fails for some recipes and counts its calls."""
 
     def __init__(self, *bad: str) -> None:
         self.bad = bad
@@ -227,7 +255,7 @@ class Preflight:
             raise Misconfigured(f"no recipe {params.recipe}")
 
 
-def test_what_would_fail_every_batch_leaves_the_queue_as_it_was(
+def test_a_failing_preflight_leaves_the_queue_unchanged(
     embedded_ledger: Ledger, site: Settings, keys: Keys, tmp_path: Path
 ) -> None:
     late = tmp_path / "in" / "ACC3"
@@ -241,19 +269,21 @@ def test_what_would_fail_every_batch_leaves_the_queue_as_it_was(
     assert embedded_ledger.all_batches() == before
 
 
-def test_nothing_is_tried_where_there_is_nothing_to_do(
+def test_preflight_is_skipped_without_batches(
     embedded_ledger: Ledger, site: Settings, keys: Keys, tmp_path: Path
 ) -> None:
     shutil.rmtree(tmp_path / "in" / "ACC1")
     shutil.rmtree(tmp_path / "in" / "ACC2")
     (tmp_path / "in" / "ACC3").rename(tmp_path / "in" / "ACC3.part")
     preflight = Preflight("default")
-    found = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=None, preflight=preflight)
-    assert (found, preflight.tried) == ([], [])
+    folders = discover(
+        embedded_ledger, site, keys, "run-1", PARAMS, number=None, preflight=preflight
+    )
+    assert (folders, preflight.tried) == ([], [])
 
 
 @pytest.mark.parametrize("number", [1, None])
-def test_batches_whose_own_params_fail_wait_and_others_go_on(
+def test_batches_whose_params_fail_the_preflight_stay_queued(
     embedded_ledger: Ledger, site: Settings, keys: Keys, tmp_path: Path, number: int | None
 ) -> None:
     gone = BatchParams("alpha", "alpha", "/gone.deid")
@@ -270,40 +300,46 @@ def test_batches_whose_own_params_fail_wait_and_others_go_on(
     assert [b.errors[0]["reason"] for b in waiting] == ["no recipe /gone.deid"] * 2
     shown = embedded_ledger.all_batches(errors_only=True)
     assert [batch for batch in waiting if batch in shown] == waiting
-    # Nothing else is left: the run says why, and changes nothing.
+    # No other batch is left: the run says why and changes nothing.
     embedded_ledger.record(taken[0], status=Status.DONE)
     with pytest.raises(Misconfigured, match=r"no recipe /gone\.deid"):
         discover(embedded_ledger, site, keys, "run-2", PARAMS, number=number, preflight=preflight)
     assert embedded_ledger.count_queued() == 2
-    # Corrected, they go on, under what they were queued with.
-    taken = discover(embedded_ledger, site, keys, "run-3", PARAMS, number=None, preflight=ready)
+    # Once corrected, they continue with the params they were queued with.
+    taken = discover(
+        embedded_ledger, site, keys, "run-3", PARAMS, number=None, preflight=passing_preflight
+    )
     assert names(embedded_ledger, taken) == ["ACC2", "ACC3"]
     assert not any(batch.errors for batch in embedded_ledger.all_batches())
     assert embedded_ledger.batch(taken[0]).params == gone
 
 
-def test_an_input_folder_that_was_unmounted_is_not_taken_for_an_empty_one(
+def test_an_unmounted_input_folder_is_not_treated_as_empty(
     embedded_ledger: Ledger, site: Settings, keys: Keys, tmp_path: Path
 ) -> None:
-    discover(embedded_ledger, site, keys, "run-1", PARAMS, number=1, preflight=ready)
+    discover(embedded_ledger, site, keys, "run-1", PARAMS, number=1, preflight=passing_preflight)
     (tmp_path / "in").rename(tmp_path / "elsewhere")
     with pytest.raises(Misconfigured, match="input folder 1 cannot be listed"):
-        discover(embedded_ledger, site, keys, "run-2", PARAMS, number=1, preflight=ready)
+        discover(
+            embedded_ledger, site, keys, "run-2", PARAMS, number=1, preflight=passing_preflight
+        )
 
 
-def test_a_deep_subfolder_s_batch_is_found_again_after_cleanup(
+def test_a_batch_in_a_nested_subfolder_can_be_requeued_after_cleanup(
     embedded_ledger: Ledger, site: Settings, keys: Keys, tmp_path: Path
 ) -> None:
     folder = tmp_path / "in" / "wards" / "1_6" / "today" / "ACC9"
     folder.mkdir(parents=True)
     (folder / "image.dcm").write_bytes(b"x")
     deep = BatchParams("test", "IRB1", "default", subfolder="wards/1_6/today")
-    (batch,) = discover(embedded_ledger, site, keys, "run-1", deep, number=1, preflight=ready)
+    (batch,) = discover(
+        embedded_ledger, site, keys, "run-1", deep, number=1, preflight=passing_preflight
+    )
     embedded_ledger.delete_identifiers(batch)
     assert locate(embedded_ledger, site, keys, batch) == folder
 
 
-def test_only_as_many_as_fit_the_disk(
+def test_only_batches_that_fit_the_disk_are_claimed(
     embedded_ledger: Ledger,
     site: Settings,
     keys: Keys,
@@ -316,15 +352,22 @@ def test_only_as_many_as_fit_the_disk(
     site = site.model_copy(update={"home": tmp_path / "home", "disk_margin_mb": 1})
     free = 1024 * 1024 + 600_000
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=free))
-    taken = discover(embedded_ledger, site, keys, "run-1", PARAMS, number=None, preflight=ready)
-    # The second does not fit beside the first; it stops no smaller one, and is the next run's.
+    taken = discover(
+        embedded_ledger, site, keys, "run-1", PARAMS, number=None, preflight=passing_preflight
+    )
+    # The second does not fit beside the first; smaller ones are taken, and it waits for the next
+    # run.
     assert names(embedded_ledger, taken) == ["ACC1", "ACC3"]
     assert embedded_ledger.count_queued() == 1
     free = 1024 * 1024 + 1000
     with pytest.raises(RetryLater, match="does not fit on the working disk") as caught:
-        discover(embedded_ledger, site, keys, "run-2", PARAMS, number=None, preflight=ready)
+        discover(
+            embedded_ledger, site, keys, "run-2", PARAMS, number=None, preflight=passing_preflight
+        )
     assert "ACC" not in str(caught.value)
     assert embedded_ledger.count_queued() == 1
     free = 1024 * 1024 + 600_000
-    taken = discover(embedded_ledger, site, keys, "run-3", PARAMS, number=None, preflight=ready)
+    taken = discover(
+        embedded_ledger, site, keys, "run-3", PARAMS, number=None, preflight=passing_preflight
+    )
     assert names(embedded_ledger, taken) == ["ACC2"]

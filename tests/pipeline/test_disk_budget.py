@@ -1,4 +1,4 @@
-"""Room on the working disk."""
+"""Space on the working disk."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def folder_of(path: Path, size: int) -> Path:
     return path
 
 
-def test_an_archive_counts_a_little_more_than_its_files(tmp_path: Path) -> None:
+def test_archive_size_estimate_exceeds_its_files(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "ACC1", 100_000)
     assert 100_000 + 2 * PER_FILE < archive_bytes(folder) < 110_000
     (folder / "link").symlink_to("/etc/passwd")
@@ -34,7 +34,7 @@ def test_an_archive_counts_a_little_more_than_its_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("disk")
-def test_room_is_given_until_none_is_left(tmp_path: Path) -> None:
+def test_space_is_reserved_until_the_disk_is_full(tmp_path: Path) -> None:
     room = DiskBudget(tmp_path / "work", margin=200_000)
     large, small = folder_of(tmp_path / "large", 500_000), folder_of(tmp_path / "small", 200_000)
     assert room.reserve(large)
@@ -43,14 +43,14 @@ def test_room_is_given_until_none_is_left(tmp_path: Path) -> None:
     assert not room.reserve(small)
 
 
-def test_a_working_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+def test_a_working_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RetryLater, match="SENDIT_WORK_FOLDER"):
         DiskBudget(tmp_path / "file" / "work", 0)
 
 
-def test_a_working_folder_is_made_with_all_above_it(tmp_path: Path) -> None:
+def test_a_working_folder_is_created_with_its_parents(tmp_path: Path) -> None:
     work = tmp_path / "a" / "b" / "work"
     assert DiskBudget(work, margin=0).free > 0
     assert work.is_dir()
-    assert DiskBudget(work, margin=0).free > 0  # there already
+    assert DiskBudget(work, margin=0).free > 0  # already exists

@@ -1,4 +1,4 @@
-"""The step that asks the identifier service: one rule for a run and for the command line."""
+"""Identification: the same rules for a run and for the command line."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def site(tmp_path: Path) -> Site:
     return Site(tmp_path)
 
 
-def test_two_hospitals_patients_with_one_number(site: Site, tmp_path: Path) -> None:
+def test_same_patient_id_of_two_issuers_gets_two_codes(site: Site, tmp_path: Path) -> None:
     for name, study in (("NORTHGATE", 1), ("SOUTHMOOR", 2)):
         write_study(
             tmp_path / name,
@@ -84,7 +84,7 @@ def test_two_hospitals_patients_with_one_number(site: Site, tmp_path: Path) -> N
     "elements",
     [{"PatientID": ""}, {"PatientID": "UNKNOWN"}, {"AccessionNumber": None}],
 )
-def test_a_run_and_the_command_line_have_one_rule(
+def test_tasks_and_the_command_line_apply_the_same_rule(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elements: dict[str, Any]
 ) -> None:
     monkeypatch.setenv("SENDIT_HOME", str(tmp_path / "home"))
@@ -111,7 +111,7 @@ def test_a_run_and_the_command_line_have_one_rule(
     assert str(failed.value) == str(refused.exception)
 
 
-def test_an_answer_of_an_earlier_try_is_replaced(site: Site, tmp_path: Path) -> None:
+def test_the_response_of_an_earlier_attempt_is_replaced(site: Site, tmp_path: Path) -> None:
     write_study(tmp_path / "a", instances=1)
     batch_id = site.imported(tmp_path / "a")
     service = LocalService("s", KEYS, site.ledger)
@@ -124,7 +124,7 @@ def test_an_answer_of_an_earlier_try_is_replaced(site: Site, tmp_path: Path) -> 
     assert coded_study(site.ledger, site.ledger.batch(batch_id)) == second
 
 
-def test_nothing_is_stored_of_a_service_that_fails(site: Site, tmp_path: Path) -> None:
+def test_nothing_is_stored_if_the_service_fails(site: Site, tmp_path: Path) -> None:
     class Broken:
         def identify(self, request: Request) -> Answer:
             raise FailBatch("no")
@@ -137,7 +137,7 @@ def test_nothing_is_stored_of_a_service_that_fails(site: Site, tmp_path: Path) -
         coded_study(site.ledger, site.ledger.batch(batch_id))
 
 
-def test_what_was_not_imported_cannot_be_asked_about(site: Site) -> None:
+def test_identify_requires_import(site: Site) -> None:
     site.ledger.enqueue([("0" * 64, "/nowhere")], PARAMS)
     (batch_id,) = site.ledger.claim("r", 1)
     service = LocalService("s", KEYS, site.ledger)
@@ -146,7 +146,7 @@ def test_what_was_not_imported_cannot_be_asked_about(site: Site) -> None:
 
 
 @pytest.mark.parametrize("kind", ["request", "answer"])
-def test_half_an_answer_is_none(site: Site, tmp_path: Path, kind: str) -> None:
+def test_an_incomplete_response_fails_the_batch(site: Site, tmp_path: Path, kind: str) -> None:
     write_study(tmp_path / "a", instances=1)
     batch_id = site.imported(tmp_path / "a")
     identify_batch(

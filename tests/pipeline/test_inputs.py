@@ -1,4 +1,4 @@
-"""An input folder that is empty today: the same one as yesterday, or the place of its mount?"""
+"""An input folder that is empty today: the same folder as before, or an unmounted mount point?"""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def seen_as(monkeypatch: pytest.MonkeyPatch, mark: InputMark) -> None:
     ("before", "now", "right"),
     [
         (MOUNTED, MOUNTED, True),
-        # Mounted anew: another number, the same root.
+        # Remounted: another device number, the same root inode.
         (MOUNTED, InputMark("2051", "2", mounted=True), True),
-        # A folder within a file system, made anew by whoever empties it.
+        # A folder within a file system, recreated by the process that empties it.
         (InputMark("2049", "77", mounted=False), InputMark("2049", "78", mounted=False), True),
-        # The mount is gone: the folder beneath it.
+        # Unmounted: the directory underneath is visible.
         (MOUNTED, InputMark("64768", "131", mounted=False), False),
         (MOUNTED, InputMark("2049", "131", mounted=False), False),
-        # A folder within a mount that is gone, or a container's mount of the wrong one.
+        # A folder within a mount that is gone, or a container with the wrong mount.
         (InputMark("2049", "77", mounted=False), InputMark("64768", "9", mounted=False), False),
         (MOUNTED, InputMark("64768", "131", mounted=True), False),
     ],
 )
-def test_an_empty_folder_is_right_if_it_is_the_one_that_was_full(  # noqa: PLR0917
+def test_an_empty_folder_is_accepted_only_if_it_is_the_same_folder(  # noqa: PLR0917
     embedded_ledger: Ledger,
     keys: Keys,
     folder: Path,
@@ -62,20 +62,20 @@ def test_an_empty_folder_is_right_if_it_is_the_one_that_was_full(  # noqa: PLR09
     (folder / ".keep").touch()
     with pytest.raises(Misconfigured, match="input folder 1 is empty, and is not the same folder"):
         check_inputs(embedded_ledger, keys, [folder])
-    # The way out that it names.
+    # The remedy that the message names.
     (folder / MARKER).touch()
     check_inputs(embedded_ledger, keys, [folder])
     (folder / MARKER).unlink()
     check_inputs(embedded_ledger, keys, [folder])
 
 
-def test_a_folder_that_was_never_seen_full_may_be_empty(
+def test_a_folder_never_seen_with_files_may_be_empty(
     embedded_ledger: Ledger, keys: Keys, folder: Path
 ) -> None:
     check_inputs(embedded_ledger, keys, [folder])
 
 
-def test_a_full_folder_is_never_refused(
+def test_a_folder_with_files_is_never_refused(
     embedded_ledger: Ledger, keys: Keys, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "ACC1").mkdir()
@@ -85,7 +85,7 @@ def test_a_full_folder_is_never_refused(
     check_inputs(embedded_ledger, keys, [folder])
 
 
-def test_each_folder_is_named_by_its_number_and_not_its_name(
+def test_folders_are_named_by_number_in_errors(
     embedded_ledger: Ledger, keys: Keys, folder: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(Misconfigured, match="input folder 2 cannot be listed") as caught:
@@ -93,7 +93,7 @@ def test_each_folder_is_named_by_its_number_and_not_its_name(
     assert "SECRET" not in str(caught.value)
 
 
-def test_the_real_folder_s_file_system_and_inode_are_remembered(
+def test_device_and_inode_of_the_folder_are_recorded(
     embedded_ledger: Ledger, keys: Keys, folder: Path
 ) -> None:
     (folder / "ACC1").mkdir()

@@ -1,4 +1,4 @@
-"""Import: every file has its outcome, and nothing but the accepted goes on."""
+"""Import: every file gets an outcome, and only accepted files continue."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def outcomes(intake: Intake) -> dict[str, tuple[Outcome | None, str | None]]:
     return {record.path: (record.outcome, record.reason) for record in intake.records}
 
 
-def test_a_clean_study_goes_on(tmp_path: Path, filters: FilterPlan) -> None:
+def test_a_clean_study_is_accepted(tmp_path: Path, filters: FilterPlan) -> None:
     write_study(tmp_path / "ACC1", instances=3)
     write_study(tmp_path / "ACC1" / "nested", series=2, instances=2)
     intake = import_folder(tmp_path / "ACC1", filters)
@@ -52,7 +52,9 @@ def test_a_clean_study_goes_on(tmp_path: Path, filters: FilterPlan) -> None:
     )
 
 
-def test_each_kind_of_bad_file_has_its_reason(tmp_path: Path, filters: FilterPlan) -> None:
+def test_each_kind_of_bad_file_is_quarantined_with_a_reason(
+    tmp_path: Path, filters: FilterPlan
+) -> None:
     folder = tmp_path / "ACC1"
     study = write_study(folder, instances=1)
     good = study.files[0].read_bytes()
@@ -66,9 +68,9 @@ def test_each_kind_of_bad_file_has_its_reason(tmp_path: Path, filters: FilterPla
     no_uid = make_dataset(instance=9)
     del no_uid.SOPInstanceUID
     (folder / "g-no-uid").write_bytes(to_bytes(no_uid))
-    found = outcomes(import_folder(folder, filters))
-    assert found.pop(study.files[0].name) == (None, None)
-    assert found == {
+    result = outcomes(import_folder(folder, filters))
+    assert result.pop(study.files[0].name) == (None, None)
+    assert result == {
         "a-empty": (Outcome.QUARANTINED, Reason.EMPTY_FILE),
         "b-text": (Outcome.QUARANTINED, Reason.NOT_DICOM),
         "c-truncated": (Outcome.QUARANTINED, Reason.TRUNCATED),
@@ -76,40 +78,40 @@ def test_each_kind_of_bad_file_has_its_reason(tmp_path: Path, filters: FilterPla
         "e-pipe": (Outcome.QUARANTINED, Reason.NOT_A_FILE),
         "f-dicomdir": (Outcome.QUARANTINED, Reason.DICOMDIR),
         "g-no-uid": (Outcome.QUARANTINED, Reason.MISSING_UID),
-        "z-copy": (None, None),  # which of two copies is delivered, their pixels tell
+        "z-copy": (None, None),  # which of two copies is delivered depends on their pixels
     }
 
 
-def test_copies_of_an_instance_are_told_apart(tmp_path: Path, filters: FilterPlan) -> None:
+def test_copies_of_an_instance_are_distinguished(tmp_path: Path, filters: FilterPlan) -> None:
     folder = tmp_path / "ACC1"
     study = write_study(folder, instances=2)
     good = study.files[0].read_bytes()
     (folder / "a-cut").write_bytes(good[:-100])
     (folder / "z-copy").write_bytes(good)
-    found = {record.path: record for record in import_folder(folder, filters).records}
+    result = {record.path: record for record in import_folder(folder, filters).records}
     names = [file.name for file in study.files]
-    assert found["a-cut"].instance is None
-    assert found[names[0]].instance == found["z-copy"].instance == found[names[0]].number
-    assert found[names[1]].instance == found[names[1]].number
-    assert found[names[0]].checksum == found["z-copy"].checksum != found[names[1]].checksum
+    assert result["a-cut"].instance is None
+    assert result[names[0]].instance == result["z-copy"].instance == result[names[0]].number
+    assert result[names[1]].instance == result[names[1]].number
+    assert result[names[0]].checksum == result["z-copy"].checksum != result[names[1]].checksum
 
 
 def test_a_hundred_thousand_files(tmp_path: Path, filters: FilterPlan) -> None:
-    """All are told apart and counted; an error names a few of them."""
+    """All are distinguished and counted; the error names a few of them."""
     folder = tmp_path / "ACC1"
     write_study(folder, instances=2)
     for number in range(100_000):
         (folder / f"z{number}").touch()
-    told: list[int] = []
-    intake = import_folder(folder, filters, told.append)
+    progress: list[int] = []
+    intake = import_folder(folder, filters, progress.append)
     assert (intake.counts.received, intake.counts.quarantined) == (100_002, 100_000)
     assert [record.number for record in intake.accepted] == [1, 2]
     (error,) = intake.errors
     assert (error.count, len(error.files)) == (100_000, 20)
-    assert told[-1] == 100_002
+    assert progress[-1] == 100_002
 
 
-def test_filtered_files_are_no_errors(tmp_path: Path, filters: FilterPlan) -> None:
+def test_filtered_files_are_not_errors(tmp_path: Path, filters: FilterPlan) -> None:
     folder = tmp_path / "ACC1"
     write_study(folder, instances=1)
     write_study(folder, series=2, instances=1, kind="SC")
@@ -133,7 +135,7 @@ def test_filtered_files_are_no_errors(tmp_path: Path, filters: FilterPlan) -> No
         ({"AccessionNumber": "OTHER-ACC"}, Reason.SEVERAL_STUDIES),
     ],
 )
-def test_two_studies_or_patients_stop_the_batch(
+def test_two_studies_or_patients_fail_the_batch(
     tmp_path: Path, filters: FilterPlan, options: dict[str, object], reason: Reason
 ) -> None:
     write_study(tmp_path, instances=2)
@@ -144,7 +146,7 @@ def test_two_studies_or_patients_stop_the_batch(
     assert intake.counts.conserved
 
 
-def test_a_filtered_file_of_another_patient_stops_the_batch_too(
+def test_a_filtered_file_of_another_patient_fails_the_batch(
     tmp_path: Path, filters: FilterPlan
 ) -> None:
     write_study(tmp_path, instances=1)
@@ -156,7 +158,7 @@ def test_a_filtered_file_of_another_patient_stops_the_batch_too(
 
 
 @pytest.mark.parametrize("kind", ["KO", "PR"])
-def test_a_filtered_object_without_an_image_of_its_own_stops_nothing(
+def test_a_filtered_non_image_object_of_another_patient_does_not_fail_the_batch(
     tmp_path: Path, filters: FilterPlan, kind: str
 ) -> None:
     (tmp_path / "1.dcm").write_bytes(to_bytes(make_dataset()))
@@ -169,7 +171,7 @@ def test_a_filtered_object_without_an_image_of_its_own_stops_nothing(
     assert [record.outcome for record in intake.records] == [None, Outcome.FILTERED]
 
 
-def test_names_that_break_things(tmp_path: Path, filters: FilterPlan) -> None:
+def test_unusual_file_names(tmp_path: Path, filters: FilterPlan) -> None:
     folder = tmp_path / "ACC1"
     folder.mkdir()
     for number, name in enumerate(
@@ -186,14 +188,14 @@ def test_names_that_break_things(tmp_path: Path, filters: FilterPlan) -> None:
     assert workspace.read_instances() == intake.records
 
 
-def test_a_folder_that_is_gone_fails_its_batch_only(tmp_path: Path, filters: FilterPlan) -> None:
+def test_a_missing_folder_fails_its_batch_only(tmp_path: Path, filters: FilterPlan) -> None:
     with pytest.raises(FailBatch, match="cannot be read") as caught:
         import_folder(tmp_path / "SECRET", filters)
     assert "SECRET" not in str(caught.value)
 
 
 class TestBatch:
-    """What import writes down."""
+    """What import records."""
 
     @pytest.fixture
     def batch(self, embedded_ledger: Ledger, tmp_path: Path) -> Workspace:
@@ -203,7 +205,7 @@ class TestBatch:
         (batch_id,) = embedded_ledger.claim("r", 1)
         return Workspace(tmp_path / "work", batch_id)
 
-    def test_counts_errors_and_identity(
+    def test_counts_errors_and_identity_are_recorded(
         self,
         embedded_ledger: Ledger,
         batch: Workspace,
@@ -216,13 +218,13 @@ class TestBatch:
             status = import_batch(
                 embedded_ledger, batch, tmp_path / "ACC1", load_recipe("default"), keys
             )
-            found = embedded_ledger.batch(batch.batch_id)
-            assert status is found.status is Status.PROCESSING
-            assert (found.counts.received, found.counts.quarantined) == (3, 1)
-            assert [error["reason"] for error in found.errors] == ["empty file"]
+            result = embedded_ledger.batch(batch.batch_id)
+            assert status is result.status is Status.PROCESSING
+            assert (result.counts.received, result.counts.quarantined) == (3, 1)
+            assert [error["reason"] for error in result.errors] == ["empty file"]
             assert embedded_ledger.identifier(batch.batch_id, "header")["00100020"]
 
-    def test_nothing_left_is_empty(
+    def test_a_batch_without_accepted_files_is_empty(
         self,
         embedded_ledger: Ledger,
         batch: Workspace,
@@ -234,11 +236,11 @@ class TestBatch:
             import_batch(embedded_ledger, batch, tmp_path / "ACC1", load_recipe("default"), keys)
             is Status.EMPTY
         )
-        found = embedded_ledger.batch(batch.batch_id)
-        assert found.counts.conserved
-        assert not found.has_error
+        result = embedded_ledger.batch(batch.batch_id)
+        assert result.counts.conserved
+        assert not result.has_error
 
-    def test_two_patients_fail_it(
+    def test_two_patients_fail_the_batch(
         self,
         embedded_ledger: Ledger,
         batch: Workspace,
@@ -249,11 +251,11 @@ class TestBatch:
         write_study(tmp_path / "ACC1", series=2, instances=1, PatientID="OTHER")
         with pytest.raises(FailBatch, match=r"more than one patient.*one folder per study"):
             import_batch(embedded_ledger, batch, tmp_path / "ACC1", load_recipe("default"), keys)
-        found = embedded_ledger.batch(batch.batch_id)
-        assert (found.status, found.has_error) == (Status.ERROR, True)
-        assert found.counts.conserved
+        result = embedded_ledger.batch(batch.batch_id)
+        assert (result.status, result.has_error) == (Status.ERROR, True)
+        assert result.counts.conserved
 
-    def test_a_folder_that_cannot_be_read_is_an_error_of_import(
+    def test_an_unreadable_folder_is_an_import_error(
         self,
         embedded_ledger: Ledger,
         batch: Workspace,
@@ -262,15 +264,15 @@ class TestBatch:
     ) -> None:
         with pytest.raises(FailBatch, match="cannot be read"):
             import_batch(embedded_ledger, batch, tmp_path / "gone", load_recipe("default"), keys)
-        found = embedded_ledger.batch(batch.batch_id)
-        assert found.status is Status.ERROR
-        assert [error["stage"] for error in found.errors] == ["import"]
+        result = embedded_ledger.batch(batch.batch_id)
+        assert result.status is Status.ERROR
+        assert [error["stage"] for error in result.errors] == ["import"]
 
     @pytest.fixture
     def processed(
         self, embedded_ledger: Ledger, batch: Workspace, tmp_path: Path, keys: Keys
     ) -> Path:
-        """The folder of a batch of two images that anonymize is done with."""
+        """The folder of a batch of two images that anonymize has processed."""
         folder = tmp_path / "ACC1"
         write_study(folder, instances=2)
         import_batch(embedded_ledger, batch, folder, load_recipe("default"), keys)
@@ -278,7 +280,7 @@ class TestBatch:
         embedded_ledger.record(batch.batch_id, status=Status.DONEPROCESSING, counts=whole)
         return folder
 
-    def test_importing_again_keeps_what_later_tasks_recorded(
+    def test_repeated_import_keeps_later_results_if_nothing_changed(
         self, embedded_ledger: Ledger, batch: Workspace, processed: Path, keys: Keys
     ) -> None:
         before = embedded_ledger.batch(batch.batch_id)
@@ -289,7 +291,7 @@ class TestBatch:
         assert len(batch.read_instances()) == 2
 
     @pytest.mark.parametrize("changed", ["files", "recipe", "interrupted", "failed"])
-    def test_importing_again_restarts_the_batch_if_anything_changed(
+    def test_repeated_import_restarts_the_batch_if_anything_changed(
         self, embedded_ledger: Ledger, batch: Workspace, processed: Path, keys: Keys, changed: str
     ) -> None:
         match changed:
@@ -303,9 +305,9 @@ class TestBatch:
                 embedded_ledger.record(batch.batch_id, status=Status.ERROR)
         recipe = load_recipe("default")
         assert import_batch(embedded_ledger, batch, processed, recipe, keys) is Status.PROCESSING
-        found = embedded_ledger.batch(batch.batch_id)
-        assert found.status is Status.PROCESSING
-        assert found.counts == Counts(
+        result = embedded_ledger.batch(batch.batch_id)
+        assert result.status is Status.PROCESSING
+        assert result.counts == Counts(
             received=2 + (changed == "files"), quarantined=changed == "files"
         )
 
@@ -323,7 +325,7 @@ def qualifiers(universal: str | None, facility: str | None = None) -> Sequence:
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
-def test_what_a_header_says_of_an_issuer(tmp_path: Path, filters: FilterPlan, syntax: str) -> None:
+def test_issuer_is_read_from_the_header(tmp_path: Path, filters: FilterPlan, syntax: str) -> None:
     accession = Dataset()
     accession.LocalNamespaceEntityID = "North RIS"
     write_study(
@@ -348,7 +350,7 @@ def test_what_a_header_says_of_an_issuer(tmp_path: Path, filters: FilterPlan, sy
     ]
 
 
-def test_issuers_of_files_that_go_on_with_a_number_count(
+def test_only_issuers_of_accepted_files_with_an_id_count(
     tmp_path: Path, filters: FilterPlan
 ) -> None:
     write_study(tmp_path, instances=1, IssuerOfPatientID=None)
@@ -360,7 +362,7 @@ def test_issuers_of_files_that_go_on_with_a_number_count(
     assert json.loads(intake.identity[ISSUER_OF_PATIENT_ID]) == [{"00100021": "southmoor"}]
 
 
-def test_no_issuer_leaves_no_word(tmp_path: Path, filters: FilterPlan) -> None:
+def test_a_study_without_issuer_records_none(tmp_path: Path, filters: FilterPlan) -> None:
     write_study(
         tmp_path,
         instances=1,
@@ -371,7 +373,7 @@ def test_no_issuer_leaves_no_word(tmp_path: Path, filters: FilterPlan) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("MRN7"), RecursionError(), MemoryError()])
-def test_a_file_that_import_cannot_cope_with_stops_no_other(
+def test_an_unexpected_error_in_one_file_does_not_stop_the_others(
     tmp_path: Path, filters: FilterPlan, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     write_study(tmp_path, instances=3)

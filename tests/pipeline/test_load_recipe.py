@@ -1,4 +1,4 @@
-"""A recipe made ready: once a process, each in the order that is asked for."""
+"""Loading recipes: once per process, in the requested order."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from sendit.pipeline.load_recipe import load_recipe
 from sendit.recipe.parse import read_recipe
 
 
-def test_a_recipe_is_prepared_once() -> None:
+def test_a_recipe_is_loaded_once_per_process() -> None:
     assert load_recipe("default") is load_recipe("default")
     assert load_recipe("default").digest == read_recipe("default").digest
     assert load_recipe("default").filters.tags
 
 
-def test_several_are_combined_in_order_whatever_blanks_stand_between(tmp_path: Path) -> None:
+def test_recipes_are_combined_in_order_regardless_of_whitespace(tmp_path: Path) -> None:
     ours = tmp_path / "ours.deid"
     ours.write_text("FORMAT dicom\n\n%header\n\nKEEP DeviceSerialNumber\n")
     both = load_recipe(f"default, {ours}")
@@ -29,12 +29,12 @@ def test_several_are_combined_in_order_whatever_blanks_stand_between(tmp_path: P
     assert not both.plan.top.program(tag, "LO").steps
 
 
-def test_a_recipe_that_is_none_is_refused() -> None:
+def test_an_unknown_recipe_is_refused() -> None:
     with pytest.raises(Misconfigured):
         load_recipe("no-such-recipe")
 
 
-def test_the_digest_covers_the_sites_functions(
+def test_recipe_digest_covers_the_functions_of_the_site(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digests = {load_recipe("default").digest}

@@ -1,4 +1,4 @@
-"""The table of processing times, in the 2017 service's columns."""
+"""The table of processing times, in the columns of the 2017 service."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sendit.ledger import BatchParams, Ledger
 from sendit.pipeline.metrics import COLUMNS, default_name, write_metrics
 
 
-def test_one_line_a_batch(embedded_ledger: Ledger, tmp_path: Path) -> None:
+def test_metrics_have_one_line_per_batch(embedded_ledger: Ledger, tmp_path: Path) -> None:
     folders = [("a" * 64, "/in/ACC1"), ("b" * 64, "/in/ACC2")]
     embedded_ledger.enqueue(folders, BatchParams("s", "c", "d"))
     first, second = embedded_ledger.claim("r", 2)
@@ -36,11 +36,11 @@ def test_one_line_a_batch(embedded_ledger: Ledger, tmp_path: Path) -> None:
     assert "ACC" not in path.read_text()
 
 
-def test_cannot_be_written(tmp_path: Path) -> None:
+def test_an_unwritable_metrics_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RetryLater, match="metrics cannot be written"):
         write_metrics([], tmp_path / "file" / "metrics.tsv")
 
 
-def test_name_carries_the_day() -> None:
+def test_metrics_file_name_contains_the_date() -> None:
     assert default_name(1503748800.0) == "sendit-process-time-2017-08-26.tsv"

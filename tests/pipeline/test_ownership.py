@@ -1,4 +1,4 @@
-"""Whose batch it is when the run that took it has ended, or cannot be asked for."""
+"""Who owns a batch when its run has ended or Airflow cannot be asked."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ PARAMS = BatchParams("study", "c", "default")
 
 
 class Airflow:
-    """Runs that Airflow says are queued or running, and what it was asked."""
+    """Runs that Airflow reports as queued or running, and the queries made."""
 
     def __init__(self, *active: str) -> None:
         self.active = {("sendit", name) for name in active}
-        self.asked: list[tuple[str, str]] = []
+        self.queries: list[tuple[str, str]] = []
 
     def __call__(self, dag_id: str, run_id: str) -> bool:
-        self.asked.append((dag_id, run_id))
+        self.queries.append((dag_id, run_id))
         return (dag_id, run_id) in self.active
 
 
@@ -33,7 +33,7 @@ def holder(ledger: Ledger, run_id: str, started: str = "1", dag_id: str = "sendi
 
 @pytest.fixture
 def batch(embedded_ledger: Ledger) -> str:
-    """A batch that the run "earlier" works on."""
+    """A batch held by the run "earlier"."""
     embedded_ledger.enqueue([("d" * 64, "/in/A1")], PARAMS)
     key = holder(embedded_ledger, "earlier").key
     (batch_id,) = embedded_ledger.claim("earlier", 1, holder=key)
@@ -41,13 +41,13 @@ def batch(embedded_ledger: Ledger) -> str:
     return batch_id
 
 
-def test_a_batch_stays_with_a_run_that_goes_on(embedded_ledger: Ledger, batch: str) -> None:
+def test_a_batch_stays_with_a_running_run(embedded_ledger: Ledger, batch: str) -> None:
     own = holder(embedded_ledger, "own")
     take_up(embedded_ledger, own, Airflow("own", "earlier"))
     assert embedded_ledger.batch(batch).status is Status.DONEPROCESSING
 
 
-def test_a_batch_of_a_run_that_is_over_or_gone_is_taken_up(
+def test_a_batch_of_an_ended_or_deleted_run_is_taken_over(
     embedded_ledger: Ledger, batch: str
 ) -> None:
     own = holder(embedded_ledger, "own")
@@ -55,7 +55,7 @@ def test_a_batch_of_a_run_that_is_over_or_gone_is_taken_up(
     assert embedded_ledger.claim("own", 1, holder=own.key) == [batch]
 
 
-def test_a_run_of_the_same_id_takes_up_what_the_one_before_it_left(
+def test_a_new_run_with_the_same_id_takes_over_its_batches(
     embedded_ledger: Ledger, batch: str
 ) -> None:
     own = holder(embedded_ledger, "earlier", started="2")
@@ -64,7 +64,7 @@ def test_a_run_of_the_same_id_takes_up_what_the_one_before_it_left(
     assert embedded_ledger.claim("earlier", 1, holder=own.key) == [batch]
 
 
-def test_a_third_run_does_so_too_although_one_of_that_id_goes_on(
+def test_a_third_run_takes_over_although_a_run_with_that_id_is_running(
     embedded_ledger: Ledger, batch: str
 ) -> None:
     holder(embedded_ledger, "earlier", started="2")
@@ -72,16 +72,16 @@ def test_a_third_run_does_so_too_although_one_of_that_id_goes_on(
     assert embedded_ledger.batch(batch).status is Status.QUEUE
 
 
-def test_a_run_is_asked_for_in_the_dag_that_it_is_of(embedded_ledger: Ledger) -> None:
+def test_a_run_is_looked_up_in_its_own_dag(embedded_ledger: Ledger) -> None:
     other = holder(embedded_ledger, "run", dag_id="sendit_for_beta")
     airflow = Airflow("own")
     airflow.active.add(("sendit_for_beta", "run"))
     own = holder(embedded_ledger, "own")
     assert ended(embedded_ledger, [other], own, airflow) == []
-    assert airflow.asked == [("sendit_for_beta", "run")]
+    assert airflow.queries == [("sendit_for_beta", "run")]
 
 
-def test_an_airflow_that_knows_not_even_this_run_is_not_believed(
+def test_an_answer_that_omits_the_current_run_is_not_trusted(
     embedded_ledger: Ledger, batch: str
 ) -> None:
     with pytest.raises(RetryLater, match="this very run"):
@@ -89,9 +89,7 @@ def test_an_airflow_that_knows_not_even_this_run_is_not_believed(
     assert embedded_ledger.batch(batch).status is Status.DONEPROCESSING
 
 
-def test_an_airflow_that_does_not_answer_is_asked_later(
-    embedded_ledger: Ledger, batch: str
-) -> None:
+def test_an_unresponsive_airflow_raises_retry_later(embedded_ledger: Ledger, batch: str) -> None:
     def away(dag_id: str, run_id: str) -> bool:
         raise RetryLater("away")
 
@@ -101,7 +99,7 @@ def test_an_airflow_that_does_not_answer_is_asked_later(
     assert embedded_ledger.batch(batch).status is Status.DONEPROCESSING
 
 
-def test_airflow_is_asked_nothing_when_nothing_is_left(embedded_ledger: Ledger) -> None:
+def test_airflow_is_not_queried_without_unfinished_batches(embedded_ledger: Ledger) -> None:
     airflow = Airflow()
     take_up(embedded_ledger, holder(embedded_ledger, "own"), airflow)
-    assert airflow.asked == []
+    assert airflow.queries == []

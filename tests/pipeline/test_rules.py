@@ -1,4 +1,6 @@
-"""Rules wanted: what waits for a rule is counted by kind, and a draft lets it through blanked."""
+"""Missing device rules: files waiting for a rule are counted by kind, and a draft rule blanks
+them.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,7 @@ def key_in(ds: FileDataset) -> RuleKey:
     return key_of(header, words_in(header))
 
 
-def test_a_key_is_the_same_for_images_that_one_rule_serves() -> None:
+def test_images_covered_by_one_rule_share_a_key() -> None:
     one, two = (key_in(capture(n, name)) for n, name in enumerate(NAMES[:2], 1))
     assert one == two and one.id == two.id
     assert RuleKey.from_text(one.text) == one
@@ -66,7 +68,7 @@ def test_a_key_is_the_same_for_images_that_one_rule_serves() -> None:
         assert key_in(capture(1, **other)) != one  # type: ignore[arg-type]
 
 
-def test_a_key_holds_nothing_of_the_patient() -> None:
+def test_a_rule_key_contains_no_patient_data() -> None:
     theirs = {
         "PatientName": "Winterbottom^Ada",
         "PatientID": "MR4711-X",
@@ -97,13 +99,13 @@ def test_a_key_holds_nothing_of_the_patient() -> None:
         (None, None, False),
     ],
 )
-def test_what_a_rule_would_let_through(
+def test_which_outcomes_a_rule_could_accept(
     outcome: Outcome | None, reason: str | None, wanted: bool
 ) -> None:
     assert wants_rule(outcome, reason) is wanted
 
 
-def test_a_draft_blanks_the_text_and_names_only_its_kind(tmp_path: Path) -> None:
+def test_a_draft_rule_blanks_text_and_contains_no_patient_data(tmp_path: Path) -> None:
     images = [opened(capture(number, name)) for number, name in enumerate(NAMES, 1)]
     made = draft(key_in(capture(1, NAMES[0])), images)
     path = tmp_path / "draft.deid"
@@ -122,7 +124,7 @@ def test_a_draft_blanks_the_text_and_names_only_its_kind(tmp_path: Path) -> None
         assert np.array_equal(before[80:], after[80:])
 
 
-def test_a_draft_of_images_without_text_lets_them_through_whole(tmp_path: Path) -> None:
+def test_a_draft_rule_for_images_without_text_blanks_nothing(tmp_path: Path) -> None:
     images = [opened(capture(number)) for number in (1, 2, 3)]
     path = tmp_path / "draft.deid"
     path.write_text(draft(key_in(capture(1, NAMES[0])), images).text)
@@ -131,7 +133,7 @@ def test_a_draft_of_images_without_text_lets_them_through_whole(tmp_path: Path) 
     assert filters.ask(opened(capture(1, Modality="OT"))[0]) is not None
 
 
-def test_import_counts_what_waits_and_a_draft_finds_it_where_it_lies(tmp_path: Path) -> None:
+def test_import_counts_files_without_a_rule_and_draft_finds_them(tmp_path: Path) -> None:
     ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
     inputs = tmp_path / "in"
     settings = Settings(home=tmp_path, input_folders=[inputs])
@@ -147,7 +149,7 @@ def test_import_counts_what_waits_and_a_draft_finds_it_where_it_lies(tmp_path: P
             BatchParams("s", "c", "default"),
         )
     batches = ledger.claim("r", 2)
-    for _ in range(2):  # a task that is cleared counts once
+    for _ in range(2):  # a cleared task counts once
         for number, batch in enumerate(batches, 1):
             folder = inputs / f"ACC{number}"
             work = Workspace(tmp_path / "work", batch)

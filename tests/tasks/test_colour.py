@@ -1,4 +1,4 @@
-"""The last tasks: a run has the colour of what happened in it, and mistakes start no next run."""
+"""The last tasks: the run's state reflects its failures, and failures stop follow-on runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PARAMS = BatchParams("test", "test", "default")
 
 
 class Run:
-    """A run whose tasks are in given states, and its ledger."""
+    """A run whose tasks have given states, and its ledger."""
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
@@ -79,20 +79,20 @@ def run(embedded_ledger: Ledger, tmp_path, monkeypatch) -> Run:
     return made
 
 
-def test_a_run_without_faults_is_green(run: Run) -> None:
+def test_a_run_without_failures_succeeds(run: Run) -> None:
     for batch_id in run.batches(2):
         run.ledger.record(batch_id, status=Status.DONE)
     finish.report.function()
 
 
 @pytest.mark.parametrize("name", ["discover", "collect", "manifest", "cleanup", "follow_on"])
-def test_any_task_that_failed_makes_the_run_red_and_is_named(run: Run, name: str) -> None:
+def test_a_failed_task_fails_the_run_and_is_named(run: Run, name: str) -> None:
     run.states[name] = "failed"
     with pytest.raises(AirflowFailException, match=f"tasks of the run failed, .*: {name}$"):
         finish.report.function()
 
 
-def test_mapped_tasks_that_failed_are_counted(run: Run) -> None:
+def test_failed_mapped_tasks_are_counted(run: Run) -> None:
     run.states |= {"process.import_0": "failed", "process.import_12": "failed"}
     run.states |= {"process.dasher_0": "upstream_failed", "upload.archives_3": "failed"}
     with pytest.raises(
@@ -101,7 +101,7 @@ def test_mapped_tasks_that_failed_are_counted(run: Run) -> None:
         finish.report.function()
 
 
-def test_a_failed_batch_is_named_and_one_left_on_the_way_is_failed(run: Run) -> None:
+def test_failed_and_unfinished_batches_fail_the_run(run: Run) -> None:
     good, bad, left = run.batches(3)
     run.ledger.record(good, status=Status.DONE)
     run.ledger.record(bad, status=Status.ERROR)
@@ -111,7 +111,7 @@ def test_a_failed_batch_is_named_and_one_left_on_the_way_is_failed(run: Run) -> 
     assert run.ledger.batch(left).status is Status.ERROR
 
 
-def test_batches_that_wait_because_something_is_wrong_make_the_run_red(run: Run) -> None:
+def test_batches_blocked_in_the_queue_fail_the_run(run: Run) -> None:
     (done,) = run.batches(1)
     run.ledger.record(done, status=Status.DONE)
     waits = run.wait_in_queue()
@@ -123,7 +123,7 @@ def test_batches_that_wait_because_something_is_wrong_make_the_run_red(run: Run)
     finish.report.function()
 
 
-def test_metrics_that_cannot_be_written_hide_nothing(run: Run, tmp_path) -> None:
+def test_unwritable_metrics_do_not_hide_failed_tasks(run: Run, tmp_path) -> None:
     (tmp_path / "metrics").write_text("a file in the folder's place")
     run.states["manifest"] = "failed"
     with pytest.raises(AirflowFailException, match=r"manifest; the metrics cannot be written"):
@@ -142,7 +142,7 @@ def fail(batch_id: str, problem: Exception | str) -> None:
         lambda _: "KeyError in sendit; see the task's log",
     ],
 )
-def test_what_failed_all_batches_alike_starts_no_next_run(
+def test_no_follow_on_run_if_all_batches_failed_for_the_same_reason(
     run: Run, problem: Callable[[int], Exception | str]
 ) -> None:
     batches = run.batches(3)
@@ -162,7 +162,7 @@ def test_what_failed_all_batches_alike_starts_no_next_run(
         lambda number: Misconfigured("no bucket x") if number else "KeyError in sendit",
     ],
 )
-def test_batches_that_failed_for_what_they_hold_stop_no_other(
+def test_failures_specific_to_batches_do_not_stop_the_follow_on_run(
     run: Run, problem: Callable[[int], Exception | str]
 ) -> None:
     batches = run.batches(3)
@@ -173,7 +173,7 @@ def test_batches_that_failed_for_what_they_hold_stop_no_other(
     assert len(run.triggered) == 1
 
 
-def test_one_batch_that_came_through_starts_the_next_run(run: Run) -> None:
+def test_one_successful_batch_is_enough_for_a_follow_on_run(run: Run) -> None:
     good, bad = run.batches(2)
     run.wait_in_queue()
     run.ledger.record(good, status=Status.DONE)
@@ -184,7 +184,7 @@ def test_one_batch_that_came_through_starts_the_next_run(run: Run) -> None:
     }  # fmt: skip
 
 
-def test_a_number_is_counted_down(run: Run) -> None:
+def test_number_is_reduced_in_the_follow_on_run(run: Run) -> None:
     run.params = {"number": 3.0}
     for batch_id in run.batches(1):
         run.ledger.record(batch_id, status=Status.DONE)
@@ -194,7 +194,7 @@ def test_a_number_is_counted_down(run: Run) -> None:
 
 
 @pytest.mark.parametrize(("taken", "waits"), [(0, True), (1, False)])
-def test_no_next_run_where_nothing_waits_or_nothing_was_taken(
+def test_no_follow_on_run_if_nothing_is_queued_or_was_taken(
     run: Run, taken: int, waits: bool
 ) -> None:
     run.batches(taken)

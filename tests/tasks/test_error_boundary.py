@@ -1,4 +1,4 @@
-"""Nothing but our own texts leaves a task."""
+"""Only sendit's own messages leave a task."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ def shown(error: BaseException) -> str:
 
 
 @pytest.mark.parametrize("kind", [FailBatch, Misconfigured])
-def test_what_a_retry_cannot_help_fails_at_once(kind: type[Exception]) -> None:
+def test_permanent_errors_fail_immediately(kind: type[Exception]) -> None:
     with pytest.raises(AirflowFailException, match="fix this") as caught, error_boundary():
         raise kind("fix this")
     assert caught.value.__suppress_context__
 
 
-def test_what_may_work_later_is_retried() -> None:
+def test_transient_errors_are_retried() -> None:
     with pytest.raises(RetryLater, match="down"), error_boundary():
         raise RetryLater("down")
 
 
-def test_airflows_own_pass() -> None:
+def test_airflow_exceptions_pass_through() -> None:
     with pytest.raises(AirflowSkipException), error_boundary():
         raise AirflowSkipException("nothing")
 
 
-def test_a_librarys_text_is_withheld_but_its_kind_and_place_are_shown() -> None:
+def test_library_errors_show_type_and_location_but_no_text() -> None:
     def library() -> None:
         raise ValueError("invalid value CANARY^JANE")
 
@@ -53,17 +53,17 @@ def test_a_librarys_text_is_withheld_but_its_kind_and_place_are_shown() -> None:
         library()
 
 
-def test_an_os_error_shows_its_code_and_no_path() -> None:
+def test_os_errors_show_the_errno_and_no_path() -> None:
     with pytest.raises(UnexpectedError, match="Permission denied") as caught, error_boundary():
         raise PermissionError(13, "Permission denied", "/data/CANARY/image.dcm")
     assert "CANARY" not in str(caught.value)
 
 
-def test_libraries_do_not_log_or_warn_inside(
+def test_library_logs_and_warnings_are_suppressed(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library = logging.getLogger("pydicom")
-    # Whatever other tests' logging set-ups have done to it.
+    # Independent of other tests' logging configuration.
     monkeypatch.setattr(library, "disabled", False)
     monkeypatch.setattr(library, "handlers", [caplog.handler])
     caplog.set_level(logging.WARNING, logger="pydicom")
@@ -85,7 +85,7 @@ def test_libraries_do_not_log_or_warn_inside(
         *(SenditError("ours"), ValueError("CANARY"), OSError(5, "CANARY")),
     ],
 )
-def test_no_chain_leads_back_to_a_librarys_error(error: Exception) -> None:
+def test_library_errors_are_not_chained(error: Exception) -> None:
     with pytest.raises(Exception) as caught, error_boundary():
         try:
             raise KeyError("CANARY-MRN")
@@ -98,7 +98,7 @@ def test_no_chain_leads_back_to_a_librarys_error(error: Exception) -> None:
     assert "CANARY-MRN" not in shown(raised)
 
 
-def test_talkative_libraries_are_quiet_inside_and_as_they_were_behind() -> None:
+def test_log_levels_are_restored_afterwards() -> None:
     loggers = [logging.getLogger(name) for name in NOISY_LOGGERS]
     before = [logger.level for logger in loggers]
     with error_boundary():

@@ -1,4 +1,4 @@
-"""Cleanup and report: one batch's trouble is that batch's, and all of it is told."""
+"""Cleanup and report: a failing batch does not affect the others, and every failure is reported."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ RUN = "manual__2026-11-22T12:00:00+00:00"
 
 
 @pytest.fixture
-def here(
+def three_batches(
     embedded_ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Ledger, list[str], Path]:
-    """A run of three batches: the first DONE, the second in ERROR, the third still at work."""
+    """A run of three batches: the first DONE, the second in ERROR, the third still running."""
     key = tmp_path / "key"
     key.write_text("k" * 64)
     key.chmod(0o600)
@@ -54,8 +54,8 @@ def here(
     return embedded_ledger, ids, tmp_path / "home" / "metrics"
 
 
-def test_the_report_names_what_failed_and_what_was_left(here: Any) -> None:
-    ledger, ids, folder = here
+def test_report_names_failed_and_unfinished_batches(three_batches: Any) -> None:
+    ledger, ids, folder = three_batches
     with pytest.raises(AirflowFailException) as failed:
         finish.report.function()
     text = str(failed.value)
@@ -72,10 +72,10 @@ def test_the_report_names_what_failed_and_what_was_left(here: Any) -> None:
     assert [ledger.batch(each).tally["undelivered"] for each in ids] == [0, 2, 2]
 
 
-def test_metrics_that_cannot_be_written_do_not_hide_what_failed(
-    here: Any, monkeypatch: pytest.MonkeyPatch
+def test_unwritable_metrics_do_not_hide_failed_batches(
+    three_batches: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ledger, ids, folder = here
+    ledger, ids, folder = three_batches
     folder.parent.mkdir(exist_ok=True)
     folder.write_text("a file in the folder's place")
     with pytest.raises(AirflowFailException, match=r"2 of 3 .*the metrics cannot be written"):
@@ -94,8 +94,8 @@ def test_metrics_that_cannot_be_written_do_not_hide_what_failed(
     assert "MRN7" not in str(failed.value)
 
 
-def test_a_run_without_failures_is_quiet(here: Any) -> None:
-    ledger, ids, _ = here
+def test_report_succeeds_without_failures(three_batches: Any) -> None:
+    ledger, ids, _ = three_batches
     for batch_id in ids:
         ledger.record(batch_id, status=Status.EMPTY)
     finish.report.function()
@@ -110,14 +110,14 @@ def test_a_run_without_failures_is_quiet(here: Any) -> None:
         (ValueError("MRN7"), AirflowFailException, "builtins.ValueError"),
     ],
 )
-def test_a_batch_that_cannot_be_cleaned_stops_no_other(
-    here: Any,
+def test_a_failed_cleanup_does_not_stop_the_others(
+    three_batches: Any,
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
     raised: type[Exception],
     text: str,
 ) -> None:
-    ledger, ids, _ = here
+    ledger, ids, _ = three_batches
     for batch_id in ids:
         ledger.record(batch_id, status=Status.EMPTY)
     cleaned = []
@@ -136,10 +136,10 @@ def test_a_batch_that_cannot_be_cleaned_stops_no_other(
     assert "MRN7" not in str(caught.value)
 
 
-def test_cleanup_is_tried_again_if_any_batch_asks_for_it(
-    here: Any, monkeypatch: pytest.MonkeyPatch
+def test_cleanup_is_retried_if_any_batch_raises_retry_later(
+    three_batches: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ledger, ids, _ = here
+    ledger, ids, _ = three_batches
     for batch_id in ids:
         ledger.record(batch_id, status=Status.EMPTY)
     errors = {ids[0]: FailBatch("one"), ids[1]: RetryLater("two"), ids[2]: FailBatch("one")}
@@ -154,7 +154,7 @@ def test_cleanup_is_tried_again_if_any_batch_asks_for_it(
 
 
 @pytest.mark.parametrize(
-    ("scheduled", "number", "taken", "waits", "asked"),
+    ("scheduled", "number", "taken", "waits", "expected"),
     [
         (True, None, 3, True, None),
         (False, 5, 3, True, 2),
@@ -165,19 +165,19 @@ def test_cleanup_is_tried_again_if_any_batch_asks_for_it(
         (True, 2, 3, True, None),
     ],
 )
-def test_the_next_run_takes_what_is_left_of_the_number(  # noqa: PLR0917
-    here: Any,
+def test_follow_on_run_takes_the_remaining_number(  # noqa: PLR0917
+    three_batches: Any,
     monkeypatch: pytest.MonkeyPatch,
     scheduled: bool,
     number: int | None,
     taken: int,
     waits: bool,
-    asked: int | str | None,
+    expected: int | str | None,
 ) -> None:
     from airflow.providers.standard.operators import trigger_dagrun
     from airflow.sdk.exceptions import AirflowSkipException
 
-    ledger, _, _ = here
+    ledger, _, _ = three_batches
     if waits:
         ledger.enqueue([("9" * 64, "/nowhere/9")], BatchParams("s", "c", "default"))
     seen: list[dict[str, Any]] = []
@@ -199,7 +199,7 @@ def test_the_next_run_takes_what_is_left_of_the_number(  # noqa: PLR0917
     monkeypatch.setattr(finish, "get_current_context", lambda: context)
     own = Holder(context["run_id"], "sendit", context["run_id"])
     monkeypatch.setattr(finish, "own_run", lambda: own)
-    if asked == "skipped":
+    if expected == "skipped":
         with pytest.raises(AirflowSkipException):
             finish.follow_on.function()
         assert seen == []
@@ -207,18 +207,18 @@ def test_the_next_run_takes_what_is_left_of_the_number(  # noqa: PLR0917
     finish.follow_on.function()
     finish.follow_on.function()
     first, second = seen
-    assert (first["conf"]["number"], first["conf"]["study"]) == (asked, "s")
+    assert (first["conf"]["number"], first["conf"]["study"]) == (expected, "s")
     assert first["trigger_dag_id"] == "sendit" and first["executed"]
     assert first["skip_when_already_exists"]
-    # Cleared and run again, it asks for the same run.
+    # When cleared and repeated, it triggers the same run.
     assert first["trigger_run_id"] == second["trigger_run_id"]
     assert first["trigger_run_id"].startswith("follow_on__")
 
 
 def failed(*errors: tuple[str, str, bool], status: Status = Status.ERROR) -> Any:
-    """Return a batch with errors: stage, reason, whether they came from outside it."""
-    found = [{"stage": stage, "reason": why, "outside": out} for stage, why, out in errors]
-    return SimpleNamespace(status=status, errors=found)
+    """Return a batch with errors: stage, reason, whether the cause is outside the batch."""
+    recorded = [{"stage": stage, "reason": why, "outside": out} for stage, why, out in errors]
+    return SimpleNamespace(status=status, errors=recorded)
 
 
 OWN = failed(("upload task", "its archive is gone", False))
@@ -232,25 +232,23 @@ FILE = failed(("import", "truncated", False))
         ([SETTING], True),
         ([SETTING, SETTING], True),
         ([SETTING, failed(("upload task", "no bucket", True))], True),
-        ([OWN], False),  # one alone says nothing of the next
-        ([OWN, OWN], True),  # the same reason for all: it is not in them
+        ([OWN], False),  # a single failure says nothing about the next batch
+        ([OWN, OWN], True),  # the same reason for all: the cause is outside
         ([OWN, failed(("anonymize task", "its archive is gone", False))], False),
         ([OWN, failed(("upload task", "another", False))], False),
         ([OWN, SETTING], False),
-        ([FILE, FILE], False),  # of files, not of a task
+        ([FILE, FILE], False),  # file errors, not task errors
         ([OWN, OWN, FILE], False),
         ([SETTING, failed(status=Status.DONE)], False),
         ([failed(("import", "truncated", True))], False),
     ],
 )
-def test_a_reason_outside_the_batches_is_told_from_theirs(
-    batches: list[Any], all_from_outside: bool
-) -> None:
+def test_all_failed_from_outside(batches: list[Any], all_from_outside: bool) -> None:
     assert finish.all_failed_from_outside(batches) is all_from_outside
 
 
-def test_what_the_run_s_other_tasks_came_to_is_asked_and_told() -> None:
-    asked: list[dict[str, Any]] = []
+def test_failed_tasks_of_the_run_are_listed() -> None:
+    expected: list[dict[str, Any]] = []
     states = {
         "report": "failed",
         "discover": "success",
@@ -261,13 +259,13 @@ def test_what_the_run_s_other_tasks_came_to_is_asked_and_told() -> None:
     }
 
     def get_task_states(**what: Any) -> dict[str, dict[str, str]]:
-        asked.append(what)
+        expected.append(what)
         return {RUN: states, "another run": {"cleanup": "failed"}}
 
     ti = SimpleNamespace(dag_id="sendit", task_id="report", get_task_states=get_task_states)
-    told = finish._failed_tasks({"ti": ti, "run_id": RUN})
-    assert asked == [{"dag_id": "sendit", "run_ids": [RUN]}]
-    assert told == [
+    messages = finish._failed_tasks({"ti": ti, "run_id": RUN})
+    assert expected == [{"dag_id": "sendit", "run_ids": [RUN]}]
+    assert messages == [
         "tasks of the run failed, see their logs: process.import (2 times), upload.archives"
     ]
     assert finish._failed_tasks({"ti": ti, "run_id": "a third"}) == []
@@ -281,7 +279,7 @@ def waiting(reason: str, subfolder: str | None = None, **changed: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("subfolder", "told"),
+    ("subfolder", "messages"),
     [
         (None, ["2 batches stay in the queue: no key", "1 batches stay in the queue: no bucket"]),
         ("", ["2 batches stay in the queue: no key", "1 batches stay in the queue: no bucket"]),
@@ -289,7 +287,7 @@ def waiting(reason: str, subfolder: str | None = None, **changed: Any) -> Any:
         ("1_7", []),
     ],
 )
-def test_why_batches_stay_in_the_queue_is_told(subfolder: str | None, told: list[str]) -> None:
+def test_blocked_batches_are_counted_by_reason(subfolder: str | None, messages: list[str]) -> None:
     every = [
         waiting("no key"),
         waiting("no key", "1_6"),
@@ -297,18 +295,18 @@ def test_why_batches_stay_in_the_queue_is_told(subfolder: str | None, told: list
         waiting("delivered", status=Status.DONE),
         waiting("of its import", error={"stage": "import"}),
     ]
-    assert finish._blocked(every, subfolder) == told
+    assert finish._blocked(every, subfolder) == messages
 
 
 @pytest.mark.parametrize(
-    ("strays", "stages", "asked"), [([], [], False), (["d"], [], True), ([], ["s"], True)]
+    ("strays", "stages", "expected"), [([], [], False), (["d"], [], True), ([], ["s"], True)]
 )
-def test_google_is_asked_only_where_something_was_left(
-    here: Any, monkeypatch: pytest.MonkeyPatch, strays: Any, stages: Any, asked: bool
+def test_google_is_called_only_if_there_are_leftovers(
+    three_batches: Any, monkeypatch: pytest.MonkeyPatch, strays: Any, stages: Any, expected: bool
 ) -> None:
     from sendit.delivery import leftovers
 
-    ledger, _, folder = here
+    ledger, _, folder = three_batches
     seen: list[tuple[Any, ...]] = []
 
     def stages_left(*given: Any) -> Any:
@@ -327,4 +325,4 @@ def test_google_is_asked_only_where_something_was_left(
         ("strays", ledger, strays, "storage", "bigquery"),
         ("stages", ledger, work, stages, "storage", "bigquery"),
     ]
-    assert seen[1:] == (done if asked else [])
+    assert seen[1:] == (done if expected else [])

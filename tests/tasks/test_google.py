@@ -1,4 +1,4 @@
-"""The provider's operators, one for each collection of a lane: what they are given, what fails."""
+"""Provider operators, one per collection of a lane: their arguments and failures."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def operator(monkeypatch: pytest.MonkeyPatch) -> google.GoogleOperator:
     )
 
 
-def test_each_collection_gets_an_operator_of_its_own(operator: google.GoogleOperator) -> None:
+def test_each_collection_has_its_own_operator(operator: google.GoogleOperator) -> None:
     context = {"run_id": "a run"}
     operator.execute(context)
     assert Provider.made == [{"task_id": "load", "of": name, "context": context} for name in "abc"]
     assert operator.custom_operator_name == "Provider"
 
 
-def test_a_kill_reaches_the_operator_that_runs(operator: google.GoogleOperator) -> None:
+def test_on_kill_reaches_the_running_operator(operator: google.GoogleOperator) -> None:
     operator.on_kill()
     assert Provider.killed == []
     operator.execute({})
@@ -66,7 +66,7 @@ def test_a_kill_reaches_the_operator_that_runs(operator: google.GoogleOperator) 
     assert Provider.killed == ["c"]
 
 
-def test_a_collection_that_fails_stops_no_other(operator: google.GoogleOperator) -> None:
+def test_a_failed_collection_does_not_stop_the_others(operator: google.GoogleOperator) -> None:
     Provider.fails = {"a": AirflowFailException("one")}
     with pytest.raises(AirflowFailException, match="one"):
         operator.execute({})
@@ -83,7 +83,7 @@ def test_a_collection_that_fails_stops_no_other(operator: google.GoogleOperator)
         ({"b": Misconfigured("first"), "c": FailBatch("second")}, "first"),
     ],
 )
-def test_what_another_try_may_mend_is_raised_before_what_it_may_not(
+def test_retryable_errors_take_precedence(
     operator: google.GoogleOperator, monkeypatch: pytest.MonkeyPatch, fails: Any, raised: str
 ) -> None:
     caught: list[Exception] = []
@@ -102,13 +102,13 @@ def test_what_another_try_may_mend_is_raised_before_what_it_may_not(
 
 
 @pytest.mark.parametrize("error", [AirflowSkipException("x"), AirflowFailException("x")])
-def test_what_airflow_itself_means_goes_on_as_it_is(error: Exception) -> None:
+def test_airflow_exceptions_from_operators_pass_through(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, google._jobs(SimpleNamespace(dataset="d")):
         raise error
     assert caught.value is error
 
 
-def test_a_job_s_own_message_may_quote_a_row_and_stays_behind() -> None:
+def test_job_messages_that_may_quote_a_row_are_dropped() -> None:
     with (
         pytest.raises(Exception, match="dataset d") as caught,
         google._jobs(SimpleNamespace(dataset="d")),
@@ -118,14 +118,14 @@ def test_a_job_s_own_message_may_quote_a_row_and_stays_behind() -> None:
     assert caught.value.__suppress_context__
 
 
-def test_the_collection_whose_job_failed_is_named(operator: google.GoogleOperator) -> None:
+def test_the_collection_of_a_failed_job_is_named(operator: google.GoogleOperator) -> None:
     Provider.fails = {"b": AirflowException("400 bad value MRN7 in row 1")}
     with pytest.raises(Exception, match="dataset set_b") as caught:
         operator.execute({})
     assert "MRN7" not in str(caught.value)
 
 
-def test_a_lane_works_on_this_run_s_batches_in_the_working_folder(
+def test_a_lane_uses_batches_of_the_run_and_working_folder(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ledger = SimpleNamespace(of_run=lambda key: f"ledger of {key}")
@@ -142,22 +142,24 @@ def test_a_lane_works_on_this_run_s_batches_in_the_working_folder(
     )
 
 
-def test_a_collection_is_fed_by_all_that_makes_its_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_feeder_covers_every_setting_that_affects_codes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from sendit.delivery import feeder
     from sendit.hooks import site
 
-    asked: list[Any] = []
+    calls: list[Any] = []
     monkeypatch.setattr(
-        feeder, "feeder_of", lambda *given, **named: (asked.append((given, named)), "feeder")[1]
+        feeder, "feeder_of", lambda *given, **named: (calls.append((given, named)), "feeder")[1]
     )
     monkeypatch.setattr(google, "ledger", lambda: "ledger")
     settings = SimpleNamespace(keys=lambda: "keys", identity_rules=lambda: "rules")
     monkeypatch.setattr(google, "settings", lambda: settings)
     monkeypatch.setattr(site, "service_name", lambda: "local")
     client: Any = SimpleNamespace(project="project")
-    found: Any = google.feed(client, "bucket", "c", "study")
-    assert asked == [(("ledger", "keys", "local", "study", "rules"), {"project": "project"})]
-    assert found == feeder.Feed("ledger", client, "bucket", "c", "feeder")  # type: ignore[arg-type]
+    feed: Any = google.feed(client, "bucket", "c", "study")
+    assert calls == [(("ledger", "keys", "local", "study", "rules"), {"project": "project"})]
+    assert feed == feeder.Feed("ledger", client, "bucket", "c", "feeder")  # type: ignore[arg-type]
 
 
 PART = SimpleNamespace(
@@ -165,7 +167,7 @@ PART = SimpleNamespace(
 )
 
 
-def test_the_rows_file_goes_to_the_lane_s_own_object(tmp_path: Path) -> None:
+def test_rows_file_is_uploaded_to_the_lane_s_own_object(tmp_path: Path) -> None:
     rows = tmp_path / "rows"
     rows.touch()
     part = SimpleNamespace(**vars(PART) | {"rows_file": rows})
@@ -179,7 +181,7 @@ def test_the_rows_file_goes_to_the_lane_s_own_object(tmp_path: Path) -> None:
         upload.stage_arguments(PART)
 
 
-def test_the_rows_are_loaded_into_a_table_of_the_lane_s_own() -> None:
+def test_rows_are_loaded_into_the_lanes_own_table() -> None:
     given = upload.load_arguments(PART)
     assert [field["name"] for field in given.pop("schema_fields")]
     assert given == {
@@ -195,7 +197,7 @@ def test_the_rows_are_loaded_into_a_table_of_the_lane_s_own() -> None:
     }
 
 
-def test_the_merge_is_submitted_anew_each_time() -> None:
+def test_each_merge_has_a_new_job_id() -> None:
     given = upload.merge_arguments(PART)
     query = given["configuration"]["query"]
     assert query.keys() == {"query", "useLegacySql"} and query["useLegacySql"] is False
@@ -211,17 +213,15 @@ def test_the_merge_is_submitted_anew_each_time() -> None:
         *((state, False) for state in ("queued", "running", None)),
     ],
 )
-def test_a_task_is_alone_if_its_own_lane_s_confirm_has_ended(
-    state: str | None, alone: bool
-) -> None:
-    asked: list[dict[str, Any]] = []
+def test_cleared_alone_is_detected_by_the_state_of_confirm(state: str | None, alone: bool) -> None:
+    calls: list[dict[str, Any]] = []
 
     def get_task_states(**what: Any) -> dict[str, Any]:
-        asked.append(what)
+        calls.append(what)
         return {"a run": {"upload.confirm_3": state}, "another": {"upload.confirm_3": "success"}}
 
     ti = SimpleNamespace(dag_id="sendit", map_index=3, get_task_states=get_task_states)
     assert upload._is_alone({"ti": ti, "run_id": "a run"}) is alone
-    assert asked == [
+    assert calls == [
         {"dag_id": "sendit", "map_index": 3, "task_ids": ["upload.confirm"], "run_ids": ["a run"]}
     ]

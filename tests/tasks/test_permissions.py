@@ -1,7 +1,7 @@
-"""Least privilege: what a lane, a withdrawal and a verification ask of Google, call by call.
+"""Least privilege: the Google permissions used by a lane, a withdrawal and a verification.
 
-The emulators check no permissions, so the calls are recorded and each is held against the
-permission that Google's reference names for it; docs/permissions.md lists just these.
+The emulators check no permissions, so the calls are recorded and mapped to the permission that
+Google's reference names for each; docs/permissions.md lists exactly these.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from chaos.proxy import Proxy
 from tests.tasks.test_upload import (
     Site,
     delivered,
-    here,
     lane_with,
-    verdict,
+    site,
+    verify,
     withdraw,
     write_manifest,
 )
 
-__all__ = ["delivered", "here"]
+__all__ = ["delivered", "site"]
 
 pytestmark = pytest.mark.airflow
 
 PAGE = Path(__file__).parents[2] / "docs" / "permissions.md"
 OBJECTS = r"/storage/v1/b/[^/]+/o"
 DATASETS = r"/bigquery/v2/projects/[^/]+/datasets"
-#: Method and path to the permission that the call needs.
+# : Method and path pattern, and the permission that the call needs.
 NEEDS = {
     rf"GET {OBJECTS}": "storage.objects.list",
     rf"GET (/download)?{OBJECTS}/.+": "storage.objects.get",
@@ -43,28 +43,28 @@ NEEDS = {
     rf"PATCH {DATASETS}/[^/]+/tables/[^/]+": "bigquery.tables.update",
     rf"DELETE {DATASETS}/[^/]+/tables/[^/]+": "bigquery.tables.delete",
     r"POST (/upload)?/bigquery/v2/projects/[^/]+/(jobs|queries)": "bigquery.jobs.create",
-    # The library's own, for its traces; refused, it goes on.
+    # Made by the library for tracing; if refused, it continues.
     r"GET /storage/v1/b/[^/]+": None,
-    # Of one's own jobs: comes with bigquery.jobs.create.
+    # For one's own jobs: included in bigquery.jobs.create.
     r"GET /bigquery/v2/projects/[^/]+/(jobs|queries)/[^/]+": "bigquery.jobs.create",
 }
-#: What queries and load jobs need beside bigquery.jobs.create, which no path shows.
+# : Needed by queries and load jobs beside bigquery.jobs.create; not visible in the path.
 WITHIN_JOBS = {"bigquery.tables.getData", "bigquery.tables.updateData"}
 
 
 def needed(calls: list[tuple[str, str]]) -> set[str | None]:
-    found: set[str | None] = set()
+    permissions: set[str | None] = set()
     for method, target in calls:
         call = f"{method} {urlsplit(target).path.rstrip('/')}"
         matching = [need for pattern, need in NEEDS.items() if re.fullmatch(pattern, call)]
         assert len(matching) == 1, call
-        found.add(matching[0])
-    return found - {None}
+        permissions.add(matching[0])
+    return permissions - {None}
 
 
 @pytest.fixture
 def recorded(emulators, monkeypatch) -> list[Proxy]:
-    """Proxies before the emulators, which the tasks' clients go through."""
+    """Recording proxies in front of the emulators, used by the tasks' clients."""
     proxies = []
     for variable, target in (
         ("STORAGE_EMULATOR_HOST", emulators.storage),
@@ -77,17 +77,17 @@ def recorded(emulators, monkeypatch) -> list[Proxy]:
     return proxies
 
 
-def test_the_page_lists_just_what_is_asked_for(here: Site, recorded: list[Proxy]) -> None:
+def test_docs_list_exactly_the_permissions_used(site: Site, recorded: list[Proxy]) -> None:
     from sendit.hooks import google
 
-    here.storage, here.bigquery = google.storage_client(), google.bigquery_client()
-    ids = [here.batch(number) for number in range(2)]
-    for batch_id in ids:  # the second finds the table there
-        here.run_all(lane_with(batch_id))
-    write_manifest(here)
-    withdraw(here, ids[0])
-    assert verdict(here).agrees
+    site.storage, site.bigquery = google.storage_client(), google.bigquery_client()
+    ids = [site.batch(number) for number in range(2)]
+    for batch_id in ids:  # the second run finds the table
+        site.run_all(lane_with(batch_id))
+    write_manifest(site)
+    withdraw(site, ids[0])
+    assert verify(site).agrees
     listed = set(re.findall(r"`((?:storage|bigquery)\.[a-zA-Z]+\.[a-zA-Z]+)`", PAGE.read_text()))
     used = needed([call for proxy in recorded for call in proxy.calls]) | WITHIN_JOBS
-    # Used only when an older sendit made the table.
+    # Used only if an older version of sendit created the table.
     assert used | {"bigquery.tables.update"} == listed

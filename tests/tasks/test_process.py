@@ -1,4 +1,4 @@
-"""The tasks from import to collect, one after the other, twice, and when something is wrong."""
+"""The tasks from import to collect: in order, repeated, and with errors."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ RUN = "manual__2026-11-22T12:00:00+00:00"
 
 
 @dataclass
-class Here:
-    """A site with one batch of two images, taken by a run."""
+class Site:
+    """A site with one batch of two images, claimed by a run."""
 
     ledger: Ledger
     settings: Settings
@@ -51,7 +51,7 @@ class Here:
 
 
 @pytest.fixture
-def here(embedded_ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Here:
+def site(embedded_ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     key = tmp_path / "key"
     key.write_text("k" * 64)
     key.chmod(0o600)
@@ -66,7 +66,7 @@ def here(embedded_ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(module, "own_run", lambda: Holder(RUN, "sendit", RUN), raising=False)
     embedded_ledger.enqueue([("0" * 64, str(inputs / "ACC1"))], BatchParams("s", "c", "default"))
     (batch_id,) = embedded_ledger.claim(RUN, 1)
-    made = Here(embedded_ledger, settings, inputs / "ACC1", batch_id)
+    made = Site(embedded_ledger, settings, inputs / "ACC1", batch_id)
     embedded_ledger.put_identifier(batch_id, "folder", str(inputs / "ACC1"))
 
     def context() -> dict[str, Any]:
@@ -78,77 +78,77 @@ def here(embedded_ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     return made
 
 
-def test_a_recipe_that_is_edited_in_mid_run_is_not_half_applied(here: Here, tmp_path: Path) -> None:
+def test_a_recipe_edited_during_a_run_is_not_half_applied(site: Site, tmp_path: Path) -> None:
     recipe = tmp_path / "own.deid"
     bundled = files("sendit.recipe").joinpath("bundled", "default.deid").read_text()
     recipe.write_text(bundled)
-    with here.ledger._begin() as db:
+    with site.ledger._begin() as db:
         db.execute(batches.update().values(recipe=str(recipe)))
     _load.cache_clear()
-    here.run("import_batch", "dasher")
+    site.run("import_batch", "dasher")
     recipe.write_text(bundled + "\nREMOVE KVP\n")
-    _load.cache_clear()  # each task is a process of its own
+    _load.cache_clear()  # each task runs in its own process
     with pytest.raises(AirflowFailException, match="recipe was changed after import"):
-        here.run("anonymize")
-    assert here.status is Status.ERROR
-    here.run("import_batch", "dasher", "anonymize")
-    assert here.status is Status.DONEPROCESSING
+        site.run("anonymize")
+    assert site.status is Status.ERROR
+    site.run("import_batch", "dasher", "anonymize")
+    assert site.status is Status.DONEPROCESSING
 
 
-def test_a_batch_goes_from_folder_to_archive_and_to_its_lane(here: Here) -> None:
-    here.run("import_batch", "dasher", "anonymize")
-    assert here.status is Status.DONEPROCESSING
-    assert here.stages == []
+def test_a_batch_is_processed_from_folder_to_lane(site: Site) -> None:
+    site.run("import_batch", "dasher", "anonymize")
+    assert site.status is Status.DONEPROCESSING
+    assert site.stages == []
     (lane,) = process.collect.function()
-    assert lane["batches"] == [here.id]
+    assert lane["batches"] == [site.id]
     assert lane["lane"] in range(3)
 
 
 @pytest.mark.parametrize("again", ["import_batch", "dasher", "anonymize"])
-def test_any_of_them_may_run_again_with_what_follows(here: Here, again: str) -> None:
+def test_any_task_can_be_repeated_with_its_successors(site: Site, again: str) -> None:
     steps = ["import_batch", "dasher", "anonymize"]
-    here.run(*steps)
-    before = here.ledger.delivery(here.id)
-    here.run(*steps[steps.index(again) :])
-    assert here.ledger.delivery(here.id) == before
-    assert here.status is Status.DONEPROCESSING
+    site.run(*steps)
+    before = site.ledger.delivery(site.id)
+    site.run(*steps[steps.index(again) :])
+    assert site.ledger.delivery(site.id) == before
+    assert site.status is Status.DONEPROCESSING
 
 
-def test_a_batch_that_is_done_is_left_alone(here: Here) -> None:
-    here.run("import_batch", "dasher", "anonymize")
-    here.ledger.record(here.id, status=Status.DONE)
-    before = here.ledger.batch(here.id)
-    for file in here.folder.iterdir():
+def test_a_finished_batch_is_skipped(site: Site) -> None:
+    site.run("import_batch", "dasher", "anonymize")
+    site.ledger.record(site.id, status=Status.DONE)
+    before = site.ledger.batch(site.id)
+    for file in site.folder.iterdir():
         file.unlink()
-    here.folder.rmdir()
-    here.run("import_batch", "dasher", "anonymize")
-    assert here.ledger.batch(here.id) == before
+    site.folder.rmdir()
+    site.run("import_batch", "dasher", "anonymize")
+    assert site.ledger.batch(site.id) == before
 
 
-def test_a_folder_without_an_image_is_empty_and_skipped(here: Here) -> None:
-    for file in here.folder.iterdir():
+def test_a_folder_without_images_is_empty_and_skipped(site: Site) -> None:
+    for file in site.folder.iterdir():
         file.unlink()
-    write_study(here.folder, kind="SC", instances=1)
+    write_study(site.folder, kind="SC", instances=1)
     with pytest.raises(AirflowSkipException, match="no image is left after filtering"):
-        process.import_batch.function(here.id)
-    assert here.status is Status.EMPTY
+        process.import_batch.function(site.id)
+    assert site.status is Status.EMPTY
     assert process.collect.function() == []
 
 
-def test_a_folder_with_two_studies_fails_and_says_so(here: Here) -> None:
-    write_study(here.folder, study=2, series=9, instances=1)
+def test_a_folder_with_two_studies_fails(site: Site) -> None:
+    write_study(site.folder, study=2, series=9, instances=1)
     with pytest.raises(AirflowFailException, match="more than one study in the folder"):
-        process.import_batch.function(here.id)
-    assert here.status is Status.ERROR
-    assert set(here.stages) == {"import", "import task"}
+        process.import_batch.function(site.id)
+    assert site.status is Status.ERROR
+    assert set(site.stages) == {"import", "import task"}
     assert process.collect.function() == []
 
 
-def test_a_folder_that_is_gone_fails_its_batch(here: Here) -> None:
-    here.folder.rename(here.folder.with_name(".hidden"))
+def test_a_missing_folder_fails_its_batch(site: Site) -> None:
+    site.folder.rename(site.folder.with_name(".hidden"))
     with pytest.raises(AirflowFailException, match="no longer in the input folders"):
-        process.import_batch.function(here.id)
-    assert here.stages == ["import task"]
+        process.import_batch.function(site.id)
+    assert site.stages == ["import task"]
 
 
 @pytest.mark.parametrize(
@@ -158,8 +158,8 @@ def test_a_folder_that_is_gone_fails_its_batch(here: Here) -> None:
         (ValueError("MRN7"), Exception, "ValueError in sendit; see the task's log"),
     ],
 )
-def test_what_a_task_raises_is_on_its_batch(
-    here: Here,
+def test_task_errors_are_recorded_on_the_batch(
+    site: Site,
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
     raised: type[Exception],
@@ -168,63 +168,63 @@ def test_what_a_task_raises_is_on_its_batch(
     def broken(*_: Any) -> None:
         raise error
 
-    here.run("import_batch")
+    site.run("import_batch")
     monkeypatch.setattr(identifying, "identify_batch", broken)
     with pytest.raises(raised) as caught:
-        process.dasher.function(here.id)
+        process.dasher.function(site.id)
     assert "MRN7" not in str(caught.value)
-    batch = here.ledger.batch(here.id)
+    batch = site.ledger.batch(site.id)
     assert (batch.status, batch.has_error) == (Status.ERROR, True)
     assert [(e["stage"], e["reason"]) for e in batch.errors] == [("dasher task", reason)]
     assert process.collect.function() == []
 
 
-@pytest.mark.parametrize(("tried", "recorded"), [(1, False), (5, False), (6, True)])
-def test_what_may_work_later_is_a_failure_after_the_last_try(
-    here: Here, monkeypatch: pytest.MonkeyPatch, tried: int, recorded: bool
+@pytest.mark.parametrize(("attempt", "recorded"), [(1, False), (5, False), (6, True)])
+def test_transient_errors_are_recorded_after_the_last_attempt(
+    site: Site, monkeypatch: pytest.MonkeyPatch, attempt: int, recorded: bool
 ) -> None:
     def away(*_: Any, **__: Any) -> None:
         raise RetryLater("the disk is full")
 
-    here.run("import_batch", "dasher")
-    here.tries = (tried, 5)
+    site.run("import_batch", "dasher")
+    site.tries = (attempt, 5)
     with monkeypatch.context() as patch:
         patch.setattr(anonymizing, "anonymize_batch", away)
         with pytest.raises(RetryLater, match="the disk is full"):
-            process.anonymize.function(here.id)
-    assert here.stages == (["anonymize task"] if recorded else [])
-    assert here.status is (Status.ERROR if recorded else Status.PROCESSING)
-    # Cleared: the failure is taken back.
-    here.run("anonymize")
-    assert (here.stages, here.status) == ([], Status.DONEPROCESSING)
+            process.anonymize.function(site.id)
+    assert site.stages == (["anonymize task"] if recorded else [])
+    assert site.status is (Status.ERROR if recorded else Status.PROCESSING)
+    # Cleared: the failure is removed.
+    site.run("anonymize")
+    assert (site.stages, site.status) == ([], Status.DONEPROCESSING)
 
 
-def test_only_batches_that_are_ready_or_done_go_to_lanes(here: Here) -> None:
-    here.ledger.enqueue(
+def test_only_ready_or_done_batches_are_assigned_to_lanes(site: Site) -> None:
+    site.ledger.enqueue(
         [(f"{n:064d}", "/nowhere") for n in range(1, 6)], BatchParams("s", "c", "default")
     )
-    with here.ledger._begin() as db:
+    with site.ledger._begin() as db:
         from sendit.ledger.schema import batches
 
-        held = db.execute(batches.select().where(batches.c.id == here.id)).mappings().one()
+        held = db.execute(batches.select().where(batches.c.id == site.id)).mappings().one()
         db.execute(
             batches.update().values(
                 **{name: held[name] for name in ("run_id", "holder") if name in held}
             )
         )
-        ids = [row.id for row in db.execute(batches.select().where(batches.c.id != here.id))]
+        ids = [row.id for row in db.execute(batches.select().where(batches.c.id != site.id))]
     states = [Status.DONE, Status.DONEPROCESSING, Status.ERROR, Status.EMPTY, Status.PROCESSING]
     for batch_id, status in zip(ids, states, strict=True):
-        here.ledger.record(batch_id, status=status)
+        site.ledger.record(batch_id, status=status)
     dealt = [batch_id for lane in process.collect.function() for batch_id in lane["batches"]]
     assert sorted(dealt) == sorted(ids[:2])
     assert all(lane["lane"] < 3 for lane in process.collect.function())
 
 
-def test_an_error_of_files_alone_does_not_hide_a_task(here: Here) -> None:
-    here.run("import_batch")
-    here.ledger.record(
-        here.id, status=Status.ERROR, errors=[BatchError("dasher task", "no")], stage="dasher task"
+def test_file_errors_do_not_hide_task_errors(site: Site) -> None:
+    site.run("import_batch")
+    site.ledger.record(
+        site.id, status=Status.ERROR, errors=[BatchError("dasher task", "no")], stage="dasher task"
     )
-    here.run("dasher")
-    assert (here.stages, here.status) == ([], Status.PROCESSING)
+    site.run("dasher")
+    assert (site.stages, site.status) == ([], Status.PROCESSING)

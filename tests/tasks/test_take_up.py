@@ -1,4 +1,4 @@
-"""Runs that people end, and runs that follow them: the tasks as Airflow calls them."""
+"""Runs that people end, and the runs that follow: the tasks as Airflow calls them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DUE = datetime(2026, 11, 29, tzinfo=UTC)
 
 
 class Airflow:
-    """A DAG's runs: which goes on, and which one's task is at work."""
+    """The runs of a DAG: which are active, and whose task is running."""
 
     def __init__(self) -> None:
         self.active: set[str] = set()
@@ -33,7 +33,7 @@ class Airflow:
         self.run: dict[str, Any] = {}
 
     def start(self, run_id: str, *, minute: int = 0) -> None:
-        """Start a run; what follows is done by its tasks."""
+        """Start a run; the following calls are made by its tasks."""
         self.active.add(run_id)
         started = DUE + timedelta(minutes=minute)
         ti = SimpleNamespace(
@@ -81,7 +81,7 @@ STEPS = ("import_batch", "dasher", "anonymize")
 
 @pytest.mark.parametrize("done", range(4))
 @pytest.mark.parametrize("same_id", [False, True])
-def test_the_next_run_goes_on_with_what_a_run_left(
+def test_the_next_run_continues_unfinished_batches(
     airflow: Airflow, embedded_ledger: Ledger, done: int, same_id: bool
 ) -> None:
     airflow.start("first")
@@ -92,7 +92,7 @@ def test_the_next_run_goes_on_with_what_a_run_left(
     airflow.start("first" if same_id else "second", minute=5)
     assert process.discover.function() == [batch_id]
     next_run = airflow.run
-    airflow.run = late  # a process of the first run that Airflow thinks dead
+    airflow.run = late  # a process of the first run that Airflow presumes dead
     for step in STEPS:
         with pytest.raises(AirflowSkipException, match="taken over"):
             do(batch_id, step)
@@ -103,7 +103,7 @@ def test_the_next_run_goes_on_with_what_a_run_left(
     assert [lane["batches"] for lane in process.collect.function()] == [[batch_id]]
 
 
-def test_a_run_that_goes_on_keeps_its_batch(airflow: Airflow) -> None:
+def test_a_running_run_keeps_its_batch(airflow: Airflow) -> None:
     airflow.start("first")
     (batch_id,) = process.discover.function()
     first = airflow.run
@@ -113,7 +113,7 @@ def test_a_run_that_goes_on_keeps_its_batch(airflow: Airflow) -> None:
     do(batch_id, *STEPS)
 
 
-def test_while_airflow_does_not_answer_nothing_is_taken_up(
+def test_nothing_is_taken_over_while_airflow_does_not_respond(
     airflow: Airflow, embedded_ledger: Ledger
 ) -> None:
     airflow.start("first")
@@ -128,7 +128,7 @@ def test_while_airflow_does_not_answer_nothing_is_taken_up(
     assert process.discover.function() == [batch_id]
 
 
-def test_a_run_that_finds_a_batch_given_up_is_red(
+def test_a_batch_abandoned_too_often_fails_the_run(
     airflow: Airflow, embedded_ledger: Ledger
 ) -> None:
     for number in range(MAX_TAKE_UPS + 1):
@@ -143,7 +143,7 @@ def test_a_run_that_finds_a_batch_given_up_is_red(
     assert f"{MAX_TAKE_UPS + 1} runs in a row" in batch.errors[-1]["reason"]
 
 
-def test_what_an_ended_run_did_not_clean_goes_in_the_next(
+def test_the_next_run_cleans_up_after_an_ended_run(
     airflow: Airflow, embedded_ledger: Ledger
 ) -> None:
     airflow.start("first")
@@ -155,12 +155,12 @@ def test_what_an_ended_run_did_not_clean_goes_in_the_next(
     first = airflow.run
     airflow.start("second")
     finish.cleanup.function()
-    assert folder.exists()  # the first run may come to it itself
+    assert folder.exists()  # the first run may still clean it up itself
     airflow.active = {"second"}
     finish.cleanup.function()
     assert not folder.exists()
     assert not embedded_ledger.has_identifiers(batch_id)
-    # Its import is cleared by hand, and brings all of it back.
+    # Its import is cleared manually, which restores everything.
     airflow.active.add("first")
     airflow.run = first
     do(batch_id, "import_batch")

@@ -1,4 +1,4 @@
-"""The ledger is the one that the site chose, and no other."""
+"""Task context: the configured ledger, the current run and its params."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     task_context.ledger.cache_clear()
 
 
-def test_a_connection_that_is_not_found_is_not_taken_for_none(home: Path) -> None:
+def test_an_unresolved_connection_does_not_fall_back_to_the_embedded_ledger(home: Path) -> None:
     with pytest.raises(RetryLater, match="connection sendit_ledger cannot be read"):
         task_context.ledger()
     assert not home.exists()
 
 
-def test_once_the_connection_is_back_it_is_used(
+def test_the_connection_is_used_once_it_is_available_again(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(RetryLater):
@@ -49,7 +49,7 @@ def test_once_the_connection_is_back_it_is_used(
     assert (tmp_path / "mine.db").exists()
 
 
-def test_a_connection_that_may_not_be_read_is_for_a_person(
+def test_a_forbidden_connection_is_a_configuration_error(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def denied(name: str) -> Connection:
@@ -60,7 +60,7 @@ def test_a_connection_that_may_not_be_read_is_for_a_person(
         task_context.ledger()
 
 
-def test_the_embedded_ledger_is_used_where_it_is_chosen(
+def test_the_embedded_ledger_is_used_if_configured(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SENDIT_LEDGER", "embedded")
@@ -69,17 +69,17 @@ def test_the_embedded_ledger_is_used_where_it_is_chosen(
 
 
 @pytest.mark.parametrize(("count", "active"), [(0, False), (1, True)])
-def test_a_run_is_active_while_airflow_counts_it(
+def test_a_run_is_active_if_airflow_counts_it(
     monkeypatch: pytest.MonkeyPatch, count: int, active: bool
 ) -> None:
-    asked = []
-    ti = SimpleNamespace(get_dr_count=lambda **what: (asked.append(what), count)[1])
+    calls = []
+    ti = SimpleNamespace(get_dr_count=lambda **what: (calls.append(what), count)[1])
     monkeypatch.setattr(task_context, "get_current_context", lambda: {"ti": ti})
     assert task_context.is_active("sendit", "run") is active
-    assert asked == [{"dag_id": "sendit", "run_ids": ["run"], "states": ["queued", "running"]}]
+    assert calls == [{"dag_id": "sendit", "run_ids": ["run"], "states": ["queued", "running"]}]
 
 
-def test_a_run_that_airflow_cannot_say_anything_of_is_not_taken_for_ended(
+def test_an_airflow_error_does_not_mean_that_the_run_has_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(**_: Any) -> int:
@@ -100,7 +100,7 @@ AT, LATER = STARTED.isoformat(), (STARTED + DAY).isoformat()
 def own(
     embedded_ledger: Ledger, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> tuple[Ledger, dict[str, Any]]:
-    """A ledger, and the context of a task of a run."""
+    """A ledger, and the context of a run's task."""
     run = SimpleNamespace(run_after=STARTED, start_date=STARTED, clear_number=2, conf=None)
     ti = SimpleNamespace(dag_id="sendit", try_number=1, max_tries=3)
     context = {"run_id": "a run", "dag_run": run, "ti": ti, "params": {}}
@@ -121,23 +121,23 @@ def own(
         ({"start_date": STARTED + DAY}, Run("sendit", "a run", AT, clears=2, started=LATER)),
     ],
 )
-def test_a_run_is_known_by_all_that_tells_it_from_another(
+def test_run_keys_distinguish_runs(
     own: Any, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], known_as: Run
 ) -> None:
     ledger, context = own
     vars(context["dag_run"]).update(changed)
-    asked: list[Run] = []
-    monkeypatch.setattr(ledger, "run_key", lambda run: (asked.append(run), "r0")[1])
+    calls: list[Run] = []
+    monkeypatch.setattr(ledger, "run_key", lambda run: (calls.append(run), "r0")[1])
     assert task_context.own_run() == Holder("r0", "sendit", "a run")
-    assert asked == [known_as]
+    assert calls == [known_as]
 
 
-def test_a_task_s_working_folder_is_its_batch_s(own: Any, tmp_path: Path) -> None:
+def test_a_task_uses_the_working_folder_of_its_batch(own: Any, tmp_path: Path) -> None:
     assert task_context.workspace("b0").folder == tmp_path / "work" / "b0"
 
 
 @pytest.mark.parametrize(("number", "last"), [(1, False), (3, False), (4, True), (5, True)])
-def test_the_last_try_is_the_one_behind_all_retries(number: int, last: bool) -> None:
+def test_is_last_attempt(number: int, last: bool) -> None:
     ti = SimpleNamespace(try_number=number, max_tries=3)
     assert task_context.is_last_try({"ti": ti}) is last
 
@@ -151,7 +151,7 @@ def test_the_last_try_is_the_one_behind_all_retries(number: int, last: bool) -> 
         (RetryLater("a service"), True),
     ],
 )
-def test_a_failure_is_written_to_its_batch_alone(own: Any, problem: Any, outside: bool) -> None:
+def test_a_failure_is_recorded_on_its_batch_only(own: Any, problem: Any, outside: bool) -> None:
     ledger, _ = own
     params = BatchParams("s", "c", "default")
     ledger.enqueue([(f"{n:064d}", f"/nowhere/{n}") for n in range(2)], params)
@@ -166,14 +166,14 @@ def test_a_failure_is_written_to_its_batch_alone(own: Any, problem: Any, outside
     assert ledger.batch(other).errors == []
 
 
-def test_a_scheduled_run_takes_all_and_one_by_hand_what_it_says() -> None:
+def test_scheduled_runs_take_all_batches_and_manual_runs_use_their_params() -> None:
     params = {"number": 4, "subfolder": "1_6", "study": None, "recipe": None, "revise": True}
     by_hand = SimpleNamespace(conf={"number": 4}, run_type="manual")
     scheduled = SimpleNamespace(conf=None, run_type="scheduled")
-    found = task_context.run_params({"dag_run": by_hand, "params": params})
-    assert (found.number, found.subfolder, found.revise) == (4, "1_6", True)
-    found = task_context.run_params({"dag_run": scheduled, "params": params})
-    assert (found.number, found.subfolder, found.revise) == (None, "1_6", True)
+    effective = task_context.run_params({"dag_run": by_hand, "params": params})
+    assert (effective.number, effective.subfolder, effective.revise) == (4, "1_6", True)
+    effective = task_context.run_params({"dag_run": scheduled, "params": params})
+    assert (effective.number, effective.subfolder, effective.revise) == (None, "1_6", True)
     mistyped = SimpleNamespace(conf={"numbr": 4}, run_type="manual")
     with pytest.raises(Misconfigured, match="did you mean number"):
         task_context.run_params({"dag_run": mistyped, "params": params})
