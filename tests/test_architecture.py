@@ -15,7 +15,7 @@ NAMED = sorted(set(re.findall(r"`([\w./-]+(?:\.(?:py|txt|tsv|toml)|/))`", PAGE))
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_what_the_page_names_exists(name: str) -> None:
+def test_named_modules_exist(name: str) -> None:
     assert (PACKAGE / name).exists() or (ROOT / name).exists()
 
 
@@ -27,7 +27,7 @@ def test_every_package_is_in_the_layout(package: str) -> None:
     assert f"\n| `{package}/` |" in layout
 
 
-def test_every_module_beside_the_packages_is_named() -> None:
+def test_every_top_level_module_is_named() -> None:
     modules = {path.name for path in PACKAGE.glob("*.py")} - {"__init__.py"}
     assert modules <= set(NAMED)
 
@@ -40,7 +40,7 @@ def test_every_folder_of_code_is_in_the_layout(folder: str) -> None:
     assert f"\n| `{folder}/` |" in PAGE or folder == "plugins"
 
 
-def test_the_walk_goes_through_every_task() -> None:
+def test_walkthrough_covers_every_task() -> None:
     walk = PAGE.split("\n## One batch, step by step\n")[1].split("\n## ")[0]
     tasks = {"manifest"}  # of upload.py's other tasks the page speaks as one
     for module in ("process.py", "finish.py"):

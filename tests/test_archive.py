@@ -37,14 +37,14 @@ def read(path: Path) -> dict[str, bytes]:
 
 @settings(max_examples=60)
 @given(members=MEMBERS)
-def test_tarfile_reads_back_what_was_added(members, tmp_path_factory):
+def test_tarfile_reads_the_archive(members, tmp_path_factory):
     path = tmp_path_factory.mktemp("archive") / "a.tar.gz"
     info = write(path, members)
     assert read(path) == {name: b"".join(parts) for name, parts in members.items()}
     assert info.members == len(members)
 
 
-def test_gnu_tar_reads_it_without_a_word(tmp_path):
+def test_gnu_tar_reads_the_archive_without_warnings(tmp_path):
     members = {"S1_1_1.dcm": [b"x" * 513], "é" * 60: [b"long"], "n" * 200: [b"longer"]}
     path = tmp_path / "a.tar.gz"
     write(path, members)
@@ -59,7 +59,7 @@ def test_gnu_tar_reads_it_without_a_word(tmp_path):
     }
 
 
-def test_the_bytes_depend_on_the_members_only(tmp_path):
+def test_archive_bytes_are_deterministic(tmp_path):
     members = {f"S_{n}.dcm": [os.urandom(700), b"y" * 3_000_000] for n in range(3)}
     first, second = tmp_path / "first.tar.gz", tmp_path / "sub" / "second.tar.gz"
     second.parent.mkdir()
@@ -74,7 +74,7 @@ def test_the_bytes_depend_on_the_members_only(tmp_path):
             assert (info.uname, info.gname) == ("", "")
 
 
-def test_checksums_are_those_of_the_file(tmp_path):
+def test_checksums_match_the_file(tmp_path):
     path = tmp_path / "a.tar.gz"
     info = write(path, {"a": [b"abc" * 1000]})
     data = path.read_bytes()
@@ -83,7 +83,7 @@ def test_checksums_are_those_of_the_file(tmp_path):
     assert base64.b64decode(info.crc32c) == google_crc32c.Checksum(data).digest()
 
 
-def test_wide_views_count_in_bytes(tmp_path):
+def test_memoryviews_are_measured_in_bytes(tmp_path):
     wide = memoryview(bytes(range(64))).cast("I")
     path = tmp_path / "a.tar.gz"
     with Archive(path) as writer:
@@ -92,7 +92,7 @@ def test_wide_views_count_in_bytes(tmp_path):
     assert read(path)["a"] == bytes(range(64)) * 2
 
 
-def test_a_size_past_ustar_goes_into_a_pax_header():
+def test_sizes_beyond_ustar_use_a_pax_header():
     size = archive.USTAR_MAX + 1
     assert len(archive._headers("a", size - 1)) == archive.BLOCK
     for length in (size, size - 1):
@@ -102,7 +102,7 @@ def test_a_size_past_ustar_goes_into_a_pax_header():
         assert (info.name, info.size) == ("big.dcm", length)
 
 
-def test_what_follows_pixels_is_inflated_without_them(tmp_path):
+def test_data_after_pixels_can_be_inflated_separately(tmp_path):
     pixels = os.urandom(archive.BULK)
     path = tmp_path / "a.tar.gz"
     write(path, {"a": [b"head", pixels], "b": [b"next"]})
@@ -113,7 +113,7 @@ def test_what_follows_pixels_is_inflated_without_them(tmp_path):
     assert follows.lstrip(b"\0")[:100].rstrip(b"\0") == b"b"
 
 
-def test_nothing_has_the_name_before_close(tmp_path):
+def test_the_file_appears_only_on_close(tmp_path):
     path = tmp_path / "a.tar.gz"
     path.write_bytes(b"older")
     with Archive(path) as writer:
@@ -124,21 +124,21 @@ def test_nothing_has_the_name_before_close(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_an_error_leaves_no_part(tmp_path):
+def test_an_error_leaves_no_partial_file(tmp_path):
     with pytest.raises(KeyError), Archive(tmp_path / "a.tar.gz") as writer:
         writer.add("a", os.urandom(100_000))
         raise KeyError
     assert not list(tmp_path.iterdir())
 
 
-def test_a_name_comes_once(tmp_path):
+def test_duplicate_member_names_are_refused(tmp_path):
     with pytest.raises(FailBatch), Archive(tmp_path / "a.tar.gz") as writer:
         writer.add("a", b"1")
         writer.add("a", b"2")
     assert not list(tmp_path.iterdir())
 
 
-def test_an_empty_archive_is_an_archive(tmp_path):
+def test_empty_archive(tmp_path):
     path = tmp_path / "a.tar.gz"
     assert write(path, {}).members == 0
     assert gzip.decompress(path.read_bytes()) == bytes(1024)
@@ -147,7 +147,7 @@ def test_an_empty_archive_is_an_archive(tmp_path):
 @pytest.mark.parametrize(
     ("number", "words"), [(errno.ENOSPC, "disk is full"), (errno.EIO, "Input/output error")]
 )
-def test_an_error_of_the_disk_names_no_path(tmp_path, monkeypatch, number, words):
+def test_disk_errors_contain_no_path(tmp_path, monkeypatch, number, words):
     def fail(*_):
         raise OSError(number, os.strerror(number), str(tmp_path))
 
@@ -162,13 +162,13 @@ def test_an_error_of_the_disk_names_no_path(tmp_path, monkeypatch, number, words
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_is_not_there_is_an_error_without_its_name(tmp_path):
+def test_a_missing_folder_error_contains_no_path(tmp_path):
     with pytest.raises(RetryLater) as caught:
         Archive(tmp_path / "missing" / "a.tar.gz")
     assert "missing" not in str(caught.value)
 
 
-def test_a_finished_archive_has_no_name_until_it_is_closed(tmp_path):
+def test_a_finished_archive_is_invisible_until_closed(tmp_path):
     path = tmp_path / "a.tar.gz"
     with Archive(path) as writer:
         writer.add("a", b"x")
@@ -181,14 +181,14 @@ def test_a_finished_archive_has_no_name_until_it_is_closed(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_finished_archive_that_is_not_closed_leaves_nothing(tmp_path):
+def test_a_finished_but_unclosed_archive_leaves_no_file(tmp_path):
     with Archive(tmp_path / "a.tar.gz") as writer:
         writer.add("a", b"x")
         writer.finish()
     assert not list(tmp_path.iterdir())
 
 
-def test_the_pax_header_is_as_it_always_was():
+def test_pax_header_is_stable():
     """Its own name counts for the bytes, which must be the same in every version and place."""
     long = "ä" * 60
     header = archive._headers(long, 5)
@@ -201,7 +201,7 @@ def test_the_pax_header_is_as_it_always_was():
     assert len(archive._headers("a.dcm", 5)) == 512
 
 
-def test_an_archive_that_was_closed_stays_when_an_error_follows(tmp_path):
+def test_a_closed_archive_survives_a_later_error(tmp_path):
     with pytest.raises(ValueError, match="later"), Archive(tmp_path / "a.tar.gz") as made:
         made.add("a", b"b")
         made.close()

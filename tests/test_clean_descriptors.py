@@ -86,7 +86,7 @@ def test_common_names_are_not_allowed() -> None:
 
 
 @given(st.text(max_size=80))
-def test_what_stays_is_allowed(text: str) -> None:
+def test_cleaned_text_contains_only_allowed_words(text: str) -> None:
     for word in clean(text).replace("\\", " ").split():
         assert (
             is_allowed(word.strip("?"))
@@ -97,29 +97,29 @@ def test_what_stays_is_allowed(text: str) -> None:
 
 
 @pytest.mark.parametrize("sign", ["/?", "?/", "?'", "¿´", "?/'?"])
-def test_a_question_mark_beside_signs_alone_is_a_doubt(sign: str) -> None:
+def test_a_question_mark_next_to_symbols_means_doubt(sign: str) -> None:
     assert clean(f"chest ct {sign}").startswith("chest ct")
     assert "?" in clean(f"chest ct {sign}")
 
 
 @given(st.text(max_size=80))
-def test_a_cleaned_text_is_clean(text: str) -> None:
+def test_cleaning_is_idempotent(text: str) -> None:
     once = clean(text)
     for word in clean(once).split():
         assert word in once
 
 
 @given(st.lists(st.sampled_from([*"?¿!.:/+-'´_^0", "no", "ct", "smith", " "]), max_size=12))
-def test_signs_in_any_order_are_read(signs: list[str]) -> None:
+def test_symbols_in_any_order(signs: list[str]) -> None:
     assert "smith" not in clean("".join(signs))
 
 
 @given(st.from_regex(r"[0-9]{5,12}|[0-9]{1,2}[./-][0-9]{1,2}[./-][0-9]{2,4}", fullmatch=True))
-def test_numbers_that_may_name_someone_go(number: str) -> None:
+def test_identifying_numbers_are_removed(number: str) -> None:
     assert clean(f"chest {number} ct") == "chest ct"
 
 
-def test_the_list_is_folded_words() -> None:
+def test_allow_list_contains_case_folded_words() -> None:
     assert len(vocabulary()) > 2000
     assert all(word == fold(word) and word.isascii() for word in vocabulary())
 
@@ -136,7 +136,7 @@ CASES = st.sampled_from([str.lower, str.upper, str.title])
 
 
 @given(PLAIN, DENIALS, PLAIN, CLAIMS, PLAIN, st.booleans(), SEPARATORS, CASES, st.lists(UNKNOWN))
-def test_no_text_claims_what_the_original_denied(  # noqa: PLR0917 drawn
+def test_negations_are_never_lost(  # noqa: PLR0917 drawn
     before: list[str],
     denial: str,
     between: list[str],
@@ -157,7 +157,7 @@ def test_no_text_claims_what_the_original_denied(  # noqa: PLR0917 drawn
 
 
 @given(PLAIN, UNKNOWN, PLAIN.filter(lambda words: len(words) < REACH), CLAIMS, st.booleans(), CASES)
-def test_no_claim_stays_beside_what_may_deny_it_in_an_unknown_language(  # noqa: PLR0917 drawn
+def test_findings_next_to_unknown_words_are_removed(  # noqa: PLR0917 drawn
     before: list[str],
     unknown: str,
     between: list[str],
@@ -199,7 +199,7 @@ def test_no_claim_stays_beside_what_may_deny_it_in_an_unknown_language(  # noqa:
         *("{}なし", "{} olmadan", "∅ {}", "Ø {}", "≠ {}", "!{}", "~{}", "{} abs.", "minus {}"),
     ],
 )
-def test_negations_of_hospitals(template: str, claim: str) -> None:
+def test_negation_phrases(template: str, claim: str) -> None:
     cleaned = clean(f"CT CHEST {template.format(claim)}")
     assert cleaned.startswith("CT CHEST")
     rest = cleaned.removeprefix("CT CHEST").strip().lower()
@@ -219,5 +219,5 @@ def test_negations_of_hospitals(template: str, claim: str) -> None:
         *("DT hjärna utan kontrast", "CT Becken links mit KM arteriell", "IRM du genou gauche"),
     ],
 )
-def test_descriptions_of_most_sites_stay_as_they_are(text: str) -> None:
+def test_common_descriptions_are_unchanged(text: str) -> None:
     assert clean(text) == text

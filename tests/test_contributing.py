@@ -48,7 +48,7 @@ def nav_pages() -> list[str]:
     return pages
 
 
-def test_pre_commit_runs_what_make_check_runs() -> None:
+def test_pre_commit_matches_make_check() -> None:
     config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
     hooks = [hook for repo in config["repos"] for hook in repo["hooks"]]
     assert [hook["entry"] for hook in hooks] == commands_of("check")
@@ -75,7 +75,7 @@ def test_hosted_ci_runs_make_test_on_every_python_that_is_supported() -> None:
     assert workflow["permissions"] == {"contents": "read"}
 
 
-def test_the_newest_entry_of_the_changelog_is_this_version() -> None:
+def test_newest_changelog_entry_is_the_current_version() -> None:
     entries = re.findall(r"^## \[([^\]]+)\](?: - (\d{4}-\d\d-\d\d))?$", CHANGELOG, re.MULTILINE)
     released = [(name, day) for name, day in entries if name != "Unreleased"]
     assert entries[0][0] in {"Unreleased", sendit.__version__}
@@ -84,7 +84,7 @@ def test_the_newest_entry_of_the_changelog_is_this_version() -> None:
     assert [day for _, day in released] == sorted((day for _, day in released), reverse=True)
 
 
-def test_sections_of_the_changelog_are_those_of_keep_a_changelog() -> None:
+def test_changelog_sections_follow_keep_a_changelog() -> None:
     sections = set(re.findall(r"^### (.*)$", CHANGELOG, re.MULTILINE))
     assert sections <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
@@ -96,7 +96,7 @@ def test_every_page_is_in_the_navigation_once() -> None:
     assert sorted(nav_pages()) == sorted(pages + made)
 
 
-def test_packages_have_an_api_page_unless_they_are_airflows_or_the_commands() -> None:
+def test_packages_have_an_api_page() -> None:
     packages = {path.parent.name for path in (ROOT / "plugins/sendit").glob("*/__init__.py")}
     assert packages - set(PUBLIC) == {"cli", "hooks", "tasks"}
     assert f"::: {scan.__name__}\n" in api_page("dicom")
@@ -115,11 +115,11 @@ def test_packages_have_an_api_page_unless_they_are_airflows_or_the_commands() ->
         ("[LICENSE](LICENSE)", "LICENSE"),
     ],
 )
-def test_links_at_the_top_of_the_repository_fit_the_pages(link: str, page: str) -> None:
+def test_root_documents_link_to_pages(link: str, page: str) -> None:
     assert links_from_docs(link) == page
 
 
-def test_links_out_of_docs_fit_the_pages() -> None:
+def test_links_out_of_docs() -> None:
     assert links_out_of_docs("[a](../README.md#x)") == "[a](index.md#x)"
     assert links_out_of_docs("[`a.py`](../plugins/sendit/a.py)") == "`a.py`"
     assert links_out_of_docs("[a](../exactly-once.md)") == "[a](../exactly-once.md)"

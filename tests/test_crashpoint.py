@@ -30,11 +30,11 @@ def points_in_the_code() -> list[str]:
     return found
 
 
-def test_every_point_is_in_the_code_once():
+def test_every_crash_point_occurs_once_in_the_code():
     assert sorted([*points_in_the_code(), *STEPS]) == sorted(POINTS)
 
 
-def test_nothing_happens_unless_the_harness_says_so(monkeypatch, tmp_path):
+def test_crash_points_are_inert_by_default(monkeypatch, tmp_path):
     monkeypatch.delenv(VARIABLE, raising=False)
     reach(POINTS[0])
     monkeypatch.setenv(VARIABLE, str(tmp_path))
@@ -42,7 +42,7 @@ def test_nothing_happens_unless_the_harness_says_so(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_an_armed_point_kills_once(point, tmp_path):
+def test_an_armed_crash_point_kills_once(point, tmp_path):
     arm(tmp_path, point)
     command = [
         sys.executable,
@@ -57,6 +57,6 @@ def test_an_armed_point_kills_once(point, tmp_path):
     assert (second.returncode, second.stdout) == (0, "past\n")
 
 
-def test_a_point_that_does_not_exist_cannot_be_armed(tmp_path):
+def test_unknown_crash_points_cannot_be_armed(tmp_path):
     with pytest.raises(ValueError, match="no such"):
         arm(tmp_path, "nowhere")

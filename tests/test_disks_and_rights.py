@@ -136,7 +136,7 @@ def deidentify(study: Path, archive: Path) -> None:
     )
 
 
-def test_an_archive_that_fills_the_disk_is_for_later_and_leaves_nothing(
+def test_an_archive_on_a_full_disk_raises_retry_later_and_leaves_nothing(
     tmp_path: Path, small_disk: Disk
 ) -> None:
     study = write_study(tmp_path / "in", instances=6, rows=512, columns=512)
@@ -149,7 +149,7 @@ def test_an_archive_that_fills_the_disk_is_for_later_and_leaves_nothing(
     deidentify(study.folder, tmp_path / "room.tar.gz")
 
 
-def test_what_a_task_writes_fills_the_disk(small_disk: Disk) -> None:
+def test_task_files_on_a_full_disk(small_disk: Disk) -> None:
     batch = Workspace(small_disk.folder, "b0123456789abcdef")
     batch.make()
     batch.write("result.json", {"header": "good"})
@@ -159,7 +159,7 @@ def test_what_a_task_writes_fills_the_disk(small_disk: Disk) -> None:
     assert batch.read("result.json") == {"header": "good"}
 
 
-def test_a_disk_that_can_no_longer_be_written(open_folder: Path, small_disk: Disk) -> None:
+def test_read_only_disk(open_folder: Path, small_disk: Disk) -> None:
     study = write_study(open_folder / "in", instances=1)
     archive = small_disk.folder / "secret.tar.gz"
     with pytest.raises(
@@ -169,7 +169,7 @@ def test_a_disk_that_can_no_longer_be_written(open_folder: Path, small_disk: Dis
 
 
 @pytest.mark.parametrize("mounted", [True, False])
-def test_a_small_disk_is_small_with_and_without_a_mount(
+def test_disk_limit_with_and_without_a_mount(
     tmp_path: Path, small_disk: Disk, mounted: bool
 ) -> None:
     """What stands in for a mount where there is none limits as a full disk does."""
@@ -180,7 +180,7 @@ def test_a_small_disk_is_small_with_and_without_a_mount(
     assert disk.run(lambda: (disk.folder / "small").write_bytes(bytes(1000))) == 1000
 
 
-def test_a_file_that_may_not_be_read_is_quarantined(open_folder: Path) -> None:
+def test_unreadable_files_are_quarantined(open_folder: Path) -> None:
     study = write_study(open_folder / "ACC1", instances=3)
     study.files[1].chmod(0)
     filters = compile_filters(read_recipe("default"))
@@ -188,7 +188,7 @@ def test_a_file_that_may_not_be_read_is_quarantined(open_folder: Path) -> None:
     assert [record.reason for record in intake.records] == [None, Reason.UNREADABLE, None]
 
 
-def test_folders_that_may_not_be_read_fail_the_batch(open_folder: Path) -> None:
+def test_unreadable_folders_fail_the_batch(open_folder: Path) -> None:
     write_study(open_folder / "ACC1", instances=1)
     write_study(open_folder / "ACC2" / "below", instances=1)
     write_study(open_folder / "ACC3", instances=1)

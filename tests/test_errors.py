@@ -23,7 +23,7 @@ from sendit.errors import (
 @pytest.mark.parametrize(
     "error", [FailBatch("a"), RetryLater("b"), Misconfigured("c"), SkipInstance("d")]
 )
-def test_our_own_error_is_kept_as_it_is(error: SenditError) -> None:
+def test_sendit_errors_are_unchanged(error: SenditError) -> None:
     failures: dict[str, SenditError] = {}
     with keep_failure(failures, "b1"):
         raise error
@@ -34,7 +34,7 @@ def test_our_own_error_is_kept_as_it_is(error: SenditError) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("MRN7"), RecursionError("MRN7"), OSError(5, "MRN7")])
-def test_any_other_is_kept_without_its_text(error: Exception) -> None:
+def test_other_errors_lose_their_text(error: Exception) -> None:
     failures: dict[str, SenditError] = {}
     with keep_failure(failures, "b1"):
         raise error
@@ -45,14 +45,14 @@ def test_any_other_is_kept_without_its_text(error: Exception) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_what_stops_the_process_passes(error: type[BaseException]) -> None:
+def test_process_exits_propagate(error: type[BaseException]) -> None:
     failures: dict[str, SenditError] = {}
     with pytest.raises(error), keep_failure(failures, "b1"):
         raise error
     assert failures == {}
 
 
-def test_kind_and_place_say_where() -> None:
+def test_error_type_and_location() -> None:
     def inner() -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "/in/MRN7")
 
@@ -64,19 +64,19 @@ def test_kind_and_place_say_where() -> None:
     first, second = text.split(" at ")[1].split(";")[0].split(" <- ")
     # The innermost place first.
     assert first.endswith(" in inner") and "tests/test_errors.py:" in first
-    assert second.endswith(" in test_kind_and_place_say_where")
+    assert second.endswith(" in test_error_type_and_location")
     assert "MRN7" not in text
     assert text.endswith("; its text is withheld because it may quote a patient's data")
 
 
-def test_a_librarys_error_is_named_with_its_module() -> None:
+def test_library_errors_are_qualified_with_the_module() -> None:
     try:
         json.loads("{")
     except ValueError as error:
         assert kind_and_place(error).startswith("json.decoder.JSONDecodeError at ")
 
 
-def test_no_more_than_four_places_are_named() -> None:
+def test_at_most_four_locations_are_shown() -> None:
     def deep(count: int) -> None:
         if not count:
             raise ValueError
@@ -88,7 +88,7 @@ def test_no_more_than_four_places_are_named() -> None:
         assert kind_and_place(error).count(" in deep") == 4
 
 
-def test_several_errors_are_one_that_may_be_tried_again() -> None:
+def test_combined_errors_are_retryable_if_one_is() -> None:
     one, other, later = FailBatch("a"), FailBatch("b"), RetryLater("c")
     assert joined({"1": one}) is one
     both = joined({"1": one, "2": other, "3": FailBatch("a")})
@@ -113,10 +113,10 @@ def test_several_errors_are_one_that_may_be_tried_again() -> None:
         (errno.ESTALE, RetryLater),
     ],
 )
-def test_a_file_that_is_away_may_come_back(code: int, kind: type[SenditError]) -> None:
+def test_missing_files_map_to_an_error_class(code: int, kind: type[SenditError]) -> None:
     error = unreadable(OSError(code, "x"), "the key file")
     assert (type(error), str(error)) == (kind, "the key file")
 
 
-def test_a_skipped_instance_says_why() -> None:
+def test_skipped_instances_have_a_reason() -> None:
     assert SkipInstance("truncated").reason == str(SkipInstance("truncated")) == "truncated"

@@ -5,5 +5,5 @@ from __future__ import annotations
 from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
 
 
-def test_the_contracts_hold() -> None:
+def test_import_contracts() -> None:
     assert lint_imports(config_filename="pyproject.toml", no_cache=True) == EXIT_STATUS_SUCCESS

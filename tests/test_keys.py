@@ -31,12 +31,12 @@ def test_a_key_others_can_read_is_refused(tmp_path: Path) -> None:
         read_keys(tmp_path / "key")
 
 
-def test_no_key_says_how_to_make_one() -> None:
+def test_missing_key_error_explains_how_to_create_one() -> None:
     with pytest.raises(Misconfigured, match="sendit key FILE"):
         read_keys(None)
 
 
-def test_a_key_that_is_away_may_be_back_and_is_not_made_anew(tmp_path: Path) -> None:
+def test_a_missing_key_raises_retry_later_and_is_not_recreated(tmp_path: Path) -> None:
     with pytest.raises(RetryLater, match="has delivered before must keep its key"):
         read_keys(tmp_path / "nowhere" / "key")
     with pytest.raises(Misconfigured, match=r"cannot be read \(Is a directory\)"):
@@ -50,6 +50,6 @@ def test_a_short_key_is_refused(tmp_path: Path) -> None:
         read_keys(tmp_path / "key")
 
 
-def test_a_key_never_shows_itself() -> None:
+def test_repr_of_a_key_hides_it() -> None:
     keys = Keys(b"s3cret" * 8)
     assert "s3cret" not in repr(keys) + str(keys) + f"{keys}"

@@ -76,17 +76,17 @@ def commands() -> dict[str, Any]:
     return found
 
 
-def test_the_table_of_settings_is_the_settings_own() -> None:
+def test_settings_table_is_up_to_date() -> None:
     assert README.read_text() == readme_with(settings_table())
 
 
-def test_every_command_is_explained() -> None:
+def test_every_command_is_documented() -> None:
     text = section("The command")
     for name in commands():
         assert f"| `sendit {name}" in text, name
 
 
-def test_commands_named_exist_with_the_options_named() -> None:
+def test_documented_commands_and_options_exist() -> None:
     known = commands()
     for document in DOCUMENTS:
         for snippet in re.findall(r"`sendit ([a-z][^`]*)`", document.read_text()):
@@ -98,7 +98,7 @@ def test_commands_named_exist_with_the_options_named() -> None:
             assert named <= options, (document.name, snippet)
 
 
-def test_every_param_of_a_run_is_explained() -> None:
+def test_every_run_param_is_documented() -> None:
     source = (ROOT / "dags" / "sendit_dag.py").read_text()
     params = {
         str(key.value)
@@ -113,13 +113,13 @@ def test_every_param_of_a_run_is_explained() -> None:
     assert set(re.findall(r"^\| `(\w+)` \|", rows, re.MULTILINE)) == params
 
 
-def test_every_status_is_explained() -> None:
+def test_every_status_is_documented() -> None:
     explained = re.findall(r"^\| `([A-Z]+)` \|", section("Statuses"), re.MULTILINE)
     assert set(explained) == set(Status)
 
 
 @pytest.mark.parametrize("code", ["SENDIT_", "AIRFLOW_CONN_SENDIT_"])
-def test_settings_that_documents_name_exist(code: str) -> None:
+def test_documented_settings_exist(code: str) -> None:
     known = {f"SENDIT_{name.upper()}" for name in Settings.model_fields} | {
         "SENDIT_ENV_FILE",
         "SENDIT_LEDGER_URL",
@@ -131,7 +131,7 @@ def test_settings_that_documents_name_exist(code: str) -> None:
             assert name in known, (document.name, name)
 
 
-def test_errors_quoted_are_errors_that_are_raised() -> None:
+def test_quoted_errors_exist_in_the_code() -> None:
     rows = re.findall(r"^\| (`[^|]*) \|", section("When something goes wrong"), re.MULTILINE)
     quoted = [text.strip(" …") for row in rows for text in re.findall(r"`([^`]*)`", row)]
     assert len(quoted) > 10
@@ -150,7 +150,7 @@ def test_errors_quoted_are_errors_that_are_raised() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_links_lead_somewhere(document: Path) -> None:
+def test_links_resolve(document: Path) -> None:
     for target in re.findall(r"\]\(([^)]+)\)", document.read_text()):
         if "://" in target:
             continue
@@ -163,7 +163,7 @@ def test_links_lead_somewhere(document: Path) -> None:
             assert anchor in anchors, target
 
 
-def test_make_targets_named_exist() -> None:
+def test_documented_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for document in DOCUMENTS:
         for name in re.findall(r"(?:`|^)make ([a-z-]+)", document.read_text(), re.MULTILINE):

@@ -30,7 +30,7 @@ def test_settings_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert read_settings().bucket == "radiology"
 
 
-def test_a_file_that_is_away_is_not_taken_for_an_empty_one(
+def test_a_missing_settings_file_is_not_treated_as_empty(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("SENDIT_ENV_FILE", str(tmp_path / "env"))
@@ -45,9 +45,7 @@ def test_a_file_that_is_away_is_not_taken_for_an_empty_one(
         read_settings()
 
 
-def test_a_name_that_no_setting_has_does_not_mean_the_default(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_unknown_settings_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SENDIT_SOMETHING", "of others")
     read_settings()
     monkeypatch.setenv("SENDIT_STUDDY", "alpha")
@@ -60,7 +58,7 @@ def test_a_name_that_no_setting_has_does_not_mean_the_default(
         read_settings()
 
 
-def test_what_is_not_set_is_not_guessed() -> None:
+def test_required_settings_are_not_guessed() -> None:
     for name in ("home", "bucket", "key_file", "input_folders"):
         with pytest.raises(Misconfigured, match=f"SENDIT_{name.upper()} is not set"):
             Settings().need(name)
@@ -82,7 +80,7 @@ def test_what_is_not_set_is_not_guessed() -> None:
         ("SENDIT_ACCESSION_SOURCES", '{"*": " "}'),
     ],
 )
-def test_a_bad_value_names_its_variable(
+def test_invalid_values_name_their_variable(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -90,14 +88,14 @@ def test_a_bad_value_names_its_variable(
         read_settings()
 
 
-def test_a_study_of_its_own_never_lands_in_the_configured_collection() -> None:
+def test_a_custom_study_is_not_delivered_to_the_configured_collection() -> None:
     settings = Settings(study="chest", collection="IRB41449")
     assert settings.collection_of("chest") == "IRB41449"
     assert settings.collection_of("knee") == "knee"
     assert Settings(study="chest").collection_of("chest") == "chest"
 
 
-def test_rules_for_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_identity_rules(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SENDIT_PATIENT_ID_SOURCES", '{"NORTHGATE": "Northgate MRN"}')
     monkeypatch.setenv("SENDIT_ACCESSION_SOURCES", "")
     rules = read_settings().identity_rules()
@@ -108,6 +106,6 @@ def test_rules_for_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_settings().identity_rules().unknown_ids == "refuse"
 
 
-def test_dasher_is_asked_about_real_numbers_of_known_sources_only() -> None:
+def test_only_real_ids_of_known_sources_are_sent_to_dasher() -> None:
     rules = Settings(identifiers="dasher", unknown_ids="study").identity_rules()
     assert (rules.unknown_ids, rules.known_issuers_only) == ("refuse", True)

@@ -130,7 +130,7 @@ def page_with(messages_table: str) -> str:
     return before + BEGIN + messages_table + END + after
 
 
-def test_every_message_is_on_the_page_by_its_text() -> None:
+def test_page_lists_every_message() -> None:
     assert PAGE.read_text() == page_with(table())
 
 

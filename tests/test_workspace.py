@@ -20,14 +20,14 @@ def workspace(tmp_path: Path) -> Workspace:
     return made
 
 
-def test_only_its_owner_can_look_in(workspace: Workspace) -> None:
+def test_workspace_is_private(workspace: Workspace) -> None:
     workspace.write("import.json", [])
     assert stat.S_IMODE(workspace.folder.stat().st_mode) == 0o700
     assert stat.S_IMODE(workspace.folder.parent.stat().st_mode) == 0o700
     assert stat.S_IMODE((workspace.folder / "import.json").stat().st_mode) == 0o600
 
 
-def test_records_come_back_as_they_were(workspace: Workspace) -> None:
+def test_records_round_trip(workspace: Workspace) -> None:
     records = [
         InstanceRecord(1, "a/b.dcm", 10, 5),
         InstanceRecord(2, "caf\udce9\n", 0, 6, Outcome.QUARANTINED, Reason.EMPTY_FILE),
@@ -36,12 +36,12 @@ def test_records_come_back_as_they_were(workspace: Workspace) -> None:
     assert workspace.read_instances() == records
 
 
-def test_what_is_gone_says_which_task_makes_it(workspace: Workspace) -> None:
+def test_missing_files_name_the_task_that_creates_them(workspace: Workspace) -> None:
     with pytest.raises(FailBatch, match="clear the import task"):
         workspace.read_instances()
 
 
-def test_a_full_disk_is_for_later_and_leaves_the_last_good_file(
+def test_a_full_disk_raises_retry_later_and_keeps_the_last_file(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace.write("result.json", {"good": True})
@@ -57,14 +57,14 @@ def test_a_full_disk_is_for_later_and_leaves_the_last_good_file(
     assert [path.name for path in workspace.folder.iterdir()] == ["result.json"]
 
 
-def test_removing_twice_is_removing_once(workspace: Workspace) -> None:
+def test_remove_is_idempotent(workspace: Workspace) -> None:
     workspace.write("import.json", [])
     workspace.remove()
     workspace.remove()
     assert not workspace.folder.exists()
 
 
-def test_people_come_back_or_are_not_known(workspace: Workspace) -> None:
+def test_people_round_trip_or_are_unknown(workspace: Workspace) -> None:
     assert workspace.read_people() is None
     workspace.write_people({"winterbottom", "ada"})
     assert workspace.read_people() == {"ada", "winterbottom"}
@@ -73,7 +73,7 @@ def test_people_come_back_or_are_not_known(workspace: Workspace) -> None:
     assert workspace.read_people() == frozenset()
 
 
-def test_making_makes_what_is_missing_and_nothing_anew(tmp_path: Path) -> None:
+def test_make_creates_only_what_is_missing(tmp_path: Path) -> None:
     deep = Workspace(tmp_path / "a" / "b" / "work", "b0123456789abcdef")
     deep.make()
     deep.write("result.json", {"kept": 1})
@@ -86,7 +86,7 @@ def test_making_makes_what_is_missing_and_nothing_anew(tmp_path: Path) -> None:
     assert other.folder.is_dir()
 
 
-def test_a_working_folder_that_cannot_be_made_names_its_setting(tmp_path: Path) -> None:
+def test_an_impossible_working_folder_names_its_setting(tmp_path: Path) -> None:
     (tmp_path / "work").write_text("")
     with pytest.raises(RetryLater, match="SENDIT_WORK_FOLDER; the task will be retried") as raised:
         Workspace(tmp_path / "work", "b0123456789abcdef").make()

@@ -14,7 +14,7 @@ from testing.builder import write_study
 
 
 @pytest.mark.parametrize("way", [_as_it_is, _without_gate, _plain_tar, _header_alone])
-def test_each_way_of_measuring_delivers_every_file(
+def test_every_measurement_delivers_all_files(
     way: type[AbstractContextManager[None]], tmp_path: Path
 ) -> None:
     write_study(tmp_path / "in", instances=2)

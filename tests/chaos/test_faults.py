@@ -33,44 +33,44 @@ def _choose(seed: int, number: int) -> Fault:
     return choose(random.Random(f"{seed}-{number}"), action=person(seed, number))
 
 
-def test_a_seed_always_chooses_the_same():
+def test_faults_are_deterministic_for_a_seed():
     assert chosen(7, 50) == chosen(7, 50)
     assert chosen(7, 50) != chosen(8, 50)
 
 
-def test_rounds_reach_every_kind_of_fault():
+def test_every_kind_of_fault_occurs():
     text = "\n".join(chosen(7, 2000))
     for name in (*CRASHES, *BREAKS, *KILLED, *STOPPED, *PEOPLE, "with what follows", "alone"):
         assert name in text
 
 
 @pytest.mark.parametrize("seed", [7, 16])
-def test_all_that_people_do_comes_before_any_of_it_comes_again(seed: int):
+def test_every_user_action_occurs_before_any_repeats(seed: int):
     first = 2 * len(PEOPLE)
     dealt = [person(seed, number) for number in range(first, 2 * first)]
     assert sorted(filter(None, dealt)) == sorted(PEOPLE)
     assert dealt.count(None) == len(PEOPLE)
 
 
-def test_calls_go_wrong_while_a_run_still_makes_some():
+def test_call_faults_happen_while_calls_are_made():
     for number in range(1, 500):
         fault = _choose(7, number)
         if fault.kind == "break":
             assert 0.0 < fault.moment <= LATEST[fault.target]
 
 
-def test_what_is_killed_beside_a_person_who_needs_a_batch_is_always_there():
+def test_processes_killed_during_a_batch_action_always_exist():
     targets = {kill_server(random.Random(number)).target for number in range(500)}
     assert targets == {*KILLED} - {"task", "all tasks"}
 
 
-def test_a_revision_is_broken_where_only_it_passes():
+def test_revisions_crash_at_revision_only_points():
     for extra, points in REVISED.items():
         found = {choose(random.Random(number), extra).target for number in range(200)}
         assert found >= set(points)
 
 
-def test_points_that_are_left_out_exist():
+def test_excluded_crash_points_exist():
     assert set(POINTS) >= ELSEWHERE
 
 

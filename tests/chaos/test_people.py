@@ -23,7 +23,7 @@ from chaos.site import ChaosSite
         ("mark task success", "none of 0 task instances"),
     ],
 )
-def test_an_action_on_a_run_that_is_over_comes_too_late(action: str, why: str):
+def test_an_action_on_an_ended_run_raises_too_late(action: str, why: str):
     site = create_autospec(ChaosSite, instance=True)
     site.run_state.return_value = "success"
     site.ledger.return_value = site.task_instances.return_value = site.started.return_value = []
@@ -34,7 +34,7 @@ def test_an_action_on_a_run_that_is_over_comes_too_late(action: str, why: str):
     site.sendit.assert_not_called()
 
 
-def test_what_the_run_did_last_is_seen_although_it_is_over():
+def test_last_state_of_an_ended_run_is_read():
     site = create_autospec(ChaosSite, instance=True)
     site.run_state.return_value = "failed"
     site.ledger.return_value = [{"id": "b1"}]

@@ -50,7 +50,7 @@ def post(proxy: Proxy, body: object, **headers: str) -> tuple[int, bytes, str | 
         connection.close()
 
 
-def test_calls_go_through(served):
+def test_calls_are_forwarded(served):
     proxy, seen = served
     assert post(proxy, b"hello") == (201, b"hello", f"{proxy.url}/session")
     assert post(proxy, iter([b"in ", b"pieces"]))[1] == b"in pieces"
@@ -59,7 +59,7 @@ def test_calls_go_through(served):
 
 
 @pytest.mark.parametrize("kind", list(BREAKS))
-def test_the_next_calls_break_as_described(served, kind, monkeypatch):
+def test_next_calls_fail_as_configured(served, kind, monkeypatch):
     monkeypatch.setattr(proxy_module, "HANG_SECONDS", 0.1)
     proxy, seen = served
     proxy.break_next(kind, 2)
@@ -75,7 +75,7 @@ def test_the_next_calls_break_as_described(served, kind, monkeypatch):
     assert post(proxy, b"hello")[0] == 201
 
 
-def test_mended_is_mended(served):
+def test_calls_succeed_after_repair(served):
     proxy, _ = served
     proxy.break_next("503", 5)
     proxy.mend()

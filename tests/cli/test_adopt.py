@@ -1,4 +1,4 @@
-"""``sendit adopt``: what it explains, and what it changes when it is told why."""
+"""``sendit adopt``: what it explains, and what it changes when given a reason."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COLLECTION = "IRB7"
 
 @pytest.fixture
 def feed(storage_client, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Feed:
-    """The site's own feed of a collection that another ledger has fed."""
+    """The site's feed of a collection that another ledger has fed."""
     write_new_key(tmp_path / "key")
     for name, value in {
         "SENDIT_HOME": tmp_path / "home",
@@ -46,7 +46,7 @@ def run(*arguments: str):
     return CliRunner().invoke(command.app, ["adopt", COLLECTION, *arguments])
 
 
-def test_without_a_reason_it_explains_and_changes_nothing(feed: Feed) -> None:
+def test_without_a_reason_nothing_changes(feed: Feed) -> None:
     before = remembered(feed.client, feed.bucket, COLLECTION)
     result = run()
     assert result.exit_code == 1
@@ -58,7 +58,7 @@ def test_without_a_reason_it_explains_and_changes_nothing(feed: Feed) -> None:
         feed.check()
 
 
-def test_with_a_reason_this_site_feeds_it(feed: Feed) -> None:
+def test_with_a_reason_the_site_becomes_the_feeder(feed: Feed) -> None:
     assert run("--reason", "the other was lost").exit_code == 0
     assert feed.check().adopted[0]["reason"] == "the other was lost"
     result = run("--reason", "again")
@@ -66,6 +66,6 @@ def test_with_a_reason_this_site_feeds_it(feed: Feed) -> None:
     assert len(feed.check().adopted) == 1
 
 
-def test_the_study_of_a_collection_can_be_named(feed: Feed) -> None:
+def test_study_option(feed: Feed) -> None:
     run("--reason", "it is of another study", "--study", "Knee")
     assert remembered(feed.client, feed.bucket, COLLECTION).feeder.study == "knee"

@@ -1,4 +1,4 @@
-"""The command: what it prints, writes and exits with."""
+"""The command: its output, files and exit codes."""
 
 from __future__ import annotations
 
@@ -74,20 +74,20 @@ def test_version() -> None:
         ["doctor"],
     ],
 )
-def test_every_command_explains_itself(command: list[str]) -> None:
+def test_every_command_has_help(command: list[str]) -> None:
     result = run(app, [*command, "--help"])
     assert result.exit_code == 0
     assert "Usage" in result.output
 
 
-def test_key_is_made_once(home: Path) -> None:
+def test_key_is_created_once(home: Path) -> None:
     assert run(app, ["key", "site.key"]).exit_code == 0
     assert stat.S_IMODE((home / "site.key").stat().st_mode) == 0o600
     assert run(app, ["key", "site.key"]).exit_code != 0
 
 
 @pytest.mark.airflow
-def test_a_ledger_that_nobody_chose_is_not_made(
+def test_no_ledger_is_created_unless_configured(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SENDIT_LEDGER")
@@ -102,7 +102,7 @@ def test_batches_of_an_empty_ledger(home: Path) -> None:
     assert "no batch has an error" in run(app, ["batches", "--errors"]).output
 
 
-def test_batches_and_why_they_failed(two_batches: list[str]) -> None:
+def test_batches_and_errors(two_batches: list[str]) -> None:
     good, bad = two_batches
     output = run(app, ["batches"]).output
     assert good in output and bad in output and "DONE" in output
@@ -112,7 +112,7 @@ def test_batches_and_why_they_failed(two_batches: list[str]) -> None:
     assert "ACC" not in output
 
 
-def test_rules_wanted_and_drafted(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_rules_and_drafts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no image needs" in run(app, ["rules", "wanted"]).output
     monkeypatch.setenv("SENDIT_INPUT_FOLDERS", str(home / "in"))
     assert run(app, ["key", "site.key"]).exit_code == 0
@@ -145,7 +145,7 @@ def test_rules_wanted_and_drafted(home: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "--out already exists" in str(again.exception)
 
 
-def test_batches_for_scripts(two_batches: list[str]) -> None:
+def test_batches_as_json(two_batches: list[str]) -> None:
     lines = run(app, ["batches", "--json"]).output.splitlines()
     entries = [json.loads(line) for line in lines]
     assert [entry["id"] for entry in entries] == two_batches
@@ -153,14 +153,14 @@ def test_batches_for_scripts(two_batches: list[str]) -> None:
     assert "folder_digest" not in entries[0]
 
 
-def test_metrics_by_default_name_and_by_given_name(two_batches: list[str], home: Path) -> None:
+def test_metrics_file_name(two_batches: list[str], home: Path) -> None:
     assert run(app, ["metrics"]).exit_code == 0
     assert len(list(home.glob("sendit-process-time-*.tsv"))) == 1
     assert "2 batches" in run(app, ["metrics", "--out", "m.tsv"]).output
     assert two_batches[0] in (home / "m.tsv").read_text()
 
 
-def test_requeue_by_run_reason_stage_or_all(two_batches: list[str], home: Path) -> None:
+def test_requeue_selection(two_batches: list[str], home: Path) -> None:
     good, bad = two_batches
     assert run(app, ["requeue"]).exit_code == 2
     for option in (["--run", "other"], ["--reason", "no such"], ["--stage", "dasher"]):
@@ -176,7 +176,7 @@ def test_requeue_by_run_reason_stage_or_all(two_batches: list[str], home: Path) 
     ledger.close()
 
 
-def test_requeue_with_another_study_recipe_or_revise(two_batches: list[str], home: Path) -> None:
+def test_requeue_with_other_params(two_batches: list[str], home: Path) -> None:
     bad = two_batches[1]
     ledger = Ledger(f"sqlite:///{home}/home/ledger.db")
     for wrong in (["--study", "../x"], ["--recipe", "defualt"]):
@@ -184,7 +184,7 @@ def test_requeue_with_another_study_recipe_or_revise(two_batches: list[str], hom
         assert ledger.batch(bad).status is Status.ERROR
     assert run(app, ["requeue", bad, "--study", "knee", "--recipe", "default"]).exit_code == 0
     assert ledger.batch(bad).params == BatchParams("knee", "knee", "default")
-    # One that waits can be given others, too.
+    # A queued batch can be given other params, too.
     assert run(app, ["requeue", bad]).exit_code == 1
     assert run(app, ["requeue", bad, "--revise"]).exit_code == 0
     assert ledger.batch(bad).params == BatchParams("knee", "knee", "default", revise=True)
@@ -194,17 +194,17 @@ def test_requeue_with_another_study_recipe_or_revise(two_batches: list[str], hom
     ledger.close()
 
 
-def test_requeue_takes_only_what_failed(two_batches: list[str]) -> None:
+def test_requeue_refuses_batches_that_did_not_fail(two_batches: list[str]) -> None:
     good, bad = two_batches
     assert run(app, ["requeue", bad]).exit_code == 0
     assert run(app, ["requeue", good]).exit_code != 0
 
 
-def test_history_of_what_was_never_delivered(two_batches: list[str]) -> None:
+def test_history_of_an_undelivered_batch(two_batches: list[str]) -> None:
     assert "this batch has delivered nothing" in run(app, ["history", two_batches[0]]).output
 
 
-def test_lookup_finds_the_folder(
+def test_lookup_prints_the_folder(
     two_batches: list[str], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (home / "in" / "ACC1").mkdir(parents=True)
@@ -218,9 +218,9 @@ def test_lookup_finds_the_folder(
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_recipe_on_top_of_the_default(home: Path) -> None:
+def test_recipe_combined_with_the_default(home: Path) -> None:
     (home / "ours.deid").write_text("FORMAT dicom\n%header\nKEEP DeviceSerialNumber\n")
-    (home / "default").mkdir()  # a bundled name stays one
+    (home / "default").mkdir()  # a bundled name keeps its meaning
     write_study(home / "in", instances=1, DeviceSerialNumber="SN7731845")
     checked = run(app, ["recipe", "check", "default,ours.deid"])
     assert checked.exit_code == 0, checked.output
@@ -235,9 +235,7 @@ def test_a_recipe_on_top_of_the_default(home: Path) -> None:
 
 
 @pytest.mark.airflow
-def test_the_doctor_prints_what_it_finds_and_fails_if_anything_is_wrong(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_doctor_prints_findings_and_exit_code(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / "incoming").mkdir()
     monkeypatch.setenv("SENDIT_INPUT_FOLDERS", str(home / "incoming"))
     monkeypatch.setenv("SENDIT_BUCKET", "archives")

@@ -1,4 +1,4 @@
-"""The recipes of deid, and of the service that sendit replaces, run through the trial command."""
+"""The recipes of deid, and of the service that sendit replaces, run through ``sendit deid``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from testing.builder import write_study
 
 run = CliRunner().invoke
 
-#: som's, as its documentation prints it. deid is given the identifiers' values as variables.
+#: som's recipe as documented. deid gets the identifiers' values as variables.
 SOM = """\
 FORMAT dicom
 
@@ -38,7 +38,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def delivered(home: Path, kind: str, recipe: str) -> list[Path]:
-    """Return the files that the trial command makes of a study; all must be delivered."""
+    """Return the files that ``sendit deid`` writes for a study; all must be delivered."""
     write_study(home / "in", kind=kind, instances=2)
     done = run(app, ["deid", "in", "--out", "out", "--recipe", recipe])
     assert done.exit_code == 0, done.output
@@ -50,22 +50,20 @@ def delivered(home: Path, kind: str, recipe: str) -> list[Path]:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ["CT", "MR"])
 @pytest.mark.parametrize("name", ["deid.dicom", "deid.dicom.ultrasound", "deid.dicom.xray.chest"])
-def test_the_recipes_that_deid_ships_run_once_they_are_fixed(
-    name: str, kind: str, home: Path
-) -> None:
+def test_recipes_shipped_with_deid_run_after_fix(name: str, kind: str, home: Path) -> None:
     theirs = Path(deid.__file__).parent / "data" / name
     fixed = run(app, ["recipe", "fix", str(theirs), "--output", "fixed.deid"])
     assert fixed.exit_code == 0, fixed.output
     for path in delivered(home, kind, "fixed.deid"):
         dataset = dcmread(path)
         assert len(dataset.pixel_array)
-        if name != "deid.dicom.xray.chest":  # a list of devices; its header keeps what came
+        if name != "deid.dicom.xray.chest":  # a list of devices; its header keeps everything
             assert "PatientName" not in dataset
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ["CT", "MR"])
-def test_the_recipe_of_the_service_before_runs_as_it_is(kind: str, home: Path) -> None:
+def test_recipe_of_the_predecessor_runs_unchanged(kind: str, home: Path) -> None:
     (home / "deid.som").write_text(SOM)
     first, second = map(dcmread, delivered(home, kind, "deid.som"))
     assert first.PatientIdentityRemoved == "YES"

@@ -1,4 +1,4 @@
-"""`sendit doctor`: a site that is right in everything, and then wrong in one thing at a time."""
+"""`sendit doctor`: a correct site, and then one mistake at a time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ COLLECTION = "doctor-irb"
 
 @contextmanager
 def ordinary_account() -> Iterator[None]:
-    """Work as an account that rights apply to: to root they do not."""
+    """Run as an account to which permissions apply (they do not apply to root)."""
     if os.getuid() != 0:
         yield
         return
@@ -46,7 +46,7 @@ def ordinary_account() -> Iterator[None]:
 
 
 def certificate(folder: Path, days: int) -> Path:
-    """Make a certificate that is good for so many days from now."""
+    """Make a certificate that is valid for this many days from now."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sendit.example.org")])
     now = datetime.datetime.now(datetime.UTC)
@@ -67,7 +67,7 @@ def certificate(folder: Path, days: int) -> Path:
 
 @dataclass
 class Site:
-    """A site's services; ``broken`` has what raises, by name."""
+    """A site's services; ``broken`` maps names to the errors that they raise."""
 
     folder: Path
     storage_client: Any
@@ -114,14 +114,14 @@ class Site:
 
 
 class Answer(BaseHTTPRequestHandler):
-    """An API server, as far as anyone can tell from outside."""
+    """A minimal API server."""
 
     def do_GET(self) -> None:
         self.send_response(404)
         self.end_headers()
 
     def log_message(self, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ def site(
     ledger.close()
 
 
-def test_a_site_that_is_right_has_nothing_wrong_and_is_left_as_it_was(site: Site) -> None:
+def test_a_correct_site_has_no_errors_and_is_unchanged(site: Site) -> None:
     before = set(site.folder.rglob("*"))
     found = site.findings()
     assert {
@@ -188,7 +188,7 @@ def test_a_site_that_is_right_has_nothing_wrong_and_is_left_as_it_was(site: Site
     assert [each.table_id for each in tables] == ["dicom"]
 
 
-def test_a_bucket_that_keeps_what_is_written_is_asked_about(
+def test_bucket_retention_is_reported(
     site: Site, emulators: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = KeepingStorage(emulators.storage)
@@ -262,14 +262,14 @@ MISTAKES: dict[str, tuple[str, Callable[[Site], None], str]] = {
 
 
 @pytest.mark.parametrize("mistake", sorted(MISTAKES))
-def test_a_mistake_is_said_where_it_is(site: Site, mistake: str) -> None:
+def test_each_mistake_is_reported_by_its_check(site: Site, mistake: str) -> None:
     about, make, says = MISTAKES[mistake]
     make(site)
     found = site.findings()
     assert found[about].verdict is CheckStatus.WRONG
     assert says in found[about].says
     assert "hunter2" not in found[about].says
-    # One mistake stops no other check, but where there is nothing to look at.
+    # One mistake stops no other check, except for checks of what is missing.
     assert about == "settings" or len(found) == 13
 
 
@@ -281,7 +281,7 @@ def test_a_mistake_is_said_where_it_is(site: Site, mistake: str) -> None:
         ("sendit.pixels.reader._engine", OSError("hunter2"), "a word drawn in an image was not"),
     ],
 )
-def test_an_installation_that_cannot_handle_images_is_said(
+def test_missing_image_codecs_are_reported(
     site: Site, monkeypatch: pytest.MonkeyPatch, library: str, broken: Exception, says: str
 ) -> None:
     def breaks(*_: object, **__: object) -> None:
@@ -294,9 +294,7 @@ def test_an_installation_that_cannot_handle_images_is_said(
     assert "hunter2" not in found.says
 
 
-def test_a_library_that_cannot_be_loaded_is_said(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unloadable_library_is_reported(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     import sendit.pixels.self_test
 
     monkeypatch.delattr(sendit.pixels, "self_test")
@@ -307,7 +305,7 @@ def test_a_library_that_cannot_be_loaded_is_said(
     assert "the package cv2 cannot be loaded" in found.says
 
 
-def test_a_site_s_own_functions_and_table_are_looked_at(
+def test_site_functions_and_table_are_checked(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     functions, table = tmp_path / "functions.py", tmp_path / "variables.csv"
@@ -327,7 +325,7 @@ def test_a_site_s_own_functions_and_table_are_looked_at(
     assert "functions.py" in found.says
 
 
-def test_dasher_is_asked_where_it_is_used(site: Site) -> None:
+def test_dasher_is_checked_if_configured(site: Site) -> None:
     site.settings["identifiers"] = "dasher"
     assert site.findings()["DASHER"].verdict is CheckStatus.GOOD
     site.dasher_says = (False, "ask DASHER's team for a new token file")
@@ -337,7 +335,7 @@ def test_dasher_is_asked_where_it_is_used(site: Site) -> None:
     assert "Op may change connections" in site.findings()["Airflow"].says
 
 
-def test_the_placeholder_for_the_project_is_said(site: Site) -> None:
+def test_placeholder_project_is_reported(site: Site) -> None:
     from google.cloud import bigquery
 
     site.bigquery_client = bigquery.Client(
@@ -346,7 +344,7 @@ def test_the_placeholder_for_the_project_is_said(site: Site) -> None:
     assert "placeholder your-project" in site.findings()["dataset"].says
 
 
-def test_what_cannot_be_told_is_not_called_wrong(site: Site) -> None:
+def test_unknown_results_are_not_errors(site: Site) -> None:
     no_folders(site)
     site.settings["collection"] = f"none-{os.getpid()}"
     site.options["api", "base_url"] = "https://127.0.0.1:1"
@@ -356,8 +354,8 @@ def test_what_cannot_be_told_is_not_called_wrong(site: Site) -> None:
     assert "roles/bigquery.dataEditor" in found["dataset"].says
 
 
-def test_folders_that_may_not_be_written_are_said(site: Site) -> None:
-    # Not below tmp_path, whose parents are shut to other accounts.
+def test_unwritable_folders_are_reported(site: Site) -> None:
+    # Not below tmp_path, whose parents are closed to other accounts.
     with tempfile.TemporaryDirectory(prefix="sendit-doctor-") as folder:
         (Path(folder) / "1234").mkdir()
         Path(folder).chmod(0o555)
@@ -369,12 +367,12 @@ def test_folders_that_may_not_be_written_are_said(site: Site) -> None:
     assert "renamed to .err" in found.says
 
 
-def test_days_left_are_whole_days(tmp_path: Path) -> None:
+def test_days_left(tmp_path: Path) -> None:
     assert days_left(certificate(tmp_path, 30).read_text()) == 30
     with pytest.raises(Misconfigured, match="PEM"):
         days_left("hunter2")
 
 
-def test_findings_hold_nothing_of_the_site_s_secrets(site: Site) -> None:
+def test_findings_contain_no_secrets(site: Site) -> None:
     printed = json.dumps([each.says for each in site.findings().values()])
     assert (site.folder / "key").read_text().strip() not in printed

@@ -92,7 +92,7 @@ def site() -> Iterator[Site]:
         site.end()
 
 
-def test_the_image_is_built_by_the_project_s_own_dockerfile(site: Site) -> None:
+def test_image_build(site: Site) -> None:
     say("building the images")
     site.compose("--profile browser build", patience=1400)
     base = next(
@@ -112,7 +112,7 @@ def test_the_image_is_built_by_the_project_s_own_dockerfile(site: Site) -> None:
     assert "sendit 2." in printed
 
 
-def test_one_up_ends_with_everything_healthy(site: Site) -> None:
+def test_all_services_become_healthy(site: Site) -> None:
     say("starting for the first time")
     begun = time.monotonic()
     site.compose("up --detach --wait", patience=900)
@@ -122,7 +122,7 @@ def test_one_up_ends_with_everything_healthy(site: Site) -> None:
     assert {name: states[name] for name in SERVICES} == dict.fromkeys(SERVICES, "running (healthy)")
 
 
-def test_only_nginx_is_reachable_and_each_process_only_what_it_needs(site: Site) -> None:
+def test_network_isolation(site: Site) -> None:
     published = [
         each["Service"]
         for each in map(json.loads, site.compose("ps --format json").splitlines())
@@ -156,7 +156,7 @@ def test_only_nginx_is_reachable_and_each_process_only_what_it_needs(site: Site)
     assert sorted(held) == ["broker_url", "connections.yaml", "google_key.json", "sendit_key"]
 
 
-def test_the_samples_end_as_they_must(site: Site) -> None:
+def test_sample_studies(site: Site) -> None:
     make = "from pathlib import Path; from demo.samples import make_samples; "
     make += "make_samples(Path('/out'))"
     site.compose(
@@ -176,7 +176,7 @@ def test_the_samples_end_as_they_must(site: Site) -> None:
     assert verified(site)
 
 
-def test_the_doctor_finds_nothing_wrong_but_an_expired_certificate(site: Site) -> None:
+def test_doctor(site: Site) -> None:
     doctor = (
         "exec -T worker sh -c 'cat >/tmp/tls.crt; sendit doctor --certificate /tmp/tls.crt'"
         " <secrets/tls.crt 2>/dev/null"
@@ -232,7 +232,7 @@ def expired_certificate(host: str) -> tuple[bytes, bytes]:
     )
 
 
-def test_a_person_signs_in_and_sees_the_grid(site: Site) -> None:
+def test_sign_in_and_grid_view(site: Site) -> None:
     printed = site.compose(
         f"--profile browser run --rm -T browser {ADDRESS} admin sendit <secrets/admin_password"
     )
@@ -243,7 +243,7 @@ def test_a_person_signs_in_and_sees_the_grid(site: Site) -> None:
     assert not [each for each in seen["complaints"] if "Content Security Policy" in each]
 
 
-def test_each_role_may_do_what_it_may(site: Site) -> None:
+def test_role_permissions(site: Site) -> None:
     for role in ("Op", "Viewer"):
         site.inside(
             "api-server",
@@ -323,7 +323,7 @@ def any_is(site: Site, *states: str) -> bool:
     return any(each["status"] in states for each in site.batches())
 
 
-def test_a_killed_worker_and_a_power_cut_in_the_middle_of_a_run_lose_nothing(site: Site) -> None:
+def test_killed_worker_and_power_cut_lose_nothing(site: Site) -> None:
     before = done(site)
     send_studies(site, 1, 6, images=40)
     site.trigger()
@@ -350,7 +350,7 @@ def healthy(site: Site) -> bool:
     return all(states[name] == "running (healthy)" for name in SERVICES)
 
 
-def test_everything_is_restored_onto_fresh_volumes(site: Site) -> None:
+def test_restore_onto_new_volumes(site: Site) -> None:
     say("backing up")
     backup = site.here(f"deploy/backup.sh {site.backups}").splitlines()[-1]
     codes = "SELECT * FROM patient_codes ORDER BY 1"
@@ -380,7 +380,7 @@ def test_everything_is_restored_onto_fresh_volumes(site: Site) -> None:
     assert verified(site)
 
 
-def test_an_update_and_new_secrets_in_the_middle_of_a_run(site: Site) -> None:
+def test_update_and_secret_rotation_during_a_run(site: Site) -> None:
     """docs/production.md: stop, change the databases' passwords and the Fernet key, update."""
     running = "docker inspect --format '{{.Image}}' sendit-tests-worker-1"
     own = " ".join(sorted(SERVICES | {"init"}))  # what is outside goes on
@@ -429,7 +429,7 @@ def test_an_update_and_new_secrets_in_the_middle_of_a_run(site: Site) -> None:
     assert Fernet(new).decrypt(value) == b"kept"  # the old key is needed no more
 
 
-def test_old_logs_and_metrics_are_forgotten(site: Site) -> None:
+def test_old_logs_and_metrics_are_deleted(site: Site) -> None:
     made = {
         "scheduler": "/opt/airflow/logs/dag_id=gone/old.log /opt/airflow/logs/dag_id=kept/new.log",
         "worker": "/var/lib/sendit/metrics/old.tsv /var/lib/sendit/metrics/new.tsv",
@@ -492,7 +492,7 @@ def test_codes_come_from_dasher(site: Site) -> None:
         site.run("docker rm --force sendit-tests-dasher", check=False)
 
 
-def test_guessing_a_password_is_slowed_down_for_that_user_alone(site: Site) -> None:
+def test_password_guessing_is_rate_limited_per_user(site: Site) -> None:
     # All at once, as many as the limit of two windows and more: however slow the machine is.
     guess = (
         "rm -f jar; ask='curl -sk -b jar --resolve sendit.example.org:8443:127.0.0.1';"
@@ -507,7 +507,7 @@ def test_guessing_a_password_is_slowed_down_for_that_user_alone(site: Site) -> N
     assert site.here(guess.replace("USER", "viewer").replace("TIMES", "1")).strip() == "302"
 
 
-def test_people_sign_in_with_the_site_s_openid_provider(site: Site) -> None:
+def test_openid_sign_in(site: Site) -> None:
     client = {"issuer": "http://provider:9400", "client_id": "sendit", "client_secret": "x"}
     site.here("umask 077; cat >secrets/oidc.json", given=json.dumps(client))
     if site.root:

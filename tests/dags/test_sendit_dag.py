@@ -34,7 +34,7 @@ def test_no_import_errors(bag: DagBag) -> None:
     assert set(bag.dags) == {"sendit"}
 
 
-def test_shape(dag: Any) -> None:
+def test_graph(dag: Any) -> None:
     edges = {task.task_id: set(task.downstream_task_ids) for task in dag.tasks}
     assert edges["discover"] == {"process.import"}
     assert edges["process.import"] == {"process.dasher"}
@@ -47,14 +47,14 @@ def test_shape(dag: Any) -> None:
     assert {task.task_id for task in dag.leaves} == {"report"}
 
 
-def test_runs_daily_one_at_a_time_and_waits_to_be_switched_on(dag: Any) -> None:
+def test_schedule(dag: Any) -> None:
     assert dag.timetable.expression == "0 0 * * *"
     assert dag.max_active_runs == 1
     assert dag.is_paused_upon_creation is True
     assert dag.catchup is False
 
 
-def test_params_explain_themselves(dag: Any) -> None:
+def test_params_have_descriptions(dag: Any) -> None:
     assert list(dag.params) == [each.name for each in fields(RunParams)]
     assert dag.params["number"] == 1
     for name in dag.params:
@@ -82,7 +82,7 @@ def test_params_are_validated(dag: Any, name: str, value: object) -> None:
         dag.params.get_param(name).resolve(value)
 
 
-def test_every_task_has_owner_doc_timeout_and_retries_where_the_network_is(dag: Any) -> None:
+def test_task_owner_doc_timeout_and_retries(dag: Any) -> None:
     assert dag.doc_md
     for task in dag.tasks:
         assert task.owner == "research-it", task.task_id
@@ -94,7 +94,7 @@ def test_every_task_has_owner_doc_timeout_and_retries_where_the_network_is(dag: 
         assert task.retry_exponential_backoff, name
 
 
-def test_collectors_run_whatever_became_of_a_batch(dag: Any) -> None:
+def test_collectors_run_after_failed_batches(dag: Any) -> None:
     for name in ("collect", "manifest", "cleanup", "follow_on", "report"):
         assert dag.get_task(name).trigger_rule == "all_done", name
 
@@ -125,7 +125,7 @@ def test_parse_is_cheap() -> None:
     assert output[-2] == "[]"
 
 
-def test_airflow_runs_no_module_of_the_package_by_its_bare_name() -> None:
+def test_airflowignore_excludes_the_package() -> None:
     ignore = (ROOT / "plugins" / ".airflowignore").read_text().splitlines()
     assert [line for line in ignore if line and not line.startswith("#")] == ["*.py", "!plugin.py"]
     for file in (ROOT / "plugins").rglob("plugin.py"):

@@ -1,4 +1,4 @@
-"""The engine on one object, for tests; the last gate has tests of its own."""
+"""Runs the engine on single objects, for tests; the gate has tests of its own."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def plan_of(rules: str, *, sections: str = "", uids: bool = True) -> Plan:
 def run(
     files: Iterable[bytes], plan: Plan, identifiers: CodedStudy = IDENTIFIERS
 ) -> tuple[StudyResult, dict[str, bytes]]:
-    """De-identify files as one study; return what happened and the archive's members."""
+    """De-identify files as one study; return the result and the archive's members."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         sources = []
@@ -58,7 +58,7 @@ def run(
         archive = folder / "out.tar.gz"
         with (
             patch("sendit.pipeline.study.gate"),  # these recipes leak on purpose
-            patch.object(TextDetector, "image"),  # and their pixels are made up
+            patch.object(TextDetector, "image"),  # and their pixels are synthetic
         ):
             result = deidentify_study(
                 sources, plan=plan, identifiers=identifiers, keys=KEYS, archive=archive
@@ -76,7 +76,7 @@ def run(
 
 
 def one(data: bytes | FileDataset, plan: Plan) -> bytes:
-    """Return one object's new bytes; it must be delivered."""
+    """Return the new bytes of one object, which must be delivered."""
     whole = to_bytes(data) if isinstance(data, FileDataset) else data
     result, members = run([whole], plan)
     assert list(members), result.outcomes

@@ -1,4 +1,4 @@
-"""What technical values look like, and what does not stay in their place."""
+"""Forms of technical values, and which values do not match them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DEFAULT = compile_plan(read_recipe("default"))
         *(("words", value) for value in ("CHEST", "WINDOW1", "T2 axial")),
     ],
 )
-def test_values_of_devices_and_programs_have_their_form(form: str, value: str) -> None:
+def test_technical_values_match_their_form(form: str, value: str) -> None:
     assert fits(form, value)
 
 
@@ -47,24 +47,24 @@ def test_values_of_devices_and_programs_have_their_form(form: str, value: str) -
         "for Mrs Winterbottom, born in the spring of 1957, room 12, third floor; see her chart",
     ],
 )
-def test_what_says_who_someone_is_has_none(form: str, value: str) -> None:
+def test_identifying_values_match_no_form(form: str, value: str) -> None:
     assert not fits(form, value)
 
 
 @pytest.mark.parametrize("form", sorted(set(FORMS) - {"version"}))
-def test_a_long_number_is_no_name_of_a_thing(form: str) -> None:
+def test_a_long_number_is_not_a_technical_name(form: str) -> None:
     assert not fits(form, "MRN7734512")
     assert not fits(form, "7734512")
     assert not fits(form, "CHEST 14.03.1957")
     assert not fits(form, "CHEST 1957-3-14")
 
 
-def test_no_word_of_a_persons_name_is_radiology_for_that_person() -> None:
+def test_words_of_the_persons_name_are_removed_even_if_radiology_terms() -> None:
     assert fits("words", "left head")
     assert not fits("words", "left head", {"head"})
 
 
-def test_accents_that_the_character_set_lacks_do_not_stop_a_file() -> None:
+def test_accents_missing_from_the_character_set_do_not_fail_the_file() -> None:
     rules = "REPLACE ImageType func:technical_value form=term"
     data = make_dataset(ImageType=["ORIGINAL", "Schädel, Herr Müller", "AXIAL"])
     first, second, third = opened(data, plan_of(rules)).ImageType
@@ -73,13 +73,13 @@ def test_accents_that_the_character_set_lacks_do_not_stop_a_file() -> None:
     assert "ller" not in second
 
 
-def test_each_value_is_judged_alone() -> None:
+def test_each_value_is_checked_separately() -> None:
     rules = "REPLACE ImageType func:technical_value form=term"
     data = make_dataset(ImageType=["ORIGINAL", "DOE^JANE", "AXIAL"])
     assert list(opened(data, plan_of(rules)).ImageType) == ["ORIGINAL", "", "AXIAL"]
 
 
-def test_what_is_left_follows_the_iod() -> None:
+def test_replacement_follows_the_iod_type() -> None:
     rules = "\n".join(
         f"REPLACE {keyword} func:technical_value form={form}"
         for keyword, form in (
@@ -114,7 +114,7 @@ TECHNICAL = {
 }
 
 
-def test_the_default_recipe_keeps_what_researchers_read() -> None:
+def test_default_recipe_keeps_technical_values() -> None:
     ds = opened(make_dataset(**TECHNICAL), DEFAULT)
     kept = {
         name: value if isinstance(value, str) else list(value)
@@ -124,7 +124,7 @@ def test_the_default_recipe_keeps_what_researchers_read() -> None:
     assert kept == TECHNICAL
 
 
-# The meaning of codes -------------------------------------------------------------------
+# Code meanings --------------------------------------------------------------------------
 
 
 def code(value: str, scheme: str, meaning: str) -> Dataset:
@@ -140,16 +140,16 @@ def code(value: str, scheme: str, meaning: str) -> Dataset:
         ("39607008", "SCT", "LUNG", "LUNG"),
         ("T-28000", "SRT", "Lung", "Lung"),
         ("T-D3000", "SNM3", "Chest", "Chest"),  # words of radiology
-        ("39607008", "SCT", "Mrs Winterbottom's lung", "Lung"),  # the standard's, instead
+        ("39607008", "SCT", "Mrs Winterbottom's lung", "Lung"),  # the standard's meaning instead
         ("T-28000", "SRT", "Poumon de Mme Winterbottom", "Lung"),
         ("113691", "DCM", "IEC Body Dosimetry Phantom", "IEC Body Dosimetry Phantom"),
         ("ml/100ml/s", "UCUM", "ml/100ml/s", "ml/100ml/s"),
         ("CTCH", "99LOCAL", "CT chest, Dr Winterbottom", "CT chest"),
-        ("CTCH", "99LOCAL", "Winterbottom", "CTCH"),  # of which nothing stays: its code
-        ("39607008", "99LOCAL", "Quackenbush", "39607008"),  # somebody else's number
+        ("CTCH", "99LOCAL", "Winterbottom", "CTCH"),  # nothing is left of it: its code
+        ("39607008", "99LOCAL", "Quackenbush", "39607008"),  # another person's number
     ],
 )
-def test_meanings(value: str, scheme: str, meaning: str, expected: str) -> None:
+def test_code_meanings(value: str, scheme: str, meaning: str, expected: str) -> None:
     items = Sequence([code(value, scheme, meaning), code("113691", "DCM", "x^y")])
     ds = opened(make_dataset(ProcedureCodeSequence=items), DEFAULT)
     first, second = ds.ProcedureCodeSequence
@@ -158,7 +158,7 @@ def test_meanings(value: str, scheme: str, meaning: str, expected: str) -> None:
     assert second.CodeMeaning == "IEC Body Dosimetry Phantom"  # the same bytes, another code
 
 
-def test_the_same_meaning_beside_two_codes_is_judged_twice() -> None:
+def test_a_meaning_is_checked_per_code() -> None:
     items = [code("CTCH", "99LOCAL", "IEC Body Dosimetry Phantom")]
     items.append(code("113691", "DCM", "IEC Body Dosimetry Phantom"))
     for order in (items, items[::-1]):
@@ -168,7 +168,7 @@ def test_the_same_meaning_beside_two_codes_is_judged_twice() -> None:
         assert found["CTCH"] != "IEC Body Dosimetry Phantom"
 
 
-def test_codes_stay_in_a_sequence_that_is_cleaned() -> None:
+def test_codes_are_kept_in_a_cleaned_sequence() -> None:
     items = Sequence([code("C34.1", "I10", "Jane's tumor")])
     ds = opened(make_dataset(ReasonForRequestedProcedureCodeSequence=items), DEFAULT)
     (item,) = ds.ReasonForRequestedProcedureCodeSequence
@@ -176,7 +176,7 @@ def test_codes_stay_in_a_sequence_that_is_cleaned() -> None:
     assert "Jane" not in item.CodeMeaning
 
 
-def test_a_persons_code_is_a_dummy() -> None:
+def test_a_code_that_identifies_a_person_becomes_a_dummy() -> None:
     person = Dataset()
     person.PersonIdentificationCodeSequence = Sequence([code("JD7", "99STAFF", "CT chest")])
     ds = opened(
@@ -190,7 +190,7 @@ def test_a_persons_code_is_a_dummy() -> None:
     assert {str(item.CodeValue), str(item.CodeMeaning)} == {"DEIDENTIFIED"}
 
 
-def test_meanings_of_context_groups_come_first() -> None:
+def test_context_group_meanings_take_precedence() -> None:
     assert standard_meanings("39607008", "SCT")[0] == "Lung"
     assert standard_meanings("T-28000", "99SDM")[0] == "Lung"
     assert standard_meanings("39607008", "DCM") == ()

@@ -1,4 +1,4 @@
-"""What each function of the recipe language makes of a value."""
+"""The functions of the recipe language."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 _TEXT = {"AE", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"}
 
 
-def test_every_declared_function_is_there_and_no_other() -> None:
+def test_functions_match_their_declarations() -> None:
     assert set(functions._FUNCTIONS) == set(FUNCTIONS)
 
 
@@ -36,15 +36,15 @@ def test_iod_types() -> None:
     assert need_of(CT, (), 0x00100010) is Need.EMPTY  # PatientName
     assert need_of(CT, (), 0x00080080) is Need.NONE  # InstitutionName
     assert need_of(CT, (0x00081140,), 0x00081155) is Need.VALUE  # in a reference
-    assert need_of(CT, (0x00081140,), 0x00100010) is Need.NONE  # not in the IOD there
-    assert need_of("1.2.3", (), 0x00080080) is Need.VALUE  # who knows what it needs
+    assert need_of(CT, (0x00081140,), 0x00100010) is Need.NONE  # not in the IOD at that place
+    assert need_of("1.2.3", (), 0x00080080) is Need.VALUE  # unknown class
     assert need_of(CT, (), 0x00180050) is Need.VALUE  # outside Table E.1-1
     deep = (0x0040A730, 0x0040A730, 0x0040A730)
     report = "1.2.840.10008.5.1.4.1.1.88.33"
     assert need_of(report, deep, 0x0040A123) is need_of(report, deep[:1], 0x0040A123)
 
 
-def test_profile_letters_follow_the_iod() -> None:
+def test_profile_actions_follow_the_iod_type() -> None:
     rules = "\n".join(
         f"REPLACE {keyword} func:{name}"
         for keyword, name in (
@@ -98,7 +98,7 @@ def test_dummies_fit_their_vr(keyword: str, value: object) -> None:
     assert opened(before, plan_of(f"REPLACE {keyword} func:dummy"))[keyword].value == value
 
 
-def test_inside_a_dummy_sequence_rules_come_first() -> None:
+def test_rules_apply_inside_a_dummy_sequence() -> None:
     code, item = Dataset(), Dataset()
     code.CodeMeaning = "Jane's own code"
     item.PatientName = "DOE^JANE"
@@ -115,7 +115,7 @@ def test_inside_a_dummy_sequence_rules_come_first() -> None:
     assert new.PersonIdentificationCodeSequence[0].CodeMeaning == "DEIDENTIFIED"
 
 
-def test_a_report_stays_a_report_when_its_content_becomes_dummies() -> None:
+def test_a_report_with_dummy_content_keeps_its_structure() -> None:
     before = make_dataset(kind="SR")
     ds = opened(before, plan_of("REPLACE ContentSequence func:dummy"))
 
@@ -150,13 +150,13 @@ def test_a_report_stays_a_report_when_its_content_becomes_dummies() -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore")
-def test_ages_over_89_are_one(age: str, capped: str) -> None:
+def test_ages_over_89_are_capped(age: str, capped: str) -> None:
     ds = opened(make_dataset(PatientAge=age), plan_of("REPLACE PatientAge func:cap_age"))
     assert (ds.PatientAge or "") == capped
 
 
 @given(st.decimals(0, 300, allow_nan=False), st.sampled_from(["{:f}", "{:e}", "+{:G}", " {:.3f} "]))
-def test_a_weight_stays_the_same_number_in_every_form_of_a_ds(number: Decimal, form: str) -> None:
+def test_a_weight_keeps_its_value_in_every_ds_notation(number: Decimal, form: str) -> None:
     text = form.format(number)[:16]
     if re.search(r"[eE][+-]?$", text):
         text = text[:8]
@@ -165,11 +165,11 @@ def test_a_weight_stays_the_same_number_in_every_form_of_a_ds(number: Decimal, f
     assert float(kept) == float(text)
 
 
-def test_a_decimal_longer_than_its_vr_is_shortened() -> None:
+def test_a_decimal_too_long_for_its_vr_is_shortened() -> None:
     assert functions._measure("72.57477920000000001", 1000) == "72.5747792"
 
 
-def test_cleaned_text_keeps_words_of_radiology_and_each_value() -> None:
+def test_cleaned_text_keeps_radiology_terms_and_value_count() -> None:
     item = Dataset()
     item.CodeMeaning = "Jane's chest"
     item.CodeValue = "T-D3000"
@@ -190,7 +190,7 @@ def test_cleaned_text_keeps_words_of_radiology_and_each_value() -> None:
     assert ds.ProcedureCodeSequence[0].CodeMeaning == "chest"
 
 
-def test_names_of_regions_stay_different_and_are_never_empty() -> None:
+def test_region_names_stay_distinct_and_non_empty() -> None:
     names = ["Winterbottom 3", "Winterbottom 4", "Lesion 3", "Lesion 4", "Lesion", "x" * 64]
     items = []
     for name in (*names, names[0], ""):
@@ -212,7 +212,7 @@ def test_names_of_regions_stay_different_and_are_never_empty() -> None:
         assert said[2].startswith("Lesion")
 
 
-def test_deids_own_functions_are_keyed_and_stable() -> None:
+def test_deid_functions_are_keyed_and_deterministic() -> None:
     rules = """
         REPLACE SOPInstanceUID deid_func:pydicom_uuid prefix=1.2.826.0.1.
         REPLACE SeriesInstanceUID deid_func:dicom_uuid org_root=1.2.3
@@ -234,7 +234,7 @@ def test_deids_own_functions_are_keyed_and_stable() -> None:
     assert [e.value for e in again] == [e.value for e in ds]
 
 
-def test_what_was_done_is_said_in_the_object() -> None:
+def test_deidentification_method_is_recorded() -> None:
     ds = opened(make_dataset(), compile_plan(read_recipe("default")))
     assert ds.PatientIdentityRemoved == "YES"
     assert ds.DeidentificationMethod.startswith("sendit ")
@@ -285,16 +285,14 @@ def test_what_was_done_is_said_in_the_object() -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore")
-def test_only_values_that_an_attribute_is_defined_to_hold_are_known(
-    keyword: str, value: str, kept: bool
-) -> None:
+def test_only_defined_terms_of_an_attribute_are_kept(keyword: str, value: str, kept: bool) -> None:
     data = make_dataset(**{keyword: "1" if keyword in ("PatientSize", "PatientWeight") else "X"})
     data[keyword]._value = value
     ds = opened(data, plan_of(f"REPLACE {keyword} func:known_value"))
     assert str(ds.get(keyword) or "") == (value if kept else "")
 
 
-def test_of_no_value_there_is_none_to_know() -> None:
+def test_an_empty_value_has_no_defined_term() -> None:
     rules = "REPLACE EthnicGroup func:known_value\nREPLACE PatientWeight func:known_value"
     ds = opened(make_dataset(EthnicGroup="  ", PatientWeight=""), plan_of(rules))
     assert ds["EthnicGroup"].is_empty
@@ -308,7 +306,7 @@ def code(value: str, scheme: str, meaning: str) -> Dataset:
 
 
 @pytest.mark.parametrize("vr", ["OB", "OW", "UN", "US"])
-def test_no_vr_in_the_file_lets_pass_what_a_rule_would_change(vr: str) -> None:
+def test_rules_apply_whatever_vr_the_file_declares(vr: str) -> None:
     plan = compile_plan(read_recipe("default"))
     canary = b"Zanzibar^Quackenbush"
     value = list(struct.unpack("<10H", canary)) if vr == "US" else canary
@@ -324,7 +322,7 @@ def test_no_vr_in_the_file_lets_pass_what_a_rule_would_change(vr: str) -> None:
     assert canary not in one(before, plan)
 
 
-def test_codes_of_earlier_steps_stay_and_texts_go() -> None:
+def test_method_codes_of_earlier_steps_are_kept_and_texts_removed() -> None:
     earlier = [
         code("113102", "DCM", "defaced by A Winterbottom"),
         code("113101", "DCM", "Clean Pixel Data Option"),
@@ -342,10 +340,10 @@ def test_codes_of_earlier_steps_stay_and_texts_go() -> None:
     ] == [
         ("113102", "DCM", "Clean Recognizable Visual Features Option"),
         ("113101", "DCM", "Clean Pixel Data Option"),
-    ]  # and none of our own: the recipe fulfils no profile
+    ]  # and none of sendit's own: the recipe fulfils no profile
 
 
-def test_our_codes_are_added_once() -> None:
+def test_method_codes_are_added_once() -> None:
     data = make_dataset(
         DeidentificationMethodCodeSequence=Sequence(
             [code("113107", "DCM", "x"), code("113106", "DCM", "x")]
@@ -356,7 +354,7 @@ def test_our_codes_are_added_once() -> None:
     assert found == ["113107", "113106", "113100", "113111", "113108", "113105", "113104", "113103"]
 
 
-def test_the_standards_methods_are_those_of_its_context_group() -> None:
+def test_method_codes_match_the_context_group() -> None:
     from pydicom.sr._cid_dict import cid_concepts
     from pydicom.sr._concepts_dict import concepts
 
@@ -377,16 +375,14 @@ def test_the_standards_methods_are_those_of_its_context_group() -> None:
         ("deid_func:pydicom_uuid prefix=1.2.", "StationName", 16),
     ],
 )
-def test_what_a_function_makes_is_as_long_as_its_vr_takes(
-    rule: str, keyword: str, length: int
-) -> None:
+def test_function_results_fit_their_vr(rule: str, keyword: str, length: int) -> None:
     before = make_dataset(StationName="CT1", PatientSex="F")
     made = str(opened(before, plan_of(f"REPLACE {keyword} {rule}"))[keyword].value)
     assert length - 1 <= len(made) <= length
     assert made[-1] not in ".-"
 
 
-def test_a_hash_is_keyed_and_of_the_value_alone() -> None:
+def test_hash_is_keyed_and_depends_on_the_value_only() -> None:
     plan = plan_of(
         "REPLACE PatientID func:keyed_hash\nREPLACE StationName func:keyed_hash\n"
         "REPLACE FrameOfReferenceUID func:keyed_hash\nREPLACE InstitutionName func:keyed_hash"
@@ -399,7 +395,7 @@ def test_a_hash_is_keyed_and_of_the_value_alone() -> None:
     assert opened(make_dataset(PatientID="78"), plan).PatientID != ds.PatientID
 
 
-def test_dummies_of_values_that_are_no_text() -> None:
+def test_dummies_of_binary_values() -> None:
     before = make_dataset(RedPaletteColorLookupTableDescriptor=[1, 2, 3])
     before.add_new("ExaminedBodyThickness", "FL", [1.5, 2.5])
     before.add_new("SelectorUNValue", "UN", b"DOE^JANE")
@@ -413,14 +409,14 @@ def test_dummies_of_values_that_are_no_text() -> None:
     )
     rules = "\n".join(f"REPLACE {keyword} func:dummy" for keyword in keywords)
     ds = opened(before, plan_of(rules))
-    assert ds.ExaminedBodyThickness == [0, 0]  # as many as there were
+    assert ds.ExaminedBodyThickness == [0, 0]  # as many values as before
     assert ds.SelectorUNValue == ds.SelectorOBValue == bytes(8)
     assert ds.SelectorATValue == 0
     assert ds.FrameOfReferenceUID.startswith("2.25.")
     assert ds.PixelAspectRatio == 1
 
 
-def test_what_a_reports_items_refer_to_stays_in_a_dummy() -> None:
+def test_references_are_kept_in_a_dummy_report() -> None:
     item = Dataset()
     item.RelationshipType = "INFERRED FROM"
     item.ValueType = "NO SUCH TYPE"
@@ -450,7 +446,7 @@ def test_what_a_reports_items_refer_to_stays_in_a_dummy() -> None:
         ("", "99LOCAL", True),
     ],
 )
-def test_what_looks_like_a_code_stays_in_a_sequence_that_is_cleaned(
+def test_only_valid_codes_are_kept_in_a_cleaned_sequence(
     value: str, scheme: str, stays: bool
 ) -> None:
     item = code(value, scheme, "chest")
@@ -462,7 +458,7 @@ def test_what_looks_like_a_code_stays_in_a_sequence_that_is_cleaned(
     assert new.CodeMeaning == "chest"
 
 
-def test_the_scheme_of_a_code_stays_if_the_standard_has_it() -> None:
+def test_standard_coding_schemes_are_kept() -> None:
     plan = plan_of("REPLACE ProcedureCodeSequence func:clean_text")
     items = [code("X1", scheme, "chest") for scheme in ("ASTM-sigpurpose", "Dr Winterbottom, MD")]
     items[0].CodingSchemeVersion = "2020"
@@ -474,7 +470,7 @@ def test_the_scheme_of_a_code_stays_if_the_standard_has_it() -> None:
     assert "Winterbottom" not in str(other)
 
 
-def test_a_layer_is_a_label_of_sixteen_capitals() -> None:
+def test_layer_names_become_code_strings() -> None:
     items = []
     for name in ("DOE^JANE", "ROE^JOHN", "CHEST"):
         item = Dataset()
@@ -498,13 +494,13 @@ def test_a_layer_is_a_label_of_sixteen_capitals() -> None:
         ("BLANK PatientName", "UNMODIFIED"),
     ],
 )
-def test_what_is_said_of_dates(rules: str, said: str) -> None:
+def test_longitudinal_temporal_information_modified(rules: str, said: str) -> None:
     rule = "ADD LongitudinalTemporalInformationModified func:dates_modified"
     ds = opened(make_dataset(), plan_of(f"{rules}\n{rule}"))
     assert ds.LongitudinalTemporalInformationModified == said
 
 
-def test_what_is_said_of_the_method_names_the_profile_only_where_it_is_met() -> None:
+def test_method_text_names_the_profile_only_if_it_is_met() -> None:
     ds = opened(make_dataset(), plan_of("ADD DeidentificationMethod func:method_text"))
     assert re.fullmatch(r"sendit \S+ recipe [0-9a-f]{16}", ds.DeidentificationMethod)
     ds = opened(make_dataset(), compile_plan(read_recipe("default")))

@@ -1,4 +1,4 @@
-"""Dates move by whole days, or not at all."""
+"""Dates are shifted by whole days, or not at all."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def day(text: str) -> date:
 
 
 @given(st.lists(DATES, min_size=2, max_size=6), DAYS)
-def test_intervals_are_kept(dates: list[date], days: int) -> None:
+def test_intervals_are_preserved(dates: list[date], days: int) -> None:
     text = "\\".join(f"{one:%Y%m%d}" for one in dates)
     moved = shift("DA", text, days)
     assert moved is not None
@@ -35,7 +35,7 @@ def test_intervals_are_kept(dates: list[date], days: int) -> None:
     st.sampled_from(["", "-0800", "+1400"]),
     DAYS,
 )
-def test_a_date_time_keeps_its_precision_its_time_and_its_offset(
+def test_datetime_keeps_precision_time_and_offset(
     when: datetime, length: int, offset: str, days: int
 ) -> None:
     text = f"{when:%Y%m%d%H%M%S.%f}"[:length]
@@ -57,7 +57,7 @@ def test_a_date_time_keeps_its_precision_its_time_and_its_offset(
         ("TM", "10:30:00", "103000"),
         ("LO", "20200228", "20200302"),
         ("LO", "2020-02-28T10:30:00", "20200302103000"),
-        # in a form of its own, but without doubt
+        # non-standard but unambiguous
         ("DA", "20200228\n", "20200302"),
         ("DA", "2020-02-28", "20200302"),
         ("DA", "20200228103000", "20200302"),
@@ -90,7 +90,7 @@ def test_a_date_time_keeps_its_precision_its_time_and_its_offset(
         ("TM", "2020-02-28T10:30", "1030"),
     ],
 )
-def test_what_moves(vr: str, text: str, moved: str) -> None:
+def test_valid_dates_are_shifted(vr: str, text: str, moved: str) -> None:
     assert shift(vr, text, 3) == moved
 
 
@@ -127,7 +127,7 @@ def test_what_moves(vr: str, text: str, moved: str) -> None:
         ("DA", "٢٠٢٠٠٢٢٨"),
     ],
 )
-def test_what_cannot_be_moved_is_never_guessed(vr: str, text: str) -> None:
+def test_invalid_dates_are_never_guessed(vr: str, text: str) -> None:
     assert shift(vr, text, 3) is None
 
 
@@ -140,7 +140,7 @@ def test_what_cannot_be_moved_is_never_guessed(vr: str, text: str) -> None:
     ],
 )
 @pytest.mark.parametrize("days", [-17, 0, 3])
-def test_a_placeholder_is_never_moved(text: str, days: int) -> None:
+def test_placeholder_dates_are_not_shifted(text: str, days: int) -> None:
     assert shift("DA", text, days) is None
     assert shift("LO", text, days) is None
     assert shift("DA", f"20200228\\{text}", days) is None

@@ -1,4 +1,4 @@
-"""A batch says what tools will get wrong about its images, when what they compute with is gone."""
+"""A batch warns which results of tools will be wrong because attributes were removed."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def warned(files: list[bytes], plan: Plan) -> set[str]:
     return {need for need, affected in AFFECTED.items() if any(affected in one for one in told)}
 
 
-def test_every_need_has_words():
+def test_every_kind_of_loss_has_a_description():
     assert AFFECTED.keys() == NEEDED
 
 
 @pytest.mark.parametrize("name", SERIES)
-def test_the_default_recipe_loses_nothing(name, plan):
+def test_default_recipe_causes_no_loss(name, plan):
     assert warned([to_bytes(image) for image in SERIES[name]()], plan) == set()
 
 
@@ -56,11 +56,11 @@ def test_a_recipe_without_private_attributes_warns(name, bare):
     assert warned(files, bare) >= LOST[name]
 
 
-def test_nothing_is_said_where_nothing_was_needed(bare):
+def test_no_warning_if_nothing_needed_was_removed(bare):
     assert warned([to_bytes(make_dataset(kind="CT"))], bare) == set()
 
 
-def test_a_block_of_a_ct_that_tools_do_not_read_is_no_loss(plan):
+def test_unused_private_blocks_of_ct_are_not_a_loss(plan):
     image = make_dataset(kind="CT", Manufacturer="GE MEDICAL SYSTEMS")
     block = image.private_block(0x0043, "GEMS_PARM_01", create=True)
     block.add_new(0x2A, "OB", b"CT01\0\0\0HiSpeed".ljust(40, b"\0"))
@@ -68,7 +68,7 @@ def test_a_block_of_a_ct_that_tools_do_not_read_is_no_loss(plan):
     assert warned([to_bytes(image)], plan) == set()
 
 
-def test_a_value_that_is_not_of_its_form_is_a_loss_too(plan):
+def test_a_malformed_value_is_a_loss(plan):
     image = mosaics(2)[1]
     image.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND"]
     block = image.private_block(0x0019, "SIEMENS MR HEADER")
@@ -77,7 +77,7 @@ def test_a_value_that_is_not_of_its_form_is_a_loss_too(plan):
     assert "diffusion" in warned([to_bytes(image)], plan)
 
 
-def test_what_is_lost_is_counted_by_what_it_is_needed_for():
+def test_losses_are_counted_by_use():
     image = mosaics(2)[1]
     before = read_header(to_bytes(image))
     assert lost(before, to_bytes(image)) == Counter()
@@ -86,7 +86,7 @@ def test_what_is_lost_is_counted_by_what_it_is_needed_for():
     assert lost(before, to_bytes(image)) == {"diffusion": 2, "timing": 1}
 
 
-def test_an_element_without_a_value_is_no_loss():
+def test_an_empty_element_is_not_a_loss():
     image = mosaics(2)[1]
     block = image.private_block(0x0019, "SIEMENS MR HEADER")
     del block[0x0E]
@@ -95,7 +95,7 @@ def test_an_element_without_a_value_is_no_loss():
     assert lost(read_header(to_bytes(image)), without) == Counter()
 
 
-def test_losses_inside_sequences_are_counted_too():
+def test_losses_inside_sequences_are_counted():
     (image,) = SERIES["siemens xa"]()
     before = read_header(to_bytes(image))
     block = image.SharedFunctionalGroupsSequence[0].private_block(0x0021, "SIEMENS MR SDS 01")
@@ -104,7 +104,7 @@ def test_losses_inside_sequences_are_counted_too():
     assert lost(before, to_bytes(image)).total() == 1
 
 
-def test_what_a_batch_says_of_its_losses():
+def test_loss_warnings_of_a_batch():
     actions = counted({"timing": 2, "geometry": 0, "other": 5})
     assert actions == {"not kept, though tools need it: timing": 2}
     (warning,) = warnings_of(actions)
@@ -125,7 +125,7 @@ def test_what_a_batch_says_of_its_losses():
         ("b=1500(0.895,0.000)", ""),
     ],
 )
-def test_a_gradient_of_canon_stays_wherever_it_stands(plan, comments, left):
+def test_canon_gradients_are_kept_in_either_attribute(plan, comments, left):
     image = make_dataset(kind="MR", private=False, ImageComments=comments)
     new = opened(image, plan)
     assert new.get("ImageComments", "") == left

@@ -1,4 +1,4 @@
-"""What a site's own function is given, and how its answer becomes a value."""
+"""A site's own functions: their arguments, and how results become values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def plan_with(function: Callable[..., Any], rules: str) -> Any:
 
 
 def asked(rules: str, dataset: Dataset) -> list[dict[str, Any]]:
-    """Return what the function was called with."""
+    """Return the arguments of the function's calls."""
     calls = []
 
     def ours(item: dict[str, str], value: str, field: Any, dicom: Dataset) -> None:
@@ -41,7 +41,7 @@ def answered(rules: str, answer: Any, **elements: Any) -> Dataset:
     return opened(make_dataset(**elements), plan_with(lambda **_: answer, rules))
 
 
-def test_a_function_is_given_what_deid_gives_it() -> None:
+def test_function_arguments_match_deid() -> None:
     (call,) = asked("REPLACE PatientID func:ours", make_dataset(PatientID="MRN77"))
     assert call["item"] == IDENTIFIERS.variables
     assert call["value"] == "func:ours"
@@ -52,7 +52,7 @@ def test_a_function_is_given_what_deid_gives_it() -> None:
     assert "PixelData" not in call["dicom"]
 
 
-def test_a_field_inside_sequences_says_where_it_is() -> None:
+def test_field_inside_sequences_has_its_path() -> None:
     inner, outer = Dataset(), Dataset()
     inner.CodeMeaning = "Größe"
     outer.ConceptNameCodeSequence = Sequence([inner])
@@ -66,13 +66,13 @@ def test_a_field_inside_sequences_says_where_it_is() -> None:
     assert list(fields["ContentSequence"].value) == []
 
 
-def test_numbers_are_read_in_the_files_order_of_bytes() -> None:
+def test_numbers_are_read_in_the_byte_order_of_the_file() -> None:
     for dataset in (make_dataset(Rows=16), make_dataset(transfer_syntax=ExplicitVRBigEndian)):
         calls = asked("REPLACE SamplesPerPixel func:ours\nREPLACE SeriesNumber func:ours", dataset)
         assert calls[0]["field"].element.value == dataset.SeriesNumber
 
 
-def test_what_a_function_does_to_its_arguments_stays_with_it() -> None:
+def test_changes_to_arguments_do_not_affect_the_file() -> None:
     def ours(item: dict[str, str], value: str, field: Any, dicom: Dataset) -> str:
         del value, field, dicom
         item["entity_id"] = item["entity_id"] + "X"
@@ -83,7 +83,7 @@ def test_what_a_function_does_to_its_arguments_stays_with_it() -> None:
     assert after.PatientID == after.AccessionNumber == f"{IDENTIFIERS.patient_code}X"
 
 
-def test_the_object_is_read_once_for_each_file() -> None:
+def test_the_dataset_is_parsed_once_per_file() -> None:
     first, second = (make_dataset(instance=number) for number in (1, 2))
     seen: list[tuple[str, int]] = []
 
@@ -120,7 +120,7 @@ MOMENT = datetime(2020, 1, 31, 23, 59, 58, 500, UTC)
         ("PatientName", PersonName("DOE^JANE"), "DOE^JANE"),
     ],
 )
-def test_an_answer_of_any_kind_is_written_as_text(keyword: str, answer: Any, written: Any) -> None:
+def test_results_of_any_type_are_written_as_text(keyword: str, answer: Any, written: Any) -> None:
     elements = {"AcquisitionDateTime": "20200101000000", "SpecificCharacterSet": "ISO_IR 192"}
     after = answered(f"REPLACE {keyword} func:ours", answer, **elements)
     found = after[keyword].value
@@ -129,5 +129,5 @@ def test_an_answer_of_any_kind_is_written_as_text(keyword: str, answer: Any, wri
 
 
 @pytest.mark.parametrize(("answer", "stays"), [(True, False), (False, True), (None, True)])
-def test_a_function_says_whether_an_attribute_goes(answer: Any, stays: bool) -> None:
+def test_a_function_can_decide_on_removal(answer: Any, stays: bool) -> None:
     assert ("PatientID" in answered("REMOVE PatientID func:ours", answer)) is stays

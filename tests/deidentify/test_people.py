@@ -1,4 +1,4 @@
-"""No word of a person's name stays in a text, whatever else the word means."""
+"""Words of a person's name are removed from texts, whatever else they mean."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def read(data: bytes) -> FileDataset:
         ("De La Cruz^Maria", True, {"cruz", "maria"}),
         ("No^Kim", True, {"no", "kim"}),
         ("王^小东=Wang^Stone", True, {"wang", "stone", "小东"}),
-        # nobody
+        # nobody's name
         ("CT^Chest", True, set()),
         ("QA^PHANTOM", True, set()),
         ("Head^Phantom", True, set()),
         ("TEST^ABDOMEN", True, set()),
-        ("Phantom^Q", True, set()),  # an initial makes it nobody's name
+        ("Phantom^Q", True, set()),  # an initial is not a name
         ("Test^Xu", True, {"xu"}),
         ("CT^Smith", True, {"smith"}),
         ("Chest Clinic", False, set()),
@@ -73,7 +73,7 @@ PLAIN = sorted(w for w, s in vocabulary().items() if s is Sort.PLAIN and w.isalp
     st.sampled_from([str.upper, str.title, str.lower]),
     st.randoms(use_true_random=False),
 )
-def test_no_word_of_a_name_stays_however_it_is_written(
+def test_names_are_removed_in_every_spelling(
     name: list[str], others: list[str], sign: str, case: Callable[[str], str], random: Random
 ) -> None:
     people = set(words_of("^".join(name), patient=True))
@@ -83,7 +83,7 @@ def test_no_word_of_a_name_stays_however_it_is_written(
     assert not people & {fold(word) for word in kept.split()}
 
 
-def test_names_of_all_elements_at_all_levels_are_seen() -> None:
+def test_names_are_collected_from_all_levels() -> None:
     item = Dataset()
     item.PersonName = "Innermost^Deep"
     outer = Dataset()
@@ -106,7 +106,7 @@ def test_names_of_all_elements_at_all_levels_are_seen() -> None:
 TEXT = "CT HEAD STONE PROTOCOL Per patient Rao"
 
 
-def test_a_name_in_one_file_is_one_in_all_of_the_study() -> None:
+def test_a_name_in_one_file_applies_to_the_whole_study() -> None:
     plan = plan_of("REPLACE StudyDescription func:clean_text\nREMOVE select:VR:PN")
     files = [
         to_bytes(make_dataset(instance=1, StudyDescription=TEXT, PatientName="Doe^Jane")),
@@ -119,7 +119,7 @@ def test_a_name_in_one_file_is_one_in_all_of_the_study() -> None:
     }
 
 
-def test_a_name_of_one_study_is_none_of_the_next() -> None:
+def test_names_do_not_carry_over_to_the_next_study() -> None:
     plan = plan_of("REPLACE StudyDescription func:clean_text")
     for name, kept in (("Stone^A", "HEAD Per patient"), ("Per^A", "HEAD STONE patient")):
         ds = make_dataset(StudyDescription="HEAD STONE Per patient", PatientName=name)
@@ -127,7 +127,7 @@ def test_a_name_of_one_study_is_none_of_the_next() -> None:
         assert [read(data).StudyDescription for data in members.values()] == [kept]
 
 
-def test_import_hands_names_on_within_the_working_folder(tmp_path: Path) -> None:
+def test_names_are_passed_on_in_the_working_folder(tmp_path: Path) -> None:
     filters = compile_filters(read_recipe("default"))
     folder = tmp_path / "in"
     folder.mkdir()
@@ -145,7 +145,7 @@ def test_import_hands_names_on_within_the_working_folder(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["CT^Chest", "QA^PHANTOM"])
-def test_a_phantom_takes_no_word_out_of_a_description(name: str) -> None:
+def test_phantom_names_do_not_affect_descriptions(name: str) -> None:
     plan = plan_of("REPLACE StudyDescription func:clean_text")
     ds = make_dataset(StudyDescription="CT CHEST PHANTOM QA", PatientName=name)
     _, members = run([to_bytes(ds)], plan)
@@ -160,7 +160,7 @@ def test_a_phantom_takes_no_word_out_of_a_description(name: str) -> None:
         ("clean_text", "Schädel Stone", "Stone^A", "Schädel"),
     ],
 )
-def test_technical_texts_keep_no_name_either(rule: str, text: str, name: str, kept: str) -> None:
+def test_names_are_removed_from_technical_texts(rule: str, text: str, name: str, kept: str) -> None:
     plan = plan_of(f"REPLACE SeriesDescription func:{rule}")
     ds = make_dataset(
         SeriesDescription=text, PatientName=name, SpecificCharacterSet="ISO_IR 100", private=False
@@ -169,7 +169,7 @@ def test_technical_texts_keep_no_name_either(rule: str, text: str, name: str, ke
     assert [read(data).SeriesDescription for data in members.values()] == [kept]
 
 
-def test_a_code_meaning_keeps_no_name_but_the_standards_own_text() -> None:
+def test_names_are_removed_from_non_standard_code_meanings() -> None:
     plan = plan_of("REPLACE CodeMeaning func:clean_code_meaning")
     local, standard = Dataset(), Dataset()
     local.CodeValue, local.CodingSchemeDesignator, local.CodeMeaning = "X", "99LOCAL", "Head stone"

@@ -1,4 +1,4 @@
-"""Names and numbers of a study's people in the place of technical values and codes."""
+"""Names and numbers of the study's people in technical values and codes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PEOPLE = PeopleMatcher(
         *("MRN7734512", "773-4512", "773 4512", "0007734512", "MRN 7734512", "id A1234"),
     ],
 )
-def test_what_is_somebodys(text: str) -> None:
+def test_texts_naming_people_of_the_study_are_recognised(text: str) -> None:
     assert PEOPLE.matches(text, "SH")
 
 
@@ -44,11 +44,11 @@ def test_what_is_somebodys(text: str) -> None:
         *("A12345", "1.7734512", "77345123", "", "C:HC1-7;NC", "headed"),
     ],
 )
-def test_what_is_nobodys(text: str) -> None:
+def test_other_texts_are_not_recognised(text: str) -> None:
     assert not PEOPLE.matches(text, "SH")
 
 
-def test_short_defined_terms_are_surnames_too() -> None:
+def test_short_defined_terms_can_be_surnames() -> None:
     people = PeopleMatcher({"peake", "habersham"})
     assert people.matches("PEAKE", "SH")
     assert not people.matches("PEAKE", "CS")
@@ -80,7 +80,7 @@ def named(**elements: object) -> FileDataset:
     )
 
 
-def test_they_go_by_themselves_and_what_is_beside_them_stays() -> None:
+def test_only_matching_values_are_removed() -> None:
     ds = opened(
         named(
             ImageType=["ORIGINAL", "PRIMARY", "AXIAL", "HABERSHAM"],
@@ -100,7 +100,7 @@ def test_they_go_by_themselves_and_what_is_beside_them_stays() -> None:
     assert "Habersham" not in ds.ManufacturerModelName
 
 
-def test_a_number_is_nobodys_word_in_a_description() -> None:
+def test_numbers_in_descriptions_are_not_matched() -> None:
     rules = "REPLACE SeriesDescription func:clean_text"
     data = make_dataset(PatientID="B1000", SeriesDescription="CHEST b1000 b800")
     assert opened(data, plan_of(rules)).SeriesDescription == "CHEST b800"
@@ -132,7 +132,7 @@ def test_codes(item: Dataset, expected: tuple[str, str, str]) -> None:
     assert (found.CodeValue, found.CodingSchemeDesignator, found.CodeMeaning) == expected
 
 
-def test_what_else_a_code_is_known_by() -> None:
+def test_equivalent_codes_are_checked() -> None:
     more = {
         "CodingSchemeVersion": "Habersham",
         "ContextIdentifier": "HABERSHAM",
@@ -144,19 +144,19 @@ def test_what_else_a_code_is_known_by() -> None:
     assert "habersham" not in str(ds.ProcedureCodeSequence[0]).lower()
 
 
-def test_the_uid_of_a_list_of_codes_stays() -> None:
+def test_context_uid_is_kept() -> None:
     item = code("1", "99X", "chest", ContextUID="1.2.840.10008.6.1.308")
     ds = opened(named(ProcedureCodeSequence=Sequence([item])), DEFAULT)
     assert ds.ProcedureCodeSequence[0].ContextUID == "1.2.840.10008.6.1.308"
 
 
-def test_a_code_of_the_standard_is_nobodys_number() -> None:
+def test_standard_codes_are_not_matched() -> None:
     items = Sequence([code("39607008", "SCT", "Lung"), code("39607008", "99X", "Lung")])
     ds = opened(make_dataset(PatientID="39607008", ProcedureCodeSequence=items), DEFAULT)
     assert [item.CodeValue for item in ds.ProcedureCodeSequence] == ["39607008", "DEIDENTIFIED"]
 
 
-def test_a_code_in_bytes_is_none() -> None:
+def test_a_binary_code_value_is_not_a_code() -> None:
     item = code("CTCH", "99LOCAL", "chest")
     item["CodeValue"].VR = "OB"
     item["CodeValue"].value = b"Habersham "

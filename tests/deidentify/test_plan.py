@@ -50,7 +50,7 @@ NAME = TagSelector(0x00100010)
         rule(Action.REPLACE, TagSelector(0x00081110), Literal("x")),
     ],
 )
-def test_a_rule_that_cannot_be_carried_out_is_an_error_before_the_first_file(
+def test_impossible_rules_are_rejected_when_compiled(
     recipe: Recipe,
 ) -> None:
     with pytest.raises(Misconfigured, match=r"test\.deid:3"):
@@ -79,20 +79,20 @@ def test_each_action() -> None:
     assert before.Modality == ds.Modality
 
 
-def test_a_field_that_no_rule_names_is_kept() -> None:
+def test_unnamed_attributes_are_kept() -> None:
     before = make_dataset(private=False)
     ds = opened(before, plan_of("REMOVE PatientName"))
     assert [int(e.tag) for e in before if e.keyword != "PatientName"] == [int(e.tag) for e in ds]
 
 
-def test_keep_wins_over_everything() -> None:
+def test_keep_takes_precedence() -> None:
     before = make_dataset()
     ds = opened(before, plan_of("KEEP PatientName\nREMOVE contains:Patient\nBLANK ALL"))
     assert ds.PatientName == before.PatientName
     assert "PatientID" not in ds
 
 
-def test_remove_spares_what_a_replace_or_jitter_names() -> None:
+def test_replace_and_jitter_take_precedence_over_remove() -> None:
     plan = plan_of("REMOVE ALL\nREPLACE PatientID var:entity_id\nJITTER StudyDate 1")
     ds = opened(make_dataset(StudyDate="20200118"), plan)
     assert ds.PatientID == IDENTIFIERS.patient_code
@@ -100,7 +100,7 @@ def test_remove_spares_what_a_replace_or_jitter_names() -> None:
     assert "Modality" not in ds
 
 
-def test_the_others_act_in_the_order_in_which_they_are_written() -> None:
+def test_other_actions_apply_in_recipe_order() -> None:
     blanked = opened(make_dataset(), plan_of("REPLACE PatientID x\nBLANK contains:PatientID"))
     assert blanked["PatientID"].is_empty
     replaced = opened(make_dataset(), plan_of("BLANK contains:PatientID\nREPLACE PatientID x"))
@@ -113,7 +113,7 @@ def test_the_others_act_in_the_order_in_which_they_are_written() -> None:
     assert emptied["PatientID"].is_empty
 
 
-def test_replace_touches_only_what_is_there_and_add_the_top_level_only() -> None:
+def test_replace_requires_the_attribute_and_add_applies_to_the_top_level() -> None:
     inner = Dataset()
     inner.PatientID = "inner"
     before = make_dataset(PatientComments=None, ReferencedStudySequence=Sequence([inner]))
@@ -124,9 +124,9 @@ def test_replace_touches_only_what_is_there_and_add_the_top_level_only() -> None
 
 
 def private(ds: Dataset) -> dict[str, str]:
-    """Return the private elements of a data set, creators included."""
+    """Return the private elements of a dataset, creators included."""
 
-    def text(value: object) -> str:  # an unknown one is UN where no VR is written
+    def text(value: object) -> str:  # unknown private elements are UN if the file states no VR
         return value.decode().strip() if isinstance(value, bytes) else str(value)
 
     return {f"{each.tag:08X}": text(each.value) for each in ds if each.tag.is_private}
@@ -145,7 +145,7 @@ ADD (0013,"CTP",12) 7
 @pytest.mark.parametrize(
     "syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian]
 )
-def test_a_private_attribute_is_added_in_a_block_of_its_creator(syntax: str) -> None:
+def test_private_add_uses_a_block_of_its_creator(syntax: str) -> None:
     plan = plan_of(f"REMOVE ALL{PROJECT}")
     ds = opened(made(transfer_syntax=syntax), plan)
     assert private(ds) == {"00130010": "CTP", "00131010": "LIDC", "00131012": "7"}
@@ -153,7 +153,7 @@ def test_a_private_attribute_is_added_in_a_block_of_its_creator(syntax: str) -> 
     assert "PixelData" in ds
 
 
-def test_a_creator_reserves_the_first_block_in_which_nothing_is() -> None:
+def test_private_add_reserves_the_first_free_block() -> None:
     before = made()
     before.private_block(0x13, "ANOTHER", create=True).add_new(0x01, "LO", "kept")
     before.add_new(0x00131101, "LO", "of nobody")
@@ -167,7 +167,7 @@ def test_a_creator_reserves_the_first_block_in_which_nothing_is() -> None:
     }
 
 
-def test_a_creator_that_is_there_gets_no_second_block() -> None:
+def test_private_add_reuses_an_existing_block() -> None:
     before = made()
     before.private_block(0x13, "ANOTHER", create=True).add_new(0x01, "LO", "goes")
     before.private_block(0x13, "CTP", create=True).add_new(0x10, "LO", "another project")
@@ -175,7 +175,7 @@ def test_a_creator_that_is_there_gets_no_second_block() -> None:
     assert private(ds) == {"00130011": "CTP", "00131110": "LIDC", "00131112": "7"}
 
 
-def test_a_creator_with_two_blocks_gets_the_attribute_once() -> None:
+def test_private_add_applies_once_if_the_creator_has_two_blocks() -> None:
     before = made()
     for block, element in ((0x10, 0x12), (0x11, 0x10)):
         before.add_new(0x00130000 | block, "LO", "CTP")
@@ -189,12 +189,12 @@ def test_a_creator_with_two_blocks_gets_the_attribute_once() -> None:
     }
 
 
-def test_of_a_private_attribute_that_gets_no_value_no_block_is_left() -> None:
+def test_private_add_without_a_value_leaves_no_block() -> None:
     nothing = plan_of('ADD (0013,"CTP",10) x\nREMOVE (0013,"CTP",10)')
     assert not private(opened(made(), nothing))
 
 
-def test_a_private_attribute_is_added_to_each_file_of_a_series() -> None:
+def test_private_add_applies_to_each_file_of_a_series() -> None:
     files = [to_bytes(made(InstanceNumber=str(n))) for n in (1, 2, 3)]
     _, members = run(files, plan_of(PROJECT.replace("7", "var:entity_id")))
     for data in members.values():
@@ -202,7 +202,7 @@ def test_a_private_attribute_is_added_to_each_file_of_a_series() -> None:
         assert private(ds)["00131012"] == IDENTIFIERS.patient_code
 
 
-def test_the_vr_of_an_added_private_attribute() -> None:
+def test_private_add_vr() -> None:
     rules = (
         'ADD (0009,"GEMS_IDEN_01",E3) 1.2.3\n'  # in the dictionary
         f'ADD (0033,"MY CREATOR 1.0",1E) {"long " * 20}\nADD (0033,"MY CREATOR 1.0",1F) short'
@@ -221,7 +221,7 @@ def nested() -> Sequence:
     return Sequence([inner])
 
 
-def test_rules_hold_at_every_nesting_level() -> None:
+def test_rules_apply_at_every_nesting_level() -> None:
     plan = plan_of("REPLACE PatientName var:entity_id\nJITTER StudyDate 1")
     ds = opened(make_dataset(ReferencedStudySequence=nested()), plan)
     item = ds.ReferencedStudySequence[0]
@@ -232,7 +232,7 @@ def test_rules_hold_at_every_nesting_level() -> None:
     assert len(item.RequestAttributesSequence) == 2
 
 
-def test_a_kept_sequence_keeps_what_is_in_it_but_for_what_rules_name() -> None:
+def test_a_kept_sequence_keeps_content_that_no_rule_names() -> None:
     plan = plan_of("KEEP ReferencedStudySequence\nREMOVE ALL\nREPLACE PatientName x")
     ds = opened(make_dataset(ReferencedStudySequence=nested()), plan)
     item = ds.ReferencedStudySequence[0]
@@ -256,13 +256,13 @@ def test_a_kept_sequence_keeps_what_is_in_it_but_for_what_rules_name() -> None:
         ("REMOVE contains:\\(0010,00[12]0\\)", ["PatientID", "PatientName"], ["PatientSex"]),
     ],
 )
-def test_patterns(rules: str, gone: list[str], stays: list[str]) -> None:
+def test_field_patterns(rules: str, gone: list[str], stays: list[str]) -> None:
     ds = opened(make_dataset(), plan_of(rules))
     assert [name for name in gone if name in ds] == []
     assert [name for name in stays if name not in ds] == []
 
 
-def test_a_pattern_is_searched_in_the_path_too() -> None:
+def test_patterns_also_match_the_path() -> None:
     plan = plan_of("BLANK ReferencedStudySequence__InstitutionName")
     ds = opened(make_dataset(ReferencedStudySequence=nested(), InstitutionName="A"), plan)
     assert ds.InstitutionName == "A"
@@ -303,7 +303,7 @@ def test_lists_of_fields_and_values() -> None:
     assert ds.AdmittingDiagnosesDescription == "healthy"
 
 
-def test_values_are_of_the_object_itself() -> None:
+def test_variables_refer_to_the_top_level_dataset() -> None:
     sections = "%values known\nFIELD PatientID\n"
     plan = plan_of("BLANK values:known", sections=sections)
     files = [
@@ -333,7 +333,7 @@ def with_private() -> Dataset:
     return ds
 
 
-def test_private_attributes_go() -> None:
+def test_private_attributes_are_removed() -> None:
     result, members = run([to_bytes(with_private())], plan_of("BLANK PatientName"))
     assert result.actions[Change.PRIVATE] == 5
     assert b"ACME" not in next(iter(members.values()))
@@ -348,7 +348,7 @@ def test_private_attributes_go() -> None:
         "KEEP contains:\\(0019,1001\\)",
     ],
 )
-def test_private_attributes_that_are_kept_keep_their_creator(keep: str) -> None:
+def test_kept_private_attributes_keep_their_creator(keep: str) -> None:
     ds = opened(with_private(), plan_of(f"{keep}\nREMOVE ALL"))
     assert [(int(e.tag), e.value) for e in ds if e.tag.is_private] == [
         (0x00190010, "ACME 1.0"),
@@ -356,7 +356,7 @@ def test_private_attributes_that_are_kept_keep_their_creator(keep: str) -> None:
     ]
 
 
-def test_a_private_attribute_is_named_by_its_creator_wherever_its_block_is() -> None:
+def test_private_attributes_are_matched_by_creator_in_any_block() -> None:
     ds = make_dataset(private=False)
     for creator in ("FIRST", "ACME 1.0"):
         ds.private_block(0x0019, creator, create=True).add_new(0x01, "LO", creator)
@@ -367,14 +367,14 @@ def test_a_private_attribute_is_named_by_its_creator_wherever_its_block_is() -> 
     ]
 
 
-def test_attributes_that_are_not_in_the_dictionary_go_unless_named() -> None:
+def test_attributes_not_in_the_dictionary_are_removed_unless_named() -> None:
     ds = make_dataset()
     ds.add_new(0x00100FFE, "LO", "DOE^JANE")
     assert 0x00100FFE not in opened(ds, plan_of("BLANK PatientName"))
     assert opened(ds, plan_of("KEEP contains:00100ffe"))[0x00100FFE].value == "DOE^JANE"
 
 
-def test_what_no_recipe_can_keep() -> None:
+def test_attributes_that_no_recipe_can_keep() -> None:
     ds = make_dataset()
     ds.preamble = b"DOE^JANE".ljust(128, b"\0")
     assert ds.file_meta is not None
@@ -390,7 +390,7 @@ def test_what_no_recipe_can_keep() -> None:
     assert b"DOE^JANE" not in kept
 
 
-def test_pixels_and_colour_tables_are_out_of_reach_of_rules() -> None:
+def test_rules_do_not_change_pixels_or_colour_tables() -> None:
     before = make_dataset()
     ds = opened(before, plan_of("REMOVE ALL"))
     assert ds.PixelData == before.PixelData
@@ -417,7 +417,7 @@ def _codes(*meanings: str) -> Sequence:
         ("ContentSequence__1__ConceptNameCodeSequence__1__CodeMeaning", [["a", "b"], ["c", "d"]]),
     ],
 )
-def test_a_path_with_item_numbers_means_those_items(path: str, kept: list[list[str]]) -> None:
+def test_paths_with_item_numbers_match_those_items_only(path: str, kept: list[list[str]]) -> None:
     content = Dataset()
     content.ConceptNameCodeSequence = _codes("c", "d")
     ds = make_dataset(
@@ -431,7 +431,7 @@ def test_a_path_with_item_numbers_means_those_items(path: str, kept: list[list[s
     ] == kept
 
 
-def test_an_add_inside_a_sequence_lets_no_unreadable_sequence_stay() -> None:
+def test_add_with_a_path_does_not_keep_an_unreadable_sequence() -> None:
     references = TagSelector(0x00081140)
     plan = compile_plan(rule(Action.ADD, references, Function("dummy")))
     inside = plan.top.child(0x00400275, "", kept=False)
@@ -443,7 +443,7 @@ def test_an_add_inside_a_sequence_lets_no_unreadable_sequence_stay() -> None:
     [
         ("REMOVE PatientName", False, False),
         ('KEEP (0019,"SIEMENS MR HEADER",0C)', True, False),
-        ('KEEP (0019,"ACME",0C)', True, True),  # for all that is known, it may hold items
+        ('KEEP (0019,"ACME",0C)', True, True),  # it may contain items
         ('REPLACE (0019,"ACME",0C) x', True, False),
         ("REPLACE (0019,100C) x", True, False),
         ("KEEP (0019,100C)", True, True),
@@ -452,8 +452,8 @@ def test_an_add_inside_a_sequence_lets_no_unreadable_sequence_stay() -> None:
         ("KEEP PatientName", False, False),
     ],
 )
-def test_which_private_attributes_may_stay(rules: str, there: bool, elsewhere: bool) -> None:
-    """The gate holds the archive against it: what may not stay must not be there."""
+def test_may_keep_private(rules: str, there: bool, elsewhere: bool) -> None:
+    """The gate compares the archive with it: attributes that may not stay must be absent."""
     plan = plan_of(rules)
     assert plan.keeps_private(0x0019100C) is there
     assert plan.keeps_private(0x0021100C) is elsewhere

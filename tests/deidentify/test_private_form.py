@@ -1,4 +1,4 @@
-"""A safe private attribute is safe as what the list says that it is, and as nothing else."""
+"""Safe private attributes are kept only in the form that the list gives them."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def row(vr: str, vm: str = "1") -> SafePrivate:
         ("IS", "1", "IS", b"1000", True),
         ("IS", "1", "IS", b"1000.5", False),
         ("LO", "1", "LO", b"a text", False),
-        # of two bytes nobody can tell whether they are letters
+        # two bytes may or may not be letters
         ("US", "1", "US", b"Wb", True),
         ("US", "1", "US", b"\x24\x00\x00", False),
         ("US", "2", "US", b"\x24\x00", False),
         ("SS", "1", "SS", struct.pack("<h", -3), True),
         ("SL", "1", "SL", struct.pack("<l", -9_999_999), True),
         ("UL", "1", "UL", struct.pack("<L", 19_570_314), False),
-        # what no quantity is, or nothing was ever written to
+        # no physical quantity, or unset memory
         ("FL", "1", "FL", struct.pack("<f", 0), True),
         ("FD", "1", "FD", struct.pack("<d", 1e-29), True),
         ("FD", "1", "FD", struct.pack("<d", 1e-31), False),
@@ -74,7 +74,7 @@ def row(vr: str, vm: str = "1") -> SafePrivate:
         ("FD", "1", "FD", struct.pack("<d", -1e7), False),
         ("FD", "1", "FD", struct.pack("<d", float("inf")), False),
         ("FD", "1", "FD", struct.pack("<d", float("nan")), False),
-        # digits as numbers of four bytes
+        # digits as four-byte numbers
         ("FL", "1-n", "FL", b"77345120", False),
         ("FL", "1", "FL", b"7734", True),
         ("DS", "1", "DS", b"1.5\0", True),
@@ -89,7 +89,7 @@ def row(vr: str, vm: str = "1") -> SafePrivate:
         ("UL", "1", "FD", struct.pack("<d", 1), False),
     ],
 )
-def test_forms(vr: str, vm: str, written: str, value: bytes, kept: bool) -> None:
+def test_private_value_forms(vr: str, vm: str, written: str, value: bytes, kept: bool) -> None:
     assert is_of_form(row(vr, vm), written, value) is kept
 
 
@@ -97,7 +97,7 @@ def test_forms(vr: str, vm: str, written: str, value: bytes, kept: bool) -> None
     ("form", "vm", "written", "value", "kept"),
     [
         ("words:LEFT|RIGHT", "1", "CS", b"LEFT", True),
-        ("words:LEFT|RIGHT", "1", "LO", b"RIGHT ", True),  # VRs of text are taken for one another
+        ("words:LEFT|RIGHT", "1", "LO", b"RIGHT ", True),  # text VRs are interchangeable
         ("words:LEFT|RIGHT", "1", "UN", b"RIGHT\0", True),
         ("words:LEFT|RIGHT", "1", "DS", b"LEFT", False),
         ("words:LEFT|RIGHT", "1", "CS", b"LEFTRIGHT", False),
@@ -113,20 +113,20 @@ def test_forms(vr: str, vm: str, written: str, value: bytes, kept: bool) -> None
         ("words:LEFT", "1", "CS", b"", True),
     ],
 )
-def test_forms_of_texts(form: str, vm: str, written: str, value: bytes, kept: bool) -> None:
+def test_private_text_forms(form: str, vm: str, written: str, value: bytes, kept: bool) -> None:
     safe = SafePrivate(0x0019, "ACME", 0x0A, "CS", vm, "", form=form)
     assert is_of_form(safe, written, value) is kept
     assert clean(safe, written, value) == (value if kept else None)
 
 
-def test_what_may_be_large_has_a_limit_of_its_own() -> None:
+def test_large_values_have_a_separate_limit() -> None:
     large = SafePrivate(0x0019, "ACME", 0x0A, "DS", "1", "", form="large-number")
     assert is_of_form(large, "DS", b"9999999999")
     assert not is_of_form(large, "DS", b"1e10")
     assert not is_of_form(row("DS"), "DS", b"9999999999")
 
 
-def test_numbers_are_read_in_the_files_own_order_of_bytes() -> None:
+def test_private_numbers_are_read_in_the_byte_order_of_the_file() -> None:
     assert is_of_form(row("UL"), "UL", struct.pack(">L", 36), little=False)
     assert not is_of_form(row("UL"), "UL", struct.pack(">L", 36))
     assert clean(row("UL"), "UL", struct.pack(">L", 36), little=False) == struct.pack(">L", 36)
@@ -134,7 +134,7 @@ def test_numbers_are_read_in_the_files_own_order_of_bytes() -> None:
 
 
 @pytest.mark.parametrize("form", ["csa-image", "csa-series", "protocol"])
-def test_a_structure_stays_only_as_what_is_understood_of_it(form: str) -> None:
+def test_structures_keep_only_parsed_content(form: str) -> None:
     safe = SafePrivate(0x0029, "SIEMENS CSA HEADER", 0x10, "OB", "1", "", form=form)
     for vr, value, left in (
         ("OB", b"", b""),
@@ -145,8 +145,8 @@ def test_a_structure_stays_only_as_what_is_understood_of_it(form: str) -> None:
         assert clean(safe, vr, value) == left
 
 
-@pytest.mark.parametrize("vr", ["OB", "UN"])  # UN: as Implicit VR has it
-def test_of_a_structure_the_listed_numbers_stay(vr: str) -> None:
+@pytest.mark.parametrize("vr", ["OB", "UN"])  # UN: in Implicit VR encoding
+def test_structures_keep_listed_numbers(vr: str) -> None:
     safe = SafePrivate(0x0029, "SIEMENS CSA HEADER", 0x10, "OB", "1", "", form="csa-image")
     left = clean(safe, vr, csa_image(2, weighted=True))
     assert left is not None
@@ -155,7 +155,7 @@ def test_of_a_structure_the_listed_numbers_stay(vr: str) -> None:
     assert clean(safe, "LO", csa_image(2, weighted=True)) is None
 
 
-def test_entries_of_a_tag_in_whatever_block() -> None:
+def test_entries_match_any_block() -> None:
     found = candidates(0x0019100A)
     assert {(safe.group, safe.element) for safe in found} == {(0x0019, 0x0A)}
     assert "SIEMENS MR HEADER" in {safe.creator for safe in found}
@@ -171,7 +171,7 @@ IMAGE_HEADER = (0x0029, "SIEMENS CSA HEADER", 0x10)
 SERIES_HEADER = (0x0029, "SIEMENS CSA HEADER", 0x20)
 
 
-def test_what_belongs_together_goes_together() -> None:
+def test_dependent_attributes_are_removed_together() -> None:
     gone = with_dependents({DIRECTION})
     assert {DIRECTION, B_VALUE} <= gone
     assert not {IMAGE_HEADER, SERIES_HEADER, SLICE_TIMES} & gone
@@ -181,7 +181,7 @@ def test_what_belongs_together_goes_together() -> None:
     assert with_dependents({alone}) == {alone}
 
 
-def test_only_what_places_slices_is_geometry() -> None:
+def test_geometry_attributes() -> None:
     assert {
         (safe.creator, safe.element): is_geometry(safe)
         for safe in safe_private()
@@ -190,14 +190,14 @@ def test_only_what_places_slices_is_geometry() -> None:
 
 
 @given(st.floats(-1e6, 1e6, width=32), st.floats(-1e6, 1e6))
-def test_a_number_stays(single: float, double: float) -> None:
-    if abs(single) < 1e-30:  # what no scanner measures, but digits spell
+def test_plausible_numbers_are_kept(single: float, double: float) -> None:
+    if abs(single) < 1e-30:  # letters that spell an implausible number
         single = 0.0
     assert is_of_form(row("FL"), "FL", struct.pack("<f", single))
     assert is_of_form(row("DS"), "DS", f"{double:.9g}".encode())
 
 
-def test_every_row_of_the_list_has_a_form() -> None:
+def test_every_listed_attribute_has_a_form() -> None:
     numbers = {"DS", "IS", "FL", "FD", "SS", "US", "SL", "UL"}
     forms = {"number", "large-number", "items", *private_form._REWRITTEN}
     for safe in safe_private():
@@ -237,7 +237,9 @@ SLICES = element(0x0019100A, "US", b"\x24\x00")
     ],
 )
 @pytest.mark.filterwarnings("ignore")
-def test_only_in_a_block_of_one_creator(private: tuple[bytes, ...], kept: bool) -> None:
+def test_attributes_are_kept_only_in_a_block_with_one_creator(
+    private: tuple[bytes, ...], kept: bool
+) -> None:
     ds = delivered(*private)
     assert (0x0019100A in ds) is kept
     assert (0x00190010 in ds) is kept

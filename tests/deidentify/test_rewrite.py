@@ -1,4 +1,4 @@
-"""Bytes that no rule names stay; what changes is written in the file's own way."""
+"""Bytes that no rule names are preserved; changes are written in the file's own encoding."""
 
 from __future__ import annotations
 
@@ -64,20 +64,20 @@ def read(data: bytes) -> FileDataset:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_plan_that_keeps_all_changes_no_element_of_any_real_file() -> None:
+def test_keep_all_plan_leaves_real_files_unchanged() -> None:
     compared = masked = 0
     for path in real_files():
         data = path.read_bytes()
         if len(data) > 1 << 20:
-            continue  # the same, with more pixels
+            continue  # the same with more pixels
         try:
             header = open_instance(path)
         except SkipInstance:
             continue
         if not header.sop_instance or path.name in {"winter.dcm", "MR_small_padded.dcm"}:
-            continue  # has an element twice; bytes behind the pixels
+            continue  # has an element twice, and bytes after the pixels
         result, members = run([data], KEEP_ALL)
-        if not members:  # its pixel data: tests/dicom/test_pixel_data.py
+        if not members:  # pixel data: see tests/dicom/test_pixel_data.py
             continue
         new = next(iter(members.values()))
         wanted, found = elements(read(data)), elements(read(new))
@@ -86,7 +86,7 @@ def test_a_plan_that_keeps_all_changes_no_element_of_any_real_file() -> None:
             wanted = [pair for pair in wanted if pair[0] != 0x7FE00010]
             found = [pair for pair in found if pair[0] != 0x7FE00010]
             masked += result.actions[Change.MASKED]
-        # a UN value is decoded by pydicom where it can be; compare as text then
+        # pydicom decodes some UN values; compare those as text
         assert repr(found) == repr(wanted), path.name
         assert read(new).file_meta.MediaStorageSOPInstanceUID == header.sop_instance
         compared += 1
@@ -96,7 +96,7 @@ def test_a_plan_that_keeps_all_changes_no_element_of_any_real_file() -> None:
 
 @pytest.mark.parametrize("kind", ["CT", "ENHANCED", "SR", "PDF"])
 @pytest.mark.parametrize("syntax", SYNTAXES)
-def test_every_transfer_syntax_is_rewritten_in_itself(kind: ObjectKind, syntax: str) -> None:
+def test_transfer_syntax_is_preserved(kind: ObjectKind, syntax: str) -> None:
     before = make_dataset(kind=kind, transfer_syntax=syntax)
     plan = plan_of(
         """
@@ -129,7 +129,7 @@ def test_every_transfer_syntax_is_rewritten_in_itself(kind: ObjectKind, syntax: 
         assert ds[element.tag].value == element.value, element.keyword
 
 
-def test_lengths_stay_as_they_were_written() -> None:
+def test_length_encoding_is_preserved() -> None:
     inner = Dataset()
     inner.PatientName = "DOE^JANE"
     for undefined in (True, False):
@@ -160,7 +160,7 @@ def test_elements_out_of_order_are_sorted() -> None:
     assert one(swapped, KEEP_ALL) == one(data, KEEP_ALL)
 
 
-def test_the_last_of_two_elements_with_one_tag_counts() -> None:
+def test_last_of_two_elements_with_the_same_tag_wins() -> None:
     data = to_bytes(make_dataset(PatientID="SECOND"))
     header = read_header(data)
     found = header.element(0x00100020)
@@ -175,7 +175,7 @@ def test_the_last_of_two_elements_with_one_tag_counts() -> None:
 # Character sets -------------------------------------------------------------------------
 
 
-def test_text_is_written_in_the_files_character_set() -> None:
+def test_text_is_written_in_the_character_set_of_the_file() -> None:
     plan = plan_of("REPLACE PatientComments Ärztin Ω")
     assert (
         opened(make_dataset(SpecificCharacterSet="ISO_IR 192", PatientComments="x"), plan)[
@@ -189,7 +189,7 @@ def test_text_is_written_in_the_files_character_set() -> None:
     assert opened(ascii_only, plan).PatientComments == "?rztin ?"
 
 
-def test_an_item_may_have_a_character_set_of_its_own() -> None:
+def test_items_can_have_their_own_character_set() -> None:
     inner = Dataset()
     inner.SpecificCharacterSet = "ISO_IR 192"
     inner.PatientComments = "x"
@@ -203,7 +203,7 @@ def test_an_item_may_have_a_character_set_of_its_own() -> None:
     assert read(new).PatientComments == "?"
 
 
-def test_values_lists_find_names_in_every_character_set() -> None:
+def test_value_lists_match_names_in_every_character_set() -> None:
     plan = plan_of("REMOVE values:known", sections="%values known\nFIELD PatientName\n")
     for terms, name in (
         ("ISO_IR 100", "Müller"),
@@ -219,18 +219,18 @@ def test_values_lists_find_names_in_every_character_set() -> None:
         assert "PatientComments" not in new, terms
 
 
-# Sequences coded as UN ------------------------------------------------------------------
+# Sequences encoded as UN ----------------------------------------------------------------
 
 
 def with_unknown(data: bytes, value: bytes) -> bytes:
-    """Put ReferencedFrameOfReferenceSequence in, coded as UN (pydicom would not write it)."""
+    """Insert ReferencedFrameOfReferenceSequence encoded as UN (pydicom would not write it)."""
     header = read_header(data)
     at = next(e[2] for e in header.elements if e[0] > 0x30060010)
     return data[:at] + element_bytes(0x30060010, "UN", value, header.encoding) + data[at:]
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ExplicitVRBigEndian])
-def test_sequences_coded_as_unknown_are_cleaned_too(syntax: str) -> None:
+def test_sequences_encoded_as_un_are_cleaned(syntax: str) -> None:
     inner = struct.pack("<HHL", 0x0010, 0x0010, 8) + b"DOE^JANE"
     inner += struct.pack("<HHL", 0x0008, 0x0080, 8) + b"GENERAL "
     inner = inner[16:] + inner[:16]
@@ -242,7 +242,7 @@ def test_sequences_coded_as_unknown_are_cleaned_too(syntax: str) -> None:
     assert b"GENERAL" in new
 
 
-def test_a_sequence_that_cannot_be_read_goes() -> None:
+def test_unreadable_sequences_are_removed() -> None:
     data = with_unknown(to_bytes(make_dataset()), b"\xfe\xff\x00\xe0\x40\0\0\0DOE^JANE")
     result, members = run([data], plan_of("BLANK PatientName"))
     assert result.actions[Change.OPAQUE] == 1
@@ -266,7 +266,7 @@ DATE_KEYWORDS = ["StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "P
     st.sampled_from(SYNTAXES),
 )
 @settings(max_examples=25)
-def test_intervals_between_dates_stay_the_same(dates: list[date], days: int, syntax: str) -> None:
+def test_intervals_between_dates_are_preserved(dates: list[date], days: int, syntax: str) -> None:
     ds = make_dataset(transfer_syntax=syntax, rows=2, columns=2)
     inner = Dataset()
     for keyword, day in zip(DATE_KEYWORDS, dates, strict=True):
@@ -285,7 +285,7 @@ def test_intervals_between_dates_stay_the_same(dates: list[date], days: int, syn
                 assert text == f"{where[keyword].value}103000.5+0100"
 
 
-def test_a_date_that_cannot_be_moved_goes_and_is_counted() -> None:
+def test_dates_that_cannot_be_shifted_are_removed_and_counted() -> None:
     plan = plan_of("JITTER select:VR:DA 5\nJITTER select:VR:DT 5")
     ds = make_dataset()
     data = to_bytes(ds)
@@ -304,7 +304,7 @@ def test_a_date_that_cannot_be_moved_goes_and_is_counted() -> None:
 # Linear time ----------------------------------------------------------------------------
 
 
-def test_frames_take_linear_time_and_share_what_was_worked_out() -> None:
+def test_functional_groups_take_linear_time() -> None:
     plan = plan_of("REMOVE PatientName\nJITTER endswith:DateTime 3")
 
     def work(frames: int) -> int:
@@ -316,11 +316,11 @@ def test_frames_take_linear_time_and_share_what_was_worked_out() -> None:
     assert many < 8 * few * 1.1
 
 
-# Values that are not what their VR says -------------------------------------------------
+# Values that do not match their VR ------------------------------------------------------
 
 
 def with_value(data: bytes, tag: int, vr: str, value: bytes) -> bytes:
-    """Replace an element by one with this VR and value, whatever pydicom thinks of it."""
+    """Replace an element by one with this VR and value, bypassing pydicom's checks."""
     header = read_header(data)
     found = header.element(tag)
     assert found is not None
@@ -328,7 +328,7 @@ def with_value(data: bytes, tag: int, vr: str, value: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("vr", ["OB", "UN", "LO", "CS", "UT", "US"])
-def test_an_attribute_under_a_wrong_vr_does_not_slip_through(vr: str) -> None:
+def test_rules_apply_to_attributes_with_a_wrong_vr(vr: str) -> None:
     plan = plan_of(
         """
         JITTER StudyDate 3
@@ -358,8 +358,8 @@ SEQUENCES = [tag for tag, entry in DicomDictionary.items() if entry[0] == "SQ"]
 
 @pytest.mark.parametrize("vr", ["OB", "OW", "UN", "LO", "UT", "UI", "DS"])
 @pytest.mark.parametrize("recipe", ["default", "default-retain-uids"])
-def test_no_sequence_slips_through_under_another_vr(vr: str, recipe: str) -> None:
-    """The fuzzer found one, coded as OW, that a rule meant to be cleaned inside."""
+def test_sequences_with_another_vr_are_cleaned(vr: str, recipe: str) -> None:
+    """Found by the fuzzer: a sequence encoded as OW that a rule was meant to clean inside."""
     assert len(SEQUENCES) > 400
     header = read_header(to_bytes(make_dataset(rows=4, columns=4)))
     there = {element[0]: header.data[element[2] : element[4]] for element in header.elements}
@@ -370,7 +370,7 @@ def test_no_sequence_slips_through_under_another_vr(vr: str, recipe: str) -> Non
     assert b"DOE^JANE" not in one(data, compile_plan(read_recipe(recipe)))
 
 
-def test_words_in_numbers_and_dates_go_whatever_the_recipe_says() -> None:
+def test_words_in_numeric_and_date_attributes_are_always_removed() -> None:
     data = to_bytes(make_dataset(PatientWeight="77", PatientAge="050Y"))
     for tag, vr in ((0x00101030, "DS"), (0x00101010, "AS"), (0x00080030, "TM"), (0x00200013, "IS")):
         for rules in ("KEEP ALL", "BLANK PatientName"):
@@ -394,22 +394,22 @@ def test_words_in_numbers_and_dates_go_whatever_the_recipe_says() -> None:
         (0x00280106, "OW", b"Habersham ", False),  # Smallest Image Pixel Value, a binary number
         (0x00280106, "UN", b"Habersham ", False),
         (0x00280106, "UN", b"q=J?}?U?d;_?", True),
-        (0x00280106, "UN", b"AB", True),  # two letters are a number
+        (0x00280106, "UN", b"AB", True),  # two letters are also a number
         (0x00280106, "OB", b"Hab\x01\x02rsham", True),
     ],
 )
-def test_words_do_not_stay_where_no_rule_looks(
+def test_words_are_removed_from_attributes_without_a_rule(
     tag: int, vr: str, value: bytes, stays: bool
 ) -> None:
     data = with_value(to_bytes(make_dataset()), tag, vr, value)
     assert (value in one(data, plan_of("BLANK PatientName"))) is stays
 
 
-# What is remembered ---------------------------------------------------------------------
+# Caching --------------------------------------------------------------------------------
 
 
-def test_a_private_attribute_is_remembered_with_its_creator() -> None:
-    """Two files, the same bytes at the same tag, in blocks of two creators."""
+def test_private_attribute_cache_depends_on_the_creator() -> None:
+    """Two files with the same bytes at the same tag, in blocks of two creators."""
 
     def file(instance: int, creator: str) -> bytes:
         ds = make_dataset(private=False, instance=instance)
@@ -424,7 +424,7 @@ def test_a_private_attribute_is_remembered_with_its_creator() -> None:
         assert values == ["THE SAME" if b"ACME" in data else "ANOTHER" for data in order]
 
 
-def test_a_private_sequence_is_remembered_with_its_place() -> None:
+def test_private_sequence_cache_depends_on_the_path() -> None:
     """The same bytes in two functional groups, of which a rule names one."""
     image, holders = Dataset(), []
     image.ImageComments = "THE SAME"
@@ -454,17 +454,17 @@ def test_a_private_sequence_is_remembered_with_its_place() -> None:
     [
         (b"ISO IR 192", "ISO_IR 192", "Größe".encode(), "Größe"),
         (b"ISO IR 192", "ISO_IR 192", "Größe".encode("latin-1"), "Gr??e"),
-        (b"ISO IR 192", "ISO_IR 192", "Größe".encode() + b"\xff", "Größe?"),  # the rest is whole
+        (b"ISO IR 192", "ISO_IR 192", "Größe".encode() + b"\xff", "Größe?"),  # the rest is complete
         (b"ISO IR 100", "ISO_IR 100", "Größe".encode("latin-1"), "Größe"),
         (b"KLINGONIAN", None, "Größe".encode("latin-1"), "Gr??e"),
     ],
 )
 @pytest.mark.parametrize("rules", ["BLANK PatientName", "KEEP ContentDescription"])
-def test_text_is_of_the_character_set_that_the_file_declares(
+def test_text_is_decoded_with_the_declared_character_set(
     term: bytes, written: str | None, text: bytes, found: str, rules: str
 ) -> None:
     files = []
-    for instance in (1, 2):  # the second one is like the first
+    for instance in (1, 2):  # the second file matches the template of the first
         dataset = make_dataset(
             instance=instance,
             SpecificCharacterSet="ISO_IR 144",
@@ -488,7 +488,7 @@ def test_text_is_of_the_character_set_that_the_file_declares(
         assert new.Laterality == "?X"
 
 
-def test_a_number_of_a_binary_vr_stays_one() -> None:
+def test_binary_numbers_stay_numbers() -> None:
     dataset = make_dataset()
     dataset.add_new("PatientWeight", "FD", 70.5)
     dataset.add_new("PatientSize", "FL", 1.75)
@@ -500,7 +500,7 @@ def test_a_number_of_a_binary_vr_stays_one() -> None:
 
 
 def with_pixels(value: bytes, vr: str = "OB") -> Dataset:
-    """Make an item of four by four pixels, as an icon has it."""
+    """Make an item of four by four pixels, like an icon."""
     made = Dataset()
     made.Rows = made.Columns = 4
     made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
@@ -520,7 +520,7 @@ def with_icon(item: Dataset) -> FileDataset:
 
 
 @pytest.mark.parametrize("recipe", BUNDLED)
-def test_no_bundled_recipe_lets_a_picture_in_a_sequence_pass(recipe: str) -> None:
+def test_bundled_recipes_remove_pixels_in_sequences(recipe: str) -> None:
     item = with_pixels(SAMPLES)
     item.PixelSpacing = [1, 1]
     item.add_new(0x60003000, "OW", b"OVERLAY1")
@@ -543,22 +543,20 @@ def test_no_bundled_recipe_lets_a_picture_in_a_sequence_pass(recipe: str) -> Non
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
 @pytest.mark.parametrize("rules", ["KEEP IconImageSequence", "KEEP ALL"])
 @pytest.mark.parametrize("behind", [b"", b"\0\0", b"text behind the frame"])
-def test_an_icon_that_a_recipe_keeps_is_its_frame_alone(
-    rules: str, syntax: str, behind: bytes
-) -> None:
+def test_a_kept_icon_is_reduced_to_its_frame(rules: str, syntax: str, behind: bytes) -> None:
     ds = with_icon(with_pixels(SAMPLES + behind))
     ds.file_meta.TransferSyntaxUID = syntax
     result, members = run([to_bytes(ds)], plan_of(rules, uids=False))
     (new,) = members.values()
     if len(behind) < 16:
         assert read(new).IconImageSequence[0].PixelData == SAMPLES
-    else:  # which is wrong, the frame or what is said of it?
+    else:  # ambiguous: either the frame or its description is wrong
         assert "IconImageSequence" not in read(new)
         assert result.actions[Change.NESTED_PIXELS] == 1
     assert b"text" not in new
 
 
-def test_an_icon_that_no_rule_names_is_checked_and_other_pixels_in_sequences_go() -> None:
+def test_unnamed_icons_are_checked_and_other_nested_pixels_removed() -> None:
     ds = with_icon(with_pixels(SAMPLES + b"text"))
     measures = with_pixels(b"x" * 16)
     ds.SharedFunctionalGroupsSequence = Sequence([Dataset()])
@@ -571,7 +569,7 @@ def test_an_icon_that_no_rule_names_is_checked_and_other_pixels_in_sequences_go(
 
 
 @pytest.mark.parametrize("harm", ["short", "no rows", "fragments", "another VR"])
-def test_an_icon_that_is_not_what_it_says_goes_as_a_whole(harm: str) -> None:
+def test_inconsistent_icons_are_removed(harm: str) -> None:
     item = with_pixels(SAMPLES[:14] if harm == "short" else SAMPLES)
     if harm == "no rows":
         del item.Rows
@@ -590,7 +588,7 @@ def test_an_icon_that_is_not_what_it_says_goes_as_a_whole(harm: str) -> None:
 
 
 @pytest.mark.parametrize("block", [1, 2])
-def test_a_list_of_values_takes_them_from_private_attributes_of_its_creator(block: int) -> None:
+def test_value_lists_read_private_attributes_by_creator(block: int) -> None:
     ds = make_dataset(private=False, PatientComments="for Quackenbush", StudyDescription="Zanzibar")
     for number in range(1, block):
         ds.private_block(0x0019, f"OTHER {number}", create=True).add_new(0x01, "LO", "Zanzibar")
@@ -608,7 +606,7 @@ def test_a_list_of_values_takes_them_from_private_attributes_of_its_creator(bloc
     assert new.StudyDescription == "Zanzibar"
 
 
-def test_values_are_split_and_short_ones_left_out() -> None:
+def test_value_lists_are_split_and_skip_short_values() -> None:
     ds = make_dataset(
         PatientName="Quackenbush^Al^",
         PatientComments="QUACKENBUSH",
@@ -627,7 +625,7 @@ def test_values_are_split_and_short_ones_left_out() -> None:
 
 
 @pytest.mark.parametrize("vr", ["OB", "UN", "OW"])
-def test_values_are_found_in_bytes_too(vr: str) -> None:
+def test_value_lists_match_binary_values(vr: str) -> None:
     ds = make_dataset(PatientName="Müller^Jörg", SpecificCharacterSet="ISO_IR 192")
     sections = '%values known\nSPLIT PatientName by="^";minlength=3\n'
     plan = plan_of("REMOVE values:known\nKEEP PatientName", sections=sections)
@@ -662,7 +660,7 @@ def test_values_are_found_in_bytes_too(vr: str) -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore")
-def test_a_jitter_reaches_dates_of_every_vr(
+def test_jitter_applies_to_dates_of_every_vr(
     keyword: str, vr: str, value: bytes, moved: str | None
 ) -> None:
     before = make_dataset(**({keyword: "1"} if vr in {"DS", "IS"} else {keyword: "X"}))
@@ -673,7 +671,7 @@ def test_a_jitter_reaches_dates_of_every_vr(
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_date_that_an_unknown_kind_of_object_may_need_becomes_a_dummy() -> None:
+def test_a_possibly_required_date_of_an_unknown_class_becomes_a_dummy() -> None:
     ds = make_dataset(SOPClassUID="1.2.3.4", AcquisitionDateTime="X")
     data = with_value(to_bytes(ds), 0x00080020, "DA", b"soon")
     data = with_value(data, 0x0008002A, "DT", b"soon")
@@ -684,7 +682,7 @@ def test_a_date_that_an_unknown_kind_of_object_may_need_becomes_a_dummy() -> Non
     assert result.actions[Change.UNMOVABLE_BLANKED] == 2
 
 
-def test_a_text_that_holds_a_value_by_chance_is_no_date() -> None:
+def test_value_lists_do_not_shift_dates_in_text() -> None:
     ds = make_dataset(PatientComments="20200118 and more", PatientID="20200118", StudyID="20200118")
     sections = "%values known\nFIELD PatientID\n"
     new = opened(ds, plan_of("JITTER values:known 3", sections=sections))
@@ -692,10 +690,10 @@ def test_a_text_that_holds_a_value_by_chance_is_no_date() -> None:
     assert new.StudyID == "20200121"
 
 
-# Two files that are alike ---------------------------------------------------------------
+# Template matches -----------------------------------------------------------------------
 
 
-def test_values_lists_are_of_each_file_though_files_are_alike() -> None:
+def test_value_lists_are_read_per_file_in_template_matches() -> None:
     plan = plan_of("BLANK values:known", sections="%values known\nFIELD PatientID\n")
     files = []
     for number, identifier in ((1, "AAAA"), (2, "BBBB"), (3, "AAAA")):
@@ -709,8 +707,8 @@ def test_values_lists_are_of_each_file_though_files_are_alike() -> None:
     assert left == ["", "AAAA", ""]
 
 
-def test_a_private_element_that_differs_is_judged_by_itself() -> None:
-    """Files of one structure: what stays of the first may have to go from the second."""
+def test_differing_private_elements_are_checked_in_template_matches() -> None:
+    """Files of one structure: a value kept in the first may have to be removed from the second."""
     files = []
     for number, value in enumerate((b"\x24\x00", b"\x30\x00", b"\x24\x00"), 1):
         ds = make_dataset(instance=number, private=False)

@@ -1,4 +1,4 @@
-"""What people write, and the one form that it is compared in."""
+"""Spellings of dates, words and numbers, and the form in which they are compared."""
 
 import pytest
 
@@ -18,7 +18,7 @@ MARCH = "19570314"
         *("born 14.03.1957.", "DOB:19570314", "1957-03-14T10:12", "x_19570314_y"),
     ],
 )
-def test_a_day_in_every_spelling(written):
+def test_date_spellings(written):
     assert MARCH in set(spellings.days(spellings.fold(written)))
 
 
@@ -29,7 +29,7 @@ def test_a_day_in_every_spelling(written):
         *("14.13.1957", "1957", "3.14", "10:12:13", "14 MAX 1957", "1957 10:12"),
     ],
 )
-def test_what_is_not_that_day(written):
+def test_other_dates_do_not_match(written):
     assert MARCH not in set(spellings.days(spellings.fold(written)))
 
 
@@ -42,12 +42,12 @@ def test_what_is_not_that_day(written):
         ("Mu\u0308ller", "M\u00fcller"),
     ],
 )
-def test_spellings_of_one_word(one, other):
+def test_word_spellings(one, other):
     assert spellings.words(one) == spellings.words(other)
     assert len(spellings.words(one)) == 1
 
 
-def test_words_and_numbers_are_apart():
+def test_words_and_numbers_are_split():
     assert spellings.words("Quackenbush01's O'Brien_x") == ["quackenbush", "s", "o", "brien", "x"]
 
 
@@ -58,19 +58,19 @@ def test_words_and_numbers_are_apart():
         *("pat. MRN 773 4512", "(MRN/7734512)", "MRN\u20137734512", "0MRN7734512"),
     ],
 )
-def test_an_identifier_with_other_marks(written):
+def test_identifier_punctuation(written):
     assert "mrn7734512" in keys(written, "mrn7734512")
 
 
 @pytest.mark.parametrize("written", ["7734512", "0007734512", "7734512.0", "773-4512", "A7734512"])
-def test_a_number_with_other_marks(written):
+def test_number_punctuation(written):
     assert "7734512" in keys(written, "7734512")
 
 
 @pytest.mark.parametrize(
     "written", ["12.7734512", "77345123", "773.4512", "773, 4512", "7734 512x"]
 )
-def test_what_is_not_that_number(written):
+def test_other_numbers_do_not_match(written):
     found = keys(written, "7734512")
     assert ("7734512" in found) is (written == "7734 512x")
 
@@ -81,11 +81,11 @@ def keys(text: str, key: str) -> list[str]:
     return list(spellings.keys_in(folded, spellings.tokens(folded), beginnings))
 
 
-def test_a_time_in_pieces_is_no_number_of_six_digits():
+def test_a_punctuated_time_is_not_a_six_digit_number():
     assert "143022" not in keys("14-30-22", "143022")
     assert "143022" in keys("143022", "143022")
 
 
-def test_of_a_long_text_the_first_tokens_stand_for_it():
+def test_long_texts_are_matched_by_their_first_tokens():
     address = "1 Harbour Road, Springfield, Illinois 62704, United States of America"
     assert spellings.key(address) == "1harbourroadspringfieldillinois62704unitedstates"

@@ -1,4 +1,4 @@
-"""What programs read in reports, key objects and annotations is what they read before."""
+"""What programs read from reports, key objects and annotations is preserved."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def numbers(dataset: Dataset) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_no_number_is_invented_and_no_name_stays(name, plan):
+def test_numbers_are_preserved_and_names_removed(name, plan):
     before = ALL[name]()
     after = opened(before, plan)
     assert list(numbers(before)) == list(numbers(after))
@@ -81,11 +81,11 @@ def test_no_number_is_invented_and_no_name_stays(name, plan):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_the_gate_lets_it_pass(name, plan, tmp_path):
+def test_result_passes_the_gate(name, plan, tmp_path):
     assert delivered([to_bytes(ALL[name]())], plan, tmp_path / "study")
 
 
-def test_highdicom_reads_the_measurements_of_a_report(report):
+def test_highdicom_reads_measurements(report):
     read = hd.sr.srread(BytesIO(to_bytes(report)))
     groups = read.content.get_planar_roi_measurement_groups()
     assert [group.get_measurements()[0].value for group in groups] == [value for _, value in RULER]
@@ -100,7 +100,7 @@ def test_highdicom_reads_the_measurements_of_a_report(report):
     assert len({group.tracking_uid for group in groups}) == len(groups)
 
 
-def test_highdicom_reads_the_numbers_of_a_parametric_map(plan):
+def test_highdicom_reads_parametric_maps(plan):
     before, after = (
         hd.pm.ParametricMap.from_dataset(pydicom.dcmread(BytesIO(to_bytes(one))))
         for one in (parametric_map(), opened(parametric_map(), plan))
@@ -116,8 +116,8 @@ def test_highdicom_reads_the_numbers_of_a_parametric_map(plan):
     )
 
 
-def test_what_objects_refer_to_is_what_is_delivered_of_it(plan):
-    """Images and the objects made from them, as one study: every reference leads to an image."""
+def test_references_point_to_delivered_images(plan):
+    """Images and objects derived from them, as one study: every reference resolves."""
     made = [*images(), *(make() for make in ALL.values())]
     _, members = run([to_bytes(one) for one in made], plan)
     new = [pydicom.dcmread(BytesIO(member)) for member in members.values()]
@@ -126,7 +126,9 @@ def test_what_objects_refer_to_is_what_is_delivered_of_it(plan):
     assert len({one.StudyInstanceUID for one in new}) == 1
     whole = {one.SOPInstanceUID for one in made}
     for before, after in zip(made, new, strict=True):
-        if before.SOPClassUID != made[0].SOPClassUID:  # an image's own are of other studies
+        if (
+            before.SOPClassUID != made[0].SOPClassUID
+        ):  # an image's own references point to other studies
             known = references(before) & whole
             assert len(references(after) & there) == len(known)
             assert known or before.Modality in {"SR", "CT", "RTPLAN", "ECG"}
@@ -140,13 +142,13 @@ def references(dataset: Dataset) -> set[str]:
     }
 
 
-def test_codes_of_the_site_stay_and_their_meanings_are_cleaned(report):
+def test_local_codes_are_kept_and_their_meanings_cleaned(report):
     grades = content(report, "GRADE")
     assert [item.ConceptCodeSequence[0].CodeValue for item in grades] == ["G2", "G2"]
     assert grades[0].ConceptCodeSequence[0].CodeMeaning == "moderate"
 
 
-def test_a_code_without_a_word_that_may_stay_says_itself(plan):
+def test_a_fully_cleaned_meaning_becomes_its_code(plan):
     before = measurement_report()
     item = content(before, "GRADE")[0].ConceptCodeSequence[0]
     item.CodeMeaning = "Befunder's own"
@@ -158,7 +160,7 @@ def test_a_code_without_a_word_that_may_stay_says_itself(plan):
     assert content(after, "121049")[0].ConceptCodeSequence[0].CodeMeaning == "en-US"
 
 
-def test_an_empty_version_of_a_scheme_stays_empty(plan):
+def test_an_empty_coding_scheme_version_stays_empty(plan):
     before = measurement_report()
     content(before, "GRADE")[0].ConceptCodeSequence[0].CodingSchemeVersion = ""
     assert (
@@ -167,7 +169,7 @@ def test_an_empty_version_of_a_scheme_stays_empty(plan):
 
 
 @pytest.mark.parametrize("code", ["BENNO", "Benno"])
-def test_a_code_that_is_somebodys_name_goes(plan, code):
+def test_a_code_with_a_name_of_the_study_is_removed(plan, code):
     before = measurement_report()
     content(before, "GRADE")[0].ConceptCodeSequence[0].CodeValue = code
     after = opened(before, plan)
@@ -191,7 +193,7 @@ def test_a_code_that_is_somebodys_name_goes(plan, code):
         ("Befunder/min", False),
     ],
 )
-def test_units_stay_as_they_are_written(plan, unit, stays):
+def test_units_are_preserved(plan, unit, stays):
     before = dose_report()
     (dlp,) = content(before, "113838")
     code = dlp.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0]
@@ -202,12 +204,12 @@ def test_units_stay_as_they_are_written(plan, unit, stays):
     assert "Befunder" not in code.CodeValue + code.CodeMeaning
 
 
-def test_numbers_of_the_study_and_of_the_subject_become_the_codes(report):
+def test_study_and_subject_numbers_become_codes(report):
     assert content(report, "121022")[0].TextValue == IDENTIFIERS.study_code
     assert content(report, "121030")[0].TextValue == IDENTIFIERS.patient_code
 
 
-def test_dates_move_and_a_birth_date_goes(report):
+def test_dates_are_shifted_and_the_birth_date_removed(report):
     assert content(report, "111526")[0].DateTime == "20151222101112"
     assert content(report, "121031")[0].Date == "19000101"
 
@@ -222,7 +224,7 @@ def test_dates_move_and_a_birth_date_goes(report):
         ("94", "d", "94"),
     ],
 )
-def test_an_age_of_90_or_more_is_90(plan, age, unit, left):
+def test_ages_of_90_or_more_become_90(plan, age, unit, left):
     before = measurement_report()
     (item,) = content(before, "121033")
     item.MeasuredValueSequence[0].NumericValue = age
@@ -246,11 +248,11 @@ def test_an_age_of_90_or_more_is_90(plan, age, unit, left):
         (NO_CODE, None),
     ],
 )
-def test_an_age_in_every_unit_of_time(unit, count):
+def test_ages_in_every_unit_are_capped(unit, count):
     assert years_in(90, unit) == pytest.approx(count)
 
 
-def test_what_stands_beside_an_element():
+def test_sibling_values():
     name, value, unit = Dataset(), Dataset(), Dataset()
     name.CodeValue, name.CodingSchemeDesignator = "121033 ", " DCM"
     value.LongCodeValue, value.CodingSchemeDesignator = "L", "99LOCAL"
@@ -271,13 +273,13 @@ def test_what_stands_beside_an_element():
     assert item_codes(header.elements, header.data) == NO_ITEM_CODES == (NO_CODE, NO_CODE, NO_CODE)
 
 
-def test_what_is_no_number_does_not_become_one(plan):
+def test_invalid_numbers_are_not_replaced_by_a_number(plan):
     data = to_bytes(dose_report()).replace(b"345.6789", b"Befunder")
     (dlp,) = content(opened(data, plan), "113838")
     assert "NumericValue" not in dlp.MeasuredValueSequence[0]
 
 
-def test_what_a_device_says_of_itself_stays(plan):
+def test_device_observer_attributes_are_kept(plan):
     after = opened(dose_report(), plan)
     assert content(after, "121014")[0].TextValue == "TESTWORKS"
     assert content(after, "121015")[0].TextValue == "Scanner 128+"
@@ -286,20 +288,20 @@ def test_what_a_device_says_of_itself_stays(plan):
     assert content(after, "113870")[0].PersonName == "DEIDENTIFIED"
 
 
-def test_uids_in_content_are_those_of_the_images(plan):
+def test_content_uids_match_the_image_uids(plan):
     source = opened(images(1)[0], plan)
     references = content(opened(key_objects(), plan), "260753009")
     assert references[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
 
 
-def test_the_title_of_key_objects_stays(plan):
+def test_key_object_titles_are_kept(plan):
     after = opened(key_objects(), plan)
     title = after.ConceptNameCodeSequence[0]
     assert (title.CodeValue, title.CodeMeaning) == ("113004", "For Teaching")
     assert hd.ko.KeyObjectSelectionDocument.from_dataset(after).content.get_references()
 
 
-def test_a_segmentation_has_the_same_segments(plan):
+def test_segments_are_preserved(plan):
     before, after = segmentation(), opened(segmentation(), plan)
     assert before.PixelData == after.PixelData
     read = hd.seg.Segmentation.from_dataset(after)
@@ -310,7 +312,7 @@ def test_a_segmentation_has_the_same_segments(plan):
     ] * 2
 
 
-def test_the_same_name_is_the_same_in_all_objects(plan, report):
+def test_observer_names_are_consistent_across_objects(plan, report):
     names = {group.TextValue for group in content(report, "112039")}
     regions = opened(structure_set(), plan).StructureSetROISequence
     assert {region.ROIName for region in regions} == names
@@ -318,7 +320,7 @@ def test_the_same_name_is_the_same_in_all_objects(plan, report):
 
 
 @pytest.mark.parametrize("layer", ["Dr. Benno, Befunder", "BENNO", "BLACK", "LEE 2"])
-def test_graphics_stay_in_their_layers(plan, layer):
+def test_graphic_layers_are_preserved(plan, layer):
     before = presentation_state()
     before.OperatorsName = ["Black^Ann", "Lee^Jo"]
     for sequence in (before.GraphicAnnotationSequence, before.GraphicLayerSequence):
@@ -333,24 +335,24 @@ def test_graphics_stay_in_their_layers(plan, layer):
     assert second.UnformattedTextValue not in {"", FREE_TEXT}
 
 
-def test_annotations_of_a_waveform_keep_their_numbers(plan):
+def test_waveform_annotations_keep_their_numbers(plan):
     rate, words = opened(electrocardiogram(), plan).WaveformAnnotationSequence
     assert rate.NumericValue == 72.5
     assert rate.MeasurementUnitsCodeSequence[0].CodeValue == "/min"
     assert "Musterfrau" not in words.UnformattedTextValue
 
 
-def test_what_was_done_is_said(report):
+def test_structured_content_option_is_recorded(report):
     done = {item.CodeValue for item in report.DeidentificationMethodCodeSequence}
     assert {"113103", "113104"} <= done
 
 
-def test_a_recipe_that_makes_dummies_does_not_claim_it():
+def test_structured_content_option_is_not_claimed_for_dummies():
     coverage = plan_of("REPLACE ContentSequence func:dummy\n").coverage
     assert "113104" not in {code for code, _ in coverage.codes}
 
 
-def test_a_report_is_delivered_once_and_whole(plan):
+def test_a_report_is_delivered_once(plan):
     result, members = run([to_bytes(measurement_report())], plan)
     assert result.outcomes == {1: (Outcome.DELIVERED, None)}
     assert len(members) == 1

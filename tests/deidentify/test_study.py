@@ -1,4 +1,4 @@
-"""Files in, one archive out: every file accounted for, the same bytes every time."""
+"""Files in, one archive out: every file accounted for, deterministic bytes."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_every_file_has_one_outcome(tmp_path: Path) -> None:
     assert result.archive.members == len(members) == 2
 
 
-def test_only_what_was_delivered_is_counted() -> None:
+def test_only_delivered_files_are_counted() -> None:
     good = to_bytes(make_dataset())
     alone, _ = run([good], DEFAULT)
     with_others, _ = run([good, good[:-20], b"x", good], DEFAULT)
@@ -89,7 +89,7 @@ def test_only_what_was_delivered_is_counted() -> None:
     assert sum(alone.actions.values()) > 100
 
 
-def test_nothing_delivered_leaves_nothing(tmp_path: Path) -> None:
+def test_no_archive_without_delivered_files(tmp_path: Path) -> None:
     file = tmp_path / "a"
     file.write_bytes(b"not an image")
     result = deidentify_study(
@@ -122,7 +122,7 @@ def test_a_file_that_changed_since_import_is_quarantined(tmp_path: Path) -> None
 
 
 def copies(tmp_path: Path, *files: bytes) -> dict[int, tuple[Outcome, str | None]]:
-    """De-identify files as import gives several of one instance."""
+    """De-identify several files of one instance, as import passes them on."""
     result, _ = delivered_of(tmp_path, *files)
     return result.outcomes
 
@@ -150,7 +150,7 @@ SAME = (Outcome.DUPLICATE, Reason.DUPLICATE_INSTANCE)
 CONFLICT = (Outcome.QUARANTINED, Reason.CONFLICT)
 
 
-def test_of_two_copies_the_sound_one_is_delivered(tmp_path: Path) -> None:
+def test_the_intact_copy_of_two_is_delivered(tmp_path: Path) -> None:
     dataset = make_dataset(rows=32, columns=32)
     end_with_pixels(dataset)
     whole = to_bytes(dataset)
@@ -168,17 +168,17 @@ def test_of_two_copies_the_sound_one_is_delivered(tmp_path: Path) -> None:
             assert {number: result.outcomes[number] for number in expected} == expected
             assert len(members) == 1
             assert members[0][-1000:] == whole[-1000:]
-    assert copies(tmp_path, cut, cut) == {1: DONE, 2: SAME}  # black at its end: an image
+    assert copies(tmp_path, cut, cut) == {1: DONE, 2: SAME}  # valid, with black pixels at its end
 
 
-def test_copies_that_come_out_the_same_are_duplicates(tmp_path: Path) -> None:
+def test_copies_with_equal_output_are_duplicates(tmp_path: Path) -> None:
     whole = to_bytes(make_dataset(private=False, PatientComments="sent once"))
     again = make_dataset(private=False, PatientComments="sent again")
     again.file_meta.SourceApplicationEntityTitle = "OTHER"
     assert copies(tmp_path, whole, whole, to_bytes(again)) == {1: DONE, 2: SAME, 3: SAME}
 
 
-def test_copies_with_other_content_are_an_error(tmp_path: Path) -> None:
+def test_conflicting_copies_are_an_error(tmp_path: Path) -> None:
     one, other = (to_bytes(make_dataset(SliceLocation=place)) for place in (1, 2))
     assert copies(tmp_path, one, other, one) == {1: DONE, 2: CONFLICT, 3: SAME}
     longer = to_bytes(make_dataset(rows=17))
@@ -189,7 +189,7 @@ def test_copies_with_other_content_are_an_error(tmp_path: Path) -> None:
     }
 
 
-def test_copies_that_import_did_not_know_of(tmp_path: Path) -> None:
+def test_copies_unknown_to_import(tmp_path: Path) -> None:
     one, other = (to_bytes(make_dataset(SliceLocation=place)) for place in (1, 2))
     result, members = run([one, one, other], DEFAULT)
     assert result.outcomes == {1: DONE, 2: SAME, 3: CONFLICT}
@@ -198,7 +198,7 @@ def test_copies_that_import_did_not_know_of(tmp_path: Path) -> None:
     assert len(members) == 1
 
 
-def test_a_copy_that_is_gone_when_it_is_to_be_written(tmp_path: Path) -> None:
+def test_a_copy_deleted_before_it_is_written(tmp_path: Path) -> None:
     whole = to_bytes(make_dataset())
     changed = (None, (Outcome.QUARANTINED, Reason.CHANGED))
     ready = StudyDeidentifier._ready
@@ -213,8 +213,8 @@ def test_a_copy_that_is_gone_when_it_is_to_be_written(tmp_path: Path) -> None:
         assert set(copies(tmp_path, whole, whole).values()) == {changed[1]}
 
 
-def test_a_header_that_is_not_the_one_that_import_saw(tmp_path: Path) -> None:
-    """Of the same size and time, and of a patient of another study."""
+def test_a_header_that_differs_from_import_is_quarantined(tmp_path: Path) -> None:
+    """Same size and time, but of a patient of another study."""
     path = tmp_path / "one"
     path.write_bytes(to_bytes(make_dataset()))
     known = replace(source(1, path), checksum=header_checksum(read_header(path.read_bytes())))
@@ -235,7 +235,7 @@ def test_a_header_that_is_not_the_one_that_import_saw(tmp_path: Path) -> None:
         assert result.outcomes == {1: expected}
 
 
-def test_filters_are_asked_again_of_what_goes_out(tmp_path: Path) -> None:
+def test_filters_are_applied_again_before_delivery(tmp_path: Path) -> None:
     filters = compile_filters(read_recipe("default"))
     sources = []
     for number, burned in enumerate(("NO", "NO", "YES", "NO"), 1):
@@ -266,10 +266,10 @@ def test_filters_are_asked_again_of_what_goes_out(tmp_path: Path) -> None:
         Outcome.FILTERED,
         Outcome.DELIVERED,
     ]
-    assert len(asked) == 2  # of files like one that passed only where they differ
+    assert len(asked) == 2  # template matches are filtered again only where they differ
 
 
-def test_a_surprise_in_the_engine_delivers_nothing_of_the_file() -> None:
+def test_an_unexpected_engine_error_quarantines_the_file() -> None:
     files = [to_bytes(make_dataset(instance=number)) for number in (1, 2)]
     with patch("sendit.deidentify.functions._FUNCTIONS", {}):
         result, members = run(files, compile_plan(read_recipe("default")))
@@ -277,7 +277,7 @@ def test_a_surprise_in_the_engine_delivers_nothing_of_the_file() -> None:
     assert members == {}
 
 
-def test_names_of_members() -> None:
+def test_member_names() -> None:
     files = [
         to_bytes(make_dataset(series=3, instance=7)),
         to_bytes(make_dataset(series=3, instance=8, InstanceNumber=7)),
@@ -294,7 +294,7 @@ def test_names_of_members() -> None:
     ]
 
 
-def test_naming_takes_as_long_for_the_last_file_as_for_the_first() -> None:
+def test_member_naming_takes_constant_time() -> None:
     study = StudyDeidentifier(DEFAULT, IDENTIFIERS, KEYS, RealValues(DEFAULT))
     lines = 0
 
@@ -318,14 +318,14 @@ def test_naming_takes_as_long_for_the_last_file_as_for_the_first() -> None:
     assert set(costs[1:]) == {costs[-1]}
 
 
-def test_a_name_holds_nothing_but_numbers() -> None:
+def test_member_names_contain_only_numbers() -> None:
     data = to_bytes(make_dataset(InstanceNumber=12345678))
     data = data.replace(b"12345678", b"DOE^JANE", 1)
     _, members = run([data], DEFAULT)
     assert list(members) == [f"{IDENTIFIERS.study_code}_1_0.dcm"]
 
 
-def test_the_same_input_gives_the_same_bytes_in_every_process(tmp_path: Path) -> None:
+def test_output_is_deterministic_across_processes(tmp_path: Path) -> None:
     study = write_study(tmp_path / "in", instances=4, canaries=True)
     program = """
 import hashlib
@@ -353,7 +353,7 @@ print(hashlib.sha256(result.archive.path.read_bytes()).hexdigest())
     assert first == second
 
 
-def test_a_study_gives_the_same_files_whatever_came_before_in_the_process() -> None:
+def test_output_does_not_depend_on_earlier_studies() -> None:
     ct = [to_bytes(make_dataset(instance=number)) for number in (1, 2, 3)]
     mr = [to_bytes(make_dataset(kind="MR", study=2, instance=number)) for number in (1, 2)]
     plan = compile_plan(read_recipe("default"))
@@ -368,7 +368,7 @@ def test_a_study_gives_the_same_files_whatever_came_before_in_the_process() -> N
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("recipe", ["default", "by value"])
-def test_what_is_remembered_changes_nothing(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_caches_do_not_change_the_output(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = DEFAULT
     if recipe != "default":
         plan = plan_of(
@@ -399,7 +399,7 @@ def test_what_is_remembered_changes_nothing(recipe: str, monkeypatch: pytest.Mon
     assert compared > 120
 
 
-def test_file_meta_is_written_anew() -> None:
+def test_file_meta_is_regenerated() -> None:
     before = make_dataset()
     assert before.file_meta is not None
     before.file_meta.SourceApplicationEntityTitle = "DOE^JANE"
@@ -424,7 +424,7 @@ def test_file_meta_is_written_anew() -> None:
         ("KEEP select:VR:UI\nREMOVE ALL", True),
     ],
 )
-def test_file_meta_says_what_the_object_says_now(rules: str, stays: bool) -> None:
+def test_file_meta_matches_the_dataset(rules: str, stays: bool) -> None:
     """A class that the standard does not register is remapped like any other UID."""
     before = make_dataset(SOPClassUID="1.2.3.4")
     ds = pydicom.dcmread(BytesIO(one(before, plan_of(rules, uids=False))))
@@ -434,13 +434,13 @@ def test_file_meta_says_what_the_object_says_now(rules: str, stays: bool) -> Non
     assert ds.file_meta.MediaStorageSOPInstanceUID == ds.SOPInstanceUID
 
 
-def test_input_without_file_meta_becomes_a_proper_file() -> None:
+def test_input_without_file_meta_gets_one() -> None:
     data = to_bytes(make_dataset())
     bare = data[data.index(struct.pack("<HH2s", 8, 5, b"CS")) :]
     assert one(bare, DEFAULT) == one(data, DEFAULT)
 
 
-def test_the_header_is_read_back_from_what_is_delivered() -> None:
+def test_header_is_read_from_the_output() -> None:
     result, members = run([to_bytes(make_dataset()), to_bytes(make_dataset(instance=2))], DEFAULT)
     ds = pydicom.dcmread(BytesIO(next(iter(members.values()))))
     header = result.header
@@ -453,7 +453,7 @@ def test_the_header_is_read_back_from_what_is_delivered() -> None:
     assert not any(name.startswith("Private") for name in header)
 
 
-def test_identifiers_that_are_not_known_leave_no_date() -> None:
+def test_unknown_identifiers_leave_no_date() -> None:
     nothing = CodedStudy("P1", "S1", 0, None, None)
     plan = plan_of("REPLACE PatientBirthDate var:entity_timestamp")
     _, members = run([to_bytes(make_dataset(PatientBirthDate="19500101"))], plan, nothing)
@@ -461,7 +461,7 @@ def test_identifiers_that_are_not_known_leave_no_date() -> None:
     assert ds["PatientBirthDate"].is_empty
 
 
-def test_a_timestamp_becomes_a_date() -> None:
+def test_timestamps_become_dates() -> None:
     from dataclasses import replace
 
     stamped = replace(IDENTIFIERS, item_date="2010-02-09T11:50:00-0800")
@@ -470,7 +470,7 @@ def test_a_timestamp_becomes_a_date() -> None:
     assert pydicom.dcmread(BytesIO(next(iter(members.values())))).StudyDate == "20100209"
 
 
-def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_raises_and_leaves_no_archive(tmp_path: Path) -> None:
     study = write_study(tmp_path / "in", instances=2)
     sources = [source(number, path) for number, path in enumerate(study.files, 1)]
     out = tmp_path / "out"
@@ -488,8 +488,8 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     assert list(out.iterdir()) == []
 
 
-def test_memory_is_flat(tmp_path: Path) -> None:
-    """2,000 files take no more memory than 200; forked, because a peak never goes down."""
+def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path) -> None:
+    """2,000 files take no more memory than 200; forked, because the peak never decreases."""
     program = """
 import resource, sys
 from tests.deidentify.test_study import *
@@ -519,10 +519,10 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         )
         for count in ("200", "2000")
     ]
-    assert peaks[1] - peaks[0] < 24 << 10  # kB; what is remembered is bounded
+    assert peaks[1] - peaks[0] < 24 << 10  # kB; caches are limited
 
 
-def test_a_study_larger_than_memory_passes(tmp_path: Path) -> None:
+def test_a_study_larger_than_memory_is_processed(tmp_path: Path) -> None:
     """700 frames of 1 MB (sparse) under a limit of 512 MB of memory: mapped, not read."""
     dataset = make_dataset(rows=4, columns=4, LargestImagePixelValue=None)
     dataset.Rows, dataset.Columns, dataset.NumberOfFrames = 512, 1024, 700
@@ -556,18 +556,18 @@ print(result.outcomes, result.archive.members)
     assert "delivered" in done.stdout
 
 
-# What is looked up in a delivered image -------------------------------------------------
+# Search attributes of a delivered image -------------------------------------------------
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian])
-def test_attributes_to_search_by(syntax: str) -> None:
+def test_search_attributes(syntax: str) -> None:
     inner = pydicom.Dataset()
     inner.CodeMeaning = "Größe"
     inner.SelectorUSValue = [1, 2]
     before = make_dataset(
         transfer_syntax=syntax,
         SpecificCharacterSet="ISO_IR 192",
-        ImageComments="a\\b",  # an LT: a backslash is one of its characters
+        ImageComments="a\\b",  # LT: a backslash is an ordinary character
         InstitutionAddress="1\\2",  # ST
         SelectorUTValue="c\\d",
         ImageType=["ORIGINAL", "PRIMARY"],
@@ -588,7 +588,7 @@ def test_attributes_to_search_by(syntax: str) -> None:
     assert all(isinstance(keyword, str) for keyword in found)
 
 
-def test_what_is_too_large_to_search_by_is_left_out() -> None:
+def test_oversized_values_are_left_out_of_the_search_header() -> None:
     item = pydicom.Dataset()
     item.CodeMeaning = "x"
     for size, count, there in ((1 << 16, 100, True), ((1 << 16) + 2, 101, False)):
@@ -599,7 +599,7 @@ def test_what_is_too_large_to_search_by_is_left_out() -> None:
         assert ("SelectorUTValue" in found, "ContentSequence" in found) == (there, there)
 
 
-def test_the_header_of_a_batch_is_that_of_its_first_image_whatever_its_syntax() -> None:
+def test_batch_header_is_that_of_the_first_image() -> None:
     for syntax in (DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian):
         files = [
             to_bytes(make_dataset(instance=number, transfer_syntax=syntax)) for number in (1, 2)
@@ -610,10 +610,10 @@ def test_the_header_of_a_batch_is_that_of_its_first_image_whatever_its_syntax() 
         assert result.header == searchable(next(iter(members.values())))
 
 
-# What stands for the content of a batch -------------------------------------------------
+# Content digest of a batch --------------------------------------------------------------
 
 
-def test_the_digest_of_a_batch_is_of_its_files_in_any_order() -> None:
+def test_content_digest_does_not_depend_on_file_order() -> None:
     files = [to_bytes(make_dataset(instance=number)) for number in (1, 2)]
     other = to_bytes(make_dataset(instance=2, SliceLocation=7))
 
@@ -628,15 +628,15 @@ def test_the_digest_of_a_batch_is_of_its_files_in_any_order() -> None:
 
     whole = digest(*files)
     assert digest(*files[::-1]) == whole
-    assert digest(*files, files[0]) == whole  # a duplicate adds nothing
+    assert digest(*files, files[0]) == whole  # a duplicate changes nothing
     assert len({whole, digest(files[0]), digest(files[0], other)}) == 3
     assert digest(*files, keys=Keys(b"2" * 32)) != whole
 
 
-# Taking a study's files -----------------------------------------------------------------
+# Selecting a study's files --------------------------------------------------------------
 
 
-def test_files_that_were_stopped_are_not_read_and_outcomes_are_in_order(tmp_path: Path) -> None:
+def test_rejected_files_are_not_read_and_outcomes_keep_their_order(tmp_path: Path) -> None:
     paths = [tmp_path / str(number) for number in range(1, 5)]
     for number, path in enumerate(paths, 1):
         path.write_bytes(to_bytes(make_dataset(instance=number)))
@@ -670,7 +670,7 @@ def test_files_that_were_stopped_are_not_read_and_outcomes_are_in_order(tmp_path
         (b"-1", "0"),
     ],
 )
-def test_numbers_in_names(written: bytes, shown: str) -> None:
+def test_numbers_in_member_names(written: bytes, shown: str) -> None:
     data = to_bytes(make_dataset(InstanceNumber="77777777"))
     mark = struct.pack("<HH2sH", 0x0020, 0x0013, b"IS", 8) + b"77777777"
     assert mark in data
@@ -679,7 +679,7 @@ def test_numbers_in_names(written: bytes, shown: str) -> None:
     assert list(members) == [f"{IDENTIFIERS.study_code}_1_{shown}.dcm"]
 
 
-def test_terms_of_a_character_set_under_another_vr_make_an_object_unreadable() -> None:
+def test_specific_character_set_with_another_vr_is_unreadable() -> None:
     data = to_bytes(make_dataset(SpecificCharacterSet="ISO_IR 100"))
     for vr, delivered in ((b"UN", True), (b"LO", False)):
         head = struct.pack("<HH", 0x0008, 0x0005)

@@ -1,4 +1,4 @@
-"""A file that is like one before comes out as it does alone, whatever the recipe."""
+"""A file that matches a template gives the same output as it does alone, for every recipe."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SEED = seed("SENDIT_LIKE_SEED")
 
 @contextmanager
 def noted() -> Iterator[list[bool]]:
-    """Note of each file whether it was taken as like one before."""
+    """Record for each file whether it matched a template."""
     taken: list[bool] = []
     match = Rewriter.match_template
 
@@ -48,7 +48,7 @@ def without_likeness(files: list[bytes], plan: Plan) -> tuple[StudyResult, dict[
 
 
 def assert_same(files: list[bytes], plan: Plan) -> list[bool]:
-    """Compare with each file done alone; return which were taken as like one before."""
+    """Compare with each file processed alone; return which of them matched a template."""
     with noted() as taken:
         result, members = run(files, plan)
     other, its_members = without_likeness(files, plan)
@@ -76,13 +76,13 @@ def series(kind: ObjectKind = "CT", images: int = 6) -> list[FileDataset]:
 
 
 @pytest.mark.parametrize("kind", ["CT", "MR", "US"])
-def test_a_series_comes_out_as_its_files_do_alone(kind: ObjectKind) -> None:
+def test_a_series_equals_its_files_processed_separately(kind: ObjectKind) -> None:
     files = [to_bytes(make_dataset(1, 1, 1, n, kind=kind, rows=8, columns=8)) for n in range(1, 9)]
     assert assert_same(files, DEFAULT) == [False] + 7 * [True]
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_values_of_every_length_dates_that_cannot_be_moved_and_words_in_numbers() -> None:
+def test_unusual_values_in_template_matches() -> None:
     datasets = []
     for number in range(1, 40):
         dataset = make_dataset(1, 1, 1, number, rows=8, columns=8)
@@ -96,8 +96,8 @@ def test_values_of_every_length_dates_that_cannot_be_moved_and_words_in_numbers(
     assert taken.count(True) > 30
 
 
-def test_files_of_other_shapes_in_between() -> None:
-    """More series side by side than are remembered, one file of each after the other."""
+def test_interleaved_series() -> None:
+    """More interleaved series than the template cache holds."""
     files = []
     for number in range(1, 5 * rewrite.MAX_TEMPLATES):
         dataset = make_dataset(1, 1, 1, number, rows=8, columns=8)
@@ -108,7 +108,7 @@ def test_files_of_other_shapes_in_between() -> None:
     assert any(taken)
 
 
-def test_it_gives_up_on_files_that_are_like_none() -> None:
+def test_matching_stops_for_dissimilar_files() -> None:
     files = []
     for number in range(1, 4 * rewrite.MAX_TEMPLATES):
         dataset = make_dataset(1, 1, 1, number, rows=8, columns=8)
@@ -119,7 +119,7 @@ def test_it_gives_up_on_files_that_are_like_none() -> None:
     with patch.object(rewrite, "template_of", wraps=rewrite.template_of) as made:
         taken = assert_same(files, DEFAULT)
     assert not any(taken)
-    # Twice: with likeness, and without, where files are remembered but never found.
+    # Twice: with template matching, and without, where files are cached but never matched.
     assert made.call_count == 2 * rewrite.MAX_TEMPLATES
 
 
@@ -133,13 +133,13 @@ def test_it_gives_up_on_files_that_are_like_none() -> None:
         ("JITTER endswith:Date var:jitter\nBLANK contains:Name", "", True),
     ],
 )
-def test_recipes_of_every_kind(rules: str, sections: str, like: bool) -> None:
+def test_every_kind_of_recipe(rules: str, sections: str, like: bool) -> None:
     files = [to_bytes(dataset) for dataset in series()]
     taken = assert_same(files, plan_of(rules, sections=sections))
     assert taken == [False] + 5 * [like]
 
 
-def test_a_private_element_whose_creator_another_file_has() -> None:
+def test_private_creators_are_not_shared_between_files() -> None:
     files = []
     for instance, creator in enumerate(("OTHER", "ACME ", "ACME "), 1):
         dataset = make_dataset(1, 1, 1, instance, rows=8, columns=8, private=False)
@@ -152,7 +152,7 @@ def test_a_private_element_whose_creator_another_file_has() -> None:
     assert [b"ACME" in member for member in members.values()] == [False, True, True]
 
 
-def test_an_instance_without_uid_or_seen_before_is_told_as_ever() -> None:
+def test_missing_and_duplicate_uids_are_reported_in_template_matches() -> None:
     datasets = series(images=4)
     datasets[1].SOPInstanceUID = datasets[0].SOPInstanceUID
     datasets[2].SOPInstanceUID = ""

@@ -29,7 +29,7 @@ UIDS = st.from_regex(r"[12](\.(0|[1-9][0-9]{0,8})){1,6}", fullmatch=True)
 
 
 @given(UIDS)
-def test_the_new_uid_is_a_uuid_and_says_nothing_without_the_key(original: str) -> None:
+def test_new_uid_is_a_keyed_uuid(original: str) -> None:
     new = ONE.many(original.encode()).decode()
     assert re.fullmatch(RE_VALID_UID, new)
     assert len(new) <= 44
@@ -40,25 +40,25 @@ def test_the_new_uid_is_a_uuid_and_says_nothing_without_the_key(original: str) -
 
 
 @given(st.lists(UIDS, min_size=2, max_size=5, unique=True))
-def test_each_of_several_values_gets_its_own(originals: list[str]) -> None:
+def test_multiple_uids_are_remapped_separately(originals: list[str]) -> None:
     new = ONE.many("\\".join(originals).encode()).split(b"\\")
     assert new == [ONE.many(original.encode()) for original in originals]
     assert len(set(new)) == len(originals)
 
 
-def test_registered_uids_stay() -> None:
+def test_registered_uids_are_kept() -> None:
     assert ONE.many(b"1.2.840.10008.5.1.4.1.1.2\0") == b"1.2.840.10008.5.1.4.1.1.2"
     assert ONE.many(b"1.2.840.10008.5.1.4.1.1.2.99.1").startswith(b"2.25.")
 
 
-def test_a_root_of_ones_own() -> None:
+def test_custom_uid_root() -> None:
     new = ONE.many(b"1.2.3", "1.2.826.0.1.3680043.10.999.").decode()
     assert new.startswith("1.2.826.0.1.3680043.10.999.")
     assert len(new) <= 64
     assert re.fullmatch(RE_VALID_UID, new)
 
 
-def test_empty_stays_empty_and_text_does_not_pass() -> None:
+def test_empty_uid_stays_empty_and_text_is_replaced() -> None:
     assert ONE.many(b"") == b""
     assert ONE.many(b"\0") == b""
     assert ONE.many(b"DOE^JANE").startswith(b"2.25.")
@@ -93,16 +93,16 @@ UNDATED = (
 
 
 @pytest.mark.parametrize("uid", DATED)
-def test_a_uid_that_holds_a_date(uid: str) -> None:
+def test_uids_with_a_date_are_detected(uid: str) -> None:
     assert holds_date(uid.encode())
 
 
 @pytest.mark.parametrize("uid", UNDATED)
-def test_a_uid_that_holds_none(uid: str) -> None:
+def test_uids_without_a_date(uid: str) -> None:
     assert not holds_date(uid.encode())
 
 
-def test_with_retained_uids_those_that_hold_a_date_are_remapped() -> None:
+def test_retained_uids_with_a_date_are_remapped() -> None:
     plan = compile_plan(read_recipe("default-retain-uids"))
     reference = Dataset()
     reference.ReferencedSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
@@ -125,8 +125,8 @@ def test_with_retained_uids_those_that_hold_a_date_are_remapped() -> None:
     assert ds.DeidentificationMethod[1] == "UIDs that hold a date are remapped"
 
 
-def test_a_uid_that_stays_may_be_remapped_elsewhere(tmp_path) -> None:
-    """Retain UIDs has no K for the UID of a content item (Table E.1-1), but for references."""
+def test_a_retained_uid_can_be_remapped_in_content_items(tmp_path) -> None:
+    """Retain UIDs has no K for the UID of a content item (Table E.1-1), only for references."""
     item, reference = Dataset(), Dataset()
     item.RelationshipType, item.ValueType, item.UID = "CONTAINS", "UIDREF", UNDATED[0]
     reference.ReferencedSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
@@ -144,7 +144,7 @@ def test_a_uid_that_stays_may_be_remapped_elsewhere(tmp_path) -> None:
     assert ds.ReferencedImageSequence[0].ReferencedSOPInstanceUID == UNDATED[0]
 
 
-def test_what_a_recipe_says_of_its_uids() -> None:
+def test_recipe_uid_properties() -> None:
     dates = "JITTER select:VR:DA var:jitter\nREMOVE select:VR:DT"
     undated, whole = (
         cover(read_text(("r", f"FORMAT dicom\n%header\n{dates}\n{rule}\n")))

@@ -1,4 +1,4 @@
-"""What leaves is as valid as what came: dciodvfy finds no error that the input did not have."""
+"""Output is as valid as the input: dciodvfy reports no new error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.deidentify.engine import one, run
 
 DCIODVFY = shutil.which("dciodvfy", path=Path(sys.executable).parent) or shutil.which("dciodvfy")
 DEFAULT = compile_plan(read_recipe("default"))
-EVERY = 11  # of the real files, to keep the test short
+EVERY = 11  # a subset of the real files, to keep the test short
 
 
 def errors(path: Path) -> Counter[str]:
@@ -30,7 +30,7 @@ def errors(path: Path) -> Counter[str]:
         [DCIODVFY, "-new", str(path)], capture_output=True, text=True, errors="replace", check=False
     )
     lines = (done.stdout + done.stderr).splitlines()
-    # what is in <...> behind = is a value, and values change
+    # text in <...> after = is a value, and values change
     return Counter(re.sub(r"= <.*", "", line) for line in lines if line.startswith("Error"))
 
 
@@ -44,7 +44,7 @@ def new_errors(data: bytes, recipe: str, folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("kind", ["CT", "MR", "ENHANCED", "US", "SR", "SC", "PDF"])
 @pytest.mark.filterwarnings("ignore")
-def test_made_objects(kind: ObjectKind, tmp_path: Path) -> None:
+def test_synthetic_objects(kind: ObjectKind, tmp_path: Path) -> None:
     assert new_errors(to_bytes(make_dataset(kind=kind)), "default", tmp_path) == []
 
 
@@ -53,7 +53,7 @@ def test_bundled_recipes(recipe: str, tmp_path: Path) -> None:
     assert new_errors(to_bytes(make_dataset()), recipe, tmp_path) == []
 
 
-# PS3.15 removes ResponsiblePerson (X), which an animal's owner needs (type 2C).
+# PS3.15 removes ResponsiblePerson (X), which is required for animals (type 2C).
 KNOWN = {"cat.dcm"}
 
 
@@ -66,7 +66,7 @@ def test_real_objects(tmp_path: Path) -> None:
             header = open_instance(path)
         except SkipInstance:
             continue
-        # this dciodvfy cannot inflate, and there is nothing to compare without a class
+        # this dciodvfy cannot inflate, and without a class there is nothing to compare
         if header.deflated or not header.sop_class or not header.sop_instance:
             continue
         if not run([path.read_bytes()], DEFAULT)[1]:

@@ -1,4 +1,4 @@
-"""A rule through a list of values acts where a value of it stands, and nowhere else."""
+"""A rule with a value list applies only where one of its values occurs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REMOVE values:people
 """
 
 
-def test_dates_that_no_rule_names_stay_and_pass_the_gate(tmp_path: Path) -> None:
+def test_unnamed_dates_are_kept_and_pass_the_gate(tmp_path: Path) -> None:
     ds = make_dataset(
         private=False, PatientName="Quackenbush^Zebediah", SeriesDescription="CHEST Quackenbush"
     )

@@ -51,8 +51,8 @@ class LedgerStandin:
     def put_stage_dropped(self, stage: StageLeft, *, for_good: bool) -> None:
         self.calls.append((stage, for_good))
 
-    def put_retracted(self, batch_id: str, *, due_stages: bool) -> None:
-        self.calls.append((batch_id, due_stages))
+    def put_retracted(self, batch_id: str, *, found: bool) -> None:
+        self.calls.append((batch_id, found))
 
 
 def stage(holder: str = "ended", dropped_at: float | None = None) -> StageLeft:

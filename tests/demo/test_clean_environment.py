@@ -3,7 +3,7 @@
 from demo.stack import clean_environment
 
 
-def test_settings_of_the_caller_do_not_reach_the_stack(monkeypatch):
+def test_caller_settings_do_not_reach_the_stack(monkeypatch):
     for name in (
         "AIRFLOW__CORE__DAGS_FOLDER",
         "AIRFLOW_HOME",
@@ -19,6 +19,6 @@ def test_settings_of_the_caller_do_not_reach_the_stack(monkeypatch):
     assert environment["LANG"] == "C.UTF-8"
 
 
-def test_calls_to_this_machine_go_through_no_proxy(monkeypatch):
+def test_localhost_calls_bypass_the_proxy(monkeypatch):
     monkeypatch.setenv("http_proxy", "http://proxy:3128")
     assert "127.0.0.1" in clean_environment()["no_proxy"]

@@ -68,7 +68,7 @@ def test_close_ends_children_and_orphans_in_other_sessions(processes):
     assert wait_until_gone([child, orphan], 0)
 
 
-def test_close_kills_what_ignores_sigterm(processes):
+def test_close_kills_processes_that_ignore_sigterm(processes):
     program = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up'); time.sleep(300)"
     child = start(processes, "deaf", sys.executable, "-uc", program)
     wait_for_text(processes.log("deaf"))
@@ -105,7 +105,7 @@ def start_starter(tmp_path):
     return starter, [int(word) for word in starter.stdout.readline().split()]
 
 
-def test_sigkill_of_the_starter_leaves_nothing(tmp_path):
+def test_sigkill_of_the_starter_leaves_no_processes(tmp_path):
     starter, pids = start_starter(tmp_path)
     with starter:
         starter.kill()
@@ -129,7 +129,7 @@ def test_sigkill_of_the_supervisor_ends_its_children_and_close_the_rest(processe
     assert wait_until_gone([grandchild])
 
 
-def test_a_failed_command_shows_the_tail_of_its_log(processes):
+def test_failed_command_shows_the_end_of_its_log(processes):
     with pytest.raises(DemoError, match=r"(?s)tool failed \(exit code 3\).*out of cheese"):
         processes.run(
             "tool",
@@ -144,13 +144,13 @@ def test_a_missing_program_is_an_error(processes):
         start(processes, "tool", "/nonexistent/tool")
 
 
-def test_waiting_notices_an_early_end(processes):
+def test_waiting_detects_an_early_exit(processes):
     start(processes, "server", "sh", "-c", "echo cannot bind; exit 1")
     with pytest.raises(DemoError, match=r"(?s)server ended.*cannot bind"):
         processes.wait_for("server", lambda: False)
 
 
-def test_held_ports_differ_and_can_be_bound_after_release():
+def test_reserved_ports_are_distinct_and_bindable_after_release():
     ports = [Port() for _ in range(20)]
     assert len({port.number for port in ports}) == len(ports)
     for port in ports:

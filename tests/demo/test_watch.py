@@ -19,7 +19,7 @@ class FakeStack:
         }
 
 
-def test_summary_counts_what_has_ended_and_names_what_is_odd() -> None:
+def test_summary_counts_ended_batches_and_names_unusual_states() -> None:
     progress = Progress(
         tasks={
             "discover": Counter(success=1),
@@ -30,7 +30,7 @@ def test_summary_counts_what_has_ended_and_names_what_is_odd() -> None:
     assert progress.summary() == "discover 1/1  import 3/7 (1 running, 1 failed)"
 
 
-def test_tasks_stand_after_those_before_them() -> None:
+def test_tasks_are_in_topological_order() -> None:
     stack = FakeStack({"report": [], "b": ["report"], "discover": ["a", "b"], "a": ["b"]})
     assert task_order(stack) == ["discover", "a", "b", "report"]  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""What a character set's terms mean, and which bytes are of it."""
+"""Character set terms, and which bytes are valid in a character set."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from sendit.dicom import charset
         (b"ISO_IR 100\\KLINGON", None),
     ],
 )
-def test_what_a_term_means(written: bytes, meant: bytes | None) -> None:
+def test_character_set_terms(written: bytes, meant: bytes | None) -> None:
     assert charset.defined_terms(written) == meant
     if meant is not None:
         assert charset.encodings(written) == charset.encodings(meant)
 
 
-def test_defined_terms_mean_themselves() -> None:
+def test_defined_terms_are_unchanged() -> None:
     for term in python_encoding:
         assert charset.defined_terms(term.encode()) == term.encode()
 
@@ -61,12 +61,12 @@ def test_defined_terms_mean_themselves() -> None:
         (b"plain", b"KLINGON", True),
     ],
 )
-def test_which_bytes_are_of_a_character_set(text: bytes, character_set: bytes, valid: bool) -> None:
+def test_is_valid_in_character_set(text: bytes, character_set: bytes, valid: bool) -> None:
     assert charset.is_valid(text, "LO", character_set) is valid
     assert charset.is_valid(text, "CS", character_set) is text.isascii()
 
 
-def test_what_is_written_is_of_the_character_set() -> None:
+def test_encoded_text_is_valid_in_the_character_set() -> None:
     assert charset.encode("Größe", b"ISO IR 192") == "Größe".encode()
     assert charset.encode("Größe", b"ISO 8859-1") == "Größe".encode("latin-1")
     for unknown in (b"KLINGON", b"", b"ISO_IR 6"):

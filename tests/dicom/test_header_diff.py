@@ -1,4 +1,4 @@
-"""A file that is like another reads as the scan of the whole reads it."""
+"""A header diff reads a file as a full scan does."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from testing.builder import make_dataset, to_bytes
 from testing.real_files import real_files
 
 SYNTAXES = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian]
-# What the files of a series differ in, values of every kind and length.
+# What differs between the files of a series: values of every kind and length.
 VARYING = {
     "InstanceCreationTime": st.sampled_from(["", "1011", "101112", "101112.123456"]),
     "SOPInstanceUID": st.from_regex(r"1\.2\.[1-9][0-9]{0,30}", fullmatch=True),
@@ -53,7 +53,7 @@ def _items(numbers: list[int]) -> list[Dataset]:
 
 
 def assert_same(like: DiffHeader, data: bytes, other: Header) -> None:
-    """A like header against the scan of the same bytes."""
+    """Compare the result of a header diff with a scan of the same bytes."""
     scanned = read_header(data)
     assert like.encoding == scanned.encoding
     assert like.transfer_syntax == scanned.transfer_syntax
@@ -78,7 +78,7 @@ def assert_same(like: DiffHeader, data: bytes, other: Header) -> None:
     pixels=st.booleans(),
 )
 @settings(max_examples=150, deadline=None)
-def test_values_that_differ_are_found_and_nothing_else(first, second, syntax, pixels):
+def test_differing_values_are_found(first, second, syntax, pixels):
     dataset = set_values(make_dataset(rows=4, columns=4, transfer_syntax=syntax), first)
     if not pixels:
         del dataset.PixelData
@@ -91,7 +91,7 @@ def test_values_that_differ_are_found_and_nothing_else(first, second, syntax, pi
 
 
 @pytest.mark.parametrize("path", real_files(), ids=lambda path: path.name)
-def test_real_files_are_like_themselves_or_refused(path):
+def test_real_files_match_themselves_or_are_refused(path):
     data = path.read_bytes()
     try:
         header = read_header(data)
@@ -105,7 +105,7 @@ def test_real_files_are_like_themselves_or_refused(path):
         assert_same(like, data, header)
 
 
-def test_another_structure_is_not_like_it():
+def test_another_structure_does_not_match():
     dataset = make_dataset(rows=4, columns=4)
     plain = to_bytes(dataset)
     known = template(read_header(plain))
@@ -140,8 +140,8 @@ def test_another_structure_is_not_like_it():
     assert [name for name, data in others.items() if known.match(data) is not None] == []
 
 
-def test_the_first_element_tells_the_encoding():
-    """Read as the other file is, its VR would be a part of a length."""
+def test_encoding_is_detected_from_the_first_element():
+    """Read in the other file's encoding, its VR would be part of a length."""
     dataset = make_dataset(rows=4, columns=4, transfer_syntax=ImplicitVRLittleEndian)
     del dataset.SpecificCharacterSet
     plain = to_bytes(dataset)
@@ -151,7 +151,7 @@ def test_the_first_element_tells_the_encoding():
     assert template(header).match(plain[:start] + explicit + plain[end:]) is None
 
 
-def test_files_whose_like_bytes_do_not_tell_have_no_layout():
+def test_ambiguous_files_have_no_template():
     def none(data: bytes) -> bool:
         return template_of(read_header(data)) is None
 
@@ -166,7 +166,7 @@ def test_files_whose_like_bytes_do_not_tell_have_no_layout():
     assert none(to_bytes(dataset))
 
 
-def test_too_many_differences_are_another_kind(monkeypatch):
+def test_too_many_differences_do_not_match(monkeypatch):
     dataset = make_dataset(rows=4, columns=4)
     known = template(read_header(to_bytes(dataset)))
     dataset.PatientName, dataset.PatientID = "Other^Name", "otherid"

@@ -1,4 +1,4 @@
-"""Bits of samples that are an overlay are cleared, and no number among the samples changes."""
+"""Overlay bits in samples are cleared, and pixel values are preserved."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def delivered(ds, like: np.ndarray) -> np.ndarray:
 
 
 def smooth(rows: int = 16) -> np.ndarray:
-    """An image of 12 bits: a ramp, as smooth as images are."""
+    """A 12-bit image: a ramp, as smooth as images usually are."""
     return (np.arange(rows * rows, dtype=np.uint16).reshape(rows, rows) * 7) % 1800
 
 
@@ -64,7 +64,7 @@ def text(rows: int = 16) -> np.ndarray:
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ExplicitVRBigEndian, RLELossless])
 @pytest.mark.parametrize("bits", [1 << 12, 1 << 15, 0xF000, 1 << 13 | 1 << 14])
-def test_an_overlay_that_no_element_names_goes(syntax: str, bits: int) -> None:
+def test_undeclared_overlays_are_cleared(syntax: str, bits: int) -> None:
     image = smooth()
     native = ExplicitVRLittleEndian if syntax == RLELossless else syntax
     before = dataset(image | text() * bits, transfer_syntax=native)
@@ -76,23 +76,25 @@ def test_an_overlay_that_no_element_names_goes(syntax: str, bits: int) -> None:
 
 
 @pytest.mark.parametrize("compress", [False, True])
-def test_an_overlay_that_is_named_goes_even_over_noise(compress: bool) -> None:
+def test_declared_overlays_are_cleared_even_over_noise(compress: bool) -> None:
     image = np.random.default_rng(1).integers(0, 4096, (16, 16)).astype(np.uint16)
     before = dataset(image | text() << 12)
     plain, _ = run([to_bytes(rle(before) if compress else before)], PLAN)
-    assert plain.outcomes[1] == REFUSED  # noise tells nothing about what is smooth
+    assert plain.outcomes[1] == REFUSED  # smoothness cannot be determined in noise
     before = dataset(image | text() << 12)
     before.add_new(0x60020100, "US", 16)
     before.add_new(0x60020102, "US", 12)
     if compress:
         rle(before)
     assert np.array_equal(delivered(before, image), image)
-    before.add_new(0x60023000, "OW", bytes(32))  # it has data of its own: it is not in there
+    before.add_new(
+        0x60023000, "OW", bytes(32)
+    )  # it has its own OverlayData, so it is not in the samples
     result, _ = run([to_bytes(before)], PLAN)
     assert result.outcomes[1] == REFUSED
 
 
-def test_a_named_bit_that_is_stored_stays() -> None:
+def test_declared_overlay_in_a_stored_bit_is_kept() -> None:
     image = smooth()
     before = dataset(image | text() << 12)
     before.add_new(0x60000102, "US", 0)
@@ -111,7 +113,7 @@ def test_a_named_bit_that_is_stored_stays() -> None:
         (smooth().astype(np.int16) - 900, 12, 11, True, None),
     ],
 )
-def test_numbers_stay(  # noqa: PLR0917 what the header says, and what it says it of
+def test_pixel_values_are_preserved(  # noqa: PLR0917 what the header says, and what it says it of
     samples, stored, high, signed, padding, compress
 ) -> None:
     before = dataset(samples, stored=stored, signed=signed)
@@ -126,14 +128,14 @@ def test_numbers_stay(  # noqa: PLR0917 what the header says, and what it says i
     assert opened(before, PLAN).PixelData == before.PixelData
 
 
-def test_a_sign_goes_on_where_an_overlay_was() -> None:
+def test_sign_is_extended_over_cleared_bits() -> None:
     image = smooth().astype(np.int16) - 900
     before = dataset(image ^ (text() << 13).astype(np.int16), signed=True)
     before.add_new(0x60000102, "US", 13)
     assert np.array_equal(delivered(before, image), image)
 
 
-def test_what_is_everywhere_may_be_either() -> None:
+def test_a_constant_bit_is_kept() -> None:
     result, _ = run([to_bytes(dataset(smooth() | 1 << 12))], PLAN)
     assert result.outcomes[1] == REFUSED
 
@@ -145,12 +147,12 @@ def test_what_is_everywhere_may_be_either() -> None:
     st.lists(st.integers(0, 65535), min_size=16, max_size=16),
 )
 @settings(max_examples=25, deadline=None)
-def test_stored_bits_never_change(
+def test_stored_bits_are_unchanged(
     stored: int, signed: bool, compress: bool, values: list[int]
 ) -> None:
     samples = np.array(values, np.uint16).reshape(4, 4)
     before = dataset(samples, stored=stored, signed=signed)
-    if compress and stored > 8:  # pydicom takes fewer for bytes
+    if compress and stored > 8:  # pydicom treats fewer as bytes
         rle(before)
     result, _ = run([to_bytes(before)], PLAN)
     if result.outcomes[1] == REFUSED:
@@ -168,7 +170,7 @@ def test_stored_bits_never_change(
     st.lists(st.integers(-32768, 32767), min_size=16, max_size=16),
 )
 @settings(max_examples=15, deadline=None)
-def test_proper_samples_pass_as_they_are(stored: int, compress: bool, values: list[int]) -> None:
+def test_valid_samples_are_unchanged(stored: int, compress: bool, values: list[int]) -> None:
     limit = 1 << (stored - 1)
     for signed in (True, False):
         array = np.array(values).reshape(4, 4)
@@ -183,7 +185,7 @@ def test_proper_samples_pass_as_they_are(stored: int, compress: bool, values: li
         assert opened(before, PLAN).PixelData == before.PixelData
 
 
-def test_large_images_are_looked_at_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_images_are_read_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overlay_bits, "_AT_ONCE", 48)
     image = smooth()
     assert np.array_equal(delivered(dataset(image | text() << 12), image), image)

@@ -1,4 +1,4 @@
-"""Pixel data go out as the frames that the header declares, and nothing beside them."""
+"""Pixel data is reduced to exactly the frames that the header declares."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ def image(**elements: object):
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-def test_what_follows_the_last_frame_is_cut_off(syntax: str) -> None:
+def test_bytes_after_the_last_frame_are_removed(syntax: str) -> None:
     ds = image(transfer_syntax=syntax)
     samples = ds.PixelData
     for behind in (b"\0\0", NAME, bytes(500)):
         ds.PixelData = samples + behind
         assert opened(ds, PLAN).PixelData == samples
-    ds.PixelData = samples + NAME * 2  # a frame more than the header declares
+    ds.PixelData = samples + NAME * 2  # one frame more than declared
     assert outcome(ds) == (Outcome.QUARANTINED, Reason.PIXELS_DIFFER)
 
 
-def test_a_byte_of_padding_is_a_zero() -> None:
+def test_padding_byte_becomes_zero() -> None:
     ds = make_dataset(kind="SC", rows=3, columns=3)
     samples = ds.PixelData[:27]
     for padding in (b"\0", b"x", b"", b"\0more"):
@@ -64,7 +64,7 @@ def test_a_byte_of_padding_is_a_zero() -> None:
         assert opened(ds, PLAN).PixelData == samples + b"\0"
 
 
-def test_the_last_byte_of_big_endian_words_is_no_padding() -> None:
+def test_last_byte_of_big_endian_words_is_not_padding() -> None:
     ds = make_dataset(kind="SC", rows=3, columns=3, transfer_syntax=ExplicitVRBigEndian)
     samples = ds.PixelData[:26] + b"\0\x9e"
     ds["PixelData"].VR = "OW"
@@ -77,7 +77,11 @@ def test_the_last_byte_of_big_endian_words_is_no_padding() -> None:
     ("values", "length", "right"),
     [
         ({"BitsAllocated": 1, "NumberOfFrames": 3, "Rows": 3}, 5, True),
-        ({"BitsAllocated": 1, "NumberOfFrames": 3, "Rows": 3}, 6, True),  # from a byte on
+        (
+            {"BitsAllocated": 1, "NumberOfFrames": 3, "Rows": 3},
+            6,
+            True,
+        ),  # starting at a byte boundary
         ({"BitsAllocated": 1, "NumberOfFrames": 3, "Rows": 3}, 4, False),
         ({"SamplesPerPixel": 3, "PhotometricInterpretation": "YBR_FULL_422"}, 64, True),
         ({"SamplesPerPixel": 3, "PhotometricInterpretation": "YBR_FULL_422"}, 96, True),
@@ -90,7 +94,9 @@ def test_the_last_byte_of_big_endian_words_is_no_padding() -> None:
         ({"NumberOfFrames": "2"}, 62, False),
     ],
 )
-def test_as_many_bytes_as_are_declared(values: dict[str, object], length: int, right: bool) -> None:
+def test_pixel_data_length_must_match_the_header(
+    values: dict[str, object], length: int, right: bool
+) -> None:
     ds = image(**values)
     ds.PixelData = bytes(length)
     if right:
@@ -100,7 +106,7 @@ def test_as_many_bytes_as_are_declared(values: dict[str, object], length: int, r
 
 
 @pytest.mark.parametrize("keyword", ["Rows", "Columns", "BitsAllocated"])
-def test_pixels_that_nothing_describes(keyword: str) -> None:
+def test_pixels_without_a_description_are_refused(keyword: str) -> None:
     assert outcome(image(**{keyword: 0}))[1] == Reason.PIXELS_DIFFER
     ds = image()
     ds.NumberOfFrames = 0
@@ -108,7 +114,7 @@ def test_pixels_that_nothing_describes(keyword: str) -> None:
 
 
 @pytest.mark.parametrize(("tag", "vr", "size"), [(0x7FE00008, "OF", 4), (0x7FE00009, "OD", 8)])
-def test_floats(tag: int, vr: str, size: int) -> None:
+def test_float_pixel_data(tag: int, vr: str, size: int) -> None:
     ds = image()
     del ds.PixelData
     values = np.arange(16, dtype=f"<f{size}").tobytes()
@@ -118,7 +124,7 @@ def test_floats(tag: int, vr: str, size: int) -> None:
     assert outcome(ds)[1] == Reason.SHORT_PIXELS
 
 
-def test_an_image_has_pixels_and_once() -> None:
+def test_an_image_has_exactly_one_pixel_element() -> None:
     ds = image()
     del ds.PixelData
     assert outcome(ds) == (Outcome.QUARANTINED, Reason.NO_PIXELS)
@@ -132,15 +138,17 @@ def test_an_image_has_pixels_and_once() -> None:
     assert outcome(ds) == (Outcome.QUARANTINED, Reason.MALFORMED)
 
 
-def test_which_classes_are_images() -> None:
+def test_image_classes() -> None:
     images = {kind for kind, uid in SOP_CLASSES.items() if is_image(uid)}
     assert images == {"CT", "MR", "ENHANCED", "US", "SC"}
     assert is_image("1.2.840.10008.5.1.4.1.1.66.4")  # segmentation
-    assert not is_image("1.2.840.10008.5.1.4.1.1.481.2")  # dose, which may be histograms alone
+    assert not is_image(
+        "1.2.840.10008.5.1.4.1.1.481.2"
+    )  # dose, which may consist of histograms only
     assert not is_image("1.2.3")
 
 
-def test_black_is_no_fault_but_black_that_is_said_to_be_bright_is() -> None:
+def test_black_pixels_are_valid_unless_the_header_declares_bright_values() -> None:
     ds = image()
     ds.PixelData = bytes(32)
     assert outcome(ds) == (Outcome.DELIVERED, None)
@@ -151,12 +159,12 @@ def test_black_is_no_fault_but_black_that_is_said_to_be_bright_is() -> None:
     assert outcome(ds) == (Outcome.DELIVERED, None)
 
 
-def test_another_class_in_file_meta() -> None:
+def test_differing_class_in_file_meta() -> None:
     ds = image()
     ds.file_meta.MediaStorageSOPClassUID = SOP_CLASSES["SC"]
     assert outcome(ds) == (Outcome.QUARANTINED, Reason.OTHER_CLASS)
     ds = image()
-    ds.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"  # as software leaves it behind
+    ds.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"  # as left behind by software
     assert outcome(ds) == (Outcome.DELIVERED, None)
 
 
@@ -176,13 +184,13 @@ def frame_of(ds) -> bytes:
     return opened(ds, PLAN).PixelData[16:]
 
 
-def test_the_form_is_that_of_the_transfer_syntax() -> None:
+def test_frame_format_must_match_the_transfer_syntax() -> None:
     frame = jpeg(4, 4)
     assert outcome(compressed([frame], JPEGBaseline8Bit)) == (Outcome.DELIVERED, None)
     for syntax in (RLELossless, JPEG2000Lossless, JPEGLSLossless, "1.2.840.10008.1.2.4.70"):
         expected = (
             Outcome.DELIVERED
-            if syntax == "1.2.840.10008.1.2.4.70"  # a frame header of another process
+            if syntax == "1.2.840.10008.1.2.4.70"  # a frame header of another JPEG process
             else Outcome.QUARANTINED
         )
         assert outcome(compressed([frame], syntax))[0] is expected
@@ -228,13 +236,13 @@ def test_jpeg_segments(marker: int, kept: bytes, blanked: bytes) -> None:
     assert found[: len(new)] == new
 
 
-def test_restarts_and_filled_markers_belong_to_a_jpeg() -> None:
+def test_jpeg_restart_and_fill_markers() -> None:
     frame = jpeg(4, 4, data=b"ab").replace(b"ab", b"a\xff\xd0b\xff\xff")
     ds = compressed([frame], JPEGBaseline8Bit)
     assert opened(ds, PLAN).PixelData == ds.PixelData
 
 
-def test_a_jpeg_ls_frame() -> None:
+def test_jpeg_ls_frame() -> None:
     frame = jpeg(4, 4, frame_marker=0xF7, data=b"ab", more=jpeg_segment(0xFE, NAME))
     frame = frame.replace(b"ab", b"a\xff\x7fb")  # stuffed bits
     found = frame_of(compressed([frame], JPEGLSLossless))
@@ -257,7 +265,7 @@ def test_a_jpeg_ls_frame() -> None:
         (bytes(64), Reason.OTHER_SYNTAX),
     ],
 )
-def test_frames_that_cannot_be_checked(frame: bytes, reason: Reason) -> None:
+def test_invalid_jpeg_frames(frame: bytes, reason: Reason) -> None:
     ds = compressed([frame], JPEGBaseline8Bit)
     assert outcome(ds) == (Outcome.QUARANTINED, reason)
 
@@ -294,11 +302,11 @@ def test_jpeg_2000_comments() -> None:
         (b"\xff\x93", b"\xff\x64", Reason.SHORT_PIXELS),
         (b"\xff\xd9", b"", Reason.SHORT_PIXELS),
         (b"\xff\xd9", NAME, Reason.UNCLEAR_FRAME),
-        (b"\xff\x4f", b"\0\0\0\x0cjP  ", Reason.OTHER_SYNTAX),  # JP2 around it
+        (b"\xff\x4f", b"\0\0\0\x0cjP  ", Reason.OTHER_SYNTAX),  # wrapped in JP2
         (struct.pack(">LL", 4, 4), struct.pack(">LL", 5, 4), Reason.PIXELS_DIFFER),
     ],
 )
-def test_codestreams_that_cannot_be_checked(old: bytes, new: bytes, reason: Reason) -> None:
+def test_invalid_jpeg_2000_codestreams(old: bytes, new: bytes, reason: Reason) -> None:
     frame = jpeg_2000().replace(old, new, 1)
     assert outcome(compressed([frame], JPEG2000Lossless)) == (Outcome.QUARANTINED, reason)
 
@@ -317,7 +325,7 @@ def test_rle_frames() -> None:
     frame = rle_frame(REPEAT + NAME, b"\x80" + LITERAL + NAME, header=NAME, gap=NAME)
     found = frame_of(compressed([frame], RLELossless))
     assert found.startswith(frame.replace(NAME, bytes(len(NAME))))
-    long = b"\x13" + bytes(range(16)) + b"NAME"  # a literal run that goes on
+    long = b"\x13" + bytes(range(16)) + b"NAME"  # a literal run that overruns
     found = frame_of(compressed([rle_frame(b"\xe0\x07", long)], RLELossless))
     assert b"NAME" not in found
     assert found.startswith(rle_frame(b"\xe0\x07", long).replace(b"NAME", bytes(4)))
@@ -334,7 +342,7 @@ def test_rle_frames() -> None:
         (bytes(200), Reason.OTHER_SYNTAX),
     ],
 )
-def test_rle_frames_that_cannot_be_checked(frame: bytes, reason: Reason) -> None:
+def test_invalid_rle_frames(frame: bytes, reason: Reason) -> None:
     assert outcome(compressed([frame], RLELossless)) == (Outcome.QUARANTINED, reason)
 
 
@@ -397,7 +405,7 @@ def test_extended_offset_tables() -> None:
     assert 0x7FE00001 not in opened(ds, PLAN)
 
 
-def test_a_file_like_one_before_is_looked_at_as_well() -> None:
+def test_pixels_are_checked_in_template_matches() -> None:
     sound = image(instance=1)
     data = to_bytes(sound)
     other = to_bytes(image(instance=2))
@@ -419,7 +427,7 @@ def test_a_file_like_one_before_is_looked_at_as_well() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_compressed_pixels_of_real_files_decode_to_the_same_samples() -> None:
+def test_compressed_real_files_decode_unchanged() -> None:
     compared = changed = 0
     for path in real_files():
         data = path.read_bytes()

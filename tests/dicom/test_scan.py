@@ -1,4 +1,4 @@
-"""The scanner finds what pydicom finds, and refuses the rest with a reason."""
+"""The scanner reads what pydicom reads, and refuses the rest with a reason."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SYNTAXES = [
 ]
 KINDS: list[ObjectKind] = ["CT", "ENHANCED", "SR", "US"]
 
-# Not one of these can be delivered; pydicom reads most of them without a word.
+# None of these can be delivered, although pydicom reads most of them without complaint.
 REFUSED = {
     "MR_truncated.dcm": Reason.TRUNCATED,
     "rtplan_truncated.dcm": Reason.TRUNCATED,
@@ -50,8 +50,8 @@ REFUSED = {
     "no_meta.dcm": Reason.NOT_DICOM,
     "README": Reason.NOT_DICOM,
 }
-# pydicom does not look into private sequences of defined length in implicit VR, and keeps
-# one of two elements with one tag.
+# pydicom does not parse private sequences of defined length in implicit VR, and keeps only one of
+# two elements with the same tag.
 SEEN_FURTHER = frozenset(("priv_SQ.dcm", "winter.dcm"))
 
 
@@ -80,7 +80,7 @@ def read(path: Path) -> FileDataset:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_real_files_have_the_elements_that_pydicom_finds() -> None:
+def test_real_files_scan_like_pydicom() -> None:
     compared = 0
     for path in real_files():
         if path.name in REFUSED or path.name.startswith("DICOMDIR"):
@@ -94,7 +94,7 @@ def test_real_files_have_the_elements_that_pydicom_finds() -> None:
     assert compared > 200
 
 
-def test_real_files_that_cannot_be_trusted_are_refused() -> None:
+def test_malformed_real_files_are_refused() -> None:
     seen = set()
     for path in real_files():
         wanted = Reason.DICOMDIR if path.name.startswith("DICOMDIR") else REFUSED.get(path.name)
@@ -109,7 +109,7 @@ def test_real_files_that_cannot_be_trusted_are_refused() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("syntax", SYNTAXES)
-def test_every_transfer_syntax_gives_the_same_values(kind: ObjectKind, syntax: str) -> None:
+def test_values_do_not_depend_on_the_transfer_syntax(kind: ObjectKind, syntax: str) -> None:
     dataset = make_dataset(kind=kind, transfer_syntax=syntax)
     header = read_header(to_bytes(dataset))
     assert header.transfer_syntax == syntax
@@ -130,7 +130,7 @@ def test_every_transfer_syntax_gives_the_same_values(kind: ObjectKind, syntax: s
         assert header.text(int(element.tag)) == wanted, element.keyword
 
 
-def test_text_is_decoded_with_the_character_set_of_the_file() -> None:
+def test_text_is_decoded_with_its_character_set() -> None:
     latin = make_dataset(SpecificCharacterSet="ISO_IR 100", PatientName="Müller^Jürgen")
     japanese = make_dataset(
         SpecificCharacterSet=["", "ISO 2022 IR 87"], PatientName="Yamada^Tarou=山田^太郎"
@@ -147,10 +147,10 @@ def test_absent_and_empty_differ() -> None:
     assert header.text(0x00100020) == ""
 
 
-# What is refused, and why ---------------------------------------------------------------
+# Refusal reasons ------------------------------------------------------------------------
 
 
-def test_reasons() -> None:
+def test_refusal_reasons() -> None:
     good = to_bytes(make_dataset())
     assert reason_of(b"") == Reason.EMPTY_FILE
     assert reason_of(b"a text file about John Doe" * 20) == Reason.NOT_DICOM
@@ -160,7 +160,7 @@ def test_reasons() -> None:
     assert reason_of(good) is None
 
 
-def test_a_file_cut_anywhere_is_never_taken_for_whole() -> None:
+def test_truncated_files_are_never_accepted() -> None:
     for syntax in SYNTAXES:
         dataset = make_dataset(kind="ENHANCED", frames=2, rows=4, columns=4, transfer_syntax=syntax)
         data = to_bytes(dataset)
@@ -169,16 +169,16 @@ def test_a_file_cut_anywhere_is_never_taken_for_whole() -> None:
         for cut in range(0, len(data), 3):
             reason = reason_of(data[:cut])
             if cut in boundaries:
-                continue  # whole elements before it: nothing tells that others were to follow
+                continue  # complete elements precede it: nothing tells that more were to follow
             assert reason is not None, (syntax.name, cut, len(data))
 
 
 @pytest.mark.parametrize(
     "syntax",
     [
-        "1.2.840.113619.5.2",  # GE's own
+        "1.2.840.113619.5.2",  # GE private
         "1.2.840.10008.1.20",  # Papyrus
-        "1.2.840.10008.1.2.9",  # none
+        "1.2.840.10008.1.2.9",  # undefined
         "1.2.840.10008.1.2.4.94",  # JPIP
         "1.2.840.10008.1.2.4.100",  # MPEG2
         "1.2.840.10008.1.2.4.107",  # HEVC
@@ -212,7 +212,7 @@ def _file(*elements: bytes) -> bytes:
     return bytes(128) + b"DICM" + syntax + uid + b"".join(elements)
 
 
-def test_lengths_that_lie() -> None:
+def test_wrong_lengths() -> None:
     long = _file(struct.pack("<HH2sH", 0x10, 0x20, b"LO", 60000), b"x")
     assert reason_of(long) == Reason.TRUNCATED
     huge = _file(struct.pack("<HH2sHL", 0x7FE0, 0x10, b"OW", 0, 0xFFFFFFFE), b"x")
@@ -236,21 +236,21 @@ def _nested(depth: int) -> bytes:
     return _file(content)
 
 
-def test_nesting_is_bounded() -> None:
+def test_nesting_depth_is_limited() -> None:
     assert reason_of(_nested(scan.MAX_DEPTH)) is None
     assert reason_of(_nested(scan.MAX_DEPTH + 1)) == Reason.MALFORMED
     assert reason_of(_nested(5000)) == Reason.MALFORMED
 
 
-def test_sequences_hidden_in_unknown_values_do_not_multiply_the_work() -> None:
-    content = _element(0x00080050, b"SH", b"AB") + b"\xff"  # broken at the innermost
+def test_sequences_nested_in_un_take_linear_time() -> None:
+    content = _element(0x00080050, b"SH", b"AB") + b"\xff"  # corrupted at the innermost level
     for _ in range(60):
         item = struct.pack("<HHL", 0xFFFE, 0xE000, len(content)) + content
         content = struct.pack("<HHL", 0x0009, 0x1010, len(item)) + item
     assert reason_of(_file(_element(0x00091010, b"UN", content))) is None
 
 
-def test_elements_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_element_count_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     data = to_bytes(make_dataset(kind="ENHANCED", frames=20))
     assert reason_of(data) is None
     monkeypatch.setattr(scan, "MAX_ELEMENTS", 200)
@@ -258,8 +258,8 @@ def test_elements_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-def test_no_data_set_has_elements_without_end(syntax: str) -> None:
-    """Refused after so many, not when all have been made."""
+def test_parsing_stops_at_the_element_limit(syntax: str) -> None:
+    """Refused at the limit, not after all elements have been parsed."""
     explicit = syntax == ExplicitVRLittleEndian
     one = b"\x18\0\x50\0LO\0\0" if explicit else b"\x18\0\x50\0\0\0\0\0"
     head = to_bytes(make_dataset(rows=1, columns=1, transfer_syntax=syntax))
@@ -276,7 +276,7 @@ def test_no_data_set_has_elements_without_end(syntax: str) -> None:
     assert len(found) <= scan.MAX_IN_DATA_SET + 1
 
 
-def test_items_and_fragments_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_item_and_fragment_counts_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     empty = struct.pack("<HHL", 0xFFFE, 0xE000, 0)
     monkeypatch.setattr(scan, "MAX_ELEMENTS", 100)
     for tag, vr in ((0x00081140, b"SQ"), (0x7FE00010, b"OB")):
@@ -287,7 +287,7 @@ def test_items_and_fragments_are_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-def test_zeros_are_no_elements(syntax: str) -> None:
+def test_zero_bytes_are_not_elements(syntax: str) -> None:
     data = to_bytes(make_dataset(rows=1, columns=1, transfer_syntax=syntax))
     whole = read_header(data)
     for count in (8, 1 << 16, (1 << 16) + 4, 3 << 16):
@@ -295,18 +295,18 @@ def test_zeros_are_no_elements(syntax: str) -> None:
         assert (header.elements, header.trailing) == (whole.elements, count)
         assert read_header(data + bytes(count - 1) + b"x").trailing == count
     item = struct.pack("<HHL", 0xFFFE, 0xE000, 16) + bytes(16)
-    assert reason_of(_file(_element(0x00081140, b"UN", item))) is None  # no sequence, a value
+    assert reason_of(_file(_element(0x00081140, b"UN", item))) is None  # not a sequence but a value
     assert reason_of(_file(_element(0x00081140, b"SQ", item))) == Reason.MALFORMED
 
 
-def test_fragments_are_pixel_data_only() -> None:
+def test_fragments_are_allowed_in_pixel_data_only() -> None:
     inside = struct.pack("<HHL", 0xFFFE, 0xE000, 0) * 2 + struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
     for tag, reason in ((0x54001010, Reason.MALFORMED), (0x7FE00010, None)):
         start = struct.pack("<HH2sHL", tag >> 16, tag & 0xFFFF, b"OB", 0, 0xFFFFFFFF)
         assert reason_of(_file(start, inside)) == reason
 
 
-def test_a_sequence_coded_otherwise_than_its_vr_says_is_malformed_not_truncated() -> None:
+def test_a_sequence_with_the_wrong_encoding_is_malformed_not_truncated() -> None:
     reference = _element(0x00081150, b"UI", b"1.2.840.10008.3.1.2.3.1\0")
     item = struct.pack("<HHL", 0xFFFE, 0xE000, len(reference)) + reference
     end = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
@@ -319,7 +319,7 @@ def test_a_sequence_coded_otherwise_than_its_vr_says_is_malformed_not_truncated(
     assert reason_of(cut + plain) == Reason.TRUNCATED
 
 
-def test_implicit_elements_out_of_place_are_malformed() -> None:
+def test_misplaced_implicit_elements_are_malformed() -> None:
     whole = to_bytes(make_dataset(kind="SR", transfer_syntax=ImplicitVRLittleEndian))
     for tag, reason in ((0x00100010, Reason.MALFORMED), (0xFFFB0010, Reason.TRUNCATED)):
         over = struct.pack("<HHL", tag >> 16, tag & 0xFFFF, 1 << 30)
@@ -329,7 +329,7 @@ def test_implicit_elements_out_of_place_are_malformed() -> None:
     )
 
 
-def test_the_first_of_two_file_metas_counts() -> None:
+def test_first_of_two_file_meta_groups_is_used() -> None:
     data = to_bytes(make_dataset(transfer_syntax=ExplicitVRBigEndian))
     again = _element(0x00020010, b"UI", ExplicitVRLittleEndian.encode() + b"\0")
     start = read_header(data).elements[0][2]
@@ -337,7 +337,7 @@ def test_the_first_of_two_file_metas_counts() -> None:
     assert header.transfer_syntax == ExplicitVRBigEndian
 
 
-def test_inflating_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inflated_size_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     head = _file().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99", 1)
     head = head.replace(struct.pack("<H", 20) + b"1.2", struct.pack("<H", 22) + b"1.2", 1)
     head = head[: head.index(b"1.99") + 4]
@@ -351,10 +351,10 @@ def test_inflating_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert reason_of(head + b"\xff" * 100) == Reason.MALFORMED
 
 
-# What is tolerated ----------------------------------------------------------------------
+# Tolerated input ------------------------------------------------------------------------
 
 
-def test_sequences_coded_as_unknown_are_walked() -> None:
+def test_sequences_encoded_as_un_are_parsed() -> None:
     inner = struct.pack("<HHL", 0x0010, 0x0010, 8) + b"DOE^JANE"  # implicit VR, PS3.5 6.2.2
     item = struct.pack("<HHL", 0xFFFE, 0xE000, len(inner)) + inner
     defined = _element(0x00081110, b"UN", item)
@@ -366,7 +366,7 @@ def test_sequences_coded_as_unknown_are_walked() -> None:
         assert found[-1] == 0x00100010
 
 
-def test_items_in_implicit_vr_inside_an_explicit_data_set() -> None:
+def test_implicit_vr_items_in_an_explicit_vr_dataset() -> None:
     inner = struct.pack("<HHL", 0x0010, 0x0010, 8) + b"DOE^JANE"
     item = struct.pack("<HHL", 0xFFFE, 0xE000, len(inner)) + inner
     header = read_header(_file(_element(0x00081110, b"SQ", item)))
@@ -376,7 +376,7 @@ def test_items_in_implicit_vr_inside_an_explicit_data_set() -> None:
     assert items[0][1][0][0] == 0x00100010
 
 
-def test_elements_behind_the_pixels_and_trailing_bytes() -> None:
+def test_elements_and_bytes_after_pixel_data() -> None:
     padding = _element(0xFFFCFFFC, b"OB", bytes(64))
     data = to_bytes(make_dataset(), trailing=padding)
     header = read_header(data)
@@ -435,7 +435,7 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_the_head_of_a_file_tells_the_same_as_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scanning_only_the_head_gives_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     def told(path: Path) -> object:
         try:
             header = open_instance(path)
@@ -458,7 +458,7 @@ def test_the_head_of_a_file_tells_the_same_as_all_of_it(monkeypatch: pytest.Monk
     assert alone > 80
 
 
-def test_a_file_cut_in_its_pixels_is_known_by_its_head(tmp_path: Path) -> None:
+def test_truncated_pixel_data_is_detected_from_the_head(tmp_path: Path) -> None:
     data = to_bytes(make_dataset(rows=512, columns=512))
     assert len(data) > scan.HEAD
     file = tmp_path / "a.dcm"
@@ -470,7 +470,7 @@ def test_a_file_cut_in_its_pixels_is_known_by_its_head(tmp_path: Path) -> None:
     assert len(open_instance(file).data) == scan.HEAD
 
 
-def test_large_files_are_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_files_are_memory_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan, "MAX_READ", 1000)
     file = tmp_path / "a.dcm"
     file.write_bytes(to_bytes(make_dataset()))
@@ -480,7 +480,7 @@ def test_large_files_are_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert header.text(0x00100020) == make_dataset().PatientID
 
 
-# Anything at all ------------------------------------------------------------------------
+# Arbitrary input ------------------------------------------------------------------------
 
 SEEDS = [
     to_bytes(make_dataset(kind=kind, transfer_syntax=syntax, rows=4, columns=4))
@@ -514,7 +514,7 @@ def mutated(draw: st.DrawFn) -> bytes:
 
 @given(mutated())
 @settings(max_examples=400)
-def test_no_bytes_do_more_than_be_refused(data: bytes) -> None:
+def test_arbitrary_bytes_raise_only_refusals(data: bytes) -> None:
     try:
         header = read_header(data)
     except SkipInstance as skipped:
@@ -528,21 +528,21 @@ def test_no_bytes_do_more_than_be_refused(data: bytes) -> None:
 
 @given(st.binary(max_size=400), st.sampled_from([ImplicitVRLittleEndian, ExplicitVRLittleEndian]))
 @settings(max_examples=200)
-def test_no_data_set_does_more_than_be_refused(data: bytes, syntax: str) -> None:
+def test_arbitrary_datasets_raise_only_refusals(data: bytes, syntax: str) -> None:
     uid = str(syntax).encode()
     meta = _element(0x00020010, b"UI", uid + b"\0" * (len(uid) & 1))
     reason = reason_of(bytes(128) + b"DICM" + meta + data)
     assert reason is None or reason in set(Reason)
 
 
-def test_a_delimiter_ends_a_sequence_where_it_ends_and_nowhere_else() -> None:
-    """In one of defined length what stands behind a delimiter would be read by nobody."""
+def test_sequence_delimiter_in_a_defined_length_sequence() -> None:
+    """In a sequence of defined length, nobody would read what follows a delimiter."""
     hidden = _element(0x00100010, b"PN", b"WINTERBOTTOM")
     item = struct.pack("<HHL", 0xFFFE, 0xE000, 0)
     behind = struct.pack("<HHL", 0xFFFE, 0xE000, len(hidden)) + hidden
     end = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
     last = _element(0x00200011, b"IS", b"1 ")
-    # At its very end it is superfluous; before its end, nothing is what it says.
+    # At its very end it is superfluous; before the end, lengths cannot be trusted.
     assert reason_of(_file(_element(0x00081140, b"SQ", item + end), last)) is None
     assert reason_of(_file(_element(0x00081140, b"SQ", end), last)) is None
     for content in (item + end + behind, end + behind, item + end + end, end + bytes(8)):
@@ -552,7 +552,7 @@ def test_a_delimiter_ends_a_sequence_where_it_ends_and_nowhere_else() -> None:
     assert reason_of(_file(undefined, item + end, last)) is None
 
 
-def test_a_delimiter_ends_an_item_where_it_ends_and_nowhere_else() -> None:
+def test_item_delimiter_in_a_defined_length_item() -> None:
     inner = _element(0x00081150, b"UI", b"1.2.3\0")
     end = struct.pack("<HHL", 0xFFFE, 0xE00D, 0)
     for content, reason in (
@@ -564,7 +564,7 @@ def test_a_delimiter_ends_an_item_where_it_ends_and_nowhere_else() -> None:
         assert reason_of(_file(_element(0x00081140, b"SQ", item))) == reason
 
 
-def test_the_checksum_of_a_header_is_that_of_all_but_the_samples(tmp_path: Path) -> None:
+def test_header_checksum_covers_everything_but_the_samples(tmp_path: Path) -> None:
     dataset = make_dataset(rows=300, columns=300)
     end_with_pixels(dataset)
     data = to_bytes(dataset)

@@ -49,12 +49,14 @@ def refused(*rules: str) -> str:
     return str(caught.value)
 
 
-def test_every_row_has_a_test_and_every_test_a_row():
+def test_rows_and_tests_correspond():
     rows = set(re.findall(r"^\| `(\w+)` \|", PAGE.read_text(), re.MULTILINE))
     tests = {
         name.removeprefix("test_")
         for name, value in globals().items()
-        if name.startswith("test_") and callable(value) and not name.startswith("test_every_row")
+        if name.startswith("test_")
+        and callable(value)
+        and not name.startswith("test_rows_and_tests")
     }
     assert rows == tests
 
@@ -127,7 +129,7 @@ def test_overlay_bits():
     assert ours.PixelData == b"\x34\x02" * 4
 
 
-def test_around_pixels():
+def test_bytes_around_pixels():
     dataset = make_dataset(rows=4, columns=4)
     samples = dataset.PixelData
     dataset.PixelData += b"DOE^JANE"
@@ -155,7 +157,7 @@ def test_safe_private_of_another_form():
     assert ours[0x0019100C].value == 1000
 
 
-def test_sequence_that_is_none():
+def test_invalid_sequence():
     data = to_bytes(make_dataset(private=False, ReferencedStudySequence=None))
     hidden = b"\x08\0\x10\x11UN\0\0\x08\0\0\0Doe^Jane"
     at = data.index(b"\x08\0\x80\0LO")
@@ -236,7 +238,7 @@ def test_all_fields():
     assert "PatientName" not in ours
 
 
-def test_needed_uid_by_a_pattern():
+def test_required_uid_by_a_pattern():
     data = to_bytes(make_dataset())
     text = "FORMAT dicom\n%header\nREMOVE ALL\n"
     assert "SOPInstanceUID" not in read(by_deid(data, text))
@@ -322,7 +324,7 @@ def test_date_without_a_day():
     assert not ours.get("PatientBirthDate")
 
 
-def test_date_that_is_none():
+def test_invalid_date():
     data = to_bytes(make_dataset()).replace(b"19480807", b"19481399", 1)
     with pytest.raises(DeidFailed):
         by_deid(data, recipe("JITTER PatientBirthDate 10"))
@@ -346,7 +348,7 @@ def test_placeholder_date():
     assert "DateOfInstallation" not in ours
 
 
-def test_kept_date_beside_moved_ones():
+def test_kept_date_beside_shifted_ones():
     rules = ("KEEP StudyDate", "JITTER SeriesDate var:jitter")
     data = to_bytes(make_dataset())
     before, theirs = read(data), read(by_deid(data, recipe(*rules)))
@@ -400,7 +402,7 @@ def test_empty_is_absent(tmp_path: Path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_one_value_too_many(tmp_path: Path):
+def test_additional_value(tmp_path: Path):
     both = make_dataset(Modality=["CT", "XC"])
     path = tmp_path / "recipe"
     assert flagged(path, both, "blacklist", "equals Modality XC") == (False, True)
@@ -450,14 +452,14 @@ def test_empty_uid():
 # What deid lets pass and sendit refuses --------------------------------------------------
 
 
-def test_variable_that_is_none():
+def test_undefined_variable():
     data = to_bytes(make_dataset())
     theirs = read(by_deid(data, recipe("REPLACE PatientID var:nobody")))
     assert theirs.PatientID == "MRN77000001"
     assert "nobody" in refused("REPLACE PatientID var:nobody")
 
 
-def test_comment_behind_a_rule():
+def test_comment_after_a_rule():
     rule = "REMOVE PatientID # who it is"
     theirs, ours = both(make_dataset(), rule)
     assert theirs.PatientID == "MRN77000001"
@@ -484,7 +486,7 @@ def test_added_without_a_creator():
         by_sendit(data, text)
 
 
-def test_no_uid_can_be_removed():
+def test_required_uids_cannot_be_removed():
     text = recipe("REMOVE SOPInstanceUID").replace("KEEP SOPInstanceUID\n", "")
     data = to_bytes(make_dataset())
     assert "SOPInstanceUID" not in read(by_deid(data, text))
@@ -492,7 +494,7 @@ def test_no_uid_can_be_removed():
         by_sendit(data, text)
 
 
-def test_all_else_is_the_same():
+def test_everything_else_is_equal():
     """The page is the whole list: where none of its rows is touched, bytes are equal."""
     dataset = make_dataset(private=False)
     data = to_bytes(dataset)

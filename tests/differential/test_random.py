@@ -29,7 +29,7 @@ SEED = seed("SENDIT_DIFFERENTIAL_SEED")
 
 
 @pytest.mark.timeout(600 + 5 * RECIPES)
-def test_random_recipes_do_what_deid_does():
+def test_random_recipes_match_deid():
     print(f"SENDIT_DIFFERENTIAL_SEED={SEED}")  # noqa: T201 the seed to run again
     dice = random.Random(SEED)
     files = real_files()

@@ -53,7 +53,7 @@ def test_clearing_after_delivery_changes_nothing(
     assert {batch["status"] for batch in site.batches(run_id)} == {"DONE"}
 
 
-def test_clearing_while_it_uploads_ends_in_one_archive_and_one_row(site: Site) -> None:
+def test_clearing_during_upload_gives_one_archive_and_one_row(site: Site) -> None:
     folder = site.inputs / "meanwhile"
     write_study(folder / "A1", patient=13, study=1)
     run_id = site.trigger("meanwhile")
@@ -64,14 +64,14 @@ def test_clearing_while_it_uploads_ends_in_one_archive_and_one_row(site: Site) -
     assert len(found.objects) == len(found.rows) == len(found.deliveries) == 1
 
 
-def test_no_batch_is_a_success_that_says_so(site: Site) -> None:
+def test_a_run_without_batches_succeeds(site: Site) -> None:
     run_id = site.run("nothing")
     assert site.state(run_id) == "success", site.explain(run_id)
     assert "no batch is ready: nothing to do in this run" in site.log(run_id, "discover")
     assert site.batches(run_id) == []
 
 
-def test_runs_follow_one_another_until_the_number_is_reached(configured: Site) -> None:
+def test_follow_on_runs_until_the_number_is_reached(configured: Site) -> None:
     site = configured
     site.stack.configure(SENDIT_BATCHES_PER_RUN="1")
     for number in (1, 2, 3):

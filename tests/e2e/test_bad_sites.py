@@ -10,7 +10,7 @@ from tests.e2e.site import Site
 pytestmark = pytest.mark.e2e
 
 
-def test_a_garbage_recipe_names_file_and_line(configured: Site) -> None:
+def test_an_invalid_recipe_names_file_and_line(configured: Site) -> None:
     site = configured
     recipe = site.inputs.parent / "mine.deid"
     recipe.write_text("FORMAT dicom\n\n%header\nREMOV PatientName\n")
@@ -27,7 +27,7 @@ def test_a_garbage_recipe_names_file_and_line(configured: Site) -> None:
     assert site.deliveries(run_id) == []
 
 
-def test_a_missing_bucket_is_named_and_mending_it_delivers(configured: Site) -> None:
+def test_a_missing_bucket_is_named_and_creating_it_delivers(configured: Site) -> None:
     site = configured
     folder = site.inputs / "nobucket"
     study = write_study(folder / "A1", patient=32)

@@ -21,7 +21,7 @@ ROUNDS = [
 ]
 
 
-def test_the_promise_holds_in_a_handful_of_rounds(tmp_path: Path) -> None:
+def test_a_few_chaos_rounds(tmp_path: Path) -> None:
     with running_site(tmp_path) as site:
         harness = Harness(site, seed=7)
         for number, (fault, extra) in enumerate(ROUNDS, start=1):

@@ -20,7 +20,7 @@ DASHER = {
 }
 
 
-def test_codes_and_jitter_are_dashers(configured: Site, remote_dasher: RemoteDasher) -> None:
+def test_codes_and_jitter_come_from_dasher(configured: Site, remote_dasher: RemoteDasher) -> None:
     site = configured
     site.stack.configure(**DASHER)
     write_study(site.inputs / "coded" / "A1", patient=21, study=3)
@@ -76,7 +76,7 @@ def _answer(
     }
 
 
-def test_a_wrong_token_is_a_clear_error_and_mending_it_is_enough(
+def test_a_wrong_token_is_a_clear_error_and_fixing_it_delivers(
     configured: Site, remote_dasher: RemoteDasher
 ) -> None:
     site = configured
@@ -104,7 +104,7 @@ def _identifying(dataset: object) -> list[str]:
     ]
 
 
-def test_an_accession_number_that_dasher_cannot_take_fails_its_batch_only(
+def test_an_accession_number_invalid_for_dasher_fails_its_batch_only(
     configured: Site, remote_dasher: RemoteDasher
 ) -> None:
     site = configured

@@ -44,7 +44,7 @@ def nothing_is_left(site: Site) -> None:
         ("failed", "upload.stage", True),
     ],
 )
-def test_what_a_run_left_is_taken_up_by_the_next(
+def test_unfinished_batches_are_continued_by_the_next_run(
     site: Site, state: str, task: str, deleted: bool
 ) -> None:
     name = f"left-{task.rpartition('.')[2]}"
@@ -65,7 +65,7 @@ def test_what_a_run_left_is_taken_up_by_the_next(
     nothing_is_left(site)
 
 
-def test_the_same_run_id_a_second_time_takes_what_is_there_now(site: Site) -> None:
+def test_a_reused_run_id_takes_the_current_folders(site: Site) -> None:
     folder = site.inputs / "same-id"
     write_study(folder / "A1", patient=63, study=1)
     run_id = site.run("same-id")
@@ -84,7 +84,7 @@ def test_the_same_run_id_a_second_time_takes_what_is_there_now(site: Site) -> No
     nothing_is_left(site)
 
 
-def test_clearing_import_of_an_empty_batch_leaves_nothing_behind(site: Site) -> None:
+def test_clearing_import_of_an_empty_batch_leaves_no_files(site: Site) -> None:
     write_study(site.inputs / "empty" / "A1", patient=65, study=1, kind="SR")
     run_id = site.run("empty")
     assert [batch["status"] for batch in site.batches(run_id)] == ["EMPTY"]

@@ -12,7 +12,7 @@ from tests.e2e.site import Site
 pytestmark = pytest.mark.e2e
 
 
-def test_a_typo_in_the_ledger_s_connection_delivers_nothing_and_is_red(configured: Site) -> None:
+def test_a_wrong_ledger_connection_fails_the_run(configured: Site) -> None:
     site = configured
     site.run("nothing")  # makes the ledger's tables, if this test is the first
     study = write_study(site.inputs / "typo" / "A1", patient=71)
@@ -39,7 +39,7 @@ def test_a_typo_in_the_ledger_s_connection_delivers_nothing_and_is_red(configure
     assert len(site.delivered(run_id).objects) == 1
 
 
-def test_a_colleague_s_run_in_between_delivers_each_batch_under_its_own_study(
+def test_concurrent_runs_of_two_studies_keep_batches_apart(
     configured: Site,
 ) -> None:
     site = configured
@@ -65,14 +65,14 @@ def test_a_colleague_s_run_in_between_delivers_each_batch_under_its_own_study(
     assert not rows.get("beta.dicom")
 
 
-def test_a_failed_discover_is_red(site: Site) -> None:
+def test_a_failed_discover_fails_the_run(site: Site) -> None:
     run_id = site.stack.trigger({"number": None, "subfolder": "not-there"})
     assert site.wait(run_id) == "failed"
     assert "subfolder is neither" in site.log(run_id, "discover")
     assert "tasks of the run failed, see their logs: discover" in site.log(run_id, "report")
 
 
-def test_a_param_that_does_not_exist_is_refused_with_a_suggestion(site: Site) -> None:
+def test_an_unknown_param_is_refused_with_a_suggestion(site: Site) -> None:
     write_study(site.inputs / "param" / "A1", patient=73)
     run_id = site.run("param", numbr=3)
     assert site.state(run_id) == "failed"

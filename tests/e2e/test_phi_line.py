@@ -133,7 +133,7 @@ def searched(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Searched:
     return Searched(site, tmp_path_factory.mktemp("out"))
 
 
-def test_the_run_went_through_all_its_ways(searched: Searched) -> None:
+def test_run_covers_all_outcomes(searched: Searched) -> None:
     found = sorted(
         (b["status"], b["received"], b["delivered"], b["filtered"], b["quarantined"])
         for b in searched.batches
@@ -141,7 +141,7 @@ def test_the_run_went_through_all_its_ways(searched: Searched) -> None:
     assert found == [("DONE", 2, 2, 0, 0), ("DONE", 3, 1, 0, 2), ("EMPTY", 2, 0, 2, 0)]
 
 
-def test_the_search_finds_what_is_planted(searched: Searched) -> None:
+def test_search_finds_planted_canaries(searched: Searched) -> None:
     folder = searched.site.inputs / SUBFOLDER
     for path in folder.rglob("*.dcm"):
         found = searched.searcher.hits(path.read_bytes())
@@ -149,7 +149,7 @@ def test_the_search_finds_what_is_planted(searched: Searched) -> None:
         assert any(len(word) == 8 and word.isdigit() for word in found)
 
 
-def test_no_canary_is_anywhere(searched: Searched) -> None:
+def test_no_canary_leaks(searched: Searched) -> None:
     leaks = {
         place: sorted(hits)
         for place, data in searched.places()

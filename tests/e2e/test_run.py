@@ -64,7 +64,7 @@ def of_status(finished: Finished, status: str) -> list[dict[str, Any]]:
     return [batch for batch in finished.batches if batch["status"] == status]
 
 
-def test_every_folder_ends_as_it_should(finished: Finished) -> None:
+def test_status_of_each_folder(finished: Finished) -> None:
     found = sorted(
         (batch["status"], *(batch[name] for name in COUNTED)) for batch in finished.batches
     )
@@ -74,7 +74,7 @@ def test_every_folder_ends_as_it_should(finished: Finished) -> None:
     )
 
 
-def test_received_is_what_came_of_it(finished: Finished) -> None:
+def test_outcomes_add_up_to_received(finished: Finished) -> None:
     for batch in finished.batches:
         assert batch["received"] == sum(batch[name] for name in COUNTED)
     assert sum(b["received"] for b in finished.batches) == sum(map(len, finished.before.values()))
@@ -114,7 +114,7 @@ def test_each_delivered_batch_has_one_object_and_one_row_that_agree(finished: Fi
         assert row["storage_download"] == stored["mediaLink"]
 
 
-def test_nothing_else_is_in_the_bucket_but_the_runs_manifest_and_count(finished: Finished) -> None:
+def test_bucket_contains_only_archives_manifest_and_counter(finished: Finished) -> None:
     archives = {each["object"] for each in finished.deliveries}
     others = set(finished.objects) - finished.earlier - archives
     folders = {name.rpartition("/")[0] for name in others}
@@ -134,7 +134,7 @@ def test_the_bucket_verifies_without_the_ledger(finished: Finished) -> None:
     assert answer.returncode == 0, answer.stdout + answer.stderr
 
 
-def test_archives_hold_the_images_and_only_them(finished: Finished) -> None:
+def test_archives_contain_exactly_the_images(finished: Finished) -> None:
     members = {each["object"]: each["members"] for each in finished.deliveries}
     delivered = {batch["id"]: batch["delivered"] for batch in finished.batches}
     for delivery in finished.deliveries:
@@ -154,12 +154,12 @@ def test_archives_hold_the_images_and_only_them(finished: Finished) -> None:
                 assert image.Modality in {"CT", "MR", "CR", "US", "MG"}
 
 
-def test_one_patients_studies_share_a_code(finished: Finished) -> None:
+def test_studies_of_one_patient_share_a_code(finished: Finished) -> None:
     patients = [each["object"].split("/")[3] for each in finished.deliveries]
     assert len(set(patients)) == len(patients) - 1
 
 
-def test_the_shift_of_dates_is_the_same_for_a_patient(finished: Finished) -> None:
+def test_date_shift_is_constant_per_patient(finished: Finished) -> None:
     # The samples' CT is of 2001-01-01 and the MR of the same patient of 2003-05-05.
     by_patient: dict[str, list[str]] = {}
     for each in finished.deliveries:
@@ -176,7 +176,7 @@ def _day(date: str) -> int:
     return datetime.datetime.strptime(date, "%Y%m%d").toordinal()
 
 
-def test_originals_stay_and_folders_with_bad_files_are_set_aside(finished: Finished) -> None:
+def test_originals_are_kept_and_folders_with_bad_files_set_aside(finished: Finished) -> None:
     bad = {each.accession for each in samples.SAMPLES if each.quarantined or each.duplicate}
     now = {each.name: contents(each) for each in finished.folder.iterdir()}
     assert now == {
@@ -184,7 +184,7 @@ def test_originals_stay_and_folders_with_bad_files_are_set_aside(finished: Finis
     }
 
 
-def test_working_files_and_identifiers_are_gone(finished: Finished) -> None:
+def test_working_files_and_identifiers_are_deleted(finished: Finished) -> None:
     work = finished.site.stack.home / "work"
     assert not [batch["id"] for batch in finished.batches if (work / batch["id"]).exists()]
     ids = ",".join(f"'{batch['id']}'" for batch in finished.batches)
@@ -211,7 +211,7 @@ def test_the_ui_shows_batches_by_opaque_ids_only(finished: Finished) -> None:
             assert re.fullmatch(r"b[0-9a-f]{16}|lane \d", each["rendered_map_index"])
 
 
-def test_gzip_is_readable_by_others(finished: Finished) -> None:
+def test_archives_are_readable_by_gnu_tar_and_gzip(finished: Finished) -> None:
     for delivery in finished.deliveries:
         data = (finished.out / "objects" / delivery["object"]).read_bytes()
         assert len(gzip.decompress(data)) % 512 == 0

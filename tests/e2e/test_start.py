@@ -26,7 +26,7 @@ class NoBigQuery(Stack):
         self.processes.wait_for("bigquery", lambda: False)
 
 
-def test_a_failed_part_is_named_with_its_log(tmp_path: Path) -> None:
+def test_a_failed_service_is_named_with_its_log(tmp_path: Path) -> None:
     stack = NoBigQuery([], root=tmp_path)
     try:
         with pytest.raises(DemoError, match=r"(?s)bigquery ended.*no such extension"):

@@ -18,7 +18,7 @@ SEED = seed("SENDIT_FUZZ_SEED")
 
 
 @pytest.mark.timeout(600)
-def test_no_broken_file_hangs_stops_or_leaks():
+def test_malformed_files_neither_hang_nor_leak():
     print(f"SENDIT_FUZZ_SEED={SEED}")  # noqa: T201 the seed to run again
     count = run.fuzz(range(NUMBER), SEED)
     assert count.pop(run.LIKE) > NUMBER / 100  # 7% as a rule
@@ -33,7 +33,7 @@ def test_no_broken_file_hangs_stops_or_leaks():
         (b"\x08\0\x05\0", b"PN"),  # a character set with which pydicom reads nothing
     ],
 )
-def test_what_the_fuzzer_found(tag, vr, tmp_path):
+def test_fuzzer_regressions(tag, vr, tmp_path):
     data = to_bytes(make_dataset())
     at = data.index(tag, 200)
     length = int.from_bytes(data[at + 6 : at + 8], "little")
@@ -44,7 +44,7 @@ def test_what_the_fuzzer_found(tag, vr, tmp_path):
     assert ended == f"quarantined: {Reason.MALFORMED}"
 
 
-def test_the_fuzzer_sees_a_leak(monkeypatch):
+def test_fuzzer_detects_a_leak(monkeypatch):
     """It would not be worth much if it looked in the wrong place."""
     plan = compile_plan(read_recipe("default"))
     data = canary_files()[0]

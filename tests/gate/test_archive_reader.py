@@ -1,4 +1,4 @@
-"""What the gate reads again: all of the archive, and nothing that only looks like it."""
+"""The gate's archive reader: reads the whole archive, and rejects anything else."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from testing.builder import end_with_pixels, make_dataset, to_bytes
 
 
 def archive(path: Path, *, side: int = 512, count: int = 3) -> bytes:
-    """Write an archive of images whose pixels are passed over, and return its bytes."""
+    """Write an archive of images with skipped pixels and return its bytes."""
     with Archive(path) as writer:
         for number in range(1, count + 1):
             dataset = make_dataset(instance=number, rows=side, columns=side)
@@ -46,7 +46,7 @@ def read(path: Path, *, thorough: bool = False) -> Totals:
     return totals
 
 
-def test_pixels_are_passed_over_and_counted(tmp_path: Path) -> None:
+def test_pixels_are_skipped_and_counted(tmp_path: Path) -> None:
     whole = zlib.decompress(archive(tmp_path / "a.tar.gz"), 31)
     assert BULK < 512 * 512 * 2
     totals = read(tmp_path / "a.tar.gz")
@@ -59,10 +59,8 @@ def test_pixels_are_passed_over_and_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("by", [-1, 1, 512, -(512 * 512 * 2), 1 << 31])
 @pytest.mark.parametrize("thorough", [False, True])
-def test_what_was_passed_over_is_as_long_as_gzip_says(
-    tmp_path: Path, by: int, thorough: bool
-) -> None:
-    """Without this, something hidden where pixels are passed over would not be missed."""
+def test_skipped_length_must_match_gzip(tmp_path: Path, by: int, thorough: bool) -> None:
+    """Otherwise bytes hidden among skipped pixels would not be noticed."""
     path = tmp_path / "a.tar.gz"
     data = bytearray(archive(path))
     (length,) = struct.unpack("<L", data[-4:])
@@ -72,8 +70,8 @@ def test_what_was_passed_over_is_as_long_as_gzip_says(
         read(path, thorough=thorough)
 
 
-def test_bytes_hidden_among_passed_pixels_are_noticed(tmp_path: Path) -> None:
-    """Where nothing is inflated only the length of the whole tells that there is more."""
+def test_bytes_hidden_among_skipped_pixels_are_detected(tmp_path: Path) -> None:
+    """Where nothing is inflated, only the total length reveals additional bytes."""
     path = tmp_path / "a.tar.gz"
     data = archive(path)
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
@@ -89,7 +87,7 @@ def test_bytes_hidden_among_passed_pixels_are_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 10, 17, 18, 100])
-def test_a_piece_of_an_archive_is_none(tmp_path: Path, keep: int) -> None:
+def test_a_truncated_archive_is_rejected(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "a.tar.gz"
     data = archive(path, side=16)
     path.write_bytes(data[:keep])
@@ -98,7 +96,7 @@ def test_a_piece_of_an_archive_is_none(tmp_path: Path, keep: int) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 8, 9, 100])
-def test_an_archive_without_its_end_is_none(tmp_path: Path, cut: int) -> None:
+def test_an_archive_without_end_blocks_is_rejected(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "a.tar.gz"
     data = archive(path, side=16)
     path.write_bytes(data[:-cut])
@@ -106,7 +104,7 @@ def test_an_archive_without_its_end_is_none(tmp_path: Path, cut: int) -> None:
         read(path)
 
 
-def test_what_follows_the_last_member_is_noticed(tmp_path: Path) -> None:
+def test_data_after_the_last_member_is_detected(tmp_path: Path) -> None:
     path = tmp_path / "a.tar.gz"
     whole = zlib.decompress(archive(path, side=16), 31)
     for more in (b"x", bytes(511) + b"x", bytes(4096) + b"Winterbottom"):
@@ -117,7 +115,7 @@ def test_what_follows_the_last_member_is_noticed(tmp_path: Path) -> None:
             read(path)
 
 
-def test_pieces_of_pixels_say_what_they_are(tmp_path: Path) -> None:
+def test_pixel_chunks_are_marked(tmp_path: Path) -> None:
     path = tmp_path / "a.tar.gz"
     archive(path, side=1024, count=1)
     native = [
@@ -139,8 +137,8 @@ def test_pieces_of_pixels_say_what_they_are(tmp_path: Path) -> None:
     assert (frame.samples, frame.first, frame.last) == (False, True, True)
 
 
-def test_a_length_that_spells_a_vr_is_a_length(tmp_path: Path) -> None:
-    """Implicit VR: 16,962 bytes are written as BB, where Explicit VR has the VR."""
+def test_an_implicit_length_that_looks_like_a_vr(tmp_path: Path) -> None:
+    """Implicit VR: a length of 16,962 bytes is encoded as BB, where Explicit VR has the VR."""
     item = Dataset()
     item.TextValue = "x" * 0x4242
     made = make_dataset(

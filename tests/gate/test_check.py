@@ -45,7 +45,7 @@ SYNTAXES = [
     DeflatedExplicitVRLittleEndian,
     JPEGBaseline8Bit,
 ]
-# What the made patient is called, and when she was scanned.
+# Name and study date of the synthetic patient.
 SECRETS = (
     *("musterfrau", "nne0001", "mrn77", "acc88", "1.2.826", "19480807"),
     *("20160321", "21.03.2016", "harbour"),
@@ -68,7 +68,7 @@ def received(count: int = 2, **options: object) -> list[bytes]:
 
 
 def make_plain() -> bytes:
-    """Return an object whose values stand in one place each."""
+    """Return an object in which each value occurs once."""
     dataset = make_dataset(private=False)
     for keyword in ("RequestAttributesSequence", "ReferencedStudySequence", "OtherPatientIDs"):
         if keyword in dataset:
@@ -120,7 +120,7 @@ def changed(data: bytes, change: Callable[[FileDataset], None]) -> bytes:
 
 
 def caught(info: ArchiveInfo, real: RealValues, plan: Plan) -> str:
-    """Return the gate's words; the archive must be gone, and no secret in them."""
+    """Return the gate's message; the archive must be deleted, and the message contain no secret."""
     with pytest.raises(FailBatch) as failed:
         gate(info, real, plan, IDENTIFIERS.jitter)
     text = str(failed.value)
@@ -204,7 +204,7 @@ def _with(item: Dataset, keyword: str, value: object) -> Dataset:
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
 @pytest.mark.parametrize("kind", ["CT", "MR", "ENHANCED"])
-def test_what_the_engine_made_passes(kind, syntax, plan, tmp_path):
+def test_engine_output_passes(kind, syntax, plan, tmp_path):
     originals = received(3, kind=kind, transfer_syntax=syntax)
     members = delivered(originals, plan, tmp_path)
     info = pack(members, tmp_path / "a.tar.gz")
@@ -234,7 +234,7 @@ def test_a_leak_deletes_the_archive(leak, study, plan, tmp_path):
     assert "member 2" in text
 
 
-def test_a_name_in_a_member_s_name(plan, tmp_path):
+def test_name_in_a_member_name_is_found(plan, tmp_path):
     originals = received()
     members = delivered(originals, plan, tmp_path)
     members["Musterfrau0001.dcm"] = members.popitem()[1]
@@ -242,7 +242,7 @@ def test_a_name_in_a_member_s_name(plan, tmp_path):
     assert "the member's name" in text
 
 
-def test_a_name_inside_a_jpeg(plan, tmp_path):
+def test_name_inside_a_jpeg_is_found(plan, tmp_path):
     originals = received(transfer_syntax=JPEGBaseline8Bit)
     members = delivered(originals, plan, tmp_path)
     name = next(iter(members))
@@ -252,7 +252,7 @@ def test_a_name_inside_a_jpeg(plan, tmp_path):
     assert "the pixel data" in text
 
 
-def test_a_uid_between_two_pieces_of_pixels(plan, tmp_path):
+def test_uid_between_two_pixel_chunks_is_found(plan, tmp_path):
     originals = received(transfer_syntax=JPEGBaseline8Bit)
     members = delivered(originals, plan, tmp_path)
     uid = str(make_dataset().StudyInstanceUID).encode()
@@ -279,7 +279,7 @@ def test_a_uid_between_two_pieces_of_pixels(plan, tmp_path):
         ("ISO_IR 100", "Li^Marie", "Marie LI"),
     ],
 )
-def test_names_in_every_character_set(character_set, name, shown, plan, tmp_path):
+def test_names_are_found_in_every_character_set(character_set, name, shown, plan, tmp_path):
     originals = received(SpecificCharacterSet=character_set, PatientName=name)
     members = delivered(originals, plan, tmp_path)
     last = list(members)[-1]
@@ -307,14 +307,14 @@ HARMLESS = {
 
 @pytest.mark.parametrize("case", HARMLESS)
 @pytest.mark.filterwarnings("ignore:Invalid value for VR")
-def test_what_is_no_leak_passes(case, plan, tmp_path):
+def test_harmless_values_pass(case, plan, tmp_path):
     originals = received(**HARMLESS[case])
     members = delivered(originals, plan, tmp_path)
     info = pack(members, tmp_path / "a.tar.gz")
     gate(info, real_values(originals, plan), plan, IDENTIFIERS.jitter, thorough=True)
 
 
-def test_what_a_recipe_keeps_is_no_secret(tmp_path):
+def test_values_kept_by_the_recipe_pass(tmp_path):
     rules = "FORMAT dicom\n%header\nKEEP PatientID\nKEEP StudyDate\nREMOVE PatientName\n"
     plan = compile_plan(read_text(("own.deid", rules)))
     originals = received()
@@ -324,7 +324,7 @@ def test_what_a_recipe_keeps_is_no_secret(tmp_path):
     )
 
 
-def test_what_a_recipe_keeps_in_one_place_may_stand_in_another(tmp_path):
+def test_a_value_kept_in_one_attribute_may_occur_in_another(tmp_path):
     rules = (
         "FORMAT dicom\n%header\nKEEP SOPInstanceUID\nREPLACE InstanceCreatorUID func:remap_uid\n"
     )
@@ -334,8 +334,8 @@ def test_what_a_recipe_keeps_in_one_place_may_stand_in_another(tmp_path):
     delivered(originals, plan, tmp_path)
 
 
-def test_what_a_recipe_forgets_is_caught(tmp_path):
-    """It takes the UID away in one place and leaves it in another."""
+def test_an_attribute_missed_by_the_recipe_is_found(tmp_path):
+    """It removes the UID in one place and leaves it in another."""
     rules = "FORMAT dicom\n%header\nREPLACE SOPInstanceUID func:remap_uid\n"
     plan = compile_plan(read_text(("own.deid", rules)))
     originals = received()
@@ -348,8 +348,8 @@ def test_what_a_recipe_forgets_is_caught(tmp_path):
     assert not list(tmp_path.glob("*.tar.gz*"))
 
 
-def test_a_kept_sequence_may_hold_what_goes_elsewhere(tmp_path):
-    """The order's number stands in the order, which is kept, and in the image, which is not."""
+def test_a_kept_sequence_may_contain_values_removed_elsewhere(tmp_path):
+    """The order's number occurs in the order, which is kept, and in the image, which is not."""
     rules = KEEP_UIDS + "KEEP RequestAttributesSequence\nREMOVE ALL\n"
     plan = compile_plan(read_text(("own.deid", rules)))
     item = Dataset()
@@ -367,8 +367,8 @@ def test_a_kept_sequence_may_hold_what_goes_elsewhere(tmp_path):
     assert "AccessionNumber" not in made
 
 
-def test_an_add_at_the_top_does_not_condemn_what_a_sequence_holds(tmp_path):
-    """ADD acts at the top level only: the patient in a sequence is another one, and stays."""
+def test_add_at_the_top_level_does_not_apply_to_sequences(tmp_path):
+    """ADD applies to the top level only: a patient in a sequence is another one, and is kept."""
     rules = KEEP_UIDS + "ADD PatientID ANON\nREMOVE PatientName\n"
     plan = compile_plan(read_text(("own.deid", rules)))
     item = Dataset()
@@ -383,13 +383,15 @@ def test_an_add_at_the_top_does_not_condemn_what_a_sequence_holds(tmp_path):
     made = pydicom.dcmread(io.BytesIO(data))
     assert made.PatientID == "ANON"
     assert made.ReferencedPatientSequence[0].PatientID == item.PatientID
-    item.PatientID = "CHILD-4711-33"  # the patient itself: that is a leak
+    item.PatientID = "CHILD-4711-33"  # the patient: a leak
     with pytest.raises(FailBatch, match=r"the real value in .* PatientID"):
         delivered([changed(make_plain(), relative)], plan, tmp_path)
 
 
-def test_a_private_name_that_repeats_one_that_stays_is_no_secret(tmp_path):
-    """Private attributes go; the operator's name, which no rule takes, is in one of them too."""
+def test_a_private_copy_of_a_kept_name_passes(tmp_path):
+    """Private attributes are removed; one of them also contains the operator's name, which no rule
+    removes.
+    """
     rules = KEEP_UIDS + "REMOVE PatientName\n"
     plan = compile_plan(read_text(("own.deid", rules)))
 
@@ -403,7 +405,7 @@ def test_a_private_name_that_repeats_one_that_stays_is_no_secret(tmp_path):
     assert not any(element.tag.is_private for element in made)
 
 
-def test_the_institution_that_a_recipe_leaves_is_no_secret_as_the_issuer(tmp_path):
+def test_a_kept_institution_passes_although_it_is_the_issuer(tmp_path):
     plan = compile_plan(read_text(("own.deid", KEEP_UIDS + "REMOVE IssuerOfPatientID\n")))
 
     def place(dataset: FileDataset) -> None:
@@ -420,7 +422,7 @@ def test_the_institution_that_a_recipe_leaves_is_no_secret_as_the_issuer(tmp_pat
         delivered([changed(make_plain(), description)], plan, tmp_path)
 
 
-def test_an_order_that_a_recipe_forgets_is_caught(tmp_path):
+def test_an_order_missed_by_the_recipe_is_found(tmp_path):
     plan = compile_plan(read_text(("own.deid", KEEP_UIDS + "REMOVE StudyID\n")))
 
     def order(dataset: FileDataset) -> None:
@@ -433,7 +435,7 @@ def test_an_order_that_a_recipe_forgets_is_caught(tmp_path):
 @pytest.mark.parametrize(
     "study", ["KEEP StudyInstanceUID", "REPLACE StudyInstanceUID func:remap_uid"]
 )
-def test_references_to_images_are_no_secret_if_the_study_s_own_uid_stays(study, tmp_path):
+def test_image_references_pass_if_the_study_uid_is_kept(study, tmp_path):
     rules = f"FORMAT dicom\n%header\nREPLACE SOPInstanceUID func:remap_uid\n{study}\n"
     plan = compile_plan(read_text(("own.deid", rules)))
     item = Dataset()
@@ -446,7 +448,7 @@ def test_references_to_images_are_no_secret_if_the_study_s_own_uid_stays(study, 
             delivered(originals, plan, tmp_path)
 
 
-def test_the_same_bytes_are_another_text_in_another_character_set(plan, tmp_path):
+def test_bytes_are_decoded_per_character_set(plan, tmp_path):
     name = "Иванов^Пётр"
     original = changed(
         make_in("ISO_IR 144"), lambda dataset: setattr(dataset, "ReferringPhysicianName", name)
@@ -468,8 +470,8 @@ def make_in(character_set: str) -> bytes:
     return to_bytes(dataset)
 
 
-def test_more_members_than_calls_may_be_nested(plan, tmp_path):
-    """Each of them has pixels to pass over, and some have not: nothing piles up."""
+def test_more_members_than_the_recursion_limit(plan, tmp_path):
+    """Some of them have pixels to skip and some have not: nothing accumulates."""
     clean = next(iter(delivered(received(1, rows=256, columns=256), plan, tmp_path).values()))
     head = clean[: clean.index(b"\xe0\x7f\x10\x00OW") + 12]
     assert len(clean) - len(head) > BULK
@@ -484,7 +486,7 @@ def test_more_members_than_calls_may_be_nested(plan, tmp_path):
     assert report.passed > 900 * (len(clean) - len(head))
 
 
-def test_native_pixels_are_passed_over_but_for_a_sample(plan, tmp_path):
+def test_native_pixels_are_skipped_except_for_a_sample(plan, tmp_path):
     originals = received(2 * archive_reader.SAMPLED + 1, rows=256, columns=256)
     folder = tmp_path / "in"
     folder.mkdir()
@@ -525,8 +527,8 @@ def test_of_large_pixels_only_the_first_are_sampled(plan, tmp_path, monkeypatch)
     assert totals.inflated + totals.passed == whole
 
 
-def test_a_leak_behind_pixels_that_are_passed_over(plan, tmp_path):
-    """The tail of a member is read though its pixels are not."""
+def test_leak_after_skipped_pixels_is_found(plan, tmp_path):
+    """The end of a member is read although its pixels are skipped."""
     originals = received(2, rows=256, columns=256)
     members = delivered(originals, plan, tmp_path)
     secret = b"\xfc\xff\xfc\xffOB\0\0\x08\0\0\0mrn77000"
@@ -539,7 +541,7 @@ def test_a_leak_behind_pixels_that_are_passed_over(plan, tmp_path):
     assert "(FFFC,FFFC)" in caught(info, real_values(originals, plan), plan)
 
 
-def test_an_archive_that_is_not_the_one_written(plan, tmp_path):
+def test_an_archive_that_differs_from_the_written_one_is_rejected(plan, tmp_path):
     originals = received()
     members = delivered(originals, plan, tmp_path)
     info = pack(members, tmp_path / "a.tar.gz")
@@ -551,7 +553,7 @@ def test_an_archive_that_is_not_the_one_written(plan, tmp_path):
 
 @pytest.fixture(scope="module")
 def whole(plan, tmp_path_factory) -> tuple[bytes, ArchiveInfo, list[bytes]]:
-    """An archive as bytes, with pixels that the gate passes over, and what went in."""
+    """An archive with skipped pixels as bytes, and its input."""
     folder = tmp_path_factory.mktemp("whole")
     originals = received(2, rows=192, columns=192)
     members = delivered(originals, plan, folder)
@@ -567,7 +569,7 @@ def _crc32c(data: bytes) -> str:
 
 @settings(max_examples=60, deadline=None, phases=[Phase.generate])
 @given(data=st.data())
-def test_a_damaged_archive_never_passes(data, whole, plan):
+def test_a_corrupted_archive_never_passes(data, whole, plan):
     raw, info, originals = whole
     damaged = bytearray(raw)
     if data.draw(st.booleans()):
@@ -586,8 +588,8 @@ def test_a_damaged_archive_never_passes(data, whole, plan):
         max_size=8,
     )
 )
-def test_the_parts_are_the_members(members, tmp_path_factory):
-    """Heads, pixels and tails put together are what tarfile reads."""
+def test_parts_match_the_members(members, tmp_path_factory):
+    """Heads, pixels and tails concatenated are what tarfile reads."""
     path = tmp_path_factory.mktemp("parts") / "a.tar.gz"
     files = [
         to_bytes(make_dataset(instance=number, kind=kind, rows=side, columns=side))
@@ -624,7 +626,7 @@ def study_of(originals: list[bytes], folder: Path) -> list[Source]:
 
 @pytest.mark.parametrize("failure", [ValueError("Musterfrau"), MemoryError(), KeyboardInterrupt()])
 @pytest.mark.parametrize("place", ["_Check", "read_archive", "_crc32c"])
-def test_a_gate_that_fails_leaves_no_archive(place, failure, plan, tmp_path, monkeypatch):
+def test_a_failing_gate_leaves_no_archive(place, failure, plan, tmp_path, monkeypatch):
     def fail(*_args, **_kwargs):
         raise failure
 
@@ -641,7 +643,7 @@ def test_a_gate_that_fails_leaves_no_archive(place, failure, plan, tmp_path, mon
     assert "Musterfrau" not in str(caught.value)
 
 
-def test_nothing_has_the_archive_s_name_while_the_gate_reads(plan, tmp_path, monkeypatch):
+def test_the_archive_is_not_visible_while_the_gate_reads(plan, tmp_path, monkeypatch):
     out = tmp_path / "out"
     out.mkdir()
 
@@ -683,7 +685,7 @@ def test_a_finding_in_one_file_quarantines_that_file(plan, tmp_path):
     assert outcomes == [Outcome.DELIVERED, Outcome.QUARANTINED, *2 * [Outcome.DELIVERED]]
     reason = result.outcomes[2][1]
     assert "a part of the patient's name in (0028,2000) ICCProfile" in reason
-    # As if it had never come.
+    # As if it had never been received.
     assert (result.content_digest, result.actions, result.header) == (
         first.content_digest,
         first.actions,
@@ -694,8 +696,8 @@ def test_a_finding_in_one_file_quarantines_that_file(plan, tmp_path):
     assert result.archive.members == 3
 
 
-def test_what_is_the_same_in_files_behind_is_theirs_too(plan, tmp_path):
-    """A member that is like the one before is judged by what differs; not so its findings."""
+def test_findings_apply_to_later_files_with_the_same_value(plan, tmp_path):
+    """A template match is checked where it differs; findings in common values apply to it, too."""
     originals = received(5)
     leaking = set_to("ICCProfile", b"MUSTERFRAU0001")
     leaked = [originals[0], *(changed(original, leaking) for original in originals[1:4])]
@@ -719,7 +721,7 @@ def opened_members(archive: Path) -> list[FileDataset]:
         ("Manufacturer", "1.2.826.0.1.3680043.8.498.1.1", ""),
     ],
 )
-def test_a_value_in_its_form_goes_by_itself(keyword, value, left, plan, tmp_path):
+def test_a_flagged_value_is_removed_on_its_own(keyword, value, left, plan, tmp_path):
     originals = received(3, StationName="STATION17CT")
     changed_ones = [changed(original, set_to(keyword, value)) for original in originals[:2]]
     result = result_of([*changed_ones, originals[2]], plan, tmp_path)
@@ -731,7 +733,7 @@ def test_a_value_in_its_form_goes_by_itself(keyword, value, left, plan, tmp_path
     assert third[keyword] == pydicom.dcmread(io.BytesIO(originals[2]))[keyword]
 
 
-def test_it_goes_although_another_file_is_stopped(plan, tmp_path):
+def test_a_flagged_value_is_removed_although_another_file_is_quarantined(plan, tmp_path):
     originals = received(3)
     originals[0] = changed(originals[0], set_to("SoftwareVersions", "VB 20160321"))
     originals[1] = changed(originals[1], set_to("ICCProfile", b"MUSTERFRAU0001"))
@@ -741,7 +743,7 @@ def test_it_goes_although_another_file_is_stopped(plan, tmp_path):
     assert "SoftwareVersions" not in opened_members(tmp_path / "a.tar.gz")[0]
 
 
-def test_a_code_goes_by_itself(plan, tmp_path):
+def test_a_flagged_code_is_removed_on_its_own(plan, tmp_path):
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator = "STATION17-CT", "99LOCAL"
     item.CodeMeaning = "chest"
@@ -754,7 +756,7 @@ def test_a_code_goes_by_itself(plan, tmp_path):
     assert found.CodingSchemeVersion != "20160321"
 
 
-def test_a_copy_of_a_file_that_is_stopped_takes_its_place(plan, tmp_path):
+def test_a_copy_replaces_a_quarantined_file(plan, tmp_path):
     originals = received(2)
     leaked = changed(originals[0], set_to("ICCProfile", b"MUSTERFRAU0001"))
     result = result_of([leaked, originals[0], originals[1]], plan, tmp_path)
@@ -763,7 +765,7 @@ def test_a_copy_of_a_file_that_is_stopped_takes_its_place(plan, tmp_path):
     assert outcomes[2] is outcomes[3] is Outcome.DELIVERED
 
 
-def test_findings_in_all_files_fail_the_batch_with_what_to_do(plan, tmp_path):
+def test_findings_in_all_files_fail_the_batch_with_advice(plan, tmp_path):
     leaking = set_to("ICCProfile", b"MUSTERFRAU0001")
     (tmp_path / "a.tar.gz").write_bytes(b"an earlier attempt's")
     with pytest.raises(FailBatch) as failed:
@@ -776,7 +778,7 @@ def test_findings_in_all_files_fail_the_batch_with_what_to_do(plan, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
-def test_a_member_that_the_reader_cannot_take_is_named(plan, tmp_path):
+def test_an_unreadable_member_is_named(plan, tmp_path):
     originals = received(3)
     members = delivered(originals, plan, tmp_path)
     names = list(members)
@@ -817,12 +819,12 @@ COINCIDENCES = {
 
 
 @pytest.mark.parametrize("case", COINCIDENCES)
-def test_a_coincidence_does_not_condemn_a_study(case, plan, tmp_path):
+def test_coincidences_do_not_fail_the_study(case, plan, tmp_path):
     result = result_of(received(**COINCIDENCES[case]), plan, tmp_path)
     assert {outcome for outcome, _ in result.outcomes.values()} == {Outcome.DELIVERED}
 
 
-def test_the_folder_s_name_is_an_identifier(plan, tmp_path):
+def test_the_folder_name_is_an_identifier(plan, tmp_path):
     originals = received()
     members = delivered(originals, plan, tmp_path)
     last = list(members)[-1]
@@ -833,12 +835,12 @@ def test_the_folder_s_name_is_an_identifier(plan, tmp_path):
     assert "which the batch has as the folder's name" in caught(info, real, plan)
 
 
-def test_a_folder_named_by_what_radiology_says_is_none(plan, tmp_path):
+def test_a_folder_named_with_radiology_terms_is_not_an_identifier(plan, tmp_path):
     originals = received(SeriesDescription="AXIAL 5MM")
     assert result_of(originals, plan, tmp_path, folder="AXIAL 5MM").archive.members == 2
 
 
-def test_what_is_looked_for_grows_with_the_input_only(plan):
+def test_number_of_patterns_depends_on_the_input_only(plan):
     words = " ".join(f"w{chr(97 + n % 26)}{chr(97 + n // 26 % 26)}x" for n in range(600))
     real = real_values(received(1, PatientName=words), plan)
     assert len(Matcher(real, plan, -17)) < 3000

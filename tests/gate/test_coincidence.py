@@ -1,4 +1,4 @@
-"""Coincidences are no leaks; what only looks like one is."""
+"""Coincidences are not leaks; values that only resemble one are."""
 
 import re
 
@@ -35,14 +35,14 @@ def test_identifiers(sources, key, tag, vr, own):
 
 
 @pytest.mark.parametrize("text", ["chest contrast", "ct^chest", "qa^phantom", "axial 5mm", "test"])
-def test_what_says_nothing(text):
+def test_texts_that_identify_nobody(text):
     assert common_words.is_common(text)
 
 
 @pytest.mark.parametrize(
     "text", ["quackenbush", "ct quackenbush", "b1234", "mrn77", "chest 7734512"]
 )
-def test_what_says_something(text):
+def test_texts_that_may_identify_somebody(text):
     assert not common_words.is_common(text)
 
 
@@ -64,7 +64,7 @@ INVENTED = {"acme", "devices", "dooper", "rhapsode", "super"}
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_makers_and_models_of_public_ct_and_mr_files_say_nothing_of_a_person() -> None:
+def test_manufacturers_and_models_of_public_files_identify_nobody() -> None:
     words: set[str] = set()
     for path in real_files():
         try:

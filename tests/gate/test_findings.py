@@ -1,4 +1,4 @@
-"""Where a finding is, and what in an attribute is one."""
+"""Where a finding is located, and what counts as one within an attribute."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def checking(**values: set[int]) -> check._Check:
     return check._Check(Matcher(real, PLAN, -5), PLAN)
 
 
-#: Tag, VR, where the value starts and ends, path; an empty value starts where the next one is.
+#: Tag, VR, start and end of the value, path; an empty value starts where the next one does.
 PLACES = [
     (0x00080016, "UI", 8, 20, ()),
     (0x00080018, "UI", 28, 28, ()),
@@ -34,7 +34,7 @@ PLACES = [
         (8, None),
         (9, 0x00080016),
         (20, 0x00080016),
-        (21, None),  # a header's bytes are no value
+        (21, None),  # header bytes are not a value
         (29, None),
         (36, None),
         (37, 0x00080020),
@@ -42,12 +42,12 @@ PLACES = [
         (45, None),
     ],
 )
-def test_a_byte_is_in_the_value_that_it_stands_in(end: int, tag: int | None) -> None:
+def test_offset_is_located_in_its_element(end: int, tag: int | None) -> None:
     found = check._place(PLACES, end)
     assert (found and found[0]) == tag
 
 
-def test_a_coincidence_does_not_hide_what_is_found_beside_it() -> None:
+def test_a_coincidence_does_not_hide_a_finding_next_to_it() -> None:
     at_work = checking()
     own = RealValueMatch(RealValueKind.IDENTIFIER, frozenset((STATION,)), "galan3t")
     name = RealValueMatch(RealValueKind.NAME_PART, frozenset((PATIENT_NAME,)), "norm")
@@ -60,8 +60,8 @@ def test_a_coincidence_does_not_hide_what_is_found_beside_it() -> None:
     ]
 
 
-def test_a_maker_s_block_is_called_what_it_is_called() -> None:
-    """Who is called like a private creator is not delivered with it."""
+def test_private_creator_names_are_not_findings() -> None:
+    """A person with the name of a private creator is not delivered with it."""
     plan = plan_of('REMOVE PatientID\nKEEP (0029,"SIEMENS CSA HEADER",10)')
     real = RealValues(plan)
     real.identifiers = {"SIEMENS CSA HEADER": {PATIENT_ID}}
@@ -74,7 +74,7 @@ def test_a_maker_s_block_is_called_what_it_is_called() -> None:
 
 
 @pytest.mark.parametrize(("source", "found"), [(PATIENT_ID, False), (STATION, False), (0, False)])
-def test_a_member_s_name_is_made_of_small_numbers(source: int, found: bool) -> None:
+def test_small_numbers_in_member_names_are_not_findings(source: int, found: bool) -> None:
     at_work = checking(**{"100012": {source}, "7734512": {source}})
     for name, is_found in (
         ("IR1A1_100012_1.dcm", found),
@@ -97,9 +97,7 @@ def test_a_member_s_name_is_made_of_small_numbers(source: int, found: bool) -> N
         (0x00091001, "OB", b"\x01\x02" * 9 + b"seen as 7734512" + b"\x01"),
     ],
 )
-def test_a_finding_is_of_the_member_and_the_attribute_in_which_it_is(
-    tag: int, vr: str, raw: bytes
-) -> None:
+def test_a_finding_names_its_member_and_attribute(tag: int, vr: str, raw: bytes) -> None:
     plan = plan_of("REMOVE PatientID\nKEEP (0009,1001)")
     real = RealValues(plan)
     real.identifiers = {"7734512": {PATIENT_ID}}
@@ -113,8 +111,8 @@ def test_a_finding_is_of_the_member_and_the_attribute_in_which_it_is(
     assert at_work.findings == []
 
 
-def test_digits_among_a_vendor_s_numbers_are_judged_as_numbers() -> None:
-    """In Implicit VR they are bytes of no VR: what they say is told of them as numbers."""
+def test_digits_among_vendor_numbers_are_treated_as_numbers() -> None:
+    """In Implicit VR they have no VR: what they contain is reported as numbers."""
     plan = plan_of('REMOVE PatientID\nKEEP (0019,"SIEMENS MR HEADER",0C)')
     real = RealValues(plan)
     real.identifiers = {"773451": {PATIENT_ID}}
@@ -125,7 +123,7 @@ def test_digits_among_a_vendor_s_numbers_are_judged_as_numbers() -> None:
     assert [each.tag for each in at_work.findings] == [0x00181000]
 
 
-def test_names_and_dates_in_compressed_pixels_are_found_and_in_samples_names_alone() -> None:
+def test_pixel_findings_by_encoding() -> None:
     plan = plan_of("REMOVE PatientName\nREMOVE PatientBirthDate")
     real = RealValues(plan)
     real.names = {(b"Quackenbush^Zebediah", b"", True): {PATIENT_NAME}}
@@ -146,7 +144,7 @@ def test_names_and_dates_in_compressed_pixels_are_found_and_in_samples_names_alo
         assert {each.place for each in at_work.findings} <= {check.PIXEL_DATA}
 
 
-def test_what_to_do_is_said_for_each_kind_of_rule() -> None:
+def test_advice_for_each_kind_of_rule() -> None:
     plan = plan_of(
         "KEEP PatientComments\nREPLACE StudyDescription func:clean_text\nBLANK PatientID"
     )
@@ -163,7 +161,7 @@ def test_what_to_do_is_said_for_each_kind_of_rule() -> None:
     assert "a rule keeps this private attribute" in said[0x00091001]
 
 
-def test_of_many_findings_the_most_frequent_are_told() -> None:
+def test_only_the_most_frequent_findings_are_reported() -> None:
     findings = [check.Finding(4, "a name", "(0008,0080) InstitutionName", 0x00080080)] * 2
     findings += [check.Finding(number, "a date", f"place {number}") for number in range(1, 8)]
     sources = frozenset((PATIENT_NAME, check.FOLDER))
@@ -181,7 +179,7 @@ def test_of_many_findings_the_most_frequent_are_told() -> None:
     assert check.Stopped("", [check.Finding(1, "a name", check.PIXEL_DATA)]).thorough
 
 
-def test_a_name_among_bytes_is_of_the_attribute_in_which_they_are() -> None:
+def test_a_name_in_binary_data_is_attributed_to_its_element() -> None:
     real = RealValues(PLAN)
     real.names = {(b"Quackenbush^Zebediah", b"", True): {PATIENT_NAME}}
     at_work = check._Check(Matcher(real, PLAN, -5), PLAN)

@@ -1,4 +1,4 @@
-"""What stands around a value's bytes makes it that value, or a part of another."""
+"""The bytes around a value decide whether it is that value or part of another."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.deidentify.engine import plan_of
 @pytest.mark.parametrize(
     ("boundary", "before", "value", "after", "alone"),
     [
-        # a date, with a time behind it or not; not the end of a number, nor its decimals
+        # a date, optionally followed by a time; not the end of a number, nor its decimals
         (Boundary.DATE, b"", b"19480720", b"", True),
         (Boundary.DATE, b"on ", b"19480720", b" at noon", True),
         (Boundary.DATE, b"", b"19480720", b"123000.5", True),
@@ -24,7 +24,7 @@ from tests.deidentify.engine import plan_of
         (Boundary.DATE, b"0.", b"19480720", b"", False),
         (Boundary.DATE, b"x.", b"19480720", b"", True),
         (Boundary.DATE, b"1", b"19480720", b"123000", False),
-        # an identifier: a word of its own, with or without a mark behind it
+        # an identifier: a word of its own, optionally followed by punctuation
         (Boundary.IDENTIFIER, b"", b"7734512", b"", True),
         (Boundary.IDENTIFIER, b"MRN ", b"7734512", b". Next", True),
         (Boundary.IDENTIFIER, b"", b"7734512", b".0", True),
@@ -34,21 +34,21 @@ from tests.deidentify.engine import plan_of
         (Boundary.IDENTIFIER, b"", b"7734512", b"8", False),
         (Boundary.IDENTIFIER, b"1.", b"7734512", b"", False),
         (Boundary.IDENTIFIER, b"no.", b"7734512", b"", True),
-        # a name: no letter beside it, digits do not matter
+        # a name: no adjacent letter; digits do not matter
         (Boundary.NAME, b"", b"quackenbush", b"", True),
         (Boundary.NAME, b"1", b"quackenbush", b"2", True),
         (Boundary.NAME, b"s", b"quackenbush", b"", False),
         (Boundary.NAME, b"", b"quackenbush", b"s", False),
-        # a UID begins here; how long it is, is judged by whoever reads on
+        # start of a UID; its length is checked by the caller
         (Boundary.UID, b"", b"1.2.826.0.1.36", b".7", True),
         (Boundary.UID, b"=", b"1.2.826.0.1.36", b"8", True),
         (Boundary.UID, b"3", b"1.2.826.0.1.36", b"", False),
         (Boundary.UID, b"3.", b"1.2.826.0.1.36", b"", False),
-        # what was cut to be searched for
+        # a value cut to the maximum pattern length
         (Boundary.ANYTHING, b"1a", b"long", b"1a", True),
     ],
 )
-def test_a_value_stands_alone(
+def test_value_boundaries(
     boundary: Boundary, before: bytes, value: bytes, after: bytes, alone: bool
 ) -> None:
     data = before + value + after
@@ -59,7 +59,7 @@ PATIENT_ID, PATIENT_NAME, STATION = 0x00100020, 0x00100010, 0x00081010
 
 
 def matcher(*, names: tuple[bytes, ...] = (), identifiers: tuple[str, ...] = ()) -> Matcher:
-    """Return what recognises these values of a patient, under a recipe that removes them."""
+    """Return a matcher for these values of a patient, under a recipe that removes them."""
     plan = plan_of("REMOVE PatientName\nREMOVE PatientID")
     real = RealValues(plan)
     for name in names:
@@ -73,25 +73,25 @@ def matcher(*, names: tuple[bytes, ...] = (), identifiers: tuple[str, ...] = ())
     ("identifier", "looked_for"),
     [
         ("7734512", True),
-        ("AB77", False),  # short: told in attributes that identify, not everywhere
-        ("QUACKENBUSHX", True),  # letters alone tell something from twelve on
+        ("AB77", False),  # short: searched in identifying attributes, not everywhere
+        ("QUACKENBUSHX", True),  # letters alone are distinctive from twelve on
         ("QUACKENBUSH", False),
         ("QUACK", False),
         ("000000000", False),
     ],
 )
-def test_which_identifiers_are_looked_for_everywhere(identifier: str, looked_for: bool) -> None:
+def test_identifiers_searched_everywhere(identifier: str, looked_for: bool) -> None:
     found = matcher(identifiers=(identifier,)).read(f"seen as {identifier}", identifying=False)
     assert [match.kind for match in found] == [RealValueKind.IDENTIFIER] * looked_for
 
 
-def test_short_identifiers_are_told_where_a_rule_names_the_attribute() -> None:
+def test_short_identifiers_are_found_in_named_attributes() -> None:
     known = matcher(identifiers=("AB77",))
     (found,) = known.read("seen as ab77", identifying=True)
     assert (found.kind, found.sources) == (RealValueKind.IDENTIFIER, {PATIENT_ID})
 
 
-def test_zeros_in_front_of_any_part_of_a_number_do_not_matter() -> None:
+def test_leading_zeros_are_ignored() -> None:
     known = matcher(identifiers=("7734512",))
     for text in ("007734512", "00-7734512", "773 4512", "0-0-7734-512"):
         assert known.read(text, identifying=False), text
@@ -112,15 +112,15 @@ def test_numbers_are_not_searched_for_among_samples() -> None:
     assert in_samples[b"ab77345"] is True
 
 
-def test_pairs_of_short_parts_are_searched_for_in_bytes_past_a_pair_of_common_words() -> None:
-    """Chest and Head are words of radiology: together they are nobody's name."""
+def test_pairs_of_short_name_parts_are_searched_in_bytes() -> None:
+    """Chest and Head are radiology terms: together they are nobody's name."""
     needles = {needle.value for needle in matcher(names=(b"Head^Chest^Qua^Zet",)).needles}
     assert {b"qua^zet", b"zet qua", b"qua, head"} <= needles
     assert not {b"head^chest", b"chest head"} & needles
 
 
-def test_an_identifier_of_two_attributes_is_of_both() -> None:
-    """What stands there in its own right depends on all of whose it is."""
+def test_an_identifier_in_two_attributes_belongs_to_both() -> None:
+    """Whether it may occur there depends on all attributes with that value."""
     plan = plan_of("REMOVE PatientName\nREMOVE PatientID")
     real = RealValues(plan)
     real.identifiers = {"7734512": {PATIENT_ID}, "773-4512": {STATION}, "99887766": {STATION}}
@@ -131,7 +131,7 @@ def test_an_identifier_of_two_attributes_is_of_both() -> None:
     assert found.sources == {STATION}
 
 
-def test_what_is_too_long_to_be_searched_for_is_searched_for_by_its_beginning() -> None:
+def test_long_values_are_searched_by_their_beginning() -> None:
     long = "Q" * 63 + "7" + "Z" * 5
     around = {
         needle.value: needle.around for needle in matcher(identifiers=(long, "7734512")).needles
@@ -141,7 +141,7 @@ def test_what_is_too_long_to_be_searched_for_is_searched_for_by_its_beginning() 
     assert long[:65].encode() not in around
 
 
-def test_an_identifier_with_accents_is_searched_for_in_each_way_of_writing_it() -> None:
+def test_accented_identifiers_are_searched_in_every_encoding() -> None:
     needles = {needle.value for needle in matcher(identifiers=("Würde-7734",)).needles}
     assert {
         *("Würde-7734".encode("latin-1"), "Würde-7734".encode(), "WÜRDE-7734".encode("latin-1")),
@@ -149,7 +149,7 @@ def test_an_identifier_with_accents_is_searched_for_in_each_way_of_writing_it() 
     } <= needles
 
 
-def test_an_identifier_s_characters_are_those_of_the_batch() -> None:
+def test_identifiers_are_encoded_in_the_character_sets_of_the_batch() -> None:
     plan = plan_of("REMOVE PatientID")
     real = RealValues(plan)
     real.identifiers = {"Иванов-7734": {PATIENT_ID}}
@@ -159,9 +159,7 @@ def test_an_identifier_s_characters_are_those_of_the_batch() -> None:
 
 
 @pytest.mark.parametrize(("length", "searched_for"), [(11, False), (12, True), (13, True)])
-def test_a_name_in_escaped_bytes_is_searched_for_as_it_stands(
-    length: int, searched_for: bool
-) -> None:
+def test_names_with_escape_sequences_are_searched_as_bytes(length: int, searched_for: bool) -> None:
     group = b"\x1b$B" + b";3ED^B@O:"[: length - 3].ljust(length - 3, b"E")
     assert len(group) == length
     real = RealValues(plan_of("REMOVE PatientName"))
@@ -171,7 +169,7 @@ def test_a_name_in_escaped_bytes_is_searched_for_as_it_stands(
     assert [needle.around for needle in found] == [Boundary.ANYTHING] * searched_for
 
 
-def test_a_name_of_radiology_is_told_where_a_rule_takes_it_out() -> None:
+def test_a_name_that_is_a_radiology_term_is_found_where_a_rule_removes_it() -> None:
     known = matcher(names=(b"Stone^Ada",))
     assert not known.read("kidney stone", identifying=False)
     (found,) = known.read("kidney stone", identifying=False, cleaned=True)
@@ -183,7 +181,7 @@ def test_a_name_of_radiology_is_told_where_a_rule_takes_it_out() -> None:
 
 
 @pytest.mark.parametrize("keyword", ["AcquisitionDate", "AcquisitionDateTime"])
-def test_a_date_that_the_recipe_keeps_is_no_secret_elsewhere(keyword: str) -> None:
+def test_a_kept_date_may_occur_elsewhere(keyword: str) -> None:
     ds = make_dataset(AcquisitionDate="20120229", AcquisitionDateTime="20120229101101")
     rest = {"AcquisitionDate", "AcquisitionDateTime"} - {keyword}
     plan = plan_of("\n".join((f"KEEP {keyword}", *(f"REMOVE {one}" for one in rest))))
@@ -193,7 +191,7 @@ def test_a_date_that_the_recipe_keeps_is_no_secret_elsewhere(keyword: str) -> No
     assert not Matcher(real, plan, -5).read("seen 2012-02-29", identifying=False)
 
 
-def test_text_that_a_recipe_keeps_is_read_in_its_character_set() -> None:
+def test_kept_text_is_decoded_with_its_character_set() -> None:
     plan = plan_of("REMOVE PatientName\nKEEP ReferringPhysicianName\nKEEP InstitutionName")
     ds = make_dataset(
         SpecificCharacterSet="ISO_IR 144",
@@ -223,7 +221,7 @@ DATED, UNDATED = "1.2.826.0.1.20190623.101112.4", "1.2.826.0.1.3680043.8.498.77"
         ("KEEP FrameOfReferenceUID", set()),
     ],
 )
-def test_a_uid_that_stays_is_no_secret(rule: str, looked_for: set[str]) -> None:
+def test_kept_uids_are_not_searched(rule: str, looked_for: set[str]) -> None:
     real = RealValues(plan_of(rule))
     for uid in (DATED, UNDATED, "1.2.3", "1.2.840.10008.1.4.1.1"):
         real.see(read_header(to_bytes(make_dataset(private=False, FrameOfReferenceUID=uid))))
@@ -240,14 +238,14 @@ def test_a_uid_that_stays_is_no_secret(rule: str, looked_for: set[str]) -> None:
         ("MRN7734512X", "7734513", False),
     ],
 )
-def test_the_digits_of_an_identifier_are_looked_for_alone(
+def test_digits_of_an_identifier_are_searched_alone(
     identifier: str, text: str, found: bool
 ) -> None:
     known = matcher(identifiers=(identifier,))
     assert bool(known.read(f"seen as {text}", identifying=False)) is found
 
 
-def test_numbers_are_read_as_wholes() -> None:
+def test_numbers_match_as_a_whole() -> None:
     known = matcher(identifiers=("7734512",))
     for written in ("7734512", "+7734512", "-0007734512", "7734512.0", "7734512."):
         assert known.read_number(written), written
@@ -255,7 +253,7 @@ def test_numbers_are_read_as_wholes() -> None:
         assert not known.read_number(written), written
 
 
-def test_a_private_name_is_a_secret_where_its_creator_s_attribute_goes() -> None:
+def test_private_names_are_searched_if_their_attribute_is_removed() -> None:
     ds = make_dataset(private=False)
     for creator, name in (("ACME", "Stays^Ada"), ("OTHER", "Goes^Bo")):
         block = ds.private_block(0x0019, creator, create=True)
@@ -274,16 +272,16 @@ def test_a_private_name_is_a_secret_where_its_creator_s_attribute_goes() -> None
         ("zquackenbush", True),
         ("quackenbushx", False),
         ("zebediahquackenbush", True),
-        ("quackenb", True),  # cut where a field of eight characters ends
+        ("quackenb", True),  # truncated to a field of eight characters
         ("quacken", False),
     ],
 )
-def test_what_people_make_of_a_name_is_found(text: str, found: bool) -> None:
+def test_name_variants_are_found(text: str, found: bool) -> None:
     known = matcher(names=(b"Quackenbush^Zebediah",))
     assert bool(known.read(f"seen as {text} 7", identifying=False)) is found
 
 
-def test_a_value_in_two_cases_is_one_needle() -> None:
+def test_values_differing_in_case_share_a_pattern() -> None:
     plan = plan_of("REMOVE PatientName\nREMOVE PatientID")
     real = RealValues(plan)
     real.identifiers = {"MRN7734512": {0x00100020}, "mrn7734512": {0x00101000}}

@@ -1,4 +1,4 @@
-"""Many values at once, in as many databases as compile fast."""
+"""Multi-pattern search, in as many databases as compile quickly."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sendit.gate.search import Hit, Search, literal
 
 
 @pytest.mark.parametrize("count", [1, 24, 25, 96, 97, 130])
-def test_what_is_found_does_not_depend_on_how_many_are_looked_for(count: int) -> None:
+def test_matches_do_not_depend_on_the_number_of_patterns(count: int) -> None:
     values = [f"value{number:03}".encode() for number in range(count)]
     data = b" ".join(reversed(values)).upper()
     folded = Search([literal(value) for value in values], [True] * count)

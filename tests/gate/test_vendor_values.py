@@ -1,4 +1,4 @@
-"""A vendor's numbers are numbers; whatever else stands in their place is text."""
+"""Vendor numbers are numbers; anything else in their place is text."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ COMMENTS = 0x00204000
         (SLICES, "LO", b"Winterbottom", None),
         (ITEMS, "UN", b"Winterbottom", None),
         (ITEMS, "UN", b"1000", None),
-        (0x00191001, "LO", b"Winterbottom", None),  # on no list
+        (0x00191001, "LO", b"Winterbottom", None),  # not listed
         (COMMENTS, "LT", b"b=1500(0.895,0.000,0.445) ", ([], "")),
         (COMMENTS, "LT", b"b=1500(0.895,0.000,0.445) Winterbottom", None),
         (COMMENTS, "LT", b"", None),
     ],
 )
-def test_what_is_understood(
+def test_parsed_vendor_values(
     tag: int, vr: str, raw: bytes, understood: tuple[list[str], str] | None
 ) -> None:
     assert numbers_and_text(tag, vr, raw) == understood
 
 
-def test_a_structure_that_is_not_one_is_read_as_any_other_text() -> None:
+def test_an_invalid_structure_is_read_as_text() -> None:
     assert numbers_and_text(IMAGE_HEADER, "OB", b"Winterbottom") is None
 
 
-def test_of_a_structure_names_of_values_and_fixed_words_are_no_text() -> None:
+def test_structure_keys_and_fixed_words_are_not_text() -> None:
     tags = [
         CsaTag("B_value", 1, "IS", 6, ("1000",)),
         CsaTag("PhaseEncodingDirection", 1, "CS", 16, ("COL",)),

@@ -1,4 +1,4 @@
-"""The secrets backend of the production image: one file, and no place after it."""
+"""The secrets backend of the production image: one file, and no other source."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ google_cloud_default:
   extra: {project: p, key_path: /run/secrets/google_key.json}
 sendit_dasher: {conn_type: dasher}
 """
-#: What a person with the role Op may write into Airflow's database, or a site leave about.
+#: What a user with the role Op may write into Airflow's database, or a site leave in the
+# environment.
 ELSEWHERE = {
     name: json.dumps({"conn_type": "dasher", "host": "https://elsewhere.example"})
     for name in ("sendit_ledger", "google_cloud_default", "sendit_dasher")
@@ -29,7 +30,7 @@ ELSEWHERE = {
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The file, configured as docker-compose.yaml configures it; other places have others."""
+    """The file, configured as docker-compose.yaml does; other sources contain other values."""
     from airflow.sdk.configuration import clear_secrets_backends_cache
 
     path = tmp_path / "connections.yaml"
@@ -44,11 +45,11 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", value)
     clear_secrets_backends_cache()
     yield path
-    clear_secrets_backends_cache()  # Airflow keeps a backend as long as the process lives
+    clear_secrets_backends_cache()  # Airflow caches the backend for the life of the process
 
 
 @pytest.mark.parametrize("name", sorted(ELSEWHERE))
-def test_a_connection_is_the_file_s(file: Path, name: str) -> None:
+def test_connections_come_from_the_file(file: Path, name: str) -> None:
     from sendit.hooks.connections import read_connection
 
     assert read_connection(name).host != "https://elsewhere.example"
@@ -56,7 +57,7 @@ def test_a_connection_is_the_file_s(file: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(ELSEWHERE))
 @pytest.mark.parametrize("text", ["{}\n", "[", None], ids=["not there", "broken", "no file"])
-def test_what_the_file_does_not_have_is_asked_for_nowhere_else(
+def test_missing_connections_are_not_looked_up_elsewhere(
     file: Path, name: str, text: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     from sendit.hooks.connections import read_connection
@@ -70,7 +71,7 @@ def test_what_the_file_does_not_have_is_asked_for_nowhere_else(
     assert bool(caplog.records) == (text != "{}\n")
 
 
-def test_every_kind_of_entry_is_understood(file: Path) -> None:
+def test_entry_formats(file: Path) -> None:
     from sendit.hooks.connections import read_connection
 
     assert read_connection("sendit_ledger").password == "pass/word"
@@ -88,7 +89,7 @@ def test_every_kind_of_entry_is_understood(file: Path) -> None:
         ("a: b\n[hunter2", r"not YAML \(line 2\)"),
     ],
 )
-def test_a_mistake_is_said_and_the_file_not_quoted(tmp_path: Path, text: str, says: str) -> None:
+def test_errors_do_not_quote_the_file(tmp_path: Path, text: str, says: str) -> None:
     from sendit.hooks.connection_file import read_connections
 
     path = tmp_path / "connections.yaml"

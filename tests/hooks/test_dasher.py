@@ -38,7 +38,7 @@ def connect(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_SENDIT_DASHER", content)
 
 
-def test_the_service_behind_the_connection(
+def test_service_from_the_connection(
     monkeypatch: pytest.MonkeyPatch, dasher: DasherStandin, token_file: Path, hook: Any
 ) -> None:
     extra = {"token_file": str(token_file), "timeout": 5}
@@ -61,14 +61,14 @@ def test_the_service_behind_the_connection(
         ({}, "https://api.rit.stanford.edu/identifiers/api"),
     ],
 )
-def test_the_address(
+def test_base_url(
     monkeypatch: pytest.MonkeyPatch, hook: Any, fields: dict[str, Any], base: str
 ) -> None:
     connect(monkeypatch, **fields)
     assert hook.get_settings().base == base
 
 
-def test_a_connection_written_as_a_uri(monkeypatch: pytest.MonkeyPatch, hook: Any) -> None:
+def test_connection_uri(monkeypatch: pytest.MonkeyPatch, hook: Any) -> None:
     uri = "dasher://127.0.0.1:8080/http?timeout=7.5&attempts=2&token_file=%2Frun%2Ftokens%2Ft.json"
     monkeypatch.setenv("AIRFLOW_CONN_SENDIT_DASHER", uri)
     settings = hook.get_settings()
@@ -77,9 +77,7 @@ def test_a_connection_written_as_a_uri(monkeypatch: pytest.MonkeyPatch, hook: An
     assert settings.token_file == Path("/run/tokens/t.json")
 
 
-def test_what_the_form_leaves_empty_is_the_default(
-    monkeypatch: pytest.MonkeyPatch, hook: Any
-) -> None:
+def test_empty_fields_use_the_defaults(monkeypatch: pytest.MonkeyPatch, hook: Any) -> None:
     extra = {"token_file": "", "timeout": None, "deadline": None, "attempts": None}
     connect(monkeypatch, host="", extra=extra)
     settings = hook.get_settings()
@@ -87,7 +85,7 @@ def test_what_the_form_leaves_empty_is_the_default(
     assert (settings.timeout, settings.deadline, settings.attempts) == (30, 300, 6)
 
 
-def test_a_connection_with_empty_fields_is_stanfords(
+def test_an_empty_connection_uses_the_default_base_url(
     monkeypatch: pytest.MonkeyPatch, token_file: Path, hook: Any
 ) -> None:
     connect(monkeypatch)
@@ -98,13 +96,13 @@ def test_a_connection_with_empty_fields_is_stanfords(
     assert hook.get_settings().base == "https://api.rit.stanford.edu/identifiers/api"
 
 
-def test_a_connection_that_cannot_be_read_sends_nothing_to_another_address(hook: Any) -> None:
+def test_an_unreadable_connection_does_not_fall_back_to_the_default(hook: Any) -> None:
     with pytest.raises(RetryLater, match="connection sendit_dasher cannot be read"):
         hook.get_service("test")
 
 
 @pytest.mark.parametrize("extra", [{"tokenfile": "/x"}, {"timeout": "long"}, {"attempts": 0}])
-def test_a_field_that_is_wrong_is_named(
+def test_invalid_fields_are_named(
     monkeypatch: pytest.MonkeyPatch, hook: Any, extra: dict[str, Any]
 ) -> None:
     connect(monkeypatch, extra=extra)
@@ -120,7 +118,7 @@ def test_a_field_that_is_wrong_is_named(
         (Fault("status", status=404), "check the address"),
     ],
 )
-def test_testing_the_connection_says_what_is_wrong(
+def test_test_connection_reports_errors(
     monkeypatch: pytest.MonkeyPatch,
     dasher: DasherStandin,
     token_file: Path,
@@ -136,15 +134,15 @@ def test_testing_the_connection_says_what_is_wrong(
     assert text in said
 
 
-def test_testing_a_connection_without_tokens(monkeypatch: pytest.MonkeyPatch, hook: Any) -> None:
+def test_test_connection_without_tokens(monkeypatch: pytest.MonkeyPatch, hook: Any) -> None:
     connect(monkeypatch)
     works, said = hook.test_connection()
     assert not works
     assert "STANFORD_CLIENT_SECRETS" in said
 
 
-def test_airflow_knows_the_connection_and_its_form() -> None:
-    """Asked in a process of its own: the providers manager is one per process."""
+def test_connection_form_in_airflow() -> None:
+    """Tested in a subprocess: there is one providers manager per process."""
     program = """
 import json, warnings
 warnings.simplefilter("error", category=DeprecationWarning)
@@ -173,7 +171,7 @@ print(json.dumps({
 
     from sendit.identifiers.dasher import DasherSettings
 
-    # Every setting has a field, every field explains itself, and the defaults agree.
+    # Every setting has a field, every field has a description, and the defaults agree.
     settings = DasherSettings.model_fields
     assert set(known["fields"]) == set(settings) - {"base"}
     for name, field in known["fields"].items():
@@ -181,7 +179,7 @@ print(json.dumps({
         assert field["value"] == settings[name].default
 
 
-def test_the_providers_description_is_valid() -> None:
+def test_provider_info_is_valid() -> None:
     import airflow
     import jsonschema
 

@@ -15,7 +15,7 @@ from testing.dasher_standin import DasherStandin
 
 @pytest.fixture
 def request_body() -> Request:
-    """The request of DASHER's documentation."""
+    """The request in DASHER's documentation."""
     return request_of("1111111", "19610727", "2222222", "20100204115000")
 
 
@@ -26,7 +26,7 @@ def token_file(dasher: DasherStandin, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def service(dasher: DasherStandin, token_file: Path) -> Callable[..., DasherService]:
-    """Make a service that asks the stand-in: ``service(timeout=1)``."""
+    """Create a service that calls the stand-in: ``service(timeout=1)``."""
 
     def make(study: str = "test", **settings: Any) -> DasherService:
         given = {"base": dasher.base, "token_file": token_file, **settings}

@@ -33,7 +33,7 @@ def call(dasher: DasherStandin, *, timeout: float = 5.0, until: float = 60.0) ->
         ("http://localhost:1/", "http://localhost:1"),
     ],
 )
-def test_urls_that_are_safe(url: str, checked: str) -> None:
+def test_safe_urls(url: str, checked: str) -> None:
     assert checked_url(url, "it") == checked
 
 
@@ -55,7 +55,7 @@ def test_urls_that_are_safe(url: str, checked: str) -> None:
         "",
     ],
 )
-def test_urls_that_are_not(url: str) -> None:
+def test_unsafe_urls(url: str) -> None:
     with pytest.raises(Misconfigured, match=r"^it "):
         checked_url(url, "it")
 
@@ -71,7 +71,7 @@ def test_netrc_does_not_replace_the_token(
     assert dasher.calls()[0].headers["Authorization"] == f"Bearer {dasher.access}"
 
 
-def test_a_proxy_is_not_asked_for_this_machine(
+def test_localhost_bypasses_the_proxy(
     dasher: DasherStandin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
@@ -80,33 +80,33 @@ def test_a_proxy_is_not_asked_for_this_machine(
     assert call(dasher).status == 400
 
 
-def test_a_slow_server_is_not_waited_for(dasher: DasherStandin) -> None:
-    # Waited for, it would answer, and nothing would be raised.
+def test_slow_server_times_out(dasher: DasherStandin) -> None:
+    # If the client waited, there would be a response and no error.
     dasher.script(Fault("slow", seconds=5))
     with pytest.raises(Unanswered, match="too long"):
         call(dasher, timeout=0.3)
 
 
-def test_a_server_that_drips_is_not_waited_for(dasher: DasherStandin) -> None:
-    # Each byte comes well within the timeout; the whole answer would take many times it.
+def test_dripping_server_times_out(dasher: DasherStandin) -> None:
+    # Each byte arrives well within the timeout; the whole response would take much longer.
     dasher.script(Fault("drip", seconds=0.1))
     with pytest.raises(Unanswered, match="too long"):
         call(dasher, timeout=0.5)
 
 
-def test_an_answer_without_end_is_not_read_to_the_end(dasher: DasherStandin) -> None:
+def test_endless_response_is_aborted(dasher: DasherStandin) -> None:
     dasher.script(Fault("endless"))
     with pytest.raises(Unanswered, match="larger than"):
         call(dasher)
 
 
-def test_nothing_is_sent_once_the_time_is_over(dasher: DasherStandin) -> None:
+def test_no_request_after_the_deadline(dasher: DasherStandin) -> None:
     with pytest.raises(Unanswered, match="too long"):
         call(dasher, until=-1)
     assert not dasher.seen
 
 
-def test_a_server_that_is_not_there() -> None:
+def test_unreachable_server() -> None:
     gone = DasherStandin()
     gone.start()
     gone.stop()
@@ -114,7 +114,7 @@ def test_a_server_that_is_not_there() -> None:
         call(gone)
 
 
-def test_a_server_without_tls_behind_https(dasher: DasherStandin) -> None:
+def test_https_to_a_server_without_tls(dasher: DasherStandin) -> None:
     with pytest.raises(Misconfigured, match="certificate"):
         post(
             dasher.base.replace("http:", "https:"),
@@ -127,13 +127,13 @@ def test_a_server_without_tls_behind_https(dasher: DasherStandin) -> None:
 
 
 @pytest.mark.parametrize("fault", ["drop", "short"])
-def test_a_connection_that_ends_early(dasher: DasherStandin, fault: str) -> None:
+def test_connection_closed_early(dasher: DasherStandin, fault: str) -> None:
     dasher.script(Fault(fault))
     with pytest.raises(Unanswered, match="connection"):
         call(dasher)
 
 
-def test_a_redirect_is_handed_back_unfollowed(dasher: DasherStandin) -> None:
+def test_redirect_is_returned_unfollowed(dasher: DasherStandin) -> None:
     elsewhere = DasherStandin()
     elsewhere.start()
     dasher.script(Fault("redirect", status=307, to=f"{elsewhere.base}/v1/uid/test"))
@@ -164,10 +164,10 @@ def test_retry_after(
 
 
 @pytest.mark.parametrize("header", ["soon", "-5", "1.5", "", "²"])
-def test_a_retry_after_that_says_nothing(dasher: DasherStandin, header: str) -> None:
+def test_invalid_retry_after_is_ignored(dasher: DasherStandin, header: str) -> None:
     dasher.script(Fault("status", status=503, headers={"Retry-After": header}))
     assert call(dasher).wait is None
 
 
-def test_a_reply_does_not_show_its_content() -> None:
+def test_repr_of_a_response_hides_its_content() -> None:
     assert "1111111" not in repr(Reply(400, b"bad id 1111111"))

@@ -24,7 +24,7 @@ from testing.dasher_standin import TOKEN_PATH, DasherStandin, Fault
 
 Make = Callable[..., DasherService]
 
-# What a test's request holds and no error, log or print may show.
+# Content of a test's request that no error, log or output may contain.
 SECRETS = ("1111111", "2222222", "1961", "Bearer")
 
 
@@ -32,7 +32,7 @@ SECRETS = ("1111111", "2222222", "1961", "Bearer")
 def nothing_is_shown(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, dasher: DasherStandin
 ) -> Any:
-    """After each test: nothing printed, and nothing of a request or token logged."""
+    """After each test: nothing printed, and no part of a request or token logged."""
     caplog.set_level(logging.DEBUG)
     tokens = [dasher.access, dasher.refresh]
     yield
@@ -51,10 +51,10 @@ def fails(error: type[Exception], text: str, ask: Callable[[], object]) -> Excep
     return caught.value
 
 
-# --- what works --------------------------------------------------------------------------------
+# --- success ---------------------------------------------------------------------------------
 
 
-def test_the_documented_exchange(
+def test_documented_request_and_response(
     dasher: DasherStandin, service: Make, request_body: Request
 ) -> None:
     dasher.known = {"1111111": ("12fa", 5), "2222222": ("12fb", 5)}
@@ -68,15 +68,15 @@ def test_the_documented_exchange(
     assert call.body == request_body.wire()
 
 
-def test_the_study_is_sent_in_lower_case(
+def test_study_name_is_sent_in_lower_case(
     dasher: DasherStandin, service: Make, request_body: Request
 ) -> None:
     service("IRB-41449_Trial").identify(request_body)
     assert dasher.calls()[0].path.endswith("/v1/uid/irb-41449_trial")
 
 
-def test_som_prints_nothing(dasher: DasherStandin, token_file: Path) -> None:
-    """In a process of its own: som holds on to the streams that it finds when it is imported."""
+def test_nothing_is_printed(dasher: DasherStandin, token_file: Path) -> None:
+    """In a subprocess: som keeps the streams that exist when it is imported."""
     program = f"""
 from sendit.identifiers.dasher import DasherService, DasherSettings
 from sendit.identifiers.models import request_of
@@ -93,12 +93,12 @@ assert bot.history == []
     assert not any(word in done.stderr for word in ("uid/test", "token", "DEBUG"))
 
 
-def test_a_second_study_of_a_patient(service: Make, request_body: Request) -> None:
+def test_second_study_of_a_patient(service: Make, request_body: Request) -> None:
     first = service().identify(request_body).coded_study()
     second = service().identify(request_of("1111111", None, "333", None)).coded_study()
     assert (second.patient_code, second.jitter) == (first.patient_code, first.jitter)
     assert second.study_code != first.study_code
-    # DASHER dates what has no date by its own clock; that is not the patient's date.
+    # DASHER dates a missing date by its own clock; that is not the patient's date.
     assert (second.entity_date, second.item_date) == (None, None)
 
 
@@ -111,7 +111,7 @@ def test_a_second_study_of_a_patient(service: Make, request_body: Request) -> No
     ).filter(lambda moment: not is_placeholder(moment.date())),
 )
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_id_and_date_through_the_wire(
+def test_any_id_and_date_round_trips(
     service: Make, patient: str, accession: str, made: datetime
 ) -> None:
     request = request_of(patient, made.strftime("%Y%m%d"), accession, made.strftime("%Y%m%d%H%M%S"))
@@ -123,7 +123,7 @@ def test_any_id_and_date_through_the_wire(
 # --- tokens ------------------------------------------------------------------------------------
 
 
-def test_an_expired_token_is_renewed_and_kept(
+def test_an_expired_token_is_refreshed_and_saved(
     dasher: DasherStandin, service: Make, request_body: Request
 ) -> None:
     dasher.expire()
@@ -133,23 +133,21 @@ def test_an_expired_token_is_renewed_and_kept(
     assert len(dasher.calls()) == 3
 
 
-def test_a_token_that_another_worker_renewed_meanwhile_is_used(
+def test_a_token_refreshed_by_another_worker_is_used(
     dasher: DasherStandin, service: Make, request_body: Request, token_file: Path
 ) -> None:
     def renewed_elsewhere(_: dict[str, Any]) -> None:
         dasher.rotate()
         dasher.write_tokens(token_file)
 
-    dasher.rotate()  # what the file has is refused, and by the time of the answer it is new
+    dasher.rotate()  # rejected; the file has a new one by the time of the response
     dasher.script(Fault("change", change=renewed_elsewhere))
     service().identify(request_body)
     assert dasher.refreshes == 0
     assert not dasher.calls(TOKEN_PATH)
 
 
-def test_401_again_after_the_refresh(
-    dasher: DasherStandin, service: Make, request_body: Request
-) -> None:
+def test_401_after_a_refresh(dasher: DasherStandin, service: Make, request_body: Request) -> None:
     dasher.script(Fault("status", status=401), Fault("status", status=401))
     fails(
         Misconfigured,
@@ -160,7 +158,7 @@ def test_401_again_after_the_refresh(
     assert len(dasher.calls()) == 2
 
 
-def test_a_refresh_that_fails_once_is_tried_again(
+def test_a_failed_refresh_is_retried(
     dasher: DasherStandin, service: Make, request_body: Request, no_pauses: None
 ) -> None:
     dasher.expire()
@@ -169,17 +167,17 @@ def test_a_refresh_that_fails_once_is_tried_again(
     assert dasher.refreshes == 1
 
 
-def test_the_token_service_is_waited_for_as_long_as_is_set(
+def test_token_service_timeout(
     dasher: DasherStandin, service: Make, request_body: Request, no_pauses: None
 ) -> None:
     dasher.expire()
-    # Waited for, it would answer, and nothing would be raised.
+    # If the client waited, there would be a response and no error.
     dasher.script(Fault("slow", seconds=4), where="token")
     asked = service(timeout=0.3, attempts=1)
     fails(RetryLater, "DASHER could not be asked", lambda: asked.identify(request_body))
 
 
-def test_a_refresh_that_is_refused(
+def test_a_rejected_refresh(
     dasher: DasherStandin, service: Make, request_body: Request, no_pauses: None
 ) -> None:
     dasher.rotate()  # somebody else used the refresh token
@@ -187,7 +185,7 @@ def test_a_refresh_that_is_refused(
     assert len(dasher.calls()) == 1
 
 
-def test_a_refresh_without_the_keys(
+def test_a_refresh_response_without_tokens(
     dasher: DasherStandin, service: Make, request_body: Request, no_pauses: None
 ) -> None:
     dasher.expire()
@@ -195,7 +193,7 @@ def test_a_refresh_without_the_keys(
     fails(Misconfigured, "without accessToken", lambda: service().identify(request_body))
 
 
-def test_no_token_file(
+def test_missing_token_file(
     dasher: DasherStandin, request_body: Request, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("STANFORD_CLIENT_SECRETS", raising=False)
@@ -206,14 +204,14 @@ def test_no_token_file(
     fails(RetryLater, "cannot be read", lambda: service.identify(request_body))
 
 
-def test_the_token_file_of_the_environment(
+def test_token_file_from_the_environment(
     dasher: DasherStandin, request_body: Request, monkeypatch: pytest.MonkeyPatch, token_file: Path
 ) -> None:
     monkeypatch.setenv("STANFORD_CLIENT_SECRETS", str(token_file))
     DasherService("test", DasherSettings(base=dasher.base)).identify(request_body)
 
 
-# --- answers that may be better next time ------------------------------------------------------
+# --- transient errors ------------------------------------------------------------------------
 
 PASSING = [
     *(Fault("status", status=code, body="1111111") for code in (408, 425, 429, 500, 502, 503, 599)),
@@ -231,7 +229,7 @@ PASSING = [
 
 
 @pytest.mark.parametrize("fault", PASSING, ids=lambda f: f"{f.kind}-{f.status}-{f.body[:4]}")
-def test_a_passing_fault_is_survived(
+def test_transient_errors_are_retried_by_the_client(
     dasher: DasherStandin, service: Make, request_body: Request, no_pauses: None, fault: Fault
 ) -> None:
     dasher.script(fault, fault)
@@ -240,7 +238,7 @@ def test_a_passing_fault_is_survived(
 
 
 @pytest.mark.parametrize("fault", PASSING, ids=lambda f: f"{f.kind}-{f.status}-{f.body[:4]}")
-def test_a_fault_that_stays_is_left_to_airflow(
+def test_persistent_errors_raise_retry_later(
     dasher: DasherStandin, service: Make, request_body: Request, no_pauses: None, fault: Fault
 ) -> None:
     dasher.script(fault, fault)
@@ -249,7 +247,7 @@ def test_a_fault_that_stays_is_left_to_airflow(
     assert len(dasher.calls()) == 2
 
 
-def test_nobody_is_there(dasher: DasherStandin, service: Make, request_body: Request) -> None:
+def test_connection_refused(dasher: DasherStandin, service: Make, request_body: Request) -> None:
     asked = service(attempts=2)
     dasher.stop()
     fails(RetryLater, "the connection to DASHER failed", lambda: asked.identify(request_body))
@@ -257,13 +255,13 @@ def test_nobody_is_there(dasher: DasherStandin, service: Make, request_body: Req
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Seconds that the client waited between two calls: told, and not waited."""
+    """Seconds that the client would sleep between two calls; recorded, not slept."""
     waited: list[float] = []
     monkeypatch.setattr(tenacity.nap, "time", SimpleNamespace(sleep=waited.append))
     return waited
 
 
-def test_the_pause_that_dasher_asks_for_is_kept(
+def test_retry_after_is_respected(
     dasher: DasherStandin,
     service: Make,
     request_body: Request,
@@ -276,7 +274,7 @@ def test_the_pause_that_dasher_asks_for_is_kept(
     assert len(dasher.calls()) == 2
 
 
-def test_a_pause_beyond_the_deadline_is_left_to_airflow_at_once(
+def test_retry_after_beyond_the_deadline_raises_immediately(
     dasher: DasherStandin,
     service: Make,
     request_body: Request,
@@ -289,7 +287,7 @@ def test_a_pause_beyond_the_deadline_is_left_to_airflow_at_once(
     assert len(dasher.calls()) == 1
 
 
-def test_the_deadline_ends_it(
+def test_retries_end_at_the_deadline(
     dasher: DasherStandin, service: Make, request_body: Request, no_pauses: None
 ) -> None:
     dasher.script(*[Fault("slow", seconds=3)] * 20)
@@ -299,7 +297,7 @@ def test_the_deadline_ends_it(
     assert 1 <= len(dasher.calls()) <= 3
 
 
-def test_pauses_grow_and_differ() -> None:
+def test_backoff_grows_with_jitter() -> None:
     def pauses(attempt: int) -> list[float]:
         state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
         state.attempt_number = attempt
@@ -311,7 +309,7 @@ def test_pauses_grow_and_differ() -> None:
         assert min(drawn) < 0.5 * most
 
 
-# --- answers that a person must look at ----------------------------------------------------------
+# --- permanent errors ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -327,7 +325,7 @@ def test_pauses_grow_and_differ() -> None:
         (415, Misconfigured, "answered 415; check the address"),
     ],
 )
-def test_a_refusal_is_not_repeated(
+def test_client_errors_are_not_retried(
     dasher: DasherStandin,
     service: Make,
     request_body: Request,
@@ -342,7 +340,7 @@ def test_a_refusal_is_not_repeated(
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_not_followed(
+def test_redirects_are_not_followed(
     dasher: DasherStandin, service: Make, request_body: Request, status: int
 ) -> None:
     elsewhere = DasherStandin()
@@ -353,16 +351,14 @@ def test_a_redirect_is_not_followed(
     elsewhere.stop()
 
 
-def test_a_study_without_the_right(
+def test_study_without_permission(
     dasher: DasherStandin, service: Make, request_body: Request
 ) -> None:
     dasher.forbidden_studies = {"secret"}
     fails(Misconfigured, "SENDIT_STUDY", lambda: service("secret").identify(request_body))
 
 
-def test_an_address_that_is_wrong(
-    dasher: DasherStandin, service: Make, request_body: Request
-) -> None:
+def test_wrong_base_url(dasher: DasherStandin, service: Make, request_body: Request) -> None:
     asked = service(base=dasher.root + "/elsewhere")
     fails(Misconfigured, "answered 404", lambda: asked.identify(request_body))
 
@@ -390,7 +386,7 @@ LIES = [
 
 
 @pytest.mark.parametrize("fault", LIES, ids=lambda f: f"{f.kind}-{f.where}-{f.value}")
-def test_an_answer_that_breaks_the_contract_is_not_used(
+def test_responses_that_violate_the_contract_are_rejected(
     dasher: DasherStandin, service: Make, request_body: Request, fault: Fault
 ) -> None:
     dasher.script(fault)
@@ -398,11 +394,11 @@ def test_an_answer_that_breaks_the_contract_is_not_used(
     assert len(dasher.calls()) == 1
 
 
-# --- ids that DASHER does not take ---------------------------------------------------------------
+# --- ids that DASHER rejects -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bad", ["12 34", "12.34", " 1234", "1234^X", "1234/5", "é1234", "1" * 65])
-def test_an_id_that_dasher_does_not_take_is_not_sent_and_not_changed(
+def test_invalid_ids_are_neither_sent_nor_altered(
     dasher: DasherStandin, service: Make, bad: str
 ) -> None:
     for request, name in (
@@ -419,19 +415,19 @@ def test_an_id_that_dasher_does_not_take_is_not_sent_and_not_changed(
 
 
 @pytest.mark.parametrize("study", ["", "a/b", "a b", "../x", "ä", "a?b=c"])
-def test_a_study_that_is_no_name(service: Make, study: str) -> None:
+def test_invalid_study_name(service: Make, study: str) -> None:
     fails(Misconfigured, "the study's name", lambda: service(study))
 
 
 @pytest.mark.parametrize("base", ["http://api.example.org", "https://u:p@x", "x"])
-def test_an_address_that_is_not_safe(service: Make, base: str) -> None:
+def test_unsafe_base_url(service: Make, base: str) -> None:
     fails(Misconfigured, "the address of DASHER", lambda: service(base=base))
 
 
 @pytest.mark.parametrize(
     ("name", "value"), [("timeout", 0), ("deadline", "soon"), ("attempts", 1.5), ("tokenfile", "x")]
 )
-def test_a_setting_that_is_wrong_is_named(name: str, value: Any) -> None:
+def test_invalid_settings_are_named(name: str, value: Any) -> None:
     fails(
         Misconfigured,
         f"the connection to DASHER: {name}: ",
@@ -439,11 +435,11 @@ def test_a_setting_that_is_wrong_is_named(name: str, value: Any) -> None:
     )
 
 
-def test_stanfords_dasher_is_the_default() -> None:
+def test_default_base_url() -> None:
     assert dasher_settings().base == "https://api.rit.stanford.edu/identifiers/api"
 
 
-def test_checking_names_nobody(dasher: DasherStandin, service: Make) -> None:
+def test_check_sends_no_patient_data(dasher: DasherStandin, service: Make) -> None:
     service().check()
     assert dasher.calls()[0].body == '{"identifiers": []}'
     dasher.script(Fault("text", body='{"results": []}'))
@@ -452,7 +448,7 @@ def test_checking_names_nobody(dasher: DasherStandin, service: Make) -> None:
     fails(Misconfigured, "403", service().check)
 
 
-def test_the_documentation_lists_the_settings() -> None:
+def test_docs_list_the_settings() -> None:
     page = (Path(__file__).parents[2] / "docs" / "dasher.md").read_text()
     rows = [line.split("|") for line in page.splitlines() if line.startswith("| ")]
     documented = {row[1].strip(): row[2].strip().strip("`") for row in rows}

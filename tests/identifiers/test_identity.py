@@ -1,4 +1,4 @@
-"""Two people are never one patient, and a number's issuer says whose it is."""
+"""Two people never share a code, and an id's issuer decides whose it is."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def coded(service: LocalService, values: dict[int, str], **rules: Any) -> CodedS
     return service.identify(request_for(values, IdentityRules(**rules))).coded_study()
 
 
-def test_a_number_without_an_issuer_has_the_code_of_before(service: LocalService) -> None:
+def test_ids_without_an_issuer_keep_their_code(service: LocalService) -> None:
     before = service.identify(request_of("1001234", None, "A0001", None))
     assert service.identify(request_for(header(), IdentityRules())) == before
     assert request_for(header(), AT_DASHER) == request_of("1001234", None, "A0001", None)
@@ -87,17 +87,19 @@ def test_a_number_without_an_issuer_has_the_code_of_before(service: LocalService
         {UNIVERSAL: "1.2.840.99"},
     ],
 )
-def test_another_issuer_is_another_patient(service: LocalService, other: dict[str, str]) -> None:
+def test_different_issuer_is_a_different_patient(
+    service: LocalService, other: dict[str, str]
+) -> None:
     one = coded(service, header("1001234", "A0001", NORTH))
     two = coded(service, header("1001234", "A0001", other))
     assert one.patient_code != two.patient_code
     assert one.study_code != two.study_code
-    # Spelt otherwise it is the same one.
+    # In another spelling it is the same issuer.
     again = coded(service, header("1001234", "A0002", {NAME: " northgate  "}))
     assert again.patient_code == one.patient_code
 
 
-def test_another_issuer_of_the_accession_number_is_another_study(service: LocalService) -> None:
+def test_different_accession_issuer_is_a_different_study(service: LocalService) -> None:
     one = coded(service, header(of_accession=({ACCESSION_NAME: "NORTH RIS"},)))
     two = coded(service, header(of_accession=({ACCESSION_NAME: "SOUTH RIS"},)))
     bare = coded(service, header())
@@ -108,7 +110,7 @@ def test_another_issuer_of_the_accession_number_is_another_study(service: LocalS
 
 
 @pytest.mark.parametrize("name", ["*", "southmoor", " SouthMoor "])
-def test_a_site_may_join_issuers(service: LocalService, name: str) -> None:
+def test_issuers_can_share_a_source(service: LocalService, name: str) -> None:
     bare = coded(service, header())
     joined = coded(
         service, header("1001234", "A0001", SOUTH), patient_sources={name: "Stanford MRN"}
@@ -126,7 +128,7 @@ def test_a_site_may_join_issuers(service: LocalService, name: str) -> None:
         ({"*": "rest"}, None, "Stanford MRN"),
     ],
 )
-def test_each_issuer_has_its_source(
+def test_issuer_sources(
     mapping: dict[str, str], issuer: dict[str, str] | None, source: str
 ) -> None:
     values = header("1", "2", issuer) if issuer else header("1", "2")
@@ -135,7 +137,7 @@ def test_each_issuer_has_its_source(
         assert sources(request_for(values, rules)) == (source, "DCM Accession #")
 
 
-def test_dasher_is_not_asked_about_an_issuer_that_it_does_not_know() -> None:
+def test_unknown_issuers_are_not_sent_to_dasher() -> None:
     with pytest.raises(FailBatch, match="SENDIT_PATIENT_ID_SOURCES") as refused:
         request_for(header("1001234", "A0001", NORTH), AT_DASHER)
     assert "NORTHGATE" not in str(refused.value)
@@ -143,20 +145,20 @@ def test_dasher_is_not_asked_about_an_issuer_that_it_does_not_know() -> None:
         request_for(header(of_accession=({ACCESSION_NAME: "RIS"},)), AT_DASHER)
 
 
-def test_files_that_name_a_part_of_one_issuer_are_of_one() -> None:
+def test_partial_issuers_are_merged() -> None:
     whole = NORTH | {UNIVERSAL: "1.2.840.99"}
     request = request_for(header("1", "2", NORTH, {UNIVERSAL: "1.2.840.99"}), IdentityRules())
     assert request == request_for(header("1", "2", whole), IdentityRules())
 
 
-def test_in_which_order_files_name_the_parts_changes_nothing() -> None:
+def test_issuer_merging_does_not_depend_on_file_order() -> None:
     parts = NORTH | {"00100024.00400035": "MR"}, {UNIVERSAL: "1.2.840.99"}
     whole = request_for(header("1", "2", parts[0] | parts[1]), IdentityRules())
     for order in (parts, parts[::-1]):
         assert request_for(header("1", "2", *order), IdentityRules()) == whole
 
 
-def test_files_that_name_two_issuers_fail_unless_they_are_one() -> None:
+def test_two_issuers_fail_unless_they_share_a_source() -> None:
     values = header("1001234", "A0001", NORTH, SOUTH)
     with pytest.raises(FailBatch, match="more than one issuer of PatientID"):
         request_for(values, IdentityRules(patient_sources={"northgate": "N"}))
@@ -173,7 +175,7 @@ def test_files_that_name_two_issuers_fail_unless_they_are_one() -> None:
         *("123456", "1234567890", "012345", "11111111", "PatientID", "Not Available", "null"),
     ],
 )
-def test_placeholders_are_nobody(service: LocalService, text: str) -> None:
+def test_placeholder_ids_do_not_identify_a_patient(service: LocalService, text: str) -> None:
     assert is_placeholder(text)
     one = coded(service, header(text, "A1", study="1.2.3"))
     two = coded(service, header(text, "A1", study="1.2.4"))
@@ -193,21 +195,21 @@ def test_placeholders_are_nobody(service: LocalService, text: str) -> None:
         *("A", "12", "1234", "00000001", "NAN", "X1", "MRN^1 ü", "ABCDEF", "N", "00X", "13579"),
     ],
 )
-def test_numbers_are_somebody(text: str) -> None:
+def test_real_numbers_are_not_placeholders(text: str) -> None:
     assert not is_placeholder(text)
     request = request_for(header(text, "A1"), STRICT)
     assert request.entity.id == text
 
 
 @given(st.integers(10**5, 10**9))
-def test_a_number_drawn_at_random_is_hardly_ever_a_placeholder(number: int) -> None:
+def test_random_numbers_are_not_placeholders(number: int) -> None:
     text = str(number)
     typed = text in "01234567890123456789" or len(set(text)) == 1
     assert is_placeholder(text) <= typed
 
 
 @pytest.mark.parametrize("text", ["0", "NONE", None, "UNKNOWN"])
-def test_an_accession_number_that_is_none_joins_no_studies(
+def test_placeholder_accession_numbers_do_not_merge_studies(
     service: LocalService, text: str | None
 ) -> None:
     one = coded(service, header("1001234", text, study="1.2.3"))
@@ -218,7 +220,7 @@ def test_an_accession_number_that_is_none_joins_no_studies(
         request_for(header("1001234", text), STRICT)
 
 
-def test_an_accession_number_as_patient_id_is_nobody(service: LocalService) -> None:
+def test_accession_number_as_patient_id_does_not_identify_a_patient(service: LocalService) -> None:
     one = coded(service, header("a0001", "A0001", study="1.2.3"))
     two = coded(service, header("A0001", "A0001", study="1.2.4"))
     assert one.patient_code != two.patient_code
@@ -227,12 +229,12 @@ def test_an_accession_number_as_patient_id_is_nobody(service: LocalService) -> N
         request_for(header("A0001", "A0001"), STRICT)
 
 
-def test_dasher_is_told_no_made_up_number() -> None:
+def test_no_generated_ids_are_sent_to_dasher() -> None:
     with pytest.raises(FailBatch, match="DASHER codes real numbers only") as refused:
         request_for(header("UNKNOWN", "A1"), AT_DASHER)
     assert "SENDIT_UNKNOWN_IDS" not in str(refused.value)
 
 
-def test_issuers_are_kept_each_once() -> None:
+def test_issuers_are_recorded_once() -> None:
     text = issuers_text([NORTH, {NAME: "northgate "}, SOUTH])
     assert json.loads(text) == [{NAME: "northgate"}, {NAME: "southmoor"}]

@@ -22,7 +22,7 @@ def asked(patient: str = "MRN^1 ü", accession: str = "A/1") -> Request:
 
 
 class WatchedCodes(MemoryCodes):
-    """A store that remembers what it was given."""
+    """A store that records its arguments."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ def services() -> list[LocalService]:
 
 
 @pytest.mark.parametrize("service", services())
-def test_a_patient_keeps_code_and_jitter_from_study_to_study(service: LocalService) -> None:
+def test_a_patient_keeps_code_and_jitter_across_studies(service: LocalService) -> None:
     first = service.identify(asked()).coded_study()
     second = service.identify(asked(accession="A/2")).coded_study()
     assert (second.patient_code, second.jitter) == (first.patient_code, first.jitter)
@@ -53,33 +53,33 @@ def test_a_patient_keeps_code_and_jitter_from_study_to_study(service: LocalServi
 @pytest.mark.parametrize("service", services())
 def test_two_patients_share_nothing(service: LocalService) -> None:
     first = service.identify(asked()).coded_study()
-    # The same accession number, at two patients of two hospitals.
+    # The same accession number for two patients of two hospitals.
     second = service.identify(asked(patient="MRN^2")).coded_study()
     assert second.patient_code != first.patient_code
     assert second.study_code != first.study_code
 
 
 @pytest.mark.parametrize("service", services())
-def test_ids_that_differ_in_one_character_are_two(service: LocalService) -> None:
+def test_ids_differing_in_one_character_get_different_codes(service: LocalService) -> None:
     spellings = ["12-3", "123", " 123", "0123", "123 ", "12_3", "１23"]
     given = {service.identify(asked(patient=text)).coded_study().patient_code for text in spellings}
     assert len(given) == len(spellings)
 
 
-def test_dates_move_by_the_jitter() -> None:
+def test_dates_are_shifted_by_the_jitter() -> None:
     coded = services()[0].identify(asked()).coded_study()
     shift = timedelta(days=coded.jitter)
     assert coded.entity_date == (date(1961, 7, 27) + shift).strftime("%Y%m%d")
     assert coded.item_date == (date(2010, 2, 4) + shift).strftime("%Y%m%d")
 
 
-def test_no_date_gives_no_date() -> None:
+def test_missing_date_stays_missing() -> None:
     coded = services()[0].identify(request_of("1", None, "2", None)).coded_study()
     assert coded.entity_date is None
     assert coded.item_date is None
 
 
-def test_the_store_never_sees_a_real_id() -> None:
+def test_the_store_receives_only_digests() -> None:
     store = WatchedCodes()
     LocalService("test", KEYS, store).identify(asked("CANARY-MRN", "CANARY-ACC"))
     assert len(store.given) == 5
@@ -89,17 +89,17 @@ def test_the_store_never_sees_a_real_id() -> None:
     assert not set(store.given[::3]) & set(other.given[::3])
 
 
-def test_two_research_studies_cannot_be_joined() -> None:
+def test_codes_differ_between_research_studies() -> None:
     store = MemoryCodes()
     one = LocalService("one", KEYS, store).identify(asked()).coded_study()
     two = LocalService("two", KEYS, store).identify(asked()).coded_study()
     assert one.patient_code != two.patient_code
     assert one.study_code != two.study_code
-    # As on DASHER's wire, the case of the study's name says nothing.
+    # As with DASHER, the case of the study's name does not matter.
     assert LocalService("ONE", KEYS, store).identify(asked()).coded_study() == one
 
 
-def test_the_key_alone_gives_the_codes() -> None:
+def test_codes_depend_only_on_the_key() -> None:
     one = LocalService("test", KEYS, KeyedCodes(KEYS)).identify(asked())
     two = LocalService("test", Keys(b"k" * 32), KeyedCodes(Keys(b"k" * 32))).identify(asked())
     other = Keys(b"o" * 32)
@@ -107,7 +107,7 @@ def test_the_key_alone_gives_the_codes() -> None:
     assert LocalService("test", other, KeyedCodes(other)).identify(asked()) != one
 
 
-def test_many_at_once_get_the_same() -> None:
+def test_concurrent_requests_get_the_same_codes() -> None:
     service = LocalService("test", KEYS, MemoryCodes())
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda _: service.identify(asked()).wire(), range(200)))
@@ -122,7 +122,7 @@ def identify_in_a_process(uri: str, accessions: list[str]) -> list[CodedStudy]:
     return given
 
 
-def test_workers_with_one_ledger_give_a_patient_one_code_and_jitter(ledger: Ledger) -> None:
+def test_processes_sharing_a_ledger_agree_on_codes(ledger: Ledger) -> None:
     accessions = [f"A/{number}" for number in range(20)]
     orders = [accessions, accessions[::-1]]
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as workers:
@@ -134,7 +134,7 @@ def test_workers_with_one_ledger_give_a_patient_one_code_and_jitter(ledger: Ledg
 
 
 @given(st.text(st.characters(exclude_categories=["C"]), min_size=1).filter(str.strip))
-def test_codes_are_name_parts_and_no_date_stays(patient: str) -> None:
+def test_codes_are_valid_name_parts_without_original_dates(patient: str) -> None:
     for service in services():
         coded = service.identify(asked(patient=patient)).coded_study()
         for code in (coded.patient_code, coded.study_code):
@@ -144,13 +144,13 @@ def test_codes_are_name_parts_and_no_date_stays(patient: str) -> None:
         assert 1 <= abs(coded.jitter) <= MAX_DAYS
 
 
-def test_every_jitter_is_drawn() -> None:
+def test_every_jitter_value_occurs() -> None:
     service = LocalService("test", KEYS, KeyedCodes(KEYS))
     drawn = {service.identify(asked(patient=str(n))).coded_study().jitter for n in range(1500)}
     assert drawn == {*range(-MAX_DAYS, 0), *range(1, MAX_DAYS + 1)}
 
 
-def test_the_edges_of_the_calendar_stay_dates() -> None:
+def test_calendar_limits() -> None:
     service = LocalService("test", KEYS, MemoryCodes())
     for number in range(50):
         coded = service.identify(request_of(str(number), "19000102", "1", "20991230")).coded_study()

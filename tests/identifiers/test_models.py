@@ -21,7 +21,7 @@ from sendit.identifiers.models import (
     request_of,
 )
 
-# The request and the answer of DASHER's documentation, to the letter.
+# The request and the response in DASHER's documentation, verbatim.
 REQUEST = {
     "identifiers": [
         {
@@ -85,11 +85,11 @@ def changed(where: tuple[str | int, ...], value: Any) -> str:
     return json.dumps(answer)
 
 
-def test_the_documented_request() -> None:
+def test_documented_request() -> None:
     assert json.loads(documented().wire()) == REQUEST
 
 
-def test_the_documented_answer() -> None:
+def test_documented_response() -> None:
     answer = read_answer(json.dumps(ANSWER), documented())
     assert answer.coded_study() == CodedStudy("12fa", "12fb", 5, "19610801", "20100209")
     assert json.loads(answer.wire()) == ANSWER
@@ -113,7 +113,7 @@ def test_a_control_character_fails_the_batch_and_is_not_shown(bad: str) -> None:
 
 
 @given(patient=ids, accession=ids)
-def test_ids_are_sent_as_they_are(patient: str, accession: str) -> None:
+def test_ids_are_sent_unchanged(patient: str, accession: str) -> None:
     sent = json.loads(request_of(patient, None, accession, None).wire())
     assert sent["identifiers"][0]["id"] == patient
     assert sent["identifiers"][0]["items"][0]["id"] == accession
@@ -160,7 +160,7 @@ def test_timestamps(value: str | None, stamp: str | None) -> None:
 
 
 @given(moments)
-def test_every_date_and_time_is_said_the_same_way(moment: datetime) -> None:
+def test_timestamps_round_trip(moment: datetime) -> None:
     request = request_of("1", f"{moment:%Y%m%d}", "2", f"{moment:%Y%m%d%H%M%S.%f}")
     assert request.entity.id_timestamp == f"{moment:%Y-%m-%d}T00:00:00Z"
     assert request.item.id_timestamp == f"{moment:%Y-%m-%dT%H:%M:%SZ}"
@@ -168,18 +168,18 @@ def test_every_date_and_time_is_said_the_same_way(moment: datetime) -> None:
 
 
 @given(st.text(max_size=24))
-def test_no_text_breaks_the_timestamp(value: str) -> None:
+def test_any_text_gives_a_valid_timestamp_or_none(value: str) -> None:
     stamp = request_of("1", value, "2", None).entity.id_timestamp
     assert stamp is None or len(stamp) == len("2010-02-04T11:50:00Z")
 
 
 @pytest.mark.parametrize("padding", ["\0", " ", " \0", "\n"])
-def test_padding_is_no_part_of_a_date(padding: str) -> None:
+def test_date_padding_is_stripped(padding: str) -> None:
     header = {0x00080020: f"20100204{padding}", 0x00080030: f"{padding}1150{padding}"}
     assert first_date_time(header.get) == "201002041150"
 
 
-def test_the_first_attribute_with_a_date_dates_the_study() -> None:
+def test_study_date_falls_back_to_the_first_dated_attribute() -> None:
     header = {
         0x00080020: "not a date",
         0x00080030: "101010",
@@ -207,7 +207,7 @@ def test_the_first_attribute_with_a_date_dates_the_study() -> None:
     study_code=codes,
     extra=st.dictionaries(st.sampled_from(["note", "custom_fields"]), st.text(max_size=3)),
 )
-def test_what_a_service_answers_is_what_the_pipeline_gets(
+def test_responses_round_trip(
     *,
     patient: str,
     accession: str,
@@ -230,7 +230,7 @@ def test_what_a_service_answers_is_what_the_pipeline_gets(
     home = ZoneInfo("America/Los_Angeles")
 
     def coded(sent: Any, code: str) -> dict[str, Any]:
-        # A service dates what it was sent without a date by its own clock.
+        # A service dates a missing date by its own clock.
         stamp = sent.id_timestamp or "2026-03-08T02:30:00Z"
         moment = datetime.fromisoformat(stamp[:-1]) + shift
         return {
@@ -292,7 +292,7 @@ BROKEN += [
 
 
 @pytest.mark.parametrize(("where", "value", "text"), BROKEN)
-def test_an_answer_that_breaks_the_contract_fails_the_batch(
+def test_a_response_that_violates_the_contract_fails_the_batch(
     where: tuple[str | int, ...], value: Any, text: str
 ) -> None:
     with pytest.raises(FailBatch, match="breaks its contract") as caught:
@@ -303,18 +303,18 @@ def test_an_answer_that_breaks_the_contract_fails_the_batch(
 
 
 @pytest.mark.parametrize("content", ["", "[]", "null", "3", "{", "<html>", '{"results": [1]}'])
-def test_an_answer_that_is_none_fails_the_batch(content: str) -> None:
+def test_an_unparsable_response_fails_the_batch(content: str) -> None:
     with pytest.raises(FailBatch, match="breaks its contract"):
         read_answer(content, documented())
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_do_anything_else_than_fail_the_batch(content: bytes) -> None:
+def test_any_bytes_fail_the_batch(content: bytes) -> None:
     with pytest.raises(FailBatch):
         read_answer(content, documented())
 
 
-def test_a_jitter_that_moves_the_day_over_midnight_in_utc_is_taken_as_it_stands() -> None:
+def test_jitter_across_midnight_utc_is_used_as_is() -> None:
     request = request_of("1111111", None, "2222222", "20100204235959")
     content = changed((*ITEM, "jittered_timestamp"), "2010-02-09T23:59:59-0800")
     assert read_answer(content, request).coded_study().item_date == "20100209"
@@ -323,27 +323,27 @@ def test_a_jitter_that_moves_the_day_over_midnight_in_utc_is_taken_as_it_stands(
 @pytest.mark.parametrize(
     "content", ["{}", '{"identifiers": []}', REQUEST | {"more": 1}, {"identifiers": "1111111"}]
 )
-def test_a_damaged_stored_request_is_named_as_such(content: Any) -> None:
+def test_a_corrupted_stored_request_is_reported(content: Any) -> None:
     with pytest.raises(FailBatch, match="stored request") as caught:
         read_request(content if isinstance(content, str) else json.dumps(content))
     assert "1111111" not in str(caught.value)
 
 
 @pytest.mark.parametrize("stamp", ["2010-02-31T00:00:00Z", "9999-12-31T00:00:00Z", "20100204"])
-def test_a_stored_request_with_an_impossible_date_is_damaged(stamp: str) -> None:
+def test_a_stored_request_with_an_invalid_date_is_corrupted(stamp: str) -> None:
     content = json.dumps(REQUEST).replace("2010-02-04T11:50:00Z", stamp)
     with pytest.raises(FailBatch, match="stored request"):
         read_request(content)
 
 
 @pytest.mark.parametrize("bad", ["", "  ", "11\n11", "\x7f"])
-def test_a_stored_request_with_an_impossible_id_is_damaged(bad: str) -> None:
+def test_a_stored_request_with_an_invalid_id_is_corrupted(bad: str) -> None:
     content = json.dumps(REQUEST).replace('"2222222"', json.dumps(bad))
     with pytest.raises(FailBatch, match="stored request"):
         read_request(content)
 
 
-def test_models_show_nothing_of_themselves() -> None:
+def test_repr_of_models_hides_values() -> None:
     request = documented()
     answer = read_answer(json.dumps(ANSWER), request)
     for model in (request, request.entity, request.item, answer, answer.entity, answer.item):

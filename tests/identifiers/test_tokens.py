@@ -31,11 +31,11 @@ def renew_in_a_process(path: Path, refused: str) -> tuple[str, bool]:
     return TokenFile(path).renew(refused, until=soon())
 
 
-def test_the_token_in_the_file(dasher: DasherStandin, token_file: Path) -> None:
+def test_token_is_read_from_the_file(dasher: DasherStandin, token_file: Path) -> None:
     assert TokenFile(token_file).access_token() == dasher.access
 
 
-def test_a_missing_file(tmp_path: Path) -> None:
+def test_a_missing_token_file(tmp_path: Path) -> None:
     with pytest.raises(RetryLater, match="STANFORD_CLIENT_SECRETS file cannot be read"):
         TokenFile(tmp_path / "none").access_token()
     with pytest.raises(Misconfigured, match="STANFORD_CLIENT_SECRETS file cannot be read"):
@@ -43,7 +43,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bits", [0o644, 0o640, 0o604, 0o660])
-def test_a_file_that_others_can_read(token_file: Path, bits: int) -> None:
+def test_a_token_file_readable_by_others_is_refused(token_file: Path, bits: int) -> None:
     token_file.chmod(bits)
     with pytest.raises(Misconfigured, match="chmod 600"):
         TokenFile(token_file).access_token()
@@ -63,7 +63,7 @@ def test_a_file_that_others_can_read(token_file: Path, bits: int) -> None:
         {"token_uri": None},
     ],
 )
-def test_a_file_without_proper_tokens(token_file: Path, change: dict[str, Any]) -> None:
+def test_a_file_without_valid_tokens_is_refused(token_file: Path, change: dict[str, Any]) -> None:
     content = json.loads(token_file.read_text())
     token_file.write_text(json.dumps(content | change))
     with pytest.raises(Misconfigured, match="is not a JSON object with accessToken") as caught:
@@ -72,15 +72,13 @@ def test_a_file_without_proper_tokens(token_file: Path, change: dict[str, Any]) 
 
 
 @pytest.mark.parametrize("content", ["", "[]", "accessToken: x", "\x00"])
-def test_a_file_that_is_something_else(token_file: Path, content: str) -> None:
+def test_an_invalid_token_file_is_refused(token_file: Path, content: str) -> None:
     token_file.write_text(content)
     with pytest.raises(Misconfigured, match="is not a JSON object with accessToken"):
         TokenFile(token_file).access_token()
 
 
-def test_renewing_writes_the_new_pair_and_nothing_else_changes(
-    dasher: DasherStandin, token_file: Path
-) -> None:
+def test_refresh_replaces_only_the_tokens(dasher: DasherStandin, token_file: Path) -> None:
     before = json.loads(token_file.read_text()) | {"note": "ours", "scopes": ["a"]}
     token_file.write_text(json.dumps(before))
     token, ours = TokenFile(token_file).renew(dasher.access, until=soon())
@@ -97,19 +95,17 @@ def test_renewing_writes_the_new_pair_and_nothing_else_changes(
     assert mode(token_file.with_name(f".{token_file.name}.lock")) == 0o600
 
 
-def test_a_token_that_another_worker_renewed_is_taken(
-    dasher: DasherStandin, token_file: Path
-) -> None:
+def test_a_token_already_refreshed_is_reused(dasher: DasherStandin, token_file: Path) -> None:
     assert TokenFile(token_file).renew("an older one", until=soon()) == (dasher.access, False)
     assert dasher.refreshes == 0
 
 
 @pytest.mark.parametrize("pool", [ThreadPoolExecutor, ProcessPoolExecutor])
-def test_many_workers_renewing_at_once_renew_once_and_all_survive(
+def test_concurrent_refreshes_call_the_service_once(
     dasher: DasherStandin, token_file: Path, pool: Any
 ) -> None:
     refused = dasher.access
-    # The one that is first takes its time, so that the others meet its lock.
+    # The first one is slow, so that the others meet its lock.
     dasher.script(Fault("slow", seconds=0.5), where="token")
     more = {"mp_context": multiprocessing.get_context("spawn")}
     with pool(4, **(more if pool is ProcessPoolExecutor else {})) as workers:
@@ -119,9 +115,7 @@ def test_many_workers_renewing_at_once_renew_once_and_all_survive(
     assert dasher.refreshes == 1
 
 
-def test_round_after_round_two_processes_stay_logged_in(
-    dasher: DasherStandin, token_file: Path
-) -> None:
+def test_two_processes_stay_logged_in(dasher: DasherStandin, token_file: Path) -> None:
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as workers:
         for number in range(1, 11):
             refused = dasher.access
@@ -130,9 +124,7 @@ def test_round_after_round_two_processes_stay_logged_in(
             assert dasher.refreshes == number
 
 
-def test_a_lock_that_is_held_is_not_waited_for_for_ever(
-    dasher: DasherStandin, token_file: Path
-) -> None:
+def test_waiting_for_the_lock_times_out(dasher: DasherStandin, token_file: Path) -> None:
     with token_file.with_name(f".{token_file.name}.lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(Unanswered, match="another worker"):
@@ -140,7 +132,7 @@ def test_a_lock_that_is_held_is_not_waited_for_for_ever(
     assert TokenFile(token_file).renew(dasher.access, until=soon())[1]
 
 
-def test_a_file_behind_a_link_is_renewed_where_it_is(
+def test_a_symlinked_token_file_is_refreshed_in_place(
     dasher: DasherStandin, token_file: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "links").mkdir()
@@ -152,7 +144,7 @@ def test_a_file_behind_a_link_is_renewed_where_it_is(
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EBUSY, errno.EACCES])
-def test_the_old_pair_is_not_given_away_where_the_new_one_cannot_be_kept(
+def test_no_refresh_if_the_new_tokens_cannot_be_saved(
     dasher: DasherStandin, token_file: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     def fail(*_: object) -> None:
@@ -168,7 +160,7 @@ def test_the_old_pair_is_not_given_away_where_the_new_one_cannot_be_kept(
     assert TokenFile(token_file).access_token() == dasher.access
 
 
-def test_a_file_renewed_by_root_stays_its_owners(
+def test_refresh_as_root_keeps_the_file_owner(
     dasher: DasherStandin, token_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[tuple[int, int]] = []
@@ -182,7 +174,7 @@ def test_a_file_renewed_by_root_stays_its_owners(
     owner = (12345, 54321)
     if os.geteuid() == 0:
         os.chown(token_file, *owner)
-    else:  # only root can give a file away: for anyone else the file is another's, so to speak
+    else:  # only root can change the owner, so it is simulated
         owner = (os.getuid(), os.getgid())
         monkeypatch.setattr(os, "geteuid", lambda: 12345)
     monkeypatch.setattr(os, "fchown", fchown)
@@ -192,9 +184,7 @@ def test_a_file_renewed_by_root_stays_its_owners(
     assert mode(token_file) == 0o600
 
 
-def test_a_worker_that_is_killed_while_it_renews_leaves_no_lock(
-    dasher: DasherStandin, token_file: Path
-) -> None:
+def test_a_killed_worker_leaves_no_lock(dasher: DasherStandin, token_file: Path) -> None:
     context = multiprocessing.get_context("spawn")
     dasher.script(Fault("stall", seconds=60), where="token")
     worker = context.Process(target=renew_in_a_process, args=(token_file, dasher.access))
@@ -207,12 +197,12 @@ def test_a_worker_that_is_killed_while_it_renews_leaves_no_lock(
     assert TokenFile(token_file).renew(dasher.access, until=soon(10)) == (dasher.access, True)
 
 
-def test_a_folder_that_is_gone(dasher: DasherStandin, token_file: Path, tmp_path: Path) -> None:
+def test_a_missing_token_folder(dasher: DasherStandin, token_file: Path, tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match="cannot be written"):
         TokenFile(tmp_path / "gone" / "tokens.json").renew(dasher.access, until=soon())
 
 
-def test_a_rest_of_a_killed_worker_is_in_nobodys_way(
+def test_temporary_files_of_a_killed_worker_do_no_harm(
     dasher: DasherStandin, token_file: Path
 ) -> None:
     rest = token_file.with_name(f".{token_file.name}.new")
@@ -224,19 +214,19 @@ def test_a_rest_of_a_killed_worker_is_in_nobodys_way(
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
-def test_a_token_service_that_is_busy_is_asked_later(
+def test_a_busy_token_service_raises_retry_later(
     dasher: DasherStandin, token_file: Path, status: int
 ) -> None:
     dasher.script(Fault("status", status=status, headers={"Retry-After": "7"}), where="token")
     with pytest.raises(Unanswered, match=f"token service answered {status}") as caught:
         TokenFile(token_file).renew(dasher.access, until=soon())
     assert caught.value.wait == 7
-    # The pair is whole: the next try works.
+    # The tokens are unchanged: the next attempt works.
     assert TokenFile(token_file).renew(dasher.access, until=soon())[1]
 
 
 @pytest.mark.parametrize("fault", ["drop", "short", "html", "empty"])
-def test_a_token_service_that_stammers_is_asked_later(
+def test_a_broken_token_response_raises_retry_later(
     dasher: DasherStandin, token_file: Path, fault: str
 ) -> None:
     dasher.script(Fault(fault), where="token")
@@ -245,7 +235,7 @@ def test_a_token_service_that_stammers_is_asked_later(
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])
-def test_a_refresh_token_that_is_refused_needs_a_person(
+def test_a_rejected_refresh_token_is_a_configuration_error(
     dasher: DasherStandin, token_file: Path, status: int
 ) -> None:
     dasher.script(Fault("status", status=status, body="CANARY"), where="token")
@@ -255,7 +245,7 @@ def test_a_refresh_token_that_is_refused_needs_a_person(
 
 
 @pytest.mark.parametrize("status", [201, 302, 404])
-def test_a_token_address_that_is_wrong_needs_a_person(
+def test_a_wrong_token_url_is_a_configuration_error(
     dasher: DasherStandin, token_file: Path, status: int
 ) -> None:
     fault = Fault("status", status=status, headers={"Location": dasher.root + "/else"})
@@ -266,7 +256,7 @@ def test_a_token_address_that_is_wrong_needs_a_person(
 
 
 @pytest.mark.parametrize("body", ["{}", "[]", '"x"', '{"accessToken": "CANARY"}', "null"])
-def test_an_answer_without_tokens_needs_a_person(
+def test_a_token_response_without_tokens_is_a_configuration_error(
     dasher: DasherStandin, token_file: Path, body: str
 ) -> None:
     dasher.script(Fault("text", body=body), where="token")
@@ -275,7 +265,7 @@ def test_an_answer_without_tokens_needs_a_person(
     assert "CANARY" not in str(caught.value)
 
 
-def test_a_refresh_token_is_not_sent_in_clear_text(dasher: DasherStandin, token_file: Path) -> None:
+def test_refresh_token_is_never_sent_without_tls(dasher: DasherStandin, token_file: Path) -> None:
     content = json.loads(token_file.read_text()) | {"token_uri": "http://tokens.example.org/"}
     token_file.write_text(json.dumps(content))
     with pytest.raises(Misconfigured, match="token_uri in the STANFORD_CLIENT_SECRETS file"):

@@ -32,7 +32,7 @@ from sendit.ledger.schema import VERSION_TABLE, metadata
 
 HERE = Path(__file__).parent
 RENAMED = {"archive_of": "study_key", "content": "content_digest"}
-# : Intended changes of the migrations up to the newest version.
+#: Intended changes of the migrations up to the newest version.
 OWN = {VERSION_TABLE, "schema_info"}
 
 Rows = dict[str, list[dict[str, Any]]]

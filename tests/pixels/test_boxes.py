@@ -34,7 +34,7 @@ def image(*regions: Dataset, rows: int = 20, columns: int = 30) -> Header:
     return read_header(to_bytes(ds))
 
 
-def test_regions_are_painted_in_their_order() -> None:
+def test_regions_are_painted_in_order() -> None:
     spared = Region(keep=True, box=(2, 2, 10, 10))
     again = Region(keep=False, box=(4, 4, 6, 6))
     mask = blank_of(image(), [[ALL, spared, again]]).mask
@@ -42,14 +42,14 @@ def test_regions_are_painted_in_their_order() -> None:
     assert mask.sum() == 600 - 64 + 4
 
 
-def test_own_regions_are_each_images_own() -> None:
+def test_ultrasound_regions_are_read_per_image() -> None:
     one = blank_of(image(region(5, 5, 9, 9)), [[ALL, KEEP_OWN]]).mask
     two = blank_of(image(region(1, 1, 3, 3)), [[ALL, KEEP_OWN]]).mask
     assert (~one).sum() == 25 and (~two).sum() == 9
     assert not one[9, 9] and one[10, 10]  # the corners are of the region
 
 
-def test_what_own_regions_name_is_blanked_to_their_last_pixel() -> None:
+def test_ultrasound_regions_include_their_last_pixel() -> None:
     mask = blank_of(image(region(5, 5, 9, 9)), [[BLANK_OWN]]).mask
     assert mask.sum() == 25 and mask[9, 9]
 
@@ -65,7 +65,7 @@ def test_what_own_regions_name_is_blanked_to_their_last_pixel() -> None:
         (region(9, 9, 5, 5),),
     ],
 )
-def test_regions_that_vouch_for_nothing(regions: tuple[Dataset, ...]) -> None:
+def test_untrusted_regions(regions: tuple[Dataset, ...]) -> None:
     header = image(*regions)
     with pytest.raises(SkipInstance) as skipped:
         blank_of(header, [[ALL, KEEP_OWN]])
@@ -73,18 +73,18 @@ def test_regions_that_vouch_for_nothing(regions: tuple[Dataset, ...]) -> None:
     assert trusted_regions(header) == []
 
 
-def test_the_number_of_columns_and_rows_stands_for_the_last_ones() -> None:
+def test_columns_and_rows_as_region_limits() -> None:
     header = image(region(5, 5, 30, 20))
     assert trusted_regions(header) == [(5, 5, 30, 20)]
     assert (~blank_of(header, [[ALL, KEEP_OWN]]).mask).sum() == 25 * 15
 
 
-def test_a_side_panel_is_not_kept() -> None:
+def test_side_panels_are_not_kept() -> None:
     mask = blank_of(image(region(5, 5, 9, 9), region(20, 5, 25, 9, spatial=0)), [[ALL, KEEP_OWN]])
     assert mask.mask[7, 22] and not mask.mask[7, 7]
 
 
-def test_a_device_rule_holds_where_own_regions_cannot_be_trusted() -> None:
+def test_device_rules_apply_if_regions_are_untrusted() -> None:
     device = [Region(keep=False, box=(0, 0, 30, 4))]
     own = [ALL, KEEP_OWN]
     stale = image(region(5, 5, 31, 10))
@@ -93,21 +93,21 @@ def test_a_device_rule_holds_where_own_regions_cannot_be_trusted() -> None:
     assert both[3, 6] and not both[4, 6] and both[12, 6]
 
 
-def test_a_region_outside_the_image_blanks_nothing_and_is_refused() -> None:
+def test_regions_outside_the_image_are_refused() -> None:
     with pytest.raises(SkipInstance) as skipped:
         blank_of(image(), [[Region(keep=False, box=(100, 100, 200, 200))]])
     assert skipped.value.reason == Reason.NOT_BLANKED
 
 
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 2**32 - 1))
-def test_rectangles_are_the_mask(rows: int, columns: int, seed: int) -> None:
+def test_rectangles_equal_the_mask(rows: int, columns: int, seed: int) -> None:
     mask = np.random.default_rng(seed).random((rows, columns)) < 0.4
     boxes = tuple(rectangles(mask))
     assert np.array_equal(Blank(rows, columns, boxes).mask, mask)
     assert sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes) == mask.sum()
 
 
-def test_boxes_grow_to_whole_groups() -> None:
+def test_boxes_are_extended_to_whole_blocks() -> None:
     grown = Blank(20, 30, ((3, 3, 5, 5),)).aligned(2, 2)
     assert grown.boxes == ((2, 2, 6, 6),)
     assert Blank(21, 31, ((30, 20, 31, 21),)).aligned(2, 2).mask[20, 30]

@@ -33,7 +33,7 @@ def read(frames: list[Frame]) -> list[int]:
     return [number for number, frame in enumerate(frames) if id(frame) in taken]
 
 
-def test_moving_tissue_alone_is_read_now_and_then() -> None:
+def test_moving_tissue_is_read_occasionally() -> None:
     found = read(list(speckle(3 * EVERY)))
     assert found[0] == 0 and {EVERY, 2 * EVERY} <= set(found)
     assert len(found) <= 12
@@ -47,7 +47,7 @@ def test_a_frame_with_text_is_read(number: int, at: tuple[int, int]) -> None:
     assert number in read(frames)
 
 
-def test_the_same_frame_again_is_not_read() -> None:
+def test_repeated_frames_are_not_read() -> None:
     (frame,) = speckle(1)
     assert len(list(frames_to_read(iter([frame] * EVERY)))) == 1
     assert list(frames_to_read(iter([]))) == []

@@ -64,7 +64,7 @@ def path_of(name: str) -> Path:
     return next(path for path in real_files() if path.name == name)
 
 
-def test_an_image_without_regions_that_can_be_trusted_is_filtered(filters: FilterPlan) -> None:
+def test_an_image_without_trusted_regions_is_filtered(filters: FilterPlan) -> None:
     seen = {}
     for path in real_files():
         try:
@@ -97,7 +97,7 @@ def delivered(path: Path, folder: Path, filters: FilterPlan) -> np.ndarray[Any, 
     return dataset.pixel_array
 
 
-def test_a_banner_and_a_foot_line_with_a_practice_and_a_date_are_blanked(
+def test_banner_and_footer_with_practice_and_date_are_blanked(
     tmp_path: Path, filters: FilterPlan
 ) -> None:
     path = path_of("gdcm-US-ALOKA-16.dcm")  # "WESTWAY MEDICAL", "24-MAY-02"

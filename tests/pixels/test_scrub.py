@@ -88,7 +88,7 @@ def images() -> Iterator[Path]:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_real_images_of_every_syntax(tmp_path: Path) -> None:
+def test_real_images_of_every_transfer_syntax(tmp_path: Path) -> None:
     syntaxes = set()
     for path in images():
         header = open_instance(path)
@@ -169,7 +169,7 @@ def test_colours_and_planes(syntax: str, planar: int, photometric: str, tmp_path
     assert value.tolist() == ([0, 128, 128] if photometric == "YBR_FULL" else [0, 0, 0])
 
 
-def test_subsampled_chrominance_goes_in_whole_groups(tmp_path: Path) -> None:
+def test_subsampled_chrominance_is_blanked_in_whole_blocks(tmp_path: Path) -> None:
     pairs = np.random.default_rng(1).integers(1, 255, (2, 40, 25, 4)).astype(np.uint8)
     ds = dataset(random_image(3, "u1", 8, frames=2), kind="US", frames=2)
     ds.PhotometricInterpretation = "YBR_FULL_422"
@@ -183,7 +183,7 @@ def test_subsampled_chrominance_goes_in_whole_groups(tmp_path: Path) -> None:
     assert np.array_equal(after, pairs)
 
 
-def test_frames_of_one_bit(tmp_path: Path) -> None:
+def test_one_bit_frames(tmp_path: Path) -> None:
     bits = np.random.default_rng(3).integers(0, 2, (3, 7, 5)).astype(np.uint8)
     ds = dataset(np.zeros((3, 7, 5), np.uint8), frames=3)
     ds.BitsAllocated = ds.BitsStored = 1
@@ -196,7 +196,7 @@ def test_frames_of_one_bit(tmp_path: Path) -> None:
     assert pydicom.dcmread(BytesIO(new)).PixelData == packed + b"\0" * (len(packed) % 2)
 
 
-def test_the_object_says_what_was_done() -> None:
+def test_blanking_is_recorded_in_the_dataset() -> None:
     ds = dataset(random_image(1, "u1", 8), BurnedInAnnotation="YES")
     ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     ds.DeidentificationMethod = "before"
@@ -208,7 +208,7 @@ def test_the_object_says_what_was_done() -> None:
     assert new.SOPInstanceUID == "1.2.3" == new.file_meta.MediaStorageSOPInstanceUID
 
 
-def test_a_lossy_jpeg_becomes_lossless_and_says_that_it_was_lossy(tmp_path: Path) -> None:
+def test_lossy_jpeg_becomes_lossless_and_keeps_the_lossy_flag(tmp_path: Path) -> None:
     from PIL import Image
 
     made = BytesIO()
@@ -226,7 +226,9 @@ def test_a_lossy_jpeg_becomes_lossless_and_says_that_it_was_lossy(tmp_path: Path
     assert after.LossyImageCompression == "01"
 
 
-def test_large_pixel_data_lie_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_large_pixel_data_are_written_to_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(scrubbing, "IN_MEMORY", 1000)
     samples = random_image(1, "u2", 16, frames=9)
     ds = dataset(samples, frames=9)
@@ -236,7 +238,7 @@ def test_large_pixel_data_lie_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert not list(tmp_path.glob("tmp*"))
 
 
-def test_what_cannot_be_decoded_is_refused() -> None:
+def test_undecodable_pixels_are_refused() -> None:
     ds = dataset(random_image(1, "u1", 8))
     with pytest.raises(SkipInstance) as skipped:
         described = Description(40, 50, 1, 1, 8, 8, 7, False, b"MONOCHROME2")
@@ -256,7 +258,7 @@ def test_what_cannot_be_decoded_is_refused() -> None:
         (lambda pixels: pixels[2].__setitem__((5, 20), pixels[2][5, 20] ^ 1), recheck.ALTERED),
     ],
 )
-def test_the_gate_sees_each_sample(change: Any, why: str, tmp_path: Path) -> None:
+def test_gate_detects_every_changed_sample(change: Any, why: str, tmp_path: Path) -> None:
     samples = random_image(1, "u2", 16, frames=3)
     data = to_bytes(dataset(samples, frames=3))
     new = blanked(data, (3, 5, 20, 30))
@@ -267,7 +269,7 @@ def test_the_gate_sees_each_sample(change: Any, why: str, tmp_path: Path) -> Non
     assert compared(data, to_bytes(ds), tmp_path, (3, 5, 20, 30)) == why
 
 
-def test_the_gate_counts_frames(tmp_path: Path) -> None:
+def test_gate_counts_frames(tmp_path: Path) -> None:
     data = to_bytes(dataset(random_image(1, "u2", 16, frames=3), frames=3))
     ds = pydicom.dcmread(BytesIO(blanked(data, (3, 5, 20, 30))))
     ds.NumberOfFrames, ds.PixelData = 2, ds.PixelData[: 2 * 40 * 50 * 2]

@@ -10,7 +10,7 @@ from tests.pixels.images import tissue, written
 
 
 @pytest.mark.parametrize("contrast", [60, 300, 32000])
-def test_strokes_that_stay_are_found_in_a_series(contrast: int) -> None:
+def test_constant_strokes_in_a_series_are_found(contrast: int) -> None:
     frames = [written(tissue(seed=seed), "DOE JANE 1964", 60 + contrast) for seed in range(9)]
     series = SeriesStrokes(frames[0])
     for frame in frames:
@@ -19,7 +19,7 @@ def test_strokes_that_stay_are_found_in_a_series(contrast: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.float32])
-def test_tissue_is_not(dtype: type) -> None:
+def test_tissue_is_not_found(dtype: type) -> None:
     series = SeriesStrokes(tissue(seed=1).astype(dtype))
     for seed in range(1, 9):
         assert not series.see(tissue(seed=seed).astype(dtype))
@@ -27,7 +27,7 @@ def test_tissue_is_not(dtype: type) -> None:
     assert not has_glyphs(tissue().astype(dtype))
 
 
-def test_counts_do_not_run_over() -> None:
+def test_counts_do_not_overflow() -> None:
     frame = written(tissue(), "DOE JANE 1964", 900)
     series = SeriesStrokes(frame)
     for _ in range(600):
@@ -38,7 +38,7 @@ def test_counts_do_not_run_over() -> None:
     assert not series.suspicious()  # in two thirds only
 
 
-def test_of_few_images_nothing_can_be_said() -> None:
+def test_too_few_images_are_inconclusive() -> None:
     series = SeriesStrokes(tissue())
     for _ in range(MIN_IMAGES - 1):
         series.see(tissue())

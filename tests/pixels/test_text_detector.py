@@ -46,7 +46,7 @@ def section(number: int, pixels: np.ndarray[Any, Any], **elements: Any) -> FileD
     return dataset(pixels, instance=number, **elements)
 
 
-def test_a_clean_series_passes_and_nothing_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clean_series_passes_without_ocr(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sendit.pixels.text_detector.read", lambda _: pytest.fail("was read"))
     detector = TextDetector(PEOPLE)
     for number in range(1, 13):
@@ -55,7 +55,7 @@ def test_a_clean_series_passes_and_nothing_is_read(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("value", [200, 32767])
-def test_text_that_stands_in_a_whole_series(value: int) -> None:
+def test_text_in_a_whole_series_is_found(value: int) -> None:
     detector = TextDetector(PEOPLE)
     for number in range(1, 7):
         pixels = written(tissue(seed=number), NAME, value)
@@ -66,7 +66,7 @@ def test_text_that_stands_in_a_whole_series(value: int) -> None:
     assert all(why == f"{Reason.TEXT_IN_PIXELS}: a value of the batch" for why in found.values())
 
 
-def test_one_image_that_differs_from_its_series() -> None:
+def test_one_image_with_text_is_found() -> None:
     detector = TextDetector(PEOPLE)
     outcomes = []
     for number in range(1, 12):
@@ -78,7 +78,7 @@ def test_one_image_that_differs_from_its_series() -> None:
     assert detector.close() == {}
 
 
-def test_a_localizer_is_read_at_its_full_range_and_within_its_tissue() -> None:
+def test_localizers_are_read_with_both_windows() -> None:
     kind = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
     for value in (32767, 330):
         pixels = written(tissue(), NAME, value)
@@ -88,7 +88,7 @@ def test_a_localizer_is_read_at_its_full_range_and_within_its_tissue() -> None:
 
 
 @pytest.mark.parametrize("angle", [90, 180, 270])
-def test_text_that_stands_otherwise(angle: int) -> None:
+def test_rotated_text_is_found(angle: int) -> None:
     pixels = written(tissue(), NAME, 900, at=(40, 40), size=20, angle=angle)
     why = look_at(TextDetector(PEOPLE), 1, section(1, pixels, ImageType=["DERIVED", "PRIMARY"]))
     assert why is not None and why.startswith(Reason.TEXT_IN_PIXELS)
@@ -105,21 +105,21 @@ def test_text_that_stands_otherwise(angle: int) -> None:
         ("SMITHERS", "unknown words"),
     ],
 )
-def test_a_radiograph_passes_with_words_that_are_known(text: str, kind: str | None) -> None:
+def test_radiographs_with_known_words_pass(text: str, kind: str | None) -> None:
     pixels = written(tissue(), text, 900, at=(30, 30), size=22)
     ds = dataset(pixels, ImageType=["DERIVED", "PRIMARY"], SOPClassUID="1.2.840.10008.5.1.4.1.1.1")
     why = look_at(TextDetector(frozenset()), 1, ds)
     assert why == (None if kind is None else f"{Reason.TEXT_IN_PIXELS}: {kind}")
 
 
-def test_a_cine_is_read_where_it_changes() -> None:
+def test_cine_is_read_where_it_changes() -> None:
     frames = np.stack([tissue(seed=1)] * 6)
     frames[4] = written(frames[4], NAME, 900, size=20)
     ds = dataset(frames, frames=6, ImageType=["DERIVED", "PRIMARY"])
     assert look_at(TextDetector(PEOPLE), 1, ds) == f"{Reason.TEXT_IN_PIXELS}: a value of the batch"
 
 
-def test_tiny_images_are_read_only_where_strokes_stand_in_a_row(
+def test_tiny_images_are_read_only_with_a_row_of_strokes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("sendit.pixels.text_detector.read", lambda _: pytest.fail("was read"))
@@ -213,7 +213,7 @@ REMOVE PatientBirthDate
 )
 
 
-def test_what_lies_outside_an_images_regions_is_blanked(
+def test_pixels_outside_the_regions_are_blanked(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -243,7 +243,7 @@ def test_what_lies_outside_an_images_regions_is_blanked(
     assert "WINTERBOTTOM" not in caplog.text.upper()
 
 
-def test_what_the_gate_finds_altered_does_not_leave(
+def test_images_altered_outside_the_boxes_are_quarantined(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sendit.pixels.scrub._blank_native", lambda *_: None)
@@ -257,7 +257,7 @@ def test_what_the_gate_finds_altered_does_not_leave(
     assert len(members) == 1
 
 
-def test_text_is_blanked_where_it_is_read_if_a_rule_says_so(tmp_path: Path) -> None:
+def test_recognised_text_is_blanked_if_a_rule_allows_it(tmp_path: Path) -> None:
     pixels = np.clip(written(tissue(), NAME, 900, at=(30, 180), size=20), 0, 900)
     elements = {"Modality": "CR", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.1"}
     elements |= {"ImageType": ["DERIVED", "PRIMARY"], "SeriesInstanceUID": "1.2.3"}

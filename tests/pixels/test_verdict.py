@@ -29,7 +29,7 @@ def line(text: str, box: tuple[int, int, int, int] = (0, 0, 10, 10)) -> Line:
         "120903 F",
     ],
 )
-def test_the_batchs_own_values(text: str) -> None:
+def test_values_of_the_batch_are_recognised(text: str) -> None:
     assert judge([line(text)], OWN) is TextKind.BATCH_VALUE
 
 
@@ -52,7 +52,7 @@ def test_the_batchs_own_values(text: str) -> None:
         ("東京太郎", TextKind.UNKNOWN),
     ],
 )
-def test_what_may_say_whose_an_image_is(text: str, kind: TextKind) -> None:
+def test_identifying_text(text: str, kind: TextKind) -> None:
     found = judge([line(text)], BatchValues())
     assert found is not None
     assert found is kind or (kind is TextKind.DATE and found is TextKind.NUMBER)
@@ -65,11 +65,11 @@ def test_what_may_say_whose_an_image_is(text: str, kind: TextKind) -> None:
         *("SIEMENS", "GE Medical", "FR 31Hz", "A", "1024", "||", "wwww"),
     ],
 )
-def test_what_says_nothing_of_a_person(text: str) -> None:
+def test_non_identifying_text(text: str) -> None:
     assert judge([line(text)], BatchValues()) is None
 
 
-def test_people_type_what_they_see_into_ultrasound_regions() -> None:
+def test_annotations_in_ultrasound_regions() -> None:
     inside, outside = line("SMITHERS", (20, 20, 40, 30)), line("SMITHERS", (0, 0, 10, 5))
     region = (15, 15, 100, 100)
     assert judge([inside], BatchValues(), [region]) is None
@@ -77,7 +77,7 @@ def test_people_type_what_they_see_into_ultrasound_regions() -> None:
     assert judge([line("WINTERBOTTOM", inside.box)], OWN, [region]) is TextKind.BATCH_VALUE
 
 
-def test_a_counter_of_frames_is_no_number_of_a_person() -> None:
+def test_frame_counters_are_not_identifiers() -> None:
     inside, region = (20, 20, 40, 30), (15, 15, 100, 100)
     for counter in ("127/1281", "110 / 1112", "9/128"):
         assert judge([line(counter, inside)], BatchValues(), [region]) is None
@@ -86,7 +86,7 @@ def test_a_counter_of_frames_is_no_number_of_a_person() -> None:
     assert judge([line("44781/23", inside)], BatchValues(), [region]) is TextKind.NUMBER
 
 
-def test_distance() -> None:
+def test_edit_distance() -> None:
     assert distance("kitten", "sitting") == 3
     assert distance("", "abc") == 3
     assert distance("same", "same") == 0

@@ -65,7 +65,7 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-def test_without_docker_it_says_so_and_passes(machine: Machine) -> None:
+def test_passes_with_a_message_without_docker(machine: Machine) -> None:
     result = machine.run()
     assert result.returncode == 0
     assert "NOT TESTED" in result.stderr
@@ -73,14 +73,14 @@ def test_without_docker_it_says_so_and_passes(machine: Machine) -> None:
     assert machine.called() == []
 
 
-def test_it_uses_the_docker_that_is_there(machine: Machine) -> None:
+def test_uses_an_available_docker(machine: Machine) -> None:
     machine.put(machine.programs / "docker", "exit 0")
     machine.makes_docker()
     assert machine.run().returncode == 0
     assert machine.called() == ["make test-containers"]
 
 
-def test_a_registry_out_of_reach_is_no_fault_of_what_is_to_land(machine: Machine) -> None:
+def test_an_unreachable_registry_is_not_a_failure(machine: Machine) -> None:
     machine.put(
         machine.programs / "docker",
         f'echo "$*" >>{machine.calls}; case "$1 $3" in "image postgres:"*|pull*) exit 1;; esac',
@@ -92,7 +92,7 @@ def test_a_registry_out_of_reach_is_no_fault_of_what_is_to_land(machine: Machine
     assert "image inspect apache/airflow:3.3.2-python3.12" in machine.called()
 
 
-def test_a_full_disk_is_none_either(machine: Machine) -> None:
+def test_a_full_disk_is_not_a_failure(machine: Machine) -> None:
     machine.makes_docker()
     machine.put(machine.programs / "df", "echo Avail; echo 3G")
     result = machine.run()
@@ -101,7 +101,7 @@ def test_a_full_disk_is_none_either(machine: Machine) -> None:
     assert machine.called() == []
 
 
-def test_a_machine_that_is_too_slow_is_said_and_cleaned(machine: Machine) -> None:
+def test_a_timeout_is_reported_and_cleaned_up(machine: Machine) -> None:
     machine.makes_docker()
     machine.put(machine.programs / "make", "exec sleep 600")
     result = machine.run(SENDIT_CI_CONTAINERS_SECONDS="1")
@@ -110,20 +110,20 @@ def test_a_machine_that_is_too_slow_is_said_and_cleaned(machine: Machine) -> Non
     assert machine.called() == [*MADE, "clean"]
 
 
-def test_it_makes_a_docker_after_what_was_left_and_removes_it(machine: Machine) -> None:
+def test_creates_a_docker_and_removes_it_afterwards(machine: Machine) -> None:
     machine.makes_docker()
     assert machine.run().returncode == 0
     assert machine.called() == [*MADE, "make test-containers", "clean"]
 
 
-def test_a_test_that_fails_fails_it_and_leaves_nothing(machine: Machine) -> None:
+def test_a_failing_test_fails_and_leaves_nothing(machine: Machine) -> None:
     machine.makes_docker()
     machine.put(machine.programs / "make", "exit 2")
     assert machine.run().returncode == 2
     assert machine.called() == [*MADE, "clean"]
 
 
-def test_archives_may_fail_once(machine: Machine) -> None:
+def test_package_downloads_are_retried_once(machine: Machine) -> None:
     machine.makes_docker(
         f'if [ "$1" = images ] && [ ! -e {machine.home}.once ]; then'
         f" touch {machine.home}.once; exit 1; fi"
@@ -132,7 +132,7 @@ def test_archives_may_fail_once(machine: Machine) -> None:
     assert machine.called() == ["clean", "up", "images", *MADE, "make test-containers", "clean"]
 
 
-def test_where_none_can_be_made_it_says_so_and_passes(machine: Machine) -> None:
+def test_passes_if_no_docker_can_be_created(machine: Machine) -> None:
     machine.makes_docker('[ "$1" != up ]')
     result = machine.run()
     assert result.returncode == 0
@@ -140,7 +140,7 @@ def test_where_none_can_be_made_it_says_so_and_passes(machine: Machine) -> None:
     assert machine.called() == ["clean", "up", "clean", "up", "clean"]
 
 
-def test_it_can_be_left_out(machine: Machine) -> None:
+def test_can_be_skipped(machine: Machine) -> None:
     machine.makes_docker()
     result = machine.run(SENDIT_CI_CONTAINERS="0")
     assert result.returncode == 0

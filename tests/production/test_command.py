@@ -16,7 +16,7 @@ from tests.production.compose_file import load
 
 
 @pytest.mark.airflow
-def test_it_finds_the_ledger_where_tasks_find_it(postgres: Postgres, tmp_path: Path) -> None:
+def test_command_and_tasks_use_the_same_ledger(postgres: Postgres, tmp_path: Path) -> None:
     database = f"ledger_{os.urandom(4).hex()}"
     postgres.query("postgres", f"CREATE DATABASE {database}")
     ledger = Ledger(postgres.uri(database))

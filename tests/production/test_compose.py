@@ -38,11 +38,11 @@ def passed_through() -> set[str]:
     return {name for name, value in SERVICES["worker"]["environment"].items() if value is None}
 
 
-def test_it_is_a_valid_compose_file() -> None:
+def test_compose_file_is_valid() -> None:
     PyCompose.from_yaml(yaml.safe_dump(load()))
 
 
-def test_every_process_that_is_needed_is_there_and_no_other() -> None:
+def test_services() -> None:
     # No triggerer: nothing here waits in one.
     assert set(SERVICES) == {*AIRFLOW, "postgres", "redis", "nginx"}
     for module in (ROOT / "plugins" / "sendit").rglob("*.py"):
@@ -50,7 +50,7 @@ def test_every_process_that_is_needed_is_there_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(REQUIRED))
-def test_what_has_no_default_must_be_set(name: str) -> None:
+def test_required_variables(name: str) -> None:
     with pytest.raises(Unset, match=name):
         load({key: value for key, value in REQUIRED.items() if key != name})
 
@@ -68,14 +68,14 @@ def test_only_harmless_variables_have_defaults() -> None:
     }
 
 
-def test_the_env_template_has_every_variable_and_no_other() -> None:
+def test_env_template_lists_every_variable() -> None:
     template = (ROOT / "deploy" / ".env.example").read_text()
     offered = set(re.findall(r"^#?([A-Z_]+)=", template, re.MULTILINE))
     assert offered == {name for name, _ in variables()} | passed_through()
 
 
 @pytest.mark.parametrize("service", sorted(SERVICES))
-def test_every_service_is_confined(service: str) -> None:
+def test_services_are_confined(service: str) -> None:
     found = SERVICES[service]
     assert found["read_only"] is True
     assert found["cap_drop"] == ["ALL"]
@@ -97,7 +97,7 @@ def test_every_service_has_a_health_check(service: str) -> None:
         assert {"interval", "timeout", "retries", "start_period"} <= set(check)
 
 
-def test_services_wait_for_what_they_need() -> None:
+def test_service_dependencies() -> None:
     for service, found in SERVICES.items():
         for needed, how in found.get("depends_on", {}).items():
             expected = "service_completed_successfully" if needed in ONE_SHOT else "service_healthy"
@@ -106,7 +106,7 @@ def test_services_wait_for_what_they_need() -> None:
         assert "init" in SERVICES[service]["depends_on"]
 
 
-def test_only_nginx_publishes_a_port_and_only_over_its_own_network() -> None:
+def test_only_nginx_publishes_a_port() -> None:
     assert [name for name, found in SERVICES.items() if "ports" in found] == ["nginx"]
     networks = load()["networks"]
     open_ones = {name for name, options in networks.items() if not options.get("internal")}
@@ -115,7 +115,7 @@ def test_only_nginx_publishes_a_port_and_only_over_its_own_network() -> None:
     assert {n for n, found in SERVICES.items() if "outside" in found["networks"]} == {"worker"}
 
 
-def test_each_process_reaches_only_what_it_needs() -> None:
+def test_networks_of_each_service() -> None:
     assert {name: set(found["networks"]) for name, found in SERVICES.items()} == {
         "postgres": {"core"},
         "init": {"core"},
@@ -128,7 +128,7 @@ def test_each_process_reaches_only_what_it_needs() -> None:
     }
 
 
-def test_each_process_knows_only_the_secrets_that_it_needs() -> None:
+def test_secrets_of_each_service() -> None:
     metadata = {"metadata_url", "fernet_key"}
     worker = {"sendit_key", "connections.yaml", "google_key.json"}
     assert {name: secrets_of(name) for name in SERVICES} == {
@@ -147,7 +147,7 @@ def test_each_process_knows_only_the_secrets_that_it_needs() -> None:
     assert "--skip-serve-logs" in SERVICES["worker"]["command"]
 
 
-def test_connections_are_looked_up_in_the_file_and_nowhere_else() -> None:
+def test_connections_are_read_from_the_file_only() -> None:
     backend = "AIRFLOW__WORKERS__SECRETS_BACKEND"
     having = {name for name in AIRFLOW if backend in SERVICES[name]["environment"]}
     assert having == {"init", "worker"}
@@ -159,7 +159,7 @@ def test_connections_are_looked_up_in_the_file_and_nowhere_else() -> None:
     assert set(template) == {"sendit_ledger", "google_cloud_default", "sendit_dasher"}
 
 
-def test_a_slow_first_start_has_time() -> None:
+def test_health_checks_allow_a_slow_first_start() -> None:
     for service in set(SERVICES) - set(ONE_SHOT):
         check = SERVICES[service]["healthcheck"]
         assert check["start_period"] in ("5m", "10m"), service
@@ -167,13 +167,13 @@ def test_a_slow_first_start_has_time() -> None:
     assert "--host=127.0.0.1" in SERVICES["postgres"]["healthcheck"]["test"]
 
 
-def test_stopping_takes_no_longer_than_two_minutes() -> None:
+def test_stop_grace_period_is_at_most_two_minutes() -> None:
     assert {found.get("stop_grace_period", "10s") for found in SERVICES.values()} <= {
         *("10s", "1m", "90s"),
     }
 
 
-def test_only_workers_see_patients() -> None:
+def test_only_workers_mount_patient_data() -> None:
     def mounts(service: str) -> set[str]:
         volumes = SERVICES[service].get("volumes", [])
         return {v["target"] if isinstance(v, dict) else v.split(":")[1] for v in volumes}
@@ -185,7 +185,7 @@ def test_only_workers_see_patients() -> None:
     assert [s for s in SERVICES if "sendit_key" in secrets_of(s)] == ["init", "worker"]
 
 
-def test_secrets_are_files_that_are_used() -> None:
+def test_secrets_are_used_files() -> None:
     declared = load()["secrets"]
     used = set().union(*(secrets_of(service) for service in SERVICES))
     assert used == set(declared)
@@ -193,7 +193,7 @@ def test_secrets_are_files_that_are_used() -> None:
         assert options == {"file": f"./secrets/{name}"}
 
 
-def test_a_secret_that_a_service_reads_is_given_to_it() -> None:
+def test_services_are_given_the_secrets_they_read() -> None:
     for service, found in SERVICES.items():
         text = " ".join(str(value) for value in (found.get("environment") or {}).values())
         named = set(re.findall(r"secret\.sh (\S+)|/run/secrets/([\w.]+)", text))
@@ -203,7 +203,7 @@ def test_a_secret_that_a_service_reads_is_given_to_it() -> None:
             assert name in secrets_of(service), (service, name)
 
 
-def test_postgresql_s_log_quotes_no_statement() -> None:
+def test_postgresql_logs_no_statements() -> None:
     command = SERVICES["postgres"]["command"]
     assert "log_min_error_statement=panic" in command
     assert "log_error_verbosity=terse" in command
@@ -215,7 +215,7 @@ def test_images_are_pinned() -> None:
         assert re.fullmatch(r"\d+\.\d+(\.\d+)?(-bookworm)?", tag), service
 
 
-def test_settings_named_are_settings_of_sendit() -> None:
+def test_named_settings_exist() -> None:
     fields = {f"SENDIT_{name.upper()}" for name in Settings.model_fields}
     for service in AIRFLOW:
         named = {n for n in SERVICES[service]["environment"] if n.startswith("SENDIT_")}
@@ -223,13 +223,13 @@ def test_settings_named_are_settings_of_sendit() -> None:
         assert named == fields - {"SENDIT_WORK_FOLDER", "SENDIT_LEDGER"}, service
 
 
-def test_optional_settings_have_no_second_default_here() -> None:
+def test_optional_settings_have_no_default_in_compose() -> None:
     required = {"SENDIT_HOME", "SENDIT_INPUT_FOLDERS", "SENDIT_KEY_FILE", "SENDIT_BUCKET"}
     settings = {n for n in SERVICES["worker"]["environment"] if n.startswith("SENDIT_")}
     assert passed_through() == settings - required
 
 
-def test_files_that_commands_name_are_in_deploy() -> None:
+def test_files_named_in_commands_exist() -> None:
     for service in AIRFLOW:
         found = SERVICES[service]
         words = [
@@ -247,14 +247,14 @@ def test_files_that_commands_name_are_in_deploy() -> None:
 @pytest.mark.airflow
 class TestAgainstTheInstalledAirflow:
     @pytest.mark.parametrize("service", sorted(set(AIRFLOW) - set(ONE_SHOT)))
-    def test_its_command_exists(self, service: str) -> None:
+    def test_commands_exist(self, service: str) -> None:
         from airflow.cli.cli_parser import get_parser
 
         program, *arguments = SERVICES[service]["command"]
         assert program == "airflow"
         assert callable(get_parser().parse_args(arguments).func)
 
-    def test_its_variables_exist(self) -> None:
+    def test_variables_exist(self) -> None:
         for service in AIRFLOW:
             for name in SERVICES[service]["environment"]:
                 if match := re.fullmatch(r"AIRFLOW__(.+?)__(.+?)(_CMD)?", name):
@@ -262,7 +262,7 @@ class TestAgainstTheInstalledAirflow:
                     assert known(section, option), name
                     assert bool(match[3]) == sensitive(section, option), name
 
-    def test_its_configuration_exists(self) -> None:
+    def test_configuration_options_exist(self) -> None:
         parser = configparser.ConfigParser()
         parser.read(CONFIG)
         for section in parser.sections():

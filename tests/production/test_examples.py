@@ -18,7 +18,7 @@ UNITS = sorted((ROOT / "deploy" / "systemd").iterdir())
 
 
 @pytest.mark.parametrize("name", ["oidc.yaml", "ldap.yaml"])
-def test_the_examples_add_to_services_that_are_there(name: str) -> None:
+def test_examples_extend_existing_services(name: str) -> None:
     example = yaml.safe_load((ROOT / "deploy" / "examples" / name).read_text())
     assert set(example["services"]) <= set(SERVICES)
     for found in example["services"].values():
@@ -30,7 +30,7 @@ def test_the_examples_add_to_services_that_are_there(name: str) -> None:
         assert (ROOT / options["file"]).is_file()
 
 
-def test_the_image_for_ldap_is_built_like_the_image_itself() -> None:
+def test_ldap_image_is_built_like_the_base_image() -> None:
     text = (ROOT / "deploy" / "examples" / "ldap.Dockerfile").read_text()
     base = re.compile(r"^ARG BASE=.*$", re.MULTILINE)
     assert base.findall(text) == base.findall((ROOT / "Dockerfile").read_text())
@@ -46,7 +46,7 @@ def test_the_image_for_ldap_is_built_like_the_image_itself() -> None:
     assert {name: extra[name] for name in extra.keys() & image.keys()}.items() <= image.items()
 
 
-def test_whoever_guesses_passwords_is_slowed_down_in_the_examples_too() -> None:
+def test_examples_rate_limit_password_guessing() -> None:
     for name in ("webserver_config.py", "examples/ldap.py"):
         text = (ROOT / "deploy" / name).read_text()
         assert 'AUTH_RATE_LIMIT = "5 per minute"' in text
@@ -58,7 +58,7 @@ def helm_values() -> dict[str, Any]:
     return found
 
 
-def test_the_helm_values_are_those_of_compose() -> None:
+def test_helm_values_match_compose() -> None:
     values = helm_values()
     assert values["airflowVersion"] == AIRFLOW
     assert values["images"]["airflow"]["tag"] == __version__
@@ -75,7 +75,7 @@ def test_the_helm_values_are_those_of_compose() -> None:
     assert {each["name"] for each in values["env"]} <= set(compose)
 
 
-def test_the_helm_values_repeat_the_image_s_airflow_cfg() -> None:
+def test_helm_values_match_airflow_cfg() -> None:
     """The chart mounts a file of its own over it."""
     image = configparser.ConfigParser(interpolation=None)
     image.read(ROOT / "deploy" / "airflow.cfg")
@@ -97,7 +97,7 @@ def test_the_helm_values_repeat_the_image_s_airflow_cfg() -> None:
                 assert config[section][name] == value, f"[{section}] {name}"
 
 
-def test_no_helm_value_gives_a_worker_what_it_must_not_have() -> None:
+def test_helm_workers_have_no_excess_secrets() -> None:
     values = helm_values()
     given = values["enableBuiltInSecretEnvVars"]
     for name in ("DATABASE__SQL_ALCHEMY_CONN", "CORE__FERNET_KEY", "API__SECRET_KEY"):
@@ -116,7 +116,7 @@ def test_no_helm_value_gives_a_worker_what_it_must_not_have() -> None:
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
-def test_a_unit_calls_what_is_there(unit) -> None:
+def test_systemd_units_call_existing_scripts(unit) -> None:
     text = unit.read_text()
     for script in re.findall(r"/srv/sendit/(deploy/\S+\.sh)", text):
         assert (ROOT / script).stat().st_mode & 0o100, script

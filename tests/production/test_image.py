@@ -25,7 +25,7 @@ def copied() -> list[tuple[str, str]]:
     return found
 
 
-def test_hadolint_has_nothing_to_say() -> None:
+def test_hadolint() -> None:
     hadolint = Path(sys.executable).with_name("hadolint")
     result = subprocess.run(
         [hadolint, "--failure-threshold", "warning", ROOT / "Dockerfile"],
@@ -36,7 +36,7 @@ def test_hadolint_has_nothing_to_say() -> None:
     assert result.returncode == 0, result.stdout
 
 
-def test_everything_installed_is_checked_against_a_hash() -> None:
+def test_installed_packages_are_verified_by_hash() -> None:
     installer, environment, package = (line for line in LINES if "pip install" in line)
     assert "--require-hashes -r requirements-uv.txt" in installer
     assert "--require-hashes --no-deps" in environment
@@ -45,7 +45,7 @@ def test_everything_installed_is_checked_against_a_hash() -> None:
     assert "--no-deps --no-build-isolation" in package
 
 
-def test_what_is_installed_is_what_the_tests_ran_with() -> None:
+def test_image_and_tests_use_the_same_locks() -> None:
     image, tests = lock("deploy/requirements.txt"), lock("requirements.txt")
     shared = image.keys() & tests.keys()
     assert {name: image[name] for name in shared} == {name: tests[name] for name in shared}
@@ -64,7 +64,7 @@ def lock(file: str) -> dict[tuple[str, str], set[str]]:
 
 
 @pytest.mark.airflow
-def test_nothing_that_runs_needs_what_is_left_out() -> None:
+def test_excluded_packages_are_not_needed() -> None:
     """Everything is imported with the packages that the image lacks out of reach."""
     kept = {name for name, _ in lock("deploy/requirements.txt")}
     gone = sorted({name for name, _ in lock("requirements.txt")} - kept)
@@ -122,13 +122,13 @@ print(len([name for name in sys.modules if name.startswith("sendit")]))
 """
 
 
-def test_it_does_not_run_as_root() -> None:
+def test_image_does_not_run_as_root() -> None:
     users = [line.split()[1] for line in LINES if line.startswith("USER ")]
     assert users[-1] == "airflow"
 
 
 @pytest.mark.parametrize("source", sorted({source for source, _ in copied()}))
-def test_what_is_copied_exists_and_is_sent_to_the_builder(source: str) -> None:
+def test_copied_files_exist_and_are_in_the_build_context(source: str) -> None:
     assert (ROOT / source).exists()
     allowed = {
         line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"
@@ -136,7 +136,7 @@ def test_what_is_copied_exists_and_is_sent_to_the_builder(source: str) -> None:
     assert source.rstrip("/") in allowed
 
 
-def test_what_runs_in_a_container_is_copied() -> None:
+def test_files_used_in_containers_are_copied() -> None:
     to_airflow = {Path(source).name for source, target in copied() if target[:8] == "airflow/"}
     assert "COPY --from=builder /build/airflow/ /opt/airflow/" in LINES
     assert to_airflow == {

@@ -64,7 +64,7 @@ def superuser(init: ModuleType, postgres: Postgres, monkeypatch: pytest.MonkeyPa
 
 
 class TestRoles:
-    def test_a_role_enters_its_own_database_only(
+    def test_a_role_can_access_only_its_own_database(
         self, init: ModuleType, role: URL, superuser: str
     ) -> None:
         other = role.set(username=f"{role.username}_b", database=f"{role.database}_b")
@@ -76,7 +76,7 @@ class TestRoles:
         for of_the_server in ("postgres", "template1"):
             assert not can_enter(role, database=of_the_server)
 
-    def test_twice_is_once_and_the_file_s_password_wins(
+    def test_role_creation_is_idempotent_and_updates_the_password(
         self, init: ModuleType, role: URL, superuser: str
     ) -> None:
         init.make_role_and_database(role, superuser)
@@ -85,7 +85,7 @@ class TestRoles:
         init.make_role_and_database(changed, superuser)
         assert can_enter(changed)
 
-    def test_a_server_that_is_not_there_is_said(
+    def test_an_unreachable_server_is_reported(
         self, init: ModuleType, role: URL, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(init, "PAUSE_SECONDS", 0)
@@ -94,12 +94,14 @@ class TestRoles:
 
 
 class TestSettings:
-    def test_no_key_is_said(self, init: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_missing_key_stops_init(
+        self, init: ModuleType, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.delenv("SENDIT_KEY_FILE", raising=False)
         with pytest.raises(SystemExit, match="SENDIT_KEY_FILE"):
             init.check_settings()
 
-    def test_a_good_site_passes(
+    def test_a_valid_site_passes(
         self, init: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         write_new_key(tmp_path / "key")
@@ -109,7 +111,7 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("text", "says"), [(None, "cannot be read"), ("\n", "is empty")], ids=["absent", "empty"]
     )
-    def test_a_secret_that_is_missing_is_said(
+    def test_a_missing_secret_stops_init(
         self, init: ModuleType, tmp_path: Path, text: str | None, says: str
     ) -> None:
         if text is not None:
@@ -119,7 +121,7 @@ class TestSettings:
 
 
 class TestLedger:
-    def test_a_new_one_is_made(
+    def test_a_new_ledger_is_created(
         self, init: ModuleType, postgres: Postgres, capsys: pytest.CaptureFixture[str]
     ) -> None:
         name = f"ledger_{os.urandom(4).hex()}"
@@ -128,7 +130,7 @@ class TestLedger:
         init.migrate_ledger(postgres.uri(name))
         assert not capsys.readouterr().out
 
-    def test_one_of_an_earlier_version_is_migrated(
+    def test_an_older_ledger_is_migrated(
         self, init: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         dump = ROOT / "tests" / "ledger" / "schema_6.sqlite.sql"
@@ -139,7 +141,7 @@ class TestLedger:
         said = f"migrated the ledger from schema 0006 to {SCHEMA_VERSION}\n"
         assert capsys.readouterr().out == said
 
-    def test_one_of_a_later_version_is_said(self, init: ModuleType, tmp_path: Path) -> None:
+    def test_a_newer_ledger_is_refused(self, init: ModuleType, tmp_path: Path) -> None:
         uri = f"sqlite:///{tmp_path / 'ledger.db'}"
         init.migrate_ledger(uri)
         with sqlite3.connect(tmp_path / "ledger.db") as database:
@@ -152,7 +154,7 @@ class TestLedger:
 class TestConnections:
     TEMPLATE = (ROOT / "deploy" / "connections.yaml.example").read_text()
 
-    def test_the_template_is_what_airflow_reads(self, init: ModuleType, tmp_path: Path) -> None:
+    def test_airflow_reads_the_template(self, init: ModuleType, tmp_path: Path) -> None:
         (tmp_path / "connections.yaml").write_text(self.TEMPLATE.replace("LEDGER_PASSWORD", "p"))
         (tmp_path / "google_key.json").write_text(json.dumps({"client_email": "a@b"}))
         found = init.connections()
@@ -160,9 +162,7 @@ class TestConnections:
         assert (ledger.username, ledger.password, ledger.host) == ("sendit", "p", "postgres")
         assert ledger.database == "ledger"
 
-    def test_the_placeholder_for_google_s_key_is_said(
-        self, init: ModuleType, tmp_path: Path
-    ) -> None:
+    def test_the_placeholder_google_key_is_reported(self, init: ModuleType, tmp_path: Path) -> None:
         (tmp_path / "connections.yaml").write_text(self.TEMPLATE)
         (tmp_path / "google_key.json").write_text("{}\n")
         with pytest.raises(SystemExit, match=r"google_key\.json is not a service account's key"):
@@ -176,7 +176,7 @@ class TestConnections:
             ("[hunter2", r"secrets/connections\.yaml is not YAML"),
         ],
     )
-    def test_a_mistake_is_said_and_the_file_not_quoted(
+    def test_errors_do_not_quote_the_file(
         self, init: ModuleType, tmp_path: Path, text: str, says: str
     ) -> None:
         (tmp_path / "connections.yaml").write_text(text)

@@ -125,7 +125,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     upstream.server_close()
 
 
-def test_nginx_takes_it_without_a_word(proxy: Proxy) -> None:
+def test_nginx_accepts_the_configuration_without_warnings(proxy: Proxy) -> None:
     result = subprocess.run(
         [*proxy.command[:-2], "-t"], capture_output=True, text=True, check=False
     )
@@ -133,19 +133,19 @@ def test_nginx_takes_it_without_a_word(proxy: Proxy) -> None:
     assert "warn" not in result.stderr
 
 
-def test_what_is_not_tls_is_sent_there(proxy: Proxy) -> None:
+def test_http_is_redirected_to_https(proxy: Proxy) -> None:
     answer, _ = proxy.get("/dags?tag=x", tls=False)
     assert (answer.status, answer.headers["Location"]) == (301, f"https://{HOST}/dags?tag=x")
 
 
-def test_its_health_check_is_true(proxy: Proxy) -> None:
+def test_health_check(proxy: Proxy) -> None:
     checked = load()["services"]["nginx"]["healthcheck"]["test"][-1]
     assert checked == "http://localhost:8080/nginx-health"
     answer, body = proxy.get("/nginx-health", tls=False)
     assert (answer.status, body) == (200, b"ok\n")
 
 
-def test_the_api_server_hears_who_asked_and_how(proxy: Proxy) -> None:
+def test_forwarded_headers(proxy: Proxy) -> None:
     lies = {"X-Forwarded-For": "10.0.0.1", "X-Forwarded-Host": "evil", "X-Real-IP": "10.0.0.1"}
     _, body = proxy.get("/", lies)
     heard = json.loads(body)
@@ -154,7 +154,7 @@ def test_the_api_server_hears_who_asked_and_how(proxy: Proxy) -> None:
     assert heard["x-forwarded-proto"] == "https"
 
 
-def test_only_files_of_the_program_come_compressed(proxy: Proxy) -> None:
+def test_only_static_files_are_compressed(proxy: Proxy) -> None:
     """testssl.sh calls a compressed page open to BREACH."""
     for path, asked in (
         ("/static/assets/index.js", "gzip"),
@@ -179,19 +179,19 @@ def test_only_files_of_the_program_come_compressed(proxy: Proxy) -> None:
         "/%65xecution/",
     ],
 )
-def test_the_door_for_workers_is_shut(proxy: Proxy, path: str) -> None:
+def test_execution_api_is_blocked(proxy: Proxy, path: str) -> None:
     answer, _ = proxy.get(path)
     assert answer.status == 404
 
 
-def test_browsers_are_told_to_be_careful(proxy: Proxy) -> None:
+def test_security_headers(proxy: Proxy) -> None:
     answer, _ = proxy.get("/")
     assert answer.headers["Strict-Transport-Security"]
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["X-Frame-Options"] == "SAMEORIGIN"
 
 
-def test_pages_run_no_scripts_of_others(proxy: Proxy) -> None:
+def test_content_security_policy(proxy: Proxy) -> None:
     policy = proxy.get("/dags")[0].headers["Content-Security-Policy"]
     assert "script-src 'self';" in policy
     assert "object-src 'none'" in policy
@@ -213,7 +213,7 @@ def test_pages_run_no_scripts_of_others(proxy: Proxy) -> None:
         ("DHE-RSA-AES128-GCM-SHA256", False),
     ],
 )
-def test_tls_1_2_has_forward_secrecy_only(proxy: Proxy, cipher: str, taken: bool) -> None:
+def test_tls_1_2_ciphers_have_forward_secrecy(proxy: Proxy, cipher: str, taken: bool) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -228,7 +228,7 @@ def test_tls_1_2_has_forward_secrecy_only(proxy: Proxy, cipher: str, taken: bool
                 context.wrap_socket(plain)
 
 
-def test_other_networks_are_turned_away(proxy: Proxy) -> None:
+def test_other_networks_are_denied(proxy: Proxy) -> None:
     assert proxy.get("/")[0].status == 200
     template = proxy.allowed.read_text()
     allowed = [line for line in template.splitlines() if not line.startswith("#")]
@@ -241,7 +241,7 @@ def test_other_networks_are_turned_away(proxy: Proxy) -> None:
     assert proxy.eventually("/", 200)
 
 
-def test_guessing_passwords_is_slowed_down(proxy: Proxy) -> None:
+def test_sign_in_is_rate_limited(proxy: Proxy) -> None:
     statuses = [proxy.get("/auth/token")[0].status for _ in range(20)]
     assert statuses[0] == 200
     assert statuses[-1] == 429

@@ -65,18 +65,18 @@ def settings_of(site: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
-def test_it_makes_every_secret_that_compose_names(prepared: Path) -> None:
+def test_creates_every_secret_in_the_compose_file(prepared: Path) -> None:
     for name, options in load()["secrets"].items():
         assert (prepared / options["file"]).stat().st_size > 0, name
 
 
-def test_nobody_else_can_read_them(prepared: Path) -> None:
+def test_secrets_are_private(prepared: Path) -> None:
     for path in (prepared / "secrets").rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path.name
     assert stat.S_IMODE((prepared / "secrets").stat().st_mode) == 0o700
 
 
-def test_it_fills_in_what_compose_insists_on(prepared: Path) -> None:
+def test_fills_in_required_variables(prepared: Path) -> None:
     found = settings_of(prepared)
     assert set(found) == set(REQUIRED)
     assert found["UI_URL"] == ADDRESS
@@ -85,7 +85,7 @@ def test_it_fills_in_what_compose_insists_on(prepared: Path) -> None:
     load(found)
 
 
-def test_the_keys_are_keys(prepared: Path) -> None:
+def test_keys_are_valid(prepared: Path) -> None:
     secrets = prepared / "secrets"
     read_keys(secrets / "sendit_key")
     assert len(base64.urlsafe_b64decode((secrets / "fernet_key").read_text())) == 32
@@ -101,7 +101,7 @@ def test_the_keys_are_keys(prepared: Path) -> None:
     assert len(passwords) == 4
 
 
-def test_the_certificate_is_for_the_address(prepared: Path) -> None:
+def test_certificate_matches_the_address(prepared: Path) -> None:
     text = subprocess.run(
         ["openssl", "x509", "-noout", "-ext", "subjectAltName", "-in", "secrets/tls.crt"],
         cwd=prepared,
@@ -112,7 +112,7 @@ def test_the_certificate_is_for_the_address(prepared: Path) -> None:
     assert "DNS:sendit.example.org" in text
 
 
-def test_a_second_time_changes_nothing(prepared: Path) -> None:
+def test_prepare_is_idempotent(prepared: Path) -> None:
     files = [path for path in prepared.rglob("*") if path.is_file()]
     before = {path: path.read_bytes() for path in files}
     result = prepare(prepared, "https://other.example.org", str(prepared / "incoming"), "other")
@@ -127,7 +127,7 @@ def test_a_second_time_changes_nothing(prepared: Path) -> None:
         (ADDRESS, "absent", "input folder"),
     ],
 )
-def test_a_wrong_argument_is_said_and_nothing_is_made(
+def test_invalid_arguments_are_reported_and_change_nothing(
     site: Path, address: str, folder: str, says: str
 ) -> None:
     result = prepare(site, address, str(site / folder), "archives")
@@ -136,7 +136,7 @@ def test_a_wrong_argument_is_said_and_nothing_is_made(
     assert not (site / "secrets").exists()
 
 
-def test_a_secret_reaches_airflow_without_its_line_end(tmp_path: Path) -> None:
+def test_secrets_are_passed_to_airflow_without_a_newline(tmp_path: Path) -> None:
     (tmp_path / "metadata_url").write_text("postgresql://a:b@c/d\n")
     printed = subprocess.run(
         ["sh", ROOT / "deploy" / "secret.sh", "metadata_url"],
@@ -198,14 +198,14 @@ class TestRedis:
             stderr=subprocess.DEVNULL,
         ).returncode
 
-    def test_its_health_check_is_true(self, environment: dict[str, str]) -> None:
+    def test_health_check(self, environment: dict[str, str]) -> None:
         assert self.ping(environment) == 0
 
-    def test_it_wants_the_password(self, environment: dict[str, str], tmp_path: Path) -> None:
+    def test_password_is_required(self, environment: dict[str, str], tmp_path: Path) -> None:
         (tmp_path / "broker_url").write_text("redis://:wrong@redis:6379/0\n")
         assert self.ping(environment) != 0
 
-    def test_the_password_is_in_no_list_of_processes(self, environment: dict[str, str]) -> None:
+    def test_password_is_not_visible_in_the_process_list(self, environment: dict[str, str]) -> None:
         process = Path("/proc") / environment["PID"]
         assert b"redis-server" in (process / "cmdline").read_bytes()
         assert self.PASSWORD.encode() not in (process / "cmdline").read_bytes()
@@ -223,7 +223,7 @@ class TestRedis:
         ("retention.sh", ["a week"]),
     ],
 )
-def test_a_script_that_is_called_wrongly_says_how(script: str, arguments: list[str]) -> None:
+def test_wrong_usage_prints_help(script: str, arguments: list[str]) -> None:
     result = subprocess.run(
         ["sh", ROOT / "deploy" / script, *arguments],
         capture_output=True,
@@ -259,14 +259,14 @@ class TestRestore:
             env={"PATH": "/usr/bin:/bin"},
         )
 
-    def test_a_backup_that_changed(self, tmp_path: Path, backup: Path) -> None:
+    def test_a_modified_backup_is_refused(self, tmp_path: Path, backup: Path) -> None:
         (backup / "secrets" / "sendit_key").write_text("another")
         result = self.restore(tmp_path / "site", backup)
         assert result.returncode == 1
         assert "the backup is not as it was made" in result.stderr
         assert not (tmp_path / "site" / "secrets").exists()
 
-    def test_another_site_s_key(self, tmp_path: Path, backup: Path) -> None:
+    def test_a_key_of_another_site_is_refused(self, tmp_path: Path, backup: Path) -> None:
         secrets = tmp_path / "site" / "secrets"
         secrets.mkdir(parents=True)
         (secrets / "sendit_key").write_text("mine")

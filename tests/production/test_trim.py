@@ -58,7 +58,7 @@ def link_or_copy(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def test_all_that_sendit_uses_works_without(tmp_path: Path) -> None:
+def test_everything_sendit_uses_works_after_trimming(tmp_path: Path) -> None:
     for name in TRIMMED:
         shutil.copytree(PACKAGES / name, tmp_path / name, copy_function=link_or_copy)
     there = [path for path in PACKAGES.iterdir() if path.name in TRIMMED]
@@ -85,7 +85,7 @@ def test_all_that_sendit_uses_works_without(tmp_path: Path) -> None:
     assert "all of it works" in result.stdout, result.stderr[-2000:]
 
 
-def test_a_pattern_after_an_exclamation_mark_keeps_what_was_named(tmp_path: Path) -> None:
+def test_negated_patterns_keep_files(tmp_path: Path) -> None:
     for name in ("a/one.so", "a/two.so", "b/tests/test_b.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -93,7 +93,7 @@ def test_a_pattern_after_an_exclamation_mark_keeps_what_was_named(tmp_path: Path
     assert found == [tmp_path / "a" / "one.so", tmp_path / "b" / "tests"]
 
 
-def test_a_pattern_that_matches_nothing_ends_the_build(tmp_path: Path) -> None:
+def test_a_pattern_without_matches_fails_the_build(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     patterns = tmp_path / "patterns"
     patterns.write_text("a\nb\n")
@@ -109,7 +109,7 @@ def test_a_pattern_that_matches_nothing_ends_the_build(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("package", ["imagecodecs", "onnxruntime", "pyarrow", "babel"])
-def test_each_pattern_still_names_something_here(package: str) -> None:
+def test_every_pattern_matches_an_installed_file(package: str) -> None:
     """The same packages are in the image; a new version's files are noticed before a build."""
     for line in PATTERNS.splitlines():
         if line.removeprefix("!").startswith(package):

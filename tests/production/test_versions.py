@@ -41,7 +41,7 @@ def test_locks_for_one_environment_agree(lock: str) -> None:
             assert versions <= LOCK[name], name
 
 
-def test_the_image_is_that_airflow_on_a_supported_python() -> None:
+def test_image_airflow_and_python_versions() -> None:
     base = re.search(
         r"^ARG BASE=apache/airflow:([\d.]+)-python([\d.]+)$",
         (ROOT / "Dockerfile").read_text(),
@@ -55,14 +55,14 @@ def test_the_image_is_that_airflow_on_a_supported_python() -> None:
     assert int(lowest) <= int(base[2].split(".")[1]) < int(highest)
 
 
-def test_the_image_has_the_package_s_version() -> None:
+def test_image_has_the_package_version() -> None:
     images = {found["image"] for found in load()["services"].values()}
     assert f"sendit:{__version__}" in images
     assert [image for image in images if image.startswith("sendit:")] == [f"sendit:{__version__}"]
 
 
 @pytest.mark.parametrize("document", [ROOT / "README.md", *DOCUMENTS], ids=lambda path: path.name)
-def test_documents_name_these_versions(document: Path) -> None:
+def test_documented_versions(document: Path) -> None:
     text = document.read_text()
     for name in ("Airflow", "apache-airflow", "pydicom", "deid", "som"):
         package = "apache-airflow" if name == "Airflow" else name
@@ -70,5 +70,5 @@ def test_documents_name_these_versions(document: Path) -> None:
             assert LOCK[package] == {version}, (name, version)
 
 
-def test_the_readme_says_which_airflow() -> None:
+def test_readme_names_the_airflow_version() -> None:
     assert f"Airflow {AIRFLOW}" in (ROOT / "README.md").read_text()

@@ -1,4 +1,4 @@
-"""Random recipes: mostly meaningful ones, and ones with a mistake anywhere."""
+"""Random recipes: mostly valid ones, and ones with a mistake anywhere."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ recipes = st.builds(
     st.lists(header_lines, max_size=8),
     st.lists(st.one_of(filters, lists), max_size=3),
 )
-# Lines that are right each by itself, so that most recipes made of them are accepted
+# Lines that are valid on their own, so that most recipes made of them are accepted
 GOOD_LINES = (
     "REMOVE PatientName",
     "REMOVE contains:Physician|Operator",

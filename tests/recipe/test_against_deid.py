@@ -1,8 +1,8 @@
-"""What deid's filters get right, these do alike.
+"""Filters behave as deid's, where deid is right.
 
-Left out of the random recipes is what deid gets wrong (docs/recipes.md): ``||`` at the start
-of a line, tests without a value beside others, a whitelist, BurnedInAnnotation, and attributes
-without a value.
+The random recipes leave out what deid gets wrong (docs/recipes.md): ``||`` at the start of a line,
+tests without a value beside others, a whitelist, BurnedInAnnotation, and attributes without a
+value.
 """
 
 from __future__ import annotations

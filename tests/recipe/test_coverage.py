@@ -1,4 +1,4 @@
-"""A recipe against PS3.15's table; the bundled recipes against the generator."""
+"""Coverage of PS3.15's table; the bundled recipes and their generator."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def row(coverage: Coverage, name: str) -> tuple[Treatment, Option | None, bool]:
     return found.treatment, found.by, found.exposed
 
 
-def test_the_table_is_the_tests_own_copy() -> None:
+def test_table_is_an_independent_copy() -> None:
     ours = {r.tag: r.basic for r in table() if r.number is not None}
     lines = [line.split() for line in CANARIES.read_text().splitlines() if line[:1].isalnum()]
     theirs = {tag.upper(): letter for tag, letter in lines if "x" not in tag.lower()}
@@ -40,7 +40,7 @@ def test_the_table_is_the_tests_own_copy() -> None:
 
 
 @pytest.mark.parametrize("name", bundled_names())
-def test_every_row_is_decided_by_a_rule_and_none_by_ignorance(name: str) -> None:
+def test_every_row_is_covered_by_a_rule(name: str) -> None:
     effects = Effects(read_recipe(name))
     for r in table():
         if r.number is None or r.number < FIRST_DATA_SET_TAG:
@@ -50,7 +50,7 @@ def test_every_row_is_decided_by_a_rule_and_none_by_ignorance(name: str) -> None
         assert read_text(("mine.deid", f"{HEAD}KEEP {r.keyword}")).header
 
 
-def test_what_the_dictionary_adds_is_the_tables() -> None:
+def test_dictionary_attributes_follow_the_table() -> None:
     rows = {r.number: r for r in table()}
     for tag, (vr, _, name, _, keyword) in NEWER.items():
         row = rows[tag]
@@ -62,7 +62,7 @@ def test_bundled_recipes_leave_nothing_exposed(name: str) -> None:
     assert cover(read_recipe(name)).exposed == ()
 
 
-def test_the_default_recipe_uses_the_options_that_it_should() -> None:
+def test_default_recipe_options() -> None:
     coverage = cover(read_recipe("default"))
     without = {
         Option.PATIENT,
@@ -80,7 +80,7 @@ def test_the_default_recipe_uses_the_options_that_it_should() -> None:
     assert {code for code, _ in coverage.codes} == codes
 
 
-def test_the_default_recipe_cleans_content_item_by_item() -> None:
+def test_default_recipe_cleans_structured_content() -> None:
     effects = Effects(read_recipe("default"))
     cleaned = [r for r in table() if {Option.STRUCTURED_CONTENT, Option.GRAPHICS} & set(r.options)]
     assert len(cleaned) == 8
@@ -97,7 +97,7 @@ def test_the_default_recipe_cleans_content_item_by_item() -> None:
         ("default-retain-institution", Option.INSTITUTION, "InstitutionName"),
     ],
 )
-def test_variants_add_their_option(name: str, option: Option, kept: str) -> None:
+def test_recipe_variants_add_their_option(name: str, option: Option, kept: str) -> None:
     recipe = read_recipe(name)
     coverage = cover(recipe)
     assert option in coverage.options
@@ -108,13 +108,13 @@ def test_variants_add_their_option(name: str, option: Option, kept: str) -> None
     assert coverage.dates == "MODIFIED"
 
 
-def test_the_variant_for_safe_private_attributes() -> None:
+def test_safe_private_variant() -> None:
     coverage = cover(read_recipe("default-retain-safe-private"))
     assert Option.SAFE_PRIVATE in coverage.options
     assert ("113111", "Retain Safe Private Option") in coverage.codes
 
 
-def test_in_the_default_recipe_every_row_follows_its_letter() -> None:
+def test_default_recipe_follows_the_action_codes() -> None:
     recipe = read_recipe("default")
     effects = Effects(recipe)
     functions = {"D": "dummy", "X/Z": "profile_xz", "X/D": "profile_xd", "X/Z/D": "profile_xzd"}
@@ -143,19 +143,19 @@ def test_in_the_default_recipe_every_row_follows_its_letter() -> None:
             assert rule.value == Function(functions[r.basic]), r
 
 
-def test_the_bundled_recipes_are_what_the_generator_writes() -> None:
+def test_bundled_recipes_match_the_generator() -> None:
     subprocess.run(
         [sys.executable, ROOT / "tools" / "generate_recipes.py", "--check"], check=True, cwd=ROOT
     )
 
 
-def test_add_does_not_cover_what_is_inside_sequences() -> None:
+def test_add_does_not_cover_attributes_in_sequences() -> None:
     assert row(of("ADD PatientID var:entity_id"), "Patient ID") == (Treatment.KEPT, None, True)
     both = "REPLACE PatientID var:entity_id\nADD PatientID var:entity_id"
     assert row(of(both), "Patient ID") == (Treatment.GONE, None, False)
 
 
-def test_a_row_that_nothing_names_is_exposed() -> None:
+def test_an_uncovered_row_is_exposed() -> None:
     coverage = of("REMOVE PatientID")
     assert row(coverage, "Patient ID") == (Treatment.GONE, None, False)
     assert row(coverage, "Patient's Name") == (Treatment.KEPT, None, True)
@@ -163,7 +163,7 @@ def test_a_row_that_nothing_names_is_exposed() -> None:
     assert row(coverage, "Media Storage SOP Instance UID") == (Treatment.GONE, None, False)
 
 
-def test_groups_that_repeat_need_all_of_them() -> None:
+def test_repeating_groups_must_be_covered_completely() -> None:
     assert row(of("REMOVE (6000,3000)"), "Overlay Data")[2]
     assert not row(of("REMOVE OverlayData"), "Overlay Data")[2]
 
@@ -171,7 +171,7 @@ def test_groups_that_repeat_need_all_of_them() -> None:
 @pytest.mark.parametrize(
     ("lines", "outcome", "exposed"),
     [
-        ("REMOVE PatientID", Treatment.GONE, False),  # they go unless kept
+        ("REMOVE PatientID", Treatment.GONE, False),  # removed unless kept
         ('KEEP (0019,"GEMS_ACQU_01",23)', Treatment.CLEANED, False),
         ('KEEP (0019,"GEMS_ACQU_01",22)', Treatment.KEPT, True),
         ("KEEP (0019,1023)", Treatment.KEPT, True),
@@ -207,7 +207,7 @@ def test_private_attributes(lines: str, outcome: Treatment, exposed: bool) -> No
         (
             "REPLACE PatientBirthDate var:entity_timestamp",
             "Patient's Birth Date",
-            (Treatment.MOVED, None, True),  # Z: no option lets a birth date stay, moved or not
+            (Treatment.MOVED, None, True),  # Z: no option lets a birth date stay, shifted or not
         ),
         ("KEEP StudyDate", "Study Date", (Treatment.KEPT, Option.FULL_DATES, False)),
         (
@@ -229,7 +229,7 @@ def test_private_attributes(lines: str, outcome: Treatment, exposed: bool) -> No
         ("REPLACE PatientName func:clean_text", "Patient's Name", (Treatment.CLEANED, None, True)),
     ],
 )
-def test_what_stays_needs_an_option(
+def test_kept_attributes_require_an_option(
     lines: str, name: str, expected: tuple[Treatment, Option | None, bool]
 ) -> None:
     assert row(of(lines), name) == expected
@@ -240,10 +240,10 @@ def test_what_stays_needs_an_option(
     [
         ("REMOVE select:VR:DA\nREMOVE select:VR:DT", "REMOVED"),
         ("JITTER select:VR:DA var:jitter\nREMOVE select:VR:DT", "MODIFIED"),
-        ("JITTER select:VR:DA var:jitter", "UNMODIFIED"),  # DT stays as it is
+        ("JITTER select:VR:DA var:jitter", "UNMODIFIED"),  # DT is left unchanged
     ],
 )
-def test_dates_modified(lines: str, dates: str) -> None:
+def test_modified_dates_option(lines: str, dates: str) -> None:
     assert of(lines).dates == dates
 
 
@@ -255,12 +255,12 @@ def test_dates_modified(lines: str, dates: str) -> None:
         ("KEEP contains:sequence__patient(id|name)$", "Patient ID", "Accession Number"),
         ("KEEP fields:f\n%fields f\nFIELD startswith:Request.*__StudyID", "Study ID", "Patient ID"),
         ("KEEP contains:PatientSex", None, "Patient ID"),
-        # ALL stops at a sequence that is kept; a rule that names an attribute does not
+        # ALL does not descend into a kept sequence; a rule that names an attribute does
         ("KEEP ReferencedStudySequence", "Patient ID", None),
         ("KEEP ReferencedStudySequence\nREMOVE startswith:Patient", "Study ID", "Patient ID"),
     ],
 )
-def test_what_is_kept_inside_a_sequence_counts(
+def test_attributes_kept_in_sequences_are_exposed(
     keep: str, exposed: str | None, covered: str | None
 ) -> None:
     uids = "".join(

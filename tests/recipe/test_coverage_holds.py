@@ -1,4 +1,4 @@
-"""Coverage never claims what the engine does not do: of what is "gone", nothing is delivered."""
+"""Coverage never claims more than the engine does: nothing that is "gone" is delivered."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def image(folder: Path) -> tuple[Source, tuple[Canary, ...]]:
     data = make_dataset()
     planted = plant_canaries(data)
     raws = [canary.raw.strip(b" \0") for canary in planted]
-    # a series' UID is the beginning of its images' UIDs: not a canary of its own
+    # a series UID is a prefix of its images' UIDs, so it is not a canary of its own
     canaries = tuple(
         canary
         for canary, raw in zip(planted, raws, strict=True)
@@ -60,12 +60,12 @@ def image(folder: Path) -> tuple[Source, tuple[Canary, ...]]:
 
 
 def exposed(folder: Path, recipe: Recipe) -> list[str]:
-    """Return the places of canaries that coverage calls gone and the archive still holds."""
+    """Return the places of canaries that coverage reports as gone and the archive still contains."""
     source, canaries = image(folder)
     gone = {
         row.row.number for row in cover(recipe).rows if row.treatment is Treatment.GONE
-    }  # None stands for private attributes and repeating groups
-    with mock.patch("sendit.pipeline.study.gate", return_value=None):  # would stop the archive
+    }  # None represents private attributes and repeating groups
+    with mock.patch("sendit.pipeline.study.gate", return_value=None):  # would fail the archive
         result = deidentify_study(
             [source],
             plan=compile_plan(recipe),
@@ -95,7 +95,7 @@ def exposed(folder: Path, recipe: Recipe) -> list[str]:
 @example(["REMOVE ALL", "KEEP select:VR:UI", "KEEP RequestAttributesSequence"])
 @example(["ADD PatientID var:entity_id"])
 @example(["REMOVE select:group:0010 # the patient", "KEEP contains:RequestAttributesSequence"])
-def test_what_is_gone_is_gone(folder: Path, lines: list[str]) -> None:
+def test_removed_attributes_are_not_delivered(folder: Path, lines: list[str]) -> None:
     try:
         recipe = read_text(("r", strategies._good(lines, [])))
     except RecipeError:
@@ -103,5 +103,5 @@ def test_what_is_gone_is_gone(folder: Path, lines: list[str]) -> None:
     assert exposed(folder, recipe) == []
 
 
-def test_the_default_recipe_does_what_it_claims(folder: Path) -> None:
+def test_default_recipe_coverage_holds(folder: Path) -> None:
     assert exposed(folder, read_recipe("default")) == []

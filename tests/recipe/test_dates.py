@@ -1,4 +1,4 @@
-"""The shift is not given away: no date moves by it whose original a recipient can know."""
+"""The shift cannot be derived: no date is shifted whose original a recipient can know."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ DATED = sorted(
     for tag, (vr, *_) in DicomDictionary.items()
     if vr in ("DA", "DT") and tag >= 0x00080000 and not tag >> 16 & 1
 )
-# What stands in an image for reasons of its own: published with a code or a template, written
-# on a device or a package, the same for a whole trial, or the day on which it was sent.
+# Dates that occur in an image for reasons of its own: published with a code or template, printed on
+# a device or package, shared by a whole trial, or the day of sending.
 KNOWN_TO_OTHERS = re.compile(
     r"Version|Calibration|DateOfManufacture|DateOfInstallation|EthicsCommittee|Expiry"
     r"|ProductExpiration|SourceStrengthReference|HangingProtocol|EffectiveDateTime"
@@ -45,7 +45,7 @@ def text_of(tag: int, day: date) -> str:
 
 
 def with_dates(days: dict[int, date]) -> bytes:
-    """Return an image that holds dates at the top and inside a sequence that stays."""
+    """Return an image with dates at the top level and inside a kept sequence."""
     data = make_dataset(private=False)
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = "39607008", "SCT", "Lung"
@@ -76,7 +76,7 @@ def delivered(data: bytes, recipe: str, folder: Path) -> Dataset:
 
 
 def days_in(data: Dataset) -> dict[int, set[date]]:
-    """Return the days that each attribute of an object holds, at every level."""
+    """Return the days that each attribute of an object contains, at every level."""
     found: dict[int, set[date]] = {}
     for element in data.iterall():
         if element.VR in ("DA", "DT") and element.value:
@@ -86,8 +86,8 @@ def days_in(data: Dataset) -> dict[int, set[date]]:
 
 
 @pytest.mark.parametrize("recipe", bundled_names())
-def test_what_others_know_is_not_moved(recipe: str, tmp_path: Path) -> None:
-    # 41 days apart: none of them moved is another of them
+def test_publicly_known_dates_are_not_shifted(recipe: str, tmp_path: Path) -> None:
+    # 41 days apart: no shifted date equals another one
     days = {tag: date(2002, 9, 4) + timedelta(41 * at) for at, tag in enumerate(DATED)}
     after = days_in(delivered(with_dates(days), recipe, tmp_path))
     moved = {
@@ -98,12 +98,12 @@ def test_what_others_know_is_not_moved(recipe: str, tmp_path: Path) -> None:
     kept = {keyword_for_tag(tag) for tag, day in days.items() if day in after.get(tag, ())}
     assert {"StudyDate", "AcquisitionDateTime", "FrameReferenceDateTime"} <= moved
     assert {name for name in moved if KNOWN_TO_OTHERS.search(name)} == set()
-    assert kept == set()  # a real date that stays would tell it just as well
+    assert kept == set()  # a real date that is kept would reveal it as well
 
 
 @pytest.mark.parametrize("recipe", bundled_names())
 @pytest.mark.parametrize("placeholder", [date(1970, 1, 1), date(1899, 12, 30), date(1, 1, 1)])
-def test_no_placeholder_is_moved(recipe: str, placeholder: date, tmp_path: Path) -> None:
+def test_placeholders_are_not_shifted(recipe: str, placeholder: date, tmp_path: Path) -> None:
     data = with_dates(dict.fromkeys(DATED, placeholder))
     after = days_in(delivered(data, recipe, tmp_path))
     for days in after.values():

@@ -1,4 +1,4 @@
-"""Objects made from images have a way through the default filters; documents have none."""
+"""Objects derived from images can pass the default filters; documents cannot."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def report(sop_class: str, template: str | None) -> Dataset:
 
 
 @pytest.mark.parametrize("name", OBJECTS)
-def test_objects_made_from_images_pass(name, filters):
+def test_derived_objects_pass(name, filters):
     assert reason(OBJECTS[name](), filters) is None
 
 
 @pytest.mark.parametrize("recipe", ["ct-mr"])
 @pytest.mark.parametrize("name", OBJECTS)
-def test_a_recipe_for_images_alone_filters_them(name, recipe):
+def test_image_only_recipes_filter_derived_objects(name, recipe):
     assert reason(OBJECTS[name](), compile_filters(read_recipe(recipe))) is not None
 
 
@@ -57,18 +57,18 @@ def test_reports_of_known_templates_pass(sop_class, template, filters):
 
 @pytest.mark.parametrize("template", [None, "2000", "2005", "4200", "15000", "150", "9007"])
 @pytest.mark.parametrize("sop_class", ["88.11", "88.22", "88.33", "88.34", "88.35"])
-def test_reports_of_other_templates_are_withheld(sop_class, template, filters):
+def test_reports_of_other_templates_are_filtered(sop_class, template, filters):
     told = reason(report(sop_class, template), filters)
     assert told == "Structured report of a template that is not on the list"
 
 
 @pytest.mark.parametrize("sop_class", ["88.50", "88.59", "88.65", "88.67", "88.69", "88.72"])
-def test_a_class_of_one_template_needs_not_name_it(sop_class, filters):
+def test_template_id_is_optional_for_single_template_classes(sop_class, filters):
     assert reason(report(sop_class, None), filters) is None
 
 
 @pytest.mark.parametrize("sop_class", ["88.40", "88.70", "88.1", "104.1", "7", "2", "9.4.1"])
-def test_reports_of_other_classes_are_withheld(sop_class, filters):
+def test_reports_of_other_classes_are_filtered(sop_class, filters):
     assert reason(report(sop_class, "1500"), filters) is not None
 
 
@@ -80,20 +80,20 @@ def test_reports_of_other_classes_are_withheld(sop_class, filters):
         *(("PR", "88.34"), ("SEG", "2"), ("REG", "66"), ("KO", "7")),
     ],
 )
-def test_what_is_no_such_object_is_withheld(modality, sop_class, filters):
+def test_other_objects_are_filtered(modality, sop_class, filters):
     made = dose_report()
     made.Modality = modality
     made.SOPClassUID = made.file_meta.MediaStorageSOPClassUID = UID(ROOT + sop_class)
     assert reason(made, filters) is not None
 
 
-def test_a_bitmap_over_an_image_is_withheld(filters):
+def test_presentation_states_with_bitmaps_are_filtered(filters):
     made = presentation_state()
     made.ShutterOverlayGroup = 0x6000
     assert reason(made, filters) == "Presentation state with a bitmap over the image"
 
 
-def test_the_rules_for_images_stand(filters):
+def test_image_rules_still_apply(filters):
     assert reason(make_dataset(kind="CT", private=False), filters) is None
     assert reason(make_dataset(kind="SC", private=False), filters) is not None
     assert reason(make_dataset(kind="PDF", private=False), filters) is not None

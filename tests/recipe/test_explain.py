@@ -69,7 +69,7 @@ def lines_for(name: str) -> list[str]:
         ("OperatorsName", [f"at the top: {GONE}, by REMOVE on line 16"]),
     ],
 )
-def test_the_effect_and_its_lines_are_told(name: str, lines: list[str]) -> None:
+def test_effect_and_rule_lines(name: str, lines: list[str]) -> None:
     assert set(lines) <= set(lines_for(name))
 
 
@@ -81,13 +81,13 @@ def test_the_effect_and_its_lines_are_told(name: str, lines: list[str]) -> None:
         ("PatientID", ""),
     ],
 )
-def test_a_rule_that_does_not_act_says_why(name: str, why: str) -> None:
+def test_ineffective_rules_are_explained(name: str, why: str) -> None:
     found = explain(SWEEPING, name)
     assert found is not None
     assert f"mine.deid:5: REMOVE ALL{why}" in found.lines
 
 
-def test_what_no_rule_names_stays_and_says_so() -> None:
+def test_attributes_without_a_rule_are_kept() -> None:
     recipe = read_text(("mine.deid", f"{HEAD}REMOVE PatientID\n"))
     found = explain(recipe, "Rows")
     assert found is not None
@@ -101,22 +101,22 @@ def test_what_no_rule_names_stays_and_says_so() -> None:
 @pytest.mark.parametrize(
     "name", ["PatientName", "patientname", "(0010,0010)", "0010,0010", "00100010", " (0010, 0010) "]
 )
-def test_an_attribute_may_be_named_in_every_usual_way(name: str) -> None:
+def test_attribute_notations(name: str) -> None:
     found = explain(RECIPE, name)
     assert found is not None and found.heading == "PatientName (0010,0010), PN"
 
 
 @pytest.mark.parametrize("name", ["", "Nothing", "0010001", "001000100", "0010001G", "00100001"])
-def test_what_is_no_attribute_is_none(name: str) -> None:
+def test_unknown_attributes(name: str) -> None:
     assert explain(RECIPE, name) is None
 
 
-def test_all_vrs_of_an_attribute_are_told() -> None:
+def test_all_vrs_are_listed() -> None:
     found = explain(RECIPE, "SmallestImagePixelValue")
     assert found is not None and found.heading == "SmallestImagePixelValue (0028,0106), US or SS"
 
 
-def test_a_uid_that_every_object_needs_is_told_to_be_replaced() -> None:
+def test_required_uids_are_explained_as_replaced() -> None:
     found = explain(read_text(("mine.deid", f"{HEAD}REMOVE ALL\n")), "SOPInstanceUID")
     assert found is not None
     assert f"at the top: {GONE}, by REPLACE on line 3" in found.lines

@@ -1,4 +1,4 @@
-"""Filters decide as the recipe says, and never on luck."""
+"""Filters decide as the recipe says, and never by chance."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def hits(lines: str, **elements: str) -> bool:
         ("present Manufacturer", {"Manufacturer": ""}, False),
         ("present Manufacturer", {"Manufacturer": " x"}, True),
         ("contains Manufacturer ^$", {"Manufacturer": ""}, False),
-        # of an attribute with one value, each of several may be meant
+        # with several values, each may be meant
         ("equals Modality CT", {"Modality": "CT\\XC"}, True),
         ("notequals Modality CT", {"Modality": "CT\\XC"}, True),
         ("notequals Modality CT", {"Modality": "CT\\ct"}, False),
@@ -69,7 +69,7 @@ def hits(lines: str, **elements: str) -> bool:
         ("present Manufacturer", {}, False),
     ],
 )
-def test_tests(line: str, elements: Mapping[str, str], expected: bool) -> None:
+def test_filter_tests(line: str, elements: Mapping[str, str], expected: bool) -> None:
     assert hits(line, **elements) is expected
 
 
@@ -77,44 +77,44 @@ def test_tests(line: str, elements: Mapping[str, str], expected: bool) -> None:
     ("value", "expected"),
     [("NO", True), ("no ", True), ("UNKNOWN", False), ("NONE", False), ("", False)],
 )
-def test_no_is_not_found_in_unknown(value: str, expected: bool) -> None:
+def test_equals_compares_whole_values(value: str, expected: bool) -> None:
     assert hits("contains BurnedInAnnotation No", BurnedInAnnotation=value) is expected
     assert hits("notcontains BurnedInAnnotation No", BurnedInAnnotation=value) is not expected
 
 
-def test_an_expression_about_burned_in_annotation_stays_one() -> None:
+def test_burned_in_annotation_filter() -> None:
     assert hits("contains BurnedInAnnotation .", BurnedInAnnotation="UNKNOWN")
     assert hits("contains BurnedInAnnotation YES|PARTIAL", BurnedInAnnotation="YES - ALL")
 
 
-def test_or_at_the_start_of_a_line_is_or() -> None:
-    # deid evaluates it as AND, so its "Burned In Annotation" rule practically never fires
+def test_leading_or() -> None:
+    # deid evaluates it as AND, so its "Burned In Annotation" rule hardly ever matches
     lines = "contains ImageType SAVE\n+ contains Modality CT\n|| contains BurnedInAnnotation YES"
     assert hits(lines, BurnedInAnnotation="YES")
     assert hits(lines, ImageType="SAVE", Modality="CT")
     assert not hits(lines, ImageType="SAVE", Modality="US")
 
 
-def test_lines_without_a_joiner_are_all_asked() -> None:
+def test_lines_without_an_operator_are_all_evaluated() -> None:
     lines = "contains ImageType Secondary\ncontains Modality OT"
     assert hits(lines, ImageType="SECONDARY", Modality="OT")
     assert not hits(lines, ImageType="SECONDARY", Modality="CT")
 
 
-def test_a_line_is_evaluated_before_it_is_joined() -> None:
+def test_lines_are_evaluated_before_they_are_joined() -> None:
     lines = "contains Modality CT\n+ contains ImageType LOCAL || contains SeriesDescription Scout"
     assert not hits(lines, Modality="MR", SeriesDescription="Scout")
     assert hits(lines, Modality="CT", SeriesDescription="Scout")
 
 
-def test_within_a_line_from_left_to_right() -> None:
+def test_lines_are_evaluated_from_left_to_right() -> None:
     lines = "present Rows || present Columns + present Modality"
     assert not hits(lines, Rows="1")
     assert hits(lines, Columns="1", Modality="CT")
 
 
-def test_values_belong_to_their_own_test() -> None:
-    # deid gives the second test of this line the first one's missing value
+def test_each_test_has_its_own_value() -> None:
+    # deid gives the second test of this line the missing value of the first
     assert hits("missing Manufacturer || contains Modality CT", Manufacturer="x", Modality="CT")
     assert not hits("missing Manufacturer || contains Modality CT", Manufacturer="x", Modality="M")
 
@@ -148,9 +148,7 @@ contains InstitutionName Ours
         ({"InstitutionName": "Ours", "ManufacturerModelName": "Known"}, "sites: ours"),
     ],
 )
-def test_black_wins_over_white_and_white_over_gray(
-    elements: Mapping[str, str], reason: str | None
-) -> None:
+def test_filter_list_precedence(elements: Mapping[str, str], reason: str | None) -> None:
     decision = plan(LISTS).decide(values(**elements))
     assert (decision and decision.reason) == reason
 
@@ -166,9 +164,7 @@ def test_black_wins_over_white_and_white_over_gray(
         ("present BurnedInAnnotation", " ", False),
     ],
 )
-def test_a_white_rule_hits_only_if_it_does_for_all_values(
-    line: str, value: str, passes: bool
-) -> None:
+def test_a_whitelist_rule_must_match_all_values(line: str, value: str, passes: bool) -> None:
     made = plan(f"%filter whitelist\nLABEL w\n{line}\n%filter graylist\nLABEL g\npresent Modality")
     assert (made.decide(values(BurnedInAnnotation=value, Modality="CT")) is None) is passes
 
@@ -207,7 +203,7 @@ contains RecognizableVisualFeatures YES
         ),
     ],
 )
-def test_what_is_withheld_goes_on_by_a_rule_that_names_it(
+def test_graylisted_images_pass_by_a_device_rule(
     elements: Mapping[str, str], reason: str | None, blanks: bool
 ) -> None:
     decision = plan(NO_RULE).decide(values(**elements))
@@ -216,7 +212,7 @@ def test_what_is_withheld_goes_on_by_a_rule_that_names_it(
     assert decision is None or decision.wants_rule is (reason or "").startswith("withheld")
 
 
-def test_a_rule_of_regions_alone_is_true_of_every_image() -> None:
+def test_a_rule_with_only_regions_matches_every_image() -> None:
     assert plan("%filter graylist\nLABEL all of it\ncoordinates all").decide({}) is not None
 
 
@@ -232,7 +228,7 @@ def test_a_plan_serves_any_number_of_images() -> None:
     assert region.source == 0x00081140
 
 
-def test_no_filters_let_everything_pass() -> None:
+def test_without_filters_everything_passes() -> None:
     assert plan("").decide({}) is None
     assert plan("").tags == frozenset()
 
@@ -304,7 +300,7 @@ def test_real_images_pass(default: FilterPlan, name: str) -> None:
 )
 @pytest.mark.parametrize("kind", [{}, MR])
 @pytest.mark.parametrize("annotation", [{}, {"BurnedInAnnotation": "NO"}])
-def test_any_makers_plain_image_passes(
+def test_plain_images_of_any_manufacturer_pass(
     default: FilterPlan,
     manufacturer: str,
     model: str,
@@ -369,7 +365,7 @@ def test_any_makers_plain_image_passes(
         ),
     ],
 )
-def test_what_may_show_a_patient_is_filtered_of_ct_and_mr(
+def test_ct_and_mr_images_that_may_show_identifiers_are_filtered(
     ct_mr: FilterPlan, elements: dict[str, str], label: str
 ) -> None:
     assert label in (reason(ct_mr, plain(**elements)) or "")
@@ -388,7 +384,9 @@ def of(modality: str, number: str, **elements: Any) -> Dataset:
 
 
 @pytest.mark.parametrize(("modality", "number"), OWN_CLASSES)
-def test_an_image_of_its_own_class_goes_on(default: FilterPlan, modality: str, number: str) -> None:
+def test_images_with_the_class_of_their_modality_pass(
+    default: FilterPlan, modality: str, number: str
+) -> None:
     assert reason(default, of(modality, number)) is None
     assert reason(default, of(modality, number, BurnedInAnnotation="NO")) is None
     for wrong in ("7", "7.4", "66", "104.1", "88.33"):
@@ -404,7 +402,7 @@ def test_an_image_of_its_own_class_goes_on(default: FilterPlan, modality: str, n
         | {"SamplesPerPixel": 3, "BitsAllocated": 8, "BitsStored": 8},
     ],
 )
-def test_localizers_derived_images_and_colour_maps_go_on_to_be_read(
+def test_localizers_and_derived_images_are_passed_to_ocr(
     default: FilterPlan, elements: dict[str, Any]
 ) -> None:
     assert reason(default, plain(**elements)) is None
@@ -438,27 +436,27 @@ def test_localizers_derived_images_and_colour_maps_go_on_to_be_read(
         (of("NM", "20", SecondaryCaptureDeviceManufacturer="Acme"), "Captured"),
     ],
 )
-def test_what_may_show_a_patient_waits_for_a_rule(
+def test_images_that_may_show_identifiers_need_a_rule(
     default: FilterPlan, data: Dataset, label: str
 ) -> None:
     found = reason(default, data) or ""
     assert found.startswith("withheld") and label in found
 
 
-def test_what_no_rule_can_open(default: FilterPlan) -> None:
+def test_objects_that_no_rule_can_accept(default: FilterPlan) -> None:
     page = of("CT", "2", SeriesDescription="Dose Report", ImageType=["ORIGINAL", "SCREEN SAVE"])
-    page.ManufacturerModelName = "LightSpeed VCT"  # a device rule knows where its text is
+    page.ManufacturerModelName = "LightSpeed VCT"  # a device rule knows where the text is
     for data in (of("CT", "2", RecognizableVisualFeatures="YES"), of("DOC", "104.1"), page):
         assert (reason(default, data) or "").startswith("blacklist")
 
 
-def test_a_device_rule_lets_a_capture_go_on_blanked(default: FilterPlan) -> None:
+def test_a_device_rule_accepts_a_blanked_capture(default: FilterPlan) -> None:
     data = of("CT", "7", Manufacturer="SIEMENS", Rows=860, ImageType=["DERIVED", "SECONDARY"])
     decision = default.decide(header(data, default.tags))
     assert decision is not None and decision.blanks and "Siemens dose" in decision.reason
 
 
-def test_a_screen_capture_with_regions_is_no_ultrasound_image(default: FilterPlan) -> None:
+def test_a_screen_capture_with_regions_is_not_an_ultrasound_image(default: FilterPlan) -> None:
     regions = [Dataset()]
     for number, blanks in (("6.1", True), ("3.1", True), ("7", False)):
         decision = default.decide(
@@ -506,7 +504,7 @@ PAGES = (
 
 @pytest.mark.parametrize("text", PAGES)
 @pytest.mark.parametrize("written", [str, str.upper, lambda text: text.replace(" ", "_")])
-def test_a_page_is_filtered_in_six_languages(
+def test_document_pages_are_filtered_in_seven_languages(
     default: FilterPlan, text: str, written: Callable[[str], str]
 ) -> None:
     data = plain(SeriesDescription=written(text), ImageType=["DERIVED", "SECONDARY"])
@@ -529,9 +527,7 @@ def test_a_page_is_filtered_in_six_languages(
     ],
 )
 @pytest.mark.parametrize("model", ["LightSpeed VCT", "SOMATOM Definition AS+", "Scanner 9"])
-def test_a_word_of_a_description_filters_no_image(
-    default: FilterPlan, text: str, model: str
-) -> None:
+def test_description_words_do_not_filter_images(default: FilterPlan, text: str, model: str) -> None:
     assert reason(default, plain(SeriesDescription=text, ManufacturerModelName=model)) is None
 
 
@@ -541,31 +537,29 @@ OPTIONAL += ("SecondaryCaptureDeviceManufacturer", "CommentsOnRadiationDose", "S
 
 @pytest.mark.parametrize("keyword", OPTIONAL)
 @pytest.mark.parametrize("blank", ["", " ", "  \0", "\\"])
-def test_an_attribute_without_a_value_is_an_absent_one(
-    default: FilterPlan, keyword: str, blank: str
-) -> None:
+def test_empty_attributes_count_as_absent(default: FilterPlan, keyword: str, blank: str) -> None:
     seen = {tag_for_keyword(keyword): blank}
     assert default.decide(header(plain(), default.tags) | seen) is None
 
 
-def test_a_localizer_of_mr_passes(default: FilterPlan) -> None:
+def test_mr_localizers_pass(default: FilterPlan) -> None:
     assert reason(default, plain(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"], **MR)) is None
 
 
-def test_a_converted_original_cross_section_passes(default: FilterPlan) -> None:
-    # as the public Pancreas-CT has it
+def test_converted_original_slices_pass(default: FilterPlan) -> None:
+    # as in the public Pancreas-CT
     assert reason(default, plain(ConversionType="DV")) is None
 
 
-def test_an_object_without_a_modality_or_an_image_type_is_filtered(default: FilterPlan) -> None:
+def test_objects_without_modality_or_image_type_are_filtered(default: FilterPlan) -> None:
     for keyword, label in (("Modality", "other than"), ("ImageType", "No image type")):
         data = plain()
         delattr(data, keyword)
         assert label in (reason(default, data) or "")
 
 
-def test_of_real_files_only_ct_and_mr_go_on_where_a_site_wants_it(ct_mr: FilterPlan) -> None:
-    # deid's own rules let 14 of these files go, one showing a hospital's name
+def test_ct_mr_recipe_on_real_files(ct_mr: FilterPlan) -> None:
+    # deid's own rules let 14 of these files pass, one of which shows a hospital's name
     import data_store
     import deid_data
 
@@ -583,8 +577,8 @@ def test_of_real_files_only_ct_and_mr_go_on_where_a_site_wants_it(ct_mr: FilterP
     assert seen > 50
 
 
-def test_positions_of_a_series_are_one_question() -> None:
-    """What is asked for its presence alone is not remembered by its value."""
+def test_presence_tests_are_cached_without_values() -> None:
+    """A test of presence alone is not cached by the value."""
     recipe = "FORMAT dicom\n%filter blacklist\nLABEL a\n{}\n%header\nBLANK PatientName\n"
     plan = compile_filters(read_text(("t", recipe.format("missing SliceLocation"))))
     tag = 0x00201041
@@ -598,7 +592,7 @@ def test_positions_of_a_series_are_one_question() -> None:
     assert not other.by_presence
 
 
-def test_a_sequence_with_items_is_present() -> None:
+def test_sequences_with_items_are_present() -> None:
     made = plan("%filter blacklist\nLABEL x\npresent SequenceOfUltrasoundRegions")
     region = Dataset()
     region.RegionSpatialFormat = 1
@@ -611,7 +605,7 @@ def _asked(*lines: str) -> FilterPlan:
     return plan("\n".join(("%filter blacklist", "LABEL inside", *lines)))
 
 
-def test_a_filter_asks_inside_a_sequence() -> None:
+def test_filters_can_test_inside_sequences() -> None:
     plan = _asked("notcontains ContentTemplateSequence__TemplateIdentifier ^(1500|10011)$")
     assert plan.tags == {0x0040A504}
     for identifier, filtered in (("1500", False), ("2000", True), ("11500", True), (None, True)):
@@ -623,7 +617,7 @@ def test_a_filter_asks_inside_a_sequence() -> None:
         assert (plan.ask(read_header(to_bytes(report))) is not None) is filtered
 
 
-def test_a_filter_asks_each_item_at_each_depth() -> None:
+def test_filters_test_every_item_at_every_depth() -> None:
     path = "CurrentRequestedProcedureEvidenceSequence__ReferencedSeriesSequence__SeriesInstanceUID"
     report = make_dataset(kind="SR", private=False)
     series = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
@@ -637,7 +631,7 @@ def test_a_filter_asks_each_item_at_each_depth() -> None:
     assert _asked("missing ContentTemplateSequence__TemplateIdentifier").ask(header)
 
 
-def test_a_way_through_what_is_no_sequence_is_refused() -> None:
+def test_filter_paths_require_sequences() -> None:
     with pytest.raises(
         Misconfigured, match="PatientName__PatientID: PatientName is not a sequence"
     ):
@@ -655,7 +649,7 @@ def catalogue() -> list[FilterRule]:
 
 
 def matching(rule: FilterRule) -> Dataset:
-    """Return an image that a rule of the catalogue is for."""
+    """Return an image that a rule of the catalogue matches."""
     data = of("US", "6.1")
     for line in rule.lines:
         (condition,) = line.conditions
@@ -668,7 +662,7 @@ def matching(rule: FilterRule) -> Dataset:
     return data
 
 
-def test_every_device_rule_blanks_a_banner_in_all_of_its_width(default: FilterPlan) -> None:
+def test_device_rules_blank_the_full_banner_width(default: FilterPlan) -> None:
     rules = catalogue()
     assert len(rules) > 60
     for rule in rules:
@@ -683,7 +677,7 @@ def test_every_device_rule_blanks_a_banner_in_all_of_its_width(default: FilterPl
             assert boxes[0][3] >= 0.12 * int(data.Rows), rule.label
 
 
-def test_a_device_rule_gives_way_to_an_images_own_regions(default: FilterPlan) -> None:
+def test_ultrasound_regions_take_precedence_over_device_rules(default: FilterPlan) -> None:
     rule = catalogue()[0]
     data = matching(rule)
     data.SequenceOfUltrasoundRegions = [Dataset()]
@@ -695,7 +689,7 @@ def test_a_device_rule_gives_way_to_an_images_own_regions(default: FilterPlan) -
     assert decision is not None and rule.regions not in decision.coordinates
 
 
-def test_every_device_rule_says_where_it_comes_from() -> None:
+def test_every_device_rule_names_its_source() -> None:
     text = (resources.files("sendit.recipe") / "bundled" / "default.deid").read_text("utf-8")
     for rule in catalogue():
         assert re.search(rf"LABEL {re.escape(rule.label)} # \w+\n", text), rule.label

@@ -1,4 +1,4 @@
-"""``sendit recipe fix`` and ``explain``: what is put right, what is left, what is said."""
+"""``sendit recipe fix`` and ``explain``: what is fixed, what is left, and the messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEAD = "FORMAT dicom\n%header\n"
 
 
 def fixed_lines(text: str) -> list[str]:
-    """Return the rules of a recipe that was put right; it must then be usable."""
+    """Return the rules of a fixed recipe, which must be usable."""
     fixed = fix("ours.deid", text)
     assert not fixed.left
     read_text(("fixed", fixed.text))
@@ -47,7 +47,7 @@ def fixed_lines(text: str) -> list[str]:
         ("KEEP MediaStorageSOPInstanceUID\nREMOVE PatientID", ["REMOVE PatientID"]),
     ],
 )
-def test_what_needs_no_decision(line: str, expected: list[str]) -> None:
+def test_automatic_fixes(line: str, expected: list[str]) -> None:
     assert fixed_lines(f"{HEAD}{line}\n") == ["%header", *expected]
 
 
@@ -60,11 +60,11 @@ def test_prose_before_the_first_section_becomes_a_comment() -> None:
 
 
 @pytest.mark.parametrize("line", ["REMOVE PatientID", "field PatientID", "contains Modality CT"])
-def test_a_rule_before_the_first_section_is_left_to_a_person(line: str) -> None:
+def test_a_rule_before_the_first_section_needs_a_decision(line: str) -> None:
     assert fix("ours.deid", f"{line}\n%header\nREMOVE PatientID\n").left
 
 
-def test_the_reason_stands_above_the_line() -> None:
+def test_reason_is_written_above_the_line() -> None:
     text = fix("ours.deid", "%header\nREMOVE PatientsName\n").text
     assert text.splitlines() == [
         "FORMAT dicom",
@@ -77,7 +77,7 @@ def test_the_reason_stands_above_the_line() -> None:
 @pytest.mark.parametrize(
     "line", ["REMOVE Nowhere", "REPLACE PatientID func:ours", "JITTER StudyTime 5"]
 )
-def test_what_a_person_must_decide_is_marked(line: str) -> None:
+def test_lines_that_need_a_decision_are_marked(line: str) -> None:
     fixed = fix("ours.deid", f"{HEAD}{line}\n")
     assert len(fixed.left) == 1
     assert f"\n{line}\n" in fixed.text
@@ -92,7 +92,7 @@ def test_what_a_person_must_decide_is_marked(line: str) -> None:
         ("deid.dicom.xray.chest", []),
     ],
 )
-def test_the_recipes_that_deid_ships_are_put_right(name: str, misspelt: list[str]) -> None:
+def test_recipes_shipped_with_deid_are_fixed(name: str, misspelt: list[str]) -> None:
     import deid
 
     text = (Path(deid.__file__).parent / "data" / name).read_text()
@@ -102,7 +102,7 @@ def test_the_recipes_that_deid_ships_are_put_right(name: str, misspelt: list[str
     assert fix(name, fixed.text).changed == 0
 
 
-def test_the_recipe_of_the_service_before_is_read_as_it_is() -> None:
+def test_recipe_of_the_predecessor_needs_no_fix() -> None:
     rules = (
         "REPLACE PatientID var:entity_id\nREPLACE SOPInstanceUID var:item_id\n"
         'ADD PatientIdentityRemoved "Yes"\nREPLACE PatientBirthDate var:entity_timestamp\n'
@@ -113,7 +113,7 @@ def test_the_recipe_of_the_service_before_is_read_as_it_is() -> None:
     assert found == {4, 5, 8}
 
 
-def test_a_fixed_recipe_needs_no_fixing() -> None:
+def test_fix_is_idempotent() -> None:
     text = fix("ours.deid", f"{HEAD}remove PatientsName YES\nADD BurnedInAnnotation No\n").text
     assert fix("ours.deid", text).changed == 0
 

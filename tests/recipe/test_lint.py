@@ -1,4 +1,4 @@
-"""Rules that would fail open, contradict one another, or write what is not valid."""
+"""Rules that would fail open, contradict one another, or write invalid values."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def problems(*files: str) -> list[str]:
         ("REMOVE fields:people", "there is no %fields people"),
         ("REMOVE values:people\n%values peple\nFIELD PatientName", "did you mean values:peple?"),
         ("REMOVE fields:p\n%fields p\nFIELD contains:Nowhere", "matches no DICOM attribute"),
-        # what is named
+        # selectors
         ("REMOVE contains:Nowhere", "matches no DICOM attribute"),
         ("ADD contains:Name x", "ADD needs one attribute"),
         ("ADD RequestAttributesSequence__0__AccessionNumber x", "at the top level of an object"),
@@ -67,12 +67,12 @@ def problems(*files: str) -> list[str]:
         # arguments
         ("REPLACE StudyInstanceUID deid_func:pydicom_uuid perfix=2.25.", "did you mean prefix"),
         ("REPLACE StudyInstanceUID func:remap_uid prefix=2.25.", "it has none"),
-        # what must not go
+        # attributes that must not be removed
         ("REMOVE SOPInstanceUID", "every object needs"),
         ("REPLACE SOPInstanceUID 1.2.3", "the same in every object"),
     ],
 )
-def test_one_mistake(lines: str, expected: str) -> None:
+def test_single_mistakes(lines: str, expected: str) -> None:
     assert any(expected in found for found in problems(lines)), problems(lines)
 
 
@@ -129,13 +129,13 @@ def test_one_mistake(lines: str, expected: str) -> None:
         ("REPLACE select:VR:UI deid_func:pydicom_uuid", "SOPClassUID stays"),
     ],
 )
-def test_what_is_done_as_deid_does_it_is_a_warning(lines: str, expected: str) -> None:
+def test_deid_behaviour_is_a_warning(lines: str, expected: str) -> None:
     warnings = [str(one) for one in read_text(("1.deid", HEAD + lines)).warnings]
     assert any(expected in found for found in warnings), warnings
 
 
 @pytest.mark.parametrize("name", bundled_names())
-def test_no_bundled_recipe_has_a_warning(name: str) -> None:
+def test_bundled_recipes_have_no_warnings(name: str) -> None:
     assert not [str(one) for one in read_recipe(name).warnings]
 
 
@@ -143,13 +143,13 @@ def test_no_bundled_recipe_has_a_warning(name: str) -> None:
     "lines",
     [
         "JITTER endswith:Date var:jitter",
-        "JITTER startswith:Treatment(Date|Time)$ var:jitter",  # a TM is left as it is
+        "JITTER startswith:Treatment(Date|Time)$ var:jitter",  # a TM is left unchanged
         "JITTER select:VR:DT var:jitter\nJITTER select:VR:DA -5",
         "JITTER endswith:Date 5\nREPLACE PatientBirthDate var:entity_timestamp",
         "REMOVE endswith:Date\nJITTER StudyDate var:jitter",
-        "KEEP StudyDate\nJITTER SeriesDate 5",  # the recipe says by how many days
+        "KEEP StudyDate\nJITTER SeriesDate 5",  # the recipe gives the number of days
         "KEEP PatientBirthDate\nJITTER StudyDate var:jitter",  # another day
-        "KEEP StudyDate\nJITTER StudyDate var:jitter",  # none is moved
+        "KEEP StudyDate\nJITTER StudyDate var:jitter",  # none is shifted
         "# sendit: as deid\nKEEP StudyDate\nJITTER SeriesDate var:jitter",
         "REMOVE PatientID\nADD PatientID var:entity_id",
         "REPLACE PatientID var:entity_id\nADD PatientID var:entity_id",
@@ -172,7 +172,7 @@ def test_no_bundled_recipe_has_a_warning(name: str) -> None:
         r'REMOVE contains:0033,"MITRA",1E',
     ],
 )
-def test_good_rules(lines: str) -> None:
+def test_valid_rules(lines: str) -> None:
     assert problems(lines) == []
 
 
@@ -181,13 +181,13 @@ def test_a_later_recipe_may_override_an_earlier_one() -> None:
     assert problems("REMOVE PatientSex", "REPLACE PatientSex O") == []
 
 
-def test_but_not_when_the_earlier_one_keeps_it() -> None:
-    # KEEP wins over everything: the later REMOVE would do nothing
+def test_a_later_recipe_cannot_override_keep() -> None:
+    # KEEP takes precedence: the later REMOVE would have no effect
     assert "2.deid:3" in problems("KEEP PatientSex", "REMOVE PatientSex")[0]
     assert "2.deid:3" in problems("KEEP startswith:Patient", "REMOVE PatientSex")[0]
 
 
-def test_a_later_keep_by_pattern_is_an_override_too() -> None:
+def test_a_later_keep_by_pattern_overrides() -> None:
     assert problems("REMOVE PatientSex", "KEEP contains:PatientSex") == []
 
 
@@ -199,25 +199,25 @@ def test_a_later_keep_by_pattern_is_an_override_too() -> None:
         ("whitelists", "did you mean whitelist?"),
     ],
 )
-def test_a_misspelt_filter_list(name: str, expected: str) -> None:
+def test_misspelt_filter_list(name: str, expected: str) -> None:
     text = f"REMOVE PatientID\n%filter {name}\nLABEL a\npresent Modality"
     found = read_text(("1.deid", HEAD + text)).warnings
     assert [problem.suggestion for problem in found] == [expected]
 
 
-def test_a_value_for_file_meta_is_ignored_whatever_it_is() -> None:
+def test_values_for_file_meta_are_ignored() -> None:
     (problem,) = read_text(("1.deid", f"{HEAD}REPLACE MediaStorageSOPInstanceUID none")).warnings
     assert problem.rule is Rule.FILE_META
 
 
-def test_a_value_that_becomes_empty_is_written_as_blank() -> None:
+def test_empty_values_are_written_as_blank() -> None:
     (problem,) = read_text(("1.deid", f"{HEAD}REPLACE Rows many")).warnings
     assert problem.suggestion == "write BLANK Rows"
     assert problem.edit is not None
     assert problem.edit.new == "BLANK Rows"
 
 
-def test_deids_own_default_recipe_does_not_pass() -> None:
+def test_deid_default_recipe_is_rejected() -> None:
     from pathlib import Path
 
     import deid
@@ -230,7 +230,7 @@ def test_deids_own_default_recipe_does_not_pass() -> None:
         assert misspelt in found
 
 
-def test_a_kept_date_beside_moved_ones_is_an_error_for_several_recipes_too() -> None:
+def test_a_kept_date_beside_shifted_ones_is_an_error_across_recipes() -> None:
     (problem,) = problems("JITTER SeriesDate var:jitter", "KEEP StudyDate")
     assert problem.startswith(
         "2.deid:3: KEEP of StudyDate conflicts with JITTER of SeriesDate on line 3"

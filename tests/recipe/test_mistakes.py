@@ -1,7 +1,7 @@
-"""What is told of each mistake beside its text: where, by which rule, with what way out.
+"""What is reported for each mistake beside its text: location, rule and fix.
 
-The mistakes are those of the other tests of recipes; mistakes.json has what is told of each. After
-a change that is meant, write it anew: ``python -m tests.recipe.test_mistakes``.
+The mistakes are those of the other recipe tests; mistakes.json has the report of each. After an
+intended change, regenerate it: ``python -m tests.recipe.test_mistakes``.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ def _cases(test: Any) -> list[Any]:
 
 def mistakes() -> list[str]:
     """Return recipes with mistakes."""
-    lines = _cases(test_lint.test_one_mistake)
-    lines += _cases(test_lint.test_what_is_done_as_deid_does_it_is_a_warning)
-    lines += _cases(test_parse.test_what_deid_would_skip_is_an_error_with_its_line)
+    lines = _cases(test_lint.test_single_mistakes)
+    lines += _cases(test_lint.test_deid_behaviour_is_a_warning)
+    lines += _cases(test_parse.test_lines_that_deid_skips_are_errors)
     texts = [f"{HEAD}{each}\n" for each in lines]
     texts += [FILTER.format(each) for each in _cases(test_parse.test_filter_mistakes)]
     texts += _cases(test_parse.test_sections)
-    texts += _cases(test_parse.test_what_deid_ignores_is_a_warning)
+    texts += _cases(test_parse.test_lines_that_deid_ignores_are_warnings)
     return texts + MORE
 
 
 def told_of(text: str) -> list[list[object]]:
-    """Return what is told of a recipe's mistakes, but for the sentences."""
+    """Return what is reported for a recipe's mistakes, except for the sentences."""
     try:
         found: list[Problem] = list(read_text(("mine.deid", text)).warnings)
     except RecipeError as error:
@@ -62,11 +62,11 @@ def told_of(text: str) -> list[list[object]]:
             [problem.edit.old, problem.edit.new, problem.edit.line] if problem.edit else None,
         ]
         for problem in found
-        if problem.position.file == "mine.deid"  # and not of a bundled recipe beside it
+        if problem.position.file == "mine.deid"  # and not of a bundled recipe combined with it
     ]
 
 
-def test_each_mistake_is_told_with_its_place_its_rule_and_its_way_out() -> None:
+def test_each_mistake_has_a_location_rule_and_fix() -> None:
     known = json.loads(TOLD.read_text())
     assert [case["recipe"] for case in known] == mistakes()
     for case in known:
@@ -74,7 +74,7 @@ def test_each_mistake_is_told_with_its_place_its_rule_and_its_way_out() -> None:
 
 
 def main() -> None:
-    """Write what is told now, to be read before it is committed."""
+    """Write the current reports, to be reviewed before they are committed."""
     cases = [{"recipe": text, "told": told_of(text)} for text in mistakes()]
     TOLD.write_text(json.dumps(cases, indent=1) + "\n")
 

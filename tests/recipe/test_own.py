@@ -1,4 +1,4 @@
-"""Functions and variables of a site's own: deid's signature, run on real objects."""
+"""A site's own functions and variables: deid's signature, run on real objects."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def blocks(kind: str) -> list[str]:
 
 
 def rules_with(word: str) -> str:
-    """Return the rules of the page's only example that holds a word."""
+    """Return the rules of the page's only example that contains a word."""
     (example,) = (block for block in blocks("deid") if word in block)
     return str(example.partition("%header")[2])
 
 
 @pytest.fixture
 def functions(tmp_path: Path) -> Path:
-    """The example of the documentation, and functions as deid's own tests have them."""
+    """The documented example, and functions as in deid's own tests."""
     path = tmp_path / "ours.py"
     path.write_text(
         blocks("python")[0]
@@ -64,7 +64,7 @@ def deidentified(rules: str, functions: Path | None = None, table: Path | None =
     return result, [pydicom.dcmread(io.BytesIO(data)) for data in members.values()]
 
 
-def test_the_example_of_functions(functions: Path) -> None:
+def test_documented_functions_example(functions: Path) -> None:
     rules = rules_with("func:research_label")
     _, (ours,) = deidentified(rules, functions, ImageComments="DRAFT: do not send")
     assert ours.SeriesDescription == f"IR1A00001-{make_dataset().SeriesNumber}"
@@ -73,7 +73,7 @@ def test_the_example_of_functions(functions: Path) -> None:
     assert ours.ImageComments == "final"
 
 
-def test_an_answer_is_written_as_the_vr_wants_it(functions: Path) -> None:
+def test_results_are_formatted_for_the_vr(functions: Path) -> None:
     _, (ours,) = deidentified(
         "REPLACE StudyDate func:remove_day\nREPLACE PatientName func:nothing", functions
     )
@@ -81,14 +81,14 @@ def test_an_answer_is_written_as_the_vr_wants_it(functions: Path) -> None:
     assert not ours.PatientName
 
 
-def test_a_function_that_fails_quarantines_the_file_without_a_value(functions: Path) -> None:
+def test_a_failing_function_quarantines_the_file_without_quoting_values(functions: Path) -> None:
     result, members = deidentified("REPLACE PatientName func:fails", functions)
     assert not members
     (_, reason) = result.outcomes[1]
     assert reason == "func:fails, of the site's own, failed (ValueError) on PatientName"
 
 
-def test_a_function_is_asked_for_each_file(functions: Path) -> None:
+def test_functions_are_called_for_each_file(functions: Path) -> None:
     own = read_own(functions, None)
     rules = "REPLACE SeriesDescription func:research_label"
     plan = compile_plan(read_text(("ours.deid", HEAD + rules), own=own))
@@ -109,14 +109,14 @@ def test_a_function_is_asked_for_each_file(functions: Path) -> None:
         ("1 / 0", "ZeroDivisionError"),
     ],
 )
-def test_a_file_of_functions_that_cannot_be_used(tmp_path: Path, text: str, expected: str) -> None:
+def test_invalid_functions_file(tmp_path: Path, text: str, expected: str) -> None:
     path = tmp_path / "ours.py"
     path.write_text(text)
     with pytest.raises(Misconfigured, match=expected):
         read_own(path, None)
 
 
-def test_the_example_of_a_table(tmp_path: Path) -> None:
+def test_documented_table_example(tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
     table.write_text(blocks("csv")[0])
     rules = rules_with("var:trial_arm")
@@ -138,21 +138,21 @@ def test_the_example_of_a_table(tmp_path: Path) -> None:
         ("patient,two words\n1,A\n", "is not a valid variable name"),
     ],
 )
-def test_a_table_that_cannot_be_used(tmp_path: Path, text: str, expected: str) -> None:
+def test_invalid_table(tmp_path: Path, text: str, expected: str) -> None:
     table = tmp_path / "table.csv"
     table.write_text(text)
     with pytest.raises(Misconfigured, match=expected):
         read_own(None, table)
 
 
-def test_an_unknown_name_says_what_there_is() -> None:
+def test_an_unknown_function_lists_the_known_ones() -> None:
     with pytest.raises(RecipeError, match="var:entity_id: the patient's code"):
         read_text(("x", f"{HEAD}REPLACE PatientID var:unheard_of\n"))
     with pytest.raises(RecipeError, match="SENDIT_RECIPE_FUNCTIONS"):
         read_text(("x", f"{HEAD}REPLACE PatientID func:unheard_of\n"))
 
 
-def test_a_function_of_the_sites_own_takes_no_arguments(functions: Path) -> None:
+def test_site_functions_take_no_arguments(functions: Path) -> None:
     rules = "REPLACE PatientID func:remove_day days=3"
     with pytest.raises(RecipeError, match="func:remove_day is followed by more text") as caught:
         read_text(("ours.deid", HEAD + rules), own=read_own(functions, None))
@@ -161,7 +161,7 @@ def test_a_function_of_the_sites_own_takes_no_arguments(functions: Path) -> None
     assert problem.suggestion == "the site's own functions take no arguments"
 
 
-def test_the_text_of_an_error_in_the_module_is_withheld(tmp_path: Path) -> None:
+def test_error_text_of_the_module_is_not_shown(tmp_path: Path) -> None:
     file = tmp_path / "own.py"
     file.write_text('raise KeyError("DOE^JANE")\n')
     with pytest.raises(Misconfigured, match="KeyError") as caught:
@@ -169,7 +169,7 @@ def test_the_text_of_an_error_in_the_module_is_withheld(tmp_path: Path) -> None:
     assert "DOE" not in str(caught.value)
 
 
-def test_a_file_that_is_away_is_tried_again(tmp_path: Path) -> None:
+def test_a_missing_file_is_retried(tmp_path: Path) -> None:
     for given in ((tmp_path / "own.py", None), (None, tmp_path / "table.csv")):
         with pytest.raises(RetryLater, match="cannot be read"):
             read_own(*given)

@@ -1,4 +1,4 @@
-"""docs/deidentification.md and docs/recipes.md say what the code does."""
+"""docs/deidentification.md and docs/recipes.md match the code."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ ROWS = re.findall(
 DAYS = 5
 
 
-def test_the_pages_are_what_the_code_says() -> None:
+def test_pages_are_up_to_date() -> None:
     tool = ROOT / "tools" / "generate_deidentification_page.py"
     subprocess.run([sys.executable, tool, "--check"], check=True, cwd=ROOT)
 
 
-def test_the_example_is_a_good_recipe_alone_and_on_top_of_the_default(tmp_path: Path) -> None:
+def test_example_recipe_is_valid(tmp_path: Path) -> None:
     example, *_ = re.findall(r"```deid\n(.*?)```", RECIPES, re.DOTALL)  # others: test_own
     assert read_text(("example", example)).header
     path = tmp_path / "ours.deid"
@@ -47,13 +47,13 @@ def test_the_example_is_a_good_recipe_alone_and_on_top_of_the_default(tmp_path: 
     assert read_recipe("default", str(path)).header
 
 
-def test_every_function_is_on_the_page() -> None:
+def test_every_function_is_documented() -> None:
     assert all(f"`{spec.prefix}:{spec.name}`" in RECIPES for spec in FUNCTIONS.values())
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Dataset]:
-    """A CT image that holds every attribute of the table, and what is delivered of it."""
+    """A CT image with every attribute of the table, and its de-identified output."""
     folder = tmp_path_factory.mktemp("page")
     before = make_dataset()
     plant_canaries(before)
@@ -93,7 +93,7 @@ def moved(value: str) -> str:
 
 
 @pytest.mark.parametrize(("group", "element", "keyword", "vr", "word"), ROWS, ids=str)
-def test_the_engine_does_what_the_page_says(  # noqa: PLR0912, PLR0917
+def test_engine_matches_the_documented_actions(  # noqa: PLR0912, PLR0917
     images: tuple[Dataset, Dataset], group: str, element: str, keyword: str, vr: str, word: str
 ) -> None:
     tag = int(group + element, 16)
@@ -105,7 +105,7 @@ def test_the_engine_does_what_the_page_says(  # noqa: PLR0912, PLR0917
         case "removed":
             assert after is None
         case "kept":
-            assert after == before or vr == "SQ"  # rules act inside it
+            assert after == before or vr == "SQ"  # rules apply inside it
         case "kept if known":
             assert after == before if vr == "TM" else after in (None, "")
         case "shifted":
@@ -131,5 +131,5 @@ def test_the_engine_does_what_the_page_says(  # noqa: PLR0912, PLR0917
             pytest.fail(f"no such word: {word}")
 
 
-def test_the_page_has_every_row_of_the_table() -> None:
-    assert len(ROWS) == 652  # and two repeating groups' three rows, and private attributes
+def test_page_lists_every_row_of_the_table() -> None:
+    assert len(ROWS) == 652  # plus the three rows of two repeating groups, and private attributes

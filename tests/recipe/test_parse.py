@@ -1,4 +1,4 @@
-"""deid's grammar, read strictly."""
+"""deid's grammar, parsed strictly."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def problems(text: str) -> list[str]:
     "name",
     ["PatientID", "patientid", "(0010,0020)", "(0010, 0020)", "( 0010 ,0020 )", "00100020"],
 )
-def test_an_attribute_goes_by_keyword_or_tag(name: str) -> None:
+def test_attributes_by_keyword_or_tag(name: str) -> None:
     assert rule(f"REMOVE {name}").selector == TagSelector(0x00100020)
 
 
@@ -83,7 +83,7 @@ def test_an_attribute_goes_by_keyword_or_tag(name: str) -> None:
         ("REMOVE OverlayData", PatternSelector(Match.CONTAINS, r"^\(60[0-9a-f][0-9a-f],3000\)$")),
     ],
 )
-def test_ways_to_name_fields(line: str, selector: object) -> None:
+def test_field_selectors(line: str, selector: object) -> None:
     assert rule(line).selector == selector
 
 
@@ -116,7 +116,7 @@ def test_values(text: str, value: object) -> None:
     assert rule(f"REPLACE PatientComments {text}").value == value
 
 
-def test_a_built_in_function_takes_arguments() -> None:
+def test_built_in_functions_take_arguments() -> None:
     line = "REPLACE StudyInstanceUID deid_func:dicom_uuid org_root=1.2.3"
     assert rule(line).value == Function("dicom_uuid", (("org_root", "1.2.3"),))
 
@@ -131,12 +131,12 @@ def test_a_built_in_function_takes_arguments() -> None:
         ("JITTER StudyDate var:jitter#days", Action.JITTER, Variable("jitter")),
     ],
 )
-def test_a_comment_is_a_comment(line: str, action: Action, value: object) -> None:
+def test_comments(line: str, action: Action, value: object) -> None:
     read_rule = rule(line)
     assert (read_rule.action, read_rule.value) == (action, value)
 
 
-def test_a_comment_may_follow_a_filter_a_section_and_a_label() -> None:
+def test_comments_after_filters_sections_and_labels() -> None:
     recipe = read(
         "FORMAT dicom # ours\n%filter blacklist # no\n# all\nLABEL Burned in # said CTP\n"
         "  contains BurnedInAnnotation YES # really\n  coordinates 0,0,10,10 # top\n"
@@ -185,7 +185,7 @@ def test_filters_keep_their_lines() -> None:
     )
 
 
-def test_recipes_are_combined_in_order_and_nothing_is_dropped() -> None:
+def test_recipes_are_combined_in_order() -> None:
     one = (
         "FORMAT dicom\n%filter blacklist\nLABEL a\npresent Modality\n%fields f\nFIELD PatientID\n"
         "%header\nREMOVE fields:f\n"
@@ -203,7 +203,7 @@ def test_recipes_are_combined_in_order_and_nothing_is_dropped() -> None:
     assert recipe.digest != read_text(("two", two), ("one", one)).digest
 
 
-def test_the_digest_is_of_what_is_said() -> None:
+def test_digest_ignores_comments_and_whitespace() -> None:
     plain = read(f"{HEAD}REMOVE PatientID\n")
     spaced = read(f"# ours\r\n{HEAD}\r\n  REMOVE   PatientID   # gone\r\n")
     assert plain.digest == spaced.digest
@@ -268,7 +268,7 @@ def test_the_digest_is_of_what_is_said() -> None:
         ("REMOVE \x00PatientID", "control characters"),
     ],
 )
-def test_what_deid_would_skip_is_an_error_with_its_line(line: str, expected: str | None) -> None:
+def test_lines_that_deid_skips_are_errors(line: str, expected: str | None) -> None:
     if expected is None:
         assert rule(line).value == Variable("entity_id")
         return
@@ -325,12 +325,12 @@ def test_filter_mistakes(lines: str, expected: str) -> None:
     assert any(expected in text for text in found)
 
 
-def test_every_problem_is_told_at_once_in_order() -> None:
+def test_all_problems_are_reported_in_order() -> None:
     found = problems(f"{HEAD}remove PatientID\nREMOVE Patient\nADD StudyID\nREMOVE (0010,x) x\n")
     assert [text.split(" ")[0] for text in found] == [f"mine.deid:{n}:" for n in (3, 4, 5, 6)]
 
 
-def test_the_error_is_for_a_person_to_fix() -> None:
+def test_parse_errors_are_misconfigured() -> None:
     with pytest.raises(Misconfigured, match=r"2 problems; no image was read\n  mine.deid:3: "):
         read(f"{HEAD}remove PatientID\nREMOVE Patient\n")
 
@@ -354,18 +354,18 @@ def test_the_error_is_for_a_person_to_fix() -> None:
         ),
     ],
 )
-def test_what_deid_ignores_is_a_warning(text: str, expected: str) -> None:
+def test_lines_that_deid_ignores_are_warnings(text: str, expected: str) -> None:
     found = [str(problem) for problem in read(text).warnings]
     assert any(expected in one for one in found), found
 
 
-def test_filters_alone_come_with_the_bundled_header() -> None:
+def test_a_recipe_without_header_gets_the_bundled_one() -> None:
     filters = "FORMAT dicom\n%filter blacklist\nLABEL x\npresent Modality\n"
     assert read(filters).header == read_recipe("default").header
 
 
 @pytest.mark.parametrize("name", bundled_names())
-def test_bundled_recipes_are_good(name: str) -> None:
+def test_bundled_recipes_are_valid(name: str) -> None:
     assert read_recipe(name).header
 
 
@@ -375,7 +375,7 @@ def test_only_bundled_names_and_absolute_paths(name: str) -> None:
         read_recipe(name)
 
 
-def test_a_folder_of_the_name_changes_nothing(
+def test_a_local_folder_with_the_name_is_ignored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # deid reads ./dicom instead of its own recipe of that name
@@ -403,7 +403,7 @@ def test_paths(tmp_path: Path) -> None:
         (b"", "empty"),
     ],
 )
-def test_bad_files(tmp_path: Path, content: bytes | None, expected: str) -> None:
+def test_invalid_files(tmp_path: Path, content: bytes | None, expected: str) -> None:
     path = tmp_path / "mine.deid"
     if content is not None:
         path.write_bytes(content)
@@ -415,9 +415,7 @@ def test_bad_files(tmp_path: Path, content: bytes | None, expected: str) -> None
         read_recipe(str(tmp_path))
 
 
-def test_a_file_that_cannot_be_read_says_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "mine.deid"
     path.write_text(f"{HEAD}REMOVE PatientID\n")
 
@@ -429,7 +427,7 @@ def test_a_file_that_cannot_be_read_says_why(
         read_recipe(str(path))
 
 
-def test_one_recipe_twice_is_a_mistake() -> None:
+def test_duplicate_recipe_is_an_error() -> None:
     with pytest.raises(RecipeError, match="named twice"):
         read_recipe("default", "default")
     with pytest.raises(RecipeError, match="no recipe is given"):

@@ -1,4 +1,4 @@
-"""Whatever is written: it is refused with its line, or it has one defined meaning."""
+"""Any text is either rejected with its line, or has one defined meaning."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def read(text: str) -> Recipe | None:
 
 @CALM
 @given(st.text(max_size=400))
-def test_any_text_is_read_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_rejected(text: str) -> None:
     read(text)
 
 
 @CALM
 @given(st.lists(st.text(alphabet='%#:|+()", ADEMORVabcdefint_01', max_size=30), max_size=8))
-def test_text_that_looks_like_a_recipe_is_read_or_refused(lines: list[str]) -> None:
+def test_recipe_like_text_is_parsed_or_rejected(lines: list[str]) -> None:
     read("FORMAT dicom\n%header\n" + "\n".join(lines))
 
 
@@ -49,7 +49,7 @@ def test_text_that_looks_like_a_recipe_is_read_or_refused(lines: list[str]) -> N
     st.sampled_from(("contains", "startswith", "endswith", "except")),
     st.text(alphabet="()[]{}|?*+^$.\\abdiP<=!:-,0123", min_size=1, max_size=12),
 )
-def test_any_expression_is_used_or_refused(expander: str, text: str) -> None:
+def test_any_regular_expression_is_compiled_or_rejected(expander: str, text: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # possible nested set
         recipe = read(f"FORMAT dicom\n%header\nKEEP {expander}:{text}\n")
@@ -60,7 +60,7 @@ def test_any_expression_is_used_or_refused(expander: str, text: str) -> None:
 
 @CALM
 @given(st.one_of(strategies.recipes, strategies.good_recipes), st.data())
-def test_an_accepted_recipe_has_a_defined_plan(text: str, data: st.DataObject) -> None:
+def test_accepted_recipes_compile(text: str, data: st.DataObject) -> None:
     recipe = read(text)
     if recipe is None:
         return
@@ -113,10 +113,10 @@ def test_combined_recipes_hold_all_rules_of_both(one: str, two: str) -> None:
     strategies.good_filters,
     st.dictionaries(st.sampled_from((0x00080060, 0x00100010, 0x00280010)), st.text(max_size=5)),
 )
-def test_the_default_recipe_lets_nothing_through_that_it_filters_alone(
+def test_adding_a_recipe_never_passes_what_the_default_filters(
     filters: str, values: dict[int, str | None]
 ) -> None:
-    """Adding a recipe of any kind never opens what the default's blacklist closes."""
+    """Adding a recipe never opens what the default's blacklist closes."""
     text = f"FORMAT dicom\n{filters}\n%header\nREMOVE PatientID\n"
     if read(text) is None:
         return

@@ -21,7 +21,7 @@ def run(*paths: str, as_json: bool = False) -> tuple[int, str]:
     return check(paths, console, as_json=as_json), out.getvalue()
 
 
-def test_a_bad_recipe_is_explained(tmp_path: Path) -> None:
+def test_invalid_recipe(tmp_path: Path) -> None:
     path = tmp_path / "mine.deid"
     path.write_text(f"{HEAD}remove PatientID\nREMOVE [b]Patient\n")
     code, text = run(str(path))
@@ -34,21 +34,21 @@ def test_a_bad_recipe_is_explained(tmp_path: Path) -> None:
     assert "2 problems" in text
 
 
-def test_without_a_console_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_without_a_console(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "mine.deid"
     path.write_text(f"{HEAD}REMOVE PatientID\n")
     assert check([str(path)]) == 0
     assert "usable: 1 header rules" in capsys.readouterr().out
 
 
-def test_the_default_recipe_exposes_nothing() -> None:
+def test_default_recipe_exposes_nothing() -> None:
     code, text = run("default")
     assert code == 0
     assert "Nothing is exposed" in text
     assert "113100" in text
 
 
-def test_what_a_recipe_leaves_is_listed(tmp_path: Path) -> None:
+def test_exposed_attributes_are_listed(tmp_path: Path) -> None:
     path = tmp_path / "mine.deid"
     path.write_text(f"{HEAD}REMOVE PatientID\nKEEP PatientName\n")
     code, text = run(str(path))
@@ -58,7 +58,7 @@ def test_what_a_recipe_leaves_is_listed(tmp_path: Path) -> None:
     assert "no rule" in text
 
 
-def test_one_problem_is_told_in_the_singular_and_with_its_way_out(tmp_path: Path) -> None:
+def test_singular_and_advice(tmp_path: Path) -> None:
     path = tmp_path / "mine.deid"
     path.write_text(f"{HEAD}remove PatientID\n")
     code, text = run(str(path))
@@ -69,7 +69,7 @@ def test_one_problem_is_told_in_the_singular_and_with_its_way_out(tmp_path: Path
     assert "recipe fix" not in run(str(path))[1]
 
 
-def test_tools_get_every_field_of_a_problem(tmp_path: Path) -> None:
+def test_json_of_problems(tmp_path: Path) -> None:
     path = tmp_path / "mine.deid"
     path.write_text(f"{HEAD}remove PatientSex\nREMOVE NoSuchThing\nREPLACE PatientID var:id\n")
     code, text = run(str(path), as_json=True)
@@ -91,7 +91,7 @@ def test_tools_get_every_field_of_a_problem(tmp_path: Path) -> None:
     assert (warning["line"], warning["severity"]) == (5, "warning")
 
 
-def test_tools_get_a_usable_recipe_s_warnings(tmp_path: Path) -> None:
+def test_json_of_warnings(tmp_path: Path) -> None:
     path = tmp_path / "mine.deid"
     path.write_text(f"{HEAD}REPLACE PatientID var:id\n")
     code, text = run(str(path), as_json=True)
@@ -106,7 +106,7 @@ def cells(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
 
 
-def test_the_numbers_are_the_coverage_s(tmp_path: Path) -> None:
+def test_numbers_match_the_coverage(tmp_path: Path) -> None:
     path = tmp_path / "mine.deid"
     path.write_text(f"{HEAD}REMOVE PatientID\nKEEP PatientName\nJITTER StudyDate var:jitter\n")
     recipe = read_recipe(str(path))
@@ -129,7 +129,7 @@ def test_the_numbers_are_the_coverage_s(tmp_path: Path) -> None:
     assert "UIDs stay, but" not in text
 
 
-def test_of_what_is_beyond_the_table_some_are_named_and_all_are_counted(tmp_path: Path) -> None:
+def test_attributes_beyond_the_table_are_sampled_and_counted(tmp_path: Path) -> None:
     path = tmp_path / "mine.deid"
     path.write_text(f"{HEAD}REMOVE PatientID\n")
     kept = beyond_the_table(read_recipe(str(path)))
@@ -146,7 +146,7 @@ def test_of_what_is_beyond_the_table_some_are_named_and_all_are_counted(tmp_path
     assert "Beyond the table: no potentially" in run("default")[1]
 
 
-def test_uids_that_stay_are_said_to_hold_dates(tmp_path: Path) -> None:
+def test_kept_uids_with_dates_are_reported(tmp_path: Path) -> None:
     assert (
         "UIDs are kept, but those that contain a date are remapped" in run("default-retain-uids")[1]
     )

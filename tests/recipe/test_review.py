@@ -1,4 +1,4 @@
-"""Every attribute of the dictionary has a reason for what becomes of it."""
+"""Every attribute of the dictionary has a documented treatment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORDS = {"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"}
 NO_WORDS = {Holds.NUMBER, Holds.TIME, Holds.DATA, Holds.SEQUENCE}
 
 
-def test_every_attribute_of_the_dictionary_is_reviewed_once() -> None:
+def test_every_dictionary_attribute_is_reviewed_once() -> None:
     assert [one.tag for one in review()] == sorted(DicomDictionary)
     for one in review():
         vr, _, _, _, keyword = DicomDictionary[one.tag]
@@ -27,7 +27,7 @@ def test_every_attribute_of_the_dictionary_is_reviewed_once() -> None:
         assert one.reason
 
 
-def test_what_can_hold_words_is_judged_as_words() -> None:
+def test_text_attributes_are_reviewed_as_text() -> None:
     for one in review():
         if one.vr in WORDS:
             assert one.holds not in NO_WORDS, one
@@ -35,7 +35,7 @@ def test_what_can_hold_words_is_judged_as_words() -> None:
         assert one.form in {"", *FORMS}, one
 
 
-def test_what_the_table_names_is_the_tables() -> None:
+def test_table_attributes_are_left_to_the_table() -> None:
     rows = {row.number for row in table()}
     for one in review():
         of_the_table = one.holds in (Holds.PROFILE, Holds.DATE, Holds.SHARED_DATE)
@@ -44,13 +44,13 @@ def test_what_the_table_names_is_the_tables() -> None:
 
 
 @pytest.mark.parametrize("name", bundled_names())
-def test_the_bundled_recipes_act_on_what_may_identify(name: str) -> None:
+def test_bundled_recipes_cover_identifying_attributes(name: str) -> None:
     kept = {one.holds for one in beyond_the_table(read_recipe(name))}
     allowed = {"default-retain-uids": {Holds.UID}, "default-retain-device": {Holds.DEVICE}}
     assert kept == allowed.get(name, set())
 
 
-def test_the_default_recipe_acts_by_class() -> None:
+def test_default_recipe_acts_by_review_class() -> None:
     effects = Effects(read_recipe("default"))
     named = {row.number for row in table()}
     for one in review():
@@ -74,7 +74,7 @@ def test_the_default_recipe_acts_by_class() -> None:
             assert rules == (), one
 
 
-def test_a_recipe_of_ones_own_is_told_what_it_leaves() -> None:
+def test_custom_recipes_report_uncovered_attributes() -> None:
     left = {one.name for one in beyond_the_table(read_text(("r", f"{HEAD}REMOVE DeviceID")))}
     assert {"ContactDisplayName", "OtherStudyNumbers", "CodeMeaning", "(0028,0020)"} <= left
     assert not {"DeviceID", "PatientName", "ConvolutionKernel"} & left

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.airflow
 PAGE = Path(__file__).parents[2] / "docs" / "permissions.md"
 OBJECTS = r"/storage/v1/b/[^/]+/o"
 DATASETS = r"/bigquery/v2/projects/[^/]+/datasets"
-# : Method and path pattern, and the permission that the call needs.
+#: Method and path pattern, and the permission that the call needs.
 NEEDS = {
     rf"GET {OBJECTS}": "storage.objects.list",
     rf"GET (/download)?{OBJECTS}/.+": "storage.objects.get",
@@ -48,7 +48,7 @@ NEEDS = {
     # For one's own jobs: included in bigquery.jobs.create.
     r"GET /bigquery/v2/projects/[^/]+/(jobs|queries)/[^/]+": "bigquery.jobs.create",
 }
-# : Needed by queries and load jobs beside bigquery.jobs.create; not visible in the path.
+#: Needed by queries and load jobs beside bigquery.jobs.create; not visible in the path.
 WITHIN_JOBS = {"bigquery.tables.getData", "bigquery.tables.updateData"}
 
 

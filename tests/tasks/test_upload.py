@@ -833,7 +833,7 @@ def test_every_difference_is_reported(site, delivered, damage, message):
     (result,) = verify(site).differences
     assert result.where == where
     assert result.what.startswith(message)
-    assert verify(site, RUN).is_consistent == ("too many" in damage)
+    assert verify(site, RUN).agrees == ("too many" in damage)
 
 
 def test_a_run_delivered_by_another_ledger_is_reported(site, delivered):
@@ -885,7 +885,7 @@ def test_verifying_a_run_without_a_manifest_fails(site):
     write_manifest(site)
     with pytest.raises(FailBatch, match="no manifest"):
         verify(site, RUN)
-    assert verify(site).is_consistent
+    assert verify(site).agrees
 
 
 def test_a_revision_updates_the_manifest_of_the_earlier_run(site, delivered):
@@ -916,7 +916,7 @@ def test_a_bucket_changed_during_a_run_gets_no_record_of_the_old_one(site, monke
     for module in (google, upload, task_context):
         monkeypatch.setattr(module, "settings", lambda: changed)
     write_manifest(site)
-    assert verify(site).is_consistent
+    assert verify(site).agrees
     assert verify(site).archives == 1
     assert objects.names(site.storage, other, "Collection/") == []
 
@@ -981,7 +981,7 @@ def test_an_archive_under_retention_is_not_partly_withdrawn(
     assert site.delivered() == before
     assert site.ledger.delivery(delivered[0]).withdrawn_at is None
     assert site.ledger.batch(delivered[0]).status is Status.DONE
-    assert verify(site).is_consistent
+    assert verify(site).agrees
 
 
 @pytest.mark.parametrize("day", ["20100209", "20100210"])
@@ -1192,20 +1192,20 @@ def test_repair_reloads_missing_rows_exactly_once(site, with_images, damage):
                 "all gone": f"DELETE FROM {table} WHERE true",
             }[damage]
         ).result()
-    assert not verify(site).is_consistent
+    assert not verify(site).agrees
     for _ in range(2):
         assert repair(site) == {}
-        assert verify(site).is_consistent
+        assert verify(site).agrees
         assert all_rows(site) == before
     assert site.tables() == ["dicom"]
 
 
 def test_repair_updates_the_row_of_a_rewritten_object(site, with_images):
     rewrite(site, with_images[0])
-    assert not verify(site).is_consistent
+    assert not verify(site).agrees
     assert repair(site) == {}
-    assert verify(site).is_consistent
-    assert verify(site, RUN).is_consistent
+    assert verify(site).agrees
+    assert verify(site, RUN).agrees
     assert site.is_consistent(with_images[0])
 
 
@@ -1221,7 +1221,7 @@ def test_repair_refuses_an_archive_with_different_bytes(site, with_images):
     blob = site.storage.bucket(site.settings.bucket).blob(name)
     blob.upload_from_string(b"other")
     assert repair(site) == {}
-    assert not verify(site).is_consistent
+    assert not verify(site).agrees
     with pytest.raises(FailBatch, match="delete it here, then run the command again"):
         withdraw(site, with_images[0])
     blob.delete()
@@ -1232,7 +1232,7 @@ def test_repair_refuses_an_archive_with_different_bytes(site, with_images):
     site.archive(with_images[0], 0, b"the study again")
     site.run_all(lane_with(with_images[0]))
     write_manifest(site)
-    assert verify(site).is_consistent
+    assert verify(site).agrees
     assert site.ledger.delivery(with_images[0]).revision == 2
 
 

@@ -15,20 +15,20 @@ from testing.builder import write_study as write
 
 
 @pytest.mark.parametrize("kind", SOP_CLASSES)
-def test_the_same_arguments_give_the_same_bytes(kind):
+def test_builder_is_deterministic(kind):
     first, second = (to_bytes(make_dataset(2, 3, 4, 5, kind=kind)) for _ in range(2))
     assert first == second
     assert first != to_bytes(make_dataset(2, 3, 4, 6, kind=kind))
 
 
-def test_a_ct_is_as_big_as_a_scanner_s():
+def test_ct_files_have_a_realistic_size():
     dataset = make_dataset()
     assert len(dataset) == 190
     assert sum(element.tag.is_private for element in dataset) == 32
 
 
 @pytest.mark.parametrize("kind", SOP_CLASSES)
-def test_every_canary_stands_in_the_file_once(kind):
+def test_every_canary_occurs_once(kind):
     dataset = make_dataset(kind=kind)
     canaries = plant_canaries(dataset)
     data = to_bytes(dataset)
@@ -49,7 +49,7 @@ def test_every_canary_stands_in_the_file_once(kind):
     ],
 )
 @pytest.mark.filterwarnings("ignore:VR lookup failed")
-def test_every_transfer_syntax_is_read_back(syntax):
+def test_every_transfer_syntax_round_trips(syntax):
     dataset = make_dataset(transfer_syntax=syntax)
     canaries = plant_canaries(dataset)
     back = pydicom.dcmread(io.BytesIO(to_bytes(dataset)))
@@ -68,7 +68,7 @@ def test_every_transfer_syntax_is_read_back(syntax):
     assert wanted <= texts
 
 
-def test_a_study_s_files_are_one_patient_s(tmp_path):
+def test_files_of_a_study_share_a_patient(tmp_path):
     study = write(tmp_path / "A", patient=7, instances=3, canaries=True)
     headers = [pydicom.dcmread(path) for path in study.files]
     assert {header.PatientID for header in headers} == {"MRN77000007"}

@@ -47,7 +47,7 @@ def control(root: str, what: str, content: Any) -> None:
     requests.post(f"{root}/control/{what}", json=content, timeout=10).raise_for_status()
 
 
-def test_codes_and_tokens_outlive_a_kill(tmp_path: Path) -> None:
+def test_codes_and_tokens_survive_a_restart(tmp_path: Path) -> None:
     tokens = tmp_path / "tokens.json"
     with standin(tokens) as root:
         assert stat.S_IMODE(tokens.stat().st_mode) == 0o600
@@ -61,7 +61,7 @@ def test_codes_and_tokens_outlive_a_kill(tmp_path: Path) -> None:
         assert ask(root, tokens) == first
 
 
-def test_faults_are_scripted_from_outside(tmp_path: Path) -> None:
+def test_faults_can_be_scripted_over_http(tmp_path: Path) -> None:
     tokens = tmp_path / "tokens.json"
     with standin(tokens) as root:
         faults = [{"kind": "set", "where": ["results", 0, "id"], "value": "1"}]

@@ -30,7 +30,7 @@ def plan() -> Plan:
 
 
 @pytest.mark.parametrize("name", SERIES)
-def test_dcm2niix_makes_the_same_of_it(name, plan, tmp_path):
+def test_dcm2niix_output_is_unchanged(name, plan, tmp_path):
     files = [to_bytes(image) for image in SERIES[name]()]
     before = convert(files, tmp_path / "before")
     fields = {field.split()[-1] for field in before}
@@ -40,7 +40,7 @@ def test_dcm2niix_makes_the_same_of_it(name, plan, tmp_path):
     assert SECRET.encode() not in b"".join(new)
 
 
-def test_a_mosaic_without_its_header_is_another_image(tmp_path):
+def test_a_mosaic_without_its_csa_header_converts_differently(tmp_path):
     """What the header is kept for: without it, the slices run the other way."""
     files = [to_bytes(image) for image in mosaics()]
     before = convert(files, tmp_path / "before")
@@ -57,7 +57,7 @@ def test_a_mosaic_without_its_header_is_another_image(tmp_path):
         csa_image(1, weighted=False, B_value=("7734512",)),
     ],
 )
-def test_a_mosaic_whose_header_is_not_understood_is_withheld(header, plan):
+def test_a_mosaic_with_an_unparsable_csa_header_is_quarantined(header, plan):
     image = mosaics(1)[0]
     image[0x00291010].value = header
     result, members = run([to_bytes(image)], plan)
@@ -65,12 +65,12 @@ def test_a_mosaic_whose_header_is_not_understood_is_withheld(header, plan):
     assert result.outcomes == {1: (Outcome.QUARANTINED, Reason.MOSAIC)}
 
 
-def test_a_mosaic_that_came_without_header_is_delivered(plan):
+def test_a_mosaic_received_without_csa_header_is_delivered(plan):
     result, members = run([to_bytes(image) for image in mosaics(2, csa=False)], plan)
     assert len(members) == 2, result.outcomes
 
 
-def test_an_image_of_one_slice_goes_on_without_a_header_that_is_not_understood(plan):
+def test_a_single_slice_loses_an_unparsable_csa_header(plan):
     image = mosaics(1)[0]
     image.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND"]
     image[0x00291010].value = b"SV10 of another make".ljust(200, b"\0")
@@ -80,7 +80,7 @@ def test_an_image_of_one_slice_goes_on_without_a_header_that_is_not_understood(p
     assert 0x0019100B in new
 
 
-def test_a_b_value_goes_with_its_direction(plan):
+def test_b_value_is_removed_with_its_direction(plan):
     image = mosaics(2)[1]
     image.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND"]
     del image[0x00191010 - 0x10 + 0x0E]
@@ -91,7 +91,7 @@ def test_a_b_value_goes_with_its_direction(plan):
     assert 0x0019100E not in new
 
 
-def test_files_like_one_before_follow_their_own_values(plan):
+def test_template_matches_use_their_own_private_values(plan):
     """The second file's direction is no number: what hangs on it goes in this file only."""
     images = [image for image in mosaics(6) if image.InstanceNumber > 1]
     for image in images:
@@ -103,7 +103,7 @@ def test_files_like_one_before_follow_their_own_values(plan):
     ]
 
 
-def test_what_is_inside_a_private_sequence_is_judged_too(plan):
+def test_values_inside_private_sequences_are_checked(plan):
     new = opened(philips_enhanced()[0], plan)
     for frame in new.PerFrameFunctionalGroupsSequence:
         (item,) = frame[0x2005140F].value

@@ -37,12 +37,12 @@ def test_a_protocol_keeps_known_numbers_and_options():
 
 
 @pytest.mark.parametrize("padding", [b"", b"\0"])
-def test_an_element_may_be_padded(padding):
+def test_padding_is_accepted(padding):
     assert clean_protocol_block(ge_protocol() + padding) == clean_protocol_block(ge_protocol())
 
 
 @pytest.mark.parametrize("line", [b'NOSLC "4"', b"NOSLC 4", b'set NOSLC "4"', b'NOSLC\t"4"\r'])
-def test_lines_may_be_written_in_several_ways(line):
+def test_line_notations(line):
     assert text_of(clean_protocol_block(packed(b"EXAM 7\n" + line + b"\n"))) == ["NOSLC", '"4"']
 
 
@@ -58,11 +58,11 @@ def test_lines_may_be_written_in_several_ways(line):
         *(b'EXAM "4"', b"xNOSLC 4", b'IOPTS "FMRI"', b'DELACQ "Winterbottom"', b"NOSLC \xb2"),
     ],
 )
-def test_what_is_no_known_number_goes(line):
+def test_unknown_values_are_removed(line):
     assert text_of(clean_protocol_block(packed(line))) == []
 
 
-def test_options_of_the_site_go():
+def test_site_specific_options_are_removed():
     assert text_of(clean_protocol_block(packed(b'IOPT "FMRI, Winterbottom,MPh"'))) == [
         *("IOPT", '"FMRI,', 'MPh"')
     ]
@@ -83,7 +83,7 @@ def test_options_of_the_site_go():
         packed(bytes(MAX_TEXT + 1)),
     ],
 )
-def test_what_is_no_protocol_is_refused(value):
+def test_invalid_protocols_are_refused(value):
     with pytest.raises(NotUnderstood):
         clean_protocol_block(value)
 
@@ -91,7 +91,7 @@ def test_what_is_no_protocol_is_refused(value):
 @pytest.mark.parametrize("version", [5.0, 20.0, 25.0, 25.0025, 26.0, 30.0])
 @pytest.mark.parametrize("polarity", [0, 4])
 @pytest.mark.parametrize("order", [0, 1, 2])
-def test_dcm2niix_reads_the_same_direction_of_both(version, polarity, order, tmp_path):
+def test_dcm2niix_reads_the_same_phase_encoding(version, polarity, order, tmp_path):
     block = ge_user_data(version, polarity=polarity, order=order)
     found = []
     for name, value in (("before", block), ("after", clean_user_data(block))):
@@ -104,7 +104,7 @@ def test_dcm2niix_reads_the_same_direction_of_both(version, polarity, order, tmp
     assert len(found[0]) == 1
 
 
-def test_a_block_that_is_cleaned_holds_six_bytes_and_nothing_else():
+def test_a_cleaned_block_contains_only_six_bytes():
     for version in (20.0, 26.0):
         new = clean_user_data(ge_user_data(version, order=2))
         assert sum(map(bool, new)) <= 6
@@ -123,13 +123,13 @@ def test_a_block_that_is_cleaned_holds_six_bytes_and_nothing_else():
         b" " * 2000,
     ],
 )
-def test_what_is_no_such_block_is_refused(value):
+def test_invalid_blocks_are_refused(value):
     with pytest.raises(NotUnderstood):
         clean_user_data(value)
 
 
 @given(value=st.binary(max_size=40), place=st.integers(0, 1200), gone=st.integers(0, 1200))
-def test_damaged_blocks_are_refused_or_give_the_same_few_values(value, place, gone):
+def test_corrupted_blocks_are_refused_or_give_listed_values(value, place, gone):
     for block, clean in (
         (ge_user_data(), clean_user_data),
         (ge_protocol(), clean_protocol_block),

@@ -57,7 +57,7 @@ def planted(element: DataElement, text: str, *, unknown: bool) -> str:
 
 @pytest.mark.parametrize("unknown", [False, True])
 @pytest.mark.parametrize("name", SERIES)
-def test_no_planted_text_leaves(name, plan, unknown, monkeypatch):
+def test_planted_text_is_removed(name, plan, unknown, monkeypatch):
     monkeypatch.setattr(config.settings, "writing_validation_mode", config.IGNORE)
     for text in TEXTS:
         images = SERIES[name]()
@@ -73,7 +73,7 @@ def test_no_planted_text_leaves(name, plan, unknown, monkeypatch):
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-def test_no_planted_text_leaves_in_any_listed_element(plan, syntax):
+def test_planted_text_is_removed_from_every_listed_element(plan, syntax):
     """Each element of the list, in a block with its creator."""
     for text in TEXTS:
         image: FileDataset = make_dataset(kind="MR", private=False, transfer_syntax=syntax)
@@ -85,7 +85,7 @@ def test_no_planted_text_leaves_in_any_listed_element(plan, syntax):
         assert text.encode() not in b"".join(members.values())
 
 
-def test_numbers_of_every_row_stay(plan):
+def test_numbers_of_every_listed_element_are_kept(plan):
     """The same with numbers: all of it is there, so that the test above tests something."""
     image = make_dataset(kind="MR", private=False)
     wanted = set()
@@ -97,7 +97,7 @@ def test_numbers_of_every_row_stay(plan):
     assert wanted <= set(opened(image, plan).keys())
 
 
-def test_the_gate_reads_numbers_and_text_of_a_header():
+def test_gate_reads_numbers_and_text_of_a_csa_header():
     numbers, text = numbers_and_text(0x00291010, "OB", csa_image(2, weighted=True))
     assert text.split("\n") == ["UsedPatientWeight", "ImaCoilString", "T:Winterbottom"]
     assert {"1000", "-1.0", "19.055", "75.0"} <= set(numbers)
@@ -108,7 +108,7 @@ def test_the_gate_reads_numbers_and_text_of_a_header():
     assert numbers_and_text(0x00291010, "OB", clean) == (["7734512"], "")
 
 
-def test_the_gate_reads_what_stands_in_blocks_of_ge():
+def test_gate_reads_ge_blocks():
     tag = 0x0025101B
     numbers, text = numbers_and_text(tag, "OB", ge_protocol(NOSLC="48"))
     assert text.split("\n") == ["Winterbottom", "PSEQ", "EXAM", "Winterbottom", "Winterbottom"]
@@ -123,7 +123,7 @@ def test_the_gate_reads_what_stands_in_blocks_of_ge():
     assert numbers_and_text(tag, "OB", b"Winterbottom".ljust(1000, b"\0")) is None
 
 
-def test_the_gate_takes_nothing_for_a_number_that_is_of_another_form():
+def test_gate_accepts_only_well_formed_numbers():
     assert numbers_and_text(0x0019100C, "IS", b"1000") == (["1000"], "")
     assert numbers_and_text(0x0019100C, "UN", b"1000") == (["1000"], "")
     assert numbers_and_text(0x0019100C, "LO", b"Winterbottom") is None
@@ -132,7 +132,7 @@ def test_the_gate_takes_nothing_for_a_number_that_is_of_another_form():
     assert numbers_and_text(0x00204000, "LT", b"b=1500(0.895,0.000,0.445) Doe") is None
 
 
-def test_words_and_patterns_hold_no_long_number():
+def test_words_and_patterns_contain_no_long_numbers():
     for safe in safe_private():
         assert not is_of_form(safe, safe.vr, b"195703141957")
         assert not is_of_form(safe, safe.vr, b"Winterbottom")

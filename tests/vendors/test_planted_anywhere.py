@@ -215,11 +215,11 @@ def search(recipe: str, made: Made) -> None:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 @given(made=planted())
-def test_no_text_leaves(recipe: str, made: Made) -> None:
+def test_text_is_removed_at_any_depth(recipe: str, made: Made) -> None:
     search(recipe, made)
 
 
-def test_a_broken_form_check_lets_them_through(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_leaks_without_the_form_check(monkeypatch: pytest.MonkeyPatch) -> None:
     """The test above finds what it is there to find."""
     monkeypatch.setattr(rewrite, "clean", lambda _safe, _vr, value, *, little: value)
     anywhere = settings(database=None, derandomize=True, max_examples=100)(
@@ -251,7 +251,7 @@ OF_NUMBERS = tuple(safe for safe in safe_private() if safe.form in {"number", "l
 
 @pytest.mark.parametrize("recipe", RECIPES)
 @given(data=st.data())
-def test_numbers_of_listed_attributes_stay(recipe: str, data: st.DataObject) -> None:
+def test_numbers_of_listed_attributes_are_kept(recipe: str, data: st.DataObject) -> None:
     rows = data.draw(st.lists(st.sampled_from(OF_NUMBERS), min_size=1, max_size=6, unique=True))
     elements: dict[int, bytes] = {}
     wanted = []

@@ -74,20 +74,20 @@ def header(**tags: tuple[str, ...]) -> bytes:
     return write_csa([CsaTag(name, len(items), "LO", 19, items) for name, items in tags.items()])
 
 
-def test_a_real_image_header_keeps_what_images_are_read_with():
+def test_real_image_header_keeps_geometry_values():
     before, after = values(real_image()), values(clean_image_header(real_image()))
     assert set(after) >= NEEDED
     assert all(before[name] == items for name, items in after.items())
 
 
-def test_nothing_stands_in_a_new_header_that_is_not_a_value_or_its_frame():
+def test_cleaned_header_contains_only_values_and_structure():
     new = clean_image_header(real_image())
     assert b"0a4d" in real_image()  # memory of the scanner behind the first name
     assert b"0a4d" not in new
     assert write_csa(read_csa(new)) == new
 
 
-def test_nibabel_reads_a_new_header_as_a_mosaic():
+def test_nibabel_reads_a_cleaned_header_as_a_mosaic():
     tags = csareader.read(clean_image_header(real_image()))
     assert csareader.is_mosaic(tags)
     assert csareader.get_n_mosaic(tags) == 48
@@ -99,7 +99,7 @@ def test_nibabel_reads_a_new_header_as_a_mosaic():
 @pytest.mark.parametrize(
     "planted", ["Winterbottom", "MRN7734512", "1957-03-14", "19570314", "nan", "1e999", "Ä"]
 )
-def test_a_value_of_another_form_takes_its_tag_along(name, planted):
+def test_a_malformed_value_removes_its_tag(name, planted):
     assert cleaned(header(**{name: (planted,)})) == b""
 
 
@@ -112,7 +112,7 @@ def cleaned(value: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("name", sorted(GEOMETRY))
-def test_a_header_without_what_gives_the_rest_its_meaning_goes_as_a_whole(name):
+def test_a_header_without_essential_tags_is_removed(name):
     with pytest.raises(NotUnderstood, match=name):
         clean_image_header(header(**{name: ("Winterbottom",), "Rows": ("64",)}))
 
@@ -127,11 +127,11 @@ def test_a_header_without_what_gives_the_rest_its_meaning_goes_as_a_whole(name):
         {"ImaCoilString": ("T:HEA",)},
     ],
 )
-def test_tags_that_are_not_listed_or_have_too_many_values_go(tags):
+def test_unlisted_or_oversized_tags_are_removed(tags):
     assert cleaned(header(**tags)) == b""
 
 
-def test_a_tag_that_is_there_twice_goes():
+def test_duplicate_tags_are_removed():
     once = CsaTag("B_value", 1, "IS", 6, ("1000",))
     other = CsaTag("B_value", 1, "IS", 6, ("7734",))
     assert clean_image_header(write_csa([once])) != b""
@@ -161,7 +161,7 @@ def test_a_tag_that_is_there_twice_goes():
         lambda whole: whole[: len(whole) // 2],
     ],
 )
-def test_what_is_no_csa_header_is_refused(damage):
+def test_invalid_csa_headers_are_refused(damage):
     with pytest.raises(NotUnderstood):
         clean_image_header(damage(real_image()))
     with pytest.raises(NotUnderstood):
@@ -169,7 +169,7 @@ def test_what_is_no_csa_header_is_refused(damage):
 
 
 @given(st.binary(max_size=300), st.integers(0, 11_000), st.integers(0, 300))
-def test_a_damaged_header_is_refused_or_gives_listed_numbers_only(noise, place, gone):
+def test_corrupted_headers_are_refused_or_give_listed_numbers(noise, place, gone):
     damaged = real_image()[:place] + noise + real_image()[place + gone :]
     try:
         new = clean_image_header(damaged)
@@ -188,7 +188,7 @@ def test_a_damaged_header_is_refused_or_gives_listed_numbers_only(noise, place, 
     place=st.integers(0, 12000),
     gone=st.integers(0, 24),
 )
-def test_what_was_read_before_makes_no_difference(noise, place, gone):
+def test_result_does_not_depend_on_the_previous_header(noise, place, gone):
     """Tags of a header are compared with those of the one before it."""
     other = real_image()[:place] + noise + real_image()[place + gone :]
     outcomes = []
@@ -221,12 +221,12 @@ def outcome(value):
         max_size=5,
     )
 )
-def test_what_is_written_is_read_again(tags):
+def test_headers_round_trip(tags):
     again = list(read_csa(write_csa(tags)))
     assert [(tag.name, tag.values) for tag in again] == [(tag.name, tag.items) for tag in tags]
 
 
-def test_a_real_series_header_keeps_the_numbers_of_its_protocol():
+def test_real_series_header_keeps_protocol_numbers():
     new = clean_series_header(real_series())
     before = values(real_series())["MrPhoenixProtocol"][0]
     after = values(new)["MrPhoenixProtocol"][0]
@@ -240,7 +240,7 @@ def test_a_real_series_header_keeps_the_numbers_of_its_protocol():
         assert text not in new
 
 
-def test_an_older_protocol_is_kept_too():
+def test_older_protocols_are_kept():
     old = shipped("csa2_zero_len.bin.gz")
     protocol = values(clean_series_header(old))["MrProtocol"][0]
     assert "sKSpace.lBaseResolution" in protocol
@@ -270,12 +270,12 @@ PROTOCOL = "### ASCCONV BEGIN{} ###\n{}\n### ASCCONV END ###"
         r'tSequenceFileName = ""C:\Winterbottom\ep2d_bold""',
     ],
 )
-def test_lines_that_are_no_known_number_go(line):
+def test_lines_without_a_known_number_are_removed(line):
     assert clean_protocol(PROTOCOL.format("", line)) == ""
 
 
 @pytest.mark.parametrize("value", ["1", "-1", "0.5", "1.5e-05", "0x1F", "123251815"])
-def test_lines_with_a_known_number_stay(value):
+def test_lines_with_a_known_number_are_kept(value):
     begin = " object=MrProtDataImpl@MrProtocolData version=41340006 converter=Winterbottom"
     cleaned = clean_protocol(PROTOCOL.format(begin, f"alTE[0]\t = \t{value}"))
     assert ascconv.parse_ascconv(cleaned)[0]["alTE"] == [
@@ -284,7 +284,7 @@ def test_lines_with_a_known_number_stay(value):
     assert "Winterbottom" not in cleaned
 
 
-def test_the_line_that_names_a_known_pulse_sequence_stays():
+def test_known_pulse_sequence_names_are_kept():
     line = r'tSequenceFileName = ""%SiemensSeq%\gre_field_mapping""'
     cleaned = clean_protocol(PROTOCOL.format("", line))
     read = ascconv.parse_ascconv(cleaned, str_delim='""')[0]
@@ -295,14 +295,14 @@ def test_the_line_that_names_a_known_pulse_sequence_stays():
 
 
 @pytest.mark.parametrize("text", ["", "alTE[0] = 1", "### ASCCONV BEGIN ###\nalTE[0] = 1"])
-def test_a_protocol_without_begin_or_end_is_none(text):
+def test_protocols_without_begin_or_end_are_invalid(text):
     assert clean_protocol(text) == ""
 
 
-def test_a_series_header_without_protocol_is_empty():
+def test_series_header_without_protocol_is_empty():
     assert clean_series_header(header(UsedPatientWeight=("88",))) == b""
 
 
-def test_keys_are_names_of_settings():
+def test_protocol_keys_are_setting_names():
     assert len(protocol_keys()) > 300
     assert not [key for key in protocol_keys() if "patient" in key.lower() or "UID" in key]
