@@ -201,7 +201,7 @@ def test_objects_by_other_recipes(other: str, approved: Approved, tmp_path: Path
         JPEGBaseline8Bit,
     ],
 )
-def test_search_attributes(syntax: str, approved: Approved, tmp_path: Path) -> None:
+def test_attributes_to_search_by(syntax: str, approved: Approved, tmp_path: Path) -> None:
     made = make_dataset(kind="US" if syntax == JPEGBaseline8Bit else "CT", transfer_syntax=syntax)
     study = Study(tmp_path, [to_bytes(made)], plan_of("KEEP PatientName\nKEEP contains:Date"))
     again = searchable(next(iter(study.written.values())))

@@ -445,7 +445,7 @@ def test_codes(approved: Approved) -> None:
     )
 
 
-def test_private_value_forms(approved: Approved) -> None:
+def test_forms(approved: Approved) -> None:
     texts = (
         *("AXIAL", "Axial", "a", "B31f", "FIRST^SECOND", "Doe, Jane", "Doe,Jane", "1, 2", "a,b"),
         *("123456", "12345", "x123456y", "2016-03-14", "14.3.2016", "3/14/1957", "14.03.57"),

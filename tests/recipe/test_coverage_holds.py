@@ -60,7 +60,7 @@ def image(folder: Path) -> tuple[Source, tuple[Canary, ...]]:
 
 
 def exposed(folder: Path, recipe: Recipe) -> list[str]:
-    """Return the places of canaries that coverage reports as gone and the archive still contains."""
+    """Return the places of canaries reported as gone that the archive still contains."""
     source, canaries = image(folder)
     gone = {
         row.row.number for row in cover(recipe).rows if row.treatment is Treatment.GONE
