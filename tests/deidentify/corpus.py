@@ -211,7 +211,7 @@ def items_of(*items: Sequence[bytes], encoding: Encoding = EXPLICIT_LITTLE) -> b
 
 def rewritten(header: Header, rewriter: Rewriter) -> Header:
     """Return an object after a plan was applied, without what stands behind the pixel data."""
-    output = rewriter.file(header)
+    output = rewriter.rewrite(header)
     meta = bytes(header.data[: header.elements[0][2]])
     return read_header(meta + b"".join(output.before))
 

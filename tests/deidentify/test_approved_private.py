@@ -148,15 +148,15 @@ def _private_of(images: list[FileDataset], recipe: str) -> Iterator[str]:
     for number, image in enumerate(images[:3], 1):
         end_with_pixels(image)
         data = to_bytes(image)
-        header = rewriter.like(data) or read_header(data)
+        header = rewriter.match_template(data) or read_header(data)
         before = read_header(data)
         try:
-            output = rewriter.file(header)
+            output = rewriter.rewrite(header)
         except SkipInstance as skipped:
             yield f"image {number}: quarantined: {skipped.reason}"
             continue
         meta = bytes(data[: before.elements[0][2]])
-        rewriter.remember(header, output)
+        rewriter.add_template(header, output)
         written = meta + b"".join(output.before)
         after = read_header(written)
         yield f"image {number}{' like one before' if isinstance(header, DiffHeader) else ''}"
@@ -213,7 +213,7 @@ def test_a_name_in_each_private_attribute(maker: str, approved: Approved) -> Non
             before = read_header(to_bytes(image))
             rewriter = Rewriter(plan, context(plan))
             try:
-                output = rewriter.file(before)
+                output = rewriter.rewrite(before)
             except SkipInstance as skipped:
                 yield f"{tag} {element.VR}: quarantined: {skipped.reason}"
                 continue

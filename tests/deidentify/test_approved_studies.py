@@ -129,7 +129,7 @@ class Study:
             filters=filters,
         )
         self.written: dict[str, bytes] = {}
-        self.outcomes = self.study.take(sources, stopped or {}, self, self.progress.append)  # type: ignore[arg-type]
+        self.outcomes = self.study.deidentify(sources, stopped or {}, self, self.progress.append)  # type: ignore[arg-type]
 
     def add(self, name: str, *parts: bytes) -> None:
         """Take a member, as an archive does."""

@@ -406,7 +406,7 @@ def test_a_whole_study(approved: Approved, tmp_path: Path) -> None:
 
     from sendit.deidentify.study import Source
     from sendit.pipeline.study import deidentify_study
-    from sendit.pixels.look import Look
+    from sendit.pixels.text_detector import TextDetector
 
     cases: dict[str, list[dict[str, object]]] = {
         "nothing": [{}, {}],
@@ -429,7 +429,7 @@ def test_a_whole_study(approved: Approved, tmp_path: Path) -> None:
                 sources.append(Source(number, path, state.st_size, state.st_mtime_ns))
             seen: list[int] = []
             try:
-                with patch.object(Look, "image"):
+                with patch.object(TextDetector, "image"):
                     result = deidentify_study(
                         sources,
                         plan=bundled("default"),

@@ -360,14 +360,14 @@ def test_coverage(name: str, approved: Approved) -> None:
     covered = cover(recipe)
 
     def lines() -> Iterator[str]:
-        yield f"codes {covered.codes}, dates {covered.dates}, undates {covered.undates_uids}"
+        yield f"codes {covered.codes}, dates {covered.dates}, undates {covered.remaps_dated_uids}"
         yield f"options {[option.label for option in covered.options]}"
-        yield f"outcomes { ({str(k): n for k, n in covered.outcomes.items()}) }"
+        yield f"outcomes { ({str(k): n for k, n in covered.treatments.items()}) }"
         yield f"dated UIDs {[row.row.name for row in covered.dated_uids]}"
         groups: dict[str, list[str]] = {}
         for row in covered.rows:
             rule = f"{row.rule.action}" if row.rule else "no rule"
-            kind = f"{row.outcome} by {row.by or '-'}, {rule}{', exposed' if row.exposed else ''}"
+            kind = f"{row.treatment} by {row.by or '-'}, {rule}{', exposed' if row.exposed else ''}"
             groups.setdefault(kind, []).append(row.row.tag)
         yield from (f"{kind}: {' '.join(tags)}" for kind, tags in groups.items())
         kept: dict[str, list[str]] = {}

@@ -1,16 +1,17 @@
-"""Images that hold many slices side by side: Siemens' mosaics and UIH's grids.
+"""Images that show many slices side by side: Siemens' mosaics and UIH's grids.
 
-The same anatomy once in each tile looks like a row of one character to a reader of text: a run of
-noughts, eights or Ds, one in each tile.
+OCR reads the same anatomy in each tile as a row of one repeated character: zeros, eights or Ds.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sendit.dicom.scan import IMAGE_TYPE, Header, value_text
-from sendit.pixels.reader import Line
+
+if TYPE_CHECKING:
+    from sendit.pixels.reader import Line
 
 _MOSAICS: Final = frozenset((b"MOSAIC", b"GRID", b"VFRAME"))
 
@@ -23,30 +24,31 @@ _UIH: Final = (0x0065, b"Image Private Header", 0x50, "DS")
 _MAX_DIGITS: Final = 4
 _MIN_TILES: Final = 2.5
 _MAX_PER_TILE: Final = 1.5
-"""A line over this many tiles with at most so many characters in each is the tiles' anatomy. Text
-would need characters two thirds of a tile wide."""
+"""A line across ``_MIN_TILES`` tiles or more with no more characters per tile is anatomy, because
+characters of text would be two thirds of a tile wide."""
 
 
 def is_mosaic(header: Header) -> bool:
-    """Whether an image says that it is many slices in one (Siemens: MOSAIC; UIH: GRID, VFRAME)."""
+    """Whether an image is a mosaic of slices (Siemens: MOSAIC; UIH: GRID, VFRAME)."""
     values = (header.raw(IMAGE_TYPE) or b"").split(b"\\")
     return not _MOSAICS.isdisjoint(value.strip(b" \0") for value in values)
 
 
 def tile_shape(header: Header, rows: int, columns: int) -> tuple[float, float] | None:
-    """Return the rows and columns of one slice of a mosaic.
+    """Return the size of a slice in a mosaic.
 
     Parameters
     ----------
     header
-        The image.
+        The image's header.
     rows, columns
-        Of the whole image.
+        Size of the image in pixels.
 
     Returns
     -------
-    tuple or None
-        None if it is not a mosaic, or does not say how many slices it has.
+    tuple[float, float] or None
+        Rows and columns of a slice; None if the image is not a mosaic, or its number of slices is
+        unknown.
     """
     if not is_mosaic(header):
         return None
@@ -60,7 +62,15 @@ def tile_shape(header: Header, rows: int, columns: int) -> tuple[float, float] |
 
 
 def is_anatomy(line: Line, tile: tuple[float, float]) -> bool:
-    """Whether a line read in a mosaic has about one character in each tile that it runs over."""
+    """Whether a line of text in a mosaic has about one character per tile.
+
+    Parameters
+    ----------
+    line
+        The line as read by OCR.
+    tile
+        Rows and columns of a slice, in pixels.
+    """
     x0, y0, x1, y1 = line.box
     tiles = max((x1 - x0) / tile[1], (y1 - y0) / tile[0])
     characters = sum(not sign.isspace() for sign in line.text)
@@ -68,7 +78,7 @@ def is_anatomy(line: Line, tile: tuple[float, float]) -> bool:
 
 
 def _number(header: Header, group: int, creator: bytes, element: int, vr: str) -> int:
-    """Return a private attribute's number, or 0."""
+    """Return the number in a private attribute; 0 if there is none."""
     for block in range(0x10, 0x100):
         if (header.raw(group << 16 | block) or b"").strip(b" \0") == creator:
             tag = group << 16 | block << 8 | element
