@@ -1,4 +1,4 @@
-"""What several kinds of tests stand on."""
+"""Fixtures shared by several kinds of tests."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from testing.seeds import IN_CI
 
 __all__ = ["approved", "bigquery_client", "bucket", "emulators", "storage_client"]
 
-# A machine that is busy with something else is no fault of the code.
+# A busy machine is not a fault of the code.
 settings.register_profile("sendit", deadline=None, derandomize=IN_CI)
-# For a mutant, few examples and always the same ones.
+# For a mutant, few and deterministic examples.
 settings.register_profile(
     "mutation", deadline=None, max_examples=25, derandomize=True, database=None
 )
@@ -35,7 +35,7 @@ DEMO_PACKAGES = next((ROOT / ".venv-demo" / "lib").glob("python3.*/site-packages
 
 @pytest.fixture(autouse=True)
 def _fresh_site() -> Iterator[None]:
-    """Forget the site that a test's process has read, as the next process would."""
+    """Discard the site that a test's process has cached, as a new process would."""
     yield
     site = sys.modules.get("sendit.hooks.site")
     if site is not None:
@@ -45,7 +45,7 @@ def _fresh_site() -> Iterator[None]:
 
 @pytest.fixture
 def dasher() -> Iterator[DasherStandin]:
-    """A DASHER of the test's own."""
+    """A DASHER stand-in of the test's own."""
     service = DasherStandin()
     service.start()
     yield service
@@ -67,13 +67,13 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
-    """An empty ledger, on each database that it runs on."""
+    """An empty ledger on each supported database."""
     yield from _ledgers(request, tmp_path)
 
 
 @pytest.fixture
 def embedded_ledger(tmp_path: Path) -> Iterator[Ledger]:
-    """An empty ledger on the embedded database, for tests of what stands on it."""
+    """An empty ledger on the embedded database, for tests of other parts."""
     made = Ledger(f"sqlite:///{tmp_path / 'ledger' / 'ledger.db'}")
     yield made
     made.close()
@@ -95,5 +95,5 @@ def _ledgers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]
 
 @pytest.fixture
 def keys() -> Keys:
-    """A key that is always the same."""
+    """A fixed key."""
     return Keys(b"0123456789abcdef" * 4)

@@ -189,7 +189,9 @@ def test_a_finished_but_unclosed_archive_leaves_no_file(tmp_path):
 
 
 def test_pax_header_is_stable():
-    """Its own name counts for the bytes, which must be the same in every version and place."""
+    """The header's own name is part of the bytes, which must be the same in every version and
+    place.
+    """
     long = "ä" * 60
     header = archive._headers(long, 5)
     assert len(header) == 3 * 512

@@ -1,4 +1,4 @@
-"""Only words of the allow-list stay in a descriptor."""
+"""Descriptors keep only words of the allow-list."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ COMMON_NAMES = """
             "CT of the Chest, Abdomen & Pelvis with IV and oral contrast",
             "CT of the Chest Abdomen Pelvis with IV and oral contrast",
         ),
-        # doubts and signs
+        # doubts and symbols
         ("CT BRAIN R/O STROKE", "CT BRAIN R/O STROKE"),
         ("CT CHEST PE?", "CT CHEST PE?"),
         ("CT CHEST ?PE", "CT CHEST ?PE"),
@@ -65,7 +65,7 @@ COMMON_NAMES = """
         ("sin evidencia de fractura", "sin evidencia de fractura"),
         ("T1+C", "T1+C"),
         ("contrast wasn't given", "contrast wasn't given"),
-        # what an unknown word could deny goes with it, anatomy stays
+        # findings next to unknown words are removed, anatomy is kept
         ("CT CHEST Smith W CONTRAST", "CT CHEST"),
         ("CT chest bezz iv and oral contrast", "CT chest and"),
         ("CT chest. No recent Smith abdomen", "CT chest"),

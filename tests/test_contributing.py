@@ -1,4 +1,4 @@
-"""What contributors are given says what the code says: pages, hooks, CI, changelog."""
+"""Contributor documentation matches the code: pages, hooks, CI, changelog."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads mkdocs.yml, in which a Python name is a tag."""
+    """Loads mkdocs.yml, in which Python names are tags."""
 
 
 _Loader.add_multi_constructor("tag:yaml.org,2002:python/name:", lambda _, suffix, __: suffix)

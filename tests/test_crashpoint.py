@@ -1,4 +1,4 @@
-"""Crash points: each is registered, is in the code once, and kills once when armed."""
+"""Crash points: each is registered, occurs once in the code, and kills once when armed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from sendit.crashpoint import POINTS, VARIABLE, arm, reach
 
 PACKAGE = Path(__file__).parents[1] / "plugins" / "sendit"
-#: Reached through a name made from the task's.
+#: Reached through a name derived from the task's.
 STEPS = ("stage: ran", "load: ran", "merge: ran")
 
 

@@ -1,7 +1,7 @@
-"""Disks that are full or read-only, and files that may not be read: the real ones.
+"""Full and read-only disks, and unreadable files, tested for real.
 
-Mounting and becoming another user needs root. Where nothing can be mounted a limit on the size of
-files stands for the full disk, and rights for the read-only one; nothing is skipped.
+Mounting and switching users need root. Where nothing can be mounted, a file size limit represents
+the full disk, and permissions the read-only one; nothing is skipped.
 """
 
 from __future__ import annotations
@@ -38,14 +38,15 @@ SIZE = 1 << 20
 
 @dataclass(frozen=True)
 class Disk:
-    """A folder on which no more than 1 MB can be written, and whatever makes it so."""
+    """A folder in which at most 1 MB can be written."""
 
     folder: Path
     mounted: bool
 
     def run(self, work: Callable[[], Any]) -> Any:
-        """Do something there: as it is where a file system could be mounted, else under a limit
-        on the size of a file, which needs no rights (setrlimit(2), RLIMIT_FSIZE)."""
+        """Run a function there: on a mounted file system if possible, otherwise under a file size
+        limit, which needs no privileges (setrlimit(2), RLIMIT_FSIZE).
+        """
         if self.mounted:
             return work()
 
@@ -56,8 +57,9 @@ class Disk:
         return in_a_child(limited)
 
     def run_read_only(self, work: Callable[[], Any]) -> Any:
-        """Do something there when nothing can be written any more: the file system became
-        read-only, or its rights are gone."""
+        """Run a function there when nothing can be written any more: the file system became
+        read-only, or its permissions are gone.
+        """
         if self.mounted:
             subprocess.run(["mount", "-o", "remount,ro", self.folder], check=True)
             return work()
@@ -67,7 +69,7 @@ class Disk:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Disk]:
-    """A file system of 1 MB, or what comes next to it."""
+    """A file system of 1 MB, or the closest available substitute."""
     folder = tmp_path / "disk"
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", folder]
@@ -82,14 +84,14 @@ def small_disk(tmp_path: Path) -> Iterator[Disk]:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that every user may look into."""
+    """A folder that every user may enter."""
     with tempfile.TemporaryDirectory(prefix="sendit-test-") as name:
         Path(name).chmod(0o755)
         yield Path(name)
 
 
 def as_nobody(work: Callable[[], Any]) -> Any:
-    """Return what a function returns for a user whom rights hold back."""
+    """Return a function's result, run as a user to whom permissions apply."""
     if os.geteuid():
         return work()
 
@@ -103,7 +105,7 @@ def as_nobody(work: Callable[[], Any]) -> Any:
 
 
 def in_a_child(work: Callable[[], Any]) -> Any:
-    """Return what a function returns in a process of its own; what it raises is raised here."""
+    """Return a function's result, run in a subprocess; exceptions are re-raised here."""
     context = multiprocessing.get_context("fork")
     answers = context.Queue()
 
@@ -145,7 +147,7 @@ def test_an_archive_on_a_full_disk_raises_retry_later_and_leaves_nothing(
         small_disk.run(lambda: deidentify(study.folder, archive))
     assert "secret" not in str(raised.value)
     assert list(small_disk.folder.iterdir()) == []
-    # With room, the same files make an archive.
+    # With enough space, the same files make an archive.
     deidentify(study.folder, tmp_path / "room.tar.gz")
 
 
@@ -172,7 +174,7 @@ def test_read_only_disk(open_folder: Path, small_disk: Disk) -> None:
 def test_disk_limit_with_and_without_a_mount(
     tmp_path: Path, small_disk: Disk, mounted: bool
 ) -> None:
-    """What stands in for a mount where there is none limits as a full disk does."""
+    """The substitute for a mount behaves like a full disk."""
     disk = small_disk if mounted else Disk(tmp_path, mounted=False)
     with pytest.raises(OSError, match=r"No space left on device|File too large"):
         disk.run(lambda: (disk.folder / "large").write_bytes(bytes(SIZE + 1)))

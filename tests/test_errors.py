@@ -1,4 +1,4 @@
-"""One of several: what is raised stays with the one, and nothing of a patient is told."""
+"""Errors of one item among several: they affect only that item, and reveal nothing of a patient."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_error_type_and_location() -> None:
         text = kind_and_place(error)
     assert text.startswith("builtins.OSError [errno 28: No space left on device] at ")
     first, second = text.split(" at ")[1].split(";")[0].split(" <- ")
-    # The innermost place first.
+    # The innermost location first.
     assert first.endswith(" in inner") and "tests/test_errors.py:" in first
     assert second.endswith(" in test_error_type_and_location")
     assert "MRN7" not in text

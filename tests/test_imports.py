@@ -1,4 +1,4 @@
-"""Which part of the package imports which: the contracts of import-linter in pyproject.toml."""
+"""Import contracts between packages: import-linter's configuration in pyproject.toml."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""README.md and docs/ say what the code says.
+"""README.md and docs/ match the code.
 
-``python -m tests.test_readme`` writes the table of settings into README.md.
+``python -m tests.test_readme`` writes the settings table into README.md.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ END = "<!-- /settings -->"
 
 
 def settings_table() -> str:
-    """Return the table of settings, from the fields' own descriptions."""
+    """Return the settings table, from the fields' descriptions."""
     lines = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         default = field.default
@@ -62,7 +62,7 @@ def section(title: str) -> str:
 
 
 def commands() -> dict[str, Any]:
-    """Return every command of ``sendit`` by its words."""
+    """Return every ``sendit`` command by its words."""
     found: dict[str, Any] = {}
 
     def gather(group: Any, words: tuple[str, ...]) -> None:
@@ -136,7 +136,7 @@ def test_quoted_errors_exist_in_the_code() -> None:
     quoted = [text.strip(" …") for row in rows for text in re.findall(r"`([^`]*)`", row)]
     assert len(quoted) > 10
     sources = " ".join(
-        # Strings that stand on several lines in the code are one text.
+        # Adjacent string literals on several lines are one text.
         re.sub(r'"\s+f?"', "", path.read_text())
         for path in (ROOT / "plugins" / "sendit").rglob("*.py")
     )
@@ -144,7 +144,7 @@ def test_quoted_errors_exist_in_the_code() -> None:
         raise NotFound("x")
     known = "\n".join([sources, *Reason, str(refused.value), os.strerror(errno.ENOSPC)])
     for text in quoted:
-        # What the code fills in is between the words that it writes.
+        # Interpolated values are between the literal words.
         for part in re.split(r"\d+", text):
             assert part.strip() in known, text
 

@@ -1,4 +1,4 @@
-"""Settings from the environment: named, checked, explained."""
+"""Settings from the environment: named, validated, documented."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_missing_settings_file_is_not_treated_as_empty(
     monkeypatch.setenv("SENDIT_ENV_FILE", str(tmp_path / "env"))
     with pytest.raises(RetryLater, match="SENDIT_ENV_FILE names cannot be read"):
         read_settings()
-    assert batches_at_once() == 16  # the DAG stays, and its tasks say what is wrong
+    assert batches_at_once() == 16  # the DAG is kept, and its tasks report the error
     (tmp_path / "env").write_bytes(b"SENDIT_BUCKET=\xff\n")
     with pytest.raises(Misconfigured, match="not UTF-8"):
         read_settings()

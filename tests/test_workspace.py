@@ -1,4 +1,4 @@
-"""The working folder: private, whole or not at all, gone when told."""
+"""The working folder: private, atomic writes, removable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The benchmark's stand-ins keep up with what they stand in for."""
+"""The benchmark's stand-ins work with the current engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The faults that a seed chooses."""
+"""The faults chosen for a seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A person's actions that find no run to act on any more."""
+"""User actions on runs that have already ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The proxy that breaks."""
+"""The fault-injecting proxy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from demo.processes import answers
 
 @pytest.fixture
 def served():
-    """A server that says what it was sent, and a proxy before it."""
+    """A server that echoes what it receives, and a proxy in front of it."""
     seen = []
 
     class Echo(http.server.BaseHTTPRequestHandler):
@@ -55,7 +55,7 @@ def test_calls_are_forwarded(served):
     assert post(proxy, b"hello") == (201, b"hello", f"{proxy.url}/session")
     assert post(proxy, iter([b"in ", b"pieces"]))[1] == b"in pieces"
     assert seen == [b"hello", b"in pieces"]
-    assert answers(f"{proxy.url}/") is False  # the server does not know GET
+    assert answers(f"{proxy.url}/") is False  # the server does not implement GET
 
 
 @pytest.mark.parametrize("kind", list(BREAKS))

@@ -21,7 +21,7 @@ PATIENCE = 90.0  # seconds for a page
 
 
 def call(method: str, path: str, body: Any = None) -> Any:
-    """Ask the driver."""
+    """Send a request to the driver."""
     request = urllib.request.Request(
         DRIVER + path,
         method=method,
@@ -33,7 +33,7 @@ def call(method: str, path: str, body: Any = None) -> Any:
 
 
 def wait(what: str, found: Any) -> Any:
-    """Ask again until there is something."""
+    """Poll until the result is truthy."""
     end = time.monotonic() + PATIENCE
     while True:
         try:
@@ -49,7 +49,7 @@ def wait(what: str, found: Any) -> Any:
 
 
 class Browser:
-    """A session of Chromium."""
+    """A Chromium session."""
 
     def __init__(self) -> None:
         arguments = ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
@@ -89,7 +89,7 @@ class Browser:
 
 
 def main(url: str, user: str, dag: str) -> None:
-    """Sign in, and look."""
+    """Sign in and inspect the grid."""
     password = sys.stdin.readline().strip()
     with subprocess.Popen(
         ["chromedriver", "--port=9515"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -1,10 +1,11 @@
-"""`make chaos-containers ROUNDS=30`: the deployment, broken once a round; the promise checked.
+"""`make chaos-containers ROUNDS=30`: one fault per round in the deployment, then the guarantees
+are checked.
 
 A round sends studies, starts a run, and at a random moment breaks a random service: it is killed
-and started again after a while, restarted, paused, or its process ends and Docker brings it back;
-or all of them end at once, as in a power cut. However it ends, every study must then be delivered,
-once: bucket, table, manifests and ledger agree, and nothing waits. What a round does follows from
-the seed and its number.
+and started again after a while, restarted, paused, or its process ends and Docker restarts it; or
+all of them end at once, as in a power cut. In every case each study must then be delivered exactly
+once: bucket, table, manifests and ledger agree, and nothing is left in the queue. A round is
+determined by the seed and its number.
 
 Volumes are small disks in memory (small-disks.yaml), and a round may fill one for a while.
 """
@@ -23,14 +24,14 @@ from testing.builder import write_study
 from tests.containers.site import Failed, Site, say
 
 SERVICES = ("postgres", "redis", "api-server", "scheduler", "dag-processor", "worker", "nginx")
-#: Stand-ins for what is outside may go away, too.
+#: Stand-ins for external services may fail, too.
 OUTSIDE = ("gcs", "bigquery")
 WAYS = ("kill", "restart", "pause", "crash")
 VOLUMES = ("postgres", "redis", "sendit", "logs")
-#: Of so many rounds one is a power cut, and one fills a disk.
+#: One in this many rounds is a power cut, or fills a disk.
 RARE = 5
 MAX_DELAY = 40.0  # seconds after the run's start
-MAX_ABSENCE = 30.0  # seconds that what is killed or paused stays away
+MAX_ABSENCE = 30.0  # seconds that a killed or paused service stays away
 STUDIES = 2
 
 
@@ -40,9 +41,9 @@ class Chaos:
     Parameters
     ----------
     site
-        The deployment, running.
+        The running deployment.
     seed
-        What studies and moments follow from.
+        Determines studies and moments.
     """
 
     def __init__(self, site: Site, seed: int) -> None:
@@ -52,7 +53,7 @@ class Chaos:
         self.kept: Counter[str] = Counter()
 
     def round(self, number: int) -> None:
-        """Send, start, break, repair, and look at the promise."""
+        """Send, start, break, repair, and check the guarantees."""
         chance = random.Random(f"{self.seed} {number}")
         rare = chance.randrange(RARE)
         if rare == 0:
@@ -61,7 +62,8 @@ class Chaos:
             service, way = chance.choice(VOLUMES), "full disk"
         else:
             service = chance.choice(SERVICES + OUTSIDE)
-            # A stand-in keeps its table in memory: killed, it would lose what the real one keeps.
+            # A stand-in keeps its table in memory: if killed, it would lose what the real service
+            # keeps.
             way = "pause" if service == "bigquery" else chance.choice(WAYS)
         delay, absence = chance.uniform(1, MAX_DELAY), chance.uniform(1, MAX_ABSENCE)
         say(f"round {number}: {way} of {service} after {delay:.0f} s")
@@ -77,7 +79,7 @@ class Chaos:
         self.kept[f"{way} of {service}"] += 1
 
     def send(self, number: int, chance: random.Random) -> None:
-        """Send new studies, of two patients."""
+        """Send new studies of two patients."""
         with tempfile.TemporaryDirectory(prefix="sendit-chaos-") as made:
             for each in range(STUDIES):
                 study = number * STUDIES + each
@@ -95,7 +97,7 @@ class Chaos:
         time.sleep(2)  # SENDIT_SETTLE_SECONDS
 
     def break_it(self, service: str, way: str, absence: float) -> None:
-        """Break a service, or all of them, or a disk, and have it back after a while."""
+        """Break a service, all services, or a disk, and restore it after a while."""
         if way == "power cut":
             self.site.crash(*SERVICES)
         elif way == "full disk":
@@ -113,7 +115,7 @@ class Chaos:
             self.site.compose(f"{back} {service}")
 
     def delivered(self) -> bool:
-        """Whether everything is delivered; a failed batch is queued again, as a person would."""
+        """Whether everything is delivered; failed batches are requeued, as a person would do."""
         batches = self.site.batches()
         done = sum(each["status"] == "DONE" for each in batches)
         if done < self.sent and not self.site.unfinished():
@@ -125,7 +127,7 @@ class Chaos:
 
 
 def main() -> int:
-    """Run rounds; end with the first that breaks the promise."""
+    """Run rounds; stop at the first that violates a guarantee."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--first", type=int, default=1, help="the first round's number")

@@ -1,10 +1,10 @@
-"""Asks every route of Airflow's API as several users; runs in the API server's container.
+"""Requests every route of Airflow's API as several users; runs in the API server's container.
 
     python routes.py        one JSON object on standard input: a token for each user
 
 Prints a JSON object: for each route, as ``METHOD /path``, the status that each user got. Every
-parameter of a path is ``1``, which names nothing, and nearly every body is ``{}``, which lacks what
-all routes that write must have but ``connections/defaults``: it makes Airflow's examples.
+path parameter is ``1``, which names nothing, and nearly every body is ``{}``, which all routes
+that write reject except ``connections/defaults``: it creates Airflow's examples.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 SERVER = "http://localhost:8080"
-#: What signs the one out who asks, and what serves the UI's files and everything else.
+#: Routes that sign the user out, or serve the UI's files and everything else.
 LEFT_OUT = re.compile(r"/logout$|^/(api/(v1/)?)?\{[^}]*:path\}$")
-#: Routes that do many things at once look at what is asked for before they look at who asks.
+#: Bulk routes validate the request before they check the user.
 DELETE = {"action": "delete", "action_on_non_existence": "skip", "entities": ["1"]}
 BODIES: dict[str, Any] = {
     "PATCH /api/v2/connections": {"actions": [DELETE]},
@@ -30,19 +30,19 @@ BODIES: dict[str, Any] = {
     "PATCH /api/v2/dags/{dag_id}/dagRuns": {"actions": [DELETE]},
     "POST /api/v2/dags/{dag_id}/clearDagRuns": {"dag_runs": [{"dag_run_id": "1"}], "dry_run": True},
 }
-#: The workers' door has tokens of its own, and nginx shuts it.
+#: The execution API has its own tokens, and nginx blocks it.
 MOUNTS = ("", "/auth")
 
 
 class Stay(urllib.request.HTTPRedirectHandler):
-    """A redirection is an answer."""
+    """Returns redirects instead of following them."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
 
 
 def routes(app: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Return an application's routes, and those of what is mounted in it."""
+    """Return an application's routes, including those of mounted applications."""
     for each in app.routes:
         path = prefix + getattr(each, "path", "")
         if methods := getattr(each, "methods", None):
@@ -70,7 +70,7 @@ def ask(method: str, path: str, token: str) -> int:
 
 
 def main() -> None:
-    """Ask for every route, as every user."""
+    """Request every route as every user."""
     from airflow.api_fastapi.app import create_app
 
     tokens = json.load(sys.stdin)

@@ -1,7 +1,7 @@
-"""A site of its own: a checkout beside Docker, deployed as docs/production.md says.
+"""A separate site: a checkout next to Docker, deployed as docs/production.md describes.
 
-Docker may be here or elsewhere: ``SENDIT_CONTAINERS_SHELL`` is a command that runs its last
-argument as a line of a shell where Docker is (as ``ssh imaging``); without it, that is here.
+Docker may be local or remote: ``SENDIT_CONTAINERS_SHELL`` is a command that runs its last argument
+as a shell line where Docker is (such as ``ssh imaging``); by default, locally.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from tests.production.compose_file import ROOT
 
 ADDRESS = "https://sendit.example.org:8443"
-#: For curl, where Docker is: the address is nobody's name there.
+#: For curl where Docker runs: the host name is not in DNS there.
 RESOLVED = "--resolve sendit.example.org:8443:127.0.0.1"
 UID = 1001
 PROJECT = "sendit-tests"
@@ -28,11 +28,11 @@ STARTED = time.monotonic()
 
 
 class Failed(Exception):
-    """A command that was to succeed did not; the text ends with its last lines."""
+    """A command failed that was expected to succeed; the message ends with its last lines."""
 
 
 def say(text: str) -> None:
-    """Print what happens now, and when."""
+    """Print the current step and the time."""
     sys.stderr.write(f"  [{time.monotonic() - STARTED:6.0f} s] {text}\n")
     sys.stderr.flush()
 
@@ -42,7 +42,7 @@ class Site:
 
     def __init__(self) -> None:
         self._shell = shlex.split(os.environ.get("SENDIT_CONTAINERS_SHELL", "bash -c"))
-        # What a run that was killed has left; there is one site at a time on a Docker.
+        # Left over by a killed run; there is one site at a time per Docker.
         self.remove()
         self.home = self.run("mktemp -d /var/tmp/sendit-tests.XXXXXX").strip()
         self.folder = f"{self.home}/checkout"
@@ -53,7 +53,7 @@ class Site:
         self.uid = str(UID) if self.root else self.run("id -u").strip()
         self._token = ""
 
-    # --- where Docker is -----------------------------------------------------------------
+    # --- the Docker host -----------------------------------------------------------------
 
     def run(
         self,
@@ -64,7 +64,7 @@ class Site:
         patience: float = 600,
         errors: bool = False,
     ) -> str:
-        """Run a line of bash where Docker is and return what it printed."""
+        """Run a line of bash on the Docker host and return its output."""
         result = subprocess.run(
             [*self._shell, f"set -o pipefail; {line}"],
             input=given.encode() if isinstance(given, str) else given,
@@ -89,18 +89,18 @@ class Site:
         return self.here(f"docker compose --ansi never --progress plain {line}", **options)
 
     def inside(self, service: str, line: str, **options: Any) -> str:
-        """Run a shell's line in a service's container."""
+        """Run a shell line in a service's container."""
         return self.compose(f"exec -T {service} sh -c {shlex.quote(line)}", **options)
 
     def send(self, folder: Path, target: str) -> None:
-        """Copy a folder's content to where Docker is."""
+        """Copy a folder's content to the Docker host."""
         packed = subprocess.run(
             ["tar", "-C", folder, "-cf", "-", "."], capture_output=True, check=True
         ).stdout
         self.run(f"mkdir -p {target} && tar -C {target} --no-same-owner -xf -", given=packed)
 
     def send_checkout(self) -> None:
-        """Copy what git knows, and what it would know."""
+        """Copy tracked and untracked files, but not ignored ones."""
         git = ["git", "-c", "safe.directory=*", "-C", str(ROOT)]
         names = subprocess.run(
             [*git, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"],
@@ -119,7 +119,7 @@ class Site:
             self.run(f"chown -R {UID}:{UID} {self.home}")
 
     def as_owner(self, line: str) -> str:
-        """Run a line in the checkout as the account that deploys, which is not root."""
+        """Run a line in the checkout as the deploying account, which is not root."""
         if not self.root:
             return self.here(line)
         ordinary = f"setpriv --reuid={UID} --regid={UID} --clear-groups env HOME={self.home}"
@@ -128,14 +128,14 @@ class Site:
     # --- the deployment ------------------------------------------------------------------
 
     def prepare(self, compose_file: str = "", **more: str) -> None:
-        """Do what a site does before its first start, with stand-ins for Google Cloud.
+        """Prepare the site for its first start, with stand-ins for Google Cloud.
 
         Parameters
         ----------
         compose_file
-            One more file for Compose.
+            An additional Compose file.
         **more
-            More settings.
+            Additional settings.
         """
         self.as_owner(f"deploy/prepare.sh {ADDRESS} {self.input} archives")
         self.here(
@@ -157,7 +157,7 @@ class Site:
     def crash(self, *services: str) -> None:
         """End services' processes from outside, all at once, as a power cut does.
 
-        Docker starts them again by itself, each as soon as it can: nobody waits for anybody.
+        Docker restarts each as soon as it can, without waiting for the others.
         """
         running = self.compose(f"ps --quiet {' '.join(services)}").split()
         shown = self.run(f"docker inspect --format '{{{{.State.Pid}}}}' {' '.join(running)}")
@@ -168,7 +168,7 @@ class Site:
         )
 
     def states(self) -> dict[str, str]:
-        """Return each service's state, as `running (healthy)` or `exited (0)`."""
+        """Return each service's state, such as `running (healthy)` or `exited (0)`."""
         lines = self.compose("ps --all --format json").splitlines()
         found = [json.loads(line) for line in lines]
         return {
@@ -177,39 +177,40 @@ class Site:
         }
 
     def batches(self) -> list[dict[str, Any]]:
-        """Return the batches as the ledger has them.
+        """Return the ledger's batches.
 
-        Asked of PostgreSQL: `sendit batches` takes seconds of CPU to start, and this is polled.
+        Queried from PostgreSQL: `sendit batches` takes seconds of CPU to start, and this is
+        polled.
         """
         columns = "id, status, delivered, filtered, quarantined, duplicate"
         rows = f"SELECT row_to_json(each) FROM (SELECT {columns} FROM batches ORDER BY id) each"
         return [json.loads(line) for line in self.ledger(rows)]
 
     def unfinished(self) -> list[str]:
-        """Return the ids of the runs that have not ended."""
+        """Return the ids of unfinished runs."""
         return self.sql(
             "airflow", "SELECT run_id FROM dag_run WHERE state NOT IN ('success', 'failed')"
         )
 
     def trigger(self) -> None:
-        """Start a run that takes everything, as a person does: through nginx."""
+        """Start a run that takes everything, through nginx, as a person does."""
         body = {"logical_date": None, "conf": {"number": None}}
 
         def started() -> bool:
             status, text = self.ask("/api/v2/dags/sendit/dagRuns", token=self.admin(), body=body)
             if status != 200:
-                self._token = ""  # it may have ended, or been signed with a key of before
+                self._token = ""  # it may have expired, or been signed with an earlier key
                 raise Failed(f"no run was started: {status} {text[:300]}")
             return True
 
         self.wait("a run to start", started)
 
     def ledger(self, statement: str) -> list[str]:
-        """Ask the ledger's database."""
+        """Query the ledger's database."""
         return self.sql("ledger", statement)
 
     def sql(self, database: str, statement: str) -> list[str]:
-        """Ask a database, as the server's superuser."""
+        """Query a database as the server's superuser."""
         return self.inside(
             "postgres",
             'PGPASSWORD="$(cat /run/secrets/postgres_password)" psql -U postgres --no-psqlrc'
@@ -219,7 +220,7 @@ class Site:
     def ask(
         self, path: str, *, token: str = "", body: Any = None, method: str = ""
     ) -> tuple[int, str]:
-        """Ask nginx as a browser would; return status and body."""
+        """Send a request to nginx as a browser would; return status and body."""
         words = ["curl", "-sk", "--max-time", "60", *RESOLVED.split(), "-w", "\n%{http_code}"]
         words += ["-X", method] if method else []
         words += ["-H", f"Authorization: Bearer {token}"] if token else []
@@ -230,7 +231,7 @@ class Site:
         return int(status), text
 
     def admin(self) -> str:
-        """Sign in as the first user, unless that was done before."""
+        """Sign in as the first user, once."""
         if not self._token:
             self._token = self.token("admin", self.here("cat secrets/admin_password").strip())
         return self._token
@@ -243,7 +244,7 @@ class Site:
         return str(json.loads(text)["access_token"])
 
     def wait(self, what: str, found: Callable[[], Any], patience: float = 420) -> Any:
-        """Ask again until there is something; say what is waited for, and what is there."""
+        """Poll until the result is truthy; on timeout report the last state."""
         end = time.monotonic() + patience
         say(f"waiting for {what}")
         problem = ""
@@ -257,7 +258,7 @@ class Site:
         raise Failed(f"waited {patience:.0f} s for {what} in vain. {problem}\n{self.story()}")
 
     def story(self) -> str:
-        """Return what a person would look at first when something went wrong."""
+        """Return what a person would look at first when something goes wrong."""
         parts = []
         for title, line in (
             ("services", "ps --all"),
@@ -274,7 +275,7 @@ class Site:
         self.run(f"rm -rf {self.home}", check=False)
 
     def remove(self) -> None:
-        """Remove the containers, networks and volumes of such sites."""
+        """Remove the containers, networks and volumes of test sites."""
         mine = f"--filter label=com.docker.compose.project={PROJECT}"
         for ids, remove in (
             ("docker ps --all --quiet --filter name=sendit-tests-dasher", "docker rm --force"),
@@ -286,5 +287,5 @@ class Site:
 
 
 def folder() -> tempfile.TemporaryDirectory[str]:
-    """Return a folder for what is made here and sent there."""
+    """Return a temporary folder for files to send."""
     return tempfile.TemporaryDirectory(prefix="sendit-tests-")

@@ -1,6 +1,6 @@
 """docker-compose.yaml as committed, in containers: built, started, broken, restored and updated.
 
-The tests are one story and run in this order; the first that fails ends it.
+The tests build on one another and run in this order; the first failure ends the module.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from tests.containers.site import ADDRESS, RESOLVED, Site, folder, say
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]
 
 COUNTS = ("delivered", "filtered", "quarantined", "duplicate")
-#: What is laid on the base image, whichever that is: docs/production.md says what for. With the
-#: base of 332 MB that these tests were made with, the image has 1.2 GB at most.
+#: Size added to the base image; docs/production.md explains it. With the 332 MB base used for
+#: these tests, the image is at most 1.2 GB.
 MAX_OWN_BYTES = 0.868e9
 SERVICES = {
     *("postgres", "redis", "api-server", "scheduler", "dag-processor", "worker", "nginx"),
 }
-#: Who signs in by an OpenID provider: what they get for the paths of openid.py.
+#: Users of the OpenID provider, and the status of each path in openid.py.
 PEOPLE = {
     "anna": [200, 200, 200],  # of the group of admins
     "oliver": [200, 200, 403],  # of the operators
@@ -41,15 +41,15 @@ PEOPLE = {
     "nobody": [403, 403, 403],  # of none
 }
 CONNECTIONS = ("sendit_ledger", "google_cloud_default", "sendit_dasher")
-#: What Airflow's API answers whoever asks, of all its routes: signing in, and that it is there.
+#: API routes open to everybody: signing in, and whether the server is up.
 OPEN_TO_ALL = {
     *("GET /api/v2/auth/login", "GET /api/v2/monitor/health", "GET /api/v2/version"),
     *("GET /auth/docs", "GET /auth/docs/oauth2-redirect", "GET /auth/openapi.json"),
     *("GET /auth/redoc", "GET /docs", "GET /docs/oauth2-redirect", "GET /health"),
     *("GET /openapi.json", "GET /redoc", "POST /auth/token", "POST /auth/token/cli"),
 }
-#: What a Viewer may do beside reading: read by a POST, and have favourites and tokens. The rest
-#: looks for what is asked for before it looks at who asks, and here there is nothing.
+#: What a Viewer may do beside reading: POSTs that only read, favourites and tokens. The rest look
+#: up the object before they check the user, and here there are no objects.
 VIEWER_POSTS = {
     "POST /api/v2/dags/{dag_id}/dagRuns/list",
     "POST /api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/list",
@@ -59,7 +59,7 @@ VIEWER_POSTS = {
     *(f"PUT /api/v2/backfills/{{backfill_id}}/{verb}" for verb in ("cancel", "pause", "unpause")),
     "PUT /api/v2/parseDagFile/{file_token}",
 }
-#: Other users are an Admin's, and so is what they did.
+#: Only an Admin sees other users and their actions.
 ADMIN = {
     *("GET /api/v2/eventLogs", "GET /api/v2/eventLogs/{event_log_id}"),
     "GET /auth/fab/v1/permissions",
@@ -68,7 +68,7 @@ ADMIN = {
     *(f"{method} /auth/fab/v1/roles" for method in ("GET", "POST")),
     *(f"{method} /auth/fab/v1/roles/{{name}}" for method in ("GET", "PATCH", "DELETE")),
 }
-#: What even a Viewer may not read: what holds secrets or is other users'.
+#: What even a Viewer may not read: secrets, and other users' data.
 NOT_READ = {
     *("GET /api/v2/connections", "GET /api/v2/connections/{connection_id}"),
     *("GET /api/v2/variables", "GET /api/v2/variables/{variable_key:path}"),
@@ -104,7 +104,7 @@ def test_image_build(site: Site) -> None:
     )
     say(f"the image has {whole / 1e6:.0f} MB, of which {under / 1e6:.0f} are its base")
     assert whole - under <= MAX_OWN_BYTES
-    # Whatever uid runs it: nothing of the program can be changed, and all of it can be read.
+    # Under any uid, the program's files are readable and cannot be changed.
     look = "find /opt/sendit /opt/airflow ! -type l \\( -writable -o ! -readable \\)"
     found = site.run(f"docker run --rm --user 4321:0 sendit:2.0.0 {look}").split()
     assert found == ["/opt/airflow/logs"]
@@ -150,7 +150,7 @@ def test_network_isolation(site: Site) -> None:
     for service, needed in expected.items():
         reached = site.compose(f"exec -T {service} python -", given=reach).split()
         assert set(reached) == needed, service
-    # Those who serve Google Cloud's part here stand for what is outside.
+    # Stand-ins for Google Cloud represent external services.
     assert site.compose("exec -T gcs python -", given=reach).split() == ["gcs"]
     held = site.inside("worker", "ls /run/secrets").split()
     assert sorted(held) == ["broker_url", "connections.yaml", "google_key.json", "sendit_key"]
@@ -162,7 +162,7 @@ def test_sample_studies(site: Site) -> None:
     site.compose(
         f'run --rm --no-deps -T --user {site.uid}:0 -v {site.input}:/out gcs python -c "{make}"'
     )
-    site.inside("scheduler", "airflow dags unpause sendit >/dev/null")  # takes all there is
+    site.inside("scheduler", "airflow dags unpause sendit >/dev/null")  # takes everything
     wanted = Counter((each.status, *(getattr(each, n) for n in COUNTS)) for each in SAMPLES)
     begun = time.monotonic()
 
@@ -182,7 +182,7 @@ def test_doctor(site: Site) -> None:
         " <secrets/tls.crt 2>/dev/null"
     )
     look = f"curl -sS --cacert secrets/tls.crt {RESOLVED} {ADDRESS}/api/v2/version"
-    # The address of the UI is no name in these networks; the file is there, on the machine.
+    # The UI's host name does not resolve in these networks; the file is on the machine.
     printed = site.compose(doctor, check=False)
     say("the doctor says:\n" + printed)
     assert "WRONG" not in printed
@@ -210,7 +210,7 @@ def test_doctor(site: Site) -> None:
 
 
 def expired_certificate(host: str) -> tuple[bytes, bytes]:
-    """Return a certificate that ended the day before yesterday, and its key."""
+    """Return a certificate that expired the day before yesterday, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
     now = datetime.now(UTC)
@@ -264,7 +264,7 @@ def test_role_permissions(site: Site) -> None:
         assert site.ask("/api/v2/config", token=token)[0] == status
     for token, status in ((viewer, 403), (op, 403), (admin, 200)):
         assert site.ask("/auth/fab/v1/users", token=token)[0] == status
-    # An Op may write connections into Airflow's database. Nobody looks at them there.
+    # An Op may write connections into Airflow's database. They are never looked up there.
     for name in CONNECTIONS:
         connection = {"connection_id": name, "conn_type": "dasher", "host": "https://elsewhere"}
         assert site.ask("/api/v2/connections", token=op, body=connection)[0] == 201
@@ -277,7 +277,7 @@ def test_role_permissions(site: Site) -> None:
 
 
 def every_route(site: Site, tokens: dict[str, str]) -> None:
-    """Ask all of Airflow's API as each role, and as nobody."""
+    """Request every route of Airflow's API as each role, and anonymously."""
     program = (Path(__file__).parent / "routes.py").read_text()
     site.compose("exec -T api-server sh -c 'cat >/tmp/routes.py'", given=program)
     printed = site.compose(
@@ -299,7 +299,7 @@ def every_route(site: Site, tokens: dict[str, str]) -> None:
 
 
 def send_studies(site: Site, first: int, last: int, *, images: int = 3) -> None:
-    """Send folders with one study each; the patient of number 1 is everyone's."""
+    """Send folders with one study each; patient number 1 occurs in every call."""
     with folder() as made:
         for number in range(first, last + 1):
             write_study(
@@ -332,7 +332,7 @@ def test_killed_worker_and_power_cut_lose_nothing(site: Site) -> None:
     site.crash("worker")
     site.wait("archives to be uploaded", lambda: any_is(site, "DONEPROCESSING", "DONE"))
     say("cutting the power")
-    # Nobody starts anything: Docker does, each as soon as it can, as after a reboot.
+    # Nothing is started by hand: Docker restarts each service as after a reboot.
     site.crash(*sorted(SERVICES))
     site.wait("all six studies to be delivered", lambda: done(site) == before + 6, patience=900)
     site.wait("the run to end", lambda: not site.unfinished(), patience=600)
@@ -383,14 +383,14 @@ def test_restore_onto_new_volumes(site: Site) -> None:
 def test_update_and_secret_rotation_during_a_run(site: Site) -> None:
     """docs/production.md: stop, change the databases' passwords and the Fernet key, update."""
     running = "docker inspect --format '{{.Image}}' sendit-tests-worker-1"
-    own = " ".join(sorted(SERVICES | {"init"}))  # what is outside goes on
+    own = " ".join(sorted(SERVICES | {"init"}))  # external services keep running
     image, before = site.run(running), done(site)
     names = site.ledger("SELECT object FROM deliveries")
     old, new = site.here("cat secrets/fernet_key").strip(), Fernet.generate_key().decode()
     variable = {"key": "word", "value": "kept"}
     assert site.ask("/api/v2/variables", token=site.admin(), body=variable)[0] == 201
 
-    # Batches in every state: some are done, some are at work, some wait.
+    # Batches in every state: done, running and queued.
     send_studies(site, 7, 14, images=40)
     site.trigger()
     site.wait("batches at work", lambda: any_is(site, "PROCESSING", "DONEPROCESSING"))
@@ -426,7 +426,7 @@ def test_update_and_secret_rotation_during_a_run(site: Site) -> None:
 
     site.inside("scheduler", "airflow rotate-fernet-key 2>/dev/null")
     value = site.sql("airflow", "SELECT val FROM variable WHERE key = 'word'")[0]
-    assert Fernet(new).decrypt(value) == b"kept"  # the old key is needed no more
+    assert Fernet(new).decrypt(value) == b"kept"  # the old key is no longer needed
 
 
 def test_old_logs_and_metrics_are_deleted(site: Site) -> None:
@@ -450,7 +450,7 @@ def test_old_logs_and_metrics_are_deleted(site: Site) -> None:
 
 
 def test_codes_come_from_dasher(site: Site) -> None:
-    """The stand-in answers on the worker's 127.0.0.1, the only place that may do without TLS."""
+    """The stand-in listens on the worker's 127.0.0.1, the only address allowed without TLS."""
     site.here(
         "sed -i 's|^  conn_type: dasher|&\\n  host: http://127.0.0.1:8099/identifiers/api|'"
         " secrets/connections.yaml"

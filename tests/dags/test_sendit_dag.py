@@ -1,4 +1,4 @@
-"""Policy for the DAG: it imports, it is shaped as documented, it explains itself, it is cheap."""
+"""DAG policy: it imports, has the documented graph, is self-documenting and cheap to parse."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_collectors_run_after_failed_batches(dag: Any) -> None:
 
 
 def test_parse_is_cheap() -> None:
-    """Every task instance parses this file: it may cost 2 CPU seconds beside Airflow's own."""
+    """Every task instance parses this file: it may cost 2 CPU seconds beyond Airflow's own."""
     code = (
         "import resource, runpy, airflow.sdk\n"
         "from airflow.sdk import dag, task, task_group, Param\n"

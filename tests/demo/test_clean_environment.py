@@ -1,4 +1,4 @@
-"""The stack starts from a known environment, not from the caller's."""
+"""The stack starts from a known environment, not the caller's."""
 
 from demo.stack import clean_environment
 

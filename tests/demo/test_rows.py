@@ -1,4 +1,4 @@
-"""BigQuery's wire form of a row, read back."""
+"""Parsing BigQuery's wire format of a row."""
 
 from demo.stack import record
 

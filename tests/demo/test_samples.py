@@ -1,4 +1,4 @@
-"""The sample folders are what they say."""
+"""The sample folders match their descriptions."""
 
 import pydicom
 import pytest

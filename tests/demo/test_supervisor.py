@@ -1,4 +1,4 @@
-"""What is started ends, however the one who started it ends."""
+"""Started processes end, however their starter ends."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ import pytest
 from demo.processes import DemoError, Port, Processes
 
 ROOT = Path(__file__).parents[2]
-# Starts a child in a session of its own and leaves it behind.
+# Starts a child in its own session and leaves it behind.
 ORPHAN = (
     "import subprocess, sys; "
     "p = subprocess.Popen(['sleep', '300'], start_new_session=True); "

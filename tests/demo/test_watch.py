@@ -1,4 +1,4 @@
-"""Progress in one line, and the order of a DAG's tasks."""
+"""The progress summary and the order of a DAG's tasks."""
 
 from collections import Counter
 from typing import Any

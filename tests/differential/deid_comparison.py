@@ -1,7 +1,7 @@
-"""One file under one recipe, by deid's own parser and by sendit; and how the two differ.
+"""One file and one recipe, processed by deid's own parser and by sendit, and the differences.
 
-deid runs as it is: ``DicomParser.parse`` and pydicom's ``save_as``. Only its UID function is
-replaced, in both, by one and the same deterministic one.
+deid runs unmodified: ``DicomParser.parse`` and pydicom's ``save_as``. Only its UID function is
+replaced, in both, by the same deterministic one.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from tests.deidentify.engine import run
 IDENTIFIERS = CodedStudy("IR1-00001", "IR1A00001", -17, "19500315", "20160401")
 LARGEST = 200_000
 
-# What sendit takes out or writes anew whatever the recipe says: docs/differences.md.
+# What sendit removes or rewrites regardless of the recipe: docs/differences.md.
 _PADDING = 0xFFFCFFFC
 _CHARACTER_SET = 0x00080005
 
 
 class DeidFailed(Exception):
-    """deid itself cannot do it."""
+    """deid itself fails."""
 
 
 class NotDelivered(Exception):
@@ -52,13 +52,13 @@ class NotDelivered(Exception):
 
 
 def uid_for(value: str) -> str:
-    """Return the UID that both write for one: the same for the same."""
+    """Return the deterministic UID that both write for an original."""
     digest = hashlib.sha256(value.encode()).digest()
     return f"2.25.{int.from_bytes(digest[:15], 'big')}"
 
 
 def by_deid(data: bytes, recipe: str) -> bytes:
-    """Return what deid makes of a file."""
+    """Return deid's result for a file."""
     functions_of_deid = deid_parser.deid_funcs | {"pydicom_uuid": _deid_uid}
     with tempfile.TemporaryDirectory() as folder, _quiet():
         path = Path(folder) / "recipe"
@@ -76,7 +76,7 @@ def by_deid(data: bytes, recipe: str) -> bytes:
         except (Exception, SystemExit) as error:
             raise DeidFailed(type(error).__name__) from error
         finally:
-            # It would hold every object that it ever saw.
+            # It would keep every object in memory.
             deid_fields._get_fields_inner.cache_clear()
     return out.getvalue()
 
@@ -142,7 +142,7 @@ def real_files() -> dict[str, bytes]:
 
 
 def differences(theirs: bytes, ours: bytes, ignored: frozenset[int] = frozenset()) -> list[str]:
-    """Return where two results differ: nothing if the data sets' bytes are the same."""
+    """Return where two results differ: nothing if the datasets' bytes are equal."""
     with _quiet():
         first, second = (pydicom.dcmread(io.BytesIO(data), force=True) for data in (theirs, ours))
         if data_set(theirs) == data_set(ours):
@@ -157,13 +157,13 @@ def differences(theirs: bytes, ours: bytes, ignored: frozenset[int] = frozenset(
 
 
 def data_set(data: bytes) -> bytes:
-    """Return a file's bytes behind its file meta."""
+    """Return a file's bytes after its file meta."""
     end = 144 + int.from_bytes(data[140:144], "little")
     return data[end:] if data[132:136] == b"\x02\0\0\0" else data
 
 
 def _to_floor(dataset: Dataset) -> None:
-    """Take away what no recipe can keep, and read every value."""
+    """Remove what no recipe can keep, and read every value."""
     for element in list(dataset):
         tag = element.tag
         known = vr_of(tag)

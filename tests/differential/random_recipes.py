@@ -1,6 +1,6 @@
-"""Recipes at random, out of what deid and sendit are to understand alike.
+"""Random recipes from the language that deid and sendit interpret alike.
 
-Left out is what docs/differences.md lists; each of those has a test of its own.
+They leave out what docs/differences.md lists; each row there has a test of its own.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ NEEDED = tuple(
 )
 
 
-# deid has no rule reach them: a case of its own in docs/differences.md.
+# deid never applies rules to them: a separate row in docs/differences.md.
 COLOUR_TABLES = (0x00281201, 0x00281202, 0x00281203)
 
 
@@ -89,7 +89,7 @@ def random_recipe(dice: Random, dataset: Dataset) -> str:
 
 
 def _tags(dataset: Dataset, *, nested_only: bool = False) -> set[tuple[BaseTag, str]]:
-    """Return the attributes of the dictionary that an object has, at any level."""
+    """Return the dictionary attributes of an object, at any level."""
     found = set()
     for element in dataset:
         if nested_only or element.tag in COLOUR_TABLES or element.tag.group in {0x7FE0, 0xFFFC}:
@@ -103,7 +103,7 @@ def _tags(dataset: Dataset, *, nested_only: bool = False) -> set[tuple[BaseTag, 
 
 
 def _with_placeholders(dataset: Dataset) -> set[BaseTag]:
-    """Return the attributes that hold a placeholder somewhere in an object."""
+    """Return the attributes that contain a placeholder anywhere in an object."""
     found = set()
     for element in dataset.iterall():
         values = [element.value] if isinstance(element.value, str) else element.value or ()

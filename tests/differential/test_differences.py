@@ -37,7 +37,7 @@ def recipe(*rules: str) -> str:
 
 
 def both(dataset: FileDataset, *rules: str) -> tuple[FileDataset, FileDataset]:
-    """Return what deid and sendit make of an object."""
+    """Return deid's and sendit's results for an object."""
     data = to_bytes(dataset)
     text = recipe(*rules)
     return read(by_deid(data, text)), read(by_sendit(data, text))
@@ -61,7 +61,7 @@ def test_rows_and_tests_correspond():
     assert rows == tests
 
 
-# What sendit takes out whatever the recipe says ------------------------------------------
+# What sendit removes regardless of the recipe --------------------------------------------
 
 
 def test_private():
@@ -168,7 +168,7 @@ def test_invalid_sequence():
     assert b"Doe^Jane" not in ours
 
 
-# What words mean -------------------------------------------------------------------------
+# Meaning of the language ---------------------------------------------------------------
 
 
 def test_keep_of_a_sequence():
@@ -198,7 +198,7 @@ def test_fields_by_a_path():
     ours = read(by_sendit(data, text))
     assert ours.RequestedProcedureID == "RP1"
     assert not ours.RequestAttributesSequence[0].RequestedProcedureID
-    # A pattern that is found in the sequence's name is found in that of what is inside it.
+    # A pattern that matches the sequence's name also matches the path of everything inside it.
     text = recipe("REMOVE fields:mine")
     text = text.replace("%header", "%fields mine\nFIELD contains:RequestAttributes\n\n%header")
     item = Dataset()
@@ -319,7 +319,7 @@ def test_date_without_a_day():
     theirs, ours = (
         read(tool(data, recipe("JITTER PatientBirthDate 10"))) for tool in (by_deid, by_sendit)
     )
-    # deid completes the date from the day on which it runs.
+    # deid completes the date from the current day.
     assert re.fullmatch(r"2020\d{4}|2021\d{4}", str(theirs.PatientBirthDate))
     assert not ours.get("PatientBirthDate")
 
@@ -340,7 +340,7 @@ def test_placeholder_date():
         "JITTER SeriesDate 10",
         "REPLACE DateOfInstallation deid_func:jitter days=10",
     )
-    # who knows the placeholder has the ten days
+    # anyone who knows the placeholder can derive the ten days
     assert (theirs.PatientBirthDate, theirs.SeriesDate) == ("19000111", "19700111")
     assert theirs.DateOfInstallation == "19000109"
     assert ours["PatientBirthDate"].is_empty  # type 2
@@ -382,7 +382,7 @@ def test_timestamp_as_a_date():
 
 
 def flagged(path: Path, dataset: FileDataset, name: str, line: str) -> tuple[bool, bool]:
-    """Return whether deid and sendit keep an image back by a filter of one line."""
+    """Return whether deid and sendit filter an image by a filter of one line."""
     text = f"FORMAT dicom\n%filter {name}\nLABEL x\n{line}\n%header\nREMOVE PatientID\n"
     path.write_text(text)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -431,7 +431,7 @@ def test_uids_are_keyed():
     rules = "KEEP SOPClassUID\nKEEP SOPInstanceUID\nKEEP SeriesInstanceUID\n"
     rules += "REPLACE StudyInstanceUID deid_func:pydicom_uuid"
     ours = pydicom.dcmread(io.BytesIO(one(dataset, plan_of(rules, uids=False))))
-    # Anyone can compute deid's from the original, and it is longer than a UUID's 128 bits.
+    # Anyone can compute deid's UID from the original, and it is longer than a UUID's 128 bits.
     assert theirs == str(their_uuid(None, None, field))
     assert int(theirs.removeprefix("2.25.")) >= 1 << 128
     assert ours.StudyInstanceUID not in {theirs, dataset.StudyInstanceUID}
@@ -449,7 +449,7 @@ def test_empty_uid():
     assert ours.InstanceCreatorUID == ""
 
 
-# What deid lets pass and sendit refuses --------------------------------------------------
+# What deid accepts and sendit refuses ---------------------------------------------------
 
 
 def test_undefined_variable():
@@ -495,7 +495,7 @@ def test_required_uids_cannot_be_removed():
 
 
 def test_everything_else_is_equal():
-    """The page is the whole list: where none of its rows is touched, bytes are equal."""
+    """The page is complete: where none of its rows applies, bytes are equal."""
     dataset = make_dataset(private=False)
     data = to_bytes(dataset)
     text = recipe("REMOVE PatientName", f"JITTER StudyDate {datetime.timedelta(3).days}")

@@ -1,8 +1,8 @@
-"""Random recipes over real files: sendit's result is deid's, but for docs/differences.md.
+"""Random recipes over real files: sendit's result equals deid's, except for docs/differences.md.
 
     SENDIT_DIFFERENTIAL_RECIPES=5000 .venv/bin/python -m pytest tests/differential/test_random.py -s
 
-The seed is printed, and fresh unless in CI; SENDIT_DIFFERENTIAL_SEED runs one again.
+The seed is printed, and fresh unless in CI; SENDIT_DIFFERENTIAL_SEED reproduces a run.
 """
 
 import os

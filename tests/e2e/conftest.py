@@ -21,26 +21,26 @@ DASHER_TOKENS = "dasher-tokens.json"
 
 @dataclass
 class RemoteDasher:
-    """The DASHER stand-in in a process of its own."""
+    """The DASHER stand-in in its own process."""
 
     url: str
 
     def seen(self) -> list[dict[str, Any]]:
-        """Return the calls that came in."""
+        """Return the received calls."""
         return list(get_json(f"{self.url}/control/seen"))
 
     def script(self, *faults: dict[str, Any], where: str = "uid") -> None:
-        """Let the next calls go wrong, one fault each."""
+        """Make the next calls fail, one fault each."""
         send_json("POST", f"{self.url}/control/faults", {"where": where, "faults": list(faults)})
 
     def expire(self) -> None:
-        """End the access token."""
+        """Expire the access token."""
         send_json("POST", f"{self.url}/control/expire", {})
 
 
 @pytest.fixture(scope="session")
 def dasher_port() -> Iterator[Port]:
-    """A port for DASHER, known before it starts: the site's connection names it."""
+    """A port for DASHER, known in advance: the site's connection names it."""
     port = Port()
     yield port
     port.release()
@@ -48,7 +48,7 @@ def dasher_port() -> Iterator[Port]:
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory, dasher_port: Port) -> Iterator[Site]:
-    """The whole stack, started once; one input folder with a subfolder for each test."""
+    """The whole stack, started once; one input folder with a subfolder per test."""
     folder = tmp_path_factory.mktemp("site")
     inputs = folder / "inputs"
     inputs.mkdir()
@@ -65,7 +65,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, dasher_port: Port) -> Iterato
             )
         },
     )
-    # The ledger's connection is in a file, as a site keeps it, so that tests can take it away.
+    # The ledger's connection is in a file, as at a site, so that tests can remove it.
     connections = folder / "connections.json"
     ledger = stack.environment.pop("AIRFLOW_CONN_SENDIT_LEDGER")
     connections.write_text(json.dumps({"sendit_ledger": ledger}))
@@ -84,7 +84,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, dasher_port: Port) -> Iterato
 
 @pytest.fixture(scope="session")
 def remote_dasher(site: Site, dasher_port: Port) -> RemoteDasher:
-    """A DASHER that the site's connection points at."""
+    """The DASHER that the site's connection points to."""
     stack = site.stack
     port = dasher_port.release()
     stack.processes.start(
@@ -103,7 +103,7 @@ def remote_dasher(site: Site, dasher_port: Port) -> RemoteDasher:
 
 @pytest.fixture
 def configured(site: Site) -> Iterator[Site]:
-    """The site, for tests that change its settings: the usual ones are back afterwards."""
+    """The site, for tests that change its settings; the usual ones are restored afterwards."""
     yield site
     site.stack.configure()
 

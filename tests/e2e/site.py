@@ -1,4 +1,4 @@
-"""A whole site for end-to-end tests: the demo's stack, runs on given folders, and what they did."""
+"""A whole site for end-to-end tests: the demo's stack, runs on given folders, and their results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FINAL = {"success", "failed"}
 
 @dataclass(frozen=True)
 class Delivered:
-    """What is delivered, as comparable values: objects, rows, ledger."""
+    """Delivered objects, rows and ledger entries, as comparable values."""
 
     objects: dict[str, tuple[str, str]]
     rows: list[tuple[Any, ...]]
@@ -26,10 +26,10 @@ class Delivered:
 
 
 class Site:
-    """Runs the DAG on folders and looks at what came of it.
+    """Runs the DAG on folders and inspects the results.
 
-    ``inputs`` is the one configured input folder; each test has a subfolder of its own in it.
-    ``connections`` is the file that the ledger's connection is in.
+    ``inputs`` is the one configured input folder; each test has its own subfolder. ``connections``
+    is the file with the ledger's connection.
     """
 
     def __init__(self, stack: Stack, inputs: Path, connections: Path) -> None:
@@ -45,7 +45,7 @@ class Site:
         return self.stack.trigger({"number": None, "subfolder": subfolder} | conf)
 
     def run(self, subfolder: str, **conf: object) -> str:
-        """Start a run, wait for its end, return its id."""
+        """Start a run, wait for its end, and return its id."""
         run_id = self.trigger(subfolder, **conf)
         self.wait(run_id)
         return run_id
@@ -60,7 +60,7 @@ class Site:
         return state
 
     def explain(self, run_id: str) -> str:
-        """Return the states of a run's tasks, and the log of those that went wrong."""
+        """Return the states of a run's tasks, and the logs of those that failed."""
         lines = []
         for (name, index), state in self.task_states(run_id).items():
             lines.append(f"{name}[{index}] {state}")
@@ -81,7 +81,7 @@ class Site:
         }
 
     def wait_for_task(self, run_id: str, task_id: str, state: str) -> None:
-        """Wait until an instance of a task is in a state."""
+        """Wait until a task instance is in a state."""
         deadline = time.monotonic() + RUN_SECONDS
         while not any(
             name == task_id and found == state
@@ -105,9 +105,9 @@ class Site:
         self.press("POST", "/dags/sendit/clearTaskInstances", body)
 
     def press(self, method: str, path: str, body: dict[str, object]) -> None:
-        """Ask Airflow for something that changes a run, as a button of the UI does.
+        """Send Airflow a request that changes a run, as a button of the UI does.
 
-        Airflow answers 500 when the call and its scheduler block each other's rows; a person
+        Airflow responds 500 when the call and its scheduler block each other's rows; a person
         would press the button again.
         """
         for tries_left in (4, 3, 2, 1, 0):
@@ -134,7 +134,7 @@ class Site:
         )
         return "\n".join(json.dumps(line) for line in found["content"])
 
-    # -- what came of them -------------------------------------------------------------------
+    # -- results ----------------------------------------------------------------------------
 
     def batches(self, run_id: str) -> list[dict[str, Any]]:
         """Return the ledger's batches of a run."""
@@ -150,7 +150,7 @@ class Site:
         )
 
     def delivered(self, run_id: str) -> Delivered:
-        """Return what of a run is in bucket, table and ledger."""
+        """Return a run's objects, rows and ledger entries."""
         deliveries = self.deliveries(run_id)
         names = {each["object"] for each in deliveries}
         return Delivered(
@@ -173,5 +173,5 @@ class Site:
         )
 
     def ledger_dump(self, file: Path) -> None:
-        """Write a dump of the ledger."""
+        """Dump the ledger to a file."""
         self.stack.postgres.dump(LEDGER_DATABASE, file)

@@ -1,4 +1,4 @@
-"""Clearing task instances, as a person does in the UI, ends in the same delivered result."""
+"""Clearing task instances in the UI leads to the same delivered result."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_follow_on_runs_until_the_number_is_reached(configured: Site) -> None:
         write_study(site.inputs / "some" / f"A{number}", patient=40 + number, instances=1)
     earlier = {run["dag_run_id"] for run in site.stack.runs()}
     first = site.run("some", number=2)
-    # The next run is there before the first has ended.
+    # The next run exists before the first has ended.
     (second,) = {run["dag_run_id"] for run in site.stack.runs()} - earlier - {first}
     site.wait(second)
     assert len(site.batches(first)) == len(site.batches(second)) == 1

@@ -1,4 +1,4 @@
-"""A site that is set up wrong: a clear error in the UI, nothing lost, and fixing it is enough."""
+"""Misconfigured sites: a clear error in the UI, nothing lost, and fixing it is enough."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_missing_bucket_is_named_and_creating_it_delivers(configured: Site) ->
     run_id = site.run("nobucket")
     assert site.state(run_id) == "failed"
     assert "no-such-bucket" in site.log(run_id, "discover")
-    assert site.batches(run_id) == []  # nothing was taken
+    assert site.batches(run_id) == []  # no batch was claimed
     assert [path.read_bytes() for path in study.files] == before
 
     site.stack.configure()

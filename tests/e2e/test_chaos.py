@@ -1,4 +1,4 @@
-"""A handful of the fault harness's rounds (`make chaos` runs as many as one likes)."""
+"""A few rounds of the chaos harness (`make chaos` runs any number)."""
 
 from __future__ import annotations
 

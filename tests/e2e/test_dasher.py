@@ -15,7 +15,7 @@ pytestmark = pytest.mark.e2e
 DASHER = {
     "SENDIT_IDENTIFIERS": "dasher",
     "SENDIT_STUDY": "DasherStudy",
-    # The issuer that the builder's images name.
+    # The issuer in the builder's images.
     "SENDIT_PATIENT_ID_SOURCES": '{"General Hospital": "Stanford MRN"}',
 }
 
@@ -30,8 +30,8 @@ def test_codes_and_jitter_come_from_dasher(configured: Site, remote_dasher: Remo
 
     original = make_dataset(21, 3)
     calls = [call for call in remote_dasher.seen() if "/v1/uid/" in call["path"]]
-    # Before a batch is taken DASHER is asked about nobody. That call met an old token; it was
-    # refreshed, and the call repeated.
+    # Before a batch is claimed, DASHER is checked without patient data. That call met an expired
+    # token; it was refreshed, and the call repeated.
     assert [json.loads(call["body"])["identifiers"] for call in calls[:-1]] == [[], []]
     assert calls[-1]["path"].endswith("/v1/uid/dasherstudy")
     (entity,) = json.loads(calls[-1]["body"])["identifiers"]
@@ -55,7 +55,7 @@ def test_codes_and_jitter_come_from_dasher(configured: Site, remote_dasher: Remo
 def _answer(
     dasher: RemoteDasher, entity: dict[str, object], item: dict[str, object]
 ) -> dict[str, str]:
-    """What the stand-in answers to such a request: it always answers the same."""
+    """The stand-in's response to such a request, which is deterministic."""
     from testing.dasher_standin import DasherStandin
 
     service = DasherStandin()
@@ -86,7 +86,7 @@ def test_a_wrong_token_is_a_clear_error_and_fixing_it_delivers(
     remote_dasher.script({"kind": "status", "status": 401, "body": "no such token"}, where="token")
     run_id = site.run("refused")
     assert site.state(run_id) == "failed"
-    assert site.batches(run_id) == []  # nothing was taken
+    assert site.batches(run_id) == []  # no batch was claimed
     log = site.log(run_id, "discover")
     assert "STANFORD_CLIENT_SECRETS" in log or "token" in log
     for value in _identifying(make_dataset(22, 1)):

@@ -1,4 +1,4 @@
-"""What people do to runs in Airflow's UI: a batch ends once all the same, in the next run."""
+"""What people do to runs in Airflow's UI: each batch still finishes once, in the next run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def path_of(run_id: str) -> str:
 
 
 def mark(site: Site, run_id: str, state: str) -> None:
-    """Mark a run, as a person does in the grid, unless it has ended meanwhile."""
+    """Mark a run, as a person does in the grid, unless it has ended in the meantime."""
     try:
         site.press("PATCH", path_of(run_id), {"state": state})
     except urllib.error.HTTPError as error:
@@ -26,7 +26,7 @@ def mark(site: Site, run_id: str, state: str) -> None:
 
 
 def nothing_is_left(site: Site) -> None:
-    """Look for what belongs to batches that have ended; those in ERROR wait for a person."""
+    """Look for leftovers of finished batches; those in ERROR wait for a person."""
     ended = "SELECT id FROM batches WHERE status IN ('DONE', 'EMPTY')"
     assert site.stack.ledger(f"SELECT * FROM identifiers WHERE batch_id IN ({ended})") == []
     assert site.stack.ledger("SELECT * FROM stages WHERE dropped_at IS NULL") == []

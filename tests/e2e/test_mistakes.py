@@ -1,4 +1,4 @@
-"""What people do by mistake: the run is red, nothing is lost, nothing goes to the wrong place."""
+"""User mistakes: the run fails, nothing is lost, and nothing is delivered to the wrong place."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.e2e
 
 def test_a_wrong_ledger_connection_fails_the_run(configured: Site) -> None:
     site = configured
-    site.run("nothing")  # makes the ledger's tables, if this test is the first
+    site.run("nothing")  # creates the ledger's tables if this test runs first
     study = write_study(site.inputs / "typo" / "A1", patient=71)
     before = site.stack.ledger("SELECT * FROM batches ORDER BY id")
     objects = site.stack.objects()

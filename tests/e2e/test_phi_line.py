@@ -1,7 +1,7 @@
-"""The PHI line: canaries in every element, file name and folder name, searched for everywhere.
+"""The PHI boundary: canaries in every element, file name and folder name, searched everywhere.
 
-Three folders: one that is delivered, one that is filtered, and one with files that cannot be
-read, so that the ways of errors see the values too.
+Three folders: one that is delivered, one that is filtered, and one with unreadable files, so that
+error paths see the values, too.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ from tests.e2e.site import Site
 pytestmark = pytest.mark.e2e
 
 SUBFOLDER = "canaries"
-#: Names of folders and files; the accession number, too, is a canary.
+#: Names of folders and files; the accession number is a canary, too.
 NAMES = ("Kanarienfolder", "Kanariendatei")
-#: With a canary in one of these, an image may be filtered.
+#: A canary in one of these may cause an image to be filtered.
 FILTERED_BY = (
     "SecondaryCaptureDeviceManufacturer",
     "SecondaryCaptureDeviceManufacturerModelName",
     "SecondaryCaptureDeviceSoftwareVersions",
     "RecognizableVisualFeatures",
 )
-#: Of one study: two issuers of its numbers would be two patients.
+#: Of one study: two issuers would mean two patients.
 ISSUERS = (
     "IssuerOfPatientID",
     "IssuerOfPatientIDQualifiersSequence",
     "IssuerOfAccessionNumberSequence",
 )
-#: Whatever the VR or the character set makes of a canary's text.
+#: Whatever the VR or character set makes of a canary's text.
 WORD = re.compile(rb"kan(?:a|\xe4|\xc3\xa4|\\u00e4|\\xe4|%C3%A4)rie\d{6}q|zwilling\d{6}q", re.I)
 UID = re.compile(rb"\.987\.1\d{6}\b")
 
 
 def plant(folder: Path, *, patient: int, images: int, passing: bool) -> list[Canary]:
-    """Write images full of canaries into a folder that is named like one."""
+    """Write images full of canaries into a folder with a canary as its name."""
     folder.mkdir(parents=True)
     found: list[Canary] = []
     first: FileDataset | None = None
     for instance in range(1, images + 1):
-        # A study of its own day: the ledger also holds what other tests left in error. Planted
-        # days are 32 apart, and this one is of their row: moved, it becomes none of them.
+        # A study on a day of its own: the ledger also contains errors of other tests. Planted days
+        # are 32 apart, and this one is part of that sequence: shifted, it equals none of them.
         dataset = make_dataset(patient, 28 + 32 * patient, 1, instance)
         found += plant_canaries(dataset, start=1 + 1000 * patient + 400 * instance)
         for keyword in FILTERED_BY if passing else ():
@@ -65,12 +65,12 @@ def plant(folder: Path, *, patient: int, images: int, passing: bool) -> list[Can
 
 
 class Searcher:
-    """Knows what must not be found."""
+    """Searches for canaries."""
 
     def __init__(self, canaries: list[Canary]) -> None:
-        # Dates, times and numbers stand alone: within a longer number they are chance.
-        # Times of day stay (PS3.15: Retain Longitudinal Temporal Information Modified Dates);
-        # the days that they are of are moved.
+        # Dates, times and numbers must stand alone: within a longer number they are coincidences.
+        # Times of day are kept (PS3.15: Retain Longitudinal Temporal Information Modified Dates);
+        # their dates are shifted.
         words = {each.text for each in canaries if len(each.text) >= 8 and each.vr != "TM"}
         words = {word for word in words if not WORD.search(word.encode("latin-1", "replace"))}
         alone = "|".join(sorted(map(re.escape, words)))
@@ -78,7 +78,7 @@ class Searcher:
         self.name = re.compile("|".join(NAMES).encode(), re.I)
 
     def hits(self, data: bytes) -> set[str]:
-        """Return what was found."""
+        """Return the canaries found."""
         return {
             match.decode("latin-1")
             for pattern in (WORD, UID, self.alone, self.name)
@@ -87,14 +87,14 @@ class Searcher:
 
 
 class Searched:
-    """The run, everything that it left, and what was planted."""
+    """The run, all its output, and what was planted."""
 
     def __init__(self, site: Site, out: Path) -> None:
         folder = site.inputs / SUBFOLDER
         planted = plant(folder / f"{NAMES[0]}1", patient=1, images=2, passing=True)
         planted += plant(folder / f"{NAMES[0]}2", patient=2, images=2, passing=False)
         planted += plant(folder / f"{NAMES[0]}3", patient=3, images=1, passing=True)
-        # Cut inside its header: an error that a library words.
+        # Truncated inside its header: an error worded by a library.
         broken = folder / f"{NAMES[0]}3" / f"{NAMES[1]}9.dcm"
         whole = next(broken.parent.iterdir()).read_bytes()
         broken.write_bytes(whole[: len(whole) // 3])
@@ -109,7 +109,7 @@ class Searched:
         site.ledger_dump(out / "ledger.sql")
 
     def places(self) -> Iterator[tuple[str, bytes]]:
-        """Everything that is outside the input folders."""
+        """Everything outside the input folders."""
         for path in sorted(self.out.rglob("*")):
             if path.is_file():
                 name = str(path.relative_to(self.out))

@@ -1,4 +1,4 @@
-"""One run on good, bad and mixed folders: what is delivered, what is not, and that it adds up."""
+"""One run on valid, invalid and mixed folders: what is delivered, and that the counts add up."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 class Finished:
-    """The run, with what was there before."""
+    """The run, and the state before it."""
 
     def __init__(self, site: Site, out: Path) -> None:
         self.site = site
@@ -160,7 +160,7 @@ def test_studies_of_one_patient_share_a_code(finished: Finished) -> None:
 
 
 def test_date_shift_is_constant_per_patient(finished: Finished) -> None:
-    # The samples' CT is of 2001-01-01 and the MR of the same patient of 2003-05-05.
+    # The samples' CT is dated 2001-01-01, and the MR of the same patient 2003-05-05.
     by_patient: dict[str, list[str]] = {}
     for each in finished.deliveries:
         _, patient, name = each["object"].rsplit("/", 2)
@@ -206,7 +206,7 @@ def test_results_are_complete(finished: Finished) -> None:
 
 def test_the_ui_shows_batches_by_opaque_ids_only(finished: Finished) -> None:
     for each in finished.site.stack.task_instances(finished.run_id):
-        # An instance that was skipped before it started is called by its index.
+        # An instance that was skipped before it started is named by its index.
         if each["map_index"] >= 0 and each["rendered_map_index"] != str(each["map_index"]):
             assert re.fullmatch(r"b[0-9a-f]{16}|lane \d", each["rendered_map_index"])
 

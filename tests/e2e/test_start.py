@@ -1,4 +1,4 @@
-"""A stack that cannot start says which part failed, leaves its logs, and is gone afterwards."""
+"""A stack that cannot start names the failed part, keeps its logs, and leaves no processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.e2e
 
 
 class NoBigQuery(Stack):
-    """One whose BigQuery emulator ends at once."""
+    """A stack whose BigQuery emulator exits immediately."""
 
     def start_bigquery(self) -> None:
         self.processes.start(

@@ -1,4 +1,4 @@
-"""Files broken on purpose: real and made ones, changed where it hurts."""
+"""Malformed files: real and synthetic ones, mutated in sensitive places."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Mutation = Callable[[Random, bytearray], bytearray]
 
 @cache
 def canary_files() -> list[bytes]:
-    """Return made files with a canary in every place, in every transfer syntax."""
+    """Return synthetic files with a canary in every place, in every transfer syntax."""
     files = []
     for number, syntax in enumerate(_SYNTAXES):
         for kind in ("CT", "MR", "ENHANCED"):
@@ -56,7 +56,7 @@ def canary_files() -> list[bytes]:
 
 @cache
 def plain_files() -> list[bytes]:
-    """Return small files: made ones, and pydicom's."""
+    """Return small files: synthetic ones, and pydicom's."""
     files = [
         to_bytes(make_dataset(1, 1, 1, 1, kind=kind, rows=8, columns=8, transfer_syntax=syntax))
         for syntax in _SYNTAXES
@@ -72,7 +72,7 @@ def plain_files() -> list[bytes]:
 
 
 def broken(dice: Random) -> tuple[bytes, bytes]:
-    """Return one file, as it was and changed in one to four places."""
+    """Return one file, original and mutated in one to four places."""
     origin = dice.choice(canary_files() if dice.random() < 0.7 else plain_files())
     data = bytearray(origin)
     if dice.random() < 0.004:  # takes as long as a hundred others
@@ -84,7 +84,9 @@ def broken(dice: Random) -> tuple[bytes, bytes]:
 
 
 def of_another_instance(data: bytes) -> bytes | None:
-    """Return a file with another SOPInstanceUID of the same length; None if that is not easy."""
+    """Return a file with another SOPInstanceUID of the same length, or None if that is not
+    possible.
+    """
     try:
         uid = read_header(data).uid(SOP_INSTANCE).encode()
         other = uid[:-1] + (b"1" if uid[-1:] != b"1" else b"2")
@@ -157,7 +159,7 @@ def _length(dice: Random, data: bytearray) -> bytearray:
 
 
 def _value(dice: Random, data: bytearray) -> bytearray:
-    """Give an element another value, and the length that belongs to it."""
+    """Replace an element's value and its length."""
     elements = [element for element in _elements(data) if element[3] - element[2] == 8]
     if elements:
         _, vr, start, value, end, _ = dice.choice(elements)
@@ -202,7 +204,7 @@ def _deep(dice: Random, data: bytearray) -> bytearray:
 
 
 def _nested(dice: Random) -> bytes:
-    """Return sequences in sequences, ended or not."""
+    """Return nested sequences, terminated or not."""
     depth = dice.choice((3, 60, 200, 3000))
     start = b"\x40\x00\x30\xa7SQ\0\0\xff\xff\xff\xff" + _ITEM + b"\xff\xff\xff\xff"
     end = b"\xfe\xff\x0d\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0"
@@ -210,7 +212,7 @@ def _nested(dice: Random) -> bytes:
 
 
 def _deflated(dice: Random, data: bytearray) -> bytearray:
-    """Say that the data set is deflated; make it a bomb at times."""
+    """Declare the dataset deflated; sometimes make it a decompression bomb."""
     dataset = make_dataset(transfer_syntax=DeflatedExplicitVRLittleEndian, PixelData=None)
     whole = to_bytes(dataset)
     meta = whole[: 144 + int.from_bytes(whole[140:144], "little")]
@@ -228,7 +230,7 @@ def _deflated(dice: Random, data: bytearray) -> bytearray:
 
 
 def _deflated_whole(dice: Random, data: bytearray) -> bytearray:
-    """Deflate a whole data set with a great deal behind it: zeros, one long value, or many."""
+    """Deflate a whole dataset followed by a lot of data: zeros, one long value, or many."""
     dataset = make_dataset(rows=8, columns=8, transfer_syntax=DeflatedExplicitVRLittleEndian)
     whole = to_bytes(dataset)
     at = 144 + int.from_bytes(whole[140:144], "little")
@@ -248,7 +250,7 @@ def _deflated_whole(dice: Random, data: bytearray) -> bytearray:
 
 
 def _huge(dice: Random, data: bytearray) -> bytearray:
-    """Put in an element of millions of bytes that are there, or are only said to be."""
+    """Insert an element of millions of bytes, present or only declared."""
     elements = _elements(data)
     at = dice.choice(elements)[2] if elements else len(data)
     tag, vr = dice.choice(
@@ -273,7 +275,7 @@ def _huge(dice: Random, data: bytearray) -> bytearray:
 
 
 def _behind(dice: Random, data: bytearray) -> bytearray:
-    """Let something stand behind the end: zeros as of a transfer cut short, text, a second file."""
+    """Append data: zeros as of an aborted transfer, text, or a second file."""
     more = dice.choice(
         (
             bytes(dice.choice((1, 512, 1 << 16, 1 << 24))),
@@ -286,14 +288,14 @@ def _behind(dice: Random, data: bytearray) -> bytearray:
 
 
 def _zeros(dice: Random, data: bytearray) -> bytearray:
-    """Let everything from somewhere on be zeros: a copy that was reserved and never filled."""
+    """Replace everything from some offset on by zeros, as in a preallocated file."""
     at = dice.randrange(len(data))
     data[at:] = bytes(len(data) - at)
     return data
 
 
 def _second_meta(dice: Random, data: bytearray) -> bytearray:
-    """Repeat the file meta where the data set begins, with another transfer syntax."""
+    """Repeat the file meta at the start of the dataset, with another transfer syntax."""
     if data[128:132] != b"DICM" or data[132:136] != b"\x02\x00\x00\x00":
         return data
     end = 144 + int.from_bytes(data[140:144], "little")
@@ -304,7 +306,7 @@ def _second_meta(dice: Random, data: bytearray) -> bytearray:
 
 
 def _syntax(dice: Random, data: bytearray) -> bytearray:
-    """Name another transfer syntax than the data set is written in."""
+    """Declare another transfer syntax than the dataset is encoded in."""
     end = data.find(b"\x02\x00\x10\x00UI")
     if end < 0:
         return data
@@ -321,7 +323,7 @@ def _syntax(dice: Random, data: bytearray) -> bytearray:
 
 
 def _numbers(dice: Random, data: bytearray) -> bytearray:
-    """Put what no number should be into a number: NaN, infinity, the greatest, words."""
+    """Put invalid content into a number: NaN, infinity, the maximum, words."""
     elements = [e for e in _elements(data) if e[1] in ("FD", "FL", "DS", "IS", "US", "SS", "UL")]
     if elements:
         _, vr, _, value, end, _ = dice.choice(elements)
@@ -337,7 +339,7 @@ def _numbers(dice: Random, data: bytearray) -> bytearray:
 
 
 def _names(dice: Random, data: bytearray) -> bytearray:
-    """Give somebody a name of very many words, or values without end."""
+    """Add a name with very many words, or a huge number of values."""
     word = dice.choice((b"Anna ", b"O'Neil-", b"A\\", b"^", b"\x1b$B", b"1.2.20190304.", b"=="))
     count = dice.choice((10, 400, 4000, 12_000))
     text = (word * count)[: 2 * (len(word) * count // 2)][:0xFFFE]
@@ -349,7 +351,7 @@ def _names(dice: Random, data: bytearray) -> bytearray:
 
 
 def _pixel_module(dice: Random, data: bytearray) -> bytearray:
-    """Let the description of the pixels say something else than they are."""
+    """Make the pixel description contradict the pixel data."""
     wanted = set(range(0x00280002, 0x00280104))
     elements = [e for e in _elements(data) if e[0] in wanted and e[4] - e[3] == 2]
     if elements:

@@ -1,13 +1,13 @@
-"""Broken files through the engine: none may hang it, exhaust memory, stop it, or leak.
+"""Malformed files through the engine: none may hang it, exhaust memory, crash it, or leak.
 
     .venv/bin/python -m tests.fuzz.run --number 100000 [--seed 7]
-    .venv/bin/python -m tests.fuzz.run --seed 7 --first 4711 --number 1    that file again
+    .venv/bin/python -m tests.fuzz.run --seed 7 --first 4711 --number 1    reproduces one file
 
-Each file ends as delivered or quarantined, in :data:`MAX_CPU_SECONDS` of CPU time, within
-:data:`MAX_MEMORY`, each counted for this file alone. What is delivered is read by pydicom, and
-a canary in it stands where the recipe keeps what is there. Behind the file that it was made from,
-which it is like, it ends as it does alone. One in :data:`WHOLE` goes through the whole of it: file,
-archive and gate. A file that fails is written to ``--keep``.
+Each file must be delivered or quarantined within :data:`MAX_CPU_SECONDS` of CPU time and
+:data:`MAX_MEMORY`, each measured for this file alone. Delivered files must be readable by pydicom,
+and contain canaries only where the recipe keeps the value. After the file that it was made from,
+whose template it may match, it must give the same result as alone. One in :data:`WHOLE` goes
+through the whole pipeline: file, archive and gate. Failing files are written to ``--keep``.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ from tests.fuzz.mutate import (
 )
 
 MAX_CPU_SECONDS = 20
-#: Beyond what the process had: the file, what it inflates to (256 MiB at most), and as much again.
+#: In addition to the process's own: the file, its inflated size (256 MiB at most), and the same
+#: again.
 MAX_MEMORY = 1200 << 20
 MAX_ADDRESS_SPACE = 8 << 30
 WHOLE = 20
@@ -70,7 +71,7 @@ _LEAST = 1000
 
 
 class Failure(AssertionError):
-    """A broken file did what it must not."""
+    """A malformed file violated a requirement."""
 
 
 class _Kept:
@@ -97,12 +98,12 @@ class _Kept:
 
 
 def try_one(data: bytes, plan: Plan, *, whole: bool, folder: Path) -> str:
-    """Send one broken file through; return what became of it.
+    """Process one malformed file and return its outcome.
 
     Raises
     ------
     Failure
-        With what went wrong.
+        Says what went wrong.
     """
     try:
         result = _whole(data, plan, folder) if whole else _in_memory([data], plan)
@@ -119,12 +120,12 @@ def try_one(data: bytes, plan: Plan, *, whole: bool, folder: Path) -> str:
 
 
 def try_behind(before: bytes, data: bytes, plan: Plan) -> None:
-    """Send a broken file through behind another one, which it is like.
+    """Process a malformed file after the file whose template it may match.
 
     Raises
     ------
     Failure
-        It ends otherwise than it does alone.
+        The outcome differs from that of the file alone.
     """
     alone, member = _in_memory([data], plan).outcomes[1], _Kept.member
     behind = _in_memory([before, data], plan).outcomes[2]
@@ -134,7 +135,7 @@ def try_behind(before: bytes, data: bytes, plan: Plan) -> None:
 
 @cache
 def _before(origin: bytes) -> tuple[bytes, HeaderTemplate | None]:
-    """Return a file as another instance, and its layout; none where it has none."""
+    """Return a file as another instance, and its template; None if it has none."""
     data = of_another_instance(origin)
     return (b"", None) if data is None else (data, template_of(read_header(data)))
 
@@ -166,7 +167,7 @@ def _deidentify(sources: Sequence[Source], plan: Plan, folder: Path) -> engine.S
 
 
 def _check(member: bytes, plan: Plan, received: bytes) -> None:
-    """Check what was delivered: it can be read, and canaries stand where they may."""
+    """Check a delivered file: it is readable, and has canaries only where allowed."""
     try:
         dataset = readable(member)
         places = _places(dataset)
@@ -192,13 +193,13 @@ def _is_readable(data: bytes) -> bool:
 
 
 def _places(dataset: Dataset) -> list[tuple[BaseTag, str]]:
-    """Return tag and VR of the elements with a canary in them."""
+    """Return tag and VR of the elements that contain a canary."""
     found = []
     for tag in dataset.keys():  # noqa: SIM118 a value that cannot be decoded is looked at, too
         try:
             element = dataset[tag]
         except (ValueError, TypeError, BytesLengthException):
-            # Another element may be what cannot be decoded: this one is a value already then.
+            # Another element may be undecodable: this one is decoded already.
             element = dataset.get_item(tag)
         value = element.value
         if element.VR == "SQ" and not isinstance(value, bytes):
@@ -220,11 +221,11 @@ def _alarm(_signal: int, _frame: FrameType | None) -> None:
 
 
 class _Limits:
-    """Holds one input to its share of CPU time and memory.
+    """Limits CPU time and memory per input.
 
-    CPU seconds and memory are this process's own (getrusage(2), proc(5)), so that a machine that
-    is busy with something else changes nothing. The highest resident memory is set back before
-    each input: an engine that survives a MemoryError is not thereby within the limit.
+    CPU seconds and memory are those of this process (getrusage(2), proc(5)), so that a busy
+    machine does not matter. The peak resident memory is reset before each input: an engine that
+    survives a MemoryError may still exceed the limit.
     """
 
     def __enter__(self) -> Self:
@@ -238,7 +239,7 @@ class _Limits:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
     def check(self) -> None:
-        """Raise if the input took more memory than it may."""
+        """Raise if the input took more memory than allowed."""
         used = _status("VmHWM") - self._memory
         if used > MAX_MEMORY:
             raise Failure(f"took more than {MAX_MEMORY >> 20} MB of memory")
@@ -258,12 +259,12 @@ def _plan() -> Plan:
 
 
 def made(seed: int, index: int) -> tuple[bytes, bytes]:
-    """Return the input of this number: as it was, and as it is broken."""
+    """Return the input with this number: original and malformed."""
     return broken(random.Random(f"{seed} {index}"))
 
 
 def fuzz(numbers: range, seed: int, keep: Path | None = None) -> Counter[str]:
-    """Try the broken files of these numbers; return how many ended in which way."""
+    """Try the malformed files with these numbers; return the number of each outcome."""
     plan = _plan()
     count: Counter[str] = Counter()
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
@@ -289,8 +290,9 @@ def fuzz(numbers: range, seed: int, keep: Path | None = None) -> Counter[str]:
 
 
 def _in_a_process(numbers: range, seed: int, keep: Path) -> Counter[str]:
-    """Try files in a process of its own, which cannot take more memory than the machine has; one
-    that ends it is a failure like any other."""
+    """Try files in a subprocess with a memory limit; a file that kills it is a failure like any
+    other.
+    """
     receiver, sender = multiprocessing.Pipe(duplex=False)
 
     def child() -> None:

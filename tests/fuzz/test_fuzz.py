@@ -1,4 +1,4 @@
-"""A small run of the fuzzer, with a fresh seed unless in CI; ``make fuzz`` does 100,000."""
+"""A short run of the fuzzer, with a fresh seed unless in CI; ``make fuzz`` does 100,000."""
 
 import os
 
@@ -21,7 +21,7 @@ SEED = seed("SENDIT_FUZZ_SEED")
 def test_malformed_files_neither_hang_nor_leak():
     print(f"SENDIT_FUZZ_SEED={SEED}")  # noqa: T201 the seed to run again
     count = run.fuzz(range(NUMBER), SEED)
-    assert count.pop(run.LIKE) > NUMBER / 100  # 7% as a rule
+    assert count.pop(run.LIKE) > NUMBER / 100  # usually 7%
     assert count.total() == NUMBER
     assert count["delivered"] > NUMBER / 20
 
@@ -29,8 +29,8 @@ def test_malformed_files_neither_hang_nor_leak():
 @pytest.mark.parametrize(
     ("tag", "vr"),
     [
-        (b"\x08\0\x16\0", b"UI"),  # a name where the SOP class should be, copied into file meta
-        (b"\x08\0\x05\0", b"PN"),  # a character set with which pydicom reads nothing
+        (b"\x08\0\x16\0", b"UI"),  # a name in place of the SOP class, copied into file meta
+        (b"\x08\0\x05\0", b"PN"),  # a character set that prevents pydicom from reading the file
     ],
 )
 def test_fuzzer_regressions(tag, vr, tmp_path):
@@ -45,13 +45,13 @@ def test_fuzzer_regressions(tag, vr, tmp_path):
 
 
 def test_fuzzer_detects_a_leak(monkeypatch):
-    """It would not be worth much if it looked in the wrong place."""
+    """Checks the fuzzer itself: it would be useless if it looked in the wrong place."""
     plan = compile_plan(read_recipe("default"))
     data = canary_files()[0]
     monkeypatch.setattr(run._Kept, "member", data)
     with pytest.raises(run.Failure, match="preamble"):
         run._check(data, plan, data)
-    # A clean preamble and file meta: the data set has canaries all the same.
+    # Clean preamble and file meta: the dataset still contains canaries.
     end = 144 + int.from_bytes(data[140:144], "little")
     start = data.index(CHARACTER_SET.to_bytes(4, "little")[2:], end)
     meta = bytes(128) + b"DICM" + _meta()

@@ -21,7 +21,7 @@ google_cloud_default:
 sendit_dasher: {conn_type: dasher}
 """
 #: What a user with the role Op may write into Airflow's database, or a site leave in the
-# environment.
+#: environment.
 ELSEWHERE = {
     name: json.dumps({"conn_type": "dasher", "host": "https://elsewhere.example"})
     for name in ("sendit_ledger", "google_cloud_default", "sendit_dasher")

@@ -1,7 +1,7 @@
-"""Write the mutants of a sample; run in the folder that :mod:`tests.mutation.run` laid out.
+"""Write the mutants of a sample; runs in the folder laid out by :mod:`tests.mutation.run`.
 
-Only the mutants of the sample are written: a module with all of its mutants takes a minute to
-make and to import, and a function without any runs at its own speed.
+Only the sampled mutants are written: a module with all of its mutants takes a minute to generate
+and import, and a function without mutants runs at full speed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SENTENCE = re.compile(r"""["'][^"']*[a-z,;:] [^"']*["']""")
 
 
 def main() -> None:
-    """Print how many mutants there are and, for each one drawn, its name and what it changes."""
+    """Print the total number of mutants and, for each sampled one, its name and diff."""
     order = json.loads(sys.argv[1])
     mutmut.copy_src_dir()
     mutmut.copy_also_copy_files()
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def draw(seed: int, sample: int, only: str) -> int:
-    """Let mutmut write only the mutants of the sample; return how many there are in all."""
+    """Let mutmut write only the sampled mutants; return the total number."""
     made = {}
     for path in sorted(walk_mutatable_files()):
         if only in str(path):
@@ -62,7 +62,7 @@ def draw(seed: int, sample: int, only: str) -> int:
 
 
 def rewords(module: cst.Module, mutation: file_mutation.Mutation) -> bool:
-    """Whether only a message's letters change: no test should hold a message to the letter."""
+    """Whether only the letters of a message change: tests should not depend on exact wording."""
     old = module.code_for_node(mutation.original_node)
     new = module.code_for_node(mutation.mutated_node)
     return bool(SENTENCE.search(old)) and old.casefold() == new.replace("XX", "").casefold()

@@ -44,15 +44,15 @@ KILLED = frozenset(("killed", "ran on"))
 
 @dataclass(frozen=True)
 class Package:
-    """Modules, as patterns below ``sendit/``, and the tests that are theirs."""
+    """Modules, as patterns below ``sendit/``, and their tests."""
 
     modules: tuple[str, ...]
     tests: tuple[str, ...]
-    #: Whether tests talk to emulators of Google's services.
+    #: Whether tests use emulators of Google's services.
     emulators: bool = False
 
 
-#: Tests that start processes, fill a disk, or walk every real file: minutes for each mutant.
+#: Tests that start processes, fill a disk, or read every real file: minutes per mutant.
 SLOW = (
     "tests/deidentify/test_template_match.py",
     "tests/deidentify/test_rewrite.py::test_bundled_recipes_remove_pixels_in_sequences",
@@ -198,28 +198,28 @@ def main() -> int:
 
 @dataclass
 class Score:
-    """What became of a package's mutants."""
+    """Outcomes of a package's mutants."""
 
     made: int
     outcomes: Counter[str]
 
     @property
     def tried(self) -> int:
-        """Mutants of which it is known whether a test fails."""
+        """Mutants with a conclusive result."""
         return self.outcomes.total()
 
     @property
     def percent(self) -> float:
-        """Killed ones among those tried."""
+        """Percentage of tried mutants that were killed."""
         return 100 * self.killed / self.tried
 
     @property
     def killed(self) -> int:
-        """Mutants for which a test fails, or that run without end."""
+        """Mutants for which a test fails, or that time out."""
         return sum(self.outcomes[outcome] for outcome in KILLED)
 
     def line(self) -> str:
-        """Return the numbers of a row of the table."""
+        """Return the numbers of a table row."""
         return (
             f"{self.made} | {self.tried} | {self.killed} | "
             f"{self.outcomes['survived']} | {self.outcomes['no test']} | {self.percent:.1f}%"
@@ -232,7 +232,7 @@ def _score(name: str, options: argparse.Namespace) -> Score:
     wish = {"seed": options.seed, "sample": options.sample, "only": options.only}
     drawn = _drawn(folder, wish)
     print(f"{name}: {len(drawn.diffs)} of {drawn.made} mutants", flush=True)
-    # Of a run that its budget of time ends, what was tried is a sample all the same.
+    # If the time budget ends the run, the mutants tried are still a sample.
     names = sorted(drawn.diffs)
     random.Random(options.seed).shuffle(names)
     order = {
@@ -254,7 +254,7 @@ def _score(name: str, options: argparse.Namespace) -> Score:
 
 
 def _prepare(folder: Path, package: Package) -> None:
-    """Lay a copy of the repository out as mutmut wants it: the package below ``src``."""
+    """Lay out a copy of the repository as mutmut expects it: the package below ``src``."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
@@ -265,7 +265,7 @@ def _prepare(folder: Path, package: Package) -> None:
         shutil.copy(ROOT / name, folder / name)
     mutants = folder / "mutants"
     mutants.mkdir()
-    # Tests read the sources where the repository has them, and start what .venv-demo brings.
+    # Tests read sources at the repository's paths, and start programs of .venv-demo.
     (mutants / "plugins").symlink_to("src")
     for venv in (".venv", ".venv-demo"):
         for place in (folder, mutants):
@@ -291,7 +291,7 @@ def _emulators(package: Package) -> Iterator[dict[str, str]]:
 
 @dataclass(frozen=True)
 class Drawn:
-    """The sample: how many mutants there are in all, and the diff of each one drawn."""
+    """The sample: the total number of mutants, and the diff of each sampled one."""
 
     made: int
     diffs: dict[str, str]
@@ -315,7 +315,7 @@ def _drawn(folder: Path, wish: dict[str, object]) -> Drawn:
 def _tried(
     folder: Path, order: dict[str, object], environment: Mapping[str, str], minutes: float
 ) -> Iterator[tuple[str, str]]:
-    """Yield each mutant and what became of it, for so many minutes."""
+    """Yield each mutant and its outcome, within a time budget in minutes."""
     paths = {"PYTHONPATH": f"{folder / 'src'}{os.pathsep}{folder}"}  # not the installed package
     process = subprocess.Popen(
         [sys.executable, HERE / "trial.py", json.dumps(order)],

@@ -22,7 +22,7 @@ NOTHING_RAN = int(pytest.ExitCode.NO_TESTS_COLLECTED)
 
 
 def main() -> None:
-    """Print a line of JSON for each mutant: its name and what became of it."""
+    """Print a JSON line for each mutant: its name and outcome."""
     order = json.loads(sys.argv[1])
     results = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(os.open("pytest.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
@@ -69,7 +69,7 @@ class Trial:
         return "survived" if ran else "no test"
 
     def _measured(self, tests: tuple[str, ...]) -> float:
-        """Return how many seconds of CPU time the tests take without a mutant."""
+        """Return the CPU seconds that the tests take without a mutant."""
         code, took = self._run(tests, "")
         if code not in {0, NOTHING_RAN}:
             raise SystemExit(f"these tests fail without a mutant: {' '.join(tests)}")

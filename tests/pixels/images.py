@@ -1,4 +1,4 @@
-"""Images with text in them, made: the text is drawn with the font that Pillow brings."""
+"""Synthetic images with text, drawn in the font that Pillow ships."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def written(
     size: int = 16,
     angle: int = 0,
 ) -> np.ndarray[Any, Any]:
-    """Return pixels with a text over them; ``size`` is the font's, ``at`` is x and y."""
+    """Return pixels with text drawn over them; ``size`` is the font size, ``at`` is x and y."""
     font = ImageFont.load_default(size)
     left, top, right, bottom = font.getbbox(text)
     stamp = Image.new("L", (int(right - left) + 4, int(bottom - top) + 4), 0)

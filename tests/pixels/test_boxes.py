@@ -1,4 +1,4 @@
-"""Regions of a filter as rectangles of an image: deid's painting order, an image's own regions."""
+"""Filter regions as rectangles: deid's painting order, and an image's own ultrasound regions."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_ultrasound_regions_are_read_per_image() -> None:
     one = blank_of(image(region(5, 5, 9, 9)), [[ALL, KEEP_OWN]]).mask
     two = blank_of(image(region(1, 1, 3, 3)), [[ALL, KEEP_OWN]]).mask
     assert (~one).sum() == 25 and (~two).sum() == 9
-    assert not one[9, 9] and one[10, 10]  # the corners are of the region
+    assert not one[9, 9] and one[10, 10]  # the region's corners
 
 
 def test_ultrasound_regions_include_their_last_pixel() -> None:
@@ -59,9 +59,9 @@ def test_ultrasound_regions_include_their_last_pixel() -> None:
     [
         (),
         (region(0, 0, 29, 19),),  # the whole frame
-        (region(5, 5, 31, 10),),  # beyond the frame: of another size
+        (region(5, 5, 31, 10),),  # beyond the frame: for another image size
         (region(5, 5, 9, 9), region(1, 15, 4, 21)),
-        (region(5, 5, 9, 9, spatial=0),),  # does not say what it shows
+        (region(5, 5, 9, 9, spatial=0),),  # does not state its content
         (region(9, 9, 5, 5),),
     ],
 )

@@ -1,4 +1,4 @@
-"""Of a cine few frames are read, and those with text among them."""
+"""Only a few frames of a cine are read, including those with text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Frame = np.ndarray[Any, Any]
 
 
 def speckle(count: int) -> Iterator[Frame]:
-    """Yield frames of a sector that moves, on a screen that does not."""
+    """Yield frames of a moving sector on a static screen."""
     draw = np.random.default_rng(3)
     down, across = np.mgrid[0:240, 0:320]
     inside = np.hypot(down, across - 160) < 200

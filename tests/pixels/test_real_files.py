@@ -1,4 +1,4 @@
-"""Real ultrasound images that packages ship: no name, number or place of theirs leaves.
+"""Real ultrasound images shipped by packages: no name, number or place of theirs is delivered.
 
 They show "CLEVELAND", "ZZZDOWNTIME" and the like in banners, some typed in or in side panels.
 """

@@ -1,6 +1,6 @@
-"""Regions blanked in every form of pixel data: inside constant, outside the original's samples.
+"""Blanked regions in every pixel encoding: constant inside, original samples outside.
 
-The samples are compared by :mod:`sendit.pixels.recheck`, which has nothing of the writer's code.
+The samples are compared by :mod:`sendit.pixels.recheck`, which shares no code with the writer.
 """
 
 from __future__ import annotations
@@ -247,7 +247,7 @@ def test_undecodable_pixels_are_refused() -> None:
     assert ds.Rows == 40
 
 
-# The gate's side ------------------------------------------------------------------------
+# The gate -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

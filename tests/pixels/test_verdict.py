@@ -1,4 +1,4 @@
-"""What text in an image says."""
+"""Classification of text in images."""
 
 from __future__ import annotations
 

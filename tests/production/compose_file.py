@@ -1,4 +1,4 @@
-"""Reads docker-compose.yaml as Docker Compose does: variables filled in, anchors merged."""
+"""Loads docker-compose.yaml as Docker Compose does: variables substituted, anchors merged."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ VARIABLE = re.compile(
 
 
 class Unset(Exception):
-    """A variable that docker-compose.yaml insists on is not set."""
+    """A variable that docker-compose.yaml requires is not set."""
 
 
 def fill_in(text: str, environment: Mapping[str, str]) -> str:
-    """Fill in ``${NAME}``, ``${NAME:-default}`` and ``${NAME:?message}``; ``$$`` is a dollar."""
+    """Substitute ``${NAME}``, ``${NAME:-default}`` and ``${NAME:?message}``; ``$$`` is a dollar."""
 
     def replace(match: re.Match[str]) -> str:
         if match["name"] is None:
@@ -52,7 +52,7 @@ def _filled(value: Any, environment: Mapping[str, str]) -> Any:
 
 
 def load(environment: Mapping[str, str] = REQUIRED) -> dict[str, Any]:
-    """Return the compose file with variables filled in and the ``x-`` parts taken out."""
+    """Return the compose file with variables substituted and ``x-`` sections removed."""
     raw = yaml.safe_load(COMPOSE.read_text())
     return {
         key: _filled(value, environment) for key, value in raw.items() if not key.startswith("x-")

@@ -1,4 +1,4 @@
-""".ci/containers: what it does where Docker is, can be made, or can not."""
+""".ci/containers: its behaviour with Docker available, installable, or neither."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MADE = ["clean", "up", "images", "net on"]
 
 
 class Machine:
-    """A checkout, and programs that note how they are called; each may fail."""
+    """A checkout with fake programs that record their calls; each may fail."""
 
     def __init__(self, folder: Path) -> None:
         self.calls = folder / "calls"

@@ -1,4 +1,4 @@
-"""The command in a worker's container: connections come from the secret file there."""
+"""The command in a worker's container: connections come from the secret file."""
 
 from __future__ import annotations
 

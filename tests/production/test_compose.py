@@ -1,4 +1,4 @@
-"""docker-compose.yaml: valid, tight, and agreeing with the package, Airflow and deploy/."""
+"""docker-compose.yaml: valid, confined, and consistent with the package, Airflow and deploy/."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def variables() -> list[tuple[str, str]]:
 
 
 def passed_through() -> set[str]:
-    """Settings that are passed on as they are, if they are set at all."""
+    """Settings that are passed through unchanged if they are set."""
     return {name for name, value in SERVICES["worker"]["environment"].items() if value is None}
 
 
@@ -43,7 +43,7 @@ def test_compose_file_is_valid() -> None:
 
 
 def test_services() -> None:
-    # No triggerer: nothing here waits in one.
+    # No triggerer: there are no deferrable tasks.
     assert set(SERVICES) == {*AIRFLOW, "postgres", "redis", "nginx"}
     for module in (ROOT / "plugins" / "sendit").rglob("*.py"):
         assert "deferrable=True" not in module.read_text(), module
@@ -82,7 +82,7 @@ def test_services_are_confined(service: str) -> None:
     assert found["security_opt"] == ["no-new-privileges:true"]
     assert found["restart"] == ("no" if service in ONE_SHOT else "unless-stopped")
     assert "memory" in found["deploy"]["resources"]["limits"]
-    # PostgreSQL's own image starts as root to own its folder, and then leaves it.
+    # PostgreSQL's own image starts as root to own its folder, and then drops privileges.
     assert service == "postgres" or found["user"] == "12345:0"
     assert "privileged" not in found
 
@@ -138,7 +138,7 @@ def test_secrets_of_each_service() -> None:
         "dag-processor": metadata,
         "api-server": metadata | {"api_secret_key", "jwt_secret"},
         "scheduler": metadata | {"jwt_secret", "broker_url"},
-        # Neither Airflow's database, nor what signs tokens or sessions of the UI.
+        # Neither Airflow's database nor the keys that sign tokens and UI sessions.
         "worker": worker | {"broker_url"},
         "nginx": {"tls.crt", "tls.key"},
     }
@@ -163,7 +163,7 @@ def test_health_checks_allow_a_slow_first_start() -> None:
     for service in set(SERVICES) - set(ONE_SHOT):
         check = SERVICES[service]["healthcheck"]
         assert check["start_period"] in ("5m", "10m"), service
-    # The server that makes a new cluster answers on its socket, and is not the one that stays.
+    # The server that initialises a cluster listens on its socket only, and is then replaced.
     assert "--host=127.0.0.1" in SERVICES["postgres"]["healthcheck"]["test"]
 
 
@@ -199,7 +199,7 @@ def test_services_are_given_the_secrets_they_read() -> None:
         named = set(re.findall(r"secret\.sh (\S+)|/run/secrets/([\w.]+)", text))
         for name in {either for pair in named for either in pair if either}:
             if name == "sendit_key" and service not in ("init", "worker"):
-                continue  # a path that the others are told and never open
+                continue  # a path that the other services are given and never open
             assert name in secrets_of(service), (service, name)
 
 
@@ -219,7 +219,7 @@ def test_named_settings_exist() -> None:
     fields = {f"SENDIT_{name.upper()}" for name in Settings.model_fields}
     for service in AIRFLOW:
         named = {n for n in SERVICES[service]["environment"] if n.startswith("SENDIT_")}
-        # The working folder follows from the home folder, and the ledger is a connection.
+        # The working folder is derived from the home folder, and the ledger is a connection.
         assert named == fields - {"SENDIT_WORK_FOLDER", "SENDIT_LEDGER"}, service
 
 

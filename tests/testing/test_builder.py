@@ -54,10 +54,10 @@ def test_every_transfer_syntax_round_trips(syntax):
     canaries = plant_canaries(dataset)
     back = pydicom.dcmread(io.BytesIO(to_bytes(dataset)))
     assert back.file_meta.TransferSyntaxUID == syntax
-    # pydicom reads a sequence that says UN as big endian here; PS3.5 6.2.2 says it is little.
+    # pydicom reads a sequence encoded as UN as big endian here; by PS3.5 6.2.2 it is little endian.
     del back[0x00081120]
     texts = {str(element.value) for element in all_elements(back) if element.VR == "LO"}
-    # Private elements come back as bytes where the file does not say their VR.
+    # Private elements are bytes where the file does not state their VR.
     wanted = {
         canary.text
         for canary in canaries

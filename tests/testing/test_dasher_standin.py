@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @contextmanager
 def standin(tokens: Path, port: int = 0) -> Iterator[str]:
-    """Run the stand-in, killed at the end; gives its address."""
+    """Run the stand-in and yield its address; kill it afterwards."""
     command = ["-m", "testing.dasher_standin", "--port", str(port), "--secrets", str(tokens)]
     process = subprocess.Popen(
         [sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True
@@ -54,7 +54,7 @@ def test_codes_and_tokens_survive_a_restart(tmp_path: Path) -> None:
         first = ask(root, tokens)
         control(root, "expire", {})
         assert ask(root, tokens) == first
-    # On another port: the address in the token file follows.
+    # On another port: the address in the token file is updated.
     with standin(tokens) as root:
         assert ask(root, tokens) == first
         control(root, "expire", {})

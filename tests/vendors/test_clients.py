@@ -1,4 +1,4 @@
-"""dcm2niix makes the same of what is delivered as of what was received, whoever the vendor is."""
+"""dcm2niix converts delivered images as it converts the originals, for every vendor."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from testing.builder import to_bytes
 from testing.vendor_objects import SECRET, SERIES, csa_image, mosaics, philips_enhanced
 from tests.deidentify.engine import opened, run
 
-# What no tool can make out without the private elements of a series.
+# Fields that no tool can determine without a series' private elements.
 NEEDED = {
     "siemens mosaic": ("affine", "bvec", "SliceTiming", "PhaseEncodingDirection"),
     "siemens xa": ("affine", "EffectiveEchoSpacing"),
@@ -41,7 +41,7 @@ def test_dcm2niix_output_is_unchanged(name, plan, tmp_path):
 
 
 def test_a_mosaic_without_its_csa_header_converts_differently(tmp_path):
-    """What the header is kept for: without it, the slices run the other way."""
+    """Why the header is kept: without it, the slices are in reverse order."""
     files = [to_bytes(image) for image in mosaics()]
     before = convert(files, tmp_path / "before")
     bare = compile_plan(read_recipe("default-no-private"))
@@ -76,7 +76,7 @@ def test_a_single_slice_loses_an_unparsable_csa_header(plan):
     image[0x00291010].value = b"SV10 of another make".ljust(200, b"\0")
     new = opened(image, plan)
     assert not [element for element in new if element.tag.group == 0x0029]
-    assert 0x0019100A not in new  # the number of slices says nothing without their direction
+    assert 0x0019100A not in new  # the number of slices is meaningless without their direction
     assert 0x0019100B in new
 
 
@@ -92,7 +92,9 @@ def test_b_value_is_removed_with_its_direction(plan):
 
 
 def test_template_matches_use_their_own_private_values(plan):
-    """The second file's direction is no number: what hangs on it goes in this file only."""
+    """The second file's direction is not a number: dependent values are removed from this file
+    only.
+    """
     images = [image for image in mosaics(6) if image.InstanceNumber > 1]
     for image in images:
         image.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND"]

@@ -1,4 +1,4 @@
-"""GE's blocks of bytes keep what slice times and directions are read from, and nothing else."""
+"""GE's binary blocks keep slice times and directions, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A text in a private element does not leave, whichever element of whichever vendor it is in."""
+"""Text in private elements is removed, for every element of every vendor."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def plan(request) -> Plan:
 
 
 def planted(element: DataElement, text: str, *, unknown: bool) -> str:
-    """Put a text into an element as its VR (or UN) can hold it; return what was put there."""
+    """Put text into an element as its VR (or UN) can hold it; return the planted text."""
     vr = element.VR
     if unknown or vr in {"OB", "UN"}:
         element.VR, element.value = "UN", text.encode()
@@ -68,13 +68,13 @@ def test_planted_text_is_removed(name, plan, unknown, monkeypatch):
         }
         _, members = run([to_bytes(image) for image in images], plan)
         whole = b"".join(members.values())
-        # Of four bytes nobody can tell: 13.4 as a FL is "ffVA".
+        # Four bytes are ambiguous: 13.4 as FL is "ffVA".
         assert not [one for one in texts if len(one) > 4 and one.encode() in whole]
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
 def test_planted_text_is_removed_from_every_listed_element(plan, syntax):
-    """Each element of the list, in a block with its creator."""
+    """Each listed element, in a block with its creator."""
     for text in TEXTS:
         image: FileDataset = make_dataset(kind="MR", private=False, transfer_syntax=syntax)
         for safe in safe_private():
@@ -86,7 +86,7 @@ def test_planted_text_is_removed_from_every_listed_element(plan, syntax):
 
 
 def test_numbers_of_every_listed_element_are_kept(plan):
-    """The same with numbers: all of it is there, so that the test above tests something."""
+    """The same with numbers: all are kept, which shows that the test above is effective."""
     image = make_dataset(kind="MR", private=False)
     wanted = set()
     for safe in safe_private():

@@ -1,5 +1,6 @@
-"""Whatever stands in private elements, in whichever form and at whichever depth: no text of it
-leaves, and the numbers of listed attributes do."""
+"""Arbitrary content of private elements, in any form and at any depth: text is removed, and
+numbers of listed attributes are kept.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +55,7 @@ def words_of_the_list() -> str:
 
 @dataclass
 class Made:
-    """Elements by tag as they are written, and the texts that stand in them."""
+    """Encoded elements by tag, and the texts in them."""
 
     elements: dict[int, bytes] = field(default_factory=dict)
     texts: set[bytes] = field(default_factory=set)
@@ -86,7 +87,7 @@ def item(content: bytes, *, undefined: bool) -> bytes:
 
 
 def spliced(elements: dict[int, bytes]) -> bytes:
-    """Return the template with more elements, or others, in their places."""
+    """Return the template with elements inserted or replaced."""
     data = template()
     own = {tag: data[start:end] for tag, _, start, _, end, _ in read_header(data).elements}
     start = min(start for _, _, start, _, _, _ in read_header(data).elements)
@@ -109,7 +110,7 @@ TEXTS = st.one_of(
 
 @st.composite
 def values(draw: st.DrawFn, safe: SafePrivate | None, made: Made) -> tuple[str, bytes]:
-    """Return the VR and the value of one element, a text or a structure with texts in it."""
+    """Return the VR and value of one element: text, or a structure with text."""
     text = draw(TEXTS).encode("latin-1")
     form = "" if safe is None else safe.form
     if form in private_form._REWRITTEN and draw(st.booleans()):
@@ -121,7 +122,7 @@ def values(draw: st.DrawFn, safe: SafePrivate | None, made: Made) -> tuple[str, 
     if vr in NUMBERS:
         size = struct.calcsize("<" + NUMBERS[vr])
         text = text[: len(text) // size * size]
-    if len(text) > 4:  # of four bytes nobody can tell: 13.4 as a FL is "ffVA"
+    if len(text) > 4:  # four bytes are ambiguous: 13.4 as FL is "ffVA"
         made.texts.add(text)
     if draw(st.booleans()) and vr not in NUMBERS and vr not in {"OB", "OF", "OW", "UN"}:
         text = b"1\\" + text
@@ -129,7 +130,7 @@ def values(draw: st.DrawFn, safe: SafePrivate | None, made: Made) -> tuple[str, 
 
 
 def blob(draw: st.DrawFn, form: str, text: str) -> bytes:
-    """Return a vendor's structure with a text somewhere in it."""
+    """Return a vendor's structure with text somewhere in it."""
     if form == "ge-protocol":
         name = draw(st.sampled_from((*ge_protocol.NUMBERS, ge_protocol.OPTIONS, "PSEQ", "EXAM")))
         return vendor_objects.ge_protocol(**{name: text})
@@ -152,7 +153,7 @@ def blob(draw: st.DrawFn, form: str, text: str) -> bytes:
         CsaTag(name, 1, "LO", 19, (text,) if place else ("1", text)),
     ]
     written = write_csa(tags)
-    # beyond a value's end, where scanners leave what was in memory
+    # after a value's end, where scanners leave uninitialised memory
     return written + (text.encode("latin-1") if place == 2 else b"")
 
 
@@ -177,7 +178,7 @@ def blocks(draw: st.DrawFn, depth: int, made: Made) -> dict[int, bytes]:
 
 
 def nested(draw: st.DrawFn, tag: int, depth: int, made: Made) -> bytes:
-    """Return a private sequence: as one, or as UN that holds one in implicit VR."""
+    """Return a private sequence: as SQ, or as UN containing one in implicit VR."""
     if draw(st.booleans()):
         inner = Made(draw(blocks(depth - 1, made)), made.texts)
         content = item(inner.whole(), undefined=draw(st.booleans()))
@@ -193,7 +194,7 @@ def nested(draw: st.DrawFn, tag: int, depth: int, made: Made) -> bytes:
 
 @st.composite
 def planted(draw: st.DrawFn) -> Made:
-    """Return private elements at all depths with texts in them, none of them a word of the list."""
+    """Return private elements at all depths with texts, none of them a listed word."""
     made = Made()
     made.elements = draw(blocks(2, made))
     for tag in draw(st.sets(st.sampled_from(SEQUENCES))):
@@ -220,7 +221,7 @@ def test_text_is_removed_at_any_depth(recipe: str, made: Made) -> None:
 
 
 def test_text_leaks_without_the_form_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test above finds what it is there to find."""
+    """Shows that the test above is effective."""
     monkeypatch.setattr(rewrite, "clean", lambda _safe, _vr, value, *, little: value)
     anywhere = settings(database=None, derandomize=True, max_examples=100)(
         given(made=planted())(search)
@@ -230,7 +231,7 @@ def test_text_leaks_without_the_form_check(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def plausible(safe: SafePrivate) -> st.SearchStrategy[list[float]]:
-    """Return numbers that an attribute can hold, none of which spells anything."""
+    """Return numbers that an attribute can hold, none of which spells a text."""
     least, _, most = safe.vm.partition("-")
     most = most or least
     number: st.SearchStrategy[float] = st.integers(0, 0x1FF)

@@ -1,4 +1,4 @@
-"""CSA headers keep the numbers that images are read with, and no text of anyone."""
+"""CSA headers keep the numbers needed to read images, and no free text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # nibabel calls its readers experimental
+    warnings.simplefilter("ignore")  # nibabel marks its readers as experimental
     from nibabel.nicom import ascconv, csareader
 
 from sendit.gate.vendor_values import numbers_and_text
@@ -50,7 +50,7 @@ NEEDED = {
 
 @cache
 def shipped(name: str) -> bytes:
-    """A file of nibabel's tests: real headers of a Siemens scanner."""
+    """A file of nibabel's tests: real Siemens headers."""
     data = (resources.files("nibabel.nicom") / "tests" / "data" / name).read_bytes()
     return gzip.decompress(data) if name.endswith(".gz") else data
 
@@ -82,7 +82,7 @@ def test_real_image_header_keeps_geometry_values():
 
 def test_cleaned_header_contains_only_values_and_structure():
     new = clean_image_header(real_image())
-    assert b"0a4d" in real_image()  # memory of the scanner behind the first name
+    assert b"0a4d" in real_image()  # scanner memory after the first name
     assert b"0a4d" not in new
     assert write_csa(read_csa(new)) == new
 
@@ -104,7 +104,7 @@ def test_a_malformed_value_removes_its_tag(name, planted):
 
 
 def cleaned(value: bytes) -> bytes:
-    """Return a header without what has another form; nothing if it has to go as a whole."""
+    """Return a header without malformed values; None if it has to be removed completely."""
     try:
         return clean_image_header(value)
     except NotUnderstood:
@@ -189,7 +189,7 @@ def test_corrupted_headers_are_refused_or_give_listed_numbers(noise, place, gone
     gone=st.integers(0, 24),
 )
 def test_result_does_not_depend_on_the_previous_header(noise, place, gone):
-    """Tags of a header are compared with those of the one before it."""
+    """A header's tags are compared with those of the previous header."""
     other = real_image()[:place] + noise + real_image()[place + gone :]
     outcomes = []
     for before in ((), (real_image(),), (real_image(), other)):
