@@ -79,7 +79,7 @@ TIME_LIMIT = 300
 
 
 def delivered(files: Iterable[bytes], plan: Plan, folder: Path) -> list[bytes]:
-    """De-identify a series; return what is delivered of it (nothing, if none of it can be)."""
+    """De-identify a series; return the delivered files (none, if none can be delivered)."""
     result = _deidentified(files, plan, folder)
     if result.archive is None:
         return []
@@ -107,7 +107,7 @@ def by_dcm2niix(folder: Path) -> Result:
     subprocess.run(command, capture_output=True, check=False, timeout=TIME_LIMIT)
     outputs = sorted(out.glob("*.nii"))
     found: Result = {"outputs": len(outputs)} if outputs else {}
-    for name, path in enumerate(outputs):  # those of a series without number are named by its UID
+    for name, path in enumerate(outputs):  # series without a number are named by UID
         image = nibabel.load(path)
         found[f"{name} affine"] = np.round(np.asarray(image.affine), 4).tolist()
         found[f"{name} voxels"] = np.asarray(image.dataobj)
@@ -166,7 +166,7 @@ def by_nibabel(folder: Path) -> Result:
 
 
 def by_highdicom(folder: Path) -> Result:
-    """Read each object as what it is; return samples, what they mean, and what reports say."""
+    """Read each object by its class; return samples, their meaning, and report content."""
     hd = import_module("highdicom")
     found: Result = {}
     for path in sorted(folder.iterdir()):
@@ -174,7 +174,7 @@ def by_highdicom(folder: Path) -> Result:
         name = path.stem
         match dataset.get("Modality"):
             case "SR" | "KO":
-                report: Any = dataset  # of a class that highdicom does not know
+                report: Any = dataset  # a class unknown to highdicom
                 if dataset.Modality == "KO":
                     report = hd.ko.KeyObjectSelectionDocument.from_dataset(dataset)
                 elif str(dataset.SOPClassUID) in OF_REPORTS:
@@ -224,7 +224,7 @@ def _items_of(content: Any) -> Iterator[Any]:
 
 
 def _values_of(item: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what a content item says in codes and numbers; texts, dates and names are changed."""
+    """Yield a content item's codes and numbers; texts, dates and names are changed."""
     concept = item.ConceptNameCodeSequence[0] if "ConceptNameCodeSequence" in item else None
     yield "item", (item.ValueType, None if concept is None else concept.get("CodeValue"))
     if "ConceptCodeSequence" in item:
@@ -246,7 +246,7 @@ TOOLS: dict[str, Callable[[Path], Result]] = {
 
 
 def differences(before: Result, after: Result) -> list[str]:
-    """Return which fields are missing, different, or there for the first time."""
+    """Return which fields are missing, different or new."""
     told = []
     for name in sorted(before.keys() | after.keys()):
         if name not in after:
@@ -267,7 +267,7 @@ def _equal(before: Any, after: Any) -> bool:
 
 
 def convert(files: Iterable[bytes], folder: Path, tool: str = "dcm2niix") -> Result:
-    """Write files to a folder that is not there yet, and run a tool on it."""
+    """Write files to a new folder, and run a tool on it."""
     return TOOLS[tool](_written(files, folder))
 
 
@@ -278,7 +278,7 @@ def _written(files: Iterable[bytes], folder: Path) -> Path:
     return folder
 
 
-# What is measured -------------------------------------------------------------------------
+# Measurement ---------------------------------------------------------------------------
 
 
 def _series(folders: Sequence[str]) -> Iterator[tuple[str, list[bytes]]]:
@@ -301,8 +301,9 @@ def _series(folders: Sequence[str]) -> Iterator[tuple[str, list[bytes]]]:
 
 
 def _by_series(files: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, list[bytes]]]:
-    """Yield files by series, named like the first; an instance number that comes again (packages
-    ship the same one in several transfer syntaxes) starts another: tools order by it."""
+    """Yield files by series, named like the first; a repeated instance number (packages ship the
+    same image in several transfer syntaxes) starts another series, because tools sort by it.
+    """
     found: dict[tuple[str, int], list[tuple[tuple[float, float], str, bytes]]] = defaultdict(list)
     seen: Counter[tuple[str, tuple[float, float]]] = Counter()
     for name, data in files:
@@ -330,14 +331,14 @@ def _number(value: Any) -> float:
 
 
 class Workers:
-    """Runs tools in a process of its own, and another one after one that hangs or dies."""
+    """Runs tools in a subprocess, and in a new one after a hang or crash."""
 
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("spawn")
         self._pool = self._context.Pool(1, _silence)
 
     def run(self, tool: str, folder: Path) -> Result | str:
-        """Return what a tool makes of a folder, or why it makes nothing of it."""
+        """Return a tool's result for a folder, or why there is none."""
         try:
             return self._pool.apply_async(_run, (tool, folder)).get(TIME_LIMIT)
         except multiprocessing.TimeoutError:
@@ -352,7 +353,7 @@ class Workers:
 
 
 def _silence() -> None:
-    """Send what tools print nowhere: they tell of each file that they cannot read."""
+    """Discard what tools print: they report each file that they cannot read."""
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
@@ -369,7 +370,7 @@ def _run(tool: str, folder: Path) -> Result | str:
 def _pairs(
     files: Sequence[bytes], plan: Plan, folder: Path
 ) -> tuple[list[tuple[bytes, bytes]], list[str]]:
-    """Return the files that are delivered, before and after, and why others are not."""
+    """Return the delivered files, before and after, and why others are not delivered."""
     try:
         result = _deidentified(files, plan, folder)
     except SenditError as failure:
@@ -402,7 +403,7 @@ def _field(told: str) -> str:
 
 
 def main() -> int:
-    """Print a line for each series and tool, and what differs by field."""
+    """Print a line for each series and tool, and the differences by field."""
     parser = argparse.ArgumentParser(prog="benchmarks.clients", description=__doc__.split("\n")[0])
     parser.add_argument("recipe", nargs="?", default="default", help="a bundled recipe, or a path")
     parser.add_argument(

@@ -40,14 +40,14 @@ from sendit.recipe.parse import read_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 KEYS = Keys(b"benchmark" * 4)
-# Seconds for a peer's first files: deid's time grows faster than the frames of one object.
+# Seconds for a peer's first files: deid's time grows faster than the number of frames.
 LONGEST = 120
 IDENTIFIERS = CodedStudy("P1", "A1", -5, "19480802", "20160316")
 
 
 @dataclass(frozen=True)
 class Result:
-    """One tool's cost: CPU seconds for so many files of so many bytes in all."""
+    """A tool's cost: CPU seconds for a number of files and bytes."""
 
     tool: str
     files: int
@@ -65,7 +65,7 @@ class Result:
 
 
 class _Plain:
-    """Stands in for the compressor: what the archive costs without it."""
+    """Stands in for the compressor: the archive's cost without compression."""
 
     def compress(self, data: bytes | memoryview) -> bytes:
         return bytes(data)
@@ -75,7 +75,7 @@ class _Plain:
 
 
 class _Nothing(archive.Archive):
-    """Takes members and drops them: what is left is the header work."""
+    """Discards members: only the header work is left."""
 
     def __init__(self, path: Path) -> None:
         self._names = set()
@@ -148,7 +148,7 @@ def ours(files: Sequence[Path], target: Path, plan: Plan) -> None:
 
 
 def measure(tool: str, study: Input, rounds: int, work: Callable[[Path], None]) -> Result:
-    """Return the best of so many rounds."""
+    """Return the best of several rounds."""
     best = float("inf")
     with tempfile.TemporaryDirectory(prefix="sendit-benchmark-") as folder:
         target = Path(folder) / "out.tar.gz"
@@ -162,7 +162,7 @@ def measure(tool: str, study: Input, rounds: int, work: Callable[[Path], None]) 
 
 @dataclass(frozen=True)
 class Peer:
-    """Another tool: its name in ``peers.py``, what to call it, what it runs on."""
+    """Another tool: its name in ``peers.py``, its label and its environment."""
 
     tool: str
     label: str
@@ -171,7 +171,7 @@ class Peer:
 
 
 def run_peer(peer: Peer, study: Input, folder: Path) -> Result | None:
-    """Run a peer in its own environment; None when it could not do it."""
+    """Run a peer in its own environment; None if it failed."""
     command = [
         str(peer.python),
         peers.__file__,
@@ -181,7 +181,7 @@ def run_peer(peer: Peer, study: Input, folder: Path) -> Result | None:
         str(folder / "peer"),
         str(peer.recipe),
     ]
-    # A folder of its own: deid reads a recipe out of ./dicom.
+    # A separate folder: deid reads a recipe from ./dicom.
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, cwd=folder, timeout=LONGEST
@@ -197,7 +197,7 @@ def run_peer(peer: Peer, study: Input, folder: Path) -> Result | None:
 
 
 def print_table(study: Input, results: Sequence[Result]) -> None:
-    """Print one study's results beside the floor and deid as documented."""
+    """Print one study's results, compared with the floor and with deid as documented."""
     by_name = {result.tool: result for result in results}
     base = by_name["floor: read, igzip 1, write"]
     slowest = by_name.get("deid as documented, big recipe, tar.gz")
@@ -260,7 +260,7 @@ def _peers(options: argparse.Namespace, small: Path, big: Path) -> Iterator[Peer
 
 
 def two_processes(study: Input, folder: Path) -> float:
-    """Return how many times as fast two processes on two cores are as one."""
+    """Return the speed-up of two processes on two cores over one."""
     command = [sys.executable, "-m", "benchmarks.deidentify", "--worker", str(study.folder)]
 
     def start(core: int) -> subprocess.Popen[bytes]:
@@ -288,7 +288,7 @@ def _worker(folder: str, out: str, core: str) -> None:
 
 
 def memory(study: Input, files: int, folder: Path) -> list[tuple[int, float]]:
-    """Return the peak memory (MB) after so many files, study after study in one process."""
+    """Return the peak memory (MB) after each number of files, study after study in one process."""
     plan = compile_plan(read_recipe("default"))
     peaks = []
     done = 0
@@ -300,7 +300,7 @@ def memory(study: Input, files: int, folder: Path) -> list[tuple[int, float]]:
 
 
 def main() -> None:
-    """Run the command."""
+    """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scale", type=float, default=1.0, help="part of the files to make")
     parser.add_argument("--only", nargs="*", help="studies: ct mr enhanced 2017 small large")

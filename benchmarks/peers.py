@@ -1,8 +1,8 @@
-"""Run one other tool over a folder and say what it cost.
+"""Run another tool over a folder and print its cost.
 
-Runs by itself, in the environment that has the tool:
+Runs standalone, in the environment that has the tool:
 ``python peers.py TOOL FOLDER FILES OUT RECIPE`` prints a line of JSON. Loading the tool and one
-file to warm it up are not counted; every tool ends with the same archive.
+warm-up file are not counted; every tool ends with the same archive.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""How well text in pixels is found: made text over real and made images, and real images alone.
+"""Recall of text in pixels: synthetic text over real and synthetic images, and real images alone.
 
     .venv/bin/python -m benchmarks.pixels [--number 60] [--seed 1]
 
-Each image is looked at as a localizer would be: rendered and read. Reported: part of the images
-with text that are kept back, by size and contrast and by rotation; real images without a name
-that are; CPU time.
+Each image is treated as a localizer: rendered and read. Reported: the share of images with text
+that are withheld, by size and contrast and by rotation; real images without a name that are
+withheld; CPU time.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def keeps(pixels: np.ndarray[Any, Any], name: str) -> bool:
-    """Whether an image is kept back."""
+    """Whether an image is withheld."""
     own = BatchValues(
         words={part.lower() for part in name.replace("^", " ").split() if len(part) > 2}
     )
@@ -87,7 +87,7 @@ def with_text(
     angle: int,
     draw: np.random.Generator,
 ) -> np.ndarray[Any, Any]:
-    """Return an image with a text in it, lighter than what is around it."""
+    """Return an image with a text lighter than its surroundings."""
     font = ImageFont.load_default(size)
     box = font.getbbox(text)
     stamp = Image.new("L", (int(box[2]) + 6, int(box[3]) + 6), 0)
@@ -106,7 +106,7 @@ def with_text(
 
 
 def backgrounds() -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
-    """Yield real images of CT, MR and radiography, of 128 rows or more, one of each file."""
+    """Yield real CT, MR and radiography images of at least 128 rows, one per file."""
     seen: set[Path] = set()
     for path in real_files():
         if path in seen:

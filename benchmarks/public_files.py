@@ -1,10 +1,10 @@
-"""What becomes of public DICOM files: how many are delivered, filtered and refused, and why.
+"""Outcomes of public DICOM files: how many are delivered, filtered and refused, and why.
 
     .venv/bin/python -m benchmarks.public_files [RECIPE]
 
-About 260 files that the test packages ship (pydicom's own, pydicom-data, deid-data): every transfer
-syntax, many of them broken on purpose. Each goes through import, the filters, a bundled recipe
-(default: ``default``) and the gate by itself, as a study of one file.
+About 260 files that the test packages ship (pydicom's own, pydicom-data, deid-data): every
+transfer syntax, many of them malformed on purpose. Each goes through import, filters, a bundled
+recipe (default: ``default``) and the gate, as a study of one file.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""What the last gate finds, and what it stops that is sound.
+"""Recall and false positives of the gate.
 
     .venv/bin/python -m benchmarks.recall [--misses]
 
-One image of a made patient is finished as a recipe of few rules leaves it; each spelling of one
-of the patient's values is then put into each place, and the gate is asked. The second table is
-of public files, each a study of its own: none of them holds its patient's values anywhere but
-where the default recipe changes them, or where it should. ``--misses`` names the spellings that
-were not found. ``make recall`` runs this.
+One image of a synthetic patient is de-identified with a recipe of few rules; each spelling of one
+of the patient's values is then put into each place, and the gate is run. The second table is of
+public files, each a study of its own: none of them contains its patient's values anywhere except
+where the default recipe changes them, or should. ``--misses`` lists the spellings that were not
+found. ``make recall`` runs this.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def _recall() -> list[tuple[str, str]]:
 
 
 def _finished(original: bytes, plan: Plan, folder: Path) -> bytes:
-    """Return the image as the engine and the recipe leave it."""
+    """Return the image as de-identified by the engine and the recipe."""
     result = _deidentified(original, plan, folder)
 
     with tarfile.open(folder / "out.tar.gz") as tar:
@@ -216,7 +216,7 @@ def _is_found(member: bytes, real: RealValues, plan: Plan, folder: Path) -> bool
 
 
 def _false_alarms() -> None:
-    """Say how many public files the gate stops, each as a study of its own."""
+    """Report how many public files the gate stops, each as a study of its own."""
     plan = compile_plan(read_recipe("default"))
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="sendit-recall-") as folder:

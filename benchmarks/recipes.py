@@ -1,4 +1,4 @@
-"""Two recipes that deid and sendit understand alike, so that both do the same work."""
+"""Two recipes that deid and sendit interpret alike, so that both do the same work."""
 
 from __future__ import annotations
 

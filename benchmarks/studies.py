@@ -1,4 +1,4 @@
-"""The studies that the benchmark de-identifies: made, not shipped, and always the same."""
+"""The benchmark's studies: synthetic and deterministic."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from testing.builder import make_dataset, to_bytes, write_study
 
 @dataclass(frozen=True)
 class Input:
-    """A folder to de-identify; ``slow`` files of it are enough for a slow tool."""
+    """A folder to de-identify; a slow tool only gets the first ``slow`` files."""
 
     name: str
     meaning: str
@@ -29,7 +29,7 @@ class Input:
 
 
 def make_all(folder: Path, scale: float = 1.0, only: Sequence[str] | None = None) -> list[Input]:
-    """Make the studies below ``folder``; ``scale`` makes fewer files of the same sizes."""
+    """Make the studies below ``folder``; ``scale`` reduces the number of files, not their size."""
 
     def count(number: int) -> int:
         return max(2, round(number * scale))

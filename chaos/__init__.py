@@ -1,4 +1,5 @@
-"""The fault harness: the real DAG on real processes, broken once a round, and the promise checked.
+"""The chaos harness: the real DAG on real processes, one fault per round, then the guarantees are
+checked.
 
 ``make chaos ROUNDS=200 SEED=7``. The same seed gives the same faults at the same moments.
 """

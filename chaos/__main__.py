@@ -27,17 +27,17 @@ from testing.builder import make_dataset, plant_canaries, to_bytes
 
 BATCHES = 2
 IMAGES = 2
-#: A run for another study beside the configured one.
+#: A run for another study than the configured one.
 OTHER_STUDY = "Beta"
-#: Longest that a run may take to its end, tasks' retries included.
+#: Longest duration of a run, including task retries.
 RUN_SECONDS = 600.0
-#: How long a run of two batches takes, until one has been seen; and bounds of what is believed.
+#: Assumed duration of a run of two batches until one has been measured, and its plausible bounds.
 FIRST_LENGTH, SHORTEST, LONGEST = 14.0, 8.0, 90.0
-#: How often what failed is cleared, as a person would, before the round is lost.
+#: How often failed tasks are cleared, as a person would do, before the round is lost.
 CLEARS = 4
-#: Rounds between two looks into the whole of Airflow's database.
+#: Rounds between two searches of the whole Airflow database.
 WHOLE_DATABASE = 10
-#: With a canary in one of these, an image is filtered.
+#: A canary in one of these causes an image to be filtered.
 FILTERED_BY = (
     "SecondaryCaptureDeviceManufacturer",
     "SecondaryCaptureDeviceManufacturerModelName",
@@ -45,18 +45,18 @@ FILTERED_BY = (
     "BurnedInAnnotation",
     "RecognizableVisualFeatures",
 )
-#: Upload lanes: a lane more is five tasks more.
+#: Upload lanes: each additional lane means five more tasks.
 LANES, LANE_WEIGHTS = (1, 2), (3, 1)
-#: What a round may bring beside new studies: one that was delivered before, as it was or not.
+#: What a round may add to new studies: one that was delivered before, unchanged or changed.
 EXTRAS = ("", "again", *REVISED)
 EXTRA_WEIGHTS = (10, 2, 2, 2)
-#: The studies that come again: as they were, and changed.
+#: The studies that are sent again: unchanged, and changed.
 SAME, CHANGING = 1, 2
 
 
 @dataclass
 class Round:
-    """One round and how it went."""
+    """One round and its result."""
 
     number: int
     fault: Fault
@@ -70,14 +70,14 @@ class Round:
 
     @property
     def name(self) -> str:
-        """The kind of action that was done, for counting."""
+        """The kind of action, for counting."""
         missed = "" if self.hits is None or self.hits else " (no call came)"
         if self.too_late:
             missed = " (the run was over)"
         return f"{self.fault.kind}: {self.fault.target}{missed}"
 
     def line(self, seed: int) -> str:
-        """Return the round in one line."""
+        """Return the round as one line."""
         result = "ok" if not self.broken else "BROKEN: " + "; ".join(self.broken[:5])
         return (
             f"{datetime.now(UTC):%H:%M:%S}  round {self.number:3}  seed {seed}-{self.number}  "
@@ -96,24 +96,24 @@ class Harness:
     Parameters
     ----------
     site
-        A site that is up.
+        A running site.
     seed
-        What all choices follow from.
+        Determines all choices.
 
-    The first round that it does delivers what later ones bring again.
+    The first round delivers the studies that later ones send again.
     """
 
     def __init__(self, site: ChaosSite, seed: int) -> None:
         self._first = True
         self._month = 1  # of the study that changes
-        self._marked: set[str] = set()  # runs whose colour a person has set
-        self._length = FIRST_LENGTH  # of a run, in seconds
+        self._marked: set[str] = set()  # runs whose state was set by a person
+        self._length = FIRST_LENGTH  # duration of a run, in seconds
         self.site = site
         self.seed = seed
         self.promise = Promise(site)
 
     def round(self, number: int, fault: Fault | None = None, extra: str | None = None) -> Round:
-        """Do one round: a run with a fault, recovery, and the promise checked."""
+        """Do one round: a run with a fault, recovery, and a check of the guarantees."""
         rng = random.Random(f"{self.seed}-{number}")
         if extra is None:
             extra = rng.choices(EXTRAS, weights=EXTRA_WEIGHTS)[0]
@@ -146,7 +146,7 @@ class Harness:
             if faults.after(self.site, fault, run, rng):
                 done.clears += self._recover(run.run_id)
             return self._end(done, folder, before, started)
-        except (DemoError, OSError) as error:  # OSError: an answer of Airflow's, 404 and the like
+        except (DemoError, OSError) as error:  # OSError: an error response of Airflow, such as 404
             with (self.site.logs / "harness.log").open("a") as log:
                 traceback.print_exc(file=log)
             done.broken = (f"{type(error).__name__}: {error}",)
@@ -157,7 +157,7 @@ class Harness:
                 proxy.mend()
 
     def _end(self, done: Round, folder: Path, before: str, started: float) -> Round:
-        """Check the promise."""
+        """Check the guarantees."""
         broken = self.promise.broken(whole_database=done.number % WHOLE_DATABASE == 0)
         broken += people.falsely_green(self.site, self._marked)
         if digest(folder) != before:
@@ -167,8 +167,9 @@ class Harness:
         return done
 
     def _person(self, done: Round, conf: dict[str, object], rng: random.Random) -> int:
-        """Let a person do something, and something be killed as well now and then; then settle
-        it, and start one more run."""
+        """Perform a user action, sometimes with a killed process; then settle, and start one more
+        run.
+        """
         confs = [conf]
         people.before(self.site, done.fault, conf)
         run = self._trigger(conf)
@@ -183,7 +184,7 @@ class Harness:
         try:
             self._marked |= people.act(self.site, done.fault, run, rng)
         except people.TooLate:
-            done.too_late = True  # it is counted apart
+            done.too_late = True  # counted separately
         if done.also and first:
             faults.do(self.site, done.also, run, rng)
         return people.settle(self.site, confs, CLEARS)
@@ -192,14 +193,14 @@ class Harness:
         return Run(self.site.trigger(conf), conf, time.monotonic(), self._length)
 
     def _second_study(self, done: Round) -> dict[str, object]:
-        """Write a folder of another study; return what a run of it is given."""
+        """Write a folder of another study; return the conf of a run for it."""
         folder = self.site.inputs[0] / f"other{done.number:04}"
         write_study(folder / "Kanarienfolder0", done.number * 10 + 5)
         self.promise.expected[OTHER_STUDY] += 1
         return {"number": None, "subfolder": folder.name, "study": OTHER_STUDY}
 
     def _recover(self, run_id: str) -> int:
-        """Wait for the run's end; clear what failed until nothing does."""
+        """Wait for the run's end; clear failed tasks until none is left."""
         for clears in range(CLEARS + 1):
             if self.site.wait_for_run(run_id, RUN_SECONDS) == "success":
                 return clears
@@ -231,15 +232,15 @@ class Harness:
 def write_study(
     folder: Path, patient: int, *, first_name: int = 1, version: int = 0, month: int = 1
 ) -> None:
-    """Write a small CT study full of canaries; ``version`` makes its content another."""
+    """Write a small CT study full of canaries; ``version`` changes its content."""
     folder.mkdir(parents=True)
     for instance in range(1, IMAGES + 1):
-        dataset = make_dataset(patient % 50, 1, 1, instance)  # the builder's age goes by it
+        dataset = make_dataset(patient % 50, 1, 1, instance)  # the builder derives the age from it
         plant_canaries(dataset, start=1 + 1000 * (patient % 900) + 400 * (instance % 2))
         for keyword in FILTERED_BY:
             if keyword in dataset:
                 del dataset[keyword]
-        # One accession number and one patient for the folder, which are not the same.
+        # One accession number and one patient per folder, different from each other.
         dataset.AccessionNumber = f"Kanarie{500000 + patient:06}Q"
         dataset.PatientID = f"Kanarie{patient:06}Q"
         dataset.StudyInstanceUID = f"1.2.826.0.1.3680043.8.498.987.1{patient:06}"
@@ -251,7 +252,7 @@ def write_study(
 
 
 def digest(folder: Path) -> str:
-    """Return a digest of a folder's names and bytes."""
+    """Return a digest of a folder's file names and bytes."""
     found = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         found.update(str(path.relative_to(folder)).encode())
@@ -273,8 +274,9 @@ def running_site(folder: Path) -> Iterator[ChaosSite]:
 
 
 def run(rounds: int, seed: int, *, first: int, say: Callable[[str], None], keep: Path) -> int:
-    """Run rounds until one is broken, and say how many of each kind were not; return their
-    number."""
+    """Run rounds until one violates a guarantee, and print how many of each kind passed; return
+    their number.
+    """
     passed: Counter[str] = Counter()
     root = PROJECT_ROOT / ".demo"
     root.mkdir(exist_ok=True)
@@ -301,7 +303,7 @@ def run(rounds: int, seed: int, *, first: int, say: Callable[[str], None], keep:
 
 
 def main() -> int:
-    """Read the command line and run."""
+    """Parse the command line and run."""
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seed", type=int, default=7)

@@ -1,4 +1,4 @@
-"""What goes wrong in a round: chosen by the seed, done at a moment, and mended."""
+"""The faults of a round: chosen by the seed, injected at a given moment, and repaired."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from demo.processes import DemoError
 from sendit.crashpoint import POINTS, arm
 
 OTHER_DATE = "revised, under another date"
-#: Points that only a revision passes, by what else comes with it.
+#: Crash points that only a revision passes, by what else is required.
 REVISED = {
     "revised": ("archives: superseded",),
     OTHER_DATE: (
@@ -25,7 +25,7 @@ REVISED = {
         "take back: object deleted",
     ),
 }
-#: Points that no round passes: tests of their own do.
+#: Crash points that no round passes: they have tests of their own.
 ELSEWHERE = {
     "confirm: retracted",
     "withdraw: written down",
@@ -39,7 +39,7 @@ KILLED = (
     *("postgresql", "storage", "bigquery", "dasher", "task", "all tasks"),
 )
 STOPPED = ("scheduler", "api-server", "postgresql", "storage", "bigquery", "dasher")
-#: What people do; with a number, the seconds that it lasts at most.
+#: User actions; a number is the maximum duration in seconds.
 PEOPLE = {
     "mark run failed": 0,
     "mark run success": 0,
@@ -68,22 +68,23 @@ PEOPLE = {
     "backfill": 0,
 }
 AFTERWARDS = ("withdraw",)
-#: What needs a batch that is under way, of which there may be none once something was killed and
-#: is up again.
+#: Actions that need a running batch, of which there may be none after something was killed and :
+#: restarted.
 BEFORE_A_KILL = ("requeue", "requeue what a run left")
 KINDS = {"crash": 5, "kill": 5, "stop": 2, "break": 5, "clear": 4, "second run": 2}
-#: At what part of a run, at most, a fault comes, where later there is nothing left for it.
+#: The latest part of a run at which a fault is injected, if nothing is left for it later.
 LATEST = {"dasher": 0.35, "storage": 0.75, "bigquery": 0.75, "task": 0.9, "all tasks": 0.9}
 LATEST |= {"requeue": 0.5, "requeue what a run left": 0.6, "mark task": 0.9, "delete task": 0.9}
 LATEST |= {"mark group": 0.8, "edit xcom": 0.8, "delete xcom": 0.8}
-#: Longest to wait for something to break, in seconds.
+#: Maximum wait for a target, in seconds.
 PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault: what, to whom, when (part of a run that has passed; 0: none, or all), for how
-    long (seconds)."""
+    """One fault: kind, target, moment (part of the run that has passed; 0: none, or all), and
+    duration (seconds).
+    """
 
     kind: str
     target: str
@@ -110,8 +111,9 @@ class Fault:
 
 @dataclass(frozen=True)
 class Run:
-    """A run of the DAG: its id, its parameters, when it was triggered (monotonic, seconds), and
-    how long it will take, as runs before it took (seconds)."""
+    """A run of the DAG: its id, its params, when it was triggered (monotonic, seconds), and its
+    expected duration, from earlier runs (seconds).
+    """
 
     run_id: str
     conf: Mapping[str, object]
@@ -124,8 +126,9 @@ class Run:
 
 
 def person(seed: int, number: int) -> str | None:
-    """Return what a person does in a round: in every second one something, dealt like cards, so
-    that all of it comes before any of it comes again."""
+    """Return the user action of a round, one in every second round, in a shuffled order in which
+    all occur before any repeats.
+    """
     if number % 2:
         return None
     deal, place = divmod(number // 2, len(PEOPLE))
@@ -135,8 +138,9 @@ def person(seed: int, number: int) -> str | None:
 
 
 def choose(rng: random.Random, extra: str = "", action: str | None = None) -> Fault:
-    """Choose a round's fault; ``extra`` is what else the round brings, ``action`` what a person
-    does."""
+    """Choose a round's fault; ``extra`` is what else the round contains, ``action`` the user
+    action.
+    """
     if action is not None:
         return _of_a_person(rng, action)
     if extra in REVISED and rng.random() < 0.5:
@@ -163,7 +167,7 @@ def choose(rng: random.Random, extra: str = "", action: str | None = None) -> Fa
 
 
 def _of_a_person(rng: random.Random, action: str) -> Fault:
-    """Choose the moment of a person's action, and how long it lasts."""
+    """Choose the moment and duration of a user action."""
     task = action.removesuffix(" failed").removesuffix(" success").removesuffix(" skipped")
     moment = rng.uniform(0.03, 1.0) * LATEST.get(task, 1.0)
     seconds = rng.uniform(1.0, PEOPLE[action]) if PEOPLE[action] else 0.0
@@ -171,12 +175,12 @@ def _of_a_person(rng: random.Random, action: str) -> Fault:
 
 
 def kill(rng: random.Random) -> Fault:
-    """Choose something to kill beside what a person does."""
+    """Choose a process to kill during a user action."""
     return _kill(rng, KILLED)
 
 
 def kill_server(rng: random.Random) -> Fault:
-    """Choose something to kill that is there although no task may be at work."""
+    """Choose a process to kill that exists even if no task is running."""
     return _kill(rng, tuple(name for name in KILLED if name not in {"task", "all tasks"}))
 
 
@@ -187,9 +191,9 @@ def _kill(rng: random.Random, targets: tuple[str, ...]) -> Fault:
 
 
 def do(site: ChaosSite, fault: Fault, run: Run, rng: random.Random) -> str | None:
-    """Do what is to be done while the run goes on, and mend it.
+    """Inject the fault while the run is active, and repair it.
 
-    Returns the id of another run, if that is what was done.
+    Returns the id of another run, if the action started one.
     """
     if fault.when in {"when reached", "after the run"}:
         return None
@@ -218,9 +222,9 @@ def do(site: ChaosSite, fault: Fault, run: Run, rng: random.Random) -> str | Non
 
 
 def _kill_tasks(site: ChaosSite, run: Run, rng: random.Random, *, every: bool) -> str | None:
-    """Kill one of the tasks that are at work, or all; wait until there are some.
+    """Kill one of the running tasks, or all; wait until there are some.
 
-    Returns the id of another run, if it took one: the run had ended sooner than runs before it.
+    Returns the id of another run if one was needed: the run had ended sooner than earlier ones.
     """
     killed, another = 0, None
     deadline = time.monotonic() + PATIENCE
@@ -240,7 +244,7 @@ def _kill_tasks(site: ChaosSite, run: Run, rng: random.Random, *, every: bool) -
 
 
 def prepare(site: ChaosSite, fault: Fault) -> None:
-    """Do what is to be done before the run starts."""
+    """Do what precedes the run."""
     if fault.kind == "crash":
         arm(site.armed, fault.target)
     if fault.target == "dasher":
@@ -248,7 +252,7 @@ def prepare(site: ChaosSite, fault: Fault) -> None:
 
 
 def after(site: ChaosSite, fault: Fault, run: Run, rng: random.Random) -> bool:
-    """Do what is to be done after the run's end; return whether there was something."""
+    """Do what follows the run's end; return whether there was anything to do."""
     if fault.kind != "clear" or fault.moment:
         return False
     _clear(site, fault, run.run_id, rng)
@@ -256,7 +260,7 @@ def after(site: ChaosSite, fault: Fault, run: Run, rng: random.Random) -> bool:
 
 
 def _clear(site: ChaosSite, fault: Fault, run_id: str, rng: random.Random) -> None:
-    """Clear one of the tasks that have started; wait until there are some."""
+    """Clear one of the started tasks; wait until there are some."""
     deadline = time.monotonic() + PATIENCE
     while not (instances := site.started(run_id)):
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""The promise, looked up in bucket, table, ledger and working folder: sendit is not asked."""
+"""The guarantees, checked in bucket, table, ledger and working folder, independently of sendit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import google_crc32c
 from chaos.site import ChaosSite
 from demo.stack import AIRFLOW_DATABASE, BUCKET, LEDGER_DATABASE
 
-#: A canary of `testing.builder`, whatever the VR or the character set makes of it.
+#: A canary of `testing.builder`, whatever the VR or character set makes of it.
 CANARY = re.compile(
     rb"kan(?:a|\xe4|\xc3\xa4|\\u00e4|\\xe4|%C3%A4)rie\d{6}q|zwilling\d{6}q|\.987\.1\d{6}\b"
     rb"|Kanarien(?:folder|datei)",
@@ -33,9 +33,9 @@ class Promise:
     Parameters
     ----------
     site
-        What to look at.
+        The site to check.
 
-    ``expected`` counts the folders that were given to each study.
+    ``expected`` counts the folders that were sent for each study.
     """
 
     def __init__(self, site: ChaosSite) -> None:
@@ -45,7 +45,7 @@ class Promise:
         self.expected: Counter[str] = Counter()
 
     def broken(self, *, whole_database: bool = False) -> list[str]:
-        """Return everything that is not as promised."""
+        """Return every violation."""
         batches = self._site.ledger("SELECT * FROM batches")
         deliveries = {
             each["batch_id"]: each for each in self._site.ledger("SELECT * FROM deliveries")

@@ -1,4 +1,4 @@
-"""What people do in Airflow, or beside it, while a run goes on and after it."""
+"""User actions in Airflow, or beside it, during and after a run."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from chaos.site import FINAL_RUN, ChaosSite
 from demo.processes import DemoError
 from demo.stack import DAG_ID
 
-#: Of an action's seed: how often something is killed in the same round.
+#: How often, by the action's seed, a process is killed in the same round.
 WITH_A_KILL = 0.35
-#: Longest that a run may take to its end.
+#: Maximum duration of a run.
 RUN_SECONDS = 600.0
-#: Longest to wait for what an action needs, in seconds.
+#: Maximum wait for what an action needs, in seconds.
 PATIENCE = 120.0
-#: How often an action is tried that came too late.
+#: Attempts of an action that came too late.
 ATTEMPTS = 3
 T = TypeVar("T")
 UNDER_WAY = "('NEW', 'PROCESSING', 'DONEPROCESSING')"
 
 
 class TooLate(DemoError):
-    """The run was over before what an action needs was there: nothing was done."""
+    """The run ended before what the action needs existed: nothing was done."""
 
 
 def before(site: ChaosSite, fault: Fault, conf: Mapping[str, object]) -> None:
-    """Do what is done before the run is triggered."""
+    """Do what precedes triggering the run."""
     if fault.target == "dags test":
         _dags_test(site, conf)
     if fault.target == "tasks test":
@@ -43,8 +43,8 @@ def before(site: ChaosSite, fault: Fault, conf: Mapping[str, object]) -> None:
 def _tasks_test(site: ChaosSite, params: Mapping[str, object]) -> None:
     """Run discover alone, which takes batches for a run that Airflow deletes afterwards.
 
-    Airflow's exit code says nothing of it: deleting that run, it may meet the scheduler, which
-    is at work on it ("deadlock detected").
+    Airflow's exit code is not reliable: while deleting the run, it may conflict with the
+    scheduler, which processes it at the same time ("deadlock detected").
     """
     command = [str(site.airflow_bin / "airflow"), "tasks", "test", DAG_ID, "discover"]
     done = subprocess.run(
@@ -67,8 +67,8 @@ def _tasks_test(site: ChaosSite, params: Mapping[str, object]) -> None:
 def _dags_test(site: ChaosSite, conf: Mapping[str, object]) -> None:
     """Run the whole DAG in one process, as authors do, beside the scheduler.
 
-    What becomes of the run is not looked at: it may meet the scheduler, which sees it in the
-    database too.
+    The run's result is not checked: it may conflict with the scheduler, which sees it in the
+    database, too.
     """
     command = [str(site.airflow_bin / "airflow"), "dags", "test", DAG_ID, "-c", json.dumps(conf)]
     done = subprocess.run(
@@ -81,17 +81,17 @@ def _dags_test(site: ChaosSite, conf: Mapping[str, object]) -> None:
 
 
 def act(site: ChaosSite, fault: Fault, run: Run, rng: random.Random) -> set[str]:
-    """Do what is done while the run goes on, or after its end.
+    """Perform an action during the run or after its end.
 
     Returns
     -------
     set of str
-        Runs whose colour a person has set, or that are gone.
+        Runs whose state was set by a person, or that are gone.
 
     Raises
     ------
     TooLate
-        The run was over before it could be done.
+        The run ended before it could be done.
     DemoError
         It was not done: Airflow or sendit refused it.
     """
@@ -124,7 +124,7 @@ def act(site: ChaosSite, fault: Fault, run: Run, rng: random.Random) -> set[str]
 
 
 def _other(site: ChaosSite, fault: Fault, run: Run, rng: random.Random) -> None:
-    """Do what sets no run's colour."""
+    """Perform an action that does not set a run's state."""
     match fault.target:
         case "pause":
             site.pause(paused=True)
@@ -150,13 +150,13 @@ def _other(site: ChaosSite, fault: Fault, run: Run, rng: random.Random) -> None:
         case "backfill":
             _backfill(site)
         case "tasks test" | "dags test" | "two studies":
-            pass  # done before and with the run
+            pass  # done before and during the run
         case unknown:
             raise AssertionError(unknown)
 
 
 def _until(find: Callable[[], T], what: str) -> T:
-    """Look until something is found, and return it."""
+    """Poll until something is found, and return it."""
     deadline = time.monotonic() + PATIENCE
     while not (found := find()):
         if time.monotonic() > deadline:
@@ -166,11 +166,13 @@ def _until(find: Callable[[], T], what: str) -> T:
 
 
 def _while_under_way(site: ChaosSite, run: Run, find: Callable[[], T], what: str) -> T:
-    """Look until something is found, and return it, as long as the run is not over."""
+    """Poll until something is found, and return it, while the run is active."""
 
     deadline = time.monotonic() + PATIENCE
     while True:
-        is_over = site.run_state(run.run_id) in FINAL_RUN  # asked first: it may end meanwhile
+        is_over = (
+            site.run_state(run.run_id) in FINAL_RUN
+        )  # checked first: the run may end in the meantime
         if found := find():
             return found
         if is_over:
@@ -187,14 +189,14 @@ def _mark_run(site: ChaosSite, run_id: str, state: str) -> None:
 
 
 def _delete_run(site: ChaosSite, run_id: str) -> None:
-    """Delete a run; one that is running has to be marked first."""
+    """Delete a run; a running one has to be marked first."""
     if site.run_state(run_id) not in FINAL_RUN:
         _mark_run(site, run_id, "failed")
     site.patient_api("DELETE", site.run_path(run_id))
 
 
 def _delete_dag(site: ChaosSite) -> None:
-    """Delete the DAG; Airflow wants its tasks to have ended before."""
+    """Delete the DAG; Airflow requires that its tasks have ended."""
     deadline = time.monotonic() + PATIENCE
     while True:
         for each in site.recent_runs():
@@ -207,14 +209,14 @@ def _delete_dag(site: ChaosSite) -> None:
             if error.code != http.HTTPStatus.CONFLICT or time.monotonic() > deadline:
                 raise
             time.sleep(1.0)
-    # It would be found again when the file's turn has come: at once with a start.
+    # The parser would find it again only in the file's turn: a restart does so immediately.
     site.kill_server("dag-processor", with_children=True)
     site.restart("dag-processor")
     site.wait_until_parsed()
 
 
 def _task(site: ChaosSite, action: str, run: Run, rng: random.Random) -> None:
-    """Mark or delete one of the task instances that there are."""
+    """Mark or delete one of the existing task instances."""
     run_id = run.run_id
     is_over = site.run_state(run_id) in FINAL_RUN
     instances = [
@@ -236,14 +238,14 @@ def _task(site: ChaosSite, action: str, run: Run, rng: random.Random) -> None:
         except urllib.error.HTTPError as error:
             if error.code >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
                 raise
-            continue  # it has changed its state, or was expanded, meanwhile
+            continue  # its state has changed, or it was expanded, in the meantime
         return
     kind = TooLate if is_over else DemoError
     raise kind(f"{action}: none of {len(instances)} task instances let it be done")
 
 
 def _mark_group(site: ChaosSite, run: Run, state: str, rng: random.Random) -> None:
-    """Mark a whole task group, as soon as it has a task instance that is in another state."""
+    """Mark a whole task group as soon as one of its task instances is in another state."""
     run_id = run.run_id
     groups = ["process", "upload"]
     rng.shuffle(groups)
@@ -263,19 +265,19 @@ def _mark_group(site: ChaosSite, run: Run, state: str, rng: random.Random) -> No
             except urllib.error.HTTPError as error:
                 if error.code >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
                     raise
-                continue  # it has changed its state, or was expanded, meanwhile
+                continue  # its state has changed, or it was expanded, in the meantime
             return True
         return False
 
     _while_under_way(site, run, marked, f"a task group could be marked {state}")
 
 
-#: Tasks whose results others take up.
+#: Tasks whose results are used by others.
 WITH_RESULTS = ("discover", "process.import", "process.dasher", "process.anonymize", "collect")
 
 
 def _change_xcom(site: ChaosSite, run: Run, rng: random.Random, *, delete: bool) -> None:
-    """Change what a task has returned to others, or delete it."""
+    """Change or delete the return value of a task."""
     run_id = run.run_id
 
     def entries() -> list[tuple[str, int]]:
@@ -309,7 +311,7 @@ def _other_value(value: object, others: Sequence[str], rng: random.Random) -> ob
 
 
 def _backfill(site: ChaosSite) -> None:
-    """Run it for a day in the past: what Airflow makes of it takes batches like any other run."""
+    """Backfill a past day: the run that Airflow creates takes batches like any other."""
     day = f"2026-01-{10 + len(site.recent_runs()) % 15}T00:00:00Z"
     body = {
         "dag_id": DAG_ID,
@@ -326,7 +328,7 @@ def _ids(site: ChaosSite, where: str) -> list[str]:
 
 
 def _requeue_under_way(site: ChaosSite, run: Run, rng: random.Random) -> None:
-    """Queue a batch again that the run is at work on."""
+    """Requeue a batch that the run is processing."""
     where = f"WHERE run_id = '{run.run_id}' AND status IN {UNDER_WAY} ORDER BY id"
     for _ in range(ATTEMPTS):
         under_way = _while_under_way(site, run, lambda: _ids(site, where), "a batch was under way")
@@ -336,7 +338,7 @@ def _requeue_under_way(site: ChaosSite, run: Run, rng: random.Random) -> None:
 
 
 def _requeue_left(site: ChaosSite, run: Run, rng: random.Random) -> None:
-    """Mark the run failed, wait until its tasks have ended, and queue again what it left."""
+    """Mark the run failed, wait until its tasks have ended, and requeue what it left."""
     where = f"WHERE run_id = '{run.run_id}' AND status IN {UNDER_WAY} ORDER BY id"
     _while_under_way(site, run, lambda: _ids(site, where), "a batch was under way")
     _mark_run(site, run.run_id, "failed")
@@ -353,7 +355,7 @@ def _requeue_left(site: ChaosSite, run: Run, rng: random.Random) -> None:
 
 
 def _withdraw(site: ChaosSite, run: Run, rng: random.Random) -> None:
-    """Withdraw a batch that was delivered in this round, and queue it again."""
+    """Withdraw a batch delivered in this round, and requeue it."""
     where = (
         "JOIN deliveries d ON d.batch_id = b.id WHERE b.status = 'DONE'"
         f" AND b.subfolder = '{run.conf['subfolder']}' AND d.superseded_by IS NULL"
@@ -368,18 +370,18 @@ def _withdraw(site: ChaosSite, run: Run, rng: random.Random) -> None:
             if site.sendit("withdraw", batch, "--reason", "chaos") or site.sendit("requeue", batch):
                 raise DemoError("withdraw or requeue refused it, see sendit.log")
             return
-        run_id = site.trigger(run.conf)  # what was killed as well has failed all of the first
+        run_id = site.trigger(run.conf)  # the killed process has failed all of the first ones
     raise DemoError("there was nothing to withdraw")
 
 
 def settle(site: ChaosSite, confs: Sequence[Mapping[str, object]], tries: int) -> int:
-    """Do what a person does in the end: wait for all runs, queue again what failed, and start
-    one more run of each folder, until one ends well.
+    """Do what a person does in the end: wait for all runs, requeue what failed, and start one more
+    run of each folder, until one succeeds.
 
     Returns
     -------
     int
-        How often it took more than one.
+        The number of additional attempts.
     """
     site.show_connections()
     site.pause(paused=False)
@@ -400,7 +402,7 @@ def settle(site: ChaosSite, confs: Sequence[Mapping[str, object]], tries: int) -
 
 
 def falsely_green(site: ChaosSite, marked: set[str]) -> list[str]:
-    """Return the last runs that ended green although a task of theirs failed."""
+    """Return the last runs that succeeded although one of their tasks failed."""
     found = []
     for run in site.recent_runs():
         name = run["dag_run_id"]

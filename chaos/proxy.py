@@ -1,4 +1,4 @@
-"""A proxy before a server that breaks as told: errors, garbage, silence, lost answers."""
+"""A fault-injecting proxy in front of a server: errors, garbage, silence, lost responses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-#: What may happen to a call, and what the caller sees.
+#: Faults of a call, and what the caller sees.
 BREAKS = {
     "429": "the call does not arrive; too many requests",
     "500": "the call does not arrive; internal error",
@@ -29,17 +29,17 @@ Answer = tuple[int, dict[str, str], bytes]
 
 @dataclass
 class Break:
-    """How the next calls go wrong."""
+    """How the next calls fail."""
 
     kind: str
     calls: int
 
 
 class Proxy:
-    """Listens on a free port of 127.0.0.1 and passes calls on to ``target``.
+    """Listens on a free port of 127.0.0.1 and forwards calls to ``target``.
 
-    ``calls`` are the methods and targets of the calls that came in, ``broken`` counts those that
-    went wrong since `break_next`.
+    ``calls`` are the methods and targets of the received calls, ``broken`` counts those that
+    failed since `break_next`.
     """
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The proxy's URL."""
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def close(self) -> None:
@@ -82,13 +82,13 @@ class Proxy:
         self._server.server_close()
 
     def break_next(self, kind: str, calls: int) -> None:
-        """Let the next calls go wrong."""
+        """Make the next calls fail."""
         with self._lock:
             self._break = Break(kind, calls)
             self.broken = 0
 
     def mend(self) -> None:
-        """Let all calls go right."""
+        """Let all calls succeed."""
         with self._lock:
             self._break = None
 
@@ -104,7 +104,7 @@ class Proxy:
             return kind
 
     def pass_on(self, call: http.server.BaseHTTPRequestHandler) -> None:
-        """Pass one call on, or break it."""
+        """Forward one call, or inject a fault."""
         body = self._body(call)
         self.calls.append((call.command, call.path))
         kind = self._next()
@@ -132,12 +132,12 @@ class Proxy:
     def ask(
         self, method: str, path: str, headers: Iterable[tuple[str, str]] = (), body: bytes = b""
     ) -> Answer:
-        """Call the server and return its answer as it is passed on.
+        """Call the server and return the response to forward.
 
         Raises
         ------
         OSError, http.client.HTTPException
-            It does not answer.
+            The server does not respond.
         """
         where = urlsplit(self.target)
         connection = http.client.HTTPConnection(str(where.hostname), where.port, timeout=120)
@@ -149,7 +149,7 @@ class Proxy:
         finally:
             connection.close()
         kept = {key: value for key, value in answer.getheaders() if key.lower() not in DROPPED}
-        if "Location" in kept:  # of an upload's session
+        if "Location" in kept:  # of a resumable upload's session
             kept["Location"] = kept["Location"].replace(self.target, self.url)
         return answer.status, kept, content
 

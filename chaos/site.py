@@ -1,4 +1,4 @@
-"""The demo's stack, made to be broken: servers that keep their data, and proxies before them."""
+"""The demo's stack, made to be broken: servers that keep their data, behind proxies."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ FINAL_RUN = {"success", "failed"}
 #: What a person would clear.
 FAILED_TASK = {"failed", "upstream_failed"}
 STUDY = "Chaos"
-#: What Airflow names a process that runs a task's code; LocalExecutor's own, which end with the
-#: scheduler, begin alike.
+#: Title of a process that runs a task's code; LocalExecutor's own workers, which end with the :
+#: scheduler, have the same prefix.
 TASK_PROCESS = re.compile(r"airflow worker -- [0-9a-f]{8}-")
 SETTINGS = {
     "SENDIT_IDENTIFIERS": "dasher",
@@ -35,10 +35,10 @@ SETTINGS = {
     "SENDIT_PATIENT_ID_SOURCES": '{"*": "Stanford MRN"}',
 }
 PROXIED = ("storage", "bigquery", "dasher")
-#: Seconds, seconds, calls: a task that gives up is tried again.
+#: Seconds, seconds, calls: a task that gives up is retried.
 PATIENCE_WITH_DASHER = {"timeout": 5, "deadline": 15, "attempts": 3}
 
-#: Airflow notices sooner than it would in production.
+#: Airflow notices failures sooner than in production.
 IMPATIENT = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
@@ -48,22 +48,22 @@ IMPATIENT = {
     "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "60",
     "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "10",
     "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "2",
-    # Each look into the DAG's file costs seconds that the runs need.
+    # Each parse of the DAG file costs seconds that the runs need.
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
 }
-#: Seconds between two questions about a run: each costs the API server what a task would need.
+#: Seconds between two polls of a run: each costs the API server as much as a task's call.
 POLL_SECONDS = 1.0
-#: Runs that a round can have, follow-on runs included.
+#: Maximum number of runs in a round, including follow-on runs.
 RECENT_RUNS = 30
 
 
 class ChaosSite(Stack):
-    """A stack whose every process can be killed, stopped and started again.
+    """A stack whose processes can all be killed, stopped and restarted.
 
     Parameters
     ----------
     folder
-        Where the run folder goes.
+        Parent of the run folder.
     """
 
     bigquery_keeps: Sequence[str] = ()
@@ -95,7 +95,7 @@ class ChaosSite(Stack):
             settings=SETTINGS | {"SENDIT_LANES": "2"},
         )
         self.bigquery_keeps = ("--persistent", "--data-dir", str(self.folder / "tables"))
-        # As in production: from a file, which can be away. Airflow asks nothing else then.
+        # As in production: from a file, which can be missing. Airflow looks nowhere else then.
         self._connections = folder / "connections.json"
         names = ("GOOGLE_CLOUD_DEFAULT", "SENDIT_LEDGER", "SENDIT_DASHER")
         found = {name.lower(): self.environment.pop(f"AIRFLOW_CONN_{name}") for name in names}
@@ -138,22 +138,22 @@ class ChaosSite(Stack):
         self.processes.wait_for("dasher", lambda: listens(port), seconds=60)
 
     def expire_token(self) -> None:
-        """Let DASHER's access token be too old, so that the next call has to renew it."""
+        """Expire DASHER's access token, so that the next call has to refresh it."""
         send_json("POST", f"{self.proxies['dasher'].target}/control/expire", {})
 
     # -- processes ---------------------------------------------------------------------
 
     def pids(self, name: str) -> list[int]:
-        """Return a server's process, then those below it."""
+        """Return a server's process, followed by its descendants."""
         pid = self.processes.pids[name]
         return [pid, *descendants(pid)]
 
     def kill_server(self, name: str, *, with_children: bool) -> None:
-        """Kill a server; its children, unless told otherwise, live on until it is restarted.
+        """Kill a server; by default its children live on until it is restarted.
 
-        Longer they may not: a restarted scheduler was seen to take no run up while they lived
-        (they inherit the dead one's database connections, and it seems its locks). What starts
-        services again (systemd, compose, Kubernetes) ends what is left of the last start, too.
+        They may not live longer: a restarted scheduler was seen to process no runs while they
+        lived (they inherit the dead one's database connections, and apparently its locks). Service
+        managers (systemd, Compose, Kubernetes) end leftover processes before a restart, too.
         """
         pids = self.pids(name)
         self._orphans[name] = [] if with_children else pids[1:]
@@ -163,13 +163,13 @@ class ChaosSite(Stack):
         self._wait(lambda: self.processes.poll(name) is not None, 10, f"{name} is dead")
 
     def signal_server(self, name: str, number: int) -> None:
-        """Send a signal to a server and all below it."""
+        """Send a signal to a server and its descendants."""
         for pid in self.pids(name):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
     def restart(self, name: str) -> None:
-        """Start a server that was killed, and wait until it answers."""
+        """Restart a killed server, and wait until it responds."""
         for pid in self._orphans.pop(name, []):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -188,7 +188,7 @@ class ChaosSite(Stack):
 
     def _restart_postgres(self) -> None:
         postgres = self.postgres
-        # Its children notice that it is gone and leave; until then its port is taken.
+        # Its children notice its end and exit; until then its port is in use.
         self._wait(lambda: not listens(postgres.port.number), 30, "the database's port is free")
         deadline = time.monotonic() + 30
         while True:
@@ -202,7 +202,7 @@ class ChaosSite(Stack):
                 time.sleep(0.5)
 
     def task_pids(self) -> list[int]:
-        """Return the processes that run a task's code now."""
+        """Return the processes that currently run a task's code."""
         found = []
         for pid in descendants(self.processes.pids["scheduler"]):
             with contextlib.suppress(OSError):
@@ -240,7 +240,7 @@ class ChaosSite(Stack):
         return str(self.patient_api("GET", f"/dags/{DAG_ID}/dagRuns/{quoted}")["state"])
 
     def wait_for_run(self, run_id: str, seconds: float) -> str:
-        """Wait for a run's end and return its state; too long is an error."""
+        """Wait for a run's end and return its state; a timeout is an error."""
 
         def ended() -> bool:
             self.supervise()
@@ -255,17 +255,17 @@ class ChaosSite(Stack):
         return f"/dags/{DAG_ID}/dagRuns/{urllib.parse.quote(run_id, safe='')}"
 
     def trigger_as(self, run_id: str, conf: Mapping[str, object]) -> str:
-        """Trigger a run under an id of one's own."""
+        """Trigger a run with a given id."""
         body = {"conf": dict(conf), "logical_date": None, "dag_run_id": run_id}
         return str(self.patient_api("POST", f"/dags/{DAG_ID}/dagRuns", body)["dag_run_id"])
 
     def recent_runs(self) -> list[dict[str, Any]]:
-        """Return the runs that were made last, the newest first."""
+        """Return the latest runs, newest first."""
         path = f"/dags/{DAG_ID}/dagRuns?limit={RECENT_RUNS}&order_by=-run_after"
         return list(self.patient_api("GET", path)["dag_runs"])
 
     def started(self, run_id: str) -> list[tuple[str, int]]:
-        """Return the task instances of a run that have started, by task id and map index."""
+        """Return a run's started task instances, by task id and map index."""
         return sorted(
             (each["task_id"], each["map_index"])
             for each in self.task_instances(run_id)
@@ -273,13 +273,13 @@ class ChaosSite(Stack):
         )
 
     def pause(self, *, paused: bool) -> None:
-        """Pause the DAG, or let it go on."""
+        """Pause or unpause the DAG."""
         found = self.patient_api("PATCH", f"/dags/{DAG_ID}", {"is_paused": paused})
         if found["is_paused"] is not paused:
             raise DemoError("the DAG is not paused, or not let go on, as it was told")
 
     def wait_until_parsed(self) -> None:
-        """Wait until a DAG that was deleted can be triggered again."""
+        """Wait until a deleted DAG can be triggered again."""
 
         def parsed() -> bool:
             try:
@@ -291,17 +291,18 @@ class ChaosSite(Stack):
         self._wait(parsed, 120, "the DAG is there again")
 
     def hide_connections(self) -> None:
-        """Let the file with the connections be away."""
+        """Remove the connections file temporarily."""
         self._connections.rename(self._connections.with_suffix(".away"))
 
     def show_connections(self) -> None:
-        """Put the file with the connections back, if it is away."""
+        """Restore the connections file, if it was removed."""
         with contextlib.suppress(FileNotFoundError):
             self._connections.with_suffix(".away").rename(self._connections)
 
     def sendit(self, *arguments: str) -> int:
-        """Run the command, as a person does; what it says goes to the logs. Return its exit
-        code."""
+        """Run the sendit command, as a person does, with its output in the logs. Return its exit
+        code.
+        """
         command = [str(self.airflow_bin / "sendit"), *arguments]
         done = subprocess.run(
             command, env=self.environment, check=False, capture_output=True, text=True, timeout=180
@@ -337,7 +338,7 @@ class ChaosSite(Stack):
             raise DemoError(f"clearing {task_id} cleared nothing")
 
     def clear_failed(self, run_id: str) -> list[str]:
-        """Clear what failed, each with what follows, as the errors' texts ask for."""
+        """Clear failed tasks, each with its successors, as the error messages ask for."""
         states = {
             (each["task_id"], each["map_index"]): each["state"]
             for each in self.task_instances(run_id)
@@ -368,8 +369,9 @@ class ChaosSite(Stack):
         )
 
     def supervise(self) -> None:
-        """Start again what has ended, as a service manager does: without its database,
-        Airflow's scheduler gives up."""
+        """Restart ended servers, as a service manager does: without its database, Airflow's
+        scheduler gives up.
+        """
         for name in self.servers:
             if self.processes.poll(name) is not None:
                 self.restart(name)

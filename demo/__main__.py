@@ -1,4 +1,4 @@
-"""``make demo``: start everything, run the pipeline, show what came of it, stop everything."""
+"""``make demo``: start everything, run the pipeline, show the results, stop everything."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def main() -> int:
 
 
 def read_options() -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="make demo",
         description="Run sendit's pipeline with embedded servers on 127.0.0.1.",
@@ -65,12 +65,12 @@ def read_options() -> argparse.Namespace:
 
 
 def interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """End as Ctrl-C does."""
+    """Exit as Ctrl-C does."""
     raise KeyboardInterrupt
 
 
 def run(options: argparse.Namespace, console: Console, started: float) -> int:
-    """Start, run, show, keep the UI if asked to, stop."""
+    """Start, run, show, keep the UI up if requested, stop."""
     if options.out:
         results.prepare(options.out)
     stack = Stack(
@@ -97,7 +97,7 @@ def run(options: argparse.Namespace, console: Console, started: float) -> int:
         stack.check()
         raise DemoError(f"a server stopped answering ({error})") from None
     finally:
-        # A second Ctrl-C must not cut the end short.
+        # A second Ctrl-C must not interrupt the shutdown.
         for number in STOPPED_BY:
             signal.signal(number, signal.SIG_IGN)
         if options.out:
@@ -108,7 +108,7 @@ def run(options: argparse.Namespace, console: Console, started: float) -> int:
 
 
 def make_samples(stack: Stack, console: Console) -> Path:
-    """Put the sample folders together and say what is in them."""
+    """Write the sample folders and describe them."""
     folder = stack.folder / "input"
     samples.make_samples(folder)
     console.print("Sample accession folders from the files of pydicom, pydicom-data, deid-data:")
@@ -124,10 +124,10 @@ def make_samples(stack: Stack, console: Console) -> Path:
 
 
 def judge(console: Console, progress: watch.Progress, *, own_samples: bool) -> int:
-    """Say how it went, and return the exit status.
+    """Print the result, and return the exit status.
 
-    The samples have a folder that must fail, so there a run is a success when
-    every folder ended as it was made to.
+    One sample folder is meant to fail, so a run of the samples succeeds if every folder ended as
+    intended.
     """
     if own_samples:
         found = sorted(
@@ -154,7 +154,7 @@ def judge(console: Console, progress: watch.Progress, *, own_samples: bool) -> i
 
 
 def wait_for_interrupt(stack: Stack, console: Console) -> None:
-    """Leave the UI running until Ctrl-C, which then is the way to end and no failure."""
+    """Keep the UI running until Ctrl-C, which is then the normal end and not a failure."""
     console.print()
     console.print(f"Airflow's UI:  [bold]{stack.url}/dags/sendit[/bold]")
     console.print(f"log in as      [bold]{USER}[/bold]  password [bold]{stack.password}[/bold]")

@@ -1,10 +1,10 @@
-"""Airflow imports this early in each of its processes. For the demo it does two things.
+"""Imported early by each of Airflow's processes. For the demo it does two things.
 
-It imports what every task needs once, where LocalExecutor's workers fork from: without it each
-task imports the Google provider by itself, 1.65 CPU s per task instead of 0.40.
+It imports what every task needs once, in the process from which LocalExecutor forks its workers:
+otherwise each task imports the Google provider itself, 1.65 CPU s per task instead of 0.40.
 
-And it holds processes back until the database is migrated, so that they can do
-their imports meanwhile. (The API server needs no database to start.)
+It also holds processes back until the database is migrated, so that they can do their imports in
+the meantime. (The API server needs no database to start.)
 """
 
 import importlib
@@ -32,7 +32,7 @@ if COMMAND == "scheduler":
     import sendit
 
     ours = [module.name for module in pkgutil.walk_packages(sendit.__path__, "sendit.")]
-    # The command's modules are of no use to tasks; alembic runs the migrations' by itself.
+    # Tasks do not need the command's modules; alembic runs the migrations' modules itself.
     ours = [name for name in ours if ".cli" not in name and ".migrations." not in name]
     for name in [*NEEDED_BY_TASKS, *ours]:
         importlib.import_module(name)

@@ -1,4 +1,4 @@
-"""What the demo shows: a live table on a terminal, plain lines elsewhere."""
+"""The demo's output: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COUNTS = ("received", "delivered", "filtered", "quarantined", "duplicate")
 
 
 class Display:
-    """Progress of a run, as a context manager; call it with each look."""
+    """Progress of a run, as a context manager; call it with each update."""
 
     def __init__(self, console: Console, started: float) -> None:
         self.console = console
@@ -47,7 +47,7 @@ class Display:
             self._live.stop()
 
     def __call__(self, progress: Progress) -> None:
-        """Show one look at the run."""
+        """Show one update of the run."""
         if self._live:
             self._live.update(self._table(progress))
             return
@@ -71,7 +71,7 @@ def say(console: Console, started: float, text: str) -> None:
 
 
 def batch_table(batches: list[dict[str, Any]], stages: dict[str, str]) -> Table:
-    """Return a table of the batches, with the stage that is at work on each."""
+    """Return a table of the batches, with the current stage of each."""
     table = Table(box=None, pad_edge=False, padding=(0, 1))
     table.add_column("batch", no_wrap=True)
     table.add_column("status", no_wrap=True)
@@ -91,7 +91,7 @@ def batch_table(batches: list[dict[str, Any]], stages: dict[str, str]) -> Table:
 
 
 def print_outcome(console: Console, progress: Progress) -> None:
-    """Print per batch what became of its files, and why."""
+    """Print the outcomes of each batch's files, and the reasons."""
     total = Counter({name: sum(b[name] for b in progress.batches) for name in COUNTS})
     table = batch_table(progress.batches, {})
     if len(progress.batches) > 1:
@@ -105,7 +105,7 @@ def print_outcome(console: Console, progress: Progress) -> None:
         why += [
             f"{error['stage']}: {error['reason']}"
             for error in batch["errors"]
-            # What is wrong with files is counted among the reasons already.
+            # File errors are already counted among the reasons.
             if not any(reason.endswith(f": {error['reason']}") for reason in batch["reasons"])
         ]
         for line in why:

@@ -1,10 +1,10 @@
-"""Pictures of sample images before and after: what was blanked, and that the rest is as it was.
+"""Pictures of sample images before and after: what was blanked, and that the rest is unchanged.
 
     .venv/bin/python -m demo.pictures ORIGINALS OBJECTS PICTURES
 
-Runs in sendit's own environment, which decodes every transfer syntax. ``ORIGINALS`` is an accession
-folder, ``OBJECTS`` holds the delivered archives. An image is found again by its modality, rows and
-columns.
+Runs in sendit's own environment, which decodes every transfer syntax. ``ORIGINALS`` is an
+accession folder, ``OBJECTS`` holds the delivered archives. Images are matched by modality, rows
+and columns.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Shape = tuple[str, int, int]
 
 
 def main() -> None:
-    """Write a picture of each image of the folder that was delivered."""
+    """Write a picture of each delivered image of the folder."""
     originals, objects, pictures = map(Path, sys.argv[1:])
     pictures.mkdir(parents=True, exist_ok=True)
     before = {shape: data for shape, data in map(_with_shape, _files(originals)) if shape}

@@ -23,18 +23,18 @@ from demo.processes import DemoError, Port, Processes
 
 VERSION_FOLDER = "pginstall18"
 USER = "sendit"
-#: A commit must outlive a server that is killed, which synchronous_commit=off would not give; what
-#: a power cut loses does not matter here.
+#: A commit must survive a killed server, which synchronous_commit=off would not guarantee; losses
+#: in a power cut do not matter here.
 LOST_IN_A_POWER_CUT = ["fsync=off", "full_page_writes=off"]
 
 
 class Postgres:
-    """One server with as many databases as asked for.
+    """One server with any number of databases.
 
     Parameters
     ----------
     processes
-        Who keeps it.
+        The supervisor's processes.
     folder
         Private folder for its data.
     site_packages
@@ -61,7 +61,7 @@ class Postgres:
         self.user: tuple[int, int] | None = None
 
     def uri(self, database: str, scheme: str = "postgresql") -> str:
-        """Return the address of a database, password included."""
+        """Return the URI of a database, including the password."""
         return f"{scheme}://{USER}:{self.password}@127.0.0.1:{self.port.number}/{database}"
 
     def start(self, databases: list[str]) -> None:
@@ -82,7 +82,7 @@ class Postgres:
                 self.home / "bin" / "initdb",
                 *("--pgdata", data, "--username", USER, "--pwfile", password_file),
                 *("--auth", "scram-sha-256", "--encoding", "UTF8", "--no-sync"),
-                # Part of the server, so that the machine's locales do not matter.
+                # Built into the server, so that the machine's locales do not matter.
                 *("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C"),
             ],
             env=self.environment,
@@ -95,7 +95,7 @@ class Postgres:
             self.query("postgres", f'CREATE DATABASE "{database}"')
 
     def launch(self) -> None:
-        """Start the server on its data, the first time or again."""
+        """Start the server on its data, initially or again."""
         options = [
             "listen_addresses=127.0.0.1",
             f"port={self.port.number}",
@@ -120,7 +120,7 @@ class Postgres:
         )
 
     def _prepare_for_root(self) -> None:
-        """Choose an unprivileged user, and a place and binaries that it can reach."""
+        """Choose an unprivileged user, and a folder and binaries that it can access."""
         try:
             nobody = pwd.getpwnam("nobody")
         except KeyError:
@@ -166,7 +166,7 @@ class Postgres:
         }
 
     def ready(self) -> bool:
-        """Whether it answers."""
+        """Whether it accepts connections."""
         answer = subprocess.run(
             [self.home / "bin" / "psql", "-AtXqc", "SELECT 1"],
             env=self._client("postgres"),

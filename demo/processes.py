@@ -1,4 +1,4 @@
-"""Processes kept by the supervisor, ports on 127.0.0.1, and waiting for a server to answer."""
+"""Processes run by the supervisor, ports on 127.0.0.1, and waiting for servers."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ PORTS = range(20000, 32000)
 
 
 class DemoError(Exception):
-    """The demo cannot go on; its text says what failed, with the tail of its log."""
+    """The demo cannot continue; the message says what failed, with the end of its log."""
 
 
 class Port:
-    """A free port on 127.0.0.1, held (bound, not listening) until its server starts.
+    """A free port on 127.0.0.1, reserved (bound, not listening) until its server starts.
 
-    Two demos that start side by side cannot pick the same one while it is held.
+    Two demos started at the same time cannot pick the same reserved port.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Port:
         raise DemoError("no free port on 127.0.0.1 between 20000 and 32000")
 
     def release(self) -> int:
-        """Let go of the port, for the server that is started next."""
+        """Release the port for the server that is started next."""
         if self._held is not None:
             self._held.close()
             self._held = None
@@ -55,7 +55,7 @@ class Port:
 
 
 class Processes:
-    """Starts and stops processes through a supervisor that outlives this one by a moment.
+    """Starts and stops processes through a supervisor that briefly outlives this process.
 
     Parameters
     ----------
@@ -67,14 +67,14 @@ class Processes:
         self.logs = logs
         self.pids: dict[str, int] = {}
         self._sessions: set[int] = set()
-        #: Set when a start has failed: who still waits for another part gives up.
+        #: Set when a start has failed: those waiting for another part give up.
         self.abandoned = threading.Event()
         self._lock = threading.Lock()
         self._supervisor = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("supervisor.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            start_new_session=True,  # a Ctrl-C in the terminal is ours to handle
+            start_new_session=True,  # Ctrl-C in the terminal is handled here
         )
 
     def _ask(self, do: str, **request: Any) -> dict[str, Any]:
@@ -95,11 +95,11 @@ class Processes:
         return reply
 
     def log(self, name: str) -> Path:
-        """Return where a process's output goes."""
+        """Return the path of a process's log."""
         return self.logs / f"{name}.log"
 
     def tail(self, name: str) -> str:
-        """Return the last lines of a process's output."""
+        """Return the last lines of a process's log."""
         try:
             lines = self.log(name).read_text(errors="replace").splitlines()
         except OSError:
@@ -141,7 +141,7 @@ class Processes:
         seconds: float = 120.0,
         user: tuple[int, int] | None = None,
     ) -> None:
-        """Run a command to its end; a failure is an error with the tail of its log."""
+        """Run a command to completion; a failure is an error with the end of its log."""
         self.start(name, argv, env=env, cwd=cwd, user=user)
         deadline = time.monotonic() + seconds
         while (code := self.poll(name)) is None:
@@ -163,14 +163,14 @@ class Processes:
         self.pids.pop(name, None)
 
     def kill(self, name: str) -> None:
-        """Kill one process with SIGKILL, with its group (for tests that break things)."""
+        """Kill one process and its group with SIGKILL (for tests that break things)."""
         self._ask("stop", name=name, seconds=0)
         self.pids.pop(name, None)
 
     def wait_for(
         self, name: str, ready: Callable[[], bool], *, seconds: float = 60.0, what: str = ""
     ) -> None:
-        """Wait until a started process is ready; its end, or the time's, is an error."""
+        """Wait until a started process is ready; an early exit or a timeout is an error."""
         deadline = time.monotonic() + seconds
         while not ready():
             self._go_on()
@@ -188,18 +188,18 @@ class Processes:
             raise DemoError("another part of the start failed")
 
     def check(self, names: Sequence[str]) -> None:
-        """Raise if one of these processes has ended."""
+        """Raise if one of these processes has exited."""
         for name in names:
             code = self.poll(name)
             if code is not None:
                 raise DemoError(f"{name} ended (exit code {code})\n{self.tail(name)}")
 
     def forget(self, folder: Path) -> None:
-        """Have a folder removed when all processes have ended, however this one ends."""
+        """Have a folder removed when all processes have ended, even after a crash of this one."""
         self._ask("forget", folder=str(folder))
 
     def close(self, seconds: float = 5.0) -> None:
-        """Stop everything; nothing that was started lives on."""
+        """Stop everything; no started process survives."""
         supervisor = self._supervisor
         if supervisor.poll() is None:
             with contextlib.suppress(DemoError):
@@ -209,7 +209,7 @@ class Processes:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
         if supervisor.wait():
-            # It was killed: the kernel killed its children, their children are left to us.
+            # It was killed: the kernel killed its children, whose own children are ended here.
             kill_sessions(self._sessions)
 
 
@@ -234,14 +234,14 @@ def send_json(
     token: str | None = None,
     seconds: float = 10.0,
 ) -> Any:
-    """Send a JSON document and return the answer's (None if it has no body)."""
+    """Send a JSON document and return the response's (None if it has no body)."""
     request = urllib.request.Request(url, method=method)
     if body is not None:
         request.data = json.dumps(body).encode()
         request.add_header("Content-Type", "application/json")
     if token:
         request.add_header("Authorization", f"Bearer {token}")
-    # No proxy: every address here is on this machine.
+    # No proxy: every address is on this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(request, timeout=seconds) as answer:
         data = answer.read()
@@ -249,7 +249,7 @@ def send_json(
 
 
 def answers(url: str, seconds: float = 2.0) -> bool:
-    """Whether a server answers at this address with a good status, in so many seconds."""
+    """Whether a server at this address responds with a success status within the given seconds."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=seconds) as answer:

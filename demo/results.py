@@ -14,11 +14,11 @@ from pathlib import Path
 from demo.processes import DemoError
 from demo.stack import AIRFLOW_DATABASE, BUCKET, PROJECT_ROOT, Stack
 
-DELIVERED_TABLE = "dicom"  # the one table of a collection; stages have other names
+DELIVERED_TABLE = "dicom"  # the only permanent table of a collection; stages have other names
 
 
 def prepare(out: Path) -> None:
-    """Make the folder for the results; what an earlier demo left there is replaced."""
+    """Create the results folder, replacing an earlier demo's."""
     out.mkdir(parents=True, exist_ok=True)
     for name in ("objects", "logs", "pictures"):
         shutil.rmtree(out / name, ignore_errors=True)
@@ -27,7 +27,7 @@ def prepare(out: Path) -> None:
 
 
 def collect(stack: Stack, out: Path, seen: Path | None = None) -> list[str]:
-    """Fill ``out`` as far as it can be; return what could not be.
+    """Write the results to ``out`` as far as possible; return what failed.
 
     ``seen`` is the accession folder of which pictures are made, before and after.
     """
@@ -65,7 +65,7 @@ def save_objects(stack: Stack, folder: Path) -> None:
 
 
 def save_pictures(stack: Stack, seen: Path, out: Path) -> None:
-    """Have sendit's own environment make pictures of the images of a folder."""
+    """Have sendit's own environment make pictures of a folder's images."""
     answer = subprocess.run(
         [
             *(stack.airflow_bin / "python", "-W", "ignore", "-m", "demo.pictures"),
@@ -82,7 +82,7 @@ def save_pictures(stack: Stack, seen: Path, out: Path) -> None:
 
 
 def save_rows(stack: Stack, file: Path) -> None:
-    """Write all rows of the delivered tables, one JSON object a line."""
+    """Write all rows of the delivered tables, one JSON object per line."""
     with file.open("w", encoding="utf-8") as output:
         for table, rows in sorted(stack.tables().items()):
             if table.rpartition(".")[2] != DELIVERED_TABLE:

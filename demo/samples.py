@@ -27,7 +27,7 @@ DEID_DATA = ("deid_data", "data")
 
 @dataclass(frozen=True)
 class Sample:
-    """One folder: its made-up accession number, what it shows, and how it should end."""
+    """One folder: its made-up accession number, its content, and its expected status."""
 
     accession: str
     shows: str
@@ -69,7 +69,7 @@ SAMPLES = (
 
 
 def package_folder(source: tuple[str, str]) -> Path:
-    """Return where a package keeps its files."""
+    """Return the folder of a package's files."""
     package, below = source
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
@@ -127,7 +127,9 @@ def make_samples(folder: Path) -> None:
 
 
 def small_radiograph(file: Path, study: pydicom.Dataset) -> pydicom.FileDataset:
-    """Return every third pixel of a radiograph, as an image of a study: it is read in a second."""
+    """Return every third pixel of a radiograph as an image of a study, small enough to be read in
+    a second.
+    """
     dataset = pydicom.dcmread(file)
     pixels = np.frombuffer(dataset.PixelData, np.uint16).reshape(dataset.Rows, dataset.Columns)
     set_pixels(dataset, pixels[::3, ::3])
@@ -154,7 +156,7 @@ def mammogram(radiograph: pydicom.FileDataset) -> pydicom.FileDataset:
 
 
 def set_pixels(dataset: pydicom.FileDataset, pixels: npt.NDArray[np.uint16]) -> None:
-    """Give a dataset other samples of 16 bits."""
+    """Replace a dataset's samples by other 16-bit ones."""
     dataset.Rows, dataset.Columns = pixels.shape
     dataset.PixelData = np.ascontiguousarray(pixels).tobytes()
     for keyword in ("SmallestImagePixelValue", "LargestImagePixelValue"):
@@ -165,14 +167,12 @@ def set_pixels(dataset: pydicom.FileDataset, pixels: npt.NDArray[np.uint16]) -> 
 def write(folder: Path, files: list[Path], *, one_study: bool = False) -> None:
     """Copy DICOM files into a folder with its name as their accession number.
 
-    ``one_study`` gives all of them the first one's study and patient.
+    ``one_study`` gives all of them the study and patient of the first.
     """
     first = None
     for file in files:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # the files are real: some are not quite to the standard
+            warnings.simplefilter("ignore")  # real files, some not fully standard-conformant
             dataset = pydicom.dcmread(file)
             first = first or dataset
             dataset.AccessionNumber = folder.name

@@ -55,7 +55,7 @@ class Stack:
     The run folder is private (mode 0700) and goes when the stack ends.
     """
 
-    #: How long the BigQuery emulator keeps its tables: as long as it runs.
+    #: The BigQuery emulator keeps its tables while it runs.
     bigquery_keeps: Sequence[str] = ("--ephemeral",)
 
     def __init__(
@@ -109,7 +109,7 @@ class Stack:
 
     @property
     def url(self) -> str:
-        """Address of Airflow's UI and REST API."""
+        """URL of Airflow's UI and REST API."""
         return self._address("api-server")
 
     @property
@@ -128,7 +128,7 @@ class Stack:
         self.environment["SENDIT_INPUT_FOLDERS"] = os.pathsep.join(map(str, self.inputs))
 
     def configure(self, **settings: str) -> None:
-        """Set these settings and no others, for the tasks that start from now on."""
+        """Replace all settings, for tasks that start from now on."""
         self.settings = {"SENDIT_BUCKET": BUCKET} | settings
         lines = [f"{name}='{value}'\n" for name, value in self.settings.items()]
         part = self.home / "settings.part"
@@ -142,7 +142,7 @@ class Stack:
         home = self.folder / "airflow"
         environment = clean_environment() | {
             "AIRFLOW_HOME": str(home),
-            # This checkout's code, also where the environment was made for another.
+            # This checkout's code, even if the environment was made for another.
             "PYTHONPATH": str(PROJECT_ROOT / "plugins"),
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -157,7 +157,7 @@ class Stack:
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": self.postgres.uri(
                 AIRFLOW_DATABASE, "postgresql+psycopg2"
             ),
-            # The start itself sees to the order.
+            # The start itself ensures the order.
             "AIRFLOW__DATABASE__CHECK_MIGRATIONS": "False",
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__PORT": str(self._ports["api-server"].number),
@@ -169,12 +169,12 @@ class Stack:
             "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(
                 self.logs / "dag-processor"
             ),
-            # Only what is triggered runs: not the daily run that is due when a DAG is unpaused.
+            # Only triggered runs: not the daily run that is due when a DAG is unpaused.
             "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.3",
             # Stalls of five seconds were seen with few worker slots.
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
-            # Survives an API server that is away for half a minute.
+            # Survives an API server outage of half a minute.
             "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "12",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
             "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": json.dumps(
@@ -195,7 +195,7 @@ class Stack:
         return environment | self.extra_environment
 
     def start(self) -> None:
-        """Start all of it, in parallel where it can be; a failure names the part that failed."""
+        """Start everything, in parallel where possible; a failure names the part that failed."""
         airflow_home = self.folder / "airflow"
         (airflow_home / "config").mkdir(parents=True, mode=0o700)
         (airflow_home / "passwords.json").write_text(json.dumps({USER: self.password}))
@@ -214,7 +214,7 @@ class Stack:
                 for part in concurrent.futures.as_completed(parts):
                     part.result()
             except BaseException:
-                self.processes.abandoned.set()  # ends the parts that still wait
+                self.processes.abandoned.set()  # ends the parts that are still waiting
                 raise
 
     def start_storage(self) -> None:
@@ -281,7 +281,8 @@ class Stack:
     def _start_airflow(self) -> None:
         self.postgres.start([AIRFLOW_DATABASE, LEDGER_DATABASE])
         self.say("PostgreSQL is ready")
-        # Most of a start is imports; airflow_local_settings.py says who waits for the migration.
+        # Most of the start-up time is imports; airflow_local_settings.py explains who waits for the
+        # migration.
         for component in COMPONENTS:
             self.start_component(component)
         self.processes.run(
@@ -296,10 +297,10 @@ class Stack:
         self.say("Airflow is ready")
 
     def wait_for_api(self) -> None:
-        """Wait until the API server answers, tasks' calls too.
+        """Wait until the API server responds, including to tasks' calls.
 
-        Its first answer to a task takes some ten seconds (it builds the routes of every
-        version then), so that one is asked for here, while other parts still start.
+        Its first response to a task takes some ten seconds (it builds the routes of every version
+        then), so that one is requested here, while other parts are still starting.
         """
         self.processes.wait_for(
             "api-server", lambda: answers(f"{self.url}/execution/health", 60.0), seconds=120
@@ -341,7 +342,7 @@ class Stack:
         )
 
     def check(self) -> None:
-        """Raise if any server has ended on its own."""
+        """Raise if any server has exited on its own."""
         self.processes.check([*COMPONENTS, Postgres.name, "storage", "bigquery"])
 
     def close(self) -> None:
@@ -410,7 +411,7 @@ class Stack:
             if offset >= page["total_entries"]:
                 return
 
-    # -- what was delivered ------------------------------------------------------------
+    # -- delivered data ----------------------------------------------------------------
 
     def objects(self) -> list[dict[str, Any]]:
         """Return the bucket's objects as the emulator describes them."""
@@ -453,7 +454,7 @@ class Stack:
 
 
 def record(fields: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn BigQuery's wire form of a row (``{"f": [{"v": …}]}``) into names and values."""
+    """Convert BigQuery's wire format of a row (``{"f": [{"v": …}]}``) into names and values."""
 
     def value(field: Mapping[str, Any], cell: Any) -> Any:
         if cell is None:
@@ -482,7 +483,7 @@ def record(fields: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> dict[
 
 
 def clean_environment() -> dict[str, str]:
-    """Return this process's environment without what would reach into the stack."""
+    """Return this process's environment without variables that would affect the stack."""
     dropped = ("AIRFLOW", "SENDIT_", "GOOGLE_", "STORAGE_EMULATOR", "BIGQUERY_EMULATOR", "BQEMU_")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
     for key in ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE"):

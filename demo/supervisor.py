@@ -49,7 +49,7 @@ def descendants(root: int) -> list[int]:
         try:
             # "pid (name) state ppid ...": the name may hold anything, also brackets.
             fields = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
-        except OSError:  # gone meanwhile
+        except OSError:  # exited in the meantime
             continue
         if fields[0] != "Z":
             children.setdefault(int(fields[1]), []).append(int(entry.name))
@@ -63,7 +63,7 @@ def descendants(root: int) -> list[int]:
 
 
 class Supervisor:
-    """What was started, by name."""
+    """Started processes, by name."""
 
     def __init__(self) -> None:
         self.processes: dict[str, tuple[subprocess.Popen[bytes], int]] = {}
@@ -117,12 +117,12 @@ class Supervisor:
         return {"code": process.wait()}
 
     def forget(self, folder: str) -> dict[str, Any]:
-        """Remove this folder when all is over."""
+        """Remove this folder when everything has ended."""
         self.folders.append(Path(folder))
         return {}
 
     def close(self, seconds: float = GRACE_SECONDS) -> dict[str, Any]:
-        """Stop everything that was started; then kill everything that came from it."""
+        """Stop everything that was started; then kill all remaining descendants."""
         self.closed = True
         for process, stop_signal in self.processes.values():
             if process.poll() is None:
@@ -142,7 +142,7 @@ class Supervisor:
         return {}
 
     def _reap(self) -> list[int]:
-        """Collect what ended, adopted orphans too; return what still lives."""
+        """Reap ended processes, adopted orphans included; return what is still alive."""
         for process, _ in self.processes.values():
             process.poll()
         own = {process.pid for process, _ in self.processes.values()}
@@ -154,16 +154,16 @@ class Supervisor:
                 stat = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
                 if stat[0] == "Z" and int(stat[1]) == os.getpid():
                     os.waitpid(int(entry.name), os.WNOHANG)
-            except OSError:  # gone meanwhile
+            except OSError:  # exited in the meantime
                 continue
         return left
 
 
 def main() -> None:
-    """Answer requests until standard input closes."""
+    """Handle requests until standard input closes."""
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
-        # Its end is the end of standard input. Not SIG_IGN, which children would inherit.
+        # It ends with standard input. Not SIG_IGN, which children would inherit.
         signal.signal(number, lambda _number, _frame: None)
     supervisor = Supervisor()
     actions: dict[str, Callable[..., dict[str, Any]]] = {
@@ -175,7 +175,7 @@ def main() -> None:
     }
     try:
         while not supervisor.closed:
-            # Wake up now and then to collect adopted orphans.
+            # Wake up periodically to reap adopted orphans.
             if not select.select([sys.stdin], [], [], 5.0)[0]:
                 supervisor._reap()
                 continue

@@ -1,4 +1,4 @@
-"""Follow a run and those that follow on from it until the queue is dry."""
+"""Follow a run and its follow-on runs until the queue is empty."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ BATCHES = (
 
 @dataclass
 class Progress:
-    """Where everything is.
+    """Current progress.
 
-    ``tasks`` counts states per task name, in the order in which tasks first start;
-    ``batches`` are the ledger's rows; ``runs`` Airflow's.
+    ``tasks`` counts states per task name, in the order in which tasks first start; ``batches`` are
+    the ledger's rows; ``runs`` Airflow's.
     """
 
     runs: list[dict[str, Any]] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Progress:
 
     @property
     def active(self) -> bool:
-        """Whether a run is going on or waits to."""
+        """Whether a run is active or queued."""
         return any(run["state"] not in FINAL_RUN for run in self.runs)
 
     @property
@@ -47,7 +47,7 @@ class Progress:
         return any(run["state"] == "failed" for run in self.runs)
 
     def summary(self) -> str:
-        """Return the tasks that have begun, in one line: ended of all, and what is odd."""
+        """Return the started tasks in one line: ended of all, and unusual states."""
         parts = []
         for name, states in self.tasks.items():
             if not states.keys() - {"waiting", "scheduled", "queued"}:
@@ -64,13 +64,13 @@ class Progress:
 
 
 def read_batches(stack: Stack) -> list[dict[str, Any]]:
-    """Return the ledger's batches; none before the first task has made its tables."""
+    """Return the ledger's batches; none before the first task has created its tables."""
     made = stack.ledger("SELECT to_regclass('batches') IS NOT NULL AS made")
     return stack.ledger(BATCHES) if made[0]["made"] else []
 
 
 def read_progress(stack: Stack, order: list[str]) -> Progress:
-    """Look at runs, the current run's tasks, and batches."""
+    """Read runs, the current run's tasks, and batches."""
     progress = Progress(runs=stack.runs(), batches=read_batches(stack))
     if progress.runs:
         current = next(
@@ -88,7 +88,7 @@ def read_progress(stack: Stack, order: list[str]) -> Progress:
 
 
 def task_order(stack: Stack) -> list[str]:
-    """Return the DAG's task ids so that each stands after those before it."""
+    """Return the DAG's task ids in topological order."""
     tasks = {task["task_id"]: task for task in stack.api("GET", "/dags/sendit/tasks")["tasks"]}
     before: dict[str, set[str]] = {name: set() for name in tasks}
     for name, task in tasks.items():
@@ -106,10 +106,10 @@ def task_order(stack: Stack) -> list[str]:
 
 
 def follow(stack: Stack, show: Callable[[Progress], None]) -> Progress:
-    """Wait until all runs have ended; call ``show`` at every look.
+    """Wait until all runs have ended; call ``show`` with each update.
 
-    A run that leaves batches in the queue has triggered the next one before it ends, so
-    when no run is active, none will come.
+    A run that leaves batches in the queue has triggered the next one before it ends, so when no
+    run is active, none will follow.
     """
     order = task_order(stack)
     answered = time.monotonic()
@@ -118,7 +118,7 @@ def follow(stack: Stack, show: Callable[[Progress], None]) -> Progress:
         try:
             progress = read_progress(stack, order)
         except (OSError, http.client.HTTPException):
-            # Busy, perhaps; `check` says if it has ended.
+            # Possibly busy; `check` tells whether it has exited.
             if time.monotonic() - answered > PATIENCE_SECONDS:
                 raise
             time.sleep(POLL_SECONDS)

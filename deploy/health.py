@@ -19,13 +19,13 @@ SECONDS = 10
 
 
 def heartbeat(process: str) -> bool:
-    """Whether the API server has heard of a process lately."""
+    """Whether the API server has a recent heartbeat of a process."""
     with urllib.request.urlopen(f"{API_SERVER}/api/v2/monitor/health", timeout=SECONDS) as answer:
         return bool(json.load(answer)[process]["status"] == "healthy")
 
 
 def pong() -> bool:
-    """Whether the Celery worker of this host answers over the broker."""
+    """Whether this host's Celery worker responds over the broker."""
     from celery import Celery  # noqa: PLC0415 - the other checks do without
 
     app = Celery(broker=BROKER_URL.read_text().strip(), set_as_current=False)

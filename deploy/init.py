@@ -1,10 +1,10 @@
-"""The init step of docker-compose.yaml: runs before anything else, and again at every start.
+"""The init step of docker-compose.yaml: runs before anything else, at every start.
 
-Idempotent. It makes the two database roles and their databases, migrates both, makes the first
-user of the UI, and checks what a site has set, so that a mistake stops the start with a sentence
-in place of the first night's run.
+Idempotent. It creates the two database roles and their databases, migrates both, creates the first
+user of the UI, and checks the site's settings, so that a mistake stops the start with a clear
+message instead of failing the first night's run.
 
-A password in a database URL with other signs than letters and digits is percent-encoded there.
+Characters other than letters and digits in a password are percent-encoded in database URLs.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ LEDGER = "sendit_ledger"
 GOOGLE = "google_cloud_default"
 ATTEMPTS = 10
 PAUSE_SECONDS = 3
-#: The connections that a site needs, by its identifier service.
+#: The connections that a site needs, by identifier service.
 NEEDED = {"local": (LEDGER, GOOGLE), "dasher": (LEDGER, GOOGLE, "sendit_dasher")}
 
 
 def stop(problem: str) -> NoReturn:
-    """End the init step, and so the start, with a sentence."""
+    """Stop the init step, and so the start, with a message."""
     sys.exit(f"sendit cannot start: {problem}")
 
 
@@ -54,10 +54,10 @@ def secret(name: str) -> str:
 
 
 def make_role_and_database(role: URL, superuser_password: str) -> None:
-    """Make a role with its password, and a database that it owns and no other role enters.
+    """Create a role with its password, and a database that it owns and no other role can access.
 
-    The password is hashed here: the server's log never sees it. An existing role takes the
-    password of the secret file, so that changing the file changes the password.
+    The password is hashed here: the server's log never sees it. An existing role gets the password
+    of the secret file, so that changing the file changes the password.
     """
     if not (role.username and role.password and role.database):
         stop("a database URL in secrets/ lacks its user, password or database")
@@ -78,7 +78,7 @@ def make_role_and_database(role: URL, superuser_password: str) -> None:
             if not cursor.fetchone():
                 cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(database, name))
             cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
-            # Those that every server has are open to every role, as the server makes them.
+            # The databases that every server has are open to every role by default.
             for each in ("postgres", "template1"):
                 cursor.execute(
                     sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(each))
@@ -88,7 +88,7 @@ def make_role_and_database(role: URL, superuser_password: str) -> None:
 
 
 def connect(role: URL, superuser_password: str) -> Any:
-    """Return a superuser's connection to a role's server; one that is not up yet is waited for."""
+    """Return a superuser's connection to a role's server, waiting until it is up."""
     for attempt in range(ATTEMPTS):
         try:
             return psycopg2.connect(
@@ -137,7 +137,7 @@ def connections() -> dict[str, str]:
 
 
 def make_first_user(password: str) -> None:
-    """Make the user ``admin`` if there is no user yet."""
+    """Create the user ``admin`` if there is no user yet."""
     from airflow.providers.fab.auth_manager.cli_commands.utils import (  # noqa: PLC0415 - seconds
         get_application_builder,
     )
@@ -161,7 +161,7 @@ def check_settings() -> None:
 
 
 def migrate_ledger(uri: str) -> None:
-    """Make the ledger's tables, or migrate those that an earlier version of sendit made."""
+    """Create the ledger's tables, or migrate those of an earlier version of sendit."""
     ledger = Ledger(uri)
     try:
         before = ledger.migrate()

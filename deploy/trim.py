@@ -1,6 +1,6 @@
-"""Deletes what the image does not use: ``python trim.py site-packages unused-files.txt``.
+"""Deletes files that the image does not use: ``python trim.py site-packages unused-files.txt``.
 
-Run by the Dockerfile's builder. The file says what goes, and why.
+Run by the Dockerfile's builder. The file lists what is deleted, and why.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from pathlib import Path
 
 
 def unused(packages: Path, text: str) -> list[Path]:
-    """Return the files and folders that patterns name, in order.
+    """Return the files and folders that match the patterns, in order.
 
     Parameters
     ----------
     packages
-        The folder ``site-packages``, from which patterns are read.
+        The folder ``site-packages``, to which patterns are relative.
     text
-        A pattern a line; one after ``!`` keeps what patterns before it named.
+        One pattern per line; one after ``!`` keeps what earlier patterns matched.
 
     Raises
     ------
@@ -38,12 +38,12 @@ def unused(packages: Path, text: str) -> list[Path]:
 
 
 def main() -> None:
-    """Delete them, and say how much that was."""
+    """Delete them, and print their total size."""
     packages, patterns = map(Path, sys.argv[1:])
     freed = 0
     for path in unused(packages, patterns.read_text()):
         if not path.exists():
-            continue  # within a folder that is deleted
+            continue  # inside a folder that is deleted
         inside = path.rglob("*") if path.is_dir() else [path]
         freed += sum(each.lstat().st_size for each in inside if not each.is_dir())
         if path.is_dir():

@@ -1,4 +1,4 @@
-"""Who may sign in to Airflow's UI: users, roles and hashed passwords in Airflow's own database.
+"""Sign-in to Airflow's UI: users, roles and hashed passwords in Airflow's own database.
 
 For a site's OpenID Connect provider see deploy/examples/oidc.yaml.
 """
@@ -9,7 +9,9 @@ from flask_limiter.util import get_remote_address
 
 
 def who_signs_in() -> str:
-    """Return the user that a sign-in is for: a whole site may come from one address."""
+    """Return the user name of a sign-in, the key of its rate limit: a whole site may share one
+    address.
+    """
     return str(request.form.get("username", "")).strip().lower() or get_remote_address()
 
 

@@ -1,9 +1,9 @@
-"""Synthetic DICOM: the one builder of every test's and benchmark's own images.
+"""Synthetic DICOM: the single builder of all test and benchmark images.
 
-``make_dataset`` makes an object of one of five kinds whose identity is four small
-numbers; ``write_study`` writes a folder of them; ``plant_canaries`` puts a text that
-occurs nowhere else into every element that may hold PHI, and says which.
-Nothing here is random: the same arguments give the same bytes.
+``make_dataset`` makes an object of one of five kinds, identified by four small numbers;
+``write_study`` writes a folder of them; ``plant_canaries`` puts a unique text into every element
+that may hold PHI, and returns them. Everything is deterministic: the same arguments give the same
+bytes.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ SOP_CLASSES: dict[str, str] = {
 
 
 class Numbers(NamedTuple):
-    """Whose an object is."""
+    """Patient, study, series and instance of an object."""
 
     patient: int
     study: int
@@ -68,7 +68,7 @@ FIRST_DAY = datetime.date(2016, 3, 14)
 
 
 def uid(*numbers: int) -> UID:
-    """Return a UID under a root that nobody's scanner uses."""
+    """Return a UID under a root that no scanner uses."""
     return UID(".".join([ROOT, *map(str, numbers)]))
 
 
@@ -91,18 +91,18 @@ def make_dataset(
     Parameters
     ----------
     patient, study, series, instance
-        Whose it is: name, ids, dates and UIDs follow from these.
+        Determine names, ids, dates and UIDs.
     kind
-        CT has about 190 top-level elements as a scanner's has; ENHANCED is an Enhanced MR
+        CT has about 190 top-level elements, as a scanner's has; ENHANCED is an Enhanced MR
         Image of ``frames`` frames with functional groups.
     rows, columns
-        Pixels; 512 by 512 makes a CT of 0.5 MB that compresses like a real one.
+        Image size in pixels; 512 by 512 makes a CT of 0.5 MB that compresses like a real one.
     private
-        Whether vendor blocks come with it (32 elements for CT).
+        Whether to add vendor blocks (32 elements for CT).
     transfer_syntax
-        What it will be written in; JPEG Baseline gets a fragment that shows 8 bits of it.
+        Encoding of the file; JPEG Baseline gets a fragment that shows 8 bits of it.
     elements
-        Values by keyword that go over the made ones; None deletes.
+        Values by keyword that override the generated ones; None deletes.
     """
     ds = FileDataset("", Dataset(), file_meta=_file_meta(transfer_syntax), preamble=bytes(128))
     day = FIRST_DAY + datetime.timedelta(days=7 * study)
@@ -132,7 +132,7 @@ def make_dataset(
 
 
 def end_with_pixels(dataset: Dataset) -> None:
-    """Take away what stands behind the pixel data: most files end with it."""
+    """Remove the elements after the pixel data: most files end with it."""
     for tag in [tag for tag in dataset.keys() if tag > 0x7FE00010]:  # noqa: SIM118 not its elements
         del dataset[tag]
 
@@ -146,7 +146,7 @@ def to_bytes(dataset: FileDataset, trailing: bytes = b"") -> bytes:
 
 @dataclass(frozen=True)
 class Canary:
-    """A text that stands in one place only.
+    """A text that occurs in one place only.
 
     ``where`` is a path such as ``00081110[0].00080090``, or preamble or meta;
     ``raw`` are the bytes in the file, ``text`` the value as decoded.
@@ -161,7 +161,7 @@ class Canary:
 
 @dataclass(frozen=True)
 class Study:
-    """A folder that ``write_study`` made: its files in order of instance."""
+    """A folder made by ``write_study``, its files in instance order."""
 
     folder: Path
     files: tuple[Path, ...]
@@ -185,11 +185,11 @@ def write_study(
     Parameters
     ----------
     folder
-        Made if it is not there; more series can be added by calling again.
+        Created if missing; more series can be added by further calls.
     canaries
         Plant canaries in every file (each file has its own).
     name
-        How files are named by series * 1000 + instance.
+        File name for the number series * 1000 + instance.
     trailing
         Bytes after each file's last element.
     options
@@ -209,12 +209,12 @@ def write_study(
 
 
 def plant_canaries(dataset: FileDataset, *, start: int = 1, absent: bool = True) -> list[Canary]:
-    """Put a canary into every element that may hold PHI, and into those that are not there yet.
+    """Put a canary into every element that may hold PHI, adding missing ones.
 
     Every attribute of PS3.15's Table E.1-1 gets one (with one inside each sequence, nested
-    two deep), each element of a private block, a private sequence, sequences coded as UN,
+    two deep), each element of a private block, a private sequence, sequences encoded as UN,
     an unknown attribute, SR content, elements after the pixels, file meta and preamble.
-    What tells patient, study and series apart stays as it is and is listed too. Without
+    What distinguishes patients, studies and series is left unchanged and listed, too. Without
     ``absent``, attributes of the table that the dataset does not have are left out.
     """
     planter = _Planter(dataset, start)
@@ -229,7 +229,7 @@ def plant_canaries(dataset: FileDataset, *, start: int = 1, absent: bool = True)
 
 @cache
 def basic_profile() -> dict[int, str]:
-    """Return the Basic Profile's action for each attribute of Table E.1-1 that has one tag."""
+    """Return the Basic Profile's action for each attribute of Table E.1-1 that has a single tag."""
     lines = (Path(__file__).parent / "data" / "ps3.15-basic-profile.txt").read_text().splitlines()
     pairs = (line.split() for line in lines if not line.startswith("#"))
     return {
@@ -239,7 +239,7 @@ def basic_profile() -> dict[int, str]:
     }
 
 
-# What has to be the same in every file of a study, or says what the file is.
+# Attributes that must be equal in every file of a study, or that determine the kind of file.
 _IDENTITY = {
     Tag(keyword): keyword
     for keyword in (
@@ -265,7 +265,7 @@ _PRIVATE = 0x00291000
 
 
 class _Planter:
-    """Counts canaries and knows what one looks like in each VR."""
+    """Numbers canaries and formats them for each VR."""
 
     def __init__(self, dataset: Dataset, start: int) -> None:
         self.found: list[Canary] = []
@@ -285,7 +285,7 @@ class _Planter:
         return canary
 
     def item(self, item: Dataset, where: str) -> None:
-        """Plant in the elements that an item has."""
+        """Plant in the existing elements of an item."""
         known = basic_profile()
         for element in list(item):
             path = f"{where}{element.tag:08X}"
@@ -301,7 +301,7 @@ class _Planter:
                 self.element(item, element.tag, where, element.VR)
 
     def element(self, item: Dataset, tag: int, where: str, vr: str | None = None) -> None:
-        """Give an item an element whose value is a canary, if its VR can hold one."""
+        """Add an element with a canary as its value to an item, if its VR can hold one."""
         vr = (vr or datadict.dictionary_VR(tag)).split(" or ")[0]
         path = f"{where}{tag:08X}"
         if vr == "SQ":
@@ -329,7 +329,7 @@ class _Planter:
         block.add_new(0x01, "SQ", DicomSequence([hidden]))
         self._fill(hidden, f"{block.get_tag(0x01):08X}[0].")
         self._coded_as_un(dataset, block.get_tag(0x02))
-        # Referenced Patient Sequence, as an archive that did not know it would send it.
+        # Referenced Patient Sequence, as an archive that does not know it would send it.
         if 0x00081120 in dataset:
             del dataset[0x00081120]
             self.found = [c for c in self.found if not c.where.startswith("00081120")]
@@ -368,7 +368,7 @@ class _Planter:
         self.element(item, block.get_tag(0x01), where, "LO")
 
     def _coded_as_un(self, dataset: Dataset, tag: int) -> None:
-        """Add a sequence whose VR says UN: implicit little endian inside, whatever is outside."""
+        """Add a sequence with the VR UN: implicit little endian inside, whatever is outside."""
         item = Dataset()
         self._fill(item, f"{tag:08X}[0].")
         inner = DicomBytesIO()
@@ -378,7 +378,7 @@ class _Planter:
         content = inner.getvalue()
         value = b"\xfe\xff\x00\xe0" + len(content).to_bytes(4, "little") + content
         element = DataElement(tag, "UN", value, already_converted=True)
-        # pydicom takes the VR that it knows; the file is to say UN.
+        # pydicom uses the VR that it knows; the file must have UN.
         element.VR = "UN"
         dataset.add(element)
 
@@ -390,7 +390,8 @@ class _Planter:
             return f"Kan{self._umlaut if vr != 'UR' else 'a'}rie{number:06}Q"
         if vr in _BYTES:
             return f"Kanarie{number:06}Q"
-        # Days 32 apart, none of them a placeholder: moved by a month at most, none becomes another.
+        # Days 32 apart, none of them a placeholder: shifted by a month at most, none equals
+        # another.
         day = datetime.date(1901, 2, 2) + datetime.timedelta(days=32 * (number % 2250))
         texts = {
             "PN": f"Kan{self._umlaut}rie{number:06}Q^Zwilling{number:06}Q",
@@ -406,7 +407,7 @@ class _Planter:
 
 def _file_meta(transfer_syntax: str) -> FileMetaDataset:
     meta = FileMetaDataset()
-    meta.FileMetaInformationGroupLength = 0  # pydicom puts in what it is
+    meta.FileMetaInformationGroupLength = 0  # pydicom inserts what it is
     meta.FileMetaInformationVersion = b"\0\1"
     meta.TransferSyntaxUID = UID(transfer_syntax)
     meta.ImplementationClassUID = uid(1)
@@ -824,7 +825,7 @@ def _pixels(
     shape: tuple[int, int, int],
     transfer_syntax: str,
 ) -> None:
-    """Give an image a bright disc in noise; 16 bit (8 bit colour for US) as a scanner stores it."""
+    """Give an image a bright disc in noise, in 16 bits (8-bit colour for US), as scanners do."""
     frames, rows, columns = shape
     noise = np.random.default_rng(instance)
     down, across = np.mgrid[0:rows, 0:columns]
@@ -877,9 +878,9 @@ def jpeg(
     behind: bytes = b"",
     frame_marker: int = 0xC0,
 ) -> bytes:
-    """Return a JPEG of the right form whose entropy-coded bytes are made up.
+    """Return a structurally valid JPEG with made-up entropy-coded bytes.
 
-    ``more`` stands where segments do, ``behind`` behind the end of the image.
+    ``more`` is inserted among the segments, ``behind`` after the end of the image.
     """
     components = b"".join(bytes((number, 0x11, 0)) for number in range(1, samples + 1))
     scan = b"".join(bytes((number, 0)) for number in range(1, samples + 1))

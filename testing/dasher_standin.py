@@ -1,15 +1,15 @@
-"""A DASHER on 127.0.0.1, for tests: the wire, the tokens and, on demand, the faults.
+"""A DASHER stand-in on 127.0.0.1, for tests: the protocol, the tokens and, on demand, faults.
 
-As a fixture: ``dasher`` (tests/conftest.py). As a process, which needs nothing but Python, prints
+As a fixture: ``dasher`` (tests/conftest.py). As a process, which needs only Python, prints
 its port and writes a token file::
 
     python -m testing.dasher_standin --port 0 --secrets FILE
 
-Started again with the same file after a kill, it knows the tokens in it and gives the same
+Restarted with the same file after a kill, it knows the tokens in it and returns the same
 codes as before. Faults are scripted from outside with ``POST /control/faults``, a JSON object
 ``{"where": "uid" or "token", "faults": [{"kind": "status", "status": 503}, ...]}``; each is
-used up by one call. ``POST /control/expire`` ends the access token; ``GET /control/seen``
-lists the calls that came in.
+used once. ``POST /control/expire`` expires the access token; ``GET /control/seen``
+lists the received calls.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 @dataclass
 class Fault:
-    """One thing that goes wrong, once.
+    """One fault, used once.
 
     ``kind`` is one of
 
     - ``status``: ``status``, ``headers`` and ``body``;
     - ``html``, ``empty``, ``text`` (``body``): with 200;
     - ``redirect``: ``status``, to ``to``;
-    - ``slow``: a right answer after ``seconds``; ``stall``: none after ``seconds``;
-    - ``drip``: a right answer, one byte each ``seconds``;
-    - ``drop``: the connection is closed; ``short``: closed in mid-answer;
-    - ``endless``: an answer without end;
-    - ``set``: a right answer with ``value`` at ``where`` (a list of keys); ``remove``: one
-      without what is there; ``change``: one that ``change`` was called with (in-process only).
+    - ``slow``: a valid response after ``seconds``; ``stall``: none after ``seconds``;
+    - ``drip``: a valid response, one byte each ``seconds``;
+    - ``drop``: the connection is closed; ``short``: closed in mid-response;
+    - ``endless``: a response without end;
+    - ``set``: a valid response with ``value`` at ``where`` (a list of keys); ``remove``: one
+      without that key; ``change``: one passed to ``change`` (in-process only).
     """
 
     kind: str
@@ -72,7 +72,7 @@ class Fault:
 
 @dataclass
 class Seen:
-    """One call as it came in."""
+    """One received call."""
 
     method: str
     path: str
@@ -149,10 +149,10 @@ class DasherStandin:
         content = json.loads(path.read_text())
         self.access, self.refresh = content["accessToken"], content["refreshToken"]
 
-    # --- what it answers ---------------------------------------------------------------------
+    # --- responses -----------------------------------------------------------------------
 
     def script(self, *faults: Fault, where: str = "uid") -> None:
-        """Let the next calls go wrong, one fault each."""
+        """Make the next calls fail, one fault each."""
         self.faults[where].extend(faults)
 
     def next_fault(self, where: str) -> Fault | None:
@@ -189,7 +189,7 @@ class DasherStandin:
                 return 400, {"error": "no identifiers"}
             results = [self._entity(study, entity) for entity in entities]
         except (ValueError, KeyError, TypeError) as error:
-            # Like many a service, it quotes what it does not like.
+            # Like many services, it quotes what it rejects.
             return 400, {"error": f"bad request: {error!r}: {body}"}
         return 200, {"results": results}
 
@@ -214,7 +214,7 @@ class DasherStandin:
             stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         if not _TIMESTAMP.fullmatch(stamp):
             raise ValueError("id_timestamp")
-        # The wall clock plus the jitter, with the offset that Stanford has on that day.
+        # The wall clock plus the jitter, with Stanford's UTC offset on that day.
         moment = datetime.fromisoformat(stamp[:-1]) + timedelta(days=jitter)
         return {
             "id": sent["id"],
@@ -245,7 +245,7 @@ def _handler(service: DasherStandin) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing: the log would be full of identifiers."""
+            """Log nothing: the log would be full of identifiers."""
 
         def do_GET(self) -> None:
             self._note("")
@@ -353,7 +353,7 @@ def _handler(service: DasherStandin) -> type[BaseHTTPRequestHandler]:
             del _at(content, way)[last]
             self._json(status, content)
 
-        # --- answers -------------------------------------------------------------------------
+        # --- sending -------------------------------------------------------------------------
 
         def _json(self, status: int, content: Any) -> None:
             self._send(status, json.dumps(content).encode(), "application/json")
@@ -372,7 +372,7 @@ def _handler(service: DasherStandin) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
 
         def handle(self) -> None:
-            # A client that does not wait for a slow answer is what is being tested.
+            # Tests check that a client does not wait for a slow response.
             try:
                 super().handle()
             except (BrokenPipeError, ConnectionResetError):
@@ -394,7 +394,7 @@ def _at(content: Any, way: list[str | int]) -> Any:
 
 
 def main() -> None:
-    """Run as a process until it is ended."""
+    """Run as a process until terminated."""
     options = argparse.ArgumentParser(description=main.__doc__)
     options.add_argument("--port", type=int, default=0)
     options.add_argument("--secrets", type=Path, help="token file, mode 0600; written if missing")
@@ -403,7 +403,7 @@ def main() -> None:
     if given.secrets and given.secrets.exists():
         service.know_tokens(given.secrets)
     if given.secrets:
-        # Also when it exists: the port in it may be an earlier one.
+        # Also if it exists: it may contain an earlier port.
         service.write_tokens(given.secrets)
     print(service.port, flush=True)  # noqa: T201 - what the caller waits for
     service.serve()

@@ -1,8 +1,8 @@
-"""Objects made from images, as workstations and programs make them: reports, key objects,
+"""Objects derived from images, as workstations and programs make them: reports, key objects,
 presentation states, segmentations, structure sets, plans, doses, registrations, waveforms.
 
-Those that highdicom can make are made by it, as a witness: what it makes is valid, and its own
-reader must find in what is delivered what it found in what was received.
+highdicom makes those that it can, as an independent check: its objects are valid, and its own
+reader must find in the output what it found in the input.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def images(count: int = 3) -> list[FileDataset]:
 
 
 def measurement_report() -> FileDataset:
-    """TID 1500: two regions with their lengths, an observer, texts, codes of the site's own."""
+    """TID 1500: two regions with their lengths, an observer, texts, and local codes."""
     source = images()
     groups = [_region(source[number], number) for number in range(len(RULER))]
     observer = hd.sr.ObserverContext(
@@ -129,7 +129,7 @@ def _filed(made: Dataset) -> FileDataset:
 
 
 def key_objects() -> FileDataset:
-    """TID 2010: two images of interest, and why in words."""
+    """TID 2010: two images of interest, and the reason as text."""
     source = images()
     observer = hd.sr.ObserverContext(
         observer_type=codes.DCM.Person,
@@ -154,7 +154,7 @@ def key_objects() -> FileDataset:
 
 
 def presentation_state() -> FileDataset:
-    """A softcopy presentation state: two layers with an outline and a text each."""
+    """A softcopy presentation state: two layers, each with an outline and a text."""
     source = images()
     source[0].WindowCenter, source[0].WindowWidth = 40, 400
     source[0].WindowCenterWidthExplanation = "WINDOW1"
@@ -223,7 +223,7 @@ def segmentation() -> FileDataset:
 
 
 def parametric_map() -> FileDataset:
-    """Numbers of 32 bits with a fraction, over three images, with what they mean."""
+    """32-bit floating-point numbers over three images, with their meaning."""
     source = images()
     grid = np.linspace(-1.5, 3.25, len(source) * 16 * 16, dtype=np.float32)
     made = hd.pm.ParametricMap(
@@ -257,7 +257,7 @@ def parametric_map() -> FileDataset:
 
 
 def enhanced_of_slices() -> FileDataset:
-    """A legacy converted enhanced CT image: three slices, and what they had of their own."""
+    """A legacy converted enhanced CT image: three slices with their own attributes."""
     made = hd.legacy.LegacyConvertedEnhancedCTImage(
         images(),
         series_instance_uid=uid(1, 1, 51),
@@ -269,7 +269,7 @@ def enhanced_of_slices() -> FileDataset:
 
 
 def dose_report() -> FileDataset:
-    """TID 10011: what a CT says about its dose, with a device and a person in charge."""
+    """TID 10011: a CT dose report with a device and a responsible person."""
     made = _without_pixels("SR", "1.2.840.10008.5.1.4.1.1.88.67", 44)
     made.CompletionFlag, made.VerificationFlag = "COMPLETE", "UNVERIFIED"
     made.ReferencedPerformedProcedureStepSequence = DicomSequence()
@@ -417,7 +417,7 @@ def dose() -> FileDataset:
 
 
 def registration() -> FileDataset:
-    """REG: one frame of reference moved onto another."""
+    """REG: one frame of reference mapped onto another."""
     source = images(1)[0]
     made = _without_pixels("REG", "1.2.840.10008.5.1.4.1.1.66.1", 48)
     made.ContentLabel, made.ContentCreatorName = "REGISTRATION", RADIOLOGIST
@@ -455,7 +455,7 @@ def registration() -> FileDataset:
 
 
 def electrocardiogram() -> FileDataset:
-    """A waveform with an annotation in words and one in numbers."""
+    """A waveform with a text annotation and a numeric one."""
     made = _without_pixels("ECG", "1.2.840.10008.5.1.4.1.1.9.1.2", 49)
     made.AcquisitionDateTime = "20160108101112"
     samples = np.arange(200, dtype=np.int16)

@@ -1,4 +1,4 @@
-"""Real emulators of Cloud Storage and BigQuery, on free ports of 127.0.0.1."""
+"""Emulators of Cloud Storage and BigQuery, on free ports of 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / ".venv-demo"
 PROJECT = "demo-proj"
-#: The addresses of emulators that many sessions of tests share: storage, a blank, BigQuery.
+#: Addresses of emulators shared by several test sessions: storage, a blank, BigQuery.
 RUNNING = "SENDIT_TEST_EMULATORS"
 
 
 @dataclass(frozen=True)
 class Emulators:
-    """Where the two answer."""
+    """Addresses of the two emulators."""
 
     storage: str
     bigquery: str
@@ -57,7 +57,7 @@ def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
 
 @pytest.fixture(scope="session")
 def emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulators]:
-    """Return the two that the environment names, or start them for this session."""
+    """Return the emulators named by the environment, or start them for this session."""
     if RUNNING in os.environ:
         yield Emulators(*os.environ[RUNNING].split())
         return

@@ -1,8 +1,8 @@
-"""Cloud Storage's emulator, and what a bucket's owner can have it keep, which the emulator lacks.
+"""The Cloud Storage emulator with the retention features that it lacks.
 
-Answers as Google's JSON API does to the calls that its client library makes: a retention policy
-and holds (403, reasons ``retentionPolicyNotMet`` and ``objectUnderActiveHold``, and the fields
-of an object that tell of them), noncurrent versions, and soft-deleted objects.
+Responds as Google's JSON API does to the calls that its client library makes: a retention policy
+and holds (403, reasons ``retentionPolicyNotMet`` and ``objectUnderActiveHold``, and the object
+fields that describe them), noncurrent versions, and soft-deleted objects.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ NAME = re.compile(rb'"name": *"([^"]+)"')
 
 @dataclass
 class Bucket:
-    """What a bucket keeps.
+    """Retention settings of a bucket.
 
     Attributes
     ----------
     retention
-        The retention policy's period: so long after it was written nothing goes.
+        The retention policy's period, from an object's creation.
     temporary, event_based
         Names of objects under these holds.
     versioning, soft_delete
-        Whether these are switched on.
+        Whether these are enabled.
     describes
-        Whether an object's fields tell of it. If not, a hold was set after one looked.
+        Whether object fields show the hold. If not, it was set after they were read.
     """
 
     retention: timedelta | None = None
@@ -48,7 +48,7 @@ class Bucket:
 
 
 class KeepingStorage(Proxy):
-    """Stands before the emulator; ``buckets`` are those that keep something, by name."""
+    """A proxy in front of the emulator; ``buckets`` are those with retention settings, by name."""
 
     def __init__(self, target: str) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class KeepingStorage(Proxy):
     def ask(
         self, method: str, path: str, headers: Iterable[tuple[str, str]] = (), body: bytes = b""
     ) -> Answer:
-        """Answer as Google does where the emulator would not."""
+        """Respond as Google does where the emulator would not."""
         parts = urlsplit(path)
         match = OBJECTS.fullmatch(parts.path)
         bucket = self.buckets.get(match[1]) if match else None
@@ -72,7 +72,7 @@ class KeepingStorage(Proxy):
         if method == "POST" and not name and (found := NAME.search(body)):
             name = found[1].decode()
         there = None
-        # A precondition that no object is there is looked at first.
+        # The precondition that no object exists is checked first.
         if method in {"POST", "DELETE"} and query.get("ifGenerationMatch") != "0":
             there = self._there(match[1], name)
         if there is not None and (refusal := self._refusal(bucket, match[1], there, method)):
@@ -91,8 +91,9 @@ class KeepingStorage(Proxy):
     def _refusal(
         self, bucket: Bucket, place: str, there: dict[str, Any], method: str
     ) -> Answer | None:
-        """Return Google's answer if an object may not go; with versioning, what is replaced or
-        deleted without its generation stays as a noncurrent version, which retention allows."""
+        """Return Google's error if an object may not be deleted; with versioning, what is replaced
+        or deleted without its generation becomes a noncurrent version, which retention allows.
+        """
         whole = f"Object '{place}/{there['name']}'"
         until = _retained_until(bucket, there)
         held = {"Temporary": bucket.temporary, "Event-Based": bucket.event_based}

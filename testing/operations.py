@@ -1,4 +1,4 @@
-"""Work counted instead of timed: the same on every machine, however busy it is."""
+"""Operation counts instead of timings: the same on every machine, however busy it is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def calls_of(work: Callable[[], Any]) -> int:
-    """Return how many functions a piece of work calls, in Python and in C, in this thread."""
+    """Return how many functions a callable calls, in Python and in C, in this thread."""
     count = 0
 
     def seen(frame: FrameType, event: str, argument: Any) -> None:

@@ -1,4 +1,4 @@
-"""The real DICOM files that the test packages ship, in the order of their paths."""
+"""The real DICOM files that the test packages ship, ordered by path."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _folder(package: str) -> Path:
 
 @cache
 def real_files() -> tuple[Path, ...]:
-    """Return the paths of about 260 files: every transfer syntax, many broken in some way."""
+    """Return the paths of about 260 files: every transfer syntax, many malformed."""
     files = [
         path
         for package in PACKAGES
@@ -38,8 +38,9 @@ def real_files() -> tuple[Path, ...]:
 
 
 def nibabel_files() -> Iterator[tuple[str, bytes]]:
-    """Yield the names and bytes of the scanners' files that nibabel tests its readers with: Siemens
-    mosaics with their CSA headers, and a Philips volume."""
+    """Yield names and bytes of the scanner files in nibabel's tests: Siemens mosaics with CSA
+    headers, and a Philips volume.
+    """
     for path in sorted(_folder("nibabel.nicom.tests.data").iterdir()):
         if ".dcm" in path.suffixes:
             data = path.read_bytes()

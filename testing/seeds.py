@@ -1,7 +1,7 @@
-"""Seeds of random tests: fresh ones on a developer's machine, always the same in CI.
+"""Seeds of random tests: fresh on a developer's machine, fixed in CI.
 
-A fresh seed finds what nobody thought of, and belongs where somebody looks at it; what lands
-must not depend on chance. ``CI`` is what hosted runners set.
+A fresh seed finds new failures, and belongs where somebody looks at them; a merge must not depend
+on chance. Hosted runners set ``CI``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,6 @@ _FIXED: Final = 20261129
 
 
 def seed(variable: str) -> int:
-    """Return the seed that an environment variable sets, or else a fixed or a fresh one."""
+    """Return the seed set in an environment variable, or else a fixed or a fresh one."""
     given = int(os.environ.get(variable, "0"))
     return given or (_FIXED if IN_CI else random.SystemRandom().getrandbits(32))

@@ -1,8 +1,8 @@
-"""MR series as vendors write them: what conversion tools compute with stands in private elements.
+"""MR series as vendors write them, with the private elements that conversion tools use.
 
 Each function makes the images of one series, on top of :func:`testing.builder.make_dataset`. The
 elements and their forms are those that dcm2niix and dicom2nifti read. :func:`plant` puts a text
-into each private element, to see that none of it leaves.
+into each private element, to check that none is delivered.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SECRET = "Winterbottom"
 
 
 def mosaics(volumes: int = 3, *, csa: bool = True, tiles: int = 2) -> list[FileDataset]:
-    """Siemens (VB to VE): a volume's slices in one image, upside down, with diffusion."""
+    """Siemens (VB to VE): all slices of a volume in one image, in reverse order, with diffusion."""
     images = []
     for number in range(1, volumes + 1):
         weighted = number > 1
@@ -60,7 +60,7 @@ def mosaics(volumes: int = 3, *, csa: bool = True, tiles: int = 2) -> list[FileD
 
 
 def csa_image(number: int, *, weighted: bool, **more: tuple[str, ...]) -> bytes:
-    """Return a CSA header of an image: its slices run downwards."""
+    """Return a CSA image header with slices in descending order."""
     tags: dict[str, tuple[str, ...]] = {
         "EchoLinePosition": ("8",),
         "UsedPatientWeight": ("88",),
@@ -83,7 +83,7 @@ def csa_image(number: int, *, weighted: bool, **more: tuple[str, ...]) -> bytes:
 
 
 def csa_series() -> bytes:
-    """Return a CSA header of a series: a protocol with numbers and names."""
+    """Return a CSA series header: a protocol with numbers and names."""
     protocol = "\n".join(
         (
             f'<XProtocol> {{ <ParamString."Name"> {{ "{SECRET}" }} }}',
@@ -136,7 +136,7 @@ def siemens_xa(frames: int = SLICES) -> list[FileDataset]:
 
 
 def philips_enhanced(frames: int = SLICES) -> list[FileDataset]:
-    """Philips: an enhanced image whose true scaling stands in a private sequence of each frame."""
+    """Philips: an enhanced image whose true scaling is in a private sequence of each frame."""
     image = _enhanced("Philips Medical Systems", frames)
     image.SoftwareVersions = "5.4.1"
     image.add_new(0x20010010, "LO", "Philips Imaging DD 001")
@@ -161,7 +161,7 @@ def philips_enhanced(frames: int = SLICES) -> list[FileDataset]:
 
 
 def ge_slices(slices: int = SLICES) -> list[FileDataset]:
-    """GE: echo-planar slices with a repetition time and a diffusion direction of their own."""
+    """GE: echo-planar slices, each with its repetition time and diffusion direction."""
     images = []
     for number in range(1, slices + 1):
         image = _mr(number, "GE MEDICAL SYSTEMS", ["ORIGINAL", "PRIMARY", "OTHER"], SIDE)
@@ -197,7 +197,7 @@ def ge_slices(slices: int = SLICES) -> list[FileDataset]:
 
 
 def ge_functional(volumes: int = 2, slices: int = SLICES) -> list[FileDataset]:
-    """GE: a functional series, whose order of slices and direction of phases stand in blocks."""
+    """GE: a functional series whose slice order and phase direction are in binary blocks."""
     images = ge_slices(volumes * slices)
     for place, image in enumerate(images):
         image.ImagePositionPatient = [-8, -8, 2 * (place % slices + 1)]
@@ -212,7 +212,7 @@ def ge_functional(volumes: int = 2, slices: int = SLICES) -> list[FileDataset]:
 
 
 def ge_protocol(**more: str) -> bytes:
-    """Return a compressed protocol: numbers, options, and who was examined."""
+    """Return a compressed protocol: numbers, options, and the patient."""
     settings = {
         "PSEQ": "EPI",
         "EXAM": SECRET,
@@ -230,7 +230,7 @@ def ge_protocol(**more: str) -> bytes:
 
 
 def ge_user_data(version: float = 26.0, *, polarity: int = 4, order: int = 0) -> bytes:
-    """Return a block of the scanner's memory with a date and a name between what is read of it."""
+    """Return a scanner memory block with a date and a name between the values that tools read."""
     block = bytearray(f"{SECRET}10/23/120".ljust(1200).encode())
     struct.pack_into("<H", block, 24, 100)
     struct.pack_into("<f", block, 100, version)
@@ -242,7 +242,7 @@ def ge_user_data(version: float = 26.0, *, polarity: int = 4, order: int = 0) ->
 
 
 def uih_grid(volumes: int = 2, tiles: int = 2) -> list[FileDataset]:
-    """United Imaging: slices of a volume in one image, their times in a private sequence."""
+    """United Imaging: all slices of a volume in one image, their times in a private sequence."""
     images = []
     for number in range(1, volumes + 1):
         image = _mr(number, "UIH", ["ORIGINAL", "PRIMARY", "M", "GRID"], tiles * SIDE)
@@ -269,7 +269,7 @@ def uih_grid(volumes: int = 2, tiles: int = 2) -> list[FileDataset]:
 
 
 def canon_slices(slices: int = SLICES) -> list[FileDataset]:
-    """Canon: a b-value in its attribute, its direction in the comments."""
+    """Canon: a b-value in its attribute, and its direction in the comments."""
     images = []
     for number in range(1, slices + 1):
         image = _mr(number, "CANON_MEC", ["ORIGINAL", "PRIMARY", "M"], SIDE)
@@ -295,14 +295,14 @@ SERIES: Final[dict[str, Callable[[], list[FileDataset]]]] = {
 
 @dataclass(frozen=True)
 class Planted:
-    """A text in a private element: its tag, and the text."""
+    """A text in a private element: its tag and the text."""
 
     tag: int
     text: str
 
 
 def private_elements(dataset: Dataset) -> Iterator[Any]:
-    """Yield the private elements of all levels that reserve no block and have no items."""
+    """Yield the private elements of all levels, except creators and sequences."""
     for element in dataset:
         if element.VR == "SQ":
             for item in element.value:

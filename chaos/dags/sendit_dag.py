@@ -1,6 +1,6 @@
-"""The project's DAG, as it is, with less patience between tries, and runs that overlap.
+"""The project's DAG with shorter retry delays and overlapping runs.
 
-(Airflow reads a file only if both its name and the word DAG are in it.)
+(Airflow parses a file only if both its name and the word DAG are in it.)
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 REAL = Path(__file__).parents[2] / "dags" / "sendit_dag.py"
 
 sendit = runpy.run_path(str(REAL))["pipeline"]
-# The promise must not hang on this.
+# The guarantees must not depend on this.
 sendit.max_active_runs = 2
 for task in sendit.tasks:
     task.retry_delay = timedelta(seconds=1)

@@ -17,9 +17,9 @@ from flask_limiter.util import get_remote_address
 #: "user": "cn=sendit,dc=example,dc=org", "password": "..."}: an account that may search for people.
 DIRECTORY = json.loads(Path("/run/secrets/ldap.json").read_text())
 
-#: What a person signs in with: uid, or sAMAccountName in Active Directory.
+#: The attribute used to sign in: uid, or sAMAccountName in Active Directory.
 AUTH_LDAP_UID_FIELD = "uid"
-#: The attribute that lists a person's groups, and what they are here.
+#: The attribute that lists a person's groups, and the roles that they map to.
 AUTH_LDAP_GROUP_FIELD = "memberOf"
 AUTH_ROLES_MAPPING = {
     "cn=sendit-admins,ou=groups,dc=example,dc=org": ["Admin"],
@@ -29,7 +29,9 @@ AUTH_ROLES_MAPPING = {
 
 
 def who_signs_in() -> str:
-    """Return the user that a sign-in is for: a whole site may come from one address."""
+    """Return the user name of a sign-in, the key of its rate limit: a whole site may share one
+    address.
+    """
     return str(request.form.get("username", "")).strip().lower() or get_remote_address()
 
 
@@ -38,11 +40,11 @@ AUTH_LDAP_SERVER = DIRECTORY["server"]
 AUTH_LDAP_SEARCH = DIRECTORY["people"]
 AUTH_LDAP_BIND_USER = DIRECTORY["user"]
 AUTH_LDAP_BIND_PASSWORD = DIRECTORY["password"]
-# Passwords go to nobody but the directory: its certificate must be of this authority.
+# Passwords are sent to the directory only: its certificate must be issued by this authority.
 AUTH_LDAP_TLS_DEMAND = True
 AUTH_LDAP_TLS_CACERTFILE = "/run/secrets/ldap_ca.crt"
 AUTH_USER_REGISTRATION = True
-AUTH_USER_REGISTRATION_ROLE = "Public"  # may do nothing
+AUTH_USER_REGISTRATION_ROLE = "Public"  # no permissions
 AUTH_ROLES_SYNC_AT_LOGIN = True
 AUTH_RATE_LIMITED = True
 AUTH_RATE_LIMIT = "5 per minute"

@@ -18,7 +18,7 @@ from flask_appbuilder.const import AUTH_OAUTH
 #: {"issuer": "https://sso.example.org/realms/x", "client_id": "sendit", "client_secret": "..."}
 PROVIDER = json.loads(Path("/run/secrets/oidc.json").read_text())
 
-#: The claim that lists a person's groups, and what they are here.
+#: The claim that lists a person's groups, and the roles that they map to.
 GROUPS = "groups"
 AUTH_ROLES_MAPPING = {
     "sendit-admins": ["Admin"],
@@ -28,10 +28,10 @@ AUTH_ROLES_MAPPING = {
 
 
 class OpenIdSecurityManager(FabAirflowSecurityManagerOverride):
-    """Takes a person's name and groups from the ID token, which is checked by then."""
+    """Reads a person's name and groups from the validated ID token."""
 
     def get_oauth_user_info(self, provider: str, resp: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Return what Flask AppBuilder wants to know of a person."""
+        """Return the user attributes that Flask AppBuilder expects."""
         claims = resp["userinfo"]
         return {
             "username": claims["sub"],
@@ -45,7 +45,7 @@ class OpenIdSecurityManager(FabAirflowSecurityManagerOverride):
 SECURITY_MANAGER_CLASS = OpenIdSecurityManager
 AUTH_TYPE = AUTH_OAUTH
 AUTH_USER_REGISTRATION = True
-AUTH_USER_REGISTRATION_ROLE = "Public"  # may do nothing
+AUTH_USER_REGISTRATION_ROLE = "Public"  # no permissions
 AUTH_ROLES_SYNC_AT_LOGIN = True
 AUTH_RATE_LIMITED = True
 RATELIMIT_STORAGE_URI = "memory://"
