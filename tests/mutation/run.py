@@ -133,6 +133,7 @@ PACKAGES = {
             *("tests/recipe/test_report.py", "tests/recipe/test_explain.py"),
             *("tests/recipe/test_fix.py", "tests/recipe/test_own.py"),
             *("tests/recipe/test_review.py", "tests/recipe/test_mistakes.py"),
+            "tests/recipe/test_approved_recipes.py",
         ),
     ),
     "identifiers": Package(
