@@ -102,8 +102,8 @@ _STRINGS: Final = frozenset(
 _NUMBERS: Final = frozenset(("AT", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"))
 _BULK: Final = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
 _READ: Final = 1 << 20
-_REMEMBERED: Final = 1 << 12
-_MAX_REMEMBERED: Final = 1 << 18
+_MAX_CACHED_BYTES: Final = 1 << 12  # of a value, in the cache of checked values
+_MAX_CACHED: Final = 1 << 18  # number of checked values in the cache
 _MAX_RUN_BYTES: Final = 1 << 20  # longer binary values are not searched for runs of text
 _FILE_META: Final = frozenset((0x0000, 0x0001, 0x0002, 0x0003, 0x0010, 0x0012, 0x0013))
 _RUN: Final = re.compile(rb"[\t\n\r\x20-\x7e]{6,}")
@@ -433,7 +433,7 @@ class _Check:
         }
         for each in _in_order(matches):
             self._find(head.number, each.kind, "the member's name", sources=each.sources)
-        if not matches and len(self._names) < _MAX_REMEMBERED:
+        if not matches and len(self._names) < _MAX_CACHED:
             self._names.add(form)
 
     def _judge_all(self, number: int, data: bytes, elements: Sequence[Place]) -> None:
@@ -443,8 +443,8 @@ class _Check:
             if (
                 key not in judged
                 and not self._judge(number, *key)
-                and end - start <= _REMEMBERED
-                and len(judged) < _MAX_REMEMBERED
+                and end - start <= _MAX_CACHED_BYTES
+                and len(judged) < _MAX_CACHED
             ):
                 judged.add(key)
 
@@ -466,7 +466,7 @@ class _Check:
         elif vr in _STRINGS or vr == "UI":
             self._text(number, tag, vr, decode(raw, self._character_set))
         elif vr in _BULK:
-            if len(raw) <= _REMEMBERED and raw.rstrip(_PAD).translate(None, _CONTROLS) == (
+            if len(raw) <= _MAX_CACHED_BYTES and raw.rstrip(_PAD).translate(None, _CONTROLS) == (
                 raw.rstrip(_PAD)
             ):
                 self._text(number, tag, vr, decode(raw, self._character_set))
@@ -634,9 +634,9 @@ def _around_scans(part: Pixels) -> Iterator[bytes]:
     """Yield the bytes of a fragment before its first coded sample and after its last."""
     if part.first:
         scan = _FIRST_SCAN.search(part.data)
-        yield part.data[: scan.start() if scan else _REMEMBERED]
+        yield part.data[: scan.start() if scan else _MAX_CACHED_BYTES]
     if part.last:
-        yield part.data[part.data.rfind(b"\xff\xd9") + 2 :][-_REMEMBERED:]
+        yield part.data[part.data.rfind(b"\xff\xd9") + 2 :][-_MAX_CACHED_BYTES:]
 
 
 @lru_cache(maxsize=_PLANS)
