@@ -7,10 +7,10 @@
 #   make chaos-containers ROUNDS=30  the same with one fault per round; delivery is checked
 #   make benchmark                engine speed against the I/O floor and other tools, on one core
 #   make chaos ROUNDS=200 SEED=7  run the pipeline with one fault per round; delivery is checked
-#   make bench-clients            compare what researchers' tools make of images before and after
-#   make recall                   what the last gate finds, and what it stops by mistake
+#   make bench-clients            compare the output of researchers' tools before and after
+#   make recall                   recall and false positives of the gate
 #   make fuzz N=100000            run malformed files through the engine
-#   make approve                  write the approved results of tests anew, to be read and committed
+#   make approve                  regenerate the approved test results, to be reviewed and committed
 #   make mutation SAMPLE=100      mutation testing: change the code at random, run the tests
 #   make docs                     build these pages and the API reference into build/docs
 #   make install                  create .venv with .venv/bin/sendit

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from chaos import faults, people
 from chaos.faults import OTHER_DATE, REVISED, Fault, Run
-from chaos.invariants import Promise
+from chaos.invariants import Invariants
 from chaos.site import SETTINGS, STUDY, ChaosSite
 from demo.processes import DemoError
 from demo.stack import PROJECT_ROOT
@@ -110,7 +110,7 @@ class Harness:
         self._length = FIRST_LENGTH  # duration of a run, in seconds
         self.site = site
         self.seed = seed
-        self.promise = Promise(site)
+        self.invariants = Invariants(site)
 
     def round(self, number: int, fault: Fault | None = None, extra: str | None = None) -> Round:
         """Do one round: a run with a fault, recovery, and a check of the guarantees."""
@@ -154,11 +154,11 @@ class Harness:
             return done
         finally:
             for proxy in self.site.proxies.values():
-                proxy.mend()
+                proxy.repair()
 
     def _end(self, done: Round, folder: Path, before: str, started: float) -> Round:
         """Check the guarantees."""
-        broken = self.promise.broken(whole_database=done.number % WHOLE_DATABASE == 0)
+        broken = self.invariants.broken(whole_database=done.number % WHOLE_DATABASE == 0)
         broken += people.falsely_green(self.site, self._marked)
         if digest(folder) != before:
             broken.append("the input was touched")
@@ -196,7 +196,7 @@ class Harness:
         """Write a folder of another study; return the conf of a run for it."""
         folder = self.site.inputs[0] / f"other{done.number:04}"
         write_study(folder / "Kanarienfolder0", done.number * 10 + 5)
-        self.promise.expected[OTHER_STUDY] += 1
+        self.invariants.expected[OTHER_STUDY] += 1
         return {"number": None, "subfolder": folder.name, "study": OTHER_STUDY}
 
     def _recover(self, run_id: str) -> int:
@@ -212,12 +212,12 @@ class Harness:
         folder = self.site.inputs[0] / f"round{done.number:04}"
         for index in range(BATCHES):
             write_study(folder / f"Kanarienfolder{index}", done.number * 10 + index)
-        self.promise.expected[STUDY] += BATCHES + bool(done.extra)
+        self.invariants.expected[STUDY] += BATCHES + bool(done.extra)
         if self._first:
             for patient in (SAME, CHANGING):
                 write_study(folder / f"Kanarienfolder9{patient}", patient)
             self._first = False
-            self.promise.expected[STUDY] += 2
+            self.invariants.expected[STUDY] += 2
         elif done.extra == "again":
             write_study(folder / "Kanarienfolder9", SAME, first_name=7)
         elif done.extra:

@@ -27,7 +27,7 @@ CANARY = re.compile(
 RESULT = ("delivered", "filtered", "quarantined", "duplicate")
 
 
-class Promise:
+class Invariants:
     """Checks a site after each round.
 
     Parameters

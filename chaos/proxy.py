@@ -61,7 +61,7 @@ class Proxy:
 
             def __getattr__(self, name: str) -> Any:
                 if name.startswith("do_"):
-                    return lambda: proxy.pass_on(self)
+                    return lambda: proxy.forward(self)
                 raise AttributeError(name)
 
             def log_message(self, *_: Any) -> None:
@@ -87,7 +87,7 @@ class Proxy:
             self._break = Break(kind, calls)
             self.broken = 0
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """Let all calls succeed."""
         with self._lock:
             self._break = None
@@ -103,7 +103,7 @@ class Proxy:
                 self._break = None
             return kind
 
-    def pass_on(self, call: http.server.BaseHTTPRequestHandler) -> None:
+    def forward(self, call: http.server.BaseHTTPRequestHandler) -> None:
         """Forward one call, or inject a fault."""
         body = self._body(call)
         self.calls.append((call.command, call.path))
@@ -120,7 +120,9 @@ class Proxy:
         if kind == "hang":
             time.sleep(HANG_SECONDS)
         try:
-            status, headers, content = self.ask(call.command, call.path, call.headers.items(), body)
+            status, headers, content = self.call(
+                call.command, call.path, call.headers.items(), body
+            )
         except (OSError, http.client.HTTPException):
             call.close_connection = True
             return
@@ -129,7 +131,7 @@ class Proxy:
             return
         self._answer(call, status, headers, content)
 
-    def ask(
+    def call(
         self, method: str, path: str, headers: Iterable[tuple[str, str]] = (), body: bytes = b""
     ) -> Answer:
         """Call the server and return the response to forward.

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Copies what cannot be made again into a folder of its own: databases, secrets, .env.
+# Backs up what cannot be recreated into a new folder: databases, secrets, .env.
 #
 #   deploy/backup.sh /backup          makes /backup/sendit-20260131T020000Z
 #
-# Run it as the account that deploys, while everything runs. What it makes identifies patients and
-# opens every door of this site: keep it as you keep patients' data, and encrypt what leaves the
-# machine. deploy/restore.sh is the way back.
+# Run it as the deploying account, while everything is running. The backup identifies patients and
+# contains all of the site's secrets: protect it like patient data, and encrypt copies that leave
+# the machine. deploy/restore.sh restores it.
 set -eu
 umask 077
 
@@ -19,7 +19,7 @@ name=sendit-$(date -u +%Y%m%dT%H%M%SZ)
 part=$target/$name.part
 mkdir "$part" "$part/databases"
 
-# server CMD...: run a program of PostgreSQL's in its container, as its superuser.
+# server CMD...: run a PostgreSQL program in its container, as the superuser.
 server() {
     docker compose exec -T postgres sh -c \
         'export PGPASSWORD="$(cat /run/secrets/postgres_password)" PGUSER=postgres; exec "$@"' - "$@"
@@ -30,11 +30,11 @@ server psql --no-psqlrc --tuples-only --no-align --dbname=postgres --command="
 server psql --no-psqlrc --tuples-only --no-align --dbname=postgres --command="
     SELECT datname FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres'
     ORDER BY datname" >"$part/names"
-# Airflow's first, which comes first in the alphabet too: what its runs do afterwards the ledger
-# then knows already, and a run that is done again ends in the same.
+# Airflow's database first (also alphabetically): the ledger then already knows what later runs
+# did, and repeating a run leads to the same result.
 while IFS= read -r database; do
     server pg_dump --format=custom --create --dbname="$database" </dev/null >"$part/databases/$database"
-    # Whole: a dump that was cut short has no list of its contents.
+    # Check completeness: a truncated dump has no table of contents.
     server pg_restore --list <"$part/databases/$database" >/dev/null
 done <"$part/names"
 [ -s "$part/names" ] || {

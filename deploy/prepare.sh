@@ -1,10 +1,10 @@
 #!/bin/sh
-# Makes what a site needs before its first `docker compose up`: .env and secrets/.
+# Creates what a site needs before its first `docker compose up`: .env and secrets/.
 #
 #   deploy/prepare.sh https://sendit.example.org /data/incoming my-bucket
 #
 # Run it as the account that owns the input folders: the containers run under its uid. Passwords
-# and keys are random; what exists is left as it is, so running it again is safe.
+# and keys are random; existing files are left unchanged, so running it again is safe.
 set -eu
 umask 077
 cd "$(dirname "$0")/.."
@@ -34,7 +34,7 @@ fi
 secrets=secrets
 mkdir -p "$secrets/dasher"
 
-# make NAME: write standard input to a secret that is not there yet.
+# make NAME: write standard input to a secret, unless it exists.
 make() {
     if [ -e "$secrets/$1" ]; then
         cat >/dev/null

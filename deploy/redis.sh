@@ -1,8 +1,8 @@
 #!/bin/sh
 # Redis as Celery's broker: `serve` starts it, `ping` is its health check.
-# The password is part of broker_url and reaches Redis on standard input, so that it stands in no
-# list of processes and in no other file. What is queued is on disk before it counts, so that it is
-# still queued after a stop: it holds ids of tasks and runs, and nothing of a patient.
+# The password is part of broker_url and is passed to Redis on standard input, so that it appears in
+# no process list and in no other file. The queue is persisted before it is acknowledged, so that it
+# survives a restart: it contains ids of tasks and runs, and no patient data.
 set -eu
 
 after_user=$(sed 's|^[a-z]*://[^:]*:||' "${SECRETS_FOLDER:-/run/secrets}/broker_url")

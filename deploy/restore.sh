@@ -1,11 +1,11 @@
 #!/bin/sh
-# Puts back what deploy/backup.sh made, onto volumes that hold nothing yet.
+# Restores a backup made by deploy/backup.sh onto empty volumes.
 #
 #   deploy/restore.sh /backup/sendit-20260131T020000Z
 #
 # In a checkout of the version that made the backup, or of a later one (the init step migrates the
-# databases), as the account that deploys. secrets/ and .env come out of the backup if they are not
-# there. Nothing is started: bucket and table are compared with the ledger, and you start the rest.
+# databases), as the deploying account. secrets/ and .env are taken from the backup if they are
+# missing. No service is started: bucket and table are compared with the ledger; then start the rest.
 set -eu
 umask 077
 
@@ -43,7 +43,7 @@ held=$(ask --command="SELECT count(*) FROM pg_database WHERE NOT datistemplate A
 [ "$held" = 0 ] || stop "the volume has databases already. If they may go: docker compose down,
 then docker volume rm sendit_postgres sendit_sendit sendit_redis, and again"
 
-# Roles come without passwords: the init step gives them those of secrets/.
+# Roles are created without passwords: the init step sets those in secrets/.
 while IFS= read -r role; do
     echo "SELECT format('CREATE ROLE %I LOGIN', :'role') \\gexec" | ask --set=role="$role" >/dev/null
 done <"$backup/roles"

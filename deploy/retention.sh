@@ -1,10 +1,10 @@
 #!/bin/sh
-# Forgets what is older than so many days: runs in Airflow's database, log files, metrics.
+# Deletes data older than the given days: runs in Airflow's database, log files, metrics.
 #
 #   deploy/retention.sh 90
 #
-# For cron or a timer, once a day. The ledger forgets nothing, and working folders of batches that
-# are done are removed by their run; those of a batch in ERROR stay until a person has seen to it
+# For cron or a timer, once a day. The ledger keeps everything; working folders of finished batches
+# are removed by their run, and those of a batch in ERROR are kept until it is resolved
 # (`sendit batches --errors`).
 set -eu
 

@@ -78,5 +78,5 @@ def test_next_calls_fail_as_configured(served, kind, monkeypatch):
 def test_calls_succeed_after_repair(served):
     proxy, _ = served
     proxy.break_next("503", 5)
-    proxy.mend()
+    proxy.repair()
     assert post(proxy, b"hello")[0] == 201

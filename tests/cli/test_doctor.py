@@ -27,7 +27,7 @@ from sendit.errors import Misconfigured, RetryLater
 from sendit.keys import write_new_key
 from sendit.ledger import Ledger
 from sendit.settings import Settings
-from testing.keeping_storage import Bucket, KeepingStorage
+from testing.retention_storage import Bucket, RetentionStorage
 
 COLLECTION = "doctor-irb"
 
@@ -113,7 +113,7 @@ class Site:
         return {each.about: each for each in examine(self.read, self, file)}
 
 
-class Answer(BaseHTTPRequestHandler):
+class ApiServer(BaseHTTPRequestHandler):
     """A minimal API server."""
 
     def do_GET(self) -> None:
@@ -126,7 +126,7 @@ class Answer(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def api_server() -> Iterator[str]:
-    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+    with HTTPServer(("127.0.0.1", 0), ApiServer) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/execution/"
         server.shutdown()
@@ -191,7 +191,7 @@ def test_a_correct_site_has_no_errors_and_is_unchanged(site: Site) -> None:
 def test_bucket_retention_is_reported(
     site: Site, emulators: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = KeepingStorage(emulators.storage)
+    server = RetentionStorage(emulators.storage)
     server.buckets[bucket] = Bucket(retention=datetime.timedelta(days=1))
     api = site.storage_client._connection
     monkeypatch.setattr(api, "API_BASE_URL", server.url)
@@ -216,12 +216,12 @@ def break_service(name: str, error: Exception) -> Callable[[Site], None]:
     return lambda site: site.broken.update({name: error})
 
 
-def others_may_enter(site: Site) -> None:
+def open_folder_to_others(site: Site) -> None:
     (site.folder / "home" / "work").mkdir(parents=True)
     (site.folder / "home" / "work").chmod(0o755)
 
 
-def no_folders(site: Site) -> None:
+def remove_input_folders(site: Site) -> None:
     (site.folder / "incoming" / "1234").rmdir()
 
 
@@ -237,7 +237,7 @@ MISTAKES: dict[str, tuple[str, Callable[[Site], None], str]] = {
     "no key": ("key", set_setting("key_file", Path("/absent")), "key"),
     "no recipe": ("recipe", set_setting("recipe", "/absent.deid"), "absent.deid"),
     "no input": ("input folder 1", set_setting("input_folders", "/absent"), "mount it"),
-    "open work": ("working folder", others_may_enter, "chmod 700"),
+    "open work": ("working folder", open_folder_to_others, "chmod 700"),
     "full disk": ("working folder", set_setting("disk_margin_mb", 1 << 40), "free disk space"),
     "no ledger": ("ledger", break_service("ledger", RetryLater("cannot be read")), "cannot be"),
     "no bucket": ("bucket", set_setting("bucket", "absent-bucket"), "create it"),
@@ -345,7 +345,7 @@ def test_placeholder_project_is_reported(site: Site) -> None:
 
 
 def test_unknown_results_are_not_errors(site: Site) -> None:
-    no_folders(site)
+    remove_input_folders(site)
     site.settings["collection"] = f"none-{os.getpid()}"
     site.options["api", "base_url"] = "https://127.0.0.1:1"
     found = {each.about: each for each in examine(site.read, site)}

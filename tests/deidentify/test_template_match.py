@@ -162,13 +162,13 @@ def test_missing_and_duplicate_uids_are_reported_in_template_matches() -> None:
 
 def test_random_recipes() -> None:
     print(f"SENDIT_LIKE_SEED={SEED}")  # noqa: T201 the seed to run again
-    dice = random.Random(SEED)
+    rng = random.Random(SEED)
     kinds: tuple[ObjectKind, ...] = ("CT", "MR", "US")
     made = {kind: series(kind, images=4) for kind in kinds}
     count: Counter[bool] = Counter()
     for _ in range(25):
-        datasets = made[dice.choice(kinds)]
-        recipe = random_recipe(dice, datasets[0])
+        datasets = made[rng.choice(kinds)]
+        recipe = random_recipe(rng, datasets[0])
         try:
             plan = compile_plan(read_text(("recipe", recipe)))
         except Misconfigured:

@@ -42,7 +42,7 @@ NEEDED = tuple(
 COLOUR_TABLES = (0x00281201, 0x00281202, 0x00281203)
 
 
-def random_recipe(dice: Random, dataset: Dataset) -> str:
+def random_recipe(rng: Random, dataset: Dataset) -> str:
     """Return a recipe for an object: mostly about attributes that it has."""
     tags = sorted(_tags(dataset))
     inside = _tags(dataset, nested_only=True)
@@ -51,25 +51,25 @@ def random_recipe(dice: Random, dataset: Dataset) -> str:
     lines = list(NEEDED)
     jittered = False
     used = {line.split()[1] for line in NEEDED}
-    for _ in range(dice.choice((1, 2, 3, 5, 8, 13))):
-        action = dice.choice(
+    for _ in range(rng.choice((1, 2, 3, 5, 8, 13))):
+        action = rng.choice(
             ("REMOVE", "REMOVE", "BLANK", "KEEP", "REPLACE", "REPLACE", "JITTER", "ADD", "PATTERN")
         )
-        tag, vr = dice.choice(tags)
+        tag, vr = rng.choice(tags)
         if action == "KEEP" and flat:
-            tag, vr = dice.choice(flat)
+            tag, vr = rng.choice(flat)
         if keyword_for_tag(tag) in used:
             continue
-        name = _name(dice, tag)
+        name = _name(rng, tag)
         if action == "PATTERN":
-            pattern = dice.choice(_PATTERNS)
+            pattern = rng.choice(_PATTERNS)
             ways = ("REMOVE", "REMOVE", "BLANK") if inside else ("REMOVE", "BLANK", "KEEP")
-            lines.append(f"{dice.choice(ways)} {pattern}")
+            lines.append(f"{rng.choice(ways)} {pattern}")
         elif action == "JITTER":
             dates = [one for one in tags if one[1] == "DA" and one[0] not in unmoved]
             if dates and not jittered:
-                name = _name(dice, dice.choice(dates)[0])
-                lines.append(f"JITTER {name} {dice.choice(('var:jitter', '-3', '40'))}")
+                name = _name(rng, rng.choice(dates)[0])
+                lines.append(f"JITTER {name} {rng.choice(('var:jitter', '-3', '40'))}")
                 jittered = True
         elif action in {"REPLACE", "ADD"}:
             if vr not in _LITERALS:
@@ -77,13 +77,13 @@ def random_recipe(dice: Random, dataset: Dataset) -> str:
             values = (*_LITERALS[vr], *(("var:entity_id",) if vr in {"LO", "SH", "LT"} else ()))
             if vr == "UI" and action == "REPLACE":
                 values = (*values, "deid_func:pydicom_uuid")
-            lines.append(f"{action} {name} {dice.choice(values)}")
+            lines.append(f"{action} {name} {rng.choice(values)}")
         else:
             lines.append(f"{action} {name}")
         used.add(keyword_for_tag(tag))
-    if dice.random() < 0.15:
+    if rng.random() < 0.15:
         lines.append("REMOVE ALL")
-    if dice.random() < 0.1:
+    if rng.random() < 0.1:
         lines.insert(0, "BLANK ALL")
     return "\n".join(["FORMAT dicom", "", "%header", "", *lines, ""])
 
@@ -119,8 +119,8 @@ def _is_placeholder(text: str) -> bool:
         return False
 
 
-def _name(dice: Random, tag: BaseTag) -> str:
-    way = dice.random()
+def _name(rng: Random, tag: BaseTag) -> str:
+    way = rng.random()
     if way < 0.8:
         return keyword_for_tag(tag)
     if way < 0.9:

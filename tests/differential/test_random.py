@@ -31,14 +31,14 @@ SEED = seed("SENDIT_DIFFERENTIAL_SEED")
 @pytest.mark.timeout(600 + 5 * RECIPES)
 def test_random_recipes_match_deid():
     print(f"SENDIT_DIFFERENTIAL_SEED={SEED}")  # noqa: T201 the seed to run again
-    dice = random.Random(SEED)
+    rng = random.Random(SEED)
     files = real_files()
     assert len(files) > 100
     names = sorted(files)
     count: Counter[str] = Counter()
     for _ in range(RECIPES):
-        name = dice.choice(names)
-        recipe = random_recipe(dice, read(files[name]))
+        name = rng.choice(names)
+        recipe = random_recipe(rng, read(files[name]))
         try:
             ours = by_sendit(files[name], recipe)
             theirs = by_deid(files[name], recipe)

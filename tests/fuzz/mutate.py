@@ -71,15 +71,15 @@ def plain_files() -> list[bytes]:
     return files
 
 
-def broken(dice: Random) -> tuple[bytes, bytes]:
+def broken(rng: Random) -> tuple[bytes, bytes]:
     """Return one file, original and mutated in one to four places."""
-    origin = dice.choice(canary_files() if dice.random() < 0.7 else plain_files())
+    origin = rng.choice(canary_files() if rng.random() < 0.7 else plain_files())
     data = bytearray(origin)
-    if dice.random() < 0.004:  # takes as long as a hundred others
-        data = _deflated_whole(dice, data)
-    for _ in range(dice.choice((1, 1, 1, 2, 4))):
+    if rng.random() < 0.004:  # takes as long as a hundred others
+        data = _deflated_whole(rng, data)
+    for _ in range(rng.choice((1, 1, 1, 2, 4))):
         if data:
-            data = dice.choice(_MUTATIONS)(dice, data)
+            data = rng.choice(_MUTATIONS)(rng, data)
     return origin, bytes(data)
 
 
@@ -96,46 +96,46 @@ def of_another_instance(data: bytes) -> bytes | None:
         return None
 
 
-def _bits(dice: Random, data: bytearray) -> bytearray:
-    for _ in range(dice.choice((1, 1, 3, 20))):
-        data[dice.randrange(len(data))] ^= 1 << dice.randrange(8)
+def _bits(rng: Random, data: bytearray) -> bytearray:
+    for _ in range(rng.choice((1, 1, 3, 20))):
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
     return data
 
 
-def _header_bytes(dice: Random, data: bytearray) -> bytearray:
-    at = dice.randrange(128, min(len(data), 4000)) if len(data) > 200 else 0
-    data[at : at + 2] = dice.randbytes(2)
+def _header_bytes(rng: Random, data: bytearray) -> bytearray:
+    at = rng.randrange(128, min(len(data), 4000)) if len(data) > 200 else 0
+    data[at : at + 2] = rng.randbytes(2)
     return data
 
 
-def _truncate(dice: Random, data: bytearray) -> bytearray:
-    return data[: dice.randrange(len(data))]
+def _truncate(rng: Random, data: bytearray) -> bytearray:
+    return data[: rng.randrange(len(data))]
 
 
-def _insert(dice: Random, data: bytearray) -> bytearray:
-    at = dice.randrange(len(data))
-    piece = dice.choice(
-        (dice.randbytes(dice.choice((1, 2, 8, 300))), bytes(4), b"\xff" * 8, _nested(dice))
+def _insert(rng: Random, data: bytearray) -> bytearray:
+    at = rng.randrange(len(data))
+    piece = rng.choice(
+        (rng.randbytes(rng.choice((1, 2, 8, 300))), bytes(4), b"\xff" * 8, _nested(rng))
     )
     return data[:at] + piece + data[at:]
 
 
-def _repeat(dice: Random, data: bytearray) -> bytearray:
-    start = dice.randrange(len(data))
-    piece = data[start : start + dice.choice((8, 64, 512, 4096))]
-    at = dice.randrange(len(data))
-    return data[:at] + piece * dice.choice((1, 2, 9)) + data[at:]
+def _repeat(rng: Random, data: bytearray) -> bytearray:
+    start = rng.randrange(len(data))
+    piece = data[start : start + rng.choice((8, 64, 512, 4096))]
+    at = rng.randrange(len(data))
+    return data[:at] + piece * rng.choice((1, 2, 9)) + data[at:]
 
 
-def _drop(dice: Random, data: bytearray) -> bytearray:
-    start = dice.randrange(len(data))
-    del data[start : start + dice.choice((1, 2, 8, 200))]
+def _drop(rng: Random, data: bytearray) -> bytearray:
+    start = rng.randrange(len(data))
+    del data[start : start + rng.choice((1, 2, 8, 200))]
     return data
 
 
-def _splice(dice: Random, data: bytearray) -> bytearray:
-    other = dice.choice(canary_files())
-    return data[: dice.randrange(len(data))] + other[dice.randrange(len(other)) :]
+def _splice(rng: Random, data: bytearray) -> bytearray:
+    other = rng.choice(canary_files())
+    return data[: rng.randrange(len(data))] + other[rng.randrange(len(other)) :]
 
 
 def _elements(data: bytearray) -> list[Element]:
@@ -146,11 +146,11 @@ def _elements(data: bytearray) -> list[Element]:
     return [] if header.deflated else header.elements
 
 
-def _length(dice: Random, data: bytearray) -> bytearray:
+def _length(rng: Random, data: bytearray) -> bytearray:
     elements = _elements(data)
     if elements:
-        _, vr, start, value, _, _ = dice.choice(elements)
-        length = dice.choice((*_LENGTHS, dice.randrange(1 << 16)))
+        _, vr, start, value, _, _ = rng.choice(elements)
+        length = rng.choice((*_LENGTHS, rng.randrange(1 << 16)))
         if value - start == 8 and data[start + 4 : start + 6] == vr.encode():
             data[start + 6 : start + 8] = struct.pack("<H", length & 0xFFFF)
         else:
@@ -158,12 +158,12 @@ def _length(dice: Random, data: bytearray) -> bytearray:
     return data
 
 
-def _value(dice: Random, data: bytearray) -> bytearray:
+def _value(rng: Random, data: bytearray) -> bytearray:
     """Replace an element's value and its length."""
     elements = [element for element in _elements(data) if element[3] - element[2] == 8]
     if elements:
-        _, vr, start, value, end, _ = dice.choice(elements)
-        text = bytes(dice.choices(b"0123456789.\\\0 AZa^\xe4", k=2 * dice.randrange(20)))
+        _, vr, start, value, end, _ = rng.choice(elements)
+        text = bytes(rng.choices(b"0123456789.\\\0 AZa^\xe4", k=2 * rng.randrange(20)))
         explicit = data[start + 4 : start + 6] == vr.encode()
         data[value:end] = text
         at, form = (start + 6, "<H") if explicit else (start + 4, "<L")
@@ -171,54 +171,54 @@ def _value(dice: Random, data: bytearray) -> bytearray:
     return data
 
 
-def _vr(dice: Random, data: bytearray) -> bytearray:
+def _vr(rng: Random, data: bytearray) -> bytearray:
     elements = _elements(data)
     if elements:
-        start = dice.choice(elements)[2]
-        data[start + 4 : start + 6] = dice.choice(_VRS)
+        start = rng.choice(elements)[2]
+        data[start + 4 : start + 6] = rng.choice(_VRS)
     return data
 
 
-def _tag(dice: Random, data: bytearray) -> bytearray:
+def _tag(rng: Random, data: bytearray) -> bytearray:
     elements = _elements(data)
     if elements:
-        one, other = dice.choice(elements)[2], dice.choice(elements)[2]
+        one, other = rng.choice(elements)[2], rng.choice(elements)[2]
         data[one : one + 4] = data[other : other + 4]
     return data
 
 
-def _swap(dice: Random, data: bytearray) -> bytearray:
+def _swap(rng: Random, data: bytearray) -> bytearray:
     elements = _elements(data)
     if len(elements) > 2:
-        at = dice.randrange(len(elements) - 1)
+        at = rng.randrange(len(elements) - 1)
         (_, _, first, _, middle, _), (_, _, second, _, end, _) = elements[at : at + 2]
         if middle == second:
             data[first:end] = data[second:end] + data[first:middle]
     return data
 
 
-def _deep(dice: Random, data: bytearray) -> bytearray:
+def _deep(rng: Random, data: bytearray) -> bytearray:
     elements = _elements(data)
-    at = dice.choice(elements)[2] if elements else dice.randrange(len(data))
-    return data[:at] + _nested(dice) + data[at:]
+    at = rng.choice(elements)[2] if elements else rng.randrange(len(data))
+    return data[:at] + _nested(rng) + data[at:]
 
 
-def _nested(dice: Random) -> bytes:
+def _nested(rng: Random) -> bytes:
     """Return nested sequences, terminated or not."""
-    depth = dice.choice((3, 60, 200, 3000))
+    depth = rng.choice((3, 60, 200, 3000))
     start = b"\x40\x00\x30\xa7SQ\0\0\xff\xff\xff\xff" + _ITEM + b"\xff\xff\xff\xff"
     end = b"\xfe\xff\x0d\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0"
-    return start * depth + end * dice.choice((depth, depth, depth - 1, 0))
+    return start * depth + end * rng.choice((depth, depth, depth - 1, 0))
 
 
-def _deflated(dice: Random, data: bytearray) -> bytearray:
+def _deflated(rng: Random, data: bytearray) -> bytearray:
     """Declare the dataset deflated; sometimes make it a decompression bomb."""
     dataset = make_dataset(transfer_syntax=DeflatedExplicitVRLittleEndian, PixelData=None)
     whole = to_bytes(dataset)
     meta = whole[: 144 + int.from_bytes(whole[140:144], "little")]
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    if dice.random() < 0.02:
-        size = dice.choice((1 << 20, 1 << 26, 700 << 20))
+    if rng.random() < 0.02:
+        size = rng.choice((1 << 20, 1 << 26, 700 << 20))
         head = b"\xe0\x7f\x10\x00OW\0\0" + size.to_bytes(4, "little")
         body = packer.compress(head)
         block = bytes(1 << 20)
@@ -226,17 +226,17 @@ def _deflated(dice: Random, data: bytearray) -> bytearray:
             body += packer.compress(block)
         return bytearray(meta + body + packer.flush())
     body = packer.compress(bytes(data)) + packer.flush()
-    return bytearray(meta + body[: dice.randrange(1, len(body) + 1)])
+    return bytearray(meta + body[: rng.randrange(1, len(body) + 1)])
 
 
-def _deflated_whole(dice: Random, data: bytearray) -> bytearray:
+def _deflated_whole(rng: Random, data: bytearray) -> bytearray:
     """Deflate a whole dataset followed by a lot of data: zeros, one long value, or many."""
     dataset = make_dataset(rows=8, columns=8, transfer_syntax=DeflatedExplicitVRLittleEndian)
     whole = to_bytes(dataset)
     at = 144 + int.from_bytes(whole[140:144], "little")
     body = zlib.decompress(whole[at:], -15)
-    count = dice.choice((1 << 10, 1 << 20, 1 << 25, 1 << 27))
-    kind = dice.randrange(3)
+    count = rng.choice((1 << 10, 1 << 20, 1 << 25, 1 << 27))
+    kind = rng.randrange(3)
     if kind == 0:
         more = [bytes(count)]
     elif kind == 1:
@@ -249,11 +249,11 @@ def _deflated_whole(dice: Random, data: bytearray) -> bytearray:
     return bytearray(whole[:at] + packed)
 
 
-def _huge(dice: Random, data: bytearray) -> bytearray:
+def _huge(rng: Random, data: bytearray) -> bytearray:
     """Insert an element of millions of bytes, present or only declared."""
     elements = _elements(data)
-    at = dice.choice(elements)[2] if elements else len(data)
-    tag, vr = dice.choice(
+    at = rng.choice(elements)[2] if elements else len(data)
+    tag, vr = rng.choice(
         (
             (0x00104000, b"LT"),
             (0x00081030, b"UT"),
@@ -263,10 +263,10 @@ def _huge(dice: Random, data: bytearray) -> bytearray:
             (0x7FE00010, b"OW"),
         )
     )
-    there = dice.choice((0, 1 << 10, 1 << 20, 1 << 24))
-    said = dice.choice((there, 1 << 26, 1 << 31, 0xFFFFFFFE, 0xFFFFFFFF))
+    there = rng.choice((0, 1 << 10, 1 << 20, 1 << 24))
+    said = rng.choice((there, 1 << 26, 1 << 31, 0xFFFFFFFE, 0xFFFFFFFF))
     head = struct.pack("<HH", tag >> 16, tag & 0xFFFF)
-    fill = dice.choice((b"\0", b"A", b" ", b"1\\", b"Doe^"))
+    fill = rng.choice((b"\0", b"A", b" ", b"1\\", b"Doe^"))
     if vr == b"LT":
         head += vr + struct.pack("<H", min(said, 0xFFFE))
     else:
@@ -274,11 +274,11 @@ def _huge(dice: Random, data: bytearray) -> bytearray:
     return data[:at] + head + (fill * (there // len(fill) + 1))[:there] + data[at:]
 
 
-def _behind(dice: Random, data: bytearray) -> bytearray:
+def _behind(rng: Random, data: bytearray) -> bytearray:
     """Append data: zeros as of an aborted transfer, text, or a second file."""
-    more = dice.choice(
+    more = rng.choice(
         (
-            bytes(dice.choice((1, 512, 1 << 16, 1 << 24))),
+            bytes(rng.choice((1, 512, 1 << 16, 1 << 24))),
             b"Kanarie000001Q " * 40,
             bytes(data),
             b"\xff\xfe\0\x20Kanarie000001Q  ",
@@ -287,14 +287,14 @@ def _behind(dice: Random, data: bytearray) -> bytearray:
     return data + more
 
 
-def _zeros(dice: Random, data: bytearray) -> bytearray:
+def _zeros(rng: Random, data: bytearray) -> bytearray:
     """Replace everything from some offset on by zeros, as in a preallocated file."""
-    at = dice.randrange(len(data))
+    at = rng.randrange(len(data))
     data[at:] = bytes(len(data) - at)
     return data
 
 
-def _second_meta(dice: Random, data: bytearray) -> bytearray:
+def _second_meta(rng: Random, data: bytearray) -> bytearray:
     """Repeat the file meta at the start of the dataset, with another transfer syntax."""
     if data[128:132] != b"DICM" or data[132:136] != b"\x02\x00\x00\x00":
         return data
@@ -305,7 +305,7 @@ def _second_meta(dice: Random, data: bytearray) -> bytearray:
     return data[:end] + meta + data[end:]
 
 
-def _syntax(dice: Random, data: bytearray) -> bytearray:
+def _syntax(rng: Random, data: bytearray) -> bytearray:
     """Declare another transfer syntax than the dataset is encoded in."""
     end = data.find(b"\x02\x00\x10\x00UI")
     if end < 0:
@@ -316,48 +316,48 @@ def _syntax(dice: Random, data: bytearray) -> bytearray:
         *(b"1.2.840.10008.1.2.5", b"1.2.840.10008.1.2.4.50", b"1.2.840.10008.1.2.4.90"),
         *(b"1.2.840.10008.1.2.1.99", b"1.2.3.4.5.6.7", b"1.2.840.10008.1.2.4.201", b""),
     )
-    name = dice.choice(names)
+    name = rng.choice(names)
     name += b"\0" * (len(name) % 2)
     data[end + 6 : end + 8 + length] = struct.pack("<H", len(name)) + name
     return data
 
 
-def _numbers(dice: Random, data: bytearray) -> bytearray:
+def _numbers(rng: Random, data: bytearray) -> bytearray:
     """Put invalid content into a number: NaN, infinity, the maximum, words."""
     elements = [e for e in _elements(data) if e[1] in ("FD", "FL", "DS", "IS", "US", "SS", "UL")]
     if elements:
-        _, vr, _, value, end, _ = dice.choice(elements)
+        _, vr, _, value, end, _ = rng.choice(elements)
         size = end - value
         piece = {
-            "FD": struct.pack("<d", dice.choice((float("nan"), float("inf"), 1.8e308, 5e-324)))
+            "FD": struct.pack("<d", rng.choice((float("nan"), float("inf"), 1.8e308, 5e-324)))
             if size
             else b"",
-            "FL": struct.pack("<f", dice.choice((float("nan"), float("-inf"), 3.4e38))),
-        }.get(vr, dice.choice((b"1e999   ", b"NaN     ", b"-0      ", b"99999999", b"Kanarie0")))
+            "FL": struct.pack("<f", rng.choice((float("nan"), float("-inf"), 3.4e38))),
+        }.get(vr, rng.choice((b"1e999   ", b"NaN     ", b"-0      ", b"99999999", b"Kanarie0")))
         data[value:end] = (piece * (size // len(piece) + 1))[:size] if piece else data[value:end]
     return data
 
 
-def _names(dice: Random, data: bytearray) -> bytearray:
+def _names(rng: Random, data: bytearray) -> bytearray:
     """Add a name with very many words, or a huge number of values."""
-    word = dice.choice((b"Anna ", b"O'Neil-", b"A\\", b"^", b"\x1b$B", b"1.2.20190304.", b"=="))
-    count = dice.choice((10, 400, 4000, 12_000))
+    word = rng.choice((b"Anna ", b"O'Neil-", b"A\\", b"^", b"\x1b$B", b"1.2.20190304.", b"=="))
+    count = rng.choice((10, 400, 4000, 12_000))
     text = (word * count)[: 2 * (len(word) * count // 2)][:0xFFFE]
-    name = dice.choice((b"\x10\x00\x10\x00PN", b"\x08\x00\x90\x00PN", b"\x08\x00\x30\x10LO"))
+    name = rng.choice((b"\x10\x00\x10\x00PN", b"\x08\x00\x90\x00PN", b"\x08\x00\x30\x10LO"))
     piece = name + struct.pack("<H", len(text)) + text
     elements = _elements(data)
-    at = dice.choice(elements)[2] if elements else len(data)
+    at = rng.choice(elements)[2] if elements else len(data)
     return data[:at] + piece + data[at:]
 
 
-def _pixel_module(dice: Random, data: bytearray) -> bytearray:
+def _pixel_module(rng: Random, data: bytearray) -> bytearray:
     """Make the pixel description contradict the pixel data."""
     wanted = set(range(0x00280002, 0x00280104))
     elements = [e for e in _elements(data) if e[0] in wanted and e[4] - e[3] == 2]
     if elements:
-        value = dice.choice(elements)[3]
+        value = rng.choice(elements)[3]
         data[value : value + 2] = struct.pack(
-            "<H", dice.choice((0, 1, 7, 8, 12, 15, 16, 255, 65535))
+            "<H", rng.choice((0, 1, 7, 8, 12, 15, 16, 255, 65535))
         )
     return data
 

@@ -40,7 +40,7 @@ from sendit.tasks import google, task_context, upload
 from sendit.workspace import RESULT, Workspace
 from testing.builder import make_dataset, to_bytes
 from testing.emulators import PROJECT
-from testing.keeping_storage import Bucket, KeepingStorage
+from testing.retention_storage import Bucket, RetentionStorage
 
 pytestmark = pytest.mark.airflow
 
@@ -287,11 +287,11 @@ def test_an_archive_of_another_study_is_not_uploaded(site, changed):
 
 def test_a_collection_of_another_ledger_is_refused_and_the_others_continue(site, tmp_path):
     other = f"{site.collection}_other"
-    stranger = Ledger(f"sqlite:///{tmp_path}/stranger.db")
+    other_ledger = Ledger(f"sqlite:///{tmp_path}/stranger.db")
     keys = site.settings.keys()
     Feed(
-        stranger, site.storage, site.settings.bucket, other,
-        feeder_of(stranger, keys, "local", "study", IdentityRules()),
+        other_ledger, site.storage, site.settings.bucket, other,
+        feeder_of(other_ledger, keys, "local", "study", IdentityRules()),
     ).count()  # fmt: skip
     mine, theirs = site.batch(1), site.batch(1001, collection=other)
     lane = lane_with(mine, theirs)
@@ -304,7 +304,7 @@ def test_a_collection_of_another_ledger_is_refused_and_the_others_continue(site,
     assert not objects.names(site.storage, site.settings.bucket, f"Collection/{other}/Entity/")
     with pytest.raises(AirflowFailException, match="fed by another"):
         site.run("archives", lane_with(theirs))
-    stranger.close()
+    other_ledger.close()
 
 
 def test_the_end_of_a_run_advances_the_counter(site, delivered):
@@ -930,7 +930,7 @@ def rewrite(site: Site, batch_id: str) -> None:
 @pytest.fixture
 def retention(site, emulators, monkeypatch) -> Iterator[Bucket]:
     """The retention settings of the site's bucket, served over HTTP with Google's responses."""
-    server = KeepingStorage(emulators.storage)
+    server = RetentionStorage(emulators.storage)
     server.buckets[site.settings.bucket] = Bucket()
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
     site.storage = google.storage_client()

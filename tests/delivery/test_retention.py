@@ -15,15 +15,15 @@ from sendit.delivery import objects
 from sendit.delivery.objects import CONTENT_TYPE, KEPT
 from sendit.errors import FailBatch, Misconfigured
 from testing.emulators import PROJECT
-from testing.keeping_storage import Bucket, KeepingStorage
+from testing.retention_storage import Bucket, RetentionStorage
 
 NAME = "Collection/IRB1/Entity/p/p_nodate_s.tar.gz"
 DAY = timedelta(days=1)
 
 
 @pytest.fixture
-def retention_server(emulators) -> Iterator[KeepingStorage]:
-    server = KeepingStorage(emulators.storage)
+def retention_server(emulators) -> Iterator[RetentionStorage]:
+    server = RetentionStorage(emulators.storage)
     yield server
     server.close()
 

@@ -47,7 +47,7 @@ class Bucket:
     soft_deleted: list[dict[str, Any]] = field(default_factory=list)
 
 
-class KeepingStorage(Proxy):
+class RetentionStorage(Proxy):
     """A proxy in front of the emulator; ``buckets`` are those with retention settings, by name."""
 
     def __init__(self, target: str) -> None:
@@ -56,7 +56,7 @@ class KeepingStorage(Proxy):
         self.buckets: dict[str, Bucket] = {}
         self._sessions: dict[str, tuple[Bucket, dict[str, Any]]] = {}
 
-    def ask(
+    def call(
         self, method: str, path: str, headers: Iterable[tuple[str, str]] = (), body: bytes = b""
     ) -> Answer:
         """Respond as Google does where the emulator would not."""
@@ -64,7 +64,7 @@ class KeepingStorage(Proxy):
         match = OBJECTS.fullmatch(parts.path)
         bucket = self.buckets.get(match[1]) if match else None
         if match is None or bucket is None:
-            return super().ask(method, path, headers, body)
+            return super().call(method, path, headers, body)
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
         if method == "GET" and match[2] is None:
             return self._listed(bucket, path, query, headers)
@@ -77,7 +77,7 @@ class KeepingStorage(Proxy):
             there = self._there(match[1], name)
         if there is not None and (refusal := self._refusal(bucket, match[1], there, method)):
             return refusal
-        status, answered, content = super().ask(method, path, headers, body)
+        status, answered, content = super().call(method, path, headers, body)
         if there is not None and status in {200, 204}:
             _keep(bucket, there)
         if method == "GET" and status == 200 and query.get("alt") != "media":
@@ -85,7 +85,7 @@ class KeepingStorage(Proxy):
         return status, answered, content
 
     def _there(self, bucket: str, name: str) -> dict[str, Any] | None:
-        status, _, content = super().ask("GET", f"/storage/v1/b/{bucket}/o/{quote(name, safe='')}")
+        status, _, content = super().call("GET", f"/storage/v1/b/{bucket}/o/{quote(name, safe='')}")
         return json.loads(content) if status == 200 else None
 
     def _refusal(
@@ -122,7 +122,7 @@ class KeepingStorage(Proxy):
             items: list[dict[str, Any]] = bucket.soft_deleted
             found: Answer = (200, {"Content-Type": "application/json"}, b"{}")
         else:
-            found = super().ask("GET", path, headers)
+            found = super().call("GET", path, headers)
             items = [_described(bucket, each) for each in json.loads(found[2]).get("items", [])]
         prefix = query.get("prefix", "")
         content = json.loads(found[2])
