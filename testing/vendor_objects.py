@@ -248,7 +248,7 @@ def uih_grid(volumes: int = 2, tiles: int = 2) -> list[FileDataset]:
         image = _mr(number, "UIH", ["ORIGINAL", "PRIMARY", "M", "GRID"], tiles * SIDE)
         image.SoftwareVersions = "R001"
         block = image.private_block(0x0065, "Image Private Header", create=True)
-        block.add_new(0x05, "SH", "AP")
+        block.add_new(0x05, "SH", "A->P")
         block.add_new(0x09, "FD", 1000.0 if number > 1 else 0.0)
         block.add_new(0x0D, "SH", "F:2S")
         block.add_new(0x37, "FD", _direction(number) if number > 1 else [0.0, 0.0, 0.0])
@@ -348,6 +348,9 @@ def _slope(slope: str, intercept: str) -> Dataset:
 def _protocol_alone() -> bytes:
     text = "\n".join(
         (
+            "<XProtocol> ",
+            "{",
+            "}",
             "### ASCCONV BEGIN ###",
             f'tProtocolName = ""{SECRET}""',
             f"sSliceArray.lSize = {SLICES}",

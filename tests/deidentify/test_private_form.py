@@ -119,6 +119,41 @@ def test_private_text_forms(form: str, vm: str, written: str, value: bytes, kept
     assert clean(safe, written, value) == (value if kept else None)
 
 
+@pytest.mark.parametrize(
+    ("tag", "creator", "vr", "value"),
+    [
+        (0x0019109C, "GEMS_ACQU_01", "LO", b"research/ABCD/epi_pepolar"),
+        (0x0019109C, "GEMS_ACQU_01", "LO", b"3db0map"),
+        (0x0019109E, "GEMS_ACQU_01", "LO", b"B0map"),
+        (0x00191008, "SIEMENS MR HEADER", "CS", b"IMAGE NUM X"),
+        (0x00211056, "SIEMENS MR SDI 02", "LO", b"p2 s3"),
+        (0x00211075, "SIEMENS MR SDI 02", "CS", b"DERIVED\\PRIMARY\\DIFFUSION\\TENSOR_B0\\MB\\ND"),
+        (0x00211078, "SIEMENS MR SDI 02", "CS", b"DERIVED\\PRIMARY\\ASL\\NORM\\RELCBF\\SUB\\TTEST"),
+        (
+            *(0x0021108E, "SIEMENS MR SDI 02", "ST"),
+            b"X_1_1_1_1_1_1_21_1_1_2_1_631_1_1_1_1_21_2_1_39_1_1",
+        ),
+        (0x0021105C, "SIEMENS MR SDS 01", "CS", b"PFP\\SAT1\\FS"),
+        (0x00431095, "GEMS_PARM_01", "LO", b"TG/s2,AS/s2,RN/s2,Cal/s2,Coil/s1"),
+        (0x004310B2, "GEMS_PARM_01", "LO", b"960.5\\400\\-128.45\\\\-9999\\-9999"),
+        (0x004310B6, "GEMS_PARM_01", "LO", b"8\\4\\19\\\\\\\\"),
+        (0x00511008, "SIEMENS MR HEADER", "CS", b"IMAGE NUM X"),
+        (0x00511011, "SIEMENS MR HEADER", "LO", b"p3 s2"),
+        (0x00651005, "Image Private Header", "SH", b"A->P"),
+        (0x01E11026, "ELSCINT1", "CS", b"HEAD 16 CM"),
+        (0x01F11001, "ELSCINT1", "CS", b"SLICES"),
+        (0x20051011, "Philips MR Imaging DD 001", "CS", b"PERFUSION"),
+    ],
+)
+def test_values_of_real_images_are_kept(tag: int, creator: str, vr: str, value: bytes) -> None:
+    """As in the public images that dcm2niix is tested with."""
+    safe = listed(tag, creator)
+    assert safe is not None
+    assert clean(safe, vr, value) == value
+    assert clean(safe, vr, value + b" Winterbottom") is None
+    assert clean(safe, vr, b"Winterbottom") is None
+
+
 def test_large_values_have_a_separate_limit() -> None:
     large = SafePrivate(0x0019, "ACME", 0x0A, "DS", "1", "", form="large-number")
     assert is_of_form(large, "DS", b"9999999999")

@@ -26,6 +26,7 @@ from sendit.vendors.siemens_csa import (
     clean_image_header,
     clean_protocol,
     clean_series_header,
+    clean_series_protocol,
     protocol_keys,
     read_csa,
     write_csa,
@@ -297,6 +298,14 @@ def test_known_pulse_sequence_names_are_kept():
 @pytest.mark.parametrize("text", ["", "alTE[0] = 1", "### ASCCONV BEGIN ###\nalTE[0] = 1"])
 def test_protocols_without_begin_or_end_are_invalid(text):
     assert clean_protocol(text) == ""
+
+
+def test_xa_protocols_begin_with_a_line_feed() -> None:
+    protocol = PROTOCOL.format("", "alTE[0]\t = \t30000")
+    cleaned = clean_series_protocol(protocol.encode())
+    assert cleaned == f"\n{clean_protocol(protocol)}".encode()
+    assert numbers_and_text(0x00211019, "OB", cleaned) == (["30000"], "")
+    assert clean_series_protocol(b"<XProtocol>") == b""
 
 
 def test_series_header_without_protocol_is_empty():

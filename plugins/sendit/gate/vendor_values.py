@@ -17,7 +17,7 @@ from sendit.recipe.profile import SafePrivate
 from sendit.vendors import canon, ge_protocol, siemens_csa
 
 _PAD: Final = b" \0"
-_BEGINNINGS: Final = (b"SV10", b"### ASCCONV BEGIN")
+_BEGINNINGS: Final = (b"SV10", b"### ASCCONV BEGIN", b"\n### ASCCONV BEGIN")
 _STRUCTURES: Final = frozenset(("csa-image", "csa-series", "protocol"))
 _MAX_SET: Final = 6
 """Maximum number of nonzero bytes in GE's user data: offset of its header, two of the version,

@@ -400,8 +400,13 @@ def clean_series_header(value: bytes) -> bytes:
 
 def clean_series_protocol(value: bytes) -> bytes:
     """Rebuild a protocol in an element of its own (syngo XA) with only its numbers; may be
-    empty."""
-    return clean_protocol(value.decode("latin-1")).encode("ascii")
+    empty.
+
+    It begins with a line feed, because dcm2niix skips the first byte of what does not begin with
+    ``SV10``, and would not find the beginning of the protocol's ASCII part.
+    """
+    protocol = clean_protocol(value.decode("latin-1"))
+    return f"\n{protocol}".encode("ascii") if protocol else b""
 
 
 def clean_protocol(text: str) -> str:
