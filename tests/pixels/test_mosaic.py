@@ -109,6 +109,35 @@ def test_the_creator_of_a_private_block_decides_where_its_number_is() -> None:
     assert tile_shape(header, 120, 120) == (40, 40)
 
 
+@pytest.mark.parametrize("line", ["SMITH J", "19700131"])
+def test_narrow_characters_over_small_tiles_are_text(line: str) -> None:
+    box = (0, 0, 24 * len(line.replace(" ", "")) - 1, 22)
+    assert not is_anatomy(Line(line, 0.9, box), (16, 16))
+    assert is_anatomy(Line(line, 0.9, (*box[:2], box[2] + 1, box[3])), (16, 16))
+
+
+@pytest.mark.parametrize(
+    ("matrix", "shape"),
+    [
+        ([40, 0, 0, 40], (40, 40)),
+        ([0, 60, 40, 0], (60, 60)),
+        ([0, 0, 0, 0], None),
+        ([70, 0, 0, 70], None),
+        ([480, 0, 0, 480], None),
+        (None, None),
+    ],
+)
+def test_without_a_number_of_slices_the_acquisition_matrix_counts(
+    matrix: list[int] | None, shape: tuple[float, float] | None
+) -> None:
+    made = mosaic(np.zeros((240, 480), np.int16), None)
+    made.pop("AcquisitionMatrix", None)
+    if matrix is not None:
+        made.AcquisitionMatrix = matrix
+    header, _ = checked(to_bytes(made))
+    assert tile_shape(header, 240, 480) == shape
+
+
 @pytest.mark.parametrize(
     ("text", "box", "anatomy"),
     [
@@ -121,6 +150,7 @@ def test_the_creator_of_a_private_block_decides_where_its_number_is() -> None:
         ("JANE", (0, 0, 150, 60), False),
         ("000", (0, 0, 159, 60), False),
         ("000", (0, 0, 160, 60), True),
+        ("0000000", (0, 0, 167, 20), False),
     ],
 )
 def test_a_line_with_one_character_in_each_tile_is_anatomy(

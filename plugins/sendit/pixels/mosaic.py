@@ -21,11 +21,15 @@ _SIEMENS: Final = (0x0019, b"SIEMENS MR HEADER", 0x0A, "US")
 _UIH: Final = (0x0065, b"Image Private Header", 0x50, "DS")
 """Number of slices in the image; the tiles form the smallest rectangle as wide as the square."""
 
+_ACQUISITION_MATRIX: Final = 0x00181310
 _MAX_DIGITS: Final = 4
 _MIN_TILES: Final = 2.5
 _MAX_PER_TILE: Final = 1.5
 """A line across ``_MIN_TILES`` tiles or more with no more characters per tile is anatomy, because
 characters of text would be two thirds of a tile wide."""
+
+_MIN_WIDTH: Final = 24
+"""Pixels per character below which a line may be text, however small the tiles are."""
 
 
 def is_mosaic(header: Header) -> bool:
@@ -47,8 +51,8 @@ def tile_shape(header: Header, rows: int, columns: int) -> tuple[float, float] |
     Returns
     -------
     tuple[float, float] or None
-        Rows and columns of a slice; None if the image is not a mosaic, or its number of slices is
-        unknown.
+        Rows and columns of a slice: from the vendor's number of slices, or else from
+        AcquisitionMatrix (0018,1310). None if the image is not a mosaic, or has neither.
     """
     if not is_mosaic(header):
         return None
@@ -58,6 +62,10 @@ def tile_shape(header: Header, rows: int, columns: int) -> tuple[float, float] |
             across = math.isqrt(count - 1) + 1
             down = across if place is _SIEMENS else -(-count // across)
             return rows / down, columns / across
+    matrix = (header.text(_ACQUISITION_MATRIX) or "").split("\\")
+    side = max((int(length) for length in matrix if length.isdecimal()), default=0)
+    if 0 < side < max(rows, columns) and rows % side == columns % side == 0:
+        return side, side
     return None
 
 
@@ -74,7 +82,8 @@ def is_anatomy(line: Line, tile: tuple[float, float]) -> bool:
     x0, y0, x1, y1 = line.box
     tiles = max((x1 - x0) / tile[1], (y1 - y0) / tile[0])
     characters = sum(not sign.isspace() for sign in line.text)
-    return tiles >= _MIN_TILES and characters <= _MAX_PER_TILE * tiles
+    is_wide = characters * _MIN_WIDTH <= max(x1 - x0, y1 - y0)
+    return is_wide and tiles >= _MIN_TILES and characters <= _MAX_PER_TILE * tiles
 
 
 def _number(header: Header, group: int, creator: bytes, element: int, vr: str) -> int:
