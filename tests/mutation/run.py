@@ -171,6 +171,7 @@ OPTIONS = (
     *("-p", "no:cacheprovider", "-o", "addopts=", "-o", "timeout=300"),
     *("--hypothesis-profile=mutation", "--hypothesis-seed=0"),
     *("-m", "not e2e", "-k", "not postgresql"),
+    "--snapshot-warn-unused",  # tests are collected before any runs
 )
 
 
