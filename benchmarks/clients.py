@@ -115,7 +115,10 @@ def by_dcm2niix(folder: Path) -> Result:
             table = path.with_suffix(f".{kind}")
             if table.is_file():
                 found[f"{name} {kind}"] = np.atleast_1d(np.loadtxt(table)).round(4).tolist()
-        sidecar = json.loads(path.with_suffix(".json").read_text("utf-8", "replace"))
+        described = path.with_suffix(".json")
+        if not described.is_file():  # an image that it derives: of equidistant slices, untilted
+            continue
+        sidecar = json.loads(described.read_text("utf-8", "replace"))
         if sidecar.get("SeriesNumber", 0) > MAX_SERIES:
             del sidecar["SeriesNumber"]
         for field, value in sidecar.items():
