@@ -34,6 +34,8 @@ COMMON_NAMES = """
         ("HEAD/NECK W/O 1.25mm", "HEAD NECK W/O 1.25mm"),
         ("L5-S1 spine", "L5 S1 spine"),
         ("MRN 12345678", ""),
+        ("to_ep2d_PCASL", "to PCASL"),
+        ("func-bold_task-fa", "func bold task fa"),
         ("call 650-555-1234 chest", "chest"),
         ("05/12/1950 abdomen", "abdomen"),
         ("Knie links Müller", "Knie links"),

@@ -295,6 +295,22 @@ def test_known_pulse_sequence_names_are_kept():
     assert numbers_and_text(0x00211019, "OB", other) == ([], r'""%SiemensSeq%\winterbottom""')
 
 
+@pytest.mark.parametrize(
+    "sequence",
+    [
+        r"%SiemensSeq%\tgse_pasl",
+        r"%CustomerSeq%\ep2d_pcasl_ve11c",
+        r"%CustomerSeq%\to_ep2d_VEPCASL",
+        r"%CustomerSeq%\jw_tgse_VEPCASL",
+    ],
+)
+def test_sequences_of_spin_labelling_are_kept(sequence: str) -> None:
+    """Without the name, dcm2niix cannot read the labelling's parameters."""
+    cleaned = clean_protocol(PROTOCOL.format("", f'tSequenceFileName = ""{sequence}""'))
+    read = ascconv.parse_ascconv(cleaned, str_delim='""')[0]
+    assert read["tSequenceFileName"] == sequence
+
+
 @pytest.mark.parametrize("text", ["", "alTE[0] = 1", "### ASCCONV BEGIN ###\nalTE[0] = 1"])
 def test_protocols_without_begin_or_end_are_invalid(text):
     assert clean_protocol(text) == ""

@@ -346,10 +346,22 @@ SEQUENCES: Final = frozenset(
             rf"%SiemensSeq%\{name}"
             for name in (
                 *("AALScout", "csi_se", "csi_st", "de3d", "ep2d_asl", "ep2d_bold", "ep2d_diff"),
-                *("ep2d_fid", "ep2d_pace", "ep2d_perf", "ep2d_se", "ep_seg_fid", "ep_seg_se", "fl"),
+                *("ep2d_fid", "ep2d_pace", "ep2d_pasl", "ep2d_perf", "ep2d_se", "ep_seg_fid"),
+                *("ep_seg_se", "fl"),
                 *("fl3d_ce", "fl3d_vibe", "fl_pc", "fl_r", "fl_tof", "gre", "gre_field_mapping"),
                 *("haste", "haste_irm", "medic", "petra", "psif", "resolve", "se", "se_mc"),
-                *("space", "svs_se", "svs_st", "tfl", "tgse", "tir", "trufi", "tse", "tse_dixon"),
+                *(
+                    "space",
+                    "svs_se",
+                    "svs_st",
+                    "tfl",
+                    "tgse",
+                    "tgse_pasl",
+                    "tir",
+                    "trufi",
+                    "tse",
+                    "tse_dixon",
+                ),
                 *("tse_rst", "tse_vfl"),
             )
         ),
@@ -357,13 +369,17 @@ SEQUENCES: Final = frozenset(
             rf"%CustomerSeq%\{name}"
             for name in (
                 *("cmrr_mbep2d_bold", "cmrr_mbep2d_diff", "cmrr_mbep2d_se"),
-                *("tfl_mgh_epinav_ABCD", "space_mgh_epinav_ABCD"),
+                *("tfl_mgh_epinav_ABCD", "space_mgh_epinav_ABCD", "gre_field_mapping_PMUlog"),
+                *("ep2d_pcasl", "ep2d_pcasl_ve11c", "tgse_pcasl", "tgse_pcasl_ve11c"),
+                *("ep2d_fairest", "to_ep2d_VEPCASL", "jw_tgse_VEPCASL"),
+                *("ep2d_diff_fwf", "ep2d_diff_sms_fwf_simple"),
             )
         ),
     )
 )
-"""Pulse sequences of Siemens, and widely used ones of two research groups. dcm2niix uses their
-names to distinguish field maps from functional series. Names that a site chose are removed."""
+"""Pulse sequences of Siemens, and published ones of research groups. dcm2niix uses their names to
+distinguish field maps from functional series, and to read parameters of arterial spin labelling.
+Names that a site chose are removed."""
 
 
 @cache
