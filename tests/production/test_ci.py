@@ -51,7 +51,6 @@ class Machine:
             env={
                 "PATH": f"{self.programs}:{os.environ['PATH']}",
                 "CONTAINERS_HOME": str(self.home),
-                "SENDIT_CI_CONTAINERS": "1",
                 **environment,
             },
         )
