@@ -153,7 +153,8 @@ def test_stored_bits_are_unchanged(
 ) -> None:
     samples = np.array(values, np.uint16).reshape(4, 4)
     before = dataset(samples, stored=stored, signed=signed)
-    if compress and stored > 8:  # pydicom treats fewer as bytes
+    compressed = compress and stored > 8  # pydicom treats fewer as bytes
+    if compressed:
         rle(before)
     result, _ = run([to_bytes(before)], PLAN)
     if result.outcomes[1] == REFUSED:
@@ -161,6 +162,8 @@ def test_stored_bits_are_unchanged(
     new = delivered(before, samples)
     mask = (1 << stored) - 1
     assert np.array_equal(new & mask, samples & mask)
+    if compressed:  # pydicom masks, or extends the sign of, what it decompresses
+        return
     cleared = (new ^ samples) & ~np.uint16(mask)
     masked = result.actions[Change.MASKED] == 1
     # A cleared bit of a negative sample becomes its sign extension, which may be what it was.
