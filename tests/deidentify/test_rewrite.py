@@ -24,7 +24,7 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
 )
 
-from sendit.deidentify.plan import Change, compile_plan
+from sendit.deidentify.plan import CHECK_WORDS, Change, compile_plan
 from sendit.dicom.encode import element as element_bytes
 from sendit.dicom.placeholder_dates import EARLIEST, LATEST, is_placeholder
 from sendit.dicom.scan import EXPLICIT_LITTLE, TRAILING_PADDING, open_instance, read_header
@@ -741,6 +741,7 @@ def test_differing_private_elements_are_checked_in_template_matches() -> None:
         ("SeriesNumber", "DA", b"20160314", False),
         ("DetectorType", "DA", b"20160314", False),
         ("CodeValue", "DA", b"20160314", False),
+        ("PregnancyStatus", "DA", b"20160314", False),  # the default recipe keeps it
         ("CodeValue", "SH", b"20160314", True),
     ],
 )
@@ -758,3 +759,25 @@ def test_no_uid_holds_words_and_no_date_stands_under_another_attribute(
     plan = compile_plan(read_recipe("default"))
     after = read_header(one(whole, plan))
     assert ((after.raw(tag) or b"").strip(b" \0") == value) is stays
+
+
+@pytest.mark.parametrize("vr", ["DA", "DT"])
+@pytest.mark.parametrize("recipe", ["KEEP ALL", "KEEP ContentSequence"])
+def test_no_program_keeps_a_date_under_another_attribute(recipe: str, vr: str) -> None:
+    top = plan_of(recipe).top
+    for level in (top, top.child(0x0040A730, "", kept=True, inherited=None)):
+        for tag, (known, *_) in DicomDictionary.items():
+            if known not in {"DA", "DT", "SQ", "UN"} and tag >= 0x00080000:
+                program = level.program(tag, vr)
+                assert program.removed is not None or program.steps, f"{tag:08X}"
+                assert program is not CHECK_WORDS, f"{tag:08X}"
+
+
+def test_no_date_is_kept_under_another_attribute_of_a_cleaned_sequence() -> None:
+    item = element_bytes(0x00180086, "DA", b"20160314", EXPLICIT_LITTLE)
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, len(item)) + item
+    sequence = struct.pack("<HH2sHI", 0x0040, 0xA730, b"SQ", 0, len(item)) + item
+    whole = to_bytes(make_dataset(private=False))
+    at = next(each[2] for each in read_header(whole).elements if each[0] > 0x0040A730)
+    new = one(whole[:at] + sequence + whole[at:], compile_plan(read_recipe("default")))
+    assert b"20160314" not in new

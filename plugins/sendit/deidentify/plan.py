@@ -21,7 +21,8 @@ Deliberate differences from deid:
 What no recipe can keep (the safety floor): the preamble, file meta (always rebuilt), elements of
 groups 0000 to 0006, trailing bytes and DataSetTrailingPadding, group lengths, terms in
 SpecificCharacterSet that are not character sets, words in values that are numbers, dates, times
-or ages according to their VR or the dictionary, and bits of pixel samples above the stored ones.
+or ages according to their VR or the dictionary, values with a date's VR in attributes that are not
+dates, and bits of pixel samples above the stored ones.
 """
 
 from __future__ import annotations
@@ -508,8 +509,6 @@ class Plan:
         if not steps and level.inherited is not None and not level.kept:
             steps = (Step(Action.REPLACE, level.inherited),)
         if not steps:
-            if _is_date_elsewhere(tag, vr):
-                return Program(removed=Change.UNMOVABLE)
             return CHECK_WORDS if vr == "UI" or _is_disguised(tag, vr) else PASS
         last = steps[-1]
         if (
@@ -549,7 +548,8 @@ class Plan:
     def _floor(
         self, attribute: Attribute, rules: list[HeaderRule], *, inside_kept: bool
     ) -> Program | None:
-        """Return the program if no rule has a say: padding, KEEP, unknown or opaque attributes."""
+        """Return the program if no rule has a say: padding, KEEP, unknown or opaque attributes, and
+        dates under another attribute."""
         tag, vr, creator = attribute.tag, attribute.vr, attribute.creator
         if tag & 0xFFFF == 0 or tag == TRAILING_PADDING:
             return Program(removed=Change.PADDING)
@@ -557,11 +557,13 @@ class Plan:
             return Program(removed=Change.NO_IMAGES)
         known = PUBLIC_VR.get(tag) or vr_of(tag)
         opaque = creator is None and known == "SQ" and vr != "SQ"
+        is_date_elsewhere = creator is None and _is_date_elsewhere(tag, vr)
         keeping = [rule.selector for rule in rules if rule.action is Action.KEEP]
         if keeping:
             if all(isinstance(selector, PrivateSelector) for selector in keeping):
                 return KEEP_BY_CREATOR
-            return Program(removed=Change.OPAQUE) if opaque else KEEP
+            unsafe = Change.UNMOVABLE if is_date_elsewhere else Change.OPAQUE if opaque else None
+            return KEEP if unsafe is None else Program(removed=unsafe)
         individually = any(
             names_individually(rule.selector, self.recipe.fields, private=creator is not None)
             for rule in rules
@@ -576,6 +578,8 @@ class Plan:
             removed = Change.UNKNOWN
         elif opaque:
             removed = Change.OPAQUE
+        elif is_date_elsewhere and not rules:
+            removed = Change.UNMOVABLE
         return None if removed is None else Program(removed=removed)
 
 
