@@ -31,6 +31,9 @@ characters of text would be two thirds of a tile wide."""
 _MIN_WIDTH: Final = 24
 """Pixels per character below which a line may be text, however small the tiles are."""
 
+_MAX_DISTINCT: Final = 3
+"""Different characters that anatomy is read as, at most: slices next to each other look alike."""
+
 
 def is_mosaic(header: Header) -> bool:
     """Whether an image is a mosaic of slices (Siemens: MOSAIC; UIH: GRID, VFRAME)."""
@@ -70,7 +73,7 @@ def tile_shape(header: Header, rows: int, columns: int) -> tuple[float, float] |
 
 
 def is_anatomy(line: Line, tile: tuple[float, float]) -> bool:
-    """Whether a line of text in a mosaic has about one character per tile.
+    """Whether a line of text in a mosaic has about one character per tile, nearly all alike.
 
     Parameters
     ----------
@@ -81,9 +84,13 @@ def is_anatomy(line: Line, tile: tuple[float, float]) -> bool:
     """
     x0, y0, x1, y1 = line.box
     tiles = max((x1 - x0) / tile[1], (y1 - y0) / tile[0])
-    characters = sum(not sign.isspace() for sign in line.text)
-    is_wide = characters * _MIN_WIDTH <= max(x1 - x0, y1 - y0)
-    return is_wide and tiles >= _MIN_TILES and characters <= _MAX_PER_TILE * tiles
+    characters = "".join(line.text.split()).upper()
+    return (
+        tiles >= _MIN_TILES
+        and len(characters) <= _MAX_PER_TILE * tiles
+        and len(characters) * _MIN_WIDTH <= max(x1 - x0, y1 - y0)
+        and len(set(characters)) <= _MAX_DISTINCT
+    )
 
 
 def _number(header: Header, group: int, creator: bytes, element: int, vr: str) -> int:
