@@ -305,8 +305,8 @@ def _lines_to_hide(
 
 
 def _lines(header: Header, frame: Array, picture: Array) -> list[Line]:
-    """Return the lines of text in a picture of a frame or of a part of it, except lines that are the
-    anatomy of a mosaic's slices."""
+    """Return the lines of text in a picture of a frame, or of a part of it, without lines that are
+    the anatomy of a mosaic's slices."""
     tile = tile_shape(header, frame.shape[0], frame.shape[1])
     return [line for line in read(picture) if tile is None or not is_anatomy(line, tile)]
 
