@@ -26,7 +26,7 @@ FINAL_RUN = {"success", "failed"}
 #: What a person would clear.
 FAILED_TASK = {"failed", "upstream_failed"}
 STUDY = "Chaos"
-#: Title of a process that runs a task's code; LocalExecutor's own workers, which end with the :
+#: Title of a process that runs a task's code; LocalExecutor's own workers, which end with the
 #: scheduler, have the same prefix.
 TASK_PROCESS = re.compile(r"airflow worker -- [0-9a-f]{8}-")
 SETTINGS = {
