@@ -144,6 +144,24 @@ def test_a_frame_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(pictures) == 2 * first  # of a short series the second image is read at its end
 
 
+def test_the_first_frame_is_read_at_the_end_unless_it_was_read_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[np.ndarray[Any, Any]] = []
+    monkeypatch.setattr(
+        "sendit.pixels.text_detector.read", lambda picture: read.append(picture) or []
+    )
+    detector = TextDetector(PEOPLE)
+    for number in range(1, 9):
+        pixels = written(tissue(seed=number), NAME, 75, size=20)  # too faint in a single image
+        if number == 6:
+            pixels = written(pixels, "L PORTABLE", 32767, at=(20, 200))
+        look_at(detector, number, section(number, pixels))
+    assert len(read) == 2  # the sixth image, within its tissue and over its full range
+    detector.close()
+    assert len(read) == 2 + 2  # the first and the eighth
+
+
 # Through the engine ---------------------------------------------------------------------
 
 BLANKING = """

@@ -578,7 +578,7 @@ class Plan:
             removed = Change.UNKNOWN
         elif opaque:
             removed = Change.OPAQUE
-        elif is_date_elsewhere and not rules:
+        elif is_date_elsewhere:
             removed = Change.UNMOVABLE
         return None if removed is None else Program(removed=removed)
 
