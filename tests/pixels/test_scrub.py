@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from pydicom.dataset import FileDataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -208,16 +209,39 @@ def test_blanking_is_recorded_in_the_dataset() -> None:
     assert new.SOPInstanceUID == "1.2.3" == new.file_meta.MediaStorageSOPInstanceUID
 
 
-def test_lossy_jpeg_becomes_lossless_and_keeps_the_lossy_flag(tmp_path: Path) -> None:
-    from PIL import Image
+def jpeg(samples: np.ndarray[Any, Any], **options: Any) -> bytes:
+    file = BytesIO()
+    Image.fromarray(samples).save(file, "JPEG", **options)
+    frame = file.getvalue()
+    return frame + b"\0" * (len(frame) % 2)
 
-    made = BytesIO()
+
+def jpeg_file(frames: list[bytes], samples: np.ndarray[Any, Any], syntax: str = "50") -> bytes:
+    ds = dataset(np.stack([samples] * len(frames)).squeeze(), kind="US", frames=len(frames))
+    ds.PhotometricInterpretation = "YBR_FULL_422" if samples.ndim == 3 else "MONOCHROME2"
+    return compressed(ds, SYNTAX + syntax, frames)
+
+
+@pytest.mark.parametrize("colours", [1, 3])
+@pytest.mark.parametrize("syntax", ["50", "51"])
+def test_a_jpeg_stays_one_and_says_that_it_is_lossy(
+    colours: int, syntax: str, tmp_path: Path
+) -> None:
+    samples = random_image(colours, "u1", 8)
+    frames = [jpeg(samples, quality=quality) for quality in (60, 80)]
+    data = jpeg_file(frames, samples, syntax)
+    new = blanked(data, (3, 5, 20, 30))
+    assert compared(data, new, tmp_path, (3, 5, 20, 30)) is None
+    after = pydicom.dcmread(BytesIO(new))
+    assert after.file_meta.TransferSyntaxUID == SYNTAX + syntax
+    assert after.PhotometricInterpretation == ("YBR_FULL_422" if colours == 3 else "MONOCHROME2")
+    assert after.LossyImageCompression == "01"
+    assert len(list(generate_frames(after.PixelData, number_of_frames=2))) == 2
+
+
+def test_a_jpeg_that_cannot_be_edited_becomes_lossless(tmp_path: Path) -> None:
     samples = random_image(3, "u1", 8)
-    Image.fromarray(samples).save(made, "JPEG", quality=80)
-    ds = dataset(samples, kind="US")
-    ds.PhotometricInterpretation = "YBR_FULL_422"
-    frame = made.getvalue()
-    data = compressed(ds, SYNTAX + "50", [frame + b"\0" * (len(frame) % 2)])
+    data = jpeg_file([jpeg(samples), jpeg(samples, progressive=True)], samples)
     new = blanked(data, (3, 5, 20, 30))
     assert compared(data, new, tmp_path, (3, 5, 20, 30)) is None
     after = pydicom.dcmread(BytesIO(new))
@@ -277,3 +301,25 @@ def test_gate_counts_frames(tmp_path: Path) -> None:
     path.write_bytes(data)
     expected = Expected(path, ((3, 5, 20, 30),))
     assert recheck._compare(to_bytes(ds), expected) == recheck.UNREADABLE
+
+
+@pytest.mark.parametrize("colours", [1, 3])
+def test_gate_detects_every_other_jpeg(colours: int, tmp_path: Path) -> None:
+    samples = random_image(colours, "u1", 8)
+    options = {"subsampling": 0} if colours == 3 else {}
+    data = jpeg_file([jpeg(samples, quality=80, **options)] * 2, samples)
+    ds = pydicom.dcmread(BytesIO(blanked(data, (16, 0, 50, 16))))
+    first, second = generate_frames(ds.PixelData, number_of_frames=2)
+    decoded = np.array(Image.open(BytesIO(first)))
+    decoded[39, 3] ^= 255
+    for frames, why in (
+        ([first, jpeg(samples, quality=80, **options)], recheck.NOT_BLANK),
+        ([jpeg(decoded, quality=80, **options), second], recheck.ALTERED),
+        (
+            [first, jpeg(np.asarray(Image.open(BytesIO(second))), quality=70, **options)],
+            recheck.ALTERED,
+        ),
+        ([first, second], None),
+    ):
+        ds.PixelData = encapsulate(frames)
+        assert compared(data, to_bytes(ds), tmp_path, (16, 0, 50, 16)) == why

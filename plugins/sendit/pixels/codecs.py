@@ -42,6 +42,9 @@ _LOSSLESS_OF: Final = {
 LOSSY: Final = frozenset(_JPEG + number for number in ("50", "51", "81", "91", "203"))
 """Syntaxes whose frames may be lossy."""
 
+DCT: Final = frozenset((JPEG_BASELINE, _JPEG + "51"))
+"""JPEG baseline and extended: sequential, in blocks of DCT coefficients."""
+
 DECODED_TO_RGB: Final = frozenset((b"YBR_RCT", b"YBR_ICT"))
 """Photometric interpretations of JPEG 2000 that decoding converts to RGB."""
 

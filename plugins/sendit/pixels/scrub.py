@@ -1,8 +1,9 @@
 """Blank regions of an image: samples inside become constant, all others stay unchanged.
 
-Native samples are overwritten. Compressed frames are decoded, blanked and losslessly re-encoded, so
-samples outside the regions are what the frame decodes to. A lossless syntax is kept; a lossy one is
-replaced by its lossless counterpart, or JPEG-LS.
+Native samples are overwritten. In a sequential JPEG of 8 bits only the blocks that a region touches
+are replaced (:mod:`sendit.pixels.jpeg_blocks`). Other compressed frames are decoded, blanked and
+losslessly re-encoded, so samples outside the regions are what the frame decodes to. A lossless
+syntax is kept; a lossy one is replaced by its lossless counterpart, or JPEG-LS.
 
 The blank value is 0 in each sample, as in deid; for luminance and chrominance it is black. If a
 chrominance sample covers several pixels, these are blanked together, so a box grows by at most one
@@ -17,6 +18,7 @@ from __future__ import annotations
 import mmap
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -31,6 +33,7 @@ from sendit.dicom.transfer_syntax import ENCAPSULATED_UNCOMPRESSED, JPEG
 from sendit.errors import SkipInstance
 from sendit.pixels import codecs
 from sendit.pixels.boxes import Blank
+from sendit.pixels.jpeg_blocks import blank_blocks
 from sendit.pixels.layout import Array, Layout, layout_of, planes
 
 IN_MEMORY: Final = 64 << 20
@@ -99,14 +102,14 @@ def scrub(
         native: Iterator[bytes] = _bits(layout, samples, blank)
     else:
         native = _frames(layout, samples, blank)
-    spool = _Spool(folder)
-    for frame in native:
-        spool.write(frame)
     tag, vr, _, _, _, _ = pixels.element
-    if spool.size % 2:
-        spool.write(b"\0")
-    first = head(tag, vr, spool.size, header.encoding)
-    return Scrubbed([first, spool.part()], header.transfer_syntax)
+    with closing(_Spool(folder)) as spool:
+        for frame in native:
+            spool.write(frame)
+        if spool.size % 2:
+            spool.write(b"\0")
+        first = head(tag, vr, spool.size, header.encoding)
+        return Scrubbed([first, spool.part()], header.transfer_syntax)
 
 
 def _frames(layout: Layout, samples: Sequence[Part], blank: Blank) -> Iterator[bytes]:
@@ -186,6 +189,10 @@ def _compressed(header: Header, pixels: PixelData, blank: Blank, folder: Path | 
             b"".join(_frames(one, [frame.data[: one.size]], blank)) for frame in pixels.frames
         )
         return _encapsulated(uncompressed, folder, syntax)
+    if syntax in codecs.DCT and description.allocated == 8:
+        with suppress(_NotByBlocksError):
+            by_blocks = _encapsulated(_blocks(pixels, blank), folder, syntax)
+            return replace(by_blocks, lossy=True)
     target = codecs.lossless_syntax(syntax)
     photometric = description.photometric
     if description.samples == 3 and (
@@ -209,6 +216,19 @@ def _compressed(header: Header, pixels: PixelData, blank: Blank, folder: Path | 
     )
 
 
+class _NotByBlocksError(Exception):
+    """A JPEG must be encoded again."""
+
+
+def _blocks(pixels: PixelData, blank: Blank) -> Iterator[bytes]:
+    rgb = pixels.description.photometric == b"RGB"
+    for frame in pixels.frames:
+        blanked = blank_blocks(frame.data, blank, rgb=rgb)
+        if blanked is None:
+            raise _NotByBlocksError
+        yield blanked
+
+
 def blank_array(samples: Array, blank: Blank, values: Sequence[int]) -> None:
     """Blank boxes of a frame in place.
 
@@ -227,26 +247,27 @@ def blank_array(samples: Array, blank: Blank, values: Sequence[int]) -> None:
 
 def _encapsulated(frames: Iterator[bytes], folder: Path | None, syntax: str) -> Scrubbed:
     """Encapsulate frames, one fragment each, with a basic offset table."""
-    spool = _Spool(folder)
     offsets = []
-    for frame in frames:
-        offsets.append(spool.size)
-        padded = frame if len(frame) % 2 == 0 else frame + b"\0"
-        spool.write(ITEM_HEAD[True] + len(padded).to_bytes(4, "little"))
-        spool.write(padded)
+    with closing(_Spool(folder)) as spool:
+        for frame in frames:
+            offsets.append(spool.size)
+            padded = frame if len(frame) % 2 == 0 else frame + b"\0"
+            spool.write(ITEM_HEAD[True] + len(padded).to_bytes(4, "little"))
+            spool.write(padded)
+        coded = spool.part()
     table = b""
     if offsets[-1] <= MAX_OFFSET:
         table = b"".join(offset.to_bytes(4, "little") for offset in offsets)
     first = head(PIXEL_DATA, "OB", UNDEFINED, EXPLICIT_LITTLE)
     first += ITEM_HEAD[True] + len(table).to_bytes(4, "little") + table
-    return Scrubbed([first, spool.part(), SEQUENCE_TAIL[True]], syntax)
+    return Scrubbed([first, coded, SEQUENCE_TAIL[True]], syntax)
 
 
 class _Spool:
     """Collects bytes in memory or in a temporary file, to return them as one part."""
 
     def __init__(self, folder: Path | None) -> None:
-        self._file = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(folder) if folder else None)  # noqa: SIM115 closed by part()
+        self._file = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(folder) if folder else None)  # noqa: SIM115 closed by close()
         self.size = 0
 
     def write(self, data: bytes | bytearray) -> None:
@@ -262,5 +283,8 @@ class _Spool:
         else:
             self._file.flush()
             data = memoryview(mmap.mmap(self._file.fileno(), self.size, access=mmap.ACCESS_READ))
-        self._file.close()
         return data
+
+    def close(self) -> None:
+        """Close the file; a view that :meth:`part` returned stays valid."""
+        self._file.close()
