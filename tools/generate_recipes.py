@@ -32,7 +32,7 @@ BUNDLED = HERE.parent / "plugins" / "sendit" / "recipe" / "bundled"
 ALL_MODALITIES = {
     "blacklist": ("faces", "objects", "pages"),
     "whitelist": ("derived-objects",),
-    "graylist": ("ultrasound", "ct-mr-devices", "devices"),
+    "graylist": ("ct-mr-devices", "devices", "ultrasound"),
     "withheld": ("modalities", "screens", "colour-beside-8-bits", "films-and-specimens"),
 }
 CT_AND_MR = {

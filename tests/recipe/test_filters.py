@@ -15,8 +15,9 @@ from pydicom.datadict import keyword_for_tag, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from sendit.dicom.scan import read_header
+from sendit.dicom.scan import Header, read_header
 from sendit.errors import Misconfigured
+from sendit.pixels.boxes import blank_of, filter_reason
 from sendit.recipe.filters import Decision, FilterPlan, compile_filters
 from sendit.recipe.model import FilterRule
 from sendit.recipe.parse import read_recipe, read_text
@@ -345,6 +346,9 @@ def test_plain_images_of_any_manufacturer_pass(
         ({"ImageType": ["DERIVED", "SECONDARY", "DOSE_INFO"]}, "Screen save"),
         ({"SeriesDescription": "Dose Report"}, "Dose page"),
         ({"SeriesDescription": "Patient Protocol"}, "Patient or examination page"),
+        ({"SeriesDescription": "Technologist Sheet"}, "Patient or examination page"),
+        ({"SeriesDescription": "RAD REQUISITION"}, "Patient or examination page"),
+        ({"SeriesDescription": "Exam Summary"}, "Patient or examination page"),
         ({"PhotometricInterpretation": "RGB"}, "Colour"),
         ({"SamplesPerPixel": 3}, "Colour"),
         ({"SecondaryCaptureDeviceManufacturer": "Acme"}, "Captured"),
@@ -398,6 +402,8 @@ def test_images_with_the_class_of_their_modality_pass(
     [
         {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"], "ScanOptions": "SCOUT MODE"},
         {"ImageType": ["DERIVED", "SECONDARY", "MPR"]},
+        {"ImageType": ["ORIGINAL", "PRIMARY", "3D"], "SeriesDescription": "T1 3D VRT TABLE"},
+        {"ImageType": ["DERIVED", "SECONDARY", "MPR"], "SeriesDescription": "3D SPACE"},
         {"ImageType": ["DERIVED", "PRIMARY", "MTT"], "PhotometricInterpretation": "RGB"}
         | {"SamplesPerPixel": 3, "BitsAllocated": 8, "BitsStored": 8},
     ],
@@ -432,6 +438,15 @@ def test_localizers_and_derived_images_are_passed_to_ocr(
         (of("MG", "1.2", ImageType=["DERIVED", "SECONDARY"]), "Derived"),
         (of("CR", "1", ConversionType="DF"), "Digitised film"),
         (of("XA", "12.1", ImageType=["DERIVED", "PRIMARY", "SCREEN SAVE"]), "Screen save"),
+        (of("CT", "2", ImageType=["DERIVED", "SECONDARY", "VOLUME RENDERING"]), "3D or saved"),
+        (of("MR", "4", ImageType=["DERIVED", "SECONDARY", "3D"]), "3D surface"),
+        (
+            of("CT", "2", ImageType=["DERIVED", "SECONDARY"], SeriesDescription="CTA 3D Render"),
+            "3D rendering",
+        ),
+        (of("MR", "4", ImageType=["DERIVED", "PRIMARY", "GRAPH"]), "Curve, table"),
+        (of("CR", "1", ManufacturerModelName="DICOM ScanPro Plus"), "Film digitizer"),
+        (of("CR", "1", ManufacturerModelName="LS85"), "Film digitizer"),
         (of("CT", "2", ImagePositionPatient=None, ImageOrientationPatient=None), "No place in"),
         (of("NM", "20", SecondaryCaptureDeviceManufacturer="Acme"), "Captured"),
     ],
@@ -677,16 +692,43 @@ def test_device_rules_blank_the_full_banner_width(default: FilterPlan) -> None:
             assert boxes[0][3] >= 0.12 * int(data.Rows), rule.label
 
 
+def with_regions(data: Dataset, *boxes: tuple[int, int, int, int]) -> Header:
+    """Return the header of an image with these regions, all of them typed."""
+    items = []
+    for box in boxes:
+        region = Dataset()
+        region.RegionSpatialFormat = 1
+        for keyword, side in zip(("MinX0", "MinY0", "MaxX1", "MaxY1"), box, strict=True):
+            setattr(region, f"RegionLocation{keyword}", side)
+        items.append(region)
+    data.SequenceOfUltrasoundRegions = items
+    made = make_dataset(kind="US")
+    made.update(data)
+    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID
+    return read_header(to_bytes(made))
+
+
 def test_ultrasound_regions_take_precedence_over_device_rules(default: FilterPlan) -> None:
-    rule = catalogue()[0]
-    data = matching(rule)
-    data.SequenceOfUltrasoundRegions = [Dataset()]
-    decision = default.decide(header(data, default.tags))
-    assert decision is not None and rule.regions not in decision.coordinates
-    data = matching(rule)
-    data.ManufacturerModelName = "Another"
-    decision = default.decide(header(data, default.tags))
-    assert decision is not None and rule.regions not in decision.coordinates
+    for rule in catalogue():
+        data = matching(rule)
+        data.Rows, data.Columns = data.get("Rows", 600), data.get("Columns", 800)
+        image = with_regions(data, (100, 2, 299, 401))  # within the banner, too
+        decision = default.ask(image)
+        assert decision is not None and filter_reason(image, decision) is None
+        blank = blank_of(image, decision.coordinates)
+        assert blank is not None
+        kept = ~blank.mask
+        assert kept[2:402, 100:300].all() and kept.sum() == 400 * 200
+
+
+def test_a_device_rule_holds_where_regions_cannot_be_trusted(default: FilterPlan) -> None:
+    for rule in catalogue():
+        data = matching(rule)
+        any_size = "Rows" not in data
+        data.Rows, data.Columns = data.get("Rows", 600), data.get("Columns", 800)
+        image = with_regions(data, (100, 2, 2999, 401))
+        why = filter_reason(image, default.ask(image))
+        assert (why is None) is not any_size, rule.label
 
 
 def test_every_device_rule_names_its_source() -> None:
