@@ -43,7 +43,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     real = list(backgrounds())
     draw = np.random.default_rng(arguments.seed)
-    found: dict[str, list[bool]] = defaultdict(list)
+    by_condition: dict[str, list[bool]] = defaultdict(list)
     began = time.process_time()
     for _ in range(arguments.number):
         _, pixels = real[int(draw.integers(len(real)))]
@@ -53,13 +53,13 @@ def main() -> None:
             with_text(pixels, name, size=size, contrast=contrast, angle=angle, draw=draw), name
         )
         enough = "contrast >= .2" if contrast >= MIN_CONTRAST else "contrast .1"
-        found[enough].append(kept)
-        found[f"{size} px, {enough}"].append(kept)
+        by_condition[enough].append(kept)
+        by_condition[f"{size} px, {enough}"].append(kept)
         if contrast >= MIN_CONTRAST:
-            found[f"rotated by {angle}, {enough}"].append(kept)
+            by_condition[f"rotated by {angle}, {enough}"].append(kept)
     took = (time.process_time() - began) / arguments.number
     print("| text | kept back | images |\n|---|--:|--:|")
-    for what, outcomes in sorted(found.items()):
+    for what, outcomes in sorted(by_condition.items()):
         print(f"| {what} | {np.mean(outcomes):.2f} | {len(outcomes)} |")
     alarms: dict[str, list[bool]] = defaultdict(list)
     for modality, pixels in real:

@@ -186,9 +186,9 @@ def _finished(original: bytes, plan: Plan, folder: Path) -> bytes:
 def _deidentified(original: bytes, plan: Plan, folder: Path) -> Sequence[str]:
     source = folder / "in"
     source.write_bytes(original)
-    found = source.stat()
+    stat = source.stat()
     result = deidentify_study(
-        [Source(1, source, found.st_size, found.st_mtime_ns)],
+        [Source(1, source, stat.st_size, stat.st_mtime_ns)],
         plan=plan,
         identifiers=IDENTIFIERS,
         keys=KEYS,

@@ -253,12 +253,12 @@ def write_study(
 
 def digest(folder: Path) -> str:
     """Return a digest of a folder's file names and bytes."""
-    found = hashlib.sha256()
+    checksum = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
-        found.update(str(path.relative_to(folder)).encode())
+        checksum.update(str(path.relative_to(folder)).encode())
         if path.is_file():
-            found.update(path.read_bytes())
-    return found.hexdigest()
+            checksum.update(path.read_bytes())
+    return checksum.hexdigest()
 
 
 @contextmanager

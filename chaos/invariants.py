@@ -68,8 +68,8 @@ class Invariants:
     def _batches(
         self, batches: list[dict[str, Any]], deliveries: dict[str, dict[str, Any]]
     ) -> Iterator[str]:
-        if (found := Counter(batch["study"] for batch in batches)) != self.expected:
-            yield f"there are batches of {dict(found)}, folders of {dict(self.expected)}"
+        if (folders := Counter(batch["study"] for batch in batches)) != self.expected:
+            yield f"there are batches of {dict(folders)}, folders of {dict(self.expected)}"
         for batch in batches:
             name = batch["id"]
             delivery = deliveries.get(name)

@@ -130,14 +130,14 @@ def judge(console: Console, progress: watch.Progress, *, own_samples: bool) -> i
     intended.
     """
     if own_samples:
-        found = sorted(
+        outcomes = sorted(
             (b["status"], b["delivered"], b["filtered"], b["quarantined"], b["duplicate"])
             for b in progress.batches
         )
         wanted = sorted(
             (s.status, s.delivered, s.filtered, s.quarantined, s.duplicate) for s in samples.SAMPLES
         )
-        if found != wanted:
+        if outcomes != wanted:
             console.print("[red]The samples did not end as they should have.[/red]")
             return RUN_FAILED
         console.print(

@@ -394,8 +394,8 @@ class Stack:
 
     def runs(self, dag_id: str = DAG_ID) -> list[dict[str, Any]]:
         """Return all runs of the DAG, oldest first."""
-        found = self._pages(f"/dags/{dag_id}/dagRuns", "dag_runs")
-        return sorted(found, key=lambda run: str(run["run_after"]))
+        runs = self._pages(f"/dags/{dag_id}/dagRuns", "dag_runs")
+        return sorted(runs, key=lambda run: str(run["run_after"]))
 
     def task_instances(self, run_id: str, dag_id: str = DAG_ID) -> list[dict[str, Any]]:
         """Return all task instances of a run."""
@@ -415,27 +415,27 @@ class Stack:
 
     def objects(self) -> list[dict[str, Any]]:
         """Return the bucket's objects as the emulator describes them."""
-        found: list[dict[str, Any]] = []
+        objects: list[dict[str, Any]] = []
         token = ""
         while True:
             page = get_json(f"{self.storage_url}/storage/v1/b/{BUCKET}/o?pageToken={token}")
-            found += page.get("items", [])
+            objects += page.get("items", [])
             token = urllib.parse.quote(page.get("nextPageToken", ""))
             if not token:
-                return found
+                return objects
 
     def tables(self) -> dict[str, list[dict[str, Any]]]:
         """Return the rows of every table, by ``dataset.table``."""
         base = f"{self.bigquery_url}/bigquery/v2/projects/{PROJECT}/datasets"
-        found = {}
+        tables = {}
         for dataset in get_json(base).get("datasets", []):
             dataset_id = dataset["datasetReference"]["datasetId"]
             for table in get_json(f"{base}/{dataset_id}/tables").get("tables", []):
                 table_id = table["tableReference"]["tableId"]
-                found[f"{dataset_id}.{table_id}"] = list(
+                tables[f"{dataset_id}.{table_id}"] = list(
                     self._rows(f"{base}/{dataset_id}/tables/{table_id}")
                 )
-        return found
+        return tables
 
     def _rows(self, table: str) -> Iterator[dict[str, Any]]:
         fields = get_json(table)["schema"]["fields"]

@@ -224,7 +224,7 @@ def plant_canaries(dataset: FileDataset, *, start: int = 1, absent: bool = True)
             planter.element(dataset, tag, "")
     planter.odd_places(dataset)
     planter.meta(dataset)
-    return planter.found
+    return planter.canaries
 
 
 @cache
@@ -268,7 +268,7 @@ class _Planter:
     """Numbers canaries and formats them for each VR."""
 
     def __init__(self, dataset: Dataset, start: int) -> None:
-        self.found: list[Canary] = []
+        self.canaries: list[Canary] = []
         self._number = start - 1
         charset = dataset.get("SpecificCharacterSet", "ISO_IR 6")
         self._charset = charset if isinstance(charset, str) else "ISO_IR 6"
@@ -281,7 +281,7 @@ class _Planter:
     def note(self, where: str, tag: int, vr: str, text: str) -> Canary:
         raw = text.encode(python_encoding.get(self._charset, "ascii"))
         canary = Canary(where, int(tag), vr, text, raw)
-        self.found.append(canary)
+        self.canaries.append(canary)
         return canary
 
     def item(self, item: Dataset, where: str) -> None:
@@ -332,7 +332,7 @@ class _Planter:
         # Referenced Patient Sequence, as an archive that does not know it would send it.
         if 0x00081120 in dataset:
             del dataset[0x00081120]
-            self.found = [c for c in self.found if not c.where.startswith("00081120")]
+            self.canaries = [c for c in self.canaries if not c.where.startswith("00081120")]
         self._coded_as_un(dataset, 0x00081120)
         self.element(dataset, 0x00109999, "", "LO")
         self.element(dataset, 0x60003000, "", "OB")

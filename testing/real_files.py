@@ -19,9 +19,9 @@ NOT_IMAGES = frozenset(
 
 def _folder(package: str) -> Path:
     top, _, rest = package.partition(".")
-    found = import_module(top).__file__
-    assert found is not None
-    return Path(found).parent / rest.replace(".", "/")
+    file = import_module(top).__file__
+    assert file is not None
+    return Path(file).parent / rest.replace(".", "/")
 
 
 @cache

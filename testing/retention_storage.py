@@ -69,8 +69,8 @@ class RetentionStorage(Proxy):
         if method == "GET" and match[2] is None:
             return self._listed(bucket, path, query, headers)
         name = unquote(match[2] or query.get("name", ""))
-        if method == "POST" and not name and (found := NAME.search(body)):
-            name = found[1].decode()
+        if method == "POST" and not name and (name_match := NAME.search(body)):
+            name = name_match[1].decode()
         there = None
         # The precondition that no object exists is checked first.
         if method in {"POST", "DELETE"} and query.get("ifGenerationMatch") != "0":
@@ -120,14 +120,14 @@ class RetentionStorage(Proxy):
             gone = bucket.noncurrent
         if query.get("softDeleted", "").lower() == "true":
             items: list[dict[str, Any]] = bucket.soft_deleted
-            found: Answer = (200, {"Content-Type": "application/json"}, b"{}")
+            answer: Answer = (200, {"Content-Type": "application/json"}, b"{}")
         else:
-            found = super().call("GET", path, headers)
-            items = [_described(bucket, each) for each in json.loads(found[2]).get("items", [])]
+            answer = super().call("GET", path, headers)
+            items = [_described(bucket, each) for each in json.loads(answer[2]).get("items", [])]
         prefix = query.get("prefix", "")
-        content = json.loads(found[2])
+        content = json.loads(answer[2])
         content["items"] = [each for each in (*items, *gone) if each["name"].startswith(prefix)]
-        return found[0], found[1], json.dumps(content).encode()
+        return answer[0], answer[1], json.dumps(content).encode()
 
 
 def _keep(bucket: Bucket, there: dict[str, Any]) -> None:
@@ -152,14 +152,14 @@ def _text(moment: datetime) -> str:
 def _described(bucket: Bucket, there: dict[str, Any]) -> dict[str, Any]:
     if not bucket.describes:
         return there
-    found = dict(there)
+    description = dict(there)
     if until := _retained_until(bucket, there):
-        found["retentionExpirationTime"] = until
+        description["retentionExpirationTime"] = until
     if there["name"] in bucket.temporary:
-        found["temporaryHold"] = True
+        description["temporaryHold"] = True
     if there["name"] in bucket.event_based:
-        found["eventBasedHold"] = True
-    return found
+        description["eventBasedHold"] = True
+    return description
 
 
 def _forbidden(reason: str, message: str) -> Answer:

@@ -18,7 +18,7 @@ STEPS = ("stage: ran", "load: ran", "merge: ran")
 
 
 def points_in_the_code() -> list[str]:
-    found = []
+    points = []
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if (
@@ -26,8 +26,8 @@ def points_in_the_code() -> list[str]:
                 and getattr(node.func, "id", "") == "reach"
                 and isinstance(node.args[0], ast.Constant)
             ):
-                found.append(node.args[0].value)
-    return found
+                points.append(node.args[0].value)
+    return points
 
 
 def test_every_crash_point_occurs_once_in_the_code():

@@ -63,17 +63,17 @@ def section(title: str) -> str:
 
 def commands() -> dict[str, Any]:
     """Return every ``sendit`` command by its words."""
-    found: dict[str, Any] = {}
+    commands_by_words: dict[str, Any] = {}
 
     def gather(group: Any, words: tuple[str, ...]) -> None:
         for name, command in group.commands.items():
             if hasattr(command, "commands"):
                 gather(command, (*words, name))
             else:
-                found[" ".join((*words, name))] = command
+                commands_by_words[" ".join((*words, name))] = command
 
     gather(typer.main.get_command(app), ())
-    return found
+    return commands_by_words
 
 
 def test_settings_table_is_up_to_date() -> None:

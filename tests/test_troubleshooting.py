@@ -72,13 +72,13 @@ def text_of(node: ast.expr, constants: Mapping[str, str]) -> str:
 
 def constants_of(module: ast.Module) -> dict[str, str]:
     """Return a module's string constants, by name."""
-    found: dict[str, str] = {}
+    constants: dict[str, str] = {}
     for node in module.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            text = text_of(node.value, found)
+            text = text_of(node.value, constants)
             if text.strip(HOLE):
-                found[node.targets[0].id] = text
-    return found
+                constants[node.targets[0].id] = text
+    return constants
 
 
 def messages(path: Path) -> Iterator[tuple[str, str]]:
@@ -109,12 +109,12 @@ def part_of(path: Path) -> str:
 
 def table() -> str:
     """Return all messages, by section."""
-    found: dict[str, set[tuple[str, str]]] = {part: set() for part in PARTS}
+    messages_by_part: dict[str, set[tuple[str, str]]] = {part: set() for part in PARTS}
     for path in PACKAGE.rglob("*.py"):
         for message in messages(path):
-            found[part_of(path)].add(message)
+            messages_by_part[part_of(path)].add(message)
     lines = []
-    for part, rows in found.items():
+    for part, rows in messages_by_part.items():
         lines += [f"\n## {part}\n", "| message | result |", "|---|---|"]
         lines += [
             f"| `{text.replace('|', chr(92) + '|').replace('`', '')}` | {after} |"

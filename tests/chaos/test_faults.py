@@ -66,8 +66,8 @@ def test_processes_killed_during_a_batch_action_always_exist():
 
 def test_revisions_crash_at_revision_only_points():
     for extra, points in REVISED.items():
-        found = {choose(random.Random(number), extra).target for number in range(200)}
-        assert found >= set(points)
+        chosen = {choose(random.Random(number), extra).target for number in range(200)}
+        assert chosen >= set(points)
 
 
 def test_excluded_crash_points_exist():
@@ -76,8 +76,8 @@ def test_excluded_crash_points_exist():
 
 def test_the_harness_registers_one_dag():
     folder = Path(__file__).parents[2] / "chaos" / "dags"
-    found = DagBag(str(folder))
-    assert found.import_errors == {}
-    assert list(found.dags) == ["sendit"]
-    assert found.dags["sendit"].max_active_runs == 2
-    assert found.dagbag_stats[0].dag_num == 1
+    bag = DagBag(str(folder))
+    assert bag.import_errors == {}
+    assert list(bag.dags) == ["sendit"]
+    assert bag.dags["sendit"].max_active_runs == 2
+    assert bag.dagbag_stats[0].dag_num == 1

@@ -167,11 +167,11 @@ def site(
 
 def test_a_correct_site_has_no_errors_and_is_unchanged(site: Site) -> None:
     before = set(site.folder.rglob("*"))
-    found = site.findings()
+    findings = site.findings()
     assert {
-        name: each for name, each in found.items() if each.verdict is not CheckStatus.GOOD
+        name: each for name, each in findings.items() if each.verdict is not CheckStatus.GOOD
     } == {}
-    assert set(found) == {
+    assert set(findings) == {
         *("settings", "key", "recipe", "pixels", "input folder 1", "working folder", "ledger"),
         *("bucket", "dataset", "collection", "DASHER", "certificate", "Airflow"),
     }
@@ -195,11 +195,11 @@ def test_bucket_retention_is_reported(
     server.buckets[bucket] = Bucket(retention=datetime.timedelta(days=1))
     api = site.storage_client._connection
     monkeypatch.setattr(api, "API_BASE_URL", server.url)
-    found = site.findings()
-    assert found["bucket"].verdict is CheckStatus.UNKNOWN
-    assert "under retention until" in found["bucket"].says
-    assert "neither replaced nor withdrawn" in found["bucket"].says
-    wrong = {name for name, each in found.items() if each.verdict is not CheckStatus.GOOD}
+    findings = site.findings()
+    assert findings["bucket"].verdict is CheckStatus.UNKNOWN
+    assert "under retention until" in findings["bucket"].says
+    assert "neither replaced nor withdrawn" in findings["bucket"].says
+    wrong = {name for name, each in findings.items() if each.verdict is not CheckStatus.GOOD}
     assert wrong == {"bucket"}
     server.close()
 
@@ -265,12 +265,12 @@ MISTAKES: dict[str, tuple[str, Callable[[Site], None], str]] = {
 def test_each_mistake_is_reported_by_its_check(site: Site, mistake: str) -> None:
     about, make, says = MISTAKES[mistake]
     make(site)
-    found = site.findings()
-    assert found[about].verdict is CheckStatus.WRONG
-    assert says in found[about].says
-    assert "hunter2" not in found[about].says
+    findings = site.findings()
+    assert findings[about].verdict is CheckStatus.WRONG
+    assert says in findings[about].says
+    assert "hunter2" not in findings[about].says
     # One mistake stops no other check, except for checks of what is missing.
-    assert about == "settings" or len(found) == 13
+    assert about == "settings" or len(findings) == 13
 
 
 @pytest.mark.parametrize(
@@ -288,10 +288,10 @@ def test_missing_image_codecs_are_reported(
         raise broken
 
     monkeypatch.setattr(library, breaks)
-    found = site.findings_of("pixels")
-    assert found.verdict is CheckStatus.WRONG
-    assert says in found.says
-    assert "hunter2" not in found.says
+    finding = site.findings_of("pixels")
+    assert finding.verdict is CheckStatus.WRONG
+    assert says in finding.says
+    assert "hunter2" not in finding.says
 
 
 def test_an_unloadable_library_is_reported(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,9 +300,9 @@ def test_an_unloadable_library_is_reported(site: Site, monkeypatch: pytest.Monke
     monkeypatch.delattr(sendit.pixels, "self_test")
     monkeypatch.delitem(sys.modules, "sendit.pixels.self_test")
     monkeypatch.setitem(sys.modules, "cv2", None)
-    found = site.findings_of("pixels")
-    assert found.verdict is CheckStatus.WRONG
-    assert "the package cv2 cannot be loaded" in found.says
+    finding = site.findings_of("pixels")
+    assert finding.verdict is CheckStatus.WRONG
+    assert "the package cv2 cannot be loaded" in finding.says
 
 
 def test_site_functions_and_table_are_checked(
@@ -314,23 +314,23 @@ def test_site_functions_and_table_are_checked(
     for name, file in (("functions", functions), ("table", table)):
         site.settings[f"recipe_{name}"] = str(file)
         monkeypatch.setenv(f"SENDIT_RECIPE_{name.upper()}", str(file))
-    found = site.findings_of("recipe")
-    assert (found.verdict, found.says) == (
+    finding = site.findings_of("recipe")
+    assert (finding.verdict, finding.says) == (
         CheckStatus.GOOD,
         "default is valid, with your own functions and table",
     )
     functions.write_text("def shout(value:\n")
-    found = site.findings_of("recipe")
-    assert found.verdict is CheckStatus.WRONG
-    assert "functions.py" in found.says
+    finding = site.findings_of("recipe")
+    assert finding.verdict is CheckStatus.WRONG
+    assert "functions.py" in finding.says
 
 
 def test_dasher_is_checked_if_configured(site: Site) -> None:
     site.settings["identifiers"] = "dasher"
     assert site.findings()["DASHER"].verdict is CheckStatus.GOOD
     site.dasher_says = (False, "ask DASHER's team for a new token file")
-    found = site.findings()["DASHER"]
-    assert (found.verdict, found.says) == (CheckStatus.WRONG, site.dasher_says[1])
+    finding = site.findings()["DASHER"]
+    assert (finding.verdict, finding.says) == (CheckStatus.WRONG, site.dasher_says[1])
     del site.options["workers", "secrets_backend"]
     assert "Op may change connections" in site.findings()["Airflow"].says
 
@@ -348,10 +348,10 @@ def test_unknown_results_are_not_errors(site: Site) -> None:
     remove_input_folders(site)
     site.settings["collection"] = f"none-{os.getpid()}"
     site.options["api", "base_url"] = "https://127.0.0.1:1"
-    found = {each.about: each for each in examine(site.read, site)}
+    findings = {each.about: each for each in examine(site.read, site)}
     for about in ("input folder 1", "dataset", "certificate"):
-        assert found[about].verdict is CheckStatus.UNKNOWN, found[about]
-    assert "roles/bigquery.dataEditor" in found["dataset"].says
+        assert findings[about].verdict is CheckStatus.UNKNOWN, findings[about]
+    assert "roles/bigquery.dataEditor" in findings["dataset"].says
 
 
 def test_unwritable_folders_are_reported(site: Site) -> None:
@@ -361,10 +361,10 @@ def test_unwritable_folders_are_reported(site: Site) -> None:
         Path(folder).chmod(0o555)
         site.settings["input_folders"] = folder
         with ordinary_account():
-            found = site.findings_of("input folder 1")
+            finding = site.findings_of("input folder 1")
         Path(folder).chmod(0o755)
-    assert found.verdict is CheckStatus.WRONG
-    assert "renamed to .err" in found.says
+    assert finding.verdict is CheckStatus.WRONG
+    assert "renamed to .err" in finding.says
 
 
 def test_days_left(tmp_path: Path) -> None:

@@ -74,8 +74,8 @@ def main() -> None:
     from airflow.api_fastapi.app import create_app
 
     tokens = json.load(sys.stdin)
-    found = sorted(set(routes(create_app())))
-    asked = [(method, path, user) for method, path in found for user in tokens]
+    app_routes = sorted(set(routes(create_app())))
+    asked = [(method, path, user) for method, path in app_routes for user in tokens]
     with ThreadPoolExecutor(4) as threads:
         statuses = threads.map(lambda each: ask(each[0], each[1], tokens[each[2]]), asked)
     answers: dict[str, dict[str, int]] = {}

@@ -178,11 +178,11 @@ def in_bytes(value: str | bytes) -> bytes:
 def context(
     plan: Plan,
     identifiers: CodedStudy = IDENTIFIERS,
-    found: frozenset[tuple[int, bytes]] = frozenset(),
+    flagged: frozenset[tuple[int, bytes]] = frozenset(),
 ) -> StudyContext:
     """Return what a study of this corpus is: its people, its UIDs, its jitter."""
     return StudyContext(
-        plan, UidMap(KEYS), identifiers.jitter, identifiers.variables, PEOPLE, found
+        plan, UidMap(KEYS), identifiers.jitter, identifiers.variables, PEOPLE, flagged
     )
 
 

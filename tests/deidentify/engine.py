@@ -53,8 +53,8 @@ def run(
         for number, data in enumerate(files, 1):
             path = folder / f"{number:05}"
             path.write_bytes(data)
-            found = path.stat()
-            sources.append(Source(number, path, found.st_size, found.st_mtime_ns))
+            stat = path.stat()
+            sources.append(Source(number, path, stat.st_size, stat.st_mtime_ns))
         archive = folder / "out.tar.gz"
         with (
             patch("sendit.pipeline.study.gate"),  # these recipes leak on purpose

@@ -98,7 +98,7 @@ class Study:
         checksums: Sequence[int | None] = (),
         stopped: dict[int, str] | None = None,
         people: frozenset[str] | None = None,
-        found: frozenset[tuple[int, bytes]] = frozenset(),
+        flagged: frozenset[tuple[int, bytes]] = frozenset(),
     ) -> None:
         folder.mkdir(exist_ok=True)
         self.files = files
@@ -125,7 +125,7 @@ class Study:
             KEYS,
             RealValues(plan),
             people=_some(files) if people is None else people,
-            flagged=found,
+            flagged=flagged,
             filters=filters,
         )
         self.written: dict[str, bytes] = {}
@@ -309,7 +309,7 @@ def _cases() -> dict[str, tuple[list[bytes], str, dict[str, object]]]:
             [one],
             "default",
             {
-                "found": frozenset(
+                "flagged": frozenset(
                     {(0x00180015, b"CHEST"), (0x00181210, b"B31f"), (0x00080102, b"SRT")}
                 )
             },

@@ -163,9 +163,9 @@ def test_a_meaning_is_checked_per_code() -> None:
     items.append(code("113691", "DCM", "IEC Body Dosimetry Phantom"))
     for order in (items, items[::-1]):
         ds = opened(make_dataset(ProcedureCodeSequence=Sequence(order)), DEFAULT)
-        found = {str(item.CodeValue): str(item.CodeMeaning) for item in ds.ProcedureCodeSequence}
-        assert found["113691"] == "IEC Body Dosimetry Phantom"
-        assert found["CTCH"] != "IEC Body Dosimetry Phantom"
+        meanings = {str(item.CodeValue): str(item.CodeMeaning) for item in ds.ProcedureCodeSequence}
+        assert meanings["113691"] == "IEC Body Dosimetry Phantom"
+        assert meanings["CTCH"] != "IEC Body Dosimetry Phantom"
 
 
 def test_codes_are_kept_in_a_cleaned_sequence() -> None:

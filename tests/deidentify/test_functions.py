@@ -350,8 +350,8 @@ def test_method_codes_are_added_once() -> None:
         )
     )
     new = opened(data, compile_plan(read_recipe("default")))
-    found = [str(item.CodeValue) for item in new.DeidentificationMethodCodeSequence]
-    assert found == ["113107", "113106", "113100", "113111", "113108", "113105", "113104", "113103"]
+    codes = [str(item.CodeValue) for item in new.DeidentificationMethodCodeSequence]
+    assert codes == ["113107", "113106", "113100", "113111", "113108", "113105", "113104", "113103"]
 
 
 def test_method_codes_match_the_context_group() -> None:

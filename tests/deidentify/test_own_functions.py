@@ -123,8 +123,8 @@ MOMENT = datetime(2020, 1, 31, 23, 59, 58, 500, UTC)
 def test_results_of_any_type_are_written_as_text(keyword: str, answer: Any, written: Any) -> None:
     elements = {"AcquisitionDateTime": "20200101000000", "SpecificCharacterSet": "ISO_IR 192"}
     after = answered(f"REPLACE {keyword} func:ours", answer, **elements)
-    found = after[keyword].value
-    shown = [str(one) for one in found] if isinstance(written, list) else str(found or "")
+    value = after[keyword].value
+    shown = [str(one) for one in value] if isinstance(written, list) else str(value or "")
     assert shown == written
 
 

@@ -56,7 +56,7 @@ def test_short_defined_terms_can_be_surnames() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "found"),
+    ("number", "numbers"),
     [
         *(("MRN7734512", {"mrn7734512", "7734512"}), ("77-34.512", {"7734512"})),
         *(("00A1234", {"00a1234"}), ("A1234", {"a1234"}), ("12345", set()), ("1", set())),
@@ -65,8 +65,8 @@ def test_short_defined_terms_can_be_surnames() -> None:
         *(("2019-ACC-77", {"2019acc77"}), ("", set())),
     ],
 )
-def test_numbers(number: str, found: set[str]) -> None:
-    assert set(numbers_of(number)) == found
+def test_numbers(number: str, numbers: set[str]) -> None:
+    assert set(numbers_of(number)) == numbers
 
 
 def named(**elements: object) -> FileDataset:
@@ -128,8 +128,12 @@ def code(value: str, scheme: str, meaning: str, **more: str) -> Dataset:
 )
 def test_codes(item: Dataset, expected: tuple[str, str, str]) -> None:
     ds = opened(named(ProcedureCodeSequence=Sequence([item])), DEFAULT)
-    (found,) = ds.ProcedureCodeSequence
-    assert (found.CodeValue, found.CodingSchemeDesignator, found.CodeMeaning) == expected
+    (delivered,) = ds.ProcedureCodeSequence
+    assert (
+        delivered.CodeValue,
+        delivered.CodingSchemeDesignator,
+        delivered.CodeMeaning,
+    ) == expected
 
 
 def test_equivalent_codes_are_checked() -> None:

@@ -191,10 +191,10 @@ def test_structures_keep_listed_numbers(vr: str) -> None:
 
 
 def test_entries_match_any_block() -> None:
-    found = candidates(0x0019100A)
-    assert {(safe.group, safe.element) for safe in found} == {(0x0019, 0x0A)}
-    assert "SIEMENS MR HEADER" in {safe.creator for safe in found}
-    assert candidates(0x0019110A) == found
+    entries = candidates(0x0019100A)
+    assert {(safe.group, safe.element) for safe in entries} == {(0x0019, 0x0A)}
+    assert "SIEMENS MR HEADER" in {safe.creator for safe in entries}
+    assert candidates(0x0019110A) == entries
     assert candidates(0x0019000A) == ()  # in no block
     assert candidates(0x0017100A) == ()
 
@@ -239,9 +239,9 @@ def test_every_listed_attribute_has_a_form() -> None:
         kind, _, text = safe.form.partition(":")
         assert kind in forms or (kind in {"words", "like"} and re.compile(text))
         assert (safe.vr in numbers) is (kind in {"number", "large-number"})
-    found = listed(0x0019100A, "SIEMENS MR HEADER")
-    assert found is not None
-    assert (found.vr, found.vm) == ("US", "1")
+    entry = listed(0x0019100A, "SIEMENS MR HEADER")
+    assert entry is not None
+    assert (entry.vr, entry.vm) == ("US", "1")
     assert listed(0x0019100A, "ACME") is None
 
 

@@ -48,13 +48,13 @@ KEEP_ALL = plan_of("KEEP ALL", uids=False)
 
 def elements(ds: Dataset) -> list[tuple[int, object]]:
     """Return tags and values; sequences as lists of the same."""
-    found: list[tuple[int, object]] = []
+    pairs: list[tuple[int, object]] = []
     for element in ds:
         if element.tag.element == 0 or element.tag == TRAILING_PADDING:
             continue
         value = [elements(item) for item in element.value] if element.VR == "SQ" else element.value
-        found.append((int(element.tag), value))
-    return found
+        pairs.append((int(element.tag), value))
+    return pairs
 
 
 def read(data: bytes) -> FileDataset:
@@ -80,14 +80,14 @@ def test_keep_all_plan_leaves_real_files_unchanged() -> None:
         if not members:  # pixel data: see tests/dicom/test_pixel_data.py
             continue
         new = next(iter(members.values()))
-        wanted, found = elements(read(data)), elements(read(new))
+        wanted, actual = elements(read(data)), elements(read(new))
         compressed = header.transfer_syntax in ENCAPSULATED  # comments in them are blanked
         if result.actions[Change.MASKED] or compressed:
             wanted = [pair for pair in wanted if pair[0] != 0x7FE00010]
-            found = [pair for pair in found if pair[0] != 0x7FE00010]
+            actual = [pair for pair in actual if pair[0] != 0x7FE00010]
             masked += result.actions[Change.MASKED]
         # pydicom decodes some UN values; compare those as text
-        assert repr(found) == repr(wanted), path.name
+        assert repr(actual) == repr(wanted), path.name
         assert read(new).file_meta.MediaStorageSOPInstanceUID == header.sop_instance
         compared += 1
     assert compared > 150
@@ -163,10 +163,10 @@ def test_elements_out_of_order_are_sorted() -> None:
 def test_last_of_two_elements_with_the_same_tag_wins() -> None:
     data = to_bytes(make_dataset(PatientID="SECOND"))
     header = read_header(data)
-    found = header.element(0x00100020)
-    assert found is not None
-    first = data[found[2] : found[4]].replace(b"SECOND", b"FIRST ")
-    twice = data[: found[2]] + first + data[found[2] :]
+    patient_id = header.element(0x00100020)
+    assert patient_id is not None
+    first = data[patient_id[2] : patient_id[4]].replace(b"SECOND", b"FIRST ")
+    twice = data[: patient_id[2]] + first + data[patient_id[2] :]
     new = one(twice, plan_of("BLANK PatientName"))
     assert b"FIRST" not in new
     assert read(new).PatientID == "SECOND"
@@ -290,9 +290,9 @@ def test_dates_that_cannot_be_shifted_are_removed_and_counted() -> None:
     ds = make_dataset()
     data = to_bytes(ds)
     for keyword, element in (("StudyDate", 0x00080020), ("AcquisitionDate", 0x00080022)):
-        found = read_header(data).element(element)
-        assert found is not None, keyword
-        data = data[: found[3]] + b"2020    " + data[found[4] :]
+        date_element = read_header(data).element(element)
+        assert date_element is not None, keyword
+        data = data[: date_element[3]] + b"2020    " + data[date_element[4] :]
     result, members = run([data], plan)
     new = read(next(iter(members.values())))
     assert new["StudyDate"].is_empty  # type 2 in a CT image
@@ -322,9 +322,9 @@ def test_functional_groups_take_linear_time() -> None:
 def with_value(data: bytes, tag: int, vr: str, value: bytes) -> bytes:
     """Replace an element by one with this VR and value, bypassing pydicom's checks."""
     header = read_header(data)
-    found = header.element(tag)
-    assert found is not None
-    return data[: found[2]] + element_bytes(tag, vr, value, header.encoding) + data[found[4] :]
+    place = header.element(tag)
+    assert place is not None
+    return data[: place[2]] + element_bytes(tag, vr, value, header.encoding) + data[place[4] :]
 
 
 @pytest.mark.parametrize("vr", ["OB", "UN", "LO", "CS", "UT", "US"])
@@ -450,7 +450,7 @@ def test_private_sequence_cache_depends_on_the_path() -> None:
 
 
 @pytest.mark.parametrize(
-    ("term", "written", "text", "found"),
+    ("term", "written", "text", "decoded"),
     [
         (b"ISO IR 192", "ISO_IR 192", "Größe".encode(), "Größe"),
         (b"ISO IR 192", "ISO_IR 192", "Größe".encode("latin-1"), "Gr??e"),
@@ -461,7 +461,7 @@ def test_private_sequence_cache_depends_on_the_path() -> None:
 )
 @pytest.mark.parametrize("rules", ["BLANK PatientName", "KEEP ContentDescription"])
 def test_text_is_decoded_with_the_declared_character_set(
-    term: bytes, written: str | None, text: bytes, found: str, rules: str
+    term: bytes, written: str | None, text: bytes, decoded: str, rules: str
 ) -> None:
     files = []
     for instance in (1, 2):  # the second file matches the template of the first
@@ -484,7 +484,7 @@ def test_text_is_decoded_with_the_declared_character_set(
     for member in members.values():
         new = read(member)
         assert new.get("SpecificCharacterSet") == written
-        assert str(new.ContentDescription).strip().rstrip("?") == found.rstrip("?")
+        assert str(new.ContentDescription).strip().rstrip("?") == decoded.rstrip("?")
         assert new.Laterality == "?X"
 
 
@@ -666,8 +666,8 @@ def test_jitter_applies_to_dates_of_every_vr(
     before = make_dataset(**({keyword: "1"} if vr in {"DS", "IS"} else {keyword: "X"}))
     data = with_value(to_bytes(before), int(before[keyword].tag), vr, value)
     new = opened(data, plan_of(f"JITTER contains:^({keyword}|SeriesDate)$ 3"))
-    found = None if keyword not in new else str(new[keyword].value or "")
-    assert found == (moved if moved is None else moved.strip())
+    shown = None if keyword not in new else str(new[keyword].value or "")
+    assert shown == (moved if moved is None else moved.strip())
 
 
 @pytest.mark.filterwarnings("ignore")

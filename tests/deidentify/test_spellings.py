@@ -71,8 +71,8 @@ def test_number_punctuation(written):
     "written", ["12.7734512", "77345123", "773.4512", "773, 4512", "7734 512x"]
 )
 def test_other_numbers_do_not_match(written):
-    found = keys(written, "7734512")
-    assert ("7734512" in found) is (written == "7734 512x")
+    matches = keys(written, "7734512")
+    assert ("7734512" in matches) is (written == "7734 512x")
 
 
 def keys(text: str, key: str) -> list[str]:

@@ -56,13 +56,13 @@ def report(plan) -> FileDataset:
 
 def content(dataset: Dataset, code: str) -> list[Dataset]:
     """Return the content items of a concept, at any depth."""
-    found = []
+    items = []
     for item in dataset.get("ContentSequence", []):
         names = item.get("ConceptNameCodeSequence")
         if names and names[0].CodeValue == code:
-            found.append(item)
-        found += content(item, code)
-    return found
+            items.append(item)
+        items += content(item, code)
+    return items
 
 
 def numbers(dataset: Dataset) -> Iterator[tuple[str, str]]:

@@ -51,8 +51,8 @@ DEFAULT = compile_plan(read_recipe("default"))
 
 
 def source(number: int, path: Path) -> Source:
-    found = path.stat()
-    return Source(number, path, found.st_size, found.st_mtime_ns)
+    stat = path.stat()
+    return Source(number, path, stat.st_size, stat.st_mtime_ns)
 
 
 def test_every_file_has_one_outcome(tmp_path: Path) -> None:
@@ -308,10 +308,10 @@ def test_member_naming_takes_constant_time() -> None:
         lines = 0
         sys.settrace(count)
         try:
-            found = study._name(stem)
+            result = study._name(stem)
         finally:
             sys.settrace(None)
-        return found, lines
+        return result, lines
 
     names, costs = zip(*(name("code_1_0") for _ in range(500)), strict=True)
     assert len(set(names)) == 500
@@ -577,15 +577,22 @@ def test_search_attributes(syntax: str) -> None:
         ContentSequence=pydicom.Sequence([inner, pydicom.Dataset()]),
     )
     before.add_new(0x00091002, "LO", "private")
-    found = searchable(to_bytes(before))
-    assert found["ImageComments"] == "a\\b"
-    assert (found["InstitutionAddress"], found["SelectorUTValue"]) == ("1\\2", "c\\d")
-    assert found["ImageType"] == ["ORIGINAL", "PRIMARY"]
-    assert (found["Rows"], found["SelectorUSValue"], found["SelectorFDValue"]) == (16, [1, 2], 0.5)
-    assert found["ContentSequence"] == [{"CodeMeaning": "Größe", "SelectorUSValue": [1, 2]}, {}]
-    assert found["PatientID"] == before.PatientID
-    assert not {"SelectorOBValue", "PixelData", "DataSetTrailingPadding", ""} & found.keys()
-    assert all(isinstance(keyword, str) for keyword in found)
+    attributes = searchable(to_bytes(before))
+    assert attributes["ImageComments"] == "a\\b"
+    assert (attributes["InstitutionAddress"], attributes["SelectorUTValue"]) == ("1\\2", "c\\d")
+    assert attributes["ImageType"] == ["ORIGINAL", "PRIMARY"]
+    assert (attributes["Rows"], attributes["SelectorUSValue"], attributes["SelectorFDValue"]) == (
+        16,
+        [1, 2],
+        0.5,
+    )
+    assert attributes["ContentSequence"] == [
+        {"CodeMeaning": "Größe", "SelectorUSValue": [1, 2]},
+        {},
+    ]
+    assert attributes["PatientID"] == before.PatientID
+    assert not {"SelectorOBValue", "PixelData", "DataSetTrailingPadding", ""} & attributes.keys()
+    assert all(isinstance(keyword, str) for keyword in attributes)
 
 
 def test_oversized_values_are_left_out_of_the_search_header() -> None:
@@ -593,10 +600,10 @@ def test_oversized_values_are_left_out_of_the_search_header() -> None:
     item.CodeMeaning = "x"
     for size, count, there in ((1 << 16, 100, True), ((1 << 16) + 2, 101, False)):
         items = pydicom.Sequence([item] * count)
-        found = searchable(
+        attributes = searchable(
             to_bytes(make_dataset(SelectorUTValue="x" * size, ContentSequence=items))
         )
-        assert ("SelectorUTValue" in found, "ContentSequence" in found) == (there, there)
+        assert ("SelectorUTValue" in attributes, "ContentSequence" in attributes) == (there, there)
 
 
 def test_batch_header_is_that_of_the_first_image() -> None:

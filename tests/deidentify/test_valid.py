@@ -60,7 +60,7 @@ KNOWN = {"cat.dcm"}
 @pytest.mark.filterwarnings("ignore")
 def test_real_objects(tmp_path: Path) -> None:
     checked = 0
-    found = {}
+    invalid = {}
     for path in real_files()[::EVERY]:
         try:
             header = open_instance(path)
@@ -73,7 +73,7 @@ def test_real_objects(tmp_path: Path) -> None:
             continue  # header-only copies of images
         new = new_errors(path.read_bytes(), "default", tmp_path)
         if new and path.name not in KNOWN:
-            found[path.name] = new
+            invalid[path.name] = new
         checked += 1
-    assert found == {}
+    assert invalid == {}
     assert checked >= 15

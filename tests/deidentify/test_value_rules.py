@@ -37,10 +37,10 @@ def test_unnamed_dates_are_kept_and_pass_the_gate(tmp_path: Path) -> None:
     (tmp_path / "series").mkdir()
     path = tmp_path / "series" / "1.dcm"
     path.write_bytes(to_bytes(ds))
-    found = path.stat()
+    stat = path.stat()
     archive = tmp_path / "out.tar.gz"
     result = deidentify_study(
-        [Source(1, path, found.st_size, found.st_mtime_ns)],
+        [Source(1, path, stat.st_size, stat.st_mtime_ns)],
         plan=compile_plan(read_text(("values.deid", RECIPE))),
         identifiers=IDENTIFIERS,
         keys=KEYS,

@@ -156,17 +156,19 @@ class Google:
             return 200, {key: value for key, value in made.items() if key != "content"}
         name = path.partition("/o/")[2]
         if not name:
-            found = [
+            objects = [
                 each
                 for key, each in sorted(self.objects.items())
                 if key.startswith(query.get("prefix", ""))
             ]
             if query.get("versions") or query.get("softDeleted"):
-                found = [
-                    each for each in found if each.get("timeDeleted") or each.get("softDeleteTime")
+                objects = [
+                    each
+                    for each in objects
+                    if each.get("timeDeleted") or each.get("softDeleteTime")
                 ]
             return 200, {
-                "items": [{k: v for k, v in each.items() if k != "content"} for each in found]
+                "items": [{k: v for k, v in each.items() if k != "content"} for each in objects]
             }
         there = self.objects.get(name)
         if there is None:

@@ -217,7 +217,7 @@ def test_merge_is_idempotent_and_keeps_the_newest_generation(bigquery_client, co
         merge(bigquery_client, dataset, "stage_1")
     rows = held_rows(bigquery_client, dataset, "data", [one.object, two.object, "none"])
     assert set(rows) == {one.object, two.object}
-    assert all(len(found) == 1 for found in rows.values())
+    assert all(len(versions) == 1 for versions in rows.values())
     assert rows[one.object][0].describes(one)
     assert not rows[one.object][0].describes(two)
 

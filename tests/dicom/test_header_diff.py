@@ -34,9 +34,9 @@ VARYING = {
 
 
 def template(header: Header) -> HeaderTemplate:
-    found = template_of(header)
-    assert found is not None
-    return found
+    template = template_of(header)
+    assert template is not None
+    return template
 
 
 def set_values(dataset: Dataset, values: dict[str, Any]) -> Dataset:
@@ -97,9 +97,9 @@ def test_real_files_match_themselves_or_are_refused(path):
         header = read_header(data)
     except SkipInstance:
         return  # the scan has tests of its own
-    found = template_of(header)
-    if found is not None:
-        like = found.match(data)
+    template = template_of(header)
+    if template is not None:
+        like = template.match(data)
         assert like is not None
         assert like.elements == []
         assert_same(like, data, header)

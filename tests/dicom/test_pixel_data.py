@@ -232,8 +232,8 @@ def test_jpeg_segments(marker: int, kept: bytes, blanked: bytes) -> None:
         more=jpeg_segment(marker, kept, bytes(len(blanked))),
         behind=bytes(len(NAME)),
     )
-    found = frame_of(compressed([frame], JPEGBaseline8Bit))
-    assert found[: len(new)] == new
+    cleaned = frame_of(compressed([frame], JPEGBaseline8Bit))
+    assert cleaned[: len(new)] == new
 
 
 def test_jpeg_restart_and_fill_markers() -> None:
@@ -245,8 +245,8 @@ def test_jpeg_restart_and_fill_markers() -> None:
 def test_jpeg_ls_frame() -> None:
     frame = jpeg(4, 4, frame_marker=0xF7, data=b"ab", more=jpeg_segment(0xFE, NAME))
     frame = frame.replace(b"ab", b"a\xff\x7fb")  # stuffed bits
-    found = frame_of(compressed([frame], JPEGLSLossless))
-    assert found.startswith(frame.replace(NAME, bytes(len(NAME))))
+    cleaned = frame_of(compressed([frame], JPEGLSLossless))
+    assert cleaned.startswith(frame.replace(NAME, bytes(len(NAME))))
 
 
 @pytest.mark.parametrize(
@@ -286,13 +286,13 @@ def jpeg_2000(*, comment: bytes = b"", in_tile: bytes = b"", behind: bytes = b""
 
 def test_jpeg_2000_comments() -> None:
     frame = jpeg_2000(comment=NAME, in_tile=NAME, behind=NAME)
-    found = frame_of(compressed([frame], JPEG2000Lossless))
-    assert found.startswith(frame.replace(NAME, bytes(len(NAME))))
+    cleaned = frame_of(compressed([frame], JPEG2000Lossless))
+    assert cleaned.startswith(frame.replace(NAME, bytes(len(NAME))))
     unsized = jpeg_2000(behind=NAME)
     length = unsized.index(b"\xff\x90\0\x0a") + 6
     unsized = unsized[:length] + bytes(4) + unsized[length + 4 :]
-    found = frame_of(compressed([unsized], JPEG2000Lossless))
-    assert found.startswith(unsized.replace(NAME, bytes(len(NAME))))
+    cleaned = frame_of(compressed([unsized], JPEG2000Lossless))
+    assert cleaned.startswith(unsized.replace(NAME, bytes(len(NAME))))
 
 
 @pytest.mark.parametrize(
@@ -323,12 +323,12 @@ REPEAT = b"\xf1\x07"  # sixteen times
 
 def test_rle_frames() -> None:
     frame = rle_frame(REPEAT + NAME, b"\x80" + LITERAL + NAME, header=NAME, gap=NAME)
-    found = frame_of(compressed([frame], RLELossless))
-    assert found.startswith(frame.replace(NAME, bytes(len(NAME))))
+    cleaned = frame_of(compressed([frame], RLELossless))
+    assert cleaned.startswith(frame.replace(NAME, bytes(len(NAME))))
     long = b"\x13" + bytes(range(16)) + b"NAME"  # a literal run that overruns
-    found = frame_of(compressed([rle_frame(b"\xe0\x07", long)], RLELossless))
-    assert b"NAME" not in found
-    assert found.startswith(rle_frame(b"\xe0\x07", long).replace(b"NAME", bytes(4)))
+    cleaned = frame_of(compressed([rle_frame(b"\xe0\x07", long)], RLELossless))
+    assert b"NAME" not in cleaned
+    assert cleaned.startswith(rle_frame(b"\xe0\x07", long).replace(b"NAME", bytes(4)))
 
 
 @pytest.mark.parametrize(
@@ -413,7 +413,7 @@ def test_pixels_are_checked_in_template_matches() -> None:
     long = image(instance=3)
     long.PixelData += NAME
     result, members = run([data, other, to_bytes(long)], PLAN)
-    assert [found for found, _ in result.outcomes.values()] == [Outcome.DELIVERED] * 3
+    assert [outcome for outcome, _ in result.outcomes.values()] == [Outcome.DELIVERED] * 3
     assert not any(NAME in member for member in members.values())
     assert other[at:] != data[at:]
     frames = [jpeg(4, 4), jpeg(4, 4, more=jpeg_segment(0xFE, NAME)), jpeg(5, 4)]

@@ -267,13 +267,13 @@ def test_parsing_stops_at_the_element_limit(syntax: str) -> None:
     assert reason_of(data + one * 60_000) is None
     data += one * (1 << 20)
     walk = scan._Walk(data, len(data))
-    found: list[scan.Element] = []
+    elements: list[scan.Element] = []
     read = walk.explicit if explicit else walk.implicit
     start = len(data) - 8 * (1 << 20)
     encoding = scan.EXPLICIT_LITTLE if explicit else scan.IMPLICIT_LITTLE
     with pytest.raises(SkipInstance, match="malformed"):
-        read(found, start, len(data), encoding, 0, nested=False)
-    assert len(found) <= scan.MAX_IN_DATA_SET + 1
+        read(elements, start, len(data), encoding, 0, nested=False)
+    assert len(elements) <= scan.MAX_IN_DATA_SET + 1
 
 
 def test_item_and_fragment_counts_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -362,8 +362,8 @@ def test_sequences_encoded_as_un_are_parsed() -> None:
     undefined = struct.pack("<HH2sHL", 0x0009, 0x1010, b"UN", 0, 0xFFFFFFFF) + item + end
     for element in (defined, undefined):
         header = read_header(_file(element))
-        found = [e[0] for e in walk_elements(header.elements)]
-        assert found[-1] == 0x00100010
+        tags = [e[0] for e in walk_elements(header.elements)]
+        assert tags[-1] == 0x00100010
 
 
 def test_implicit_vr_items_in_an_explicit_vr_dataset() -> None:
@@ -405,8 +405,8 @@ def test_private_sequences_of_defined_length_in_implicit_vr() -> None:
     inner.PatientName = "DOE^JANE"
     block = dataset.private_block(0x0099, "SENDIT TEST", create=True)
     block.add_new(0x01, "SQ", Sequence([inner]))
-    found = [e[0] for e in walk_elements(read_header(to_bytes(dataset)).elements)]
-    assert found.count(0x00100010) == 2
+    tags = [e[0] for e in walk_elements(read_header(to_bytes(dataset)).elements)]
+    assert tags.count(0x00100010) == 2
 
 
 # Files ----------------------------------------------------------------------------------

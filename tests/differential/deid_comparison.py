@@ -124,7 +124,7 @@ def real_files() -> dict[str, bytes]:
 
     folders = [Path(pydicom.__file__).parent / "data" / "test_files"]
     folders += [Path(module.__path__[0]) for module in (data_store, deid_data)]
-    found = {}
+    files = {}
     for folder in folders:
         for path in sorted(folder.rglob("*")):
             if not path.is_file() or path.stat().st_size > LARGEST:
@@ -137,8 +137,8 @@ def real_files() -> dict[str, bytes]:
                 with _quiet():
                     for element in pydicom.dcmread(io.BytesIO(data)).iterall():
                         repr(element.value)
-                found[f"{folder.name}/{path.relative_to(folder)}"] = data
-    return found
+                files[f"{folder.name}/{path.relative_to(folder)}"] = data
+    return files
 
 
 def differences(theirs: bytes, ours: bytes, ignored: frozenset[int] = frozenset()) -> list[str]:
@@ -151,9 +151,9 @@ def differences(theirs: bytes, ours: bytes, ignored: frozenset[int] = frozenset(
         _to_floor(second)
         if first.file_meta.TransferSyntaxUID.is_encapsulated:
             ignored |= {0x7FE00010}  # comments in frames are blanked: tests/dicom/test_pixel_data
-        found: list[str] = []
-        _compare(first, second, "", found, ignored)
-    return found
+        differences: list[str] = []
+        _compare(first, second, "", differences, ignored)
+    return differences
 
 
 def data_set(data: bytes) -> bytes:
@@ -182,25 +182,27 @@ def _to_floor(dataset: Dataset) -> None:
 
 
 def _compare(
-    first: Dataset, second: Dataset, where: str, found: list[str], ignored: frozenset[int]
+    first: Dataset, second: Dataset, where: str, differences: list[str], ignored: frozenset[int]
 ) -> None:
     tags = {element.tag for element in first} | {element.tag for element in second}
     for tag in sorted(tags - ignored - {_CHARACTER_SET}):
         place = f"{where}{tag}"
         if tag not in first or tag not in second:
-            found.append(f"{place}: only {'sendit' if tag in second else 'deid'} has it")
+            differences.append(f"{place}: only {'sendit' if tag in second else 'deid'} has it")
             continue
         one, two = first[tag], second[tag]
         if one.VR == "SQ" and two.VR == "SQ":
             if len(one.value or ()) != len(two.value or ()):
-                found.append(f"{place}: {len(one.value or ())} and {len(two.value or ())} items")
+                differences.append(
+                    f"{place}: {len(one.value or ())} and {len(two.value or ())} items"
+                )
                 continue
             for number, (left, right) in enumerate(
                 zip(one.value or (), two.value or (), strict=True)
             ):
-                _compare(left, right, f"{place}[{number}].", found, ignored)
+                _compare(left, right, f"{place}[{number}].", differences, ignored)
         elif not _equal(one, two):
-            found.append(f"{place} {one.VR}/{two.VR}: {_shown(one)} and {_shown(two)}")
+            differences.append(f"{place} {one.VR}/{two.VR}: {_shown(one)} and {_shown(two)}")
 
 
 def _equal(one: DataElement, two: DataElement) -> bool:

@@ -90,26 +90,26 @@ def random_recipe(rng: Random, dataset: Dataset) -> str:
 
 def _tags(dataset: Dataset, *, nested_only: bool = False) -> set[tuple[BaseTag, str]]:
     """Return the dictionary attributes of an object, at any level."""
-    found = set()
+    tags = set()
     for element in dataset:
         if nested_only or element.tag in COLOUR_TABLES or element.tag.group in {0x7FE0, 0xFFFC}:
             pass
         elif keyword_for_tag(element.tag):
-            found.add((element.tag, element.VR))
+            tags.add((element.tag, element.VR))
         if element.VR == "SQ":
             for item in element.value:
-                found |= _tags(item)
-    return found
+                tags |= _tags(item)
+    return tags
 
 
 def _with_placeholders(dataset: Dataset) -> set[BaseTag]:
     """Return the attributes that contain a placeholder anywhere in an object."""
-    found = set()
+    tags = set()
     for element in dataset.iterall():
         values = [element.value] if isinstance(element.value, str) else element.value or ()
         if element.VR == "DA" and any(_is_placeholder(str(value)) for value in values):
-            found.add(element.tag)
-    return found
+            tags.add(element.tag)
+    return tags
 
 
 def _is_placeholder(text: str) -> bool:

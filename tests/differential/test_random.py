@@ -45,8 +45,8 @@ def test_random_recipes_match_deid():
         except (Misconfigured, DeidFailed, NotDelivered) as error:
             count[type(error).__name__] += 1
             continue
-        found = differences(theirs, ours)
-        assert not found, f"seed {SEED}, {name}:\n{recipe}\n" + "\n".join(found[:10])
+        differing = differences(theirs, ours)
+        assert not differing, f"seed {SEED}, {name}:\n{recipe}\n" + "\n".join(differing[:10])
         count["same"] += 1
     print(dict(count))  # noqa: T201
     assert count["same"] > RECIPES / 2

@@ -84,8 +84,8 @@ class Site:
         """Wait until a task instance is in a state."""
         deadline = time.monotonic() + RUN_SECONDS
         while not any(
-            name == task_id and found == state
-            for (name, _), found in self.task_states(run_id).items()
+            name == task_id and current == state
+            for (name, _), current in self.task_states(run_id).items()
         ):
             assert time.monotonic() < deadline, self.explain(run_id)
             time.sleep(0.1)
@@ -127,12 +127,12 @@ class Site:
             for each in self.stack.task_instances(run_id)
             if (each["task_id"], each["map_index"]) == (task_id, map_index)
         ]
-        found = self.stack.api(
+        page = self.stack.api(
             "GET",
             f"/dags/sendit/dagRuns/{quoted}/taskInstances/{task_id}/logs/{tries[0] or 1}"
             f"?map_index={map_index}&full_content=true",
         )
-        return "\n".join(json.dumps(line) for line in found["content"])
+        return "\n".join(json.dumps(line) for line in page["content"])
 
     # -- results ----------------------------------------------------------------------------
 

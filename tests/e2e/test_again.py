@@ -24,9 +24,9 @@ def run_id(site: Site) -> str:
 
 @pytest.fixture(scope="module")
 def delivered(site: Site, run_id: str) -> Delivered:
-    found = site.delivered(run_id)
-    assert len(found.objects) == len(found.rows) == len(found.deliveries) == 2
-    return found
+    delivered = site.delivered(run_id)
+    assert len(delivered.objects) == len(delivered.rows) == len(delivered.deliveries) == 2
+    return delivered
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ def test_clearing_during_upload_gives_one_archive_and_one_row(site: Site) -> Non
     site.wait_for_task(run_id, "upload.archives", "running")
     site.clear(run_id, "process.dasher", 0)
     assert site.wait(run_id) == "success", site.explain(run_id)
-    found = site.delivered(run_id)
-    assert len(found.objects) == len(found.rows) == len(found.deliveries) == 1
+    delivered = site.delivered(run_id)
+    assert len(delivered.objects) == len(delivered.rows) == len(delivered.deliveries) == 1
 
 
 def test_a_run_without_batches_succeeds(site: Site) -> None:

@@ -45,13 +45,13 @@ UID = re.compile(rb"\.987\.1\d{6}\b")
 def plant(folder: Path, *, patient: int, images: int, passing: bool) -> list[Canary]:
     """Write images full of canaries into a folder with a canary as its name."""
     folder.mkdir(parents=True)
-    found: list[Canary] = []
+    canaries: list[Canary] = []
     first: FileDataset | None = None
     for instance in range(1, images + 1):
         # A study on a day of its own: the ledger also contains errors of other tests. Planted days
         # are 32 apart, and this one is part of that sequence: shifted, it equals none of them.
         dataset = make_dataset(patient, 28 + 32 * patient, 1, instance)
-        found += plant_canaries(dataset, start=1 + 1000 * patient + 400 * instance)
+        canaries += plant_canaries(dataset, start=1 + 1000 * patient + 400 * instance)
         for keyword in FILTERED_BY if passing else ():
             if keyword in dataset:
                 del dataset[keyword]
@@ -61,7 +61,7 @@ def plant(folder: Path, *, patient: int, images: int, passing: bool) -> list[Can
                 dataset[keyword] = first[keyword]
         dataset.BurnedInAnnotation = "NO" if passing else "YES"
         (folder / f"{NAMES[1]}{patient}{instance:04}.dcm").write_bytes(to_bytes(dataset))
-    return found
+    return canaries
 
 
 class Searcher:
@@ -134,19 +134,19 @@ def searched(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Searched:
 
 
 def test_run_covers_all_outcomes(searched: Searched) -> None:
-    found = sorted(
+    outcomes = sorted(
         (b["status"], b["received"], b["delivered"], b["filtered"], b["quarantined"])
         for b in searched.batches
     )
-    assert found == [("DONE", 2, 2, 0, 0), ("DONE", 3, 1, 0, 2), ("EMPTY", 2, 0, 2, 0)]
+    assert outcomes == [("DONE", 2, 2, 0, 0), ("DONE", 3, 1, 0, 2), ("EMPTY", 2, 0, 2, 0)]
 
 
 def test_search_finds_planted_canaries(searched: Searched) -> None:
     folder = searched.site.inputs / SUBFOLDER
     for path in folder.rglob("*.dcm"):
-        found = searched.searcher.hits(path.read_bytes())
-        assert len(found) > 100
-        assert any(len(word) == 8 and word.isdigit() for word in found)
+        hits = searched.searcher.hits(path.read_bytes())
+        assert len(hits) > 100
+        assert any(len(word) == 8 and word.isdigit() for word in hits)
 
 
 def test_no_canary_leaks(searched: Searched) -> None:

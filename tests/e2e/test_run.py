@@ -65,10 +65,10 @@ def of_status(finished: Finished, status: str) -> list[dict[str, Any]]:
 
 
 def test_status_of_each_folder(finished: Finished) -> None:
-    found = sorted(
+    outcomes = sorted(
         (batch["status"], *(batch[name] for name in COUNTED)) for batch in finished.batches
     )
-    assert found == sorted(
+    assert outcomes == sorted(
         (each.status, each.delivered, each.filtered, each.quarantined, each.duplicate)
         for each in samples.SAMPLES
     )

@@ -194,7 +194,7 @@ def _is_readable(data: bytes) -> bool:
 
 def _places(dataset: Dataset) -> list[tuple[BaseTag, str]]:
     """Return tag and VR of the elements that contain a canary."""
-    found = []
+    places = []
     for tag in dataset.keys():  # noqa: SIM118 a value that cannot be decoded is looked at, too
         try:
             element = dataset[tag]
@@ -204,12 +204,12 @@ def _places(dataset: Dataset) -> list[tuple[BaseTag, str]]:
         value = element.value
         if element.VR == "SQ" and not isinstance(value, bytes):
             for item in value:
-                found += _places(item)
+                places += _places(item)
             continue
         text = value if isinstance(value, bytes) else str(value).encode("latin-1", "replace")
         if _CANARY.search(text):
-            found.append((tag, element.VR or vr_of(int(tag))))
-    return found
+            places.append((tag, element.VR or vr_of(int(tag))))
+    return places
 
 
 class _TooLong(Exception):

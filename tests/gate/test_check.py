@@ -728,8 +728,10 @@ def test_a_flagged_value_is_removed_on_its_own(keyword, value, left, plan, tmp_p
     assert [outcome for outcome, _ in result.outcomes.values()] == [Outcome.DELIVERED] * 3
     first, second, third = opened_members(tmp_path / "a.tar.gz")
     for ds in (first, second):
-        found = ds.get(keyword)
-        assert (found if found is None or isinstance(found, str) else list(found)) == left
+        delivered = ds.get(keyword)
+        assert (
+            delivered if delivered is None or isinstance(delivered, str) else list(delivered)
+        ) == left
     assert third[keyword] == pydicom.dcmread(io.BytesIO(originals[2]))[keyword]
 
 
@@ -751,9 +753,9 @@ def test_a_flagged_code_is_removed_on_its_own(plan, tmp_path):
     originals = received(StationName="STATION17CT", ProcedureCodeSequence=[item])
     result = result_of(originals, plan, tmp_path)
     assert [outcome for outcome, _ in result.outcomes.values()] == [Outcome.DELIVERED] * 2
-    (found,) = opened_members(tmp_path / "a.tar.gz")[0].ProcedureCodeSequence
-    assert found.CodeMeaning == "chest"
-    assert found.CodingSchemeVersion != "20160321"
+    (delivered,) = opened_members(tmp_path / "a.tar.gz")[0].ProcedureCodeSequence
+    assert delivered.CodeMeaning == "chest"
+    assert delivered.CodingSchemeVersion != "20160321"
 
 
 def test_a_copy_replaces_a_quarantined_file(plan, tmp_path):

@@ -43,8 +43,8 @@ PLACES = [
     ],
 )
 def test_offset_is_located_in_its_element(end: int, tag: int | None) -> None:
-    found = check._place(PLACES, end)
-    assert (found and found[0]) == tag
+    place = check._place(PLACES, end)
+    assert (place and place[0]) == tag
 
 
 def test_a_coincidence_does_not_hide_a_finding_next_to_it() -> None:
@@ -73,11 +73,13 @@ def test_private_creator_names_are_not_findings() -> None:
     assert [each.tag for each in at_work.findings] == [0x00290010]
 
 
-@pytest.mark.parametrize(("source", "found"), [(PATIENT_ID, False), (STATION, False), (0, False)])
-def test_small_numbers_in_member_names_are_not_findings(source: int, found: bool) -> None:
+@pytest.mark.parametrize(
+    ("source", "is_finding"), [(PATIENT_ID, False), (STATION, False), (0, False)]
+)
+def test_small_numbers_in_member_names_are_not_findings(source: int, is_finding: bool) -> None:
     at_work = checking(**{"100012": {source}, "7734512": {source}})
     for name, is_found in (
-        ("IR1A1_100012_1.dcm", found),
+        ("IR1A1_100012_1.dcm", is_finding),
         ("IR1A1_7734512_1.dcm", source != STATION),
     ):
         at_work.findings.clear()
@@ -129,7 +131,7 @@ def test_pixel_findings_by_encoding() -> None:
     real.names = {(b"Quackenbush^Zebediah", b"", True): {PATIENT_NAME}}
     real.dates = {"19570314": {0x00100030}}
     at_work = check._Check(Matcher(real, plan, -5), plan)
-    for data, samples, first, last, found in (
+    for data, samples, first, last, expected in (
         (b"\0\1 Quackenbush \2", True, True, True, 1),
         (b"\0\1 19570314 \2", True, True, True, 0),
         (b"\0\1 19570314 \2", False, False, False, 1),
@@ -139,7 +141,7 @@ def test_pixel_findings_by_encoding() -> None:
     ):
         at_work.findings.clear()
         at_work._pixels(Pixels(5, data, samples, first, last))
-        assert bool(at_work.findings) is bool(found), data
+        assert bool(at_work.findings) is bool(expected), data
         assert all(each.member == 5 for each in at_work.findings)
         assert {each.place for each in at_work.findings} <= {check.PIXEL_DATA}
 

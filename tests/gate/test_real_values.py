@@ -81,14 +81,14 @@ def matcher(*, names: tuple[bytes, ...] = (), identifiers: tuple[str, ...] = ())
     ],
 )
 def test_identifiers_searched_everywhere(identifier: str, looked_for: bool) -> None:
-    found = matcher(identifiers=(identifier,)).read(f"seen as {identifier}", identifying=False)
-    assert [match.kind for match in found] == [RealValueKind.IDENTIFIER] * looked_for
+    matches = matcher(identifiers=(identifier,)).read(f"seen as {identifier}", identifying=False)
+    assert [match.kind for match in matches] == [RealValueKind.IDENTIFIER] * looked_for
 
 
 def test_short_identifiers_are_found_in_named_attributes() -> None:
     known = matcher(identifiers=("AB77",))
-    (found,) = known.read("seen as ab77", identifying=True)
-    assert (found.kind, found.sources) == (RealValueKind.IDENTIFIER, {PATIENT_ID})
+    (match,) = known.read("seen as ab77", identifying=True)
+    assert (match.kind, match.sources) == (RealValueKind.IDENTIFIER, {PATIENT_ID})
 
 
 def test_leading_zeros_are_ignored() -> None:
@@ -125,10 +125,10 @@ def test_an_identifier_in_two_attributes_belongs_to_both() -> None:
     real = RealValues(plan)
     real.identifiers = {"7734512": {PATIENT_ID}, "773-4512": {STATION}, "99887766": {STATION}}
     known = Matcher(real, plan, -5)
-    (found,) = known.read("7734512", identifying=False)
-    assert found.sources == {PATIENT_ID, STATION}
-    (found,) = known.read("99887766", identifying=False)
-    assert found.sources == {STATION}
+    (match,) = known.read("7734512", identifying=False)
+    assert match.sources == {PATIENT_ID, STATION}
+    (match,) = known.read("99887766", identifying=False)
+    assert match.sources == {STATION}
 
 
 def test_long_values_are_searched_by_their_beginning() -> None:
@@ -165,15 +165,15 @@ def test_names_with_escape_sequences_are_searched_as_bytes(length: int, searched
     real = RealValues(plan_of("REMOVE PatientName"))
     real.names[b"Yamada^Tarou=" + group, b"\\ISO 2022 IR 87", True] = {PATIENT_NAME}
     known = Matcher(real, plan_of("REMOVE PatientName"), -5)
-    found = [needle for needle in known.needles if needle.value == group]
-    assert [needle.around for needle in found] == [Boundary.ANYTHING] * searched_for
+    needles = [needle for needle in known.needles if needle.value == group]
+    assert [needle.around for needle in needles] == [Boundary.ANYTHING] * searched_for
 
 
 def test_a_name_that_is_a_radiology_term_is_found_where_a_rule_removes_it() -> None:
     known = matcher(names=(b"Stone^Ada",))
     assert not known.read("kidney stone", identifying=False)
-    (found,) = known.read("kidney stone", identifying=False, cleaned=True)
-    assert (found.kind, found.sources, found.key) == (
+    (match,) = known.read("kidney stone", identifying=False, cleaned=True)
+    assert (match.kind, match.sources, match.key) == (
         RealValueKind.NAME_PART,
         {PATIENT_NAME},
         "stone",
@@ -229,7 +229,7 @@ def test_kept_uids_are_not_searched(rule: str, looked_for: set[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("identifier", "text", "found"),
+    ("identifier", "text", "matches"),
     [
         ("MRN7734512X", "7734512", True),  # its only run of digits
         ("MRN0007734512", "7734512", True),
@@ -239,10 +239,10 @@ def test_kept_uids_are_not_searched(rule: str, looked_for: set[str]) -> None:
     ],
 )
 def test_digits_of_an_identifier_are_searched_alone(
-    identifier: str, text: str, found: bool
+    identifier: str, text: str, matches: bool
 ) -> None:
     known = matcher(identifiers=(identifier,))
-    assert bool(known.read(f"seen as {text}", identifying=False)) is found
+    assert bool(known.read(f"seen as {text}", identifying=False)) is matches
 
 
 def test_numbers_match_as_a_whole() -> None:
@@ -266,7 +266,7 @@ def test_private_names_are_searched_if_their_attribute_is_removed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "matches"),
     [
         ("quackenbushz", True),  # family name and initial
         ("zquackenbush", True),
@@ -276,9 +276,9 @@ def test_private_names_are_searched_if_their_attribute_is_removed() -> None:
         ("quacken", False),
     ],
 )
-def test_name_variants_are_found(text: str, found: bool) -> None:
+def test_name_variants_are_found(text: str, matches: bool) -> None:
     known = matcher(names=(b"Quackenbush^Zebediah",))
-    assert bool(known.read(f"seen as {text} 7", identifying=False)) is found
+    assert bool(known.read(f"seen as {text} 7", identifying=False)) is matches
 
 
 def test_values_differing_in_case_share_a_pattern() -> None:

@@ -126,15 +126,15 @@ def test_start_resets_the_results_of_an_earlier_attempt(ledger: Ledger) -> None:
         errors=[BatchError("import", "truncated", 3, (1, 2, 3))],
         stage="import",
     )
-    found = ledger.batch(batch_id)
-    assert (found.status, found.has_error, found.counts.quarantined) == (Status.ERROR, True, 3)
-    assert found.errors[0]["files"] == [1, 2, 3]
-    assert found.finished_at is not None
+    batch = ledger.batch(batch_id)
+    assert (batch.status, batch.has_error, batch.counts.quarantined) == (Status.ERROR, True, 3)
+    assert batch.errors[0]["files"] == [1, 2, 3]
+    assert batch.finished_at is not None
     ledger.start(batch_id)
-    found = ledger.batch(batch_id)
-    assert (found.status, found.has_error, found.errors) == (Status.PROCESSING, False, [])
-    assert found.counts == Counts()
-    assert found.finished_at is None
+    batch = ledger.batch(batch_id)
+    assert (batch.status, batch.has_error, batch.errors) == (Status.PROCESSING, False, [])
+    assert batch.counts == Counts()
+    assert batch.finished_at is None
 
 
 def test_errors_are_replaced_per_stage(ledger: Ledger) -> None:

@@ -34,9 +34,9 @@ def read(frames: list[Frame]) -> list[int]:
 
 
 def test_moving_tissue_is_read_occasionally() -> None:
-    found = read(list(speckle(3 * EVERY)))
-    assert found[0] == 0 and {EVERY, 2 * EVERY} <= set(found)
-    assert len(found) <= 12
+    numbers = read(list(speckle(3 * EVERY)))
+    assert numbers[0] == 0 and {EVERY, 2 * EVERY} <= set(numbers)
+    assert len(numbers) <= 12
 
 
 @pytest.mark.parametrize("number", [1, 2, 9, 40])

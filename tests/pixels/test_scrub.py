@@ -45,7 +45,7 @@ def blanked(data: bytes, *boxes: tuple[int, int, int, int]) -> bytes:
     element = next(each for each in header.elements if each[0] in PIXEL_DATA_TAGS)
     delivered = deliver(header, element)
     description = delivered.pixels.description
-    found = scrub(
+    scrubbed = scrub(
         header,
         delivered.pixels,
         delivered.parts[1:],
@@ -58,12 +58,12 @@ def blanked(data: bytes, *boxes: tuple[int, int, int, int]) -> bytes:
         if each[0] >> 16 != 2 and each[0] < element[0]
     ]
     plain = EXPLICIT_VR_LITTLE_ENDIAN if header.deflated else header.transfer_syntax
-    after = EXPLICIT_VR_LITTLE_ENDIAN if header.deflated else found.syntax
+    after = EXPLICIT_VR_LITTLE_ENDIAN if header.deflated else scrubbed.syntax
     sop_class = header.sop_class.encode()
     said = after_blanking(
-        before, meta=_file_meta(sop_class, b"1.2", plain), scrubbed=found, new_instance=b"1.2.3"
+        before, meta=_file_meta(sop_class, b"1.2", plain), scrubbed=scrubbed, new_instance=b"1.2.3"
     )
-    pixels = b"".join(map(bytes, found.parts))
+    pixels = b"".join(map(bytes, scrubbed.parts))
     return bytes(128) + b"DICM" + _file_meta(sop_class, b"1.2.3", after) + said + pixels
 
 

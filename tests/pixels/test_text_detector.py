@@ -61,9 +61,9 @@ def test_text_in_a_whole_series_is_found(value: int) -> None:
         pixels = written(tissue(seed=number), NAME, value)
         early = look_at(detector, number, section(number, pixels))
         assert early is None or early.startswith(Reason.TEXT_IN_PIXELS)
-    found = detector.close()
-    assert set(found) >= {2, 3, 4, 5, 6}
-    assert all(why == f"{Reason.TEXT_IN_PIXELS}: a value of the batch" for why in found.values())
+    withheld = detector.close()
+    assert set(withheld) >= {2, 3, 4, 5, 6}
+    assert all(why == f"{Reason.TEXT_IN_PIXELS}: a value of the batch" for why in withheld.values())
 
 
 def test_one_image_with_text_is_found() -> None:

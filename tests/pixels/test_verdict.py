@@ -53,9 +53,9 @@ def test_values_of_the_batch_are_recognised(text: str) -> None:
     ],
 )
 def test_identifying_text(text: str, kind: TextKind) -> None:
-    found = judge([line(text)], BatchValues())
-    assert found is not None
-    assert found is kind or (kind is TextKind.DATE and found is TextKind.NUMBER)
+    verdict = judge([line(text)], BatchValues())
+    assert verdict is not None
+    assert verdict is kind or (kind is TextKind.DATE and verdict is TextKind.NUMBER)
 
 
 @pytest.mark.parametrize(

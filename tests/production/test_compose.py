@@ -76,15 +76,15 @@ def test_env_template_lists_every_variable() -> None:
 
 @pytest.mark.parametrize("service", sorted(SERVICES))
 def test_services_are_confined(service: str) -> None:
-    found = SERVICES[service]
-    assert found["read_only"] is True
-    assert found["cap_drop"] == ["ALL"]
-    assert found["security_opt"] == ["no-new-privileges:true"]
-    assert found["restart"] == ("no" if service in ONE_SHOT else "unless-stopped")
-    assert "memory" in found["deploy"]["resources"]["limits"]
+    definition = SERVICES[service]
+    assert definition["read_only"] is True
+    assert definition["cap_drop"] == ["ALL"]
+    assert definition["security_opt"] == ["no-new-privileges:true"]
+    assert definition["restart"] == ("no" if service in ONE_SHOT else "unless-stopped")
+    assert "memory" in definition["deploy"]["resources"]["limits"]
     # PostgreSQL's own image starts as root to own its folder, and then drops privileges.
-    assert service == "postgres" or found["user"] == "12345:0"
-    assert "privileged" not in found
+    assert service == "postgres" or definition["user"] == "12345:0"
+    assert "privileged" not in definition
 
 
 @pytest.mark.parametrize("service", sorted(SERVICES))
@@ -98,8 +98,8 @@ def test_every_service_has_a_health_check(service: str) -> None:
 
 
 def test_service_dependencies() -> None:
-    for service, found in SERVICES.items():
-        for needed, how in found.get("depends_on", {}).items():
+    for service, definition in SERVICES.items():
+        for needed, how in definition.get("depends_on", {}).items():
             expected = "service_completed_successfully" if needed in ONE_SHOT else "service_healthy"
             assert how == {"condition": expected}, (service, needed)
     for service in set(AIRFLOW) - set(ONE_SHOT):
@@ -107,16 +107,20 @@ def test_service_dependencies() -> None:
 
 
 def test_only_nginx_publishes_a_port() -> None:
-    assert [name for name, found in SERVICES.items() if "ports" in found] == ["nginx"]
+    assert [name for name, definition in SERVICES.items() if "ports" in definition] == ["nginx"]
     networks = load()["networks"]
     open_ones = {name for name, options in networks.items() if not options.get("internal")}
     assert open_ones == {"public", "outside"}
-    assert [n for n, found in SERVICES.items() if "public" in found["networks"]] == ["nginx"]
-    assert {n for n, found in SERVICES.items() if "outside" in found["networks"]} == {"worker"}
+    assert [n for n, definition in SERVICES.items() if "public" in definition["networks"]] == [
+        "nginx"
+    ]
+    assert {n for n, definition in SERVICES.items() if "outside" in definition["networks"]} == {
+        "worker"
+    }
 
 
 def test_networks_of_each_service() -> None:
-    assert {name: set(found["networks"]) for name, found in SERVICES.items()} == {
+    assert {name: set(definition["networks"]) for name, definition in SERVICES.items()} == {
         "postgres": {"core"},
         "init": {"core"},
         "dag-processor": {"core"},
@@ -152,9 +156,9 @@ def test_connections_are_read_from_the_file_only() -> None:
     having = {name for name in AIRFLOW if backend in SERVICES[name]["environment"]}
     assert having == {"init", "worker"}
     for name in having:
-        found = SERVICES[name]["environment"]
-        assert found[backend] == "sendit.hooks.connection_file.ConnectionFile"
-        assert "/run/secrets/connections.yaml" in found[f"{backend}_KWARGS"]
+        environment = SERVICES[name]["environment"]
+        assert environment[backend] == "sendit.hooks.connection_file.ConnectionFile"
+        assert "/run/secrets/connections.yaml" in environment[f"{backend}_KWARGS"]
     template = yaml.safe_load((ROOT / "deploy" / "connections.yaml.example").read_text())
     assert set(template) == {"sendit_ledger", "google_cloud_default", "sendit_dasher"}
 
@@ -168,7 +172,7 @@ def test_health_checks_allow_a_slow_first_start() -> None:
 
 
 def test_stop_grace_period_is_at_most_two_minutes() -> None:
-    assert {found.get("stop_grace_period", "10s") for found in SERVICES.values()} <= {
+    assert {definition.get("stop_grace_period", "10s") for definition in SERVICES.values()} <= {
         *("10s", "1m", "90s"),
     }
 
@@ -194,8 +198,8 @@ def test_secrets_are_used_files() -> None:
 
 
 def test_services_are_given_the_secrets_they_read() -> None:
-    for service, found in SERVICES.items():
-        text = " ".join(str(value) for value in (found.get("environment") or {}).values())
+    for service, definition in SERVICES.items():
+        text = " ".join(str(value) for value in (definition.get("environment") or {}).values())
         named = set(re.findall(r"secret\.sh (\S+)|/run/secrets/([\w.]+)", text))
         for name in {either for pair in named for either in pair if either}:
             if name == "sendit_key" and service not in ("init", "worker"):
@@ -210,8 +214,8 @@ def test_postgresql_logs_no_statements() -> None:
 
 
 def test_images_are_pinned() -> None:
-    for service, found in SERVICES.items():
-        tag = found["image"].rpartition(":")[2]
+    for service, definition in SERVICES.items():
+        tag = definition["image"].rpartition(":")[2]
         assert re.fullmatch(r"\d+\.\d+(\.\d+)?(-bookworm)?", tag), service
 
 
@@ -231,11 +235,11 @@ def test_optional_settings_have_no_default_in_compose() -> None:
 
 def test_files_named_in_commands_exist() -> None:
     for service in AIRFLOW:
-        found = SERVICES[service]
+        definition = SERVICES[service]
         words = [
-            *found["command"],
-            *found["healthcheck"].get("test", []),
-            *" ".join(str(value) for value in found["environment"].values()).split(),
+            *definition["command"],
+            *definition["healthcheck"].get("test", []),
+            *" ".join(str(value) for value in definition["environment"].values()).split(),
         ]
         for word in words:
             if match := re.fullmatch(r"/opt/airflow/([\w.]+\.(?:py|sh))", word):
@@ -277,10 +281,10 @@ def described() -> dict[str, Any]:
     from airflow.configuration import retrieve_configuration_description
     from airflow.providers_manager import ProvidersManager
 
-    found: dict[str, Any] = retrieve_configuration_description(include_providers=False)
+    options: dict[str, Any] = retrieve_configuration_description(include_providers=False)
     for _, more in ProvidersManager().provider_configs:
-        found.update(more)
-    return found
+        options.update(more)
+    return options
 
 
 def known(section: str, option: str) -> bool:

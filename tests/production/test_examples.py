@@ -21,11 +21,11 @@ UNITS = sorted((ROOT / "deploy" / "systemd").iterdir())
 def test_examples_extend_existing_services(name: str) -> None:
     example = yaml.safe_load((ROOT / "deploy" / "examples" / name).read_text())
     assert set(example["services"]) <= set(SERVICES)
-    for found in example["services"].values():
-        assert set(found["secrets"]) <= set(example["secrets"])
-        assert {each["source"] for each in found["configs"]} <= set(example["configs"])
+    for definition in example["services"].values():
+        assert set(definition["secrets"]) <= set(example["secrets"])
+        assert {each["source"] for each in definition["configs"]} <= set(example["configs"])
         declared = set(example["networks"]) | set(load()["networks"])
-        assert set(found.get("networks", ())) <= declared
+        assert set(definition.get("networks", ())) <= declared
     for options in example["configs"].values():
         assert (ROOT / options["file"]).is_file()
 
@@ -54,8 +54,8 @@ def test_examples_rate_limit_password_guessing() -> None:
 
 
 def helm_values() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "helm" / "values.yaml").read_text())
-    return found
+    values: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "helm" / "values.yaml").read_text())
+    return values
 
 
 def test_helm_values_match_compose() -> None:

@@ -17,12 +17,12 @@ LINES = re.sub(r"\\\n\s*", "", DOCKERFILE).splitlines()
 
 def copied() -> list[tuple[str, str]]:
     """Return (source, target) of every COPY out of the checkout."""
-    found = []
+    pairs = []
     for line in LINES:
         if line.startswith("COPY ") and "--from=" not in line:
             *sources, target = line.split()[1:]
-            found += [(source, target) for source in sources]
-    return found
+            pairs += [(source, target) for source in sources]
+    return pairs
 
 
 def test_hadolint() -> None:
@@ -89,15 +89,15 @@ sys.argv, gone = ["airflow", "celery", "worker"], sys.argv[1:]
 out_of_reach = set()
 for name in gone:
     try:
-        found = importlib.metadata.distribution(name)
+        distribution = importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:
         continue  # another platform's
-    out_of_reach.update(str(found.locate_file(file)) for file in found.files or ())
+    out_of_reach.update(str(distribution.locate_file(file)) for file in distribution.files or ())
 
 class Without:
     def find_spec(self, name, path=None, target=None):
-        found = importlib.machinery.PathFinder.find_spec(name, path)
-        if found and found.origin in out_of_reach:
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        if spec and spec.origin in out_of_reach:
             raise ModuleNotFoundError(f"{name} is not in the image", name=name)
         return None
 

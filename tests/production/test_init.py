@@ -157,8 +157,8 @@ class TestConnections:
     def test_airflow_reads_the_template(self, init: ModuleType, tmp_path: Path) -> None:
         (tmp_path / "connections.yaml").write_text(self.TEMPLATE.replace("LEDGER_PASSWORD", "p"))
         (tmp_path / "google_key.json").write_text(json.dumps({"client_email": "a@b"}))
-        found = init.connections()
-        ledger = make_url(found["sendit_ledger"])
+        connections = init.connections()
+        ledger = make_url(connections["sendit_ledger"])
         assert (ledger.username, ledger.password, ledger.host) == ("sendit", "p", "postgres")
         assert ledger.database == "ledger"
 

@@ -77,12 +77,12 @@ def test_secrets_are_private(prepared: Path) -> None:
 
 
 def test_fills_in_required_variables(prepared: Path) -> None:
-    found = settings_of(prepared)
-    assert set(found) == set(REQUIRED)
-    assert found["UI_URL"] == ADDRESS
-    assert found["SENDIT_BUCKET"] == "archives"
-    assert found["RUN_AS_UID"] == str((prepared / "secrets").stat().st_uid)
-    load(found)
+    settings = settings_of(prepared)
+    assert set(settings) == set(REQUIRED)
+    assert settings["UI_URL"] == ADDRESS
+    assert settings["SENDIT_BUCKET"] == "archives"
+    assert settings["RUN_AS_UID"] == str((prepared / "secrets").stat().st_uid)
+    load(settings)
 
 
 def test_keys_are_valid(prepared: Path) -> None:

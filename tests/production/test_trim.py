@@ -89,8 +89,8 @@ def test_negated_patterns_keep_files(tmp_path: Path) -> None:
     for name in ("a/one.so", "a/two.so", "b/tests/test_b.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found = UNUSED(tmp_path, "# why\n\na/*.so\n!a/two.so\n**/tests\n")
-    assert found == [tmp_path / "a" / "one.so", tmp_path / "b" / "tests"]
+    unused = UNUSED(tmp_path, "# why\n\na/*.so\n!a/two.so\n**/tests\n")
+    assert unused == [tmp_path / "a" / "one.so", tmp_path / "b" / "tests"]
 
 
 def test_a_pattern_without_matches_fails_the_build(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ DOCUMENTS = sorted(path for path in (ROOT / "docs").glob("*.md"))
 
 def pins(lock: str) -> dict[str, set[str]]:
     """Return a lock's versions by package, without those for Pythons that sendit is not for."""
-    found: dict[str, set[str]] = {}
+    versions: dict[str, set[str]] = {}
     for name, version, marker in PINNED.findall((ROOT / lock).read_text()):
         if not marker or any(
             Marker(marker.strip()).evaluate(
@@ -26,8 +26,8 @@ def pins(lock: str) -> dict[str, set[str]]:
             )
             for each in ("3.11", "3.12")
         ):
-            found.setdefault(name, set()).add(version)
-    return found
+            versions.setdefault(name, set()).add(version)
+    return versions
 
 
 LOCK = pins("requirements.txt")
@@ -56,7 +56,7 @@ def test_image_airflow_and_python_versions() -> None:
 
 
 def test_image_has_the_package_version() -> None:
-    images = {found["image"] for found in load()["services"].values()}
+    images = {definition["image"] for definition in load()["services"].values()}
     assert f"sendit:{__version__}" in images
     assert [image for image in images if image.startswith("sendit:")] == [f"sendit:{__version__}"]
 

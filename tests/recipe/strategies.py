@@ -100,7 +100,7 @@ rules = st.builds(
     ),
 )
 filters = st.builds(
-    lambda name, found: "\n".join((f"%filter {name}", *found)),
+    lambda name, rules: "\n".join((f"%filter {name}", *rules)),
     st.sampled_from(("whitelist", "graylist", "blacklist", "other")),
     st.lists(rules, min_size=1, max_size=3),
 )
@@ -164,8 +164,8 @@ LISTS = (
 
 
 def _good(lines: list[str], parts: list[str]) -> str:
-    found = "\n".join(lines)
-    lists = [*LISTS[:3]] * ("fields:f" in found) + [*LISTS[3:]] * ("values:v" in found)
+    body = "\n".join(lines)
+    lists = [*LISTS[:3]] * ("fields:f" in body) + [*LISTS[3:]] * ("values:v" in body)
     return "\n".join(("FORMAT dicom", *parts, "%header", *lines, *lists, ""))
 
 

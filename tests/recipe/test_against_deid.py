@@ -42,7 +42,7 @@ lines = st.one_of(
     ),
 )
 rules = st.builds(
-    lambda found: "LABEL a\n" + "\n".join(f"{sign} {line}" for sign, line in found),
+    lambda signed: "LABEL a\n" + "\n".join(f"{sign} {line}" for sign, line in signed),
     st.lists(st.tuples(st.sampled_from(("", "+")), lines), min_size=1, max_size=3),
 )
 recipes = st.builds(

@@ -27,8 +27,8 @@ def of(lines: str) -> Coverage:
 
 
 def row(coverage: Coverage, name: str) -> tuple[Treatment, Option | None, bool]:
-    found = next(r for r in coverage.rows if r.row.name == name)
-    return found.treatment, found.by, found.exposed
+    entry = next(r for r in coverage.rows if r.row.name == name)
+    return entry.treatment, entry.by, entry.exposed
 
 
 def test_table_is_an_independent_copy() -> None:
@@ -101,10 +101,10 @@ def test_recipe_variants_add_their_option(name: str, option: Option, kept: str) 
     recipe = read_recipe(name)
     coverage = cover(recipe)
     assert option in coverage.options
-    found = next(
+    entry = next(
         r for r in coverage.rows if r.row.number is not None and keyword_of(r.row.number) == kept
     )
-    assert (found.treatment, found.by) == (Treatment.KEPT, option)
+    assert (entry.treatment, entry.by) == (Treatment.KEPT, option)
     assert coverage.dates == "MODIFIED"
 
 
@@ -186,8 +186,8 @@ def test_repeating_groups_must_be_covered_completely() -> None:
     ],
 )
 def test_private_attributes(lines: str, outcome: Treatment, exposed: bool) -> None:
-    found = row(of(lines), "Private Attributes")
-    assert (found[0], found[2]) == (outcome, exposed)
+    entry = row(of(lines), "Private Attributes")
+    assert (entry[0], entry[2]) == (outcome, exposed)
 
 
 @pytest.mark.parametrize(

@@ -55,8 +55,8 @@ def image(folder: Path) -> tuple[Source, tuple[Canary, ...]]:
     )
     path = folder / "image.dcm"
     path.write_bytes(to_bytes(data))
-    found = path.stat()
-    return Source(1, path, found.st_size, found.st_mtime_ns), canaries
+    stat = path.stat()
+    return Source(1, path, stat.st_size, stat.st_mtime_ns), canaries
 
 
 def exposed(folder: Path, recipe: Recipe) -> list[str]:
@@ -76,9 +76,9 @@ def exposed(folder: Path, recipe: Recipe) -> list[str]:
     assert result.archive is not None, result.outcomes
     with tarfile.open(folder / "archive.tar.gz") as archive:
         (member,) = archive.getmembers()
-        found = archive.extractfile(member)
-        assert found is not None
-        delivered = found.read()
+        file = archive.extractfile(member)
+        assert file is not None
+        delivered = file.read()
     return [
         canary.where
         for canary in canaries

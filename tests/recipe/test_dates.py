@@ -59,9 +59,9 @@ def with_dates(days: dict[int, date]) -> bytes:
 def delivered(data: bytes, recipe: str, folder: Path) -> Dataset:
     path = folder / "image.dcm"
     path.write_bytes(data)
-    found = path.stat()
+    stat = path.stat()
     result = deidentify_study(
-        [Source(1, path, found.st_size, found.st_mtime_ns)],
+        [Source(1, path, stat.st_size, stat.st_mtime_ns)],
         plan=compile_plan(read_recipe(recipe)),
         identifiers=CodedStudy("code-p", "code-s", DAYS, "19500101", "20200101"),
         keys=Keys(b"0123456789abcdef" * 4),
@@ -77,12 +77,12 @@ def delivered(data: bytes, recipe: str, folder: Path) -> Dataset:
 
 def days_in(data: Dataset) -> dict[int, set[date]]:
     """Return the days that each attribute of an object contains, at every level."""
-    found: dict[int, set[date]] = {}
+    days: dict[int, set[date]] = {}
     for element in data.iterall():
         if element.VR in ("DA", "DT") and element.value:
             year, month, day = map(int, SPELLINGS.match(str(element.value)).groups())  # type: ignore[union-attr]
-            found.setdefault(element.tag, set()).add(date(year, month, day))
-    return found
+            days.setdefault(element.tag, set()).add(date(year, month, day))
+    return days
 
 
 @pytest.mark.parametrize("recipe", bundled_names())

@@ -38,10 +38,10 @@ GONE = "nothing of the original is kept"
 
 
 def lines_for(name: str) -> list[str]:
-    found = explain(RECIPE, name)
-    assert found is not None
-    assert found.lines[-1] == VALUES
-    return list(found.lines[:-1])
+    explanation = explain(RECIPE, name)
+    assert explanation is not None
+    assert explanation.lines[-1] == VALUES
+    return list(explanation.lines[:-1])
 
 
 @pytest.mark.parametrize(
@@ -82,28 +82,28 @@ def test_effect_and_rule_lines(name: str, lines: list[str]) -> None:
     ],
 )
 def test_ineffective_rules_are_explained(name: str, why: str) -> None:
-    found = explain(SWEEPING, name)
-    assert found is not None
-    assert f"mine.deid:5: REMOVE ALL{why}" in found.lines
+    explanation = explain(SWEEPING, name)
+    assert explanation is not None
+    assert f"mine.deid:5: REMOVE ALL{why}" in explanation.lines
 
 
 def test_attributes_without_a_rule_are_kept() -> None:
     recipe = read_text(("mine.deid", f"{HEAD}REMOVE PatientID\n"))
-    found = explain(recipe, "Rows")
-    assert found is not None
-    assert found.heading == "Rows (0028,0010), US"
-    assert found.lines == ("at the top: no rule applies: it is kept unchanged",)
-    found = explain(recipe, "PatientName")
-    assert found is not None
-    assert found.lines[0] == "PS3.15 Table E.1-1 requires: Z"
+    explanation = explain(recipe, "Rows")
+    assert explanation is not None
+    assert explanation.heading == "Rows (0028,0010), US"
+    assert explanation.lines == ("at the top: no rule applies: it is kept unchanged",)
+    explanation = explain(recipe, "PatientName")
+    assert explanation is not None
+    assert explanation.lines[0] == "PS3.15 Table E.1-1 requires: Z"
 
 
 @pytest.mark.parametrize(
     "name", ["PatientName", "patientname", "(0010,0010)", "0010,0010", "00100010", " (0010, 0010) "]
 )
 def test_attribute_notations(name: str) -> None:
-    found = explain(RECIPE, name)
-    assert found is not None and found.heading == "PatientName (0010,0010), PN"
+    explanation = explain(RECIPE, name)
+    assert explanation is not None and explanation.heading == "PatientName (0010,0010), PN"
 
 
 @pytest.mark.parametrize("name", ["", "Nothing", "0010001", "001000100", "0010001G", "00100001"])
@@ -112,12 +112,15 @@ def test_unknown_attributes(name: str) -> None:
 
 
 def test_all_vrs_are_listed() -> None:
-    found = explain(RECIPE, "SmallestImagePixelValue")
-    assert found is not None and found.heading == "SmallestImagePixelValue (0028,0106), US or SS"
+    explanation = explain(RECIPE, "SmallestImagePixelValue")
+    assert (
+        explanation is not None
+        and explanation.heading == "SmallestImagePixelValue (0028,0106), US or SS"
+    )
 
 
 def test_required_uids_are_explained_as_replaced() -> None:
-    found = explain(read_text(("mine.deid", f"{HEAD}REMOVE ALL\n")), "SOPInstanceUID")
-    assert found is not None
-    assert f"at the top: {GONE}, by REPLACE on line 3" in found.lines
-    assert f"in a sequence: {GONE}, by REMOVE on line 3" in found.lines
+    explanation = explain(read_text(("mine.deid", f"{HEAD}REMOVE ALL\n")), "SOPInstanceUID")
+    assert explanation is not None
+    assert f"at the top: {GONE}, by REPLACE on line 3" in explanation.lines
+    assert f"in a sequence: {GONE}, by REMOVE on line 3" in explanation.lines

@@ -248,15 +248,15 @@ def ct_mr() -> FilterPlan:
 
 
 def header(data: Dataset, tags: tuple[int, ...]) -> dict[int, str | None]:
-    found: dict[int, str | None] = {}
+    values: dict[int, str | None] = {}
     for tag in tags:
         if tag not in data:
-            found[tag] = None
+            values[tag] = None
             continue
         value = data[tag].value
         several = isinstance(value, MultiValue)
-        found[tag] = "\\".join(map(str, value)) if several else "" if value is None else str(value)
-    return found
+        values[tag] = "\\".join(map(str, value)) if several else "" if value is None else str(value)
+    return values
 
 
 def reason(made: FilterPlan, data: Dataset) -> str | None:
@@ -454,8 +454,8 @@ def test_localizers_and_derived_images_are_passed_to_ocr(
 def test_images_that_may_show_identifiers_need_a_rule(
     default: FilterPlan, data: Dataset, label: str
 ) -> None:
-    found = reason(default, data) or ""
-    assert found.startswith("withheld") and label in found
+    why = reason(default, data) or ""
+    assert why.startswith("withheld") and label in why
 
 
 def test_objects_that_no_rule_can_accept(default: FilterPlan) -> None:

@@ -109,8 +109,8 @@ def test_recipe_of_the_predecessor_needs_no_fix() -> None:
         "REPLACE InstanceCreationDate var:item_timestamp\n"
         "REPLACE InstanceCreationTime var:item_timestamp\n"
     )
-    found = {problem.position.line for problem in read_text(("deid.som", HEAD + rules)).warnings}
-    assert found == {4, 5, 8}
+    lines = {problem.position.line for problem in read_text(("deid.som", HEAD + rules)).warnings}
+    assert lines == {4, 5, 8}
 
 
 def test_fix_is_idempotent() -> None:
@@ -122,11 +122,13 @@ def test_explain() -> None:
     recipe = read_text(
         ("ours.deid", f"{HEAD}REMOVE startswith:Patient\nKEEP PatientSex\nREPLACE PatientID X\n")
     )
-    found = explain(recipe, "(0010,0020)")
-    assert found is not None
-    assert found.heading == "PatientID (0010,0020), LO"
-    assert "at the top: nothing of the original is kept, by REPLACE on line 5" in found.lines
-    assert any("ours.deid:3: REMOVE startswith:Patient: leaves" in line for line in found.lines)
+    explanation = explain(recipe, "(0010,0020)")
+    assert explanation is not None
+    assert explanation.heading == "PatientID (0010,0020), LO"
+    assert "at the top: nothing of the original is kept, by REPLACE on line 5" in explanation.lines
+    assert any(
+        "ours.deid:3: REMOVE startswith:Patient: leaves" in line for line in explanation.lines
+    )
     kept = explain(recipe, "patientsex")
     assert kept is not None
     assert "at the top: it is kept unchanged, by KEEP on line 4" in kept.lines
@@ -138,9 +140,9 @@ def test_json_for_editors(tmp_path: Path) -> None:
     path.write_text(f"{HEAD}REMOVE   PatientsName\nADD PatientIdentityRemoved Yes\n")
     out = StringIO()
     assert check([str(path)], Console(file=out, width=80), as_json=True) == 1
-    found = json.loads(out.getvalue())
-    assert not found["usable"]
-    error, warning = found["problems"]
+    report = json.loads(out.getvalue())
+    assert not report["usable"]
+    error, warning = report["problems"]
     assert (error["line"], error["column"], error["rule"]) == (3, 10, "attribute")
     assert (error["severity"], error["can_be_fixed"]) == ("error", True)
     assert (warning["line"], warning["column"], warning["severity"]) == (4, 28, "warning")

@@ -73,7 +73,7 @@ def problems(*files: str) -> list[str]:
     ],
 )
 def test_single_mistakes(lines: str, expected: str) -> None:
-    assert any(expected in found for found in problems(lines)), problems(lines)
+    assert any(expected in problem for problem in problems(lines)), problems(lines)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_single_mistakes(lines: str, expected: str) -> None:
 )
 def test_deid_behaviour_is_a_warning(lines: str, expected: str) -> None:
     warnings = [str(one) for one in read_text(("1.deid", HEAD + lines)).warnings]
-    assert any(expected in found for found in warnings), warnings
+    assert any(expected in warning for warning in warnings), warnings
 
 
 @pytest.mark.parametrize("name", bundled_names())
@@ -201,8 +201,8 @@ def test_a_later_keep_by_pattern_overrides() -> None:
 )
 def test_misspelt_filter_list(name: str, expected: str) -> None:
     text = f"REMOVE PatientID\n%filter {name}\nLABEL a\npresent Modality"
-    found = read_text(("1.deid", HEAD + text)).warnings
-    assert [problem.suggestion for problem in found] == [expected]
+    warnings = read_text(("1.deid", HEAD + text)).warnings
+    assert [problem.suggestion for problem in warnings] == [expected]
 
 
 def test_values_for_file_meta_are_ignored() -> None:
@@ -225,9 +225,9 @@ def test_deid_default_recipe_is_rejected() -> None:
     text = (Path(deid.__file__).parent / "data" / "deid.dicom").read_text()
     with pytest.raises(RecipeError) as caught:
         read_text(("deid.dicom", text))
-    found = "\n".join(map(str, caught.value.problems))
+    problems = "\n".join(map(str, caught.value.problems))
     for misspelt in ("Manfacturer", "PatientsName", "jitter is not"):
-        assert misspelt in found
+        assert misspelt in problems
 
 
 def test_a_kept_date_beside_shifted_ones_is_an_error_across_recipes() -> None:

@@ -50,9 +50,9 @@ def mistakes() -> list[str]:
 def told_of(text: str) -> list[list[object]]:
     """Return what is reported for a recipe's mistakes, except for the sentences."""
     try:
-        found: list[Problem] = list(read_text(("mine.deid", text)).warnings)
+        problems: list[Problem] = list(read_text(("mine.deid", text)).warnings)
     except RecipeError as error:
-        found = [*error.problems, *error.warnings]
+        problems = [*error.problems, *error.warnings]
     return [
         [
             f"{problem.position.line}:{problem.position.column}",
@@ -61,7 +61,7 @@ def told_of(text: str) -> list[list[object]]:
             "has a way out" if problem.suggestion else "",
             [problem.edit.old, problem.edit.new, problem.edit.line] if problem.edit else None,
         ]
-        for problem in found
+        for problem in problems
         if problem.position.file == "mine.deid"  # and not of a bundled recipe combined with it
     ]
 

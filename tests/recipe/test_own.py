@@ -97,8 +97,10 @@ def test_functions_are_called_for_each_file(functions: Path) -> None:
         for number in (4, 5)
     ]
     _, members = run(files, plan)
-    found = {pydicom.dcmread(io.BytesIO(data)).SeriesDescription for data in members.values()}
-    assert found == {"IR1A00001-4", "IR1A00001-5"}
+    descriptions = {
+        pydicom.dcmread(io.BytesIO(data)).SeriesDescription for data in members.values()
+    }
+    assert descriptions == {"IR1A00001-4", "IR1A00001-5"}
 
 
 @pytest.mark.parametrize(

@@ -61,9 +61,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Dataset]:
     before.SelectorASValue = "095Y"
     path = folder / "image.dcm"
     path.write_bytes(to_bytes(before))
-    found = path.stat()
+    stat = path.stat()
     result = deidentify_study(
-        [Source(1, path, found.st_size, found.st_mtime_ns)],
+        [Source(1, path, stat.st_size, stat.st_mtime_ns)],
         plan=compile_plan(read_recipe("default")),
         identifiers=CodedStudy("code-p", "code-s", DAYS, "19500101", "20200101"),
         keys=Keys(b"0123456789abcdef" * 4),

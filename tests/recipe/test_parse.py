@@ -142,10 +142,10 @@ def test_comments_after_filters_sections_and_labels() -> None:
         "  contains BurnedInAnnotation YES # really\n  coordinates 0,0,10,10 # top\n"
         "%header # now\nREMOVE PatientID\n"
     )
-    found = recipe.filters[0].rules[0]
-    assert found.label == "Burned in"
-    assert found.lines[0].conditions[0].text == "YES"
-    assert found.regions == (Region(keep=False, box=(0, 0, 10, 10)),)
+    rule = recipe.filters[0].rules[0]
+    assert rule.label == "Burned in"
+    assert rule.lines[0].conditions[0].text == "YES"
+    assert rule.regions == (Region(keep=False, box=(0, 0, 10, 10)),)
 
 
 def test_filters_keep_their_lines() -> None:
@@ -157,10 +157,10 @@ def test_filters_keep_their_lines() -> None:
         "ctpcoordinates 10,20,30,40\nkeepcoordinates from:SequenceOfUltrasoundRegions\n"
         "coordinates all\n%header\nREMOVE PatientID\n"
     )
-    found = recipe.filters[0].rules[0]
+    rule = recipe.filters[0].rules[0]
     assert [
         (line.joiner, [(c.joiner, c.operator, c.tag, c.text) for c in line.conditions])
-        for line in found.lines
+        for line in rule.lines
     ] == [
         (
             Joiner.AND,
@@ -178,7 +178,7 @@ def test_filters_keep_their_lines() -> None:
             ],
         ),
     ]
-    assert found.regions == (
+    assert rule.regions == (
         Region(keep=False, box=(10, 20, 40, 60)),
         Region(keep=True, source=0x00186011),
         Region(keep=False),
@@ -272,10 +272,10 @@ def test_lines_that_deid_skips_are_errors(line: str, expected: str | None) -> No
     if expected is None:
         assert rule(line).value == Variable("entity_id")
         return
-    found = problems(f"{HEAD}REMOVE StudyID\n{line}\n")
-    assert len(found) == 1
-    assert found[0].startswith("mine.deid:4: ")
-    assert expected in found[0]
+    messages = problems(f"{HEAD}REMOVE StudyID\n{line}\n")
+    assert len(messages) == 1
+    assert messages[0].startswith("mine.deid:4: ")
+    assert expected in messages[0]
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ def test_lines_that_deid_skips_are_errors(line: str, expected: str | None) -> No
     ],
 )
 def test_sections(text: str, expected: str) -> None:
-    assert any(expected in found for found in problems(text))
+    assert any(expected in problem for problem in problems(text))
 
 
 @pytest.mark.parametrize(
@@ -321,13 +321,13 @@ def test_sections(text: str, expected: str) -> None:
     ],
 )
 def test_filter_mistakes(lines: str, expected: str) -> None:
-    found = problems(f"FORMAT dicom\n%filter blacklist\n{lines}\n%header\nREMOVE PatientID\n")
-    assert any(expected in text for text in found)
+    messages = problems(f"FORMAT dicom\n%filter blacklist\n{lines}\n%header\nREMOVE PatientID\n")
+    assert any(expected in text for text in messages)
 
 
 def test_all_problems_are_reported_in_order() -> None:
-    found = problems(f"{HEAD}remove PatientID\nREMOVE Patient\nADD StudyID\nREMOVE (0010,x) x\n")
-    assert [text.split(" ")[0] for text in found] == [f"mine.deid:{n}:" for n in (3, 4, 5, 6)]
+    messages = problems(f"{HEAD}remove PatientID\nREMOVE Patient\nADD StudyID\nREMOVE (0010,x) x\n")
+    assert [text.split(" ")[0] for text in messages] == [f"mine.deid:{n}:" for n in (3, 4, 5, 6)]
 
 
 def test_parse_errors_are_misconfigured() -> None:
@@ -355,8 +355,8 @@ def test_parse_errors_are_misconfigured() -> None:
     ],
 )
 def test_lines_that_deid_ignores_are_warnings(text: str, expected: str) -> None:
-    found = [str(problem) for problem in read(text).warnings]
-    assert any(expected in one for one in found), found
+    warnings = [str(problem) for problem in read(text).warnings]
+    assert any(expected in one for one in warnings), warnings
 
 
 def test_a_recipe_without_header_gets_the_bundled_one() -> None:

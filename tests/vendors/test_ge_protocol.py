@@ -93,15 +93,15 @@ def test_invalid_protocols_are_refused(value):
 @pytest.mark.parametrize("order", [0, 1, 2])
 def test_dcm2niix_reads_the_same_phase_encoding(version, polarity, order, tmp_path):
     block = ge_user_data(version, polarity=polarity, order=order)
-    found = []
+    directions = []
     for name, value in (("before", block), ("after", clean_user_data(block))):
         images = ge_functional(1)
         for image in images:
             image[0x0043102A].value = value
         read = convert([to_bytes(image) for image in images], tmp_path / name)
-        found.append([read[key] for key in read if key.endswith("PhaseEncodingDirection")])
-    assert found[0] == found[1]
-    assert len(found[0]) == 1
+        directions.append([read[key] for key in read if key.endswith("PhaseEncodingDirection")])
+    assert directions[0] == directions[1]
+    assert len(directions[0]) == 1
 
 
 def test_a_cleaned_block_contains_only_six_bytes():
