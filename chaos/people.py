@@ -143,7 +143,7 @@ def _other(site: ChaosSite, fault: Fault, run: Run, rng: random.Random) -> None:
             site.patient_api("POST", f"{site.run_path(run.run_id)}/clear", body)
         case "clear task, with what came before":
             started = _while_under_way(
-                site, run, lambda: site.started(run.run_id), "a task had started"
+                site, run, lambda: site.started(run.run_id), "a task to start"
             )
             name, index = rng.choice(started)
             site.clear(run.run_id, name, index, downstream=True, upstream=True)
@@ -158,34 +158,32 @@ def _other(site: ChaosSite, fault: Fault, run: Run, rng: random.Random) -> None:
 def _until(find: Callable[[], T], what: str) -> T:
     """Poll until something is found, and return it."""
     deadline = time.monotonic() + PATIENCE
-    while not (found := find()):
+    while not (result := find()):
         if time.monotonic() > deadline:
-            raise DemoError(f"waited {PATIENCE:g} s in vain until {what}")
+            raise DemoError(f"timed out after {PATIENCE:g} s waiting for {what}")
         time.sleep(0.2)
-    return found
+    return result
 
 
 def _while_under_way(site: ChaosSite, run: Run, find: Callable[[], T], what: str) -> T:
     """Poll until something is found, and return it, while the run is active."""
-
     deadline = time.monotonic() + PATIENCE
     while True:
-        is_over = (
-            site.run_state(run.run_id) in FINAL_RUN
-        )  # checked first: the run may end in the meantime
-        if found := find():
-            return found
+        # Checked first: the run may end in the meantime.
+        is_over = site.run_state(run.run_id) in FINAL_RUN
+        if result := find():
+            return result
         if is_over:
-            raise TooLate(f"the run was over before {what}")
+            raise TooLate(f"the run ended while waiting for {what}")
         if time.monotonic() > deadline:
-            raise DemoError(f"waited {PATIENCE:g} s in vain until {what}")
+            raise DemoError(f"timed out after {PATIENCE:g} s waiting for {what}")
         time.sleep(0.2)
 
 
 def _mark_run(site: ChaosSite, run_id: str, state: str) -> None:
-    found = site.patient_api("PATCH", site.run_path(run_id), {"state": state})
-    if found["state"] != state:
-        raise DemoError(f"the run is {found['state']}, and was marked {state}")
+    run = site.patient_api("PATCH", site.run_path(run_id), {"state": state})
+    if run["state"] != state:
+        raise DemoError(f"the run is {run['state']}, and was marked {state}")
 
 
 def _delete_run(site: ChaosSite, run_id: str) -> None:
@@ -269,7 +267,7 @@ def _mark_group(site: ChaosSite, run: Run, state: str, rng: random.Random) -> No
             return True
         return False
 
-    _while_under_way(site, run, marked, f"a task group could be marked {state}")
+    _while_under_way(site, run, marked, f"a task group that can be marked {state}")
 
 
 #: Tasks whose results are used by others.
@@ -281,14 +279,14 @@ def _change_xcom(site: ChaosSite, run: Run, rng: random.Random, *, delete: bool)
     run_id = run.run_id
 
     def entries() -> list[tuple[str, int]]:
-        found = site.patient_api("GET", f"{site.run_path(run_id)}/taskInstances/~/xcomEntries")
+        page = site.patient_api("GET", f"{site.run_path(run_id)}/taskInstances/~/xcomEntries")
         return sorted(
             (each["task_id"], each["map_index"])
-            for each in found["xcom_entries"]
+            for each in page["xcom_entries"]
             if each["key"] == "return_value" and each["task_id"] in WITH_RESULTS
         )
 
-    task, index = rng.choice(_while_under_way(site, run, entries, "a task had returned something"))
+    task, index = rng.choice(_while_under_way(site, run, entries, "a task to return a value"))
     path = f"{site.run_path(run_id)}/taskInstances/{task}/xcomEntries/return_value"
     if delete:
         site.patient_api("DELETE", f"{path}?map_index={index}")
@@ -331,7 +329,7 @@ def _requeue_under_way(site: ChaosSite, run: Run, rng: random.Random) -> None:
     """Requeue a batch that the run is processing."""
     where = f"WHERE run_id = '{run.run_id}' AND status IN {UNDER_WAY} ORDER BY id"
     for _ in range(ATTEMPTS):
-        under_way = _while_under_way(site, run, lambda: _ids(site, where), "a batch was under way")
+        under_way = _while_under_way(site, run, lambda: _ids(site, where), "a batch in progress")
         if not site.sendit("requeue", rng.choice(under_way)):
             return
     raise DemoError("sendit requeue refused a batch that was under way, see sendit.log")
@@ -340,12 +338,12 @@ def _requeue_under_way(site: ChaosSite, run: Run, rng: random.Random) -> None:
 def _requeue_left(site: ChaosSite, run: Run, rng: random.Random) -> None:
     """Mark the run failed, wait until its tasks have ended, and requeue what it left."""
     where = f"WHERE run_id = '{run.run_id}' AND status IN {UNDER_WAY} ORDER BY id"
-    _while_under_way(site, run, lambda: _ids(site, where), "a batch was under way")
+    _while_under_way(site, run, lambda: _ids(site, where), "a batch in progress")
     _mark_run(site, run.run_id, "failed")
     working = {"running", "restarting"}
     _until(
         lambda: all(each["state"] not in working for each in site.task_instances(run.run_id)),
-        "the run's tasks had ended",
+        "the run's tasks to end",
     )
     left = _ids(site, where)
     if not left:
@@ -364,9 +362,9 @@ def _withdraw(site: ChaosSite, run: Run, rng: random.Random) -> None:
     run_id = run.run_id
     for _ in range(ATTEMPTS):
         site.wait_for_run(run_id, RUN_SECONDS)
-        found = _ids(site, where)
-        if found:
-            batch = rng.choice(found)
+        delivered = _ids(site, where)
+        if delivered:
+            batch = rng.choice(delivered)
             if site.sendit("withdraw", batch, "--reason", "chaos") or site.sendit("requeue", batch):
                 raise DemoError("withdraw or requeue refused it, see sendit.log")
             return
@@ -403,7 +401,7 @@ def settle(site: ChaosSite, confs: Sequence[Mapping[str, object]], tries: int) -
 
 def falsely_green(site: ChaosSite, marked: set[str]) -> list[str]:
     """Return the last runs that succeeded although one of their tasks failed."""
-    found = []
+    violations = []
     for run in site.recent_runs():
         name = run["dag_run_id"]
         if run["state"] != "success" or name in marked:
@@ -414,5 +412,5 @@ def falsely_green(site: ChaosSite, marked: set[str]) -> list[str]:
             if each["state"] in {"failed", "upstream_failed"}
         ]
         if failed:
-            found.append(f"the run {name} is green, but {', '.join(failed)} failed")
-    return found
+            violations.append(f"the run {name} is green, but {', '.join(failed)} failed")
+    return violations

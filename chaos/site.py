@@ -98,12 +98,12 @@ class ChaosSite(Stack):
         # As in production: from a file, which can be missing. Airflow looks nowhere else then.
         self._connections = folder / "connections.json"
         names = ("GOOGLE_CLOUD_DEFAULT", "SENDIT_LEDGER", "SENDIT_DASHER")
-        found = {name.lower(): self.environment.pop(f"AIRFLOW_CONN_{name}") for name in names}
+        connections = {name.lower(): self.environment.pop(f"AIRFLOW_CONN_{name}") for name in names}
         self._connections.write_text(
             json.dumps(
                 {
                     name: json.loads(value) if value.startswith("{") else value
-                    for name, value in found.items()
+                    for name, value in connections.items()
                 }
             )
         )
@@ -160,7 +160,7 @@ class ChaosSite(Stack):
         for pid in pids if with_children else pids[:1]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self._wait(lambda: self.processes.poll(name) is not None, 10, f"{name} is dead")
+        self._wait(lambda: self.processes.poll(name) is not None, 10, f"{name} to exit")
 
     def signal_server(self, name: str, number: int) -> None:
         """Send a signal to a server and its descendants."""
@@ -189,7 +189,7 @@ class ChaosSite(Stack):
     def _restart_postgres(self) -> None:
         postgres = self.postgres
         # Its children notice its end and exit; until then its port is in use.
-        self._wait(lambda: not listens(postgres.port.number), 30, "the database's port is free")
+        self._wait(lambda: not listens(postgres.port.number), 30, "the database's port to be free")
         deadline = time.monotonic() + 30
         while True:
             postgres.launch()
@@ -203,13 +203,13 @@ class ChaosSite(Stack):
 
     def task_pids(self) -> list[int]:
         """Return the processes that currently run a task's code."""
-        found = []
+        pids = []
         for pid in descendants(self.processes.pids["scheduler"]):
             with contextlib.suppress(OSError):
                 line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
                 if TASK_PROCESS.match(line):
-                    found.append(pid)
-        return found
+                    pids.append(pid)
+        return pids
 
     def _wait(
         self, ready: Callable[[], bool], seconds: float, what: str, *, pause: float = 0.1
@@ -217,7 +217,7 @@ class ChaosSite(Stack):
         deadline = time.monotonic() + seconds
         while not ready():
             if time.monotonic() > deadline:
-                raise DemoError(f"waited {seconds:g} s in vain until {what}")
+                raise DemoError(f"timed out after {seconds:g} s waiting for {what}")
             time.sleep(pause)
 
     # -- runs --------------------------------------------------------------------------
@@ -246,7 +246,7 @@ class ChaosSite(Stack):
             self.supervise()
             return self.run_state(run_id) in FINAL_RUN
 
-        self._wait(ended, seconds, f"the run {run_id} has ended", pause=POLL_SECONDS)
+        self._wait(ended, seconds, f"the run {run_id} to end", pause=POLL_SECONDS)
         return self.run_state(run_id)
 
     @staticmethod
@@ -274,8 +274,8 @@ class ChaosSite(Stack):
 
     def pause(self, *, paused: bool) -> None:
         """Pause or unpause the DAG."""
-        found = self.patient_api("PATCH", f"/dags/{DAG_ID}", {"is_paused": paused})
-        if found["is_paused"] is not paused:
+        dag = self.patient_api("PATCH", f"/dags/{DAG_ID}", {"is_paused": paused})
+        if dag["is_paused"] is not paused:
             raise DemoError("the DAG is not paused, or not let go on, as it was told")
 
     def wait_until_parsed(self) -> None:
@@ -288,7 +288,7 @@ class ChaosSite(Stack):
                 return False
             return True
 
-        self._wait(parsed, 120, "the DAG is there again")
+        self._wait(parsed, 120, "the DAG to be parsed again")
 
     def hide_connections(self) -> None:
         """Remove the connections file temporarily."""
@@ -321,7 +321,7 @@ class ChaosSite(Stack):
         DemoError
             Airflow cleared nothing.
         """
-        found = self.patient_api(
+        cleared = self.patient_api(
             "POST",
             f"/dags/{DAG_ID}/clearTaskInstances",
             {
@@ -334,7 +334,7 @@ class ChaosSite(Stack):
                 "reset_dag_runs": True,
             },
         )
-        if not found["total_entries"]:
+        if not cleared["total_entries"]:
             raise DemoError(f"clearing {task_id} cleared nothing")
 
     def clear_failed(self, run_id: str) -> list[str]:

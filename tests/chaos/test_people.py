@@ -15,11 +15,11 @@ from chaos.site import ChaosSite
 @pytest.mark.parametrize(
     ("action", "why"),
     [
-        ("requeue", "before a batch was under way"),
-        ("requeue what a run left", "before a batch was under way"),
-        ("mark group success", "before a task group could be marked success"),
-        ("delete xcom", "before a task had returned something"),
-        ("clear task, with what came before", "before a task had started"),
+        ("requeue", "waiting for a batch in progress"),
+        ("requeue what a run left", "waiting for a batch in progress"),
+        ("mark group success", "waiting for a task group that can be marked success"),
+        ("delete xcom", "waiting for a task to return a value"),
+        ("clear task, with what came before", "waiting for a task to start"),
         ("mark task success", "none of 0 task instances"),
     ],
 )

@@ -32,19 +32,19 @@ def call(method: str, path: str, body: Any = None) -> Any:
         return json.load(answer)["value"]
 
 
-def wait(what: str, found: Any) -> Any:
+def wait(what: str, poll: Any) -> Any:
     """Poll until the result is truthy."""
     end = time.monotonic() + PATIENCE
     while True:
         try:
-            if value := found():
+            if value := poll():
                 return value
         except (urllib.error.URLError, ConnectionError) as error:
             last: Any = error
         else:
             last = "nothing"
         if time.monotonic() > end:
-            raise SystemExit(f"the browser waited for {what} in vain: {last}")
+            raise SystemExit(f"the browser timed out waiting for {what}: {last}")
         time.sleep(0.5)
 
 
@@ -68,8 +68,8 @@ class Browser:
 
     def find(self, css: str) -> str:
         using = {"using": "css selector", "value": css}
-        found = wait(css, lambda: call("POST", f"{self.path}/elements", using))
-        return str(found[0][ELEMENT])
+        element = wait(css, lambda: call("POST", f"{self.path}/elements", using))
+        return str(element[0][ELEMENT])
 
     def type(self, css: str, text: str) -> None:
         call("POST", f"{self.path}/element/{self.find(css)}/value", {"text": text})

@@ -170,10 +170,10 @@ class Site:
     def states(self) -> dict[str, str]:
         """Return each service's state, such as `running (healthy)` or `exited (0)`."""
         lines = self.compose("ps --all --format json").splitlines()
-        found = [json.loads(line) for line in lines]
+        services = [json.loads(line) for line in lines]
         return {
             each["Service"]: f"{each['State']} ({each['Health'] or each['ExitCode']})"
-            for each in found
+            for each in services
         }
 
     def batches(self) -> list[dict[str, Any]]:
@@ -243,19 +243,19 @@ class Site:
             raise Failed(f"{user} cannot sign in: {status} {text[:300]}")
         return str(json.loads(text)["access_token"])
 
-    def wait(self, what: str, found: Callable[[], Any], patience: float = 420) -> Any:
+    def wait(self, what: str, poll: Callable[[], Any], patience: float = 420) -> Any:
         """Poll until the result is truthy; on timeout report the last state."""
         end = time.monotonic() + patience
         say(f"waiting for {what}")
         problem = ""
         while time.monotonic() < end:
             try:
-                if value := found():
+                if value := poll():
                     return value
             except (Failed, ValueError) as error:
                 problem = str(error)
             time.sleep(2)
-        raise Failed(f"waited {patience:.0f} s for {what} in vain. {problem}\n{self.story()}")
+        raise Failed(f"timed out after {patience:.0f} s waiting for {what}. {problem}\n{self.story()}")
 
     def story(self) -> str:
         """Return what a person would look at first when something goes wrong."""
@@ -265,8 +265,8 @@ class Site:
             ("batches", "exec -T worker sendit batches --errors"),
             ("log", "logs --no-color --tail 12 init worker scheduler nginx"),
         ):
-            found = self.compose(f"{line} 2>&1 | cut -c1-220", check=False)
-            parts.append(f"--- {title} ---\n{found}")
+            output = self.compose(f"{line} 2>&1 | cut -c1-220", check=False)
+            parts.append(f"--- {title} ---\n{output}")
         return "\n".join(parts)
 
     def end(self) -> None:
