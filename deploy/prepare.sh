@@ -34,29 +34,29 @@ fi
 secrets=secrets
 mkdir -p "$secrets/dasher"
 
-# make NAME: write standard input to a secret, unless it exists.
-make() {
+# create NAME: write standard input to a secret, unless it exists.
+create() {
     if [ -e "$secrets/$1" ]; then
         cat >/dev/null
-        echo "kept  $secrets/$1"
+        echo "exists   $secrets/$1"
     else
         cat >"$secrets/$1"
-        echo "made  $secrets/$1"
+        echo "created  $secrets/$1"
     fi
 }
 
 hex() { openssl rand -hex "$1"; }
 
-hex 24 | make postgres_password
-echo "postgresql+psycopg2://airflow:$(hex 24)@postgres:5432/airflow" | make metadata_url
-echo "redis://:$(hex 24)@redis:6379/0" | make broker_url
-openssl rand -base64 32 | tr '+/' '-_' | make fernet_key
-hex 32 | make api_secret_key
-hex 32 | make jwt_secret
-hex 12 | make admin_password
-hex 32 | make sendit_key
-sed "s/LEDGER_PASSWORD/$(hex 24)/" deploy/connections.yaml.example | make connections.yaml
-echo '{}' | make google_key.json
+hex 24 | create postgres_password
+echo "postgresql+psycopg2://airflow:$(hex 24)@postgres:5432/airflow" | create metadata_url
+echo "redis://:$(hex 24)@redis:6379/0" | create broker_url
+openssl rand -base64 32 | tr '+/' '-_' | create fernet_key
+hex 32 | create api_secret_key
+hex 32 | create jwt_secret
+hex 12 | create admin_password
+hex 32 | create sendit_key
+sed "s/LEDGER_PASSWORD/$(hex 24)/" deploy/connections.yaml.example | create connections.yaml
+echo '{}' | create google_key.json
 
 if [ ! -e "$secrets/tls.crt" ]; then
     host=${address#https://}
@@ -64,11 +64,11 @@ if [ ! -e "$secrets/tls.crt" ]; then
     openssl req -x509 -newkey rsa:3072 -nodes -days 365 -subj "/CN=$host" \
         -addext "subjectAltName=DNS:$host" \
         -keyout "$secrets/tls.key" -out "$secrets/tls.crt" 2>/dev/null
-    echo "made  $secrets/tls.crt and tls.key (self-signed: put your site's own in their place)"
+    echo "created  $secrets/tls.crt and tls.key (self-signed: replace them with your site's own)"
 fi
 
 if [ -e .env ]; then
-    echo "kept  .env"
+    echo "exists   .env"
 else
     while IFS= read -r line; do
         case $line in
@@ -79,7 +79,7 @@ else
         esac
         printf '%s\n' "$line"
     done <deploy/.env.example >.env
-    echo "made  .env"
+    echo "created  .env"
 fi
 
 cat <<'END'
