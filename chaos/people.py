@@ -1,4 +1,4 @@
-"""User actions in Airflow, or beside it, during and after a run."""
+"""User actions in Airflowor outside it, during and after a run."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _tasks_test(site: ChaosSite, params: Mapping[str, object]) -> None:
 
 
 def _dags_test(site: ChaosSite, conf: Mapping[str, object]) -> None:
-    """Run the whole DAG in one process, as authors do, beside the scheduler.
+    """Run the whole DAG in one process, as authors do, alongside the scheduler.
 
     The run's result is not checked: it may conflict with the scheduler, which sees it in the
     database, too.

@@ -1,7 +1,7 @@
 """Comparison of long, readable results with a text that somebody has read and approved.
 
 A test makes lines; the fixture :func:`approved` compares them with its file under
-``__snapshots__`` beside the test. ``make approve`` writes these files anew: read what ``git diff``
+``__snapshots__`` next to the test. ``make approve`` writes these files anew: read what ``git diff``
 shows of them before committing it, as a change of the product's behaviour.
 """
 

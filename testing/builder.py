@@ -875,12 +875,12 @@ def jpeg(
     data: bytes = b"",
     *,
     more: bytes = b"",
-    behind: bytes = b"",
+    trailing: bytes = b"",
     frame_marker: int = 0xC0,
 ) -> bytes:
     """Return a structurally valid JPEG with made-up entropy-coded bytes.
 
-    ``more`` is inserted among the segments, ``behind`` after the end of the image.
+    ``more`` is inserted among the segments, ``trailing`` after the end of the image.
     """
     components = b"".join(bytes((number, 0x11, 0)) for number in range(1, samples + 1))
     scan = b"".join(bytes((number, 0)) for number in range(1, samples + 1))
@@ -892,7 +892,7 @@ def jpeg(
             jpeg_segment(0xDA, bytes((samples,)), scan, b"\0\x3f\0"),
             data.replace(b"\xff", b"\xff\0"),
             b"\xff\xd9",
-            behind,
+            trailing,
         )
     )
 

@@ -143,7 +143,7 @@ def test_negations_are_never_lost(  # noqa: PLR0917 drawn
     denial: str,
     between: list[str],
     claim: str,
-    behind: list[str],
+    after: list[str],
     first: bool,
     separator: str,
     case: Callable[[str], str],
@@ -152,7 +152,7 @@ def test_negations_are_never_lost(  # noqa: PLR0917 drawn
     core = [denial, *between, claim] if first else [claim, *between, denial]
     for place, word in enumerate(noise):
         core.insert((7 * place) % (len(core) + 1), word)
-    text = separator.join(case(word) for word in [*before, *core, *behind])
+    text = separator.join(case(word) for word in [*before, *core, *after])
     kept = clean(text).lower().split()
     if claim in kept:
         assert denial in kept

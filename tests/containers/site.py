@@ -255,7 +255,9 @@ class Site:
             except (Failed, ValueError) as error:
                 problem = str(error)
             time.sleep(2)
-        raise Failed(f"timed out after {patience:.0f} s waiting for {what}. {problem}\n{self.story()}")
+        raise Failed(
+            f"timed out after {patience:.0f} s waiting for {what}. {problem}\n{self.story()}"
+        )
 
     def story(self) -> str:
         """Return what a person would look at first when something goes wrong."""

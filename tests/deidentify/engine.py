@@ -43,7 +43,7 @@ def plan_of(rules: str, *, sections: str = "", uids: bool = True) -> Plan:
     return compile_plan(read_text(("test.deid", text)))
 
 
-def run(
+def deidentify_files(
     files: Iterable[bytes], plan: Plan, identifiers: CodedStudy = IDENTIFIERS
 ) -> tuple[StudyResult, dict[str, bytes]]:
     """De-identify files as one study; return the result and the archive's members."""
@@ -68,21 +68,21 @@ def run(
             return result, {}
         with tarfile.open(archive) as tar:
             members = {
-                member.name: opened.read()
+                member.name: file.read()
                 for member in tar
-                if (opened := tar.extractfile(member)) is not None
+                if (file := tar.extractfile(member)) is not None
             }
         return result, members
 
 
-def one(data: bytes | FileDataset, plan: Plan) -> bytes:
+def deidentified_bytes(data: bytes | FileDataset, plan: Plan) -> bytes:
     """Return the new bytes of one object, which must be delivered."""
     whole = to_bytes(data) if isinstance(data, FileDataset) else data
-    result, members = run([whole], plan)
+    result, members = deidentify_files([whole], plan)
     assert list(members), result.outcomes
     return next(iter(members.values()))
 
 
-def opened(data: bytes | FileDataset, plan: Plan) -> FileDataset:
+def deidentified_dataset(data: bytes | FileDataset, plan: Plan) -> FileDataset:
     """Return one object as pydicom reads it after de-identification."""
-    return pydicom.dcmread(BytesIO(one(data, plan)))
+    return pydicom.dcmread(BytesIO(deidentified_bytes(data, plan)))

@@ -116,13 +116,13 @@ def with_values(
     results: dict[int, list[str]] = {}
     rewriter = Rewriter(plan, context(plan))
     for vr, all_tags in ATTRIBUTES.items():
-        asked = [tag for tag in all_tags if tag in tags]
+        selected = [tag for tag in all_tags if tag in tags]
         for name, value in values.get(vr, {}).items():
-            before = object_of({tag: one(tag, vr, value) for tag in asked}, sop_class)
+            before = object_of({tag: one(tag, vr, value) for tag in selected}, sop_class)
             was, now = by_attribute(before), by_attribute(rewritten(before, rewriter))
-            for tag in asked:
-                told = became(was[tag], now.get(tag, {}))
-                results.setdefault(tag, []).extend(f"  {name} -> {line}" for line in told)
+            for tag in selected:
+                changes = became(was[tag], now.get(tag, {}))
+                results.setdefault(tag, []).extend(f"  {name} -> {line}" for line in changes)
     return results
 
 
@@ -241,8 +241,8 @@ def test_under_another_vr(approved: Approved) -> None:
         before = object_of({tag: one(tag, written, value) for tag in chosen})
         was, now = by_attribute(before), by_attribute(rewritten(before, rewriter))
         for tag in chosen:
-            told = became(was[tag], now.get(tag, {}))
-            results[tag] += [f"  as {written} -> {line}" for line in told]
+            changes = became(was[tag], now.get(tag, {}))
+            results[tag] += [f"  as {written} -> {line}" for line in changes]
     approved(grouped(results))
 
 

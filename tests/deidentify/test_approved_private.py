@@ -99,13 +99,13 @@ def test_each_value(approved: Approved) -> None:
             for name, value in _values(safe):
                 for vr in (safe.vr, "UN", "LO", "OB"):
                     left = clean(safe, vr, value)
-                    told = "gone" if left is None else "kept" if left == value else repr(left)
-                    results[told].append(name if vr == safe.vr else f"{name} as {vr}")
+                    outcome = "gone" if left is None else "kept" if left == value else repr(left)
+                    results[outcome].append(name if vr == safe.vr else f"{name} as {vr}")
                 if safe.vr in NUMBER_FORMATS:
                     big = clean(safe, safe.vr, value, little=False)
                     if (big is None) is not (clean(safe, safe.vr, value) is None):
                         results["differs as big endian"].append(name)
-            yield from (f"  {told} <- {', '.join(of)}" for told, of in results.items())
+            yield from (f"  {outcome} <- {', '.join(of)}" for outcome, of in results.items())
 
     approved(lines())
 
@@ -119,7 +119,7 @@ def test_the_list(approved: Approved) -> None:
     )
 
 
-def test_what_goes_together(approved: Approved) -> None:
+def test_dependent_attributes(approved: Approved) -> None:
     def lines() -> Iterator[str]:
         for safe in safe_private():
             refused = {(safe.group, safe.creator, safe.element)}

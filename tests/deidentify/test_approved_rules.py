@@ -96,8 +96,8 @@ def plan(rules: str, sections: str = "", own: Own | None = None) -> Plan:
 
 
 def _refused(error: Exception) -> Iterator[str]:
-    told = getattr(error, "problems", None) or [error]
-    for problem in told:
+    problems = getattr(error, "problems", None) or [error]
+    for problem in problems:
         yield f"refused: {getattr(problem, 'message', problem)}"
 
 
@@ -106,14 +106,14 @@ def by_value(rules: str, tags: dict[str, int], sop_class: str) -> Iterator[str]:
     made = plan(rules)
     rewriter = Rewriter(made, context(made))
     for vr, tag in tags.items():
-        told: dict[str, list[str]] = {}
+        by_result: dict[str, list[str]] = {}
         for value in VALUES[vr]:
             raw = in_bytes(value)
             before = object_of({tag: one(tag, vr, raw)}, sop_class)
             after = flat(rewritten(before, rewriter))
             result = result_of(flat(before)[f"{tag:08X}"], after.get(f"{tag:08X}"))
-            told.setdefault(result, []).append(repr(value).removeprefix("b"))
-        for result, values in told.items():
+            by_result.setdefault(result, []).append(repr(value).removeprefix("b"))
+        for result, values in by_result.items():
             yield f"  {vr} {result} <- {', '.join(values)}"
 
 
@@ -201,14 +201,14 @@ def test_functions_that_ask_what_an_object_needs(approved: Approved) -> None:
                         made = plan(_rule("REPLACE", tag, f"func:{name}"))
                     except (RecipeError, Misconfigured):
                         continue
-                    told: dict[str, list[str]] = {}
+                    by_result: dict[str, list[str]] = {}
                     for kind, sop_class in classes.items():
                         before = object_of({tag: one(tag, vr, values[vr])}, sop_class)
                         after = flat(rewritten(before, Rewriter(made, context(made))))
                         was = flat(before)[f"{tag:08X}"]
                         result = result_of(was, after.get(f"{tag:08X}"))
-                        told.setdefault(result, []).append(kind)
-                    results = "; ".join(f"{what}: {', '.join(k)}" for what, k in told.items())
+                        by_result.setdefault(result, []).append(kind)
+                    results = "; ".join(f"{what}: {', '.join(k)}" for what, k in by_result.items())
                     yield f"{name} of {tag:08X} {vr} -> {results}"
 
     approved(lines())
@@ -363,7 +363,7 @@ def test_rules_in_other_syntaxes(name: str, syntax: str, approved: Approved) -> 
     approved(_applied(plan(rules, sections), data))
 
 
-def test_functions_of_the_sites_own(approved: Approved) -> None:
+def test_own_functions(approved: Approved) -> None:
     module = ModuleType("site")
     source = """
 import datetime
@@ -431,16 +431,16 @@ def fails(item, value, field, dicom):
             ):
                 try:
                     made = plan(f"REPLACE {tags} func:{name}", own=own)
-                    told = [
+                    outcome = [
                         line
                         for line in _applied(made, data)
                         if " -> " in line and "gone" not in line
                     ]
                 except RecipeError as error:
-                    told = [*_refused(error)]
+                    outcome = [*_refused(error)]
                 except SkipInstance as skipped:
-                    told = [f"quarantined: {skipped.reason}"]
-                yield from (f"{name}: {line}" for line in told)
+                    outcome = [f"quarantined: {skipped.reason}"]
+                yield from (f"{name}: {line}" for line in outcome)
         made = plan(
             "REMOVE PatientID func:true\nREMOVE StudyID func:false\nADD StudyComments func:text",
             own=own,
@@ -450,7 +450,7 @@ def fails(item, value, field, dicom):
     approved(lines())
 
 
-def test_what_cannot_be_compiled(approved: Approved) -> None:
+def test_compile_errors(approved: Approved) -> None:
     from dataclasses import replace
 
     from sendit.recipe.model import Function, Literal, OwnFunction, Variable
@@ -472,9 +472,9 @@ def test_what_cannot_be_compiled(approved: Approved) -> None:
                     recipe = replace(good, header=(replace(rule, action=action, value=value),))
                     try:
                         compile_plan(recipe)
-                        told = "compiled"
+                        outcome = "compiled"
                     except Misconfigured as error:
-                        told = str(error)
-                    yield f"{action} {rule.selector} {value} -> {told}"
+                        outcome = str(error)
+                    yield f"{action} {rule.selector} {value} -> {outcome}"
 
     approved(lines())

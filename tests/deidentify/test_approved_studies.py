@@ -201,7 +201,7 @@ def test_objects_by_other_recipes(other: str, approved: Approved, tmp_path: Path
         JPEGBaseline8Bit,
     ],
 )
-def test_attributes_to_search_by(syntax: str, approved: Approved, tmp_path: Path) -> None:
+def test_search_attributes(syntax: str, approved: Approved, tmp_path: Path) -> None:
     made = make_dataset(kind="US" if syntax == JPEGBaseline8Bit else "CT", transfer_syntax=syntax)
     study = Study(tmp_path, [to_bytes(made)], plan_of("KEEP PatientName\nKEEP contains:Date"))
     again = searchable(next(iter(study.written.values())))
@@ -368,17 +368,17 @@ def test_studies(name: str, approved: Approved, tmp_path: Path) -> None:
             return
         first = None
         for number, member in study.study.members.items():
-            told = [
+            described = [
                 *changes(read_header(study.files[number - 1]), read_header(study.written[member]))
             ]
             yield f"# {member}"
-            yield from (line for line in told if first is None or line not in first)
-            first = first or set(told)
+            yield from (line for line in described if first is None or line not in first)
+            first = first or set(described)
 
     approved(lines())
 
 
-def test_filters_are_asked_again(approved: Approved, tmp_path: Path) -> None:
+def test_filters_are_applied_again(approved: Approved, tmp_path: Path) -> None:
     made = _series(6)
     made[1].BurnedInAnnotation = "YES"
     made[2].ImageType = ["DERIVED", "SECONDARY", "SCREEN SAVE"]
@@ -468,7 +468,7 @@ def test_real_files(approved: Approved, tmp_path: Path) -> None:
             )
             outcome, reason = study.outcomes[1]
             counts = {k: n for k, n in study.study.actions.items() if n}
-            told = f"{outcome}{f', {reason}' if reason else ''}"
-            yield f"{path.name}: {told} {list(study.written)} {counts}"
+            outcome_text = f"{outcome}{f', {reason}' if reason else ''}"
+            yield f"{path.name}: {outcome_text} {list(study.written)} {counts}"
 
     approved(lines())

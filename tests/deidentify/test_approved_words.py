@@ -348,8 +348,8 @@ CODES = (
 
 
 def _rows(*rows: tuple[str, object]) -> Iterator[str]:
-    for asked, answer in rows:
-        yield f"{asked!r} -> {answer}"
+    for question, answer in rows:
+        yield f"{question!r} -> {answer}"
 
 
 def _sorted(values: object) -> str:

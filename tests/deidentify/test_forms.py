@@ -12,7 +12,7 @@ from sendit.deidentify.plan import compile_plan
 from sendit.recipe.functions import FORMS
 from sendit.recipe.parse import read_recipe
 from testing.builder import make_dataset
-from tests.deidentify.engine import opened, plan_of
+from tests.deidentify.engine import deidentified_dataset, plan_of
 
 DEFAULT = compile_plan(read_recipe("default"))
 
@@ -67,7 +67,7 @@ def test_words_of_the_persons_name_are_removed_even_if_radiology_terms() -> None
 def test_accents_missing_from_the_character_set_do_not_fail_the_file() -> None:
     rules = "REPLACE ImageType func:technical_value form=term"
     data = make_dataset(ImageType=["ORIGINAL", "Schädel, Herr Müller", "AXIAL"])
-    first, second, third = opened(data, plan_of(rules)).ImageType
+    first, second, third = deidentified_dataset(data, plan_of(rules)).ImageType
     assert (first, third) == ("ORIGINAL", "AXIAL")
     assert second.isascii()
     assert "ller" not in second
@@ -76,7 +76,7 @@ def test_accents_missing_from_the_character_set_do_not_fail_the_file() -> None:
 def test_each_value_is_checked_separately() -> None:
     rules = "REPLACE ImageType func:technical_value form=term"
     data = make_dataset(ImageType=["ORIGINAL", "DOE^JANE", "AXIAL"])
-    assert list(opened(data, plan_of(rules)).ImageType) == ["ORIGINAL", "", "AXIAL"]
+    assert list(deidentified_dataset(data, plan_of(rules)).ImageType) == ["ORIGINAL", "", "AXIAL"]
 
 
 def test_replacement_follows_the_iod_type() -> None:
@@ -90,7 +90,7 @@ def test_replacement_follows_the_iod_type() -> None:
     )
     name = "DOE^JANE"
     data = make_dataset(ConvolutionKernel=name, Manufacturer=name, RescaleType=name)
-    ds = opened(data, plan_of(rules))
+    ds = deidentified_dataset(data, plan_of(rules))
     assert "ConvolutionKernel" not in ds  # type 3 in a CT image
     assert ds["Manufacturer"].is_empty  # type 2
     assert ds.RescaleType == "DEIDENTIFIED"  # type 1C
@@ -115,7 +115,7 @@ TECHNICAL = {
 
 
 def test_default_recipe_keeps_technical_values() -> None:
-    ds = opened(make_dataset(**TECHNICAL), DEFAULT)
+    ds = deidentified_dataset(make_dataset(**TECHNICAL), DEFAULT)
     kept = {
         name: value if isinstance(value, str) else list(value)
         for name in TECHNICAL
@@ -151,7 +151,7 @@ def code(value: str, scheme: str, meaning: str) -> Dataset:
 )
 def test_code_meanings(value: str, scheme: str, meaning: str, expected: str) -> None:
     items = Sequence([code(value, scheme, meaning), code("113691", "DCM", "x^y")])
-    ds = opened(make_dataset(ProcedureCodeSequence=items), DEFAULT)
+    ds = deidentified_dataset(make_dataset(ProcedureCodeSequence=items), DEFAULT)
     first, second = ds.ProcedureCodeSequence
     assert (first.CodeValue, first.CodingSchemeDesignator) == (value, scheme)
     assert first.CodeMeaning == expected
@@ -162,7 +162,7 @@ def test_a_meaning_is_checked_per_code() -> None:
     items = [code("CTCH", "99LOCAL", "IEC Body Dosimetry Phantom")]
     items.append(code("113691", "DCM", "IEC Body Dosimetry Phantom"))
     for order in (items, items[::-1]):
-        ds = opened(make_dataset(ProcedureCodeSequence=Sequence(order)), DEFAULT)
+        ds = deidentified_dataset(make_dataset(ProcedureCodeSequence=Sequence(order)), DEFAULT)
         meanings = {str(item.CodeValue): str(item.CodeMeaning) for item in ds.ProcedureCodeSequence}
         assert meanings["113691"] == "IEC Body Dosimetry Phantom"
         assert meanings["CTCH"] != "IEC Body Dosimetry Phantom"
@@ -170,7 +170,7 @@ def test_a_meaning_is_checked_per_code() -> None:
 
 def test_codes_are_kept_in_a_cleaned_sequence() -> None:
     items = Sequence([code("C34.1", "I10", "Jane's tumor")])
-    ds = opened(make_dataset(ReasonForRequestedProcedureCodeSequence=items), DEFAULT)
+    ds = deidentified_dataset(make_dataset(ReasonForRequestedProcedureCodeSequence=items), DEFAULT)
     (item,) = ds.ReasonForRequestedProcedureCodeSequence
     assert (item.CodeValue, item.CodingSchemeDesignator) == ("C34.1", "I10")
     assert "Jane" not in item.CodeMeaning
@@ -179,7 +179,7 @@ def test_codes_are_kept_in_a_cleaned_sequence() -> None:
 def test_a_code_that_identifies_a_person_becomes_a_dummy() -> None:
     person = Dataset()
     person.PersonIdentificationCodeSequence = Sequence([code("JD7", "99STAFF", "CT chest")])
-    ds = opened(
+    ds = deidentified_dataset(
         make_dataset(ReferencedStudySequence=Sequence([person])),
         plan_of(
             "REPLACE PersonIdentificationCodeSequence func:dummy\n"

@@ -21,7 +21,7 @@ from sendit.recipe.coverage import METHODS
 from sendit.recipe.functions import FUNCTIONS
 from sendit.recipe.parse import read_recipe
 from testing.builder import make_dataset
-from tests.deidentify.engine import one, opened, plan_of
+from tests.deidentify.engine import deidentified_bytes, deidentified_dataset, plan_of
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 _TEXT = {"AE", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"}
@@ -59,7 +59,7 @@ def test_profile_actions_follow_the_iod_type() -> None:
         )
     )
     before = make_dataset(StudyID="77", ContentDate="20200101", AcquisitionDate="20200101")
-    ds = opened(before, plan_of(rules))
+    ds = deidentified_dataset(before, plan_of(rules))
     assert ds["PatientName"].is_empty  # type 2
     assert "InstitutionName" not in ds  # type 3
     assert ds["StudyID"].is_empty  # type 2
@@ -95,7 +95,10 @@ def test_dummies_fit_their_vr(keyword: str, value: object) -> None:
         PatientWeight="77",
         PatientAge="069Y",
     )
-    assert opened(before, plan_of(f"REPLACE {keyword} func:dummy"))[keyword].value == value
+    assert (
+        deidentified_dataset(before, plan_of(f"REPLACE {keyword} func:dummy"))[keyword].value
+        == value
+    )
 
 
 def test_rules_apply_inside_a_dummy_sequence() -> None:
@@ -104,7 +107,7 @@ def test_rules_apply_inside_a_dummy_sequence() -> None:
     item.PatientName = "DOE^JANE"
     item.InstitutionName = "General"
     item.PersonIdentificationCodeSequence = Sequence([code])
-    ds = opened(
+    ds = deidentified_dataset(
         make_dataset(ReferencedStudySequence=Sequence([item, Dataset()])),
         plan_of("REPLACE ReferencedStudySequence func:dummy\nREMOVE InstitutionName"),
     )
@@ -117,7 +120,7 @@ def test_rules_apply_inside_a_dummy_sequence() -> None:
 
 def test_a_report_with_dummy_content_keeps_its_structure() -> None:
     before = make_dataset(kind="SR")
-    ds = opened(before, plan_of("REPLACE ContentSequence func:dummy"))
+    ds = deidentified_dataset(before, plan_of("REPLACE ContentSequence func:dummy"))
 
     def structure(item: Dataset) -> list[object]:
         return [
@@ -151,7 +154,9 @@ def test_a_report_with_dummy_content_keeps_its_structure() -> None:
 )
 @pytest.mark.filterwarnings("ignore")
 def test_ages_over_89_are_capped(age: str, capped: str) -> None:
-    ds = opened(make_dataset(PatientAge=age), plan_of("REPLACE PatientAge func:cap_age"))
+    ds = deidentified_dataset(
+        make_dataset(PatientAge=age), plan_of("REPLACE PatientAge func:cap_age")
+    )
     assert (ds.PatientAge or "") == capped
 
 
@@ -173,7 +178,7 @@ def test_cleaned_text_keeps_radiology_terms_and_value_count() -> None:
     item = Dataset()
     item.CodeMeaning = "Jane's chest"
     item.CodeValue = "T-D3000"
-    ds = opened(
+    ds = deidentified_dataset(
         make_dataset(
             StudyDescription="CT CHEST for Jane Doe",
             SeriesDescription="Doe^Jane",
@@ -199,17 +204,17 @@ def test_region_names_stay_distinct_and_non_empty() -> None:
         item.TrackingID = name
         items.append(item)
     plan = plan_of("REPLACE ROIName func:clean_text\nREPLACE TrackingID func:clean_text")
-    new = opened(make_dataset(StructureSetROISequence=Sequence(items)), plan)
+    new = deidentified_dataset(make_dataset(StructureSetROISequence=Sequence(items)), plan)
     for keyword in ("ROIName", "TrackingID"):
-        *said, again, empty = (item.get(keyword) for item in new.StructureSetROISequence)
-        assert len(set(said)) == len(names)
-        assert all(said)
-        assert again == said[0]
+        *names_left, again, empty = (item.get(keyword) for item in new.StructureSetROISequence)
+        assert len(set(names_left)) == len(names)
+        assert all(names_left)
+        assert again == names_left[0]
         assert not empty
-        assert "Winterbottom" not in str(said)
-        assert all(len(one) <= 64 for one in said)
-        assert said[4] == "Lesion"
-        assert said[2].startswith("Lesion")
+        assert "Winterbottom" not in str(names_left)
+        assert all(len(one) <= 64 for one in names_left)
+        assert names_left[4] == "Lesion"
+        assert names_left[2].startswith("Lesion")
 
 
 def test_deid_functions_are_keyed_and_deterministic() -> None:
@@ -223,19 +228,19 @@ def test_deid_functions_are_keyed_and_deterministic() -> None:
         KEEP StudyInstanceUID
     """
     before = make_dataset(StudyDate="20200101", PatientComments="7")
-    ds = opened(before, plan_of(rules, uids=False))
+    ds = deidentified_dataset(before, plan_of(rules, uids=False))
     assert ds.SOPInstanceUID.startswith("1.2.826.0.1.")
     assert len(ds.SOPInstanceUID) <= 64
     assert ds.SeriesInstanceUID.startswith("1.2.3.")
     assert re.fullmatch(r"patientid-[0-9a-f-]{36}", ds.PatientID)
     assert re.fullmatch(r"[0-9a-f-]{36}", ds.PatientComments)
     assert ds.StudyDate == "20210103"
-    again = opened(before, plan_of(rules, uids=False))
+    again = deidentified_dataset(before, plan_of(rules, uids=False))
     assert [e.value for e in again] == [e.value for e in ds]
 
 
 def test_deidentification_method_is_recorded() -> None:
-    ds = opened(make_dataset(), compile_plan(read_recipe("default")))
+    ds = deidentified_dataset(make_dataset(), compile_plan(read_recipe("default")))
     assert ds.PatientIdentityRemoved == "YES"
     assert ds.DeidentificationMethod.startswith("sendit ")
     assert ds.LongitudinalTemporalInformationModified == "MODIFIED"
@@ -288,13 +293,13 @@ def test_deidentification_method_is_recorded() -> None:
 def test_only_defined_terms_of_an_attribute_are_kept(keyword: str, value: str, kept: bool) -> None:
     data = make_dataset(**{keyword: "1" if keyword in ("PatientSize", "PatientWeight") else "X"})
     data[keyword]._value = value
-    ds = opened(data, plan_of(f"REPLACE {keyword} func:known_value"))
+    ds = deidentified_dataset(data, plan_of(f"REPLACE {keyword} func:known_value"))
     assert str(ds.get(keyword) or "") == (value if kept else "")
 
 
 def test_an_empty_value_has_no_defined_term() -> None:
     rules = "REPLACE EthnicGroup func:known_value\nREPLACE PatientWeight func:known_value"
-    ds = opened(make_dataset(EthnicGroup="  ", PatientWeight=""), plan_of(rules))
+    ds = deidentified_dataset(make_dataset(EthnicGroup="  ", PatientWeight=""), plan_of(rules))
     assert ds["EthnicGroup"].is_empty
     assert ds["PatientWeight"].is_empty
 
@@ -319,7 +324,7 @@ def test_rules_apply_whatever_vr_the_file_declares(vr: str) -> None:
             before[tag] = DataElement(tag, vr, value)
             changed.append(tag)
     assert len(changed) > 1000
-    assert canary not in one(before, plan)
+    assert canary not in deidentified_bytes(before, plan)
 
 
 def test_method_codes_of_earlier_steps_are_kept_and_texts_removed() -> None:
@@ -333,7 +338,9 @@ def test_method_codes_of_earlier_steps_are_kept_and_texts_removed() -> None:
         Dataset(),
     ]
     data = make_dataset(DeidentificationMethodCodeSequence=Sequence(earlier))
-    new = opened(data, plan_of("ADD DeidentificationMethodCodeSequence func:method_codes"))
+    new = deidentified_dataset(
+        data, plan_of("ADD DeidentificationMethodCodeSequence func:method_codes")
+    )
     assert [
         (str(item.CodeValue), str(item.CodingSchemeDesignator), str(item.CodeMeaning))
         for item in new.DeidentificationMethodCodeSequence
@@ -349,7 +356,7 @@ def test_method_codes_are_added_once() -> None:
             [code("113107", "DCM", "x"), code("113106", "DCM", "x")]
         )
     )
-    new = opened(data, compile_plan(read_recipe("default")))
+    new = deidentified_dataset(data, compile_plan(read_recipe("default")))
     codes = [str(item.CodeValue) for item in new.DeidentificationMethodCodeSequence]
     assert codes == ["113107", "113106", "113100", "113111", "113108", "113105", "113104", "113103"]
 
@@ -377,7 +384,7 @@ def test_method_codes_match_the_context_group() -> None:
 )
 def test_function_results_fit_their_vr(rule: str, keyword: str, length: int) -> None:
     before = make_dataset(StationName="CT1", PatientSex="F")
-    made = str(opened(before, plan_of(f"REPLACE {keyword} {rule}"))[keyword].value)
+    made = str(deidentified_dataset(before, plan_of(f"REPLACE {keyword} {rule}"))[keyword].value)
     assert length - 1 <= len(made) <= length
     assert made[-1] not in ".-"
 
@@ -387,12 +394,14 @@ def test_hash_is_keyed_and_depends_on_the_value_only() -> None:
         "REPLACE PatientID func:keyed_hash\nREPLACE StationName func:keyed_hash\n"
         "REPLACE FrameOfReferenceUID func:keyed_hash\nREPLACE InstitutionName func:keyed_hash"
     )
-    ds = opened(make_dataset(PatientID="77", StationName="77 ", InstitutionName=" "), plan)
+    ds = deidentified_dataset(
+        make_dataset(PatientID="77", StationName="77 ", InstitutionName=" "), plan
+    )
     assert re.fullmatch("[0-9A-F]{32}", ds.PatientID)
     assert ds.PatientID.startswith(ds.StationName)
     assert ds.FrameOfReferenceUID.startswith("2.25.")
     assert not ds.InstitutionName
-    assert opened(make_dataset(PatientID="78"), plan).PatientID != ds.PatientID
+    assert deidentified_dataset(make_dataset(PatientID="78"), plan).PatientID != ds.PatientID
 
 
 def test_dummies_of_binary_values() -> None:
@@ -408,7 +417,7 @@ def test_dummies_of_binary_values() -> None:
         *("FrameOfReferenceUID", "PixelAspectRatio", "SamplesPerPixel"),
     )
     rules = "\n".join(f"REPLACE {keyword} func:dummy" for keyword in keywords)
-    ds = opened(before, plan_of(rules))
+    ds = deidentified_dataset(before, plan_of(rules))
     assert ds.ExaminedBodyThickness == [0, 0]  # as many values as before
     assert ds.SelectorUNValue == ds.SelectorOBValue == bytes(8)
     assert ds.SelectorATValue == 0
@@ -421,7 +430,7 @@ def test_references_are_kept_in_a_dummy_report() -> None:
     item.RelationshipType = "INFERRED FROM"
     item.ValueType = "NO SUCH TYPE"
     item.ReferencedContentItemIdentifier = [1, 2]
-    ds = opened(
+    ds = deidentified_dataset(
         make_dataset(ContentSequence=Sequence([item])),
         plan_of("REPLACE ContentSequence func:dummy"),
     )
@@ -451,7 +460,7 @@ def test_only_valid_codes_are_kept_in_a_cleaned_sequence(
 ) -> None:
     item = code(value, scheme, "chest")
     plan = plan_of("REPLACE ProcedureCodeSequence func:clean_text")
-    (new,) = opened(
+    (new,) = deidentified_dataset(
         make_dataset(ProcedureCodeSequence=Sequence([item])), plan
     ).ProcedureCodeSequence
     assert (str(new.CodeValue or "") == value) is stays
@@ -463,7 +472,7 @@ def test_standard_coding_schemes_are_kept() -> None:
     items = [code("X1", scheme, "chest") for scheme in ("ASTM-sigpurpose", "Dr Winterbottom, MD")]
     items[0].CodingSchemeVersion = "2020"
     items[1].CodingSchemeVersion = "of Dr Winterbottom"
-    known, other = opened(
+    known, other = deidentified_dataset(
         make_dataset(ProcedureCodeSequence=Sequence(items)), plan
     ).ProcedureCodeSequence
     assert (known.CodingSchemeDesignator, known.CodingSchemeVersion) == ("ASTM-sigpurpose", "2020")
@@ -476,7 +485,7 @@ def test_layer_names_become_code_strings() -> None:
         item = Dataset()
         item.GraphicLayer = name
         items.append(item)
-    new = opened(
+    new = deidentified_dataset(
         make_dataset(GraphicLayerSequence=Sequence(items)),
         plan_of("REPLACE GraphicLayer func:technical_value form=term"),
     ).GraphicLayerSequence
@@ -487,23 +496,25 @@ def test_layer_names_become_code_strings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rules", "said"),
+    ("rules", "modified"),
     [
         ("JITTER select:VR:DA 3\nJITTER select:VR:DT 3\nREMOVE select:VR:TM", "MODIFIED"),
         ("REMOVE select:VR:DA\nREMOVE select:VR:DT\nREMOVE select:VR:TM", "REMOVED"),
         ("BLANK PatientName", "UNMODIFIED"),
     ],
 )
-def test_longitudinal_temporal_information_modified(rules: str, said: str) -> None:
+def test_longitudinal_temporal_information_modified(rules: str, modified: str) -> None:
     rule = "ADD LongitudinalTemporalInformationModified func:dates_modified"
-    ds = opened(make_dataset(), plan_of(f"{rules}\n{rule}"))
-    assert ds.LongitudinalTemporalInformationModified == said
+    ds = deidentified_dataset(make_dataset(), plan_of(f"{rules}\n{rule}"))
+    assert ds.LongitudinalTemporalInformationModified == modified
 
 
 def test_method_text_names_the_profile_only_if_it_is_met() -> None:
-    ds = opened(make_dataset(), plan_of("ADD DeidentificationMethod func:method_text"))
+    ds = deidentified_dataset(
+        make_dataset(), plan_of("ADD DeidentificationMethod func:method_text")
+    )
     assert re.fullmatch(r"sendit \S+ recipe [0-9a-f]{16}", ds.DeidentificationMethod)
-    ds = opened(make_dataset(), compile_plan(read_recipe("default")))
+    ds = deidentified_dataset(make_dataset(), compile_plan(read_recipe("default")))
     assert re.fullmatch(
         r"sendit \S+ PS3\.15 20\d\d[a-e] recipe [0-9a-f]{16}", ds.DeidentificationMethod
     )

@@ -13,7 +13,7 @@ from sendit.recipe.parse import read_recipe
 from sendit.recipe.profile import NEEDED
 from testing.builder import make_dataset, to_bytes
 from testing.vendor_objects import SECRET, SERIES, mosaics
-from tests.deidentify.engine import opened, run
+from tests.deidentify.engine import deidentified_dataset, deidentify_files
 
 LOST = {
     "siemens mosaic": {"geometry", "timing", "diffusion"},
@@ -35,10 +35,10 @@ def bare() -> Plan:
 
 
 def warned(files: list[bytes], plan: Plan) -> set[str]:
-    result, members = run(files, plan)
+    result, members = deidentify_files(files, plan)
     assert len(members) == len(files)
-    told = warnings_of(result.actions)
-    return {need for need, affected in AFFECTED.items() if any(affected in one for one in told)}
+    warnings = warnings_of(result.actions)
+    return {need for need, affected in AFFECTED.items() if any(affected in one for one in warnings)}
 
 
 def test_every_kind_of_loss_has_a_description():
@@ -64,7 +64,7 @@ def test_unused_private_blocks_of_ct_are_not_a_loss(plan):
     image = make_dataset(kind="CT", Manufacturer="GE MEDICAL SYSTEMS")
     block = image.private_block(0x0043, "GEMS_PARM_01", create=True)
     block.add_new(0x2A, "OB", b"CT01\0\0\0HiSpeed".ljust(40, b"\0"))
-    assert 0x0043102A not in opened(image, plan)
+    assert 0x0043102A not in deidentified_dataset(image, plan)
     assert warned([to_bytes(image)], plan) == set()
 
 
@@ -127,5 +127,5 @@ def test_loss_warnings_of_a_batch():
 )
 def test_canon_gradients_are_kept_in_either_attribute(plan, comments, left):
     image = make_dataset(kind="MR", private=False, ImageComments=comments)
-    new = opened(image, plan)
+    new = deidentified_dataset(image, plan)
     assert new.get("ImageComments", "") == left

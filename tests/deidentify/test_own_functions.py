@@ -16,7 +16,7 @@ from sendit.deidentify.plan import compile_plan
 from sendit.recipe.own import Own
 from sendit.recipe.parse import read_text
 from testing.builder import make_dataset, to_bytes
-from tests.deidentify.engine import IDENTIFIERS, UIDS, opened, run
+from tests.deidentify.engine import IDENTIFIERS, UIDS, deidentified_dataset, deidentify_files
 
 
 def plan_with(function: Callable[..., Any], rules: str) -> Any:
@@ -26,23 +26,23 @@ def plan_with(function: Callable[..., Any], rules: str) -> Any:
     )
 
 
-def asked(rules: str, dataset: Dataset) -> list[dict[str, Any]]:
+def calls_of(rules: str, dataset: Dataset) -> list[dict[str, Any]]:
     """Return the arguments of the function's calls."""
     calls = []
 
     def ours(item: dict[str, str], value: str, field: Any, dicom: Dataset) -> None:
         calls.append({"item": item, "value": value, "field": field, "dicom": dicom})
 
-    run([to_bytes(dataset)], plan_with(ours, rules))
+    deidentify_files([to_bytes(dataset)], plan_with(ours, rules))
     return calls
 
 
 def answered(rules: str, answer: Any, **elements: Any) -> Dataset:
-    return opened(make_dataset(**elements), plan_with(lambda **_: answer, rules))
+    return deidentified_dataset(make_dataset(**elements), plan_with(lambda **_: answer, rules))
 
 
 def test_function_arguments_match_deid() -> None:
-    (call,) = asked("REPLACE PatientID func:ours", make_dataset(PatientID="MRN77"))
+    (call,) = calls_of("REPLACE PatientID func:ours", make_dataset(PatientID="MRN77"))
     assert call["item"] == IDENTIFIERS.variables
     assert call["value"] == "func:ours"
     field = call["field"]
@@ -57,8 +57,8 @@ def test_field_inside_sequences_has_its_path() -> None:
     inner.CodeMeaning = "Größe"
     outer.ConceptNameCodeSequence = Sequence([inner])
     dataset = make_dataset(SpecificCharacterSet="ISO_IR 192", ContentSequence=Sequence([outer]))
-    calls = asked("REPLACE CodeMeaning func:ours", dataset)
-    calls += asked("REPLACE ContentSequence func:ours", dataset)
+    calls = calls_of("REPLACE CodeMeaning func:ours", dataset)
+    calls += calls_of("REPLACE ContentSequence func:ours", dataset)
     fields = {call["field"].name: call["field"].element for call in calls}
     path = "ContentSequence__ConceptNameCodeSequence__CodeMeaning"
     assert fields[path].value == "Größe"
@@ -68,7 +68,9 @@ def test_field_inside_sequences_has_its_path() -> None:
 
 def test_numbers_are_read_in_the_byte_order_of_the_file() -> None:
     for dataset in (make_dataset(Rows=16), make_dataset(transfer_syntax=ExplicitVRBigEndian)):
-        calls = asked("REPLACE SamplesPerPixel func:ours\nREPLACE SeriesNumber func:ours", dataset)
+        calls = calls_of(
+            "REPLACE SamplesPerPixel func:ours\nREPLACE SeriesNumber func:ours", dataset
+        )
         assert calls[0]["field"].element.value == dataset.SeriesNumber
 
 
@@ -79,7 +81,7 @@ def test_changes_to_arguments_do_not_affect_the_file() -> None:
         return item["entity_id"]
 
     rules = "REPLACE PatientID func:ours\nREPLACE AccessionNumber func:ours"
-    after = opened(make_dataset(), plan_with(ours, rules))
+    after = deidentified_dataset(make_dataset(), plan_with(ours, rules))
     assert after.PatientID == after.AccessionNumber == f"{IDENTIFIERS.patient_code}X"
 
 
@@ -92,7 +94,7 @@ def test_the_dataset_is_parsed_once_per_file() -> None:
         seen.append((dicom.SOPInstanceUID, id(dicom)))
 
     rules = "REPLACE PatientID func:ours\nREPLACE PatientName func:ours"
-    run([to_bytes(first), to_bytes(second)], plan_with(ours, rules))
+    deidentify_files([to_bytes(first), to_bytes(second)], plan_with(ours, rules))
     assert [uid for uid, _ in seen] == [first.SOPInstanceUID] * 2 + [second.SOPInstanceUID] * 2
     assert seen[0] == seen[1]
 

@@ -23,7 +23,7 @@ from sendit.recipe.filters import compile_filters
 from sendit.recipe.parse import read_recipe
 from sendit.workspace import Workspace
 from testing.builder import make_dataset, to_bytes
-from tests.deidentify.engine import plan_of, run
+from tests.deidentify.engine import deidentify_files, plan_of
 
 
 def read(data: bytes) -> FileDataset:
@@ -113,7 +113,7 @@ def test_a_name_in_one_file_applies_to_the_whole_study() -> None:
         to_bytes(make_dataset(instance=2, StudyDescription=TEXT, PatientName="Doe^Jane")),
         to_bytes(make_dataset(instance=3, StudyDescription=TEXT, OperatorsName="Rao^Stone")),
     ]
-    _, members = run(files, plan)
+    _, members = deidentify_files(files, plan)
     assert {read(data).StudyDescription for data in members.values()} == {
         "CT HEAD PROTOCOL Per patient"
     }
@@ -123,7 +123,7 @@ def test_names_do_not_carry_over_to_the_next_study() -> None:
     plan = plan_of("REPLACE StudyDescription func:clean_text")
     for name, kept in (("Stone^A", "HEAD Per patient"), ("Per^A", "HEAD STONE patient")):
         ds = make_dataset(StudyDescription="HEAD STONE Per patient", PatientName=name)
-        _, members = run([to_bytes(ds)], plan)
+        _, members = deidentify_files([to_bytes(ds)], plan)
         assert [read(data).StudyDescription for data in members.values()] == [kept]
 
 
@@ -148,7 +148,7 @@ def test_names_are_passed_on_in_the_working_folder(tmp_path: Path) -> None:
 def test_phantom_names_do_not_affect_descriptions(name: str) -> None:
     plan = plan_of("REPLACE StudyDescription func:clean_text")
     ds = make_dataset(StudyDescription="CT CHEST PHANTOM QA", PatientName=name)
-    _, members = run([to_bytes(ds)], plan)
+    _, members = deidentify_files([to_bytes(ds)], plan)
     assert [read(data).StudyDescription for data in members.values()] == ["CT CHEST PHANTOM QA"]
 
 
@@ -165,7 +165,7 @@ def test_names_are_removed_from_technical_texts(rule: str, text: str, name: str,
     ds = make_dataset(
         SeriesDescription=text, PatientName=name, SpecificCharacterSet="ISO_IR 100", private=False
     )
-    _, members = run([to_bytes(ds)], plan)
+    _, members = deidentify_files([to_bytes(ds)], plan)
     assert [read(data).SeriesDescription for data in members.values()] == [kept]
 
 
@@ -176,7 +176,7 @@ def test_names_are_removed_from_non_standard_code_meanings() -> None:
     standard.CodeValue, standard.CodingSchemeDesignator = "69536005", "SCT"
     standard.CodeMeaning = "Head"
     ds = make_dataset(ProcedureCodeSequence=Sequence([local, standard]), PatientName="Head^A")
-    _, members = run([to_bytes(ds)], plan)
+    _, members = deidentify_files([to_bytes(ds)], plan)
     (after,) = [read(data) for data in members.values()]
     assert [item.CodeMeaning for item in after.ProcedureCodeSequence] == ["stone", "Head"]
 

@@ -11,7 +11,7 @@ from sendit.deidentify.people_matcher import PeopleMatcher
 from sendit.deidentify.plan import compile_plan
 from sendit.recipe.parse import read_recipe
 from testing.builder import make_dataset
-from tests.deidentify.engine import opened, plan_of
+from tests.deidentify.engine import deidentified_dataset, plan_of
 
 DEFAULT = compile_plan(read_recipe("default"))
 PEOPLE = PeopleMatcher(
@@ -81,7 +81,7 @@ def named(**elements: object) -> FileDataset:
 
 
 def test_only_matching_values_are_removed() -> None:
-    ds = opened(
+    ds = deidentified_dataset(
         named(
             ImageType=["ORIGINAL", "PRIMARY", "AXIAL", "HABERSHAM"],
             FilterType="QUACKENBUSH",
@@ -103,7 +103,7 @@ def test_only_matching_values_are_removed() -> None:
 def test_numbers_in_descriptions_are_not_matched() -> None:
     rules = "REPLACE SeriesDescription func:clean_text"
     data = make_dataset(PatientID="B1000", SeriesDescription="CHEST b1000 b800")
-    assert opened(data, plan_of(rules)).SeriesDescription == "CHEST b800"
+    assert deidentified_dataset(data, plan_of(rules)).SeriesDescription == "CHEST b800"
 
 
 def code(value: str, scheme: str, meaning: str, **more: str) -> Dataset:
@@ -127,7 +127,7 @@ def code(value: str, scheme: str, meaning: str, **more: str) -> Dataset:
     ],
 )
 def test_codes(item: Dataset, expected: tuple[str, str, str]) -> None:
-    ds = opened(named(ProcedureCodeSequence=Sequence([item])), DEFAULT)
+    ds = deidentified_dataset(named(ProcedureCodeSequence=Sequence([item])), DEFAULT)
     (delivered,) = ds.ProcedureCodeSequence
     assert (
         delivered.CodeValue,
@@ -144,19 +144,23 @@ def test_equivalent_codes_are_checked() -> None:
         "MappingResourceName": "Habersham's list",
         "ContextUID": "Habersham",
     }
-    ds = opened(named(ProcedureCodeSequence=Sequence([code("1", "99X", "chest", **more)])), DEFAULT)
+    ds = deidentified_dataset(
+        named(ProcedureCodeSequence=Sequence([code("1", "99X", "chest", **more)])), DEFAULT
+    )
     assert "habersham" not in str(ds.ProcedureCodeSequence[0]).lower()
 
 
 def test_context_uid_is_kept() -> None:
     item = code("1", "99X", "chest", ContextUID="1.2.840.10008.6.1.308")
-    ds = opened(named(ProcedureCodeSequence=Sequence([item])), DEFAULT)
+    ds = deidentified_dataset(named(ProcedureCodeSequence=Sequence([item])), DEFAULT)
     assert ds.ProcedureCodeSequence[0].ContextUID == "1.2.840.10008.6.1.308"
 
 
 def test_standard_codes_are_not_matched() -> None:
     items = Sequence([code("39607008", "SCT", "Lung"), code("39607008", "99X", "Lung")])
-    ds = opened(make_dataset(PatientID="39607008", ProcedureCodeSequence=items), DEFAULT)
+    ds = deidentified_dataset(
+        make_dataset(PatientID="39607008", ProcedureCodeSequence=items), DEFAULT
+    )
     assert [item.CodeValue for item in ds.ProcedureCodeSequence] == ["39607008", "DEIDENTIFIED"]
 
 
@@ -164,5 +168,5 @@ def test_a_binary_code_value_is_not_a_code() -> None:
     item = code("CTCH", "99LOCAL", "chest")
     item["CodeValue"].VR = "OB"
     item["CodeValue"].value = b"Habersham "
-    ds = opened(named(ProcedureCodeSequence=Sequence([item])), DEFAULT)
+    ds = deidentified_dataset(named(ProcedureCodeSequence=Sequence([item])), DEFAULT)
     assert b"Habersham" not in bytes(ds.ProcedureCodeSequence[0]["CodeValue"].value)

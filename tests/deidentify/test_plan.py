@@ -26,7 +26,13 @@ from sendit.recipe.model import (
     Variable,
 )
 from testing.builder import make_dataset
-from tests.deidentify.engine import IDENTIFIERS, opened, plan_of, run, to_bytes
+from tests.deidentify.engine import (
+    IDENTIFIERS,
+    deidentified_dataset,
+    deidentify_files,
+    plan_of,
+    to_bytes,
+)
 
 
 def rule(action: Action, selector: Selector, value: Value | None) -> Recipe:
@@ -68,7 +74,7 @@ def test_each_action() -> None:
         ADD PatientIdentityRemoved YES
     """)
     before = make_dataset(StudyDate="20200118", SeriesDate="20200118")
-    ds = opened(before, plan)
+    ds = deidentified_dataset(before, plan)
     assert "PatientComments" not in ds
     assert ds["PatientName"].is_empty
     assert ds.PatientID == IDENTIFIERS.patient_code
@@ -81,35 +87,47 @@ def test_each_action() -> None:
 
 def test_unnamed_attributes_are_kept() -> None:
     before = make_dataset(private=False)
-    ds = opened(before, plan_of("REMOVE PatientName"))
+    ds = deidentified_dataset(before, plan_of("REMOVE PatientName"))
     assert [int(e.tag) for e in before if e.keyword != "PatientName"] == [int(e.tag) for e in ds]
 
 
 def test_keep_takes_precedence() -> None:
     before = make_dataset()
-    ds = opened(before, plan_of("KEEP PatientName\nREMOVE contains:Patient\nBLANK ALL"))
+    ds = deidentified_dataset(
+        before, plan_of("KEEP PatientName\nREMOVE contains:Patient\nBLANK ALL")
+    )
     assert ds.PatientName == before.PatientName
     assert "PatientID" not in ds
 
 
 def test_replace_and_jitter_take_precedence_over_remove() -> None:
     plan = plan_of("REMOVE ALL\nREPLACE PatientID var:entity_id\nJITTER StudyDate 1")
-    ds = opened(make_dataset(StudyDate="20200118"), plan)
+    ds = deidentified_dataset(make_dataset(StudyDate="20200118"), plan)
     assert ds.PatientID == IDENTIFIERS.patient_code
     assert ds.StudyDate == "20200119"
     assert "Modality" not in ds
 
 
 def test_other_actions_apply_in_recipe_order() -> None:
-    blanked = opened(make_dataset(), plan_of("REPLACE PatientID x\nBLANK contains:PatientID"))
+    blanked = deidentified_dataset(
+        make_dataset(), plan_of("REPLACE PatientID x\nBLANK contains:PatientID")
+    )
     assert blanked["PatientID"].is_empty
-    replaced = opened(make_dataset(), plan_of("BLANK contains:PatientID\nREPLACE PatientID x"))
+    replaced = deidentified_dataset(
+        make_dataset(), plan_of("BLANK contains:PatientID\nREPLACE PatientID x")
+    )
     assert replaced.PatientID == "x"
-    added = opened(make_dataset(), plan_of("REMOVE contains:PatientID\nADD PatientID x"))
+    added = deidentified_dataset(
+        make_dataset(), plan_of("REMOVE contains:PatientID\nADD PatientID x")
+    )
     assert added.PatientID == "x"
-    gone = opened(make_dataset(), plan_of("ADD PatientID x\nREMOVE contains:PatientID"))
+    gone = deidentified_dataset(
+        make_dataset(), plan_of("ADD PatientID x\nREMOVE contains:PatientID")
+    )
     assert "PatientID" not in gone
-    emptied = opened(make_dataset(PatientID=None), plan_of("ADD PatientID x\nBLANK ALL"))
+    emptied = deidentified_dataset(
+        make_dataset(PatientID=None), plan_of("ADD PatientID x\nBLANK ALL")
+    )
     assert emptied["PatientID"].is_empty
 
 
@@ -117,7 +135,7 @@ def test_replace_requires_the_attribute_and_add_applies_to_the_top_level() -> No
     inner = Dataset()
     inner.PatientID = "inner"
     before = make_dataset(PatientComments=None, ReferencedStudySequence=Sequence([inner]))
-    ds = opened(before, plan_of("REPLACE PatientComments x\nADD PatientID outer"))
+    ds = deidentified_dataset(before, plan_of("REPLACE PatientComments x\nADD PatientID outer"))
     assert "PatientComments" not in ds
     assert ds.PatientID == "outer"
     assert ds.ReferencedStudySequence[0].PatientID == "inner"
@@ -147,7 +165,7 @@ ADD (0013,"CTP",12) 7
 )
 def test_private_add_uses_a_block_of_its_creator(syntax: str) -> None:
     plan = plan_of(f"REMOVE ALL{PROJECT}")
-    ds = opened(made(transfer_syntax=syntax), plan)
+    ds = deidentified_dataset(made(transfer_syntax=syntax), plan)
     assert private(ds) == {"00130010": "CTP", "00131010": "LIDC", "00131012": "7"}
     assert [each.tag for each in ds] == sorted(each.tag for each in ds)
     assert "PixelData" in ds
@@ -157,7 +175,7 @@ def test_private_add_reserves_the_first_free_block() -> None:
     before = made()
     before.private_block(0x13, "ANOTHER", create=True).add_new(0x01, "LO", "kept")
     before.add_new(0x00131101, "LO", "of nobody")
-    ds = opened(before, plan_of(f'{PROJECT}KEEP (0013,"ANOTHER",01)'))
+    ds = deidentified_dataset(before, plan_of(f'{PROJECT}KEEP (0013,"ANOTHER",01)'))
     assert private(ds) == {
         "00130010": "ANOTHER",
         "00131001": "kept",
@@ -171,7 +189,7 @@ def test_private_add_reuses_an_existing_block() -> None:
     before = made()
     before.private_block(0x13, "ANOTHER", create=True).add_new(0x01, "LO", "goes")
     before.private_block(0x13, "CTP", create=True).add_new(0x10, "LO", "another project")
-    ds = opened(before, plan_of(PROJECT))
+    ds = deidentified_dataset(before, plan_of(PROJECT))
     assert private(ds) == {"00130011": "CTP", "00131110": "LIDC", "00131112": "7"}
 
 
@@ -180,7 +198,7 @@ def test_private_add_applies_once_if_the_creator_has_two_blocks() -> None:
     for block, element in ((0x10, 0x12), (0x11, 0x10)):
         before.add_new(0x00130000 | block, "LO", "CTP")
         before.add_new(0x00130000 | block << 8 | element, "LO", "another")
-    ds = opened(before, plan_of(PROJECT))
+    ds = deidentified_dataset(before, plan_of(PROJECT))
     assert private(ds) == {
         "00130010": "CTP",
         "00130011": "CTP",
@@ -191,12 +209,12 @@ def test_private_add_applies_once_if_the_creator_has_two_blocks() -> None:
 
 def test_private_add_without_a_value_leaves_no_block() -> None:
     nothing = plan_of('ADD (0013,"CTP",10) x\nREMOVE (0013,"CTP",10)')
-    assert not private(opened(made(), nothing))
+    assert not private(deidentified_dataset(made(), nothing))
 
 
 def test_private_add_applies_to_each_file_of_a_series() -> None:
     files = [to_bytes(made(InstanceNumber=str(n))) for n in (1, 2, 3)]
-    _, members = run(files, plan_of(PROJECT.replace("7", "var:entity_id")))
+    _, members = deidentify_files(files, plan_of(PROJECT.replace("7", "var:entity_id")))
     for data in members.values():
         ds = pydicom.dcmread(BytesIO(data))
         assert private(ds)["00131012"] == IDENTIFIERS.patient_code
@@ -207,7 +225,7 @@ def test_private_add_vr() -> None:
         'ADD (0009,"GEMS_IDEN_01",E3) 1.2.3\n'  # in the dictionary
         f'ADD (0033,"MY CREATOR 1.0",1E) {"long " * 20}\nADD (0033,"MY CREATOR 1.0",1F) short'
     )
-    ds = opened(made(transfer_syntax=ExplicitVRLittleEndian), plan_of(rules))
+    ds = deidentified_dataset(made(transfer_syntax=ExplicitVRLittleEndian), plan_of(rules))
     assert [ds[tag].VR for tag in (0x000910E3, 0x0033101E, 0x0033101F)] == ["UI", "UT", "LO"]
 
 
@@ -223,7 +241,7 @@ def nested() -> Sequence:
 
 def test_rules_apply_at_every_nesting_level() -> None:
     plan = plan_of("REPLACE PatientName var:entity_id\nJITTER StudyDate 1")
-    ds = opened(make_dataset(ReferencedStudySequence=nested()), plan)
+    ds = deidentified_dataset(make_dataset(ReferencedStudySequence=nested()), plan)
     item = ds.ReferencedStudySequence[0]
     assert item.PatientName == IDENTIFIERS.patient_code
     assert item.InstitutionName == "General"
@@ -234,7 +252,7 @@ def test_rules_apply_at_every_nesting_level() -> None:
 
 def test_a_kept_sequence_keeps_content_that_no_rule_names() -> None:
     plan = plan_of("KEEP ReferencedStudySequence\nREMOVE ALL\nREPLACE PatientName x")
-    ds = opened(make_dataset(ReferencedStudySequence=nested()), plan)
+    ds = deidentified_dataset(make_dataset(ReferencedStudySequence=nested()), plan)
     item = ds.ReferencedStudySequence[0]
     assert item.PatientName == "x"
     assert item.InstitutionName == "General"
@@ -257,18 +275,20 @@ def test_a_kept_sequence_keeps_content_that_no_rule_names() -> None:
     ],
 )
 def test_field_patterns(rules: str, gone: list[str], stays: list[str]) -> None:
-    ds = opened(make_dataset(), plan_of(rules))
+    ds = deidentified_dataset(make_dataset(), plan_of(rules))
     assert [name for name in gone if name in ds] == []
     assert [name for name in stays if name not in ds] == []
 
 
 def test_patterns_also_match_the_path() -> None:
     plan = plan_of("BLANK ReferencedStudySequence__InstitutionName")
-    ds = opened(make_dataset(ReferencedStudySequence=nested(), InstitutionName="A"), plan)
+    ds = deidentified_dataset(
+        make_dataset(ReferencedStudySequence=nested(), InstitutionName="A"), plan
+    )
     assert ds.InstitutionName == "A"
     assert ds.ReferencedStudySequence[0]["InstitutionName"].is_empty
     inside = plan_of("KEEP contains:ReferencedStudySequence\nREMOVE ALL")
-    ds = opened(make_dataset(ReferencedStudySequence=nested()), inside)
+    ds = deidentified_dataset(make_dataset(ReferencedStudySequence=nested()), inside)
     assert ds.ReferencedStudySequence[0].PatientName == "DOE^INNER"
 
 
@@ -294,7 +314,7 @@ def test_lists_of_fields_and_values() -> None:
         ProcedureCodeSequence=Sequence([inner]),
     )
     plan = plan_of("REMOVE fields:names\nREMOVE values:known", sections=sections)
-    ds = opened(before, plan)
+    ds = deidentified_dataset(before, plan)
     for name in ("PatientName", "ReferringPhysicianName", "PatientComments", "PatientID"):
         assert name not in ds, name
     assert "RequestedProcedureDescription" not in ds
@@ -310,7 +330,7 @@ def test_variables_refer_to_the_top_level_dataset() -> None:
         to_bytes(make_dataset(instance=1, PatientID="AAA", PatientComments="AAA BBB")),
         to_bytes(make_dataset(instance=2, PatientID="CCC", PatientComments="AAA BBB")),
     ]
-    _, members = run(files, plan)
+    _, members = deidentify_files(files, plan)
     from io import BytesIO
 
     import pydicom
@@ -334,7 +354,7 @@ def with_private() -> Dataset:
 
 
 def test_private_attributes_are_removed() -> None:
-    result, members = run([to_bytes(with_private())], plan_of("BLANK PatientName"))
+    result, members = deidentify_files([to_bytes(with_private())], plan_of("BLANK PatientName"))
     assert result.actions[Change.PRIVATE] == 5
     assert b"ACME" not in next(iter(members.values()))
 
@@ -349,7 +369,7 @@ def test_private_attributes_are_removed() -> None:
     ],
 )
 def test_kept_private_attributes_keep_their_creator(keep: str) -> None:
-    ds = opened(with_private(), plan_of(f"{keep}\nREMOVE ALL"))
+    ds = deidentified_dataset(with_private(), plan_of(f"{keep}\nREMOVE ALL"))
     assert [(int(e.tag), e.value) for e in ds if e.tag.is_private] == [
         (0x00190010, "ACME 1.0"),
         (0x00191001, "SAFE"),
@@ -360,7 +380,7 @@ def test_private_attributes_are_matched_by_creator_in_any_block() -> None:
     ds = make_dataset(private=False)
     for creator in ("FIRST", "ACME 1.0"):
         ds.private_block(0x0019, creator, create=True).add_new(0x01, "LO", creator)
-    out = opened(ds, plan_of('REPLACE (0019,"ACME 1.0",01) new'))
+    out = deidentified_dataset(ds, plan_of('REPLACE (0019,"ACME 1.0",01) new'))
     assert [(int(e.tag), e.value) for e in out if e.tag.is_private] == [
         (0x00190011, "ACME 1.0"),
         (0x00191101, "new"),
@@ -370,8 +390,10 @@ def test_private_attributes_are_matched_by_creator_in_any_block() -> None:
 def test_attributes_not_in_the_dictionary_are_removed_unless_named() -> None:
     ds = make_dataset()
     ds.add_new(0x00100FFE, "LO", "DOE^JANE")
-    assert 0x00100FFE not in opened(ds, plan_of("BLANK PatientName"))
-    assert opened(ds, plan_of("KEEP contains:00100ffe"))[0x00100FFE].value == "DOE^JANE"
+    assert 0x00100FFE not in deidentified_dataset(ds, plan_of("BLANK PatientName"))
+    assert (
+        deidentified_dataset(ds, plan_of("KEEP contains:00100ffe"))[0x00100FFE].value == "DOE^JANE"
+    )
 
 
 def test_attributes_that_no_recipe_can_keep() -> None:
@@ -383,18 +405,18 @@ def test_attributes_that_no_recipe_can_keep() -> None:
     ds.SpecificCharacterSet = "ISO_IR 100"
     data = to_bytes(ds, trailing=b"DOE^JANE")
     data = data.replace(b"ISO_IR 100", b"DOE^JANE  ", 1)
-    from tests.deidentify.engine import one
+    from tests.deidentify.engine import deidentified_bytes
 
-    assert b"DOE^JANE" not in one(data, plan_of("KEEP PatientName\nKEEP Modality"))
-    kept = one(to_bytes(ds, trailing=b"DOE^JANE"), plan_of("KEEP ALL", uids=False))
+    assert b"DOE^JANE" not in deidentified_bytes(data, plan_of("KEEP PatientName\nKEEP Modality"))
+    kept = deidentified_bytes(to_bytes(ds, trailing=b"DOE^JANE"), plan_of("KEEP ALL", uids=False))
     assert b"DOE^JANE" not in kept
 
 
 def test_rules_do_not_change_pixels_or_colour_tables() -> None:
     before = make_dataset()
-    ds = opened(before, plan_of("REMOVE ALL"))
+    ds = deidentified_dataset(before, plan_of("REMOVE ALL"))
     assert ds.PixelData == before.PixelData
-    assert opened(before, plan_of("REMOVE PixelData")).PixelData == before.PixelData
+    assert deidentified_dataset(before, plan_of("REMOVE PixelData")).PixelData == before.PixelData
 
 
 def _codes(*meanings: str) -> Sequence:
@@ -423,7 +445,7 @@ def test_paths_with_item_numbers_match_those_items_only(path: str, kept: list[li
     ds = make_dataset(
         CTDIPhantomTypeCodeSequence=_codes("a", "b"), ContentSequence=Sequence([content])
     )
-    after = opened(ds, plan_of(f"REMOVE {path}"))
+    after = deidentified_dataset(ds, plan_of(f"REMOVE {path}"))
     inner = after.ContentSequence[0].ConceptNameCodeSequence
     assert [
         [item.get("CodeMeaning") for item in items]

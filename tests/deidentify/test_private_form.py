@@ -22,7 +22,7 @@ from sendit.deidentify.private_form import (
 from sendit.recipe.profile import SafePrivate, safe_private
 from testing.builder import make_dataset, to_bytes
 from testing.vendor_objects import SECRET, csa_image
-from tests.deidentify.engine import opened, plan_of
+from tests.deidentify.engine import deidentified_dataset, plan_of
 
 
 def row(vr: str, vm: str = "1") -> SafePrivate:
@@ -253,7 +253,7 @@ def delivered(*private: bytes) -> Dataset:
     data = to_bytes(make_dataset(private=False))
     before = data.index(struct.pack("<HH", 0x0020, 0x000D) + b"UI", 132)
     rules = 'KEEP (0019,"SIEMENS MR HEADER",0A)\nKEEP (0019,"SIEMENS MR HEADER",0C)'
-    return opened(data[:before] + b"".join(private) + data[before:], plan_of(rules))
+    return deidentified_dataset(data[:before] + b"".join(private) + data[before:], plan_of(rules))
 
 
 SIEMENS = element(0x00190010, "LO", b"SIEMENS MR HEADER ")

@@ -34,7 +34,13 @@ from sendit.recipe.parse import bundled_names, read_recipe
 from testing.builder import ObjectKind, end_with_pixels, make_dataset, to_bytes
 from testing.operations import calls_of
 from testing.real_files import real_files
-from tests.deidentify.engine import IDENTIFIERS, one, opened, plan_of, run
+from tests.deidentify.engine import (
+    IDENTIFIERS,
+    deidentified_bytes,
+    deidentified_dataset,
+    deidentify_files,
+    plan_of,
+)
 
 SYNTAXES = [
     ImplicitVRLittleEndian,
@@ -76,7 +82,7 @@ def test_keep_all_plan_leaves_real_files_unchanged() -> None:
             continue
         if not header.sop_instance or path.name in {"winter.dcm", "MR_small_padded.dcm"}:
             continue  # has an element twice, and bytes after the pixels
-        result, members = run([data], KEEP_ALL)
+        result, members = deidentify_files([data], KEEP_ALL)
         if not members:  # pixel data: see tests/dicom/test_pixel_data.py
             continue
         new = next(iter(members.values()))
@@ -111,7 +117,7 @@ def test_transfer_syntax_is_preserved(kind: ObjectKind, syntax: str) -> None:
     """.replace("ADD Rows 77", "REPLACE Rows 77"),
         uids=False,
     )
-    ds = opened(before, plan)
+    ds = deidentified_dataset(before, plan)
     assert ds.file_meta.TransferSyntaxUID == syntax
     assert ds.PatientName == IDENTIFIERS.patient_code
     assert ds["PatientID"].is_empty
@@ -136,7 +142,7 @@ def test_length_encoding_is_preserved() -> None:
         ds = make_dataset(ReferencedStudySequence=Sequence([inner, Dataset()]))
         ds["ReferencedStudySequence"].is_undefined_length = undefined
         ds.ReferencedStudySequence[0].is_undefined_length_sequence_item = undefined
-        new = read(one(ds, plan_of("REPLACE PatientName x")))
+        new = read(deidentified_bytes(ds, plan_of("REPLACE PatientName x")))
         sequence = new["ReferencedStudySequence"]
         assert sequence.is_undefined_length is undefined
         assert sequence.value[0].is_undefined_length_sequence_item is undefined
@@ -157,7 +163,7 @@ def test_elements_out_of_order_are_sorted() -> None:
         + data[name[2] : name[4]]
         + data[identifier[4] :]
     )
-    assert one(swapped, KEEP_ALL) == one(data, KEEP_ALL)
+    assert deidentified_bytes(swapped, KEEP_ALL) == deidentified_bytes(data, KEEP_ALL)
 
 
 def test_last_of_two_elements_with_the_same_tag_wins() -> None:
@@ -167,7 +173,7 @@ def test_last_of_two_elements_with_the_same_tag_wins() -> None:
     assert patient_id is not None
     first = data[patient_id[2] : patient_id[4]].replace(b"SECOND", b"FIRST ")
     twice = data[: patient_id[2]] + first + data[patient_id[2] :]
-    new = one(twice, plan_of("BLANK PatientName"))
+    new = deidentified_bytes(twice, plan_of("BLANK PatientName"))
     assert b"FIRST" not in new
     assert read(new).PatientID == "SECOND"
 
@@ -178,15 +184,15 @@ def test_last_of_two_elements_with_the_same_tag_wins() -> None:
 def test_text_is_written_in_the_character_set_of_the_file() -> None:
     plan = plan_of("REPLACE PatientComments Ärztin Ω")
     assert (
-        opened(make_dataset(SpecificCharacterSet="ISO_IR 192", PatientComments="x"), plan)[
-            "PatientComments"
-        ].value
+        deidentified_dataset(
+            make_dataset(SpecificCharacterSet="ISO_IR 192", PatientComments="x"), plan
+        )["PatientComments"].value
         == "Ärztin Ω"
     )
     latin = make_dataset(SpecificCharacterSet="ISO_IR 100", PatientComments="x")
-    assert opened(latin, plan).PatientComments == "Ärztin ?"
+    assert deidentified_dataset(latin, plan).PatientComments == "Ärztin ?"
     ascii_only = make_dataset(SpecificCharacterSet=None, PatientComments="x")
-    assert opened(ascii_only, plan).PatientComments == "?rztin ?"
+    assert deidentified_dataset(ascii_only, plan).PatientComments == "?rztin ?"
 
 
 def test_items_can_have_their_own_character_set() -> None:
@@ -198,7 +204,7 @@ def test_items_can_have_their_own_character_set() -> None:
         PatientComments="x",
         ReferencedStudySequence=Sequence([inner]),
     )
-    new = one(ds, plan_of("REPLACE PatientComments Ω"))
+    new = deidentified_bytes(ds, plan_of("REPLACE PatientComments Ω"))
     assert "Ω".encode() in new
     assert read(new).PatientComments == "?"
 
@@ -215,7 +221,7 @@ def test_value_lists_match_names_in_every_character_set() -> None:
         ds = make_dataset(
             SpecificCharacterSet=terms, PatientName=name, PatientComments=f"saw {name} today"
         )
-        new = opened(ds, plan)
+        new = deidentified_dataset(ds, plan)
         assert "PatientComments" not in new, terms
 
 
@@ -237,14 +243,14 @@ def test_sequences_encoded_as_un_are_cleaned(syntax: str) -> None:
     item = struct.pack("<HHL", 0xFFFE, 0xE000, len(inner)) + inner
     data = with_unknown(to_bytes(make_dataset(transfer_syntax=syntax)), item)
     assert b"DOE^JANE" in data
-    new = one(data, plan_of("REPLACE PatientName x"))
+    new = deidentified_bytes(data, plan_of("REPLACE PatientName x"))
     assert b"DOE^JANE" not in new
     assert b"GENERAL" in new
 
 
 def test_unreadable_sequences_are_removed() -> None:
     data = with_unknown(to_bytes(make_dataset()), b"\xfe\xff\x00\xe0\x40\0\0\0DOE^JANE")
-    result, members = run([data], plan_of("BLANK PatientName"))
+    result, members = deidentify_files([data], plan_of("BLANK PatientName"))
     assert result.actions[Change.OPAQUE] == 1
     assert b"DOE^JANE" not in next(iter(members.values()))
 
@@ -275,7 +281,9 @@ def test_intervals_between_dates_are_preserved(dates: list[date], days: int, syn
         setattr(inner, keyword, text)
     inner.AcquisitionDateTime = f"{ds.StudyDate}103000.5+0100"
     ds.ReferencedStudySequence = Sequence([inner])
-    new = opened(ds, plan_of(f"JITTER select:VR:DA {days}\nJITTER select:VR:DT {days}"))
+    new = deidentified_dataset(
+        ds, plan_of(f"JITTER select:VR:DA {days}\nJITTER select:VR:DT {days}")
+    )
     for where in (new, new.ReferencedStudySequence[0]):
         for keyword, day in zip(DATE_KEYWORDS, dates, strict=True):
             moved = day + timedelta(days)
@@ -293,7 +301,7 @@ def test_dates_that_cannot_be_shifted_are_removed_and_counted() -> None:
         date_element = read_header(data).element(element)
         assert date_element is not None, keyword
         data = data[: date_element[3]] + b"2020    " + data[date_element[4] :]
-    result, members = run([data], plan)
+    result, members = deidentify_files([data], plan)
     new = read(next(iter(members.values())))
     assert new["StudyDate"].is_empty  # type 2 in a CT image
     assert "AcquisitionDate" not in new  # type 3
@@ -309,7 +317,7 @@ def test_functional_groups_take_linear_time() -> None:
 
     def work(frames: int) -> int:
         data = to_bytes(make_dataset(kind="ENHANCED", frames=frames, rows=2, columns=2))
-        return calls_of(lambda: run([data], plan))
+        return calls_of(lambda: deidentify_files([data], plan))
 
     work(2)
     few, many = work(50), work(400)
@@ -347,9 +355,9 @@ def test_rules_apply_to_attributes_with_a_wrong_vr(vr: str) -> None:
         (0x00100010, b"DOE^JANE"),
         (0x00080030, b"DOE^JANE"),
     ):
-        new = one(with_value(data, tag, vr, value), plan)
+        new = deidentified_bytes(with_value(data, tag, vr, value), plan)
         assert value not in new, (hex(tag), vr)
-    moved = one(with_value(data, 0x00080020, vr, b"20200118"), plan)
+    moved = deidentified_bytes(with_value(data, 0x00080020, vr, b"20200118"), plan)
     assert b"20200121" in moved
 
 
@@ -367,7 +375,7 @@ def test_sequences_with_another_vr_are_cleaned(vr: str, recipe: str) -> None:
     start = header.elements[0][2]
     data = header.data[:start] + b"".join(there[tag] for tag in sorted(there) if tag >> 16 != 4)
     assert data.count(b"DOE^JANE") > 400
-    assert b"DOE^JANE" not in one(data, compile_plan(read_recipe(recipe)))
+    assert b"DOE^JANE" not in deidentified_bytes(data, compile_plan(read_recipe(recipe)))
 
 
 def test_words_in_numeric_and_date_attributes_are_always_removed() -> None:
@@ -375,17 +383,19 @@ def test_words_in_numeric_and_date_attributes_are_always_removed() -> None:
     for tag, vr in ((0x00101030, "DS"), (0x00101010, "AS"), (0x00080030, "TM"), (0x00200013, "IS")):
         for rules in ("KEEP ALL", "BLANK PatientName"):
             bad = with_value(data, tag, vr, b"DOE^JANE")
-            result, members = run([bad], plan_of(rules))
+            result, members = deidentify_files([bad], plan_of(rules))
             assert b"DOE^JANE" not in next(iter(members.values()))
             assert result.actions[Change.WORDS] == 1
     for tag in (0x00101030, 0x00200013, 0x00080030, 0x00280106):  # the last one is US
         for vr in ("LO", "PN", "UT", "CS", "UI"):
             for rules in ("KEEP ALL", "BLANK PatientName"):
                 bad = with_value(data, tag, vr, b"DOE^JANE")
-                assert b"DOE^JANE" not in one(bad, plan_of(rules))
-                assert b"12345678" in one(with_value(data, tag, vr, b"12345678"), plan_of(rules))
+                assert b"DOE^JANE" not in deidentified_bytes(bad, plan_of(rules))
+                assert b"12345678" in deidentified_bytes(
+                    with_value(data, tag, vr, b"12345678"), plan_of(rules)
+                )
     odd = with_value(data, 0x00101030, "DS", b"NaN\\1.5E+3\\-Inf ")
-    assert b"NaN\\1.5E+3\\-Inf " in one(odd, plan_of("BLANK PatientName"))
+    assert b"NaN\\1.5E+3\\-Inf " in deidentified_bytes(odd, plan_of("BLANK PatientName"))
 
 
 @pytest.mark.parametrize(
@@ -402,7 +412,7 @@ def test_words_are_removed_from_attributes_without_a_rule(
     tag: int, vr: str, value: bytes, stays: bool
 ) -> None:
     data = with_value(to_bytes(make_dataset()), tag, vr, value)
-    assert (value in one(data, plan_of("BLANK PatientName"))) is stays
+    assert (value in deidentified_bytes(data, plan_of("BLANK PatientName"))) is stays
 
 
 # Caching --------------------------------------------------------------------------------
@@ -419,7 +429,7 @@ def test_private_attribute_cache_depends_on_the_creator() -> None:
     plan = plan_of('KEEP 0019,"ACME",01\nREPLACE 0019,"OTHER",01 ANOTHER')
     files = [file(1, "ACME"), file(2, "OTHER"), file(3, "ACME"), file(4, "OTHER")]
     for order in (files, files[::-1]):
-        _, members = run(order, plan)
+        _, members = deidentify_files(order, plan)
         values = [read(data)[0x0019, 0x1001].value for data in members.values()]
         assert values == ["THE SAME" if b"ACME" in data else "ANOTHER" for data in order]
 
@@ -441,7 +451,7 @@ def test_private_sequence_cache_depends_on_the_path() -> None:
         'KEEP (2005,"Philips MR Imaging DD 001",0E)\n'
         "REMOVE contains:^SharedFunctionalGroupsSequence__.*ImageComments$"
     )
-    new = opened(ds, plan)
+    new = deidentified_dataset(ds, plan)
     left = [
         sequence[0].private_block(0x2005, "Philips MR Imaging DD 005")[0x0F].value[0]
         for sequence in (new.SharedFunctionalGroupsSequence, new.PerFrameFunctionalGroupsSequence)
@@ -479,7 +489,7 @@ def test_text_is_decoded_with_the_declared_character_set(
         files.append(
             data.replace(b"ZZZZZZZZ", other, 1).replace(b"CS\x02\0XX", b"CS\x02\0\xe4X", 1)
         )
-    _, members = run(files, plan_of(rules))
+    _, members = deidentify_files(files, plan_of(rules))
     assert len(members) == 2
     for member in members.values():
         new = read(member)
@@ -494,7 +504,7 @@ def test_binary_numbers_stay_numbers() -> None:
     dataset.add_new("PatientSize", "FL", 1.75)
     dataset.add_new("PatientAge", "US", 7)
     rules = "REPLACE PatientWeight func:known_value\nREPLACE PatientSize func:known_value\n"
-    new = opened(dataset, plan_of(f"{rules}REPLACE PatientAge func:cap_age"))
+    new = deidentified_dataset(dataset, plan_of(f"{rules}REPLACE PatientAge func:cap_age"))
     assert (new.PatientWeight, new.PatientSize) == (70.5, 1.75)
     assert not new.PatientAge
 
@@ -533,7 +543,7 @@ def test_bundled_recipes_remove_pixels_in_sequences(recipe: str) -> None:
     ds.ReferencedImageSequence = Sequence([image])
     ds.SharedFunctionalGroupsSequence = Sequence([holder])
     ds.WaveformSequence = Sequence([item])
-    _, members = run([to_bytes(ds)], compile_plan(read_recipe(recipe)))
+    _, members = deidentify_files([to_bytes(ds)], compile_plan(read_recipe(recipe)))
     (new,) = members.values()
     assert SAMPLES not in new and b"OVERLAY1" not in new and b"CURVE123" not in new
     measures = read(new).SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
@@ -542,13 +552,13 @@ def test_bundled_recipes_remove_pixels_in_sequences(recipe: str) -> None:
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
 @pytest.mark.parametrize("rules", ["KEEP IconImageSequence", "KEEP ALL"])
-@pytest.mark.parametrize("behind", [b"", b"\0\0", b"text behind the frame"])
-def test_a_kept_icon_is_reduced_to_its_frame(rules: str, syntax: str, behind: bytes) -> None:
-    ds = with_icon(with_pixels(SAMPLES + behind))
+@pytest.mark.parametrize("trailing", [b"", b"\0\0", b"text behind the frame"])
+def test_a_kept_icon_is_reduced_to_its_frame(rules: str, syntax: str, trailing: bytes) -> None:
+    ds = with_icon(with_pixels(SAMPLES + trailing))
     ds.file_meta.TransferSyntaxUID = syntax
-    result, members = run([to_bytes(ds)], plan_of(rules, uids=False))
+    result, members = deidentify_files([to_bytes(ds)], plan_of(rules, uids=False))
     (new,) = members.values()
-    if len(behind) < 16:
+    if len(trailing) < 16:
         assert read(new).IconImageSequence[0].PixelData == SAMPLES
     else:  # ambiguous: either the frame or its description is wrong
         assert "IconImageSequence" not in read(new)
@@ -561,7 +571,7 @@ def test_unnamed_icons_are_checked_and_other_nested_pixels_removed() -> None:
     measures = with_pixels(b"x" * 16)
     ds.SharedFunctionalGroupsSequence = Sequence([Dataset()])
     ds.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence = Sequence([measures])
-    _, members = run([to_bytes(ds)], plan_of("REMOVE PatientName", uids=False))
+    _, members = deidentify_files([to_bytes(ds)], plan_of("REMOVE PatientName", uids=False))
     (new,) = members.values()
     assert read(new).IconImageSequence[0].PixelData == SAMPLES
     measures = read(new).SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
@@ -578,7 +588,7 @@ def test_inconsistent_icons_are_removed(harm: str) -> None:
         item[0x7FE00010].is_undefined_length = True
     elif harm == "another VR":
         item = with_pixels(b"MUELLER^MARIA   ".decode(), "LT")
-    result, members = run([to_bytes(with_icon(item))], plan_of("KEEP ALL"))
+    result, members = deidentify_files([to_bytes(with_icon(item))], plan_of("KEEP ALL"))
     for new in members.values():
         assert "IconImageSequence" not in read(new)
     assert result.actions[Change.NESTED_PIXELS] == 1 or not members
@@ -599,7 +609,7 @@ def test_value_lists_read_private_attributes_by_creator(block: int) -> None:
     ds.ProcedureCodeSequence = Sequence([inner])
     ds.SeriesDescription = "innermost"
     sections = '%values known\nFIELD (0019,"ACME",01)\n'
-    new = opened(ds, plan_of("BLANK values:known", sections=sections))
+    new = deidentified_dataset(ds, plan_of("BLANK values:known", sections=sections))
     assert new["PatientComments"].is_empty
     assert new["SeriesDescription"].is_empty
     assert new.ProcedureCodeSequence[0]["CodeMeaning"].is_empty
@@ -616,12 +626,14 @@ def test_value_lists_are_split_and_skip_short_values() -> None:
     ds.add_new("SelectorOBValue", "OB", b"xx quackenbush ")
     ds.add_new("SelectorOWValue", "OW", b"nothing here    ")
     sections = '%values known\nSPLIT PatientName by="^";minlength=3\nFIELD PixelData\n'
-    new = opened(ds, plan_of("REMOVE values:known", sections=sections))
+    new = deidentified_dataset(ds, plan_of("REMOVE values:known", sections=sections))
     assert not {"PatientComments", "SeriesDescription", "SelectorOBValue"} & set(new.dir())
     assert new.StudyDescription == "al"
     assert "SelectorOWValue" in new
     least = sections.replace("minlength=3", "minlength=2")
-    assert "StudyDescription" not in opened(ds, plan_of("REMOVE values:known", sections=least))
+    assert "StudyDescription" not in deidentified_dataset(
+        ds, plan_of("REMOVE values:known", sections=least)
+    )
 
 
 @pytest.mark.parametrize("vr", ["OB", "UN", "OW"])
@@ -631,7 +643,7 @@ def test_value_lists_match_binary_values(vr: str) -> None:
     plan = plan_of("REMOVE values:known\nKEEP PatientName", sections=sections)
     for text, stays in (("\1\2 MüLLER\3", False), ("\1\2 Miller\3\0", True)):
         ds.add_new("SelectorOBValue", vr, text.encode())
-        assert ("SelectorOBValue" in opened(ds, plan)) is stays
+        assert ("SelectorOBValue" in deidentified_dataset(ds, plan)) is stays
 
 
 # Dates in attributes of every VR --------------------------------------------------------
@@ -665,7 +677,7 @@ def test_jitter_applies_to_dates_of_every_vr(
 ) -> None:
     before = make_dataset(**({keyword: "1"} if vr in {"DS", "IS"} else {keyword: "X"}))
     data = with_value(to_bytes(before), int(before[keyword].tag), vr, value)
-    new = opened(data, plan_of(f"JITTER contains:^({keyword}|SeriesDate)$ 3"))
+    new = deidentified_dataset(data, plan_of(f"JITTER contains:^({keyword}|SeriesDate)$ 3"))
     shown = None if keyword not in new else str(new[keyword].value or "")
     assert shown == (moved if moved is None else moved.strip())
 
@@ -676,7 +688,7 @@ def test_a_possibly_required_date_of_an_unknown_class_becomes_a_dummy() -> None:
     data = with_value(to_bytes(ds), 0x00080020, "DA", b"soon")
     data = with_value(data, 0x0008002A, "DT", b"soon")
     plan = plan_of("JITTER StudyDate 3\nJITTER AcquisitionDateTime 3")
-    result, members = run([data], plan)
+    result, members = deidentify_files([data], plan)
     new = read(next(iter(members.values())))
     assert (new.StudyDate, new.AcquisitionDateTime) == ("19000101", "19000101000000")
     assert result.actions[Change.UNMOVABLE_BLANKED] == 2
@@ -685,7 +697,7 @@ def test_a_possibly_required_date_of_an_unknown_class_becomes_a_dummy() -> None:
 def test_value_lists_do_not_shift_dates_in_text() -> None:
     ds = make_dataset(PatientComments="20200118 and more", PatientID="20200118", StudyID="20200118")
     sections = "%values known\nFIELD PatientID\n"
-    new = opened(ds, plan_of("JITTER values:known 3", sections=sections))
+    new = deidentified_dataset(ds, plan_of("JITTER values:known 3", sections=sections))
     assert new.PatientComments == "20200118 and more"
     assert new.StudyID == "20200121"
 
@@ -701,7 +713,7 @@ def test_value_lists_are_read_per_file_in_template_matches() -> None:
         ds.InstitutionName = "AAAA"
         end_with_pixels(ds)
         files.append(to_bytes(ds))
-    result, members = run(files, plan)
+    result, members = deidentify_files(files, plan)
     assert len(members) == 3, result.outcomes
     left = [str(read(data).InstitutionName or "") for data in members.values()]
     assert left == ["", "AAAA", ""]
@@ -719,13 +731,13 @@ def test_differing_private_elements_are_checked_in_template_matches() -> None:
         mark = struct.pack("<HH2sH", 0x0019, 0x100A, b"US", 2)
         files.append(data.replace(mark + b"\x24\x00", mark + value))
     plan = plan_of('KEEP (0019,"SIEMENS MR HEADER",0A)\nBLANK PatientComments')
-    alone = [next(iter(run([data], plan)[1].values())) for data in files]
-    result, members = run(files, plan)
+    alone = [next(iter(deidentify_files([data], plan)[1].values())) for data in files]
+    result, members = deidentify_files(files, plan)
     assert list(members.values()) == alone
     assert [read(data)[0x0019, 0x100A].value for data in alone] == [36, 48, 36]
     assert result.actions[Change.BLANKED] >= 3
     assert result.actions[Change.KEPT] == sum(
-        run([data], plan)[0].actions[Change.KEPT] for data in files
+        deidentify_files([data], plan)[0].actions[Change.KEPT] for data in files
     )
 
 
@@ -757,7 +769,7 @@ def test_no_uid_holds_words_and_no_date_stands_under_another_attribute(
     at = next((each[2] for each in before.elements if each[0] > tag), len(whole))
     whole = whole[:at] + element_bytes(tag, vr, value, EXPLICIT_LITTLE) + whole[at:]
     plan = compile_plan(read_recipe("default"))
-    after = read_header(one(whole, plan))
+    after = read_header(deidentified_bytes(whole, plan))
     assert ((after.raw(tag) or b"").strip(b" \0") == value) is stays
 
 

@@ -36,7 +36,7 @@ from testing.derived_objects import (
     segmentation,
     structure_set,
 )
-from tests.deidentify.engine import IDENTIFIERS, opened, plan_of, run
+from tests.deidentify.engine import IDENTIFIERS, deidentified_dataset, deidentify_files, plan_of
 
 NUMBERS = {"DS", "FD", "FL", "IS", "SL", "SS", "UL", "US"}
 CHANGED = {"PatientAge", "NumericValue"}
@@ -51,7 +51,7 @@ def plan() -> Plan:
 
 @pytest.fixture(scope="module")
 def report(plan) -> FileDataset:
-    return opened(measurement_report(), plan)
+    return deidentified_dataset(measurement_report(), plan)
 
 
 def content(dataset: Dataset, code: str) -> list[Dataset]:
@@ -74,7 +74,7 @@ def numbers(dataset: Dataset) -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize("name", ALL)
 def test_numbers_are_preserved_and_names_removed(name, plan):
     before = ALL[name]()
-    after = opened(before, plan)
+    after = deidentified_dataset(before, plan)
     assert list(numbers(before)) == list(numbers(after))
     whole = to_bytes(after).decode("latin-1")
     assert not [text for text in WHOSE if text in whole]
@@ -103,7 +103,7 @@ def test_highdicom_reads_measurements(report):
 def test_highdicom_reads_parametric_maps(plan):
     before, after = (
         hd.pm.ParametricMap.from_dataset(pydicom.dcmread(BytesIO(to_bytes(one))))
-        for one in (parametric_map(), opened(parametric_map(), plan))
+        for one in (parametric_map(), deidentified_dataset(parametric_map(), plan))
     )
     assert np.array_equal(before.pixel_array, after.pixel_array)
     assert before.pixel_array.dtype == np.float32
@@ -119,7 +119,7 @@ def test_highdicom_reads_parametric_maps(plan):
 def test_references_point_to_delivered_images(plan):
     """Images and objects derived from them, as one study: every reference resolves."""
     made = [*images(), *(make() for make in ALL.values())]
-    _, members = run([to_bytes(one) for one in made], plan)
+    _, members = deidentify_files([to_bytes(one) for one in made], plan)
     new = [pydicom.dcmread(BytesIO(member)) for member in members.values()]
     assert len(new) == len(made)
     there = {one.SOPInstanceUID for one in new}
@@ -154,7 +154,7 @@ def test_a_fully_cleaned_meaning_becomes_its_code(plan):
     item.CodeMeaning = "Befunder's own"
     language = content(before, "121049")[0].ConceptCodeSequence[0]
     assert (language.CodeValue, language.CodeMeaning) == ("en-US", "English (United States)")
-    after = opened(before, plan)
+    after = deidentified_dataset(before, plan)
     assert content(after, "GRADE")[0].ConceptCodeSequence[0].CodeMeaning == "G2"
     assert content(after, "121049")[0].ConceptCodeSequence[0].CodeValue == "en-US"
     assert content(after, "121049")[0].ConceptCodeSequence[0].CodeMeaning == "en-US"
@@ -164,7 +164,10 @@ def test_an_empty_coding_scheme_version_stays_empty(plan):
     before = measurement_report()
     content(before, "GRADE")[0].ConceptCodeSequence[0].CodingSchemeVersion = ""
     assert (
-        content(opened(before, plan), "GRADE")[0].ConceptCodeSequence[0].CodingSchemeVersion == ""
+        content(deidentified_dataset(before, plan), "GRADE")[0]
+        .ConceptCodeSequence[0]
+        .CodingSchemeVersion
+        == ""
     )
 
 
@@ -172,7 +175,7 @@ def test_an_empty_coding_scheme_version_stays_empty(plan):
 def test_a_code_with_a_name_of_the_study_is_removed(plan, code):
     before = measurement_report()
     content(before, "GRADE")[0].ConceptCodeSequence[0].CodeValue = code
-    after = opened(before, plan)
+    after = deidentified_dataset(before, plan)
     first, second = content(after, "GRADE")
     assert first.ConceptCodeSequence[0].CodeValue == "DEIDENTIFIED"
     assert second.ConceptCodeSequence[0].CodeValue == "G2"
@@ -198,7 +201,7 @@ def test_units_are_preserved(plan, unit, stays):
     (dlp,) = content(before, "113838")
     code = dlp.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0]
     code.CodeValue = code.CodeMeaning = unit
-    (dlp,) = content(opened(before, plan), "113838")
+    (dlp,) = content(deidentified_dataset(before, plan), "113838")
     code = dlp.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0]
     assert code.CodeValue == (unit if stays else "DEIDENTIFIED")
     assert "Befunder" not in code.CodeValue + code.CodeMeaning
@@ -230,7 +233,7 @@ def test_ages_of_90_or_more_become_90(plan, age, unit, left):
     item.MeasuredValueSequence[0].NumericValue = age
     item.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0].CodeValue = unit
     item.MeasuredValueSequence[0].FloatingPointValue = float(age)
-    (item,) = content(opened(before, plan), "121033")
+    (item,) = content(deidentified_dataset(before, plan), "121033")
     assert item.MeasuredValueSequence[0].NumericValue == pydicom.valuerep.DSfloat(left)
     assert item.MeasuredValueSequence[0].FloatingPointValue == float(left)
 
@@ -275,12 +278,12 @@ def test_sibling_values():
 
 def test_invalid_numbers_are_not_replaced_by_a_number(plan):
     data = to_bytes(dose_report()).replace(b"345.6789", b"Befunder")
-    (dlp,) = content(opened(data, plan), "113838")
+    (dlp,) = content(deidentified_dataset(data, plan), "113838")
     assert "NumericValue" not in dlp.MeasuredValueSequence[0]
 
 
 def test_device_observer_attributes_are_kept(plan):
-    after = opened(dose_report(), plan)
+    after = deidentified_dataset(dose_report(), plan)
     assert content(after, "121014")[0].TextValue == "TESTWORKS"
     assert content(after, "121015")[0].TextValue == "Scanner 128+"
     for concept in ("121016", "121017"):  # serial number, place
@@ -289,20 +292,20 @@ def test_device_observer_attributes_are_kept(plan):
 
 
 def test_content_uids_match_the_image_uids(plan):
-    source = opened(images(1)[0], plan)
-    references = content(opened(key_objects(), plan), "260753009")
+    source = deidentified_dataset(images(1)[0], plan)
+    references = content(deidentified_dataset(key_objects(), plan), "260753009")
     assert references[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
 
 
 def test_key_object_titles_are_kept(plan):
-    after = opened(key_objects(), plan)
+    after = deidentified_dataset(key_objects(), plan)
     title = after.ConceptNameCodeSequence[0]
     assert (title.CodeValue, title.CodeMeaning) == ("113004", "For Teaching")
     assert hd.ko.KeyObjectSelectionDocument.from_dataset(after).content.get_references()
 
 
 def test_segments_are_preserved(plan):
-    before, after = segmentation(), opened(segmentation(), plan)
+    before, after = segmentation(), deidentified_dataset(segmentation(), plan)
     assert before.PixelData == after.PixelData
     read = hd.seg.Segmentation.from_dataset(after)
     labels = [read.get_segment_description(number).segment_label for number in (1, 2)]
@@ -314,9 +317,11 @@ def test_segments_are_preserved(plan):
 
 def test_observer_names_are_consistent_across_objects(plan, report):
     names = {group.TextValue for group in content(report, "112039")}
-    regions = opened(structure_set(), plan).StructureSetROISequence
+    regions = deidentified_dataset(structure_set(), plan).StructureSetROISequence
     assert {region.ROIName for region in regions} == names
-    assert {each.SegmentLabel for each in opened(segmentation(), plan).SegmentSequence} == names
+    assert {
+        each.SegmentLabel for each in deidentified_dataset(segmentation(), plan).SegmentSequence
+    } == names
 
 
 @pytest.mark.parametrize("layer", ["Dr. Benno, Befunder", "BENNO", "BLACK", "LEE 2"])
@@ -325,7 +330,7 @@ def test_graphic_layers_are_preserved(plan, layer):
     before.OperatorsName = ["Black^Ann", "Lee^Jo"]
     for sequence in (before.GraphicAnnotationSequence, before.GraphicLayerSequence):
         sequence[1].GraphicLayer = layer[:16]
-    after = opened(before, plan)
+    after = deidentified_dataset(before, plan)
     defined = [layer.GraphicLayer for layer in after.GraphicLayerSequence]
     assert [each.GraphicLayer for each in after.GraphicAnnotationSequence] == defined
     assert defined[0] == "RULERS"
@@ -336,7 +341,7 @@ def test_graphic_layers_are_preserved(plan, layer):
 
 
 def test_waveform_annotations_keep_their_numbers(plan):
-    rate, words = opened(electrocardiogram(), plan).WaveformAnnotationSequence
+    rate, words = deidentified_dataset(electrocardiogram(), plan).WaveformAnnotationSequence
     assert rate.NumericValue == 72.5
     assert rate.MeasurementUnitsCodeSequence[0].CodeValue == "/min"
     assert "Musterfrau" not in words.UnformattedTextValue
@@ -353,6 +358,6 @@ def test_structured_content_option_is_not_claimed_for_dummies():
 
 
 def test_a_report_is_delivered_once(plan):
-    result, members = run([to_bytes(measurement_report())], plan)
+    result, members = deidentify_files([to_bytes(measurement_report())], plan)
     assert result.outcomes == {1: (Outcome.DELIVERED, None)}
     assert len(members) == 1

@@ -44,7 +44,7 @@ from sendit.recipe.filters import FilterPlan, compile_filters
 from sendit.recipe.parse import read_recipe
 from testing.builder import ObjectKind, end_with_pixels, make_dataset, to_bytes, write_study
 from testing.real_files import real_files
-from tests.deidentify.engine import IDENTIFIERS, KEYS, one, plan_of, run
+from tests.deidentify.engine import IDENTIFIERS, KEYS, deidentified_bytes, deidentify_files, plan_of
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = compile_plan(read_recipe("default"))
@@ -67,7 +67,7 @@ def test_every_file_has_one_outcome(tmp_path: Path) -> None:
         good,
         to_bytes(make_dataset(SOPInstanceUID=None)),
     ]
-    result, members = run(files, DEFAULT)
+    result, members = deidentify_files(files, DEFAULT)
     assert result.outcomes == {
         1: (Outcome.DELIVERED, None),
         2: (Outcome.QUARANTINED, Reason.EMPTY_FILE),
@@ -83,8 +83,8 @@ def test_every_file_has_one_outcome(tmp_path: Path) -> None:
 
 def test_only_delivered_files_are_counted() -> None:
     good = to_bytes(make_dataset())
-    alone, _ = run([good], DEFAULT)
-    with_others, _ = run([good, good[:-20], b"x", good], DEFAULT)
+    alone, _ = deidentify_files([good], DEFAULT)
+    with_others, _ = deidentify_files([good, good[:-20], b"x", good], DEFAULT)
     assert alone.actions == with_others.actions
     assert sum(alone.actions.values()) > 100
 
@@ -191,9 +191,9 @@ def test_conflicting_copies_are_an_error(tmp_path: Path) -> None:
 
 def test_copies_unknown_to_import(tmp_path: Path) -> None:
     one, other = (to_bytes(make_dataset(SliceLocation=place)) for place in (1, 2))
-    result, members = run([one, one, other], DEFAULT)
+    result, members = deidentify_files([one, one, other], DEFAULT)
     assert result.outcomes == {1: DONE, 2: SAME, 3: CONFLICT}
-    alone, _ = run([one], DEFAULT)
+    alone, _ = deidentify_files([one], DEFAULT)
     assert result.actions == alone.actions
     assert len(members) == 1
 
@@ -244,11 +244,11 @@ def test_filters_are_applied_again_before_delivery(tmp_path: Path) -> None:
         end_with_pixels(dataset)
         path.write_bytes(to_bytes(dataset))
         sources.append(source(number, path))
-    asked = []
+    filtered = []
     decide = FilterPlan.decide
 
     def noted(plan: FilterPlan, values: dict[int, str | None]) -> object:
-        asked.append(values)
+        filtered.append(values)
         return decide(plan, values)
 
     with patch.object(FilterPlan, "decide", noted):
@@ -266,13 +266,13 @@ def test_filters_are_applied_again_before_delivery(tmp_path: Path) -> None:
         Outcome.FILTERED,
         Outcome.DELIVERED,
     ]
-    assert len(asked) == 2  # template matches are filtered again only where they differ
+    assert len(filtered) == 2  # template matches are filtered again only where they differ
 
 
 def test_an_unexpected_engine_error_quarantines_the_file() -> None:
     files = [to_bytes(make_dataset(instance=number)) for number in (1, 2)]
     with patch("sendit.deidentify.functions._FUNCTIONS", {}):
-        result, members = run(files, compile_plan(read_recipe("default")))
+        result, members = deidentify_files(files, compile_plan(read_recipe("default")))
     assert set(result.outcomes.values()) == {(Outcome.QUARANTINED, Reason.NOT_CLEANABLE)}
     assert members == {}
 
@@ -284,7 +284,7 @@ def test_member_names() -> None:
         to_bytes(make_dataset(series=4, instance=9, InstanceNumber=None)),
         to_bytes(make_dataset(series=4, instance=10, InstanceNumber="")),
     ]
-    _, members = run(files, DEFAULT)
+    _, members = deidentify_files(files, DEFAULT)
     code = IDENTIFIERS.study_code
     assert list(members) == [
         f"{code}_3_7.dcm",
@@ -321,7 +321,7 @@ def test_member_naming_takes_constant_time() -> None:
 def test_member_names_contain_only_numbers() -> None:
     data = to_bytes(make_dataset(InstanceNumber=12345678))
     data = data.replace(b"12345678", b"DOE^JANE", 1)
-    _, members = run([data], DEFAULT)
+    _, members = deidentify_files([data], DEFAULT)
     assert list(members) == [f"{IDENTIFIERS.study_code}_1_0.dcm"]
 
 
@@ -357,11 +357,11 @@ def test_output_does_not_depend_on_earlier_studies() -> None:
     ct = [to_bytes(make_dataset(instance=number)) for number in (1, 2, 3)]
     mr = [to_bytes(make_dataset(kind="MR", study=2, instance=number)) for number in (1, 2)]
     plan = compile_plan(read_recipe("default"))
-    _, fresh = run(ct, plan)
-    run(mr, plan)
-    _, again = run(ct, plan)
+    _, fresh = deidentify_files(ct, plan)
+    deidentify_files(mr, plan)
+    _, again = deidentify_files(ct, plan)
     assert fresh == again
-    _, mixed = run([ct[0], mr[0], ct[1], mr[1], ct[2]], plan)
+    _, mixed = deidentify_files([ct[0], mr[0], ct[1], mr[1], ct[2]], plan)
     assert {mixed[name] for name in fresh if name in mixed} <= set(mixed.values())
     assert set(fresh.values()) <= set(mixed.values())
 
@@ -406,7 +406,7 @@ def test_file_meta_is_regenerated() -> None:
     before.file_meta.PrivateInformationCreatorUID = "1.2.3"
     before.file_meta.PrivateInformation = b"DOE^JANE"
     before.preamble = b"DOE^JANE" * 16
-    data = one(before, DEFAULT)
+    data = deidentified_bytes(before, DEFAULT)
     assert data[:132] == bytes(128) + b"DICM"
     ds = pydicom.dcmread(BytesIO(data))
     assert [e.tag.element for e in ds.file_meta] == [0, 1, 2, 3, 0x10, 0x12, 0x13]
@@ -427,7 +427,7 @@ def test_file_meta_is_regenerated() -> None:
 def test_file_meta_matches_the_dataset(rules: str, stays: bool) -> None:
     """A class that the standard does not register is remapped like any other UID."""
     before = make_dataset(SOPClassUID="1.2.3.4")
-    ds = pydicom.dcmread(BytesIO(one(before, plan_of(rules, uids=False))))
+    ds = pydicom.dcmread(BytesIO(deidentified_bytes(before, plan_of(rules, uids=False))))
     assert (ds.SOPClassUID == before.SOPClassUID) is stays
     assert (ds.SOPInstanceUID == before.SOPInstanceUID) is stays
     assert ds.file_meta.MediaStorageSOPClassUID == ds.SOPClassUID
@@ -437,11 +437,13 @@ def test_file_meta_matches_the_dataset(rules: str, stays: bool) -> None:
 def test_input_without_file_meta_gets_one() -> None:
     data = to_bytes(make_dataset())
     bare = data[data.index(struct.pack("<HH2s", 8, 5, b"CS")) :]
-    assert one(bare, DEFAULT) == one(data, DEFAULT)
+    assert deidentified_bytes(bare, DEFAULT) == deidentified_bytes(data, DEFAULT)
 
 
 def test_header_is_read_from_the_output() -> None:
-    result, members = run([to_bytes(make_dataset()), to_bytes(make_dataset(instance=2))], DEFAULT)
+    result, members = deidentify_files(
+        [to_bytes(make_dataset()), to_bytes(make_dataset(instance=2))], DEFAULT
+    )
     ds = pydicom.dcmread(BytesIO(next(iter(members.values()))))
     header = result.header
     assert header["PatientID"] == ds.PatientID == IDENTIFIERS.patient_code
@@ -456,7 +458,9 @@ def test_header_is_read_from_the_output() -> None:
 def test_unknown_identifiers_leave_no_date() -> None:
     nothing = CodedStudy("P1", "S1", 0, None, None)
     plan = plan_of("REPLACE PatientBirthDate var:entity_timestamp")
-    _, members = run([to_bytes(make_dataset(PatientBirthDate="19500101"))], plan, nothing)
+    _, members = deidentify_files(
+        [to_bytes(make_dataset(PatientBirthDate="19500101"))], plan, nothing
+    )
     ds = pydicom.dcmread(BytesIO(next(iter(members.values()))))
     assert ds["PatientBirthDate"].is_empty
 
@@ -466,7 +470,7 @@ def test_timestamps_become_dates() -> None:
 
     stamped = replace(IDENTIFIERS, item_date="2010-02-09T11:50:00-0800")
     plan = plan_of("REPLACE StudyDate var:item_timestamp")
-    _, members = run([to_bytes(make_dataset())], plan, stamped)
+    _, members = deidentify_files([to_bytes(make_dataset())], plan, stamped)
     assert pydicom.dcmread(BytesIO(next(iter(members.values())))).StudyDate == "20100209"
 
 
@@ -611,7 +615,7 @@ def test_batch_header_is_that_of_the_first_image() -> None:
         files = [
             to_bytes(make_dataset(instance=number, transfer_syntax=syntax)) for number in (1, 2)
         ]
-        result, members = run(files, DEFAULT)
+        result, members = deidentify_files(files, DEFAULT)
         first = pydicom.dcmread(BytesIO(next(iter(members.values()))))
         assert result.header["SOPInstanceUID"] == first.SOPInstanceUID
         assert result.header == searchable(next(iter(members.values())))
@@ -657,13 +661,13 @@ def test_rejected_files_are_not_read_and_outcomes_keep_their_order(tmp_path: Pat
         for one in sources
     ]
     study = StudyDeidentifier(DEFAULT, IDENTIFIERS, KEYS, RealValues(DEFAULT))
-    told: list[int] = []
+    reported: list[int] = []
     with Archive(tmp_path / "out.tar.gz") as writer:
-        outcomes = study.deidentify(sources, {2: Reason.CONFLICT}, writer, told.append)
+        outcomes = study.deidentify(sources, {2: Reason.CONFLICT}, writer, reported.append)
     assert list(outcomes) == [1, 2, 3, 4]
     assert outcomes[2] == (Outcome.QUARANTINED, Reason.CONFLICT)
     assert {outcomes[number] for number in (1, 3, 4)} == {DONE}
-    assert told == [2, 3, 4]
+    assert reported == [2, 3, 4]
     assert list(study.members) == [1, 3, 4]
 
 
@@ -682,7 +686,7 @@ def test_numbers_in_member_names(written: bytes, shown: str) -> None:
     mark = struct.pack("<HH2sH", 0x0020, 0x0013, b"IS", 8) + b"77777777"
     assert mark in data
     new = struct.pack("<HH2sH", 0x0020, 0x0013, b"IS", len(written)) + written
-    _, members = run([data.replace(mark, new)], plan_of("BLANK PatientName"))
+    _, members = deidentify_files([data.replace(mark, new)], plan_of("BLANK PatientName"))
     assert list(members) == [f"{IDENTIFIERS.study_code}_1_{shown}.dcm"]
 
 
@@ -695,6 +699,6 @@ def test_specific_character_set_with_another_vr_is_unreadable() -> None:
         else:
             new = head + vr + struct.pack("<H", 10)
         changed = data.replace(head + b"CS" + struct.pack("<H", 10), new, 1)
-        result, _ = run([changed], DEFAULT)
+        result, _ = deidentify_files([changed], DEFAULT)
         expected = DONE if delivered else (Outcome.QUARANTINED, Reason.MALFORMED)
         assert result.outcomes == {1: expected}

@@ -20,7 +20,7 @@ from sendit.pipeline.study import StudyResult
 from sendit.recipe.parse import read_recipe, read_text
 from testing.builder import ObjectKind, end_with_pixels, make_dataset, plant_canaries, to_bytes
 from testing.seeds import seed
-from tests.deidentify.engine import plan_of, run
+from tests.deidentify.engine import deidentify_files, plan_of
 from tests.differential.random_recipes import random_recipe
 
 DEFAULT = compile_plan(read_recipe("default"))
@@ -44,13 +44,13 @@ def noted() -> Iterator[list[bool]]:
 
 def without_likeness(files: list[bytes], plan: Plan) -> tuple[StudyResult, dict[str, bytes]]:
     with patch.object(Rewriter, "match_template", lambda *_: None):
-        return run(files, plan)
+        return deidentify_files(files, plan)
 
 
 def assert_same(files: list[bytes], plan: Plan) -> list[bool]:
     """Compare with each file processed alone; return which of them matched a template."""
     with noted() as taken:
-        result, members = run(files, plan)
+        result, members = deidentify_files(files, plan)
     other, its_members = without_likeness(files, plan)
     assert members
     assert members == its_members
@@ -148,7 +148,7 @@ def test_private_creators_are_not_shared_between_files() -> None:
         files.append(to_bytes(dataset))
     plan = plan_of('KEEP (0013,"ACME",01)')
     assert_same(files, plan)
-    _, members = run(files, plan)
+    _, members = deidentify_files(files, plan)
     assert [b"ACME" in member for member in members.values()] == [False, True, True]
 
 

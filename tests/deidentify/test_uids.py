@@ -21,7 +21,7 @@ from sendit.keys import Keys
 from sendit.recipe.coverage import cover
 from sendit.recipe.parse import read_recipe, read_text
 from testing.builder import make_dataset, to_bytes
-from tests.deidentify.engine import opened
+from tests.deidentify.engine import deidentified_dataset
 
 ONE = UidMap(Keys(b"1" * 32))
 OTHER = UidMap(Keys(b"2" * 32))
@@ -114,7 +114,7 @@ def test_retained_uids_with_a_date_are_remapped() -> None:
         ReferencedImageSequence=Sequence([reference]),
         TargetFrameOfReferenceUID=DATED[2],
     )
-    ds = opened(data, plan)
+    ds = deidentified_dataset(data, plan)
     assert ds.StudyInstanceUID == UNDATED[0]
     assert ds.SOPInstanceUID.startswith("2.25.")
     assert ds.file_meta.MediaStorageSOPInstanceUID == ds.SOPInstanceUID

@@ -17,7 +17,7 @@ from sendit.errors import SkipInstance
 from sendit.recipe.parse import bundled_names, read_recipe
 from testing.builder import ObjectKind, make_dataset, to_bytes
 from testing.real_files import real_files
-from tests.deidentify.engine import one, run
+from tests.deidentify.engine import deidentified_bytes, deidentify_files
 
 DCIODVFY = shutil.which("dciodvfy", path=Path(sys.executable).parent) or shutil.which("dciodvfy")
 DEFAULT = compile_plan(read_recipe("default"))
@@ -38,7 +38,7 @@ def new_errors(data: bytes, recipe: str, folder: Path) -> list[str]:
     before, after = folder / "before.dcm", folder / "after.dcm"
     before.write_bytes(data)
     plan = DEFAULT if recipe == "default" else compile_plan(read_recipe(recipe))
-    after.write_bytes(one(data, plan))
+    after.write_bytes(deidentified_bytes(data, plan))
     return sorted(errors(after) - errors(before))
 
 
@@ -69,7 +69,7 @@ def test_real_objects(tmp_path: Path) -> None:
         # this dciodvfy cannot inflate, and without a class there is nothing to compare
         if header.deflated or not header.sop_class or not header.sop_instance:
             continue
-        if not run([path.read_bytes()], DEFAULT)[1]:
+        if not deidentify_files([path.read_bytes()], DEFAULT)[1]:
             continue  # header-only copies of images
         new = new_errors(path.read_bytes(), "default", tmp_path)
         if new and path.name not in KNOWN:

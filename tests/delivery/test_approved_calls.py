@@ -394,7 +394,7 @@ def test_objects(state: str, approved: Approved, tmp_path: Path) -> None:
     approved(lines())
 
 
-def test_what_remains_of_deleted_objects(approved: Approved) -> None:
+def test_remains_of_deleted_objects(approved: Approved) -> None:
     def lines() -> Iterator[str]:
         for more in (
             {},
@@ -674,7 +674,7 @@ def test_errors(approved: Approved) -> None:
     approved(lines())
 
 
-def test_what_differs_from_manifests(approved: Approved, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_differences_from_manifests(approved: Approved, monkeypatch: pytest.MonkeyPatch) -> None:
     """Manifests, objects and rows held against one another, whole verdicts."""
     entries: dict[str, list[dict[str, Any]]] = {
         "one": [ENTRY],

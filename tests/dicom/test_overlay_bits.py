@@ -17,7 +17,7 @@ from sendit.batch import Outcome, Reason
 from sendit.deidentify.plan import Change
 from sendit.dicom import overlay_bits
 from testing.builder import make_dataset, to_bytes
-from tests.deidentify.engine import opened, plan_of, run
+from tests.deidentify.engine import deidentified_dataset, deidentify_files, plan_of
 
 PLAN = plan_of("BLANK PatientName\nREMOVE contains:^\\(60")
 REFUSED = (Outcome.QUARANTINED, Reason.OVERLAY_BITS)
@@ -48,7 +48,7 @@ def samples_of(ds, like: np.ndarray) -> np.ndarray:
 
 
 def delivered(ds, like: np.ndarray) -> np.ndarray:
-    return samples_of(opened(ds, PLAN), like)
+    return samples_of(deidentified_dataset(ds, PLAN), like)
 
 
 def smooth(rows: int = 16) -> np.ndarray:
@@ -70,7 +70,7 @@ def test_undeclared_overlays_are_cleared(syntax: str, bits: int) -> None:
     before = dataset(image | text() * bits, transfer_syntax=native)
     if syntax == RLELossless:
         rle(before)
-    result, _ = run([to_bytes(before)], PLAN)
+    result, _ = deidentify_files([to_bytes(before)], PLAN)
     assert result.actions[Change.MASKED] == 1
     assert np.array_equal(delivered(before, image), image)
 
@@ -79,7 +79,7 @@ def test_undeclared_overlays_are_cleared(syntax: str, bits: int) -> None:
 def test_declared_overlays_are_cleared_even_over_noise(compress: bool) -> None:
     image = np.random.default_rng(1).integers(0, 4096, (16, 16)).astype(np.uint16)
     before = dataset(image | text() << 12)
-    plain, _ = run([to_bytes(rle(before) if compress else before)], PLAN)
+    plain, _ = deidentify_files([to_bytes(rle(before) if compress else before)], PLAN)
     assert plain.outcomes[1] == REFUSED  # smoothness cannot be determined in noise
     before = dataset(image | text() << 12)
     before.add_new(0x60020100, "US", 16)
@@ -90,7 +90,7 @@ def test_declared_overlays_are_cleared_even_over_noise(compress: bool) -> None:
     before.add_new(
         0x60023000, "OW", bytes(32)
     )  # it has its own OverlayData, so it is not in the samples
-    result, _ = run([to_bytes(before)], PLAN)
+    result, _ = deidentify_files([to_bytes(before)], PLAN)
     assert result.outcomes[1] == REFUSED
 
 
@@ -122,10 +122,10 @@ def test_pixel_values_are_preserved(  # noqa: PLR0917 what the header says, and 
         before.add_new("PixelPaddingValue", "US", padding)
     if compress:
         rle(before)
-    result, _ = run([to_bytes(before)], PLAN)
+    result, _ = deidentify_files([to_bytes(before)], PLAN)
     assert result.outcomes[1] == (Outcome.DELIVERED, None)
     assert result.actions[Change.MASKED] == 0
-    assert opened(before, PLAN).PixelData == before.PixelData
+    assert deidentified_dataset(before, PLAN).PixelData == before.PixelData
 
 
 def test_sign_is_extended_over_cleared_bits() -> None:
@@ -136,7 +136,7 @@ def test_sign_is_extended_over_cleared_bits() -> None:
 
 
 def test_a_constant_bit_is_kept() -> None:
-    result, _ = run([to_bytes(dataset(smooth() | 1 << 12))], PLAN)
+    result, _ = deidentify_files([to_bytes(dataset(smooth() | 1 << 12))], PLAN)
     assert result.outcomes[1] == REFUSED
 
 
@@ -156,7 +156,7 @@ def test_stored_bits_are_unchanged(
     compressed = compress and stored > 8  # pydicom treats fewer as bytes
     if compressed:
         rle(before)
-    result, _ = run([to_bytes(before)], PLAN)
+    result, _ = deidentify_files([to_bytes(before)], PLAN)
     if result.outcomes[1] == REFUSED:
         return
     new = delivered(before, samples)
@@ -189,7 +189,7 @@ def test_valid_samples_are_unchanged(stored: int, compress: bool, values: list[i
         before = dataset(samples, stored=stored, signed=signed)
         if compress and stored > 8:
             rle(before)
-        assert opened(before, PLAN).PixelData == before.PixelData
+        assert deidentified_dataset(before, PLAN).PixelData == before.PixelData
 
 
 def test_large_images_are_read_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,9 +204,9 @@ def test_large_images_are_read_in_chunks(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_named_overlay_in_compressed_pixels_cannot_be_cleared() -> None:
     ds = make_dataset(transfer_syntax=JPEGBaseline8Bit)
     ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 12, 11
-    plain, _ = run([to_bytes(ds)], PLAN)
+    plain, _ = deidentify_files([to_bytes(ds)], PLAN)
     assert plain.outcomes[1] == (Outcome.DELIVERED, None)
     ds.add_new(0x60000100, "US", 16)
     ds.add_new(0x60000102, "US", 12)
-    result, _ = run([to_bytes(ds)], PLAN)
+    result, _ = deidentify_files([to_bytes(ds)], PLAN)
     assert result.outcomes[1] == REFUSED

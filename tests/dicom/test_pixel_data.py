@@ -27,14 +27,19 @@ from sendit.dicom.transfer_syntax import ENCAPSULATED, RLE_LOSSLESS
 from sendit.errors import SkipInstance
 from testing.builder import SOP_CLASSES, jpeg, jpeg_segment, make_dataset, to_bytes
 from testing.real_files import real_files
-from tests.deidentify.engine import one, opened, plan_of, run
+from tests.deidentify.engine import (
+    deidentified_bytes,
+    deidentified_dataset,
+    deidentify_files,
+    plan_of,
+)
 
 PLAN = plan_of("BLANK PatientName")
 NAME = b"WINTERBOTTOM^AGNES  "
 
 
 def outcome(ds) -> tuple[Outcome, str | None]:
-    result, _ = run([ds if isinstance(ds, bytes) else to_bytes(ds)], PLAN)
+    result, _ = deidentify_files([ds if isinstance(ds, bytes) else to_bytes(ds)], PLAN)
     return result.outcomes[1]
 
 
@@ -49,9 +54,9 @@ def image(**elements: object):
 def test_bytes_after_the_last_frame_are_removed(syntax: str) -> None:
     ds = image(transfer_syntax=syntax)
     samples = ds.PixelData
-    for behind in (b"\0\0", NAME, bytes(500)):
-        ds.PixelData = samples + behind
-        assert opened(ds, PLAN).PixelData == samples
+    for trailing in (b"\0\0", NAME, bytes(500)):
+        ds.PixelData = samples + trailing
+        assert deidentified_dataset(ds, PLAN).PixelData == samples
     ds.PixelData = samples + NAME * 2  # one frame more than declared
     assert outcome(ds) == (Outcome.QUARANTINED, Reason.PIXELS_DIFFER)
 
@@ -61,16 +66,16 @@ def test_padding_byte_becomes_zero() -> None:
     samples = ds.PixelData[:27]
     for padding in (b"\0", b"x", b"", b"\0more"):
         ds.PixelData = samples + padding
-        assert opened(ds, PLAN).PixelData == samples + b"\0"
+        assert deidentified_dataset(ds, PLAN).PixelData == samples + b"\0"
 
 
 def test_last_byte_of_big_endian_words_is_not_padding() -> None:
     ds = make_dataset(kind="SC", rows=3, columns=3, transfer_syntax=ExplicitVRBigEndian)
     samples = ds.PixelData[:26] + b"\0\x9e"
     ds["PixelData"].VR = "OW"
-    for behind in (b"", b"more"):
-        ds.PixelData = samples + behind
-        assert opened(ds, PLAN).PixelData == samples
+    for trailing in (b"", b"more"):
+        ds.PixelData = samples + trailing
+        assert deidentified_dataset(ds, PLAN).PixelData == samples
 
 
 @pytest.mark.parametrize(
@@ -100,7 +105,7 @@ def test_pixel_data_length_must_match_the_header(
     ds = image(**values)
     ds.PixelData = bytes(length)
     if right:
-        assert opened(ds, PLAN).PixelData == bytes(length + length % 2)
+        assert deidentified_dataset(ds, PLAN).PixelData == bytes(length + length % 2)
     else:
         assert outcome(ds) == (Outcome.QUARANTINED, Reason.SHORT_PIXELS)
 
@@ -119,7 +124,7 @@ def test_float_pixel_data(tag: int, vr: str, size: int) -> None:
     del ds.PixelData
     values = np.arange(16, dtype=f"<f{size}").tobytes()
     ds.add_new(tag, vr, values + NAME)
-    assert opened(ds, PLAN)[tag].value == values
+    assert deidentified_dataset(ds, PLAN)[tag].value == values
     ds.add_new(tag, vr, values[:-size])
     assert outcome(ds)[1] == Reason.SHORT_PIXELS
 
@@ -181,7 +186,7 @@ def compressed(frames: list[bytes], syntax: str, table: bytes = b"", **elements:
 
 
 def frame_of(ds) -> bytes:
-    return opened(ds, PLAN).PixelData[16:]
+    return deidentified_dataset(ds, PLAN).PixelData[16:]
 
 
 def test_frame_format_must_match_the_transfer_syntax() -> None:
@@ -224,13 +229,13 @@ JFIF = b"JFIF\0\1\2\0\0\1\0\1"
     ],
 )
 def test_jpeg_segments(marker: int, kept: bytes, blanked: bytes) -> None:
-    frame = jpeg(4, 4, data=b"12345\xff", more=jpeg_segment(marker, kept, blanked), behind=NAME)
+    frame = jpeg(4, 4, data=b"12345\xff", more=jpeg_segment(marker, kept, blanked), trailing=NAME)
     new = jpeg(
         4,
         4,
         data=b"12345\xff",
         more=jpeg_segment(marker, kept, bytes(len(blanked))),
-        behind=bytes(len(NAME)),
+        trailing=bytes(len(NAME)),
     )
     cleaned = frame_of(compressed([frame], JPEGBaseline8Bit))
     assert cleaned[: len(new)] == new
@@ -239,7 +244,7 @@ def test_jpeg_segments(marker: int, kept: bytes, blanked: bytes) -> None:
 def test_jpeg_restart_and_fill_markers() -> None:
     frame = jpeg(4, 4, data=b"ab").replace(b"ab", b"a\xff\xd0b\xff\xff")
     ds = compressed([frame], JPEGBaseline8Bit)
-    assert opened(ds, PLAN).PixelData == ds.PixelData
+    assert deidentified_dataset(ds, PLAN).PixelData == ds.PixelData
 
 
 def test_jpeg_ls_frame() -> None:
@@ -259,7 +264,7 @@ def test_jpeg_ls_frame() -> None:
         (jpeg(4, 4, more=jpeg_segment(0xDD, NAME)), Reason.UNCLEAR_FRAME),
         (jpeg(4, 4, more=jpeg_segment(0xF0, NAME)), Reason.UNCLEAR_FRAME),
         (jpeg(4, 4, more=NAME), Reason.UNCLEAR_FRAME),
-        (jpeg(4, 4, behind=jpeg(4, 4)), Reason.PIXELS_DIFFER),
+        (jpeg(4, 4, trailing=jpeg(4, 4)), Reason.PIXELS_DIFFER),
         (b"\xff\xd8\xff\xd9", Reason.UNCLEAR_FRAME),
         (NAME, Reason.OTHER_SYNTAX),
         (bytes(64), Reason.OTHER_SYNTAX),
@@ -270,7 +275,7 @@ def test_invalid_jpeg_frames(frame: bytes, reason: Reason) -> None:
     assert outcome(ds) == (Outcome.QUARANTINED, reason)
 
 
-def jpeg_2000(*, comment: bytes = b"", in_tile: bytes = b"", behind: bytes = b"") -> bytes:
+def jpeg_2000(*, comment: bytes = b"", in_tile: bytes = b"", trailing: bytes = b"") -> bytes:
     def segment(marker: int, body: bytes) -> bytes:
         return struct.pack(">HH", marker, 2 + len(body)) + body
 
@@ -281,14 +286,14 @@ def jpeg_2000(*, comment: bytes = b"", in_tile: bytes = b"", behind: bytes = b""
     main = segment(0xFF51, size) + segment(0xFF52, bytes(10)) + segment(0xFF5C, bytes(4))
     if comment:
         main += segment(0xFF64, b"\0\1" + comment)
-    return b"\xff\x4f" + main + start + tile + b"\xff\xd9" + behind
+    return b"\xff\x4f" + main + start + tile + b"\xff\xd9" + trailing
 
 
 def test_jpeg_2000_comments() -> None:
-    frame = jpeg_2000(comment=NAME, in_tile=NAME, behind=NAME)
+    frame = jpeg_2000(comment=NAME, in_tile=NAME, trailing=NAME)
     cleaned = frame_of(compressed([frame], JPEG2000Lossless))
     assert cleaned.startswith(frame.replace(NAME, bytes(len(NAME))))
-    unsized = jpeg_2000(behind=NAME)
+    unsized = jpeg_2000(trailing=NAME)
     length = unsized.index(b"\xff\x90\0\x0a") + 6
     unsized = unsized[:length] + bytes(4) + unsized[length + 4 :]
     cleaned = frame_of(compressed([unsized], JPEG2000Lossless))
@@ -350,12 +355,12 @@ def test_frames_and_fragments() -> None:
     frames = [jpeg(4, 4, data=bytes((number,)) * 9) for number in range(3)]
     parts = [frames[0], frames[1][:30], frames[1][30:], frames[2] + NAME]
     three = compressed(parts, JPEGBaseline8Bit, NumberOfFrames=3)
-    assert NAME not in one(three, PLAN)
+    assert NAME not in deidentified_bytes(three, PLAN)
     for count in (2, 4):
         ds = compressed(parts, JPEGBaseline8Bit, NumberOfFrames=count)
         assert outcome(ds)[1] in {Reason.PIXELS_DIFFER, Reason.SHORT_PIXELS, Reason.OTHER_SYNTAX}
     alone = compressed([frames[0][:30], frames[0][30:], NAME], JPEGBaseline8Bit)
-    assert NAME not in one(alone, PLAN)
+    assert NAME not in deidentified_bytes(alone, PLAN)
     assert outcome(compressed([], JPEGBaseline8Bit))[0] is Outcome.QUARANTINED
 
 
@@ -364,9 +369,11 @@ def test_offset_tables() -> None:
     right = struct.pack("<2L", 0, 8 + len(frames[0]) + len(frames[0]) % 2)
     for table in (b"", right):
         ds = compressed(frames, JPEGBaseline8Bit, table, NumberOfFrames=2)
-        assert opened(ds, PLAN).PixelData == ds.PixelData
+        assert deidentified_dataset(ds, PLAN).PixelData == ds.PixelData
     for table in (NAME, bytes(8), right + NAME):
-        new = opened(compressed(frames, JPEGBaseline8Bit, table, NumberOfFrames=2), PLAN)
+        new = deidentified_dataset(
+            compressed(frames, JPEGBaseline8Bit, table, NumberOfFrames=2), PLAN
+        )
         assert new.PixelData == compressed(frames, JPEGBaseline8Bit, right).PixelData
 
 
@@ -388,7 +395,7 @@ def test_extended_offset_tables() -> None:
     whole = sum(sizes).to_bytes(8, "little")
     for tables in ((offsets, lengths), (offsets, unpadded), (offsets, lengths, whole)):
         ds = with_tables(*tables)
-        new = opened(ds, PLAN)
+        new = deidentified_dataset(ds, PLAN)
         assert [new.get_item(tag).value for tag in (0x7FE00001, 0x7FE00002)] == list(tables[:2])
         assert (0x7FE00003 in new) == (len(tables) == 3)
     for wrong in (
@@ -398,11 +405,11 @@ def test_extended_offset_tables() -> None:
         (offsets, lengths + bytes(8)),
         (offsets, lengths, NAME[:8]),
     ):
-        new = opened(with_tables(*wrong), PLAN)
+        new = deidentified_dataset(with_tables(*wrong), PLAN)
         assert not [tag for tag in (0x7FE00001, 0x7FE00002, 0x7FE00003) if tag in new]
     ds = image()
     ds.add_new(0x7FE00001, "OV", NAME[:16])  # with native pixels
-    assert 0x7FE00001 not in opened(ds, PLAN)
+    assert 0x7FE00001 not in deidentified_dataset(ds, PLAN)
 
 
 def test_pixels_are_checked_in_template_matches() -> None:
@@ -412,7 +419,7 @@ def test_pixels_are_checked_in_template_matches() -> None:
     at = read_header(other).elements[-1][2]
     long = image(instance=3)
     long.PixelData += NAME
-    result, members = run([data, other, to_bytes(long)], PLAN)
+    result, members = deidentify_files([data, other, to_bytes(long)], PLAN)
     assert [outcome for outcome, _ in result.outcomes.values()] == [Outcome.DELIVERED] * 3
     assert not any(NAME in member for member in members.values())
     assert other[at:] != data[at:]
@@ -421,7 +428,7 @@ def test_pixels_are_checked_in_template_matches() -> None:
         to_bytes(compressed([frame], JPEGBaseline8Bit, instance=number))
         for number, frame in enumerate(frames, 1)
     ]
-    result, members = run(files, PLAN)
+    result, members = deidentify_files(files, PLAN)
     assert [reason for _, reason in result.outcomes.values()] == [None, None, Reason.PIXELS_DIFFER]
     assert not any(NAME in member for member in members.values())
 
@@ -437,7 +444,7 @@ def test_compressed_real_files_decode_unchanged() -> None:
             continue
         if header.transfer_syntax not in ENCAPSULATED or not header.sop_instance:
             continue
-        _, members = run([data], PLAN)
+        _, members = deidentify_files([data], PLAN)
         if not members:
             continue
         new = pydicom.dcmread(BytesIO(next(iter(members.values()))))

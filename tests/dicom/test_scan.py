@@ -539,13 +539,13 @@ def test_sequence_delimiter_in_a_defined_length_sequence() -> None:
     """In a sequence of defined length, nobody would read what follows a delimiter."""
     hidden = _element(0x00100010, b"PN", b"WINTERBOTTOM")
     item = struct.pack("<HHL", 0xFFFE, 0xE000, 0)
-    behind = struct.pack("<HHL", 0xFFFE, 0xE000, len(hidden)) + hidden
+    hidden_item = struct.pack("<HHL", 0xFFFE, 0xE000, len(hidden)) + hidden
     end = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
     last = _element(0x00200011, b"IS", b"1 ")
     # At its very end it is superfluous; before the end, lengths cannot be trusted.
     assert reason_of(_file(_element(0x00081140, b"SQ", item + end), last)) is None
     assert reason_of(_file(_element(0x00081140, b"SQ", end), last)) is None
-    for content in (item + end + behind, end + behind, item + end + end, end + bytes(8)):
+    for content in (item + end + hidden_item, end + hidden_item, item + end + end, end + bytes(8)):
         data = _file(_element(0x00081140, b"SQ", content), last)
         assert reason_of(data) == Reason.MALFORMED, content
     undefined = struct.pack("<HH2sHL", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF)
@@ -576,10 +576,12 @@ def test_header_checksum_covers_everything_but_the_samples(tmp_path: Path) -> No
     assert known == scan.header_checksum(read_header(data[:-2] + b"xy"))
     at = data.index(b"CT")
     assert known != scan.header_checksum(read_header(data[:at] + b"MR" + data[at + 2 :]))
-    behind = data + _element(0xFFFCFFFC, b"OB", b"ab")
+    with_padding = data + _element(0xFFFCFFFC, b"OB", b"ab")
     other = data + _element(0xFFFCFFFC, b"OB", b"cd")
-    assert known != scan.header_checksum(read_header(behind))
-    assert scan.header_checksum(read_header(behind)) != scan.header_checksum(read_header(other))
+    assert known != scan.header_checksum(read_header(with_padding))
+    assert scan.header_checksum(read_header(with_padding)) != scan.header_checksum(
+        read_header(other)
+    )
     del dataset.PixelData
     less = to_bytes(dataset)
     assert scan.header_checksum(read_header(less)) != scan.header_checksum(

@@ -33,7 +33,7 @@ from sendit.deidentify.plan import compile_plan
 from sendit.dicom.scan import vr_of
 from sendit.recipe.attributes import FIRST_DATA_SET_TAG
 from sendit.recipe.parse import read_text
-from tests.deidentify.engine import run
+from tests.deidentify.engine import deidentify_files
 
 IDENTIFIERS = CodedStudy("IR1-00001", "IR1A00001", -17, "19500315", "20160401")
 LARGEST = 200_000
@@ -86,7 +86,7 @@ def by_sendit(data: bytes, recipe: str) -> bytes:
     plan = compile_plan(read_text(("recipe", recipe)))
     table = functions._FUNCTIONS | {"pydicom_uuid": _our_uid}
     with mock.patch.object(functions, "_FUNCTIONS", table):
-        result, members = run([data], plan, IDENTIFIERS)
+        result, members = deidentify_files([data], plan, IDENTIFIERS)
     if not members:
         raise NotDelivered(result.outcomes[1][1])
     return next(iter(members.values()))

@@ -119,7 +119,7 @@ def try_one(data: bytes, plan: Plan, *, whole: bool, folder: Path) -> str:
     return f"{outcome}: {reason}" if reason else str(outcome)
 
 
-def try_behind(before: bytes, data: bytes, plan: Plan) -> None:
+def try_after(before: bytes, data: bytes, plan: Plan) -> None:
     """Process a malformed file after the file whose template it may match.
 
     Raises
@@ -128,9 +128,9 @@ def try_behind(before: bytes, data: bytes, plan: Plan) -> None:
         The outcome differs from that of the file alone.
     """
     alone, member = _in_memory([data], plan).outcomes[1], _Kept.member
-    behind = _in_memory([before, data], plan).outcomes[2]
-    if alone != behind or (alone[0] is Outcome.DELIVERED and member != _Kept.member):
-        raise Failure("it ends otherwise behind a file that it is like")
+    after_another = _in_memory([before, data], plan).outcomes[2]
+    if alone != after_another or (alone[0] is Outcome.DELIVERED and member != _Kept.member):
+        raise Failure("the outcome differs after a similar file")
 
 
 @cache
@@ -278,7 +278,7 @@ def fuzz(numbers: range, seed: int, keep: Path | None = None) -> Counter[str]:
                     limits.check()
                     before, layout = _before(origin)
                     if layout is not None and layout.match(data) is not None:
-                        try_behind(before, data, plan)
+                        try_after(before, data, plan)
                         count[LIKE] += 1
             except (Failure, _TooLong) as failure:
                 if keep is None:

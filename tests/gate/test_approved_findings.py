@@ -128,12 +128,12 @@ def checking(recipe: str = "default") -> check._Check:
     return at_work
 
 
-def _told(findings: list[Finding]) -> str:
-    told = [
+def _described(findings: list[Finding]) -> str:
+    findings = [
         f"{each}{' of ' + ' '.join(f'{tag:08X}' for tag in sorted(each.sources)) if each.sources else ''}"
         for each in findings
     ]
-    return "; ".join(dict.fromkeys(told)) or "nothing"
+    return "; ".join(dict.fromkeys(findings)) or "nothing"
 
 
 @pytest.mark.parametrize("recipe", ["default", "default-retain-device"])
@@ -148,7 +148,7 @@ def test_each_value_in_each_attribute(recipe: str, approved: Approved) -> None:
                 at_work._character_set = b"ISO_IR 100"
                 at_work._judge(1, tag, vr, raw)
                 noted = sorted(at_work.flagged)
-                results.setdefault(_told(at_work.findings), []).append(
+                results.setdefault(_described(at_work.findings), []).append(
                     repr(text) + (" (noted)" if noted else "")
                 )
             for result, texts in results.items():
@@ -202,7 +202,7 @@ def test_values_among_others(approved: Approved) -> None:
             at_work._character_set = character_set
             at_work._judge(3, tag, vr, raw)
             noted = [f"{t:08X} {short(repr(v))}" for t, v in sorted(at_work.flagged)]
-            yield f"{tag:08X} {vr} {short(repr(raw))} -> {_told(at_work.findings)}{f', noted {noted}' if noted else ''}"
+            yield f"{tag:08X} {vr} {short(repr(raw))} -> {_described(at_work.findings)}{f', noted {noted}' if noted else ''}"
 
     approved(lines())
 
@@ -211,7 +211,7 @@ def test_values_in_pixels(approved: Approved) -> None:
     com = jpeg_segment(0xFE, b"Musterfrau0001 21.03.2016")
     frames = {
         "a comment": jpeg(16, 16, more=com),
-        "behind its end": jpeg(16, 16, behind=b"Pat Musterfrau0001"),
+        "behind its end": jpeg(16, 16, trailing=b"Pat Musterfrau0001"),
         "in coded data": jpeg(16, 16, data=bytes(300) + b"Musterfrau0001"),
         "a date in coded data": jpeg(16, 16, data=bytes(300) + b" 21.03.2016 "),
         "a number": jpeg(16, 16, more=jpeg_segment(0xFE, b"77000001")),
@@ -230,7 +230,7 @@ def test_values_in_pixels(approved: Approved) -> None:
                 for first, last in ((True, True), (False, False), (True, False), (False, True)):
                     at_work = checking()
                     at_work.part(Pixels(2, data, samples, first, last))
-                    yield f"{name}, samples {samples}, first {first}, last {last}: {_told(at_work.findings)}"
+                    yield f"{name}, samples {samples}, first {first}, last {last}: {_described(at_work.findings)}"
 
     approved(lines())
 

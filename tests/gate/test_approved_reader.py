@@ -145,7 +145,7 @@ def test_large_pixels(thorough: bool, approved: Approved, tmp_path: Path) -> Non
     approved(lines())
 
 
-def test_pixels_that_are_not_as_the_head_says(approved: Approved, tmp_path: Path) -> None:
+def test_pixels_contradicting_the_header(approved: Approved, tmp_path: Path) -> None:
     def lines() -> Iterator[str]:
         for keyword, value in (
             ("Rows", 17),
@@ -338,7 +338,7 @@ def _tar(
     return out.getvalue()
 
 
-def test_archives_that_are_not_what_they_should_be(approved: Approved, tmp_path: Path) -> None:
+def test_corrupted_archives(approved: Approved, tmp_path: Path) -> None:
     good = _file(MODALITY, NAME)
     path = tmp_path / "a.tar.gz"
 
@@ -389,13 +389,13 @@ def test_archives_that_are_not_what_they_should_be(approved: Approved, tmp_path:
             yield from parts(path)
         info = packed(tar.rstrip(b"\0").ljust(2048, b"\0") + bytes(1024))
         yield "# each byte changed"
-        told: dict[str, list[int]] = {}
+        by_line: dict[str, list[int]] = {}
         for at in range(len(info)):
             path.write_bytes(info[:at] + bytes((info[at] ^ 0x55,)) + info[at + 1 :])
-            told.setdefault(
+            by_line.setdefault(
                 " | ".join(line for line in parts(path) if not line.startswith("head")), []
             ).append(at)
-        for line, places in sorted(told.items()):
+        for line, places in sorted(by_line.items()):
             yield f"{line}: {len(places)} places, first {places[0]}"
 
     approved(lines())

@@ -115,7 +115,7 @@ def _objects() -> tuple[bytes, ...]:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_what_is_gathered_and_looked_for(name: str, approved: Approved) -> None:
+def test_collected_and_searched_values(name: str, approved: Approved) -> None:
     plan = RECIPES[name]()
     real = RealValues(plan)
     real.add_identifier("ACC-FOLDER-99")
@@ -124,7 +124,7 @@ def test_what_is_gathered_and_looked_for(name: str, approved: Approved) -> None:
     approved((*gathered(real), "", *looked_for(Matcher(real, plan, -17))))
 
 
-def test_what_is_gathered_of_each_attribute(approved: Approved) -> None:
+def test_values_collected_from_each_attribute(approved: Approved) -> None:
     """Attributes from whose value something is noted, by what."""
     plan = bundled("default")
 
@@ -132,7 +132,7 @@ def test_what_is_gathered_of_each_attribute(approved: Approved) -> None:
         for vr, tags in sorted(ATTRIBUTES.items()):
             if vr in ("SQ", "NONE"):
                 continue
-            told: dict[tuple[str, ...], list[str]] = {}
+            by_notes: dict[tuple[str, ...], list[str]] = {}
             value = in_bytes(VALUES[vr][0]) if vr not in ("UI",) else b"1.2.826.0.1.7734512.1"
             for tag in tags:
                 real = RealValues(plan)
@@ -142,8 +142,8 @@ def test_what_is_gathered_of_each_attribute(approved: Approved) -> None:
                     for line in gathered(real)
                     if f"{tag:08X}" in line or line.startswith(("kept", "left"))
                 }
-                told.setdefault(tuple(sorted(noted)), []).append(f"{tag:08X}")
-            for noted_lines, of in told.items():
+                by_notes.setdefault(tuple(sorted(noted)), []).append(f"{tag:08X}")
+            for noted_lines, of in by_notes.items():
                 if any("it" in line for line in noted_lines) or "[]" not in " ".join(noted_lines):
                     yield f"# {vr}: {' '.join(of)}"
                     yield from (f"  {line}" for line in noted_lines if not line.endswith(": []"))
@@ -256,11 +256,11 @@ def test_texts(approved: Approved) -> None:
 
     def lines() -> Iterator[str]:
         for text in texts:
-            told = known.read(text, identifying=False)
-            short_ones = known.read(text, identifying=True) - told
-            cleaned = known.read(text, identifying=False, cleaned=True) - told
+            matches = known.read(text, identifying=False)
+            short_ones = known.read(text, identifying=True) - matches
+            cleaned = known.read(text, identifying=False, cleaned=True) - matches
             parts = [
-                *sorted(map(_match, told)),
+                *sorted(map(_match, matches)),
                 *(f"identifying: {_match(each)}" for each in sorted(short_ones)),
                 *(f"cleaned: {_match(each)}" for each in sorted(cleaned, key=str)),
                 *(
@@ -475,11 +475,11 @@ def test_vendors_values(approved: Approved) -> None:
                 if (tag >> 16 & 1 or tag == 0x00204000) and (tag, vr, raw) not in seen:
                     seen.add((tag, vr, raw))
                     if tag == 0x0025101B or raw[4:6] == b"\x1f\x8b":
-                        told = numbers_and_text(tag, vr, raw)
-                        yield f"{tag:08X} {vr} compressed -> {told}"
+                        result = numbers_and_text(tag, vr, raw)
+                        yield f"{tag:08X} {vr} compressed -> {result}"
                         continue
-                    told = numbers_and_text(tag, vr, raw)
-                    yield f"{tag:08X} {vr} {short(repr(raw)[1:])} -> {short(repr(told))}"
+                    result = numbers_and_text(tag, vr, raw)
+                    yield f"{tag:08X} {vr} {short(repr(raw)[1:])} -> {short(repr(result))}"
         kinds = {(safe.vr, safe.vm, safe.form): safe for safe in reversed(safe_private())}
         values = (
             *(
@@ -500,14 +500,14 @@ def test_vendors_values(approved: Approved) -> None:
         )
         for kind, safe in sorted(kinds.items()):
             tag = safe.group << 16 | 0x1000 | safe.element
-            told_of: dict[str, list[str]] = {}
+            by_result: dict[str, list[str]] = {}
             for value in values:
-                told_of.setdefault(repr(numbers_and_text(tag, safe.vr, value)), []).append(
+                by_result.setdefault(repr(numbers_and_text(tag, safe.vr, value)), []).append(
                     repr(value)
                 )
-            for told_text, of in told_of.items():
-                if told_text != "None":
-                    yield f"{tag:08X} {' '.join(kind)}: {told_text} <- {', '.join(of)}"
+            for result, of in by_result.items():
+                if result != "None":
+                    yield f"{tag:08X} {' '.join(kind)}: {result} <- {', '.join(of)}"
 
     approved(lines())
 

@@ -458,8 +458,8 @@ def test_bytes_are_decoded_per_character_set(plan, tmp_path):
     for number, character_set in enumerate(("ISO_IR 100", "ISO_IR 144")):
         member = changed(clean, set_to("SpecificCharacterSet", character_set))
         member = changed(member, set_to("PatientComments", "#" * len(name)))
-        told = name.replace("^", " ").encode("iso8859_5")
-        members[f"{number}.dcm"] = member.replace(b"#" * len(name), told)
+        encoded = name.replace("^", " ").encode("iso8859_5")
+        members[f"{number}.dcm"] = member.replace(b"#" * len(name), encoded)
     info = pack(members, tmp_path / "a.tar.gz")
     assert "first in member 2" in caught(info, real_values([original], plan), plan)
 

@@ -150,17 +150,18 @@ def test_advice_for_each_kind_of_rule() -> None:
     plan = plan_of(
         "KEEP PatientComments\nREPLACE StudyDescription func:clean_text\nBLANK PatientID"
     )
-    said = {
+    advice = {
         tag: check._advice(check.Finding(1, "x", "y", tag), plan)
         for tag in (None, 0x00020003, 0x00104000, 0x00081030, 0x00080080, 0x00091001)
     }
-    assert said[None] == said[0x00020003] == ""
-    assert "replace its KEEP by REMOVE PatientComments" in said[0x00104000]
-    assert "use REMOVE StudyDescription instead" in said[0x00081030]
+    assert advice[None] == advice[0x00020003] == ""
+    assert "replace its KEEP by REMOVE PatientComments" in advice[0x00104000]
+    assert "use REMOVE StudyDescription instead" in advice[0x00081030]
     assert (
-        "add REMOVE InstitutionName, or REPLACE InstitutionName func:clean_text" in said[0x00080080]
+        "add REMOVE InstitutionName, or REPLACE InstitutionName func:clean_text"
+        in advice[0x00080080]
     )
-    assert "a rule keeps this private attribute" in said[0x00091001]
+    assert "a rule keeps this private attribute" in advice[0x00091001]
 
 
 def test_only_the_most_frequent_findings_are_reported() -> None:
@@ -168,13 +169,13 @@ def test_only_the_most_frequent_findings_are_reported() -> None:
     findings += [check.Finding(number, "a date", f"place {number}") for number in range(1, 8)]
     sources = frozenset((PATIENT_NAME, check.FOLDER))
     findings[0] = check.Finding(3, findings[1].kind, findings[1].place, findings[1].tag, sources)
-    told = check._explain(findings, PLAN)
-    assert "a name in (0008,0080) InstitutionName (2 times, first in member 3)" in told
-    assert "which the batch has as " in told
-    assert "(0010,0010) PatientName" in told
-    assert "the folder's name" in told
-    assert told.endswith("; and 3 more")
-    stopped = check.Stopped(told, findings)
+    explanation = check._explain(findings, PLAN)
+    assert "a name in (0008,0080) InstitutionName (2 times, first in member 3)" in explanation
+    assert "which the batch has as " in explanation
+    assert "(0010,0010) PatientName" in explanation
+    assert "the folder's name" in explanation
+    assert explanation.endswith("; and 3 more")
+    stopped = check.Stopped(explanation, findings)
     assert stopped.members[4] == "a name in (0008,0080) InstitutionName"
     assert stopped.members[3] == "a name in (0008,0080) InstitutionName"
     assert not stopped.thorough

@@ -35,7 +35,7 @@ from testing.emulators import RUNNING, run_emulators
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 BUILD = ROOT / "build" / "mutation"
-#: What tests read beside the package.
+#: What tests read besides the package.
 ALSO = ("tests", "testing", "demo", "deploy", "docs", "dags", "chaos", "benchmarks", "tools")
 FILES = ("README.md", "Makefile", "Dockerfile", "docker-compose.yaml", "pyproject.toml")
 

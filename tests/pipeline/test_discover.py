@@ -355,7 +355,7 @@ def test_only_batches_that_fit_the_disk_are_claimed(
     taken = discover(
         embedded_ledger, site, keys, "run-1", PARAMS, number=None, preflight=passing_preflight
     )
-    # The second does not fit beside the first; smaller ones are taken, and it waits for the next
+    # The second does not fit next to the first; smaller ones are taken, and it waits for the next
     # run.
     assert names(embedded_ledger, taken) == ["ACC1", "ACC3"]
     assert embedded_ledger.count_queued() == 1

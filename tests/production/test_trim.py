@@ -18,7 +18,7 @@ from tests.production.compose_file import ROOT
 
 PACKAGES = Path(sysconfig.get_path("platlib"))
 PATTERNS = (ROOT / "deploy" / "unused-files.txt").read_text()
-#: Packages of which something goes, and the folders of their libraries beside them.
+#: Packages that are trimmed, and the folders of their libraries next to them.
 TRIMMED = (
     *("imagecodecs", "imagecodecs.libs", "onnxruntime", "pyarrow", "babel", "pandas", "numpy"),
     *("cv2", "opencv_python_headless.libs", "numpy.libs", "shapely", "shapely.libs", "libcst"),

@@ -1,7 +1,7 @@
 """Filters behave as deid's, where deid is right.
 
 The random recipes leave out what deid gets wrong (docs/recipes.md): ``||`` at the start of a line,
-tests without a value beside others, a whitelist, BurnedInAnnotation, and attributes without a
+tests without a value next to others, a whitelist, BurnedInAnnotation, and attributes without a
 value.
 """
 

@@ -168,16 +168,16 @@ def test_rules(action: str, approved: Approved) -> None:
 
     def lines() -> Iterator[str]:
         own = Own(functions={"mine": len})
-        asked = [*product(VALUES[action][:2], SELECTORS), *product(VALUES[action][2:], FEW)]
-        for value, selector in asked:
+        combinations = [*product(VALUES[action][:2], SELECTORS), *product(VALUES[action][2:], FEW)]
+        for value, selector in combinations:
             line = f"{action} {selector} {value}".rstrip()
             yield f"# {line}"
-            for told in read(f"{HEAD}{line}\n{LISTS}", own):
+            for line_read in read(f"{HEAD}{line}\n{LISTS}", own):
                 if (
-                    not told.startswith(("fields f: T", "values v: T"))
-                    and "used by no rule" not in told
+                    not line_read.startswith(("fields f: T", "values v: T"))
+                    and "used by no rule" not in line_read
                 ):
-                    yield f"  {told}"
+                    yield f"  {line_read}"
 
     approved(lines())
 
@@ -285,9 +285,9 @@ def test_lines(section: str, approved: Approved) -> None:
             end = "" if section == "nothing" else "\n%header\nREMOVE PatientName\n"
             yield f"# {line!r}"
             yield from (
-                f"  {told}"
-                for told in read(f"{begin}{line}{end}")
-                if "REMOVE PatientName =" not in told
+                f"  {line_read}"
+                for line_read in read(f"{begin}{line}{end}")
+                if "REMOVE PatientName =" not in line_read
             )
 
     approved(lines())
@@ -323,14 +323,14 @@ def test_files(approved: Approved, tmp_path: Path) -> None:
 
     def lines() -> Iterator[str]:
         for names in cases:
-            told = " + ".join(Path(name).name for name in names)
+            file_names = " + ".join(Path(name).name for name in names)
             try:
                 recipe = read_recipe(*names)
             except SenditError as error:
-                yield f"{told}: {str(error).replace(str(tmp_path), 'FOLDER')}"
+                yield f"{file_names}: {str(error).replace(str(tmp_path), 'FOLDER')}"
                 continue
             own = [rule for rule in recipe.header if "/" in rule.position.file]
-            yield f"{told}: {len(recipe.header)} rules, {[shown(rule) for rule in own]}"
+            yield f"{file_names}: {len(recipe.header)} rules, {[shown(rule) for rule in own]}"
             yield from (
                 f"  {str(each).replace(str(tmp_path), 'FOLDER')}" for each in recipe.warnings
             )
@@ -383,7 +383,7 @@ def test_coverage(name: str, approved: Approved) -> None:
 @pytest.mark.parametrize("name", ["default", "default-retain-device", *SMALL])
 def test_explanations(name: str, approved: Approved) -> None:
     recipe = _recipe(name)
-    asked = [each.number for each in table() if each.number is not None][
+    numbers = [each.number for each in table() if each.number is not None][
         :: 4 if name in SMALL else 2
     ]
     words = (
@@ -399,21 +399,21 @@ def test_explanations(name: str, approved: Approved) -> None:
 
     def lines() -> Iterator[str]:
         groups: dict[tuple[str, ...], list[str]] = {}
-        for tag in asked:
-            told = explain(recipe, attributes.tag_text(tag))
+        for tag in numbers:
+            explanation = explain(recipe, attributes.tag_text(tag))
             key = (
                 ("unknown",)
-                if told is None
-                else tuple(_without_numbers(line, tag) for line in told.lines)
+                if explanation is None
+                else tuple(_without_numbers(line, tag) for line in explanation.lines)
             )
             groups.setdefault(key, []).append(attributes.keyword_of(tag))
         for key, names in groups.items():
             yield f"# {', '.join(names)}"
             yield from (f"  {line}" for line in key)
         for word in words:
-            told = explain(recipe, word)
+            explanation = explain(recipe, word)
             yield f"# {word!r} {tag_named(word)}"
-            yield from [told.heading, *told.lines] if told else ["unknown"]
+            yield from [explanation.heading, *explanation.lines] if explanation else ["unknown"]
 
     approved(line if name in SMALL else _digits(line) for line in lines())
 
@@ -447,10 +447,12 @@ def test_reports(name: str, as_json: bool, approved: Approved) -> None:
 
     with patch("sendit.recipe.report.read_recipe", read_it):
         code = check([name], console, as_json=as_json)
-    told = [line.rstrip() for line in out.getvalue().splitlines() if not line.startswith("digest")]
-    if len(told) > MAX_LINES:
-        told[MAX_LINES // 2 : -MAX_LINES // 2] = ["..."]
-    approved((f"code {code}", *told))
+    report = [
+        line.rstrip() for line in out.getvalue().splitlines() if not line.startswith("digest")
+    ]
+    if len(report) > MAX_LINES:
+        report[MAX_LINES // 2 : -MAX_LINES // 2] = ["..."]
+    approved((f"code {code}", *report))
 
 
 FILTERS = """FORMAT dicom
@@ -530,10 +532,10 @@ def test_filters(approved: Approved) -> None:
 def _decided(decision: object) -> str:
     if decision is None:
         return "passes"
-    told = decision.reason  # type: ignore[attr-defined]
+    reason = decision.reason  # type: ignore[attr-defined]
     more = f" blanks {decision.coordinates}" if decision.blanks else ""  # type: ignore[attr-defined]
     text = " with text" if decision.blanks_text else ""  # type: ignore[attr-defined]
-    return f"{told}{more}{text}{' wants a rule' if decision.wants_rule else ''}"  # type: ignore[attr-defined]
+    return f"{reason}{more}{text}{' wants a rule' if decision.wants_rule else ''}"  # type: ignore[attr-defined]
 
 
 def test_the_filters_of_the_default_recipe(approved: Approved) -> None:
@@ -670,12 +672,12 @@ def test_values_of_each_vr(approved: Approved) -> None:
         for vr in vrs:
             for text in texts:
                 try:
-                    told = literals.written(vr, text)
+                    written = literals.written(vr, text)
                 except Exception as error:  # noqa: BLE001 what it raises is what is compared
-                    told = f"raises {type(error).__name__}"
+                    written = f"raises {type(error).__name__}"
                 valid = literals.is_valid(vr, text)
-                if not (valid and told == text):
-                    yield f"{vr} {text!r}: valid {valid}, written {told!r}"
+                if not (valid and written == text):
+                    yield f"{vr} {text!r}: valid {valid}, written {written!r}"
 
     approved(lines())
 
@@ -737,7 +739,7 @@ def test_names(approved: Approved) -> None:
     approved(lines())
 
 
-def test_what_selectors_reach(approved: Approved) -> None:
+def test_selector_matches(approved: Approved) -> None:
     texts = (
         *(
             "PatientID",
@@ -812,7 +814,7 @@ def test_the_tables(approved: Approved) -> None:
     approved(lines())
 
 
-def test_a_sites_own(approved: Approved, tmp_path: Path) -> None:
+def test_own_functions_and_variables(approved: Approved, tmp_path: Path) -> None:
     modules = {
         "good.py": "def mine(item, value, field, dicom):\n    return 1\ndef _not(): pass\n",
         "keywords.py": "def mine(**given):\n    return 1\n",
@@ -850,9 +852,9 @@ def test_a_sites_own(approved: Approved, tmp_path: Path) -> None:
                     tmp_path / variables if variables else None,
                 )
             except SenditError as error:
-                told = str(error).replace(str(tmp_path), "FOLDER")
-                told = told.partition(" at ")[0] if "cannot be loaded" in told else told
-                yield f"{functions} {variables}: {type(error).__name__} {told}"
+                message = str(error).replace(str(tmp_path), "FOLDER")
+                message = message.partition(" at ")[0] if "cannot be loaded" in message else message
+                yield f"{functions} {variables}: {type(error).__name__} {message}"
                 continue
             yield f"{functions} {variables}: {sorted(own.functions)} {own.variables} {own.digest[:8]}"
             if own.table is not None:

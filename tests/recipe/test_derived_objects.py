@@ -58,8 +58,8 @@ def test_reports_of_known_templates_pass(sop_class, template, filters):
 @pytest.mark.parametrize("template", [None, "2000", "2005", "4200", "15000", "150", "9007"])
 @pytest.mark.parametrize("sop_class", ["88.11", "88.22", "88.33", "88.34", "88.35"])
 def test_reports_of_other_templates_are_filtered(sop_class, template, filters):
-    told = reason(report(sop_class, template), filters)
-    assert told == "Structured report of a template that is not on the list"
+    withheld = reason(report(sop_class, template), filters)
+    assert withheld == "Structured report of a template that is not on the list"
 
 
 @pytest.mark.parametrize("sop_class", ["88.50", "88.59", "88.65", "88.67", "88.69", "88.72"])

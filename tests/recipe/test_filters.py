@@ -616,12 +616,12 @@ def test_sequences_with_items_are_present() -> None:
         assert (made.ask(read_header(to_bytes(ds))) is not None) is hit
 
 
-def _asked(*lines: str) -> FilterPlan:
+def _filter_plan(*lines: str) -> FilterPlan:
     return plan("\n".join(("%filter blacklist", "LABEL inside", *lines)))
 
 
 def test_filters_can_test_inside_sequences() -> None:
-    plan = _asked("notcontains ContentTemplateSequence__TemplateIdentifier ^(1500|10011)$")
+    plan = _filter_plan("notcontains ContentTemplateSequence__TemplateIdentifier ^(1500|10011)$")
     assert plan.tags == {0x0040A504}
     for identifier, filtered in (("1500", False), ("2000", True), ("11500", True), (None, True)):
         report = make_dataset(kind="SR", private=False)
@@ -639,18 +639,18 @@ def test_filters_test_every_item_at_every_depth() -> None:
     series.append(Dataset())
     series[1].SeriesInstanceUID = "1.2.3"
     header = read_header(to_bytes(report))
-    assert _asked(f"equals {path} 1.2.3").ask(header)
-    assert _asked(f"equals {path} {series[0].SeriesInstanceUID}").ask(header)
-    assert not _asked(f"equals {path} 1.2.4").ask(header)
-    assert not _asked(f"missing {path}").ask(header)
-    assert _asked("missing ContentTemplateSequence__TemplateIdentifier").ask(header)
+    assert _filter_plan(f"equals {path} 1.2.3").ask(header)
+    assert _filter_plan(f"equals {path} {series[0].SeriesInstanceUID}").ask(header)
+    assert not _filter_plan(f"equals {path} 1.2.4").ask(header)
+    assert not _filter_plan(f"missing {path}").ask(header)
+    assert _filter_plan("missing ContentTemplateSequence__TemplateIdentifier").ask(header)
 
 
 def test_filter_paths_require_sequences() -> None:
     with pytest.raises(
         Misconfigured, match="PatientName__PatientID: PatientName is not a sequence"
     ):
-        _asked("contains PatientName__PatientID 1")
+        _filter_plan("contains PatientName__PatientID 1")
 
 
 def catalogue() -> list[FilterRule]:

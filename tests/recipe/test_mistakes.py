@@ -1,4 +1,4 @@
-"""What is reported for each mistake beside its text: location, rule and fix.
+"""What is reported for each mistake besides its text: location, rule and fix.
 
 The mistakes are those of the other recipe tests; mistakes.json has the report of each. After an
 intended change, regenerate it: ``python -m tests.recipe.test_mistakes``.
@@ -47,7 +47,7 @@ def mistakes() -> list[str]:
     return texts + MORE
 
 
-def told_of(text: str) -> list[list[object]]:
+def reported(text: str) -> list[list[object]]:
     """Return what is reported for a recipe's mistakes, except for the sentences."""
     try:
         problems: list[Problem] = list(read_text(("mine.deid", text)).warnings)
@@ -70,12 +70,12 @@ def test_each_mistake_has_a_location_rule_and_fix() -> None:
     known = json.loads(TOLD.read_text())
     assert [case["recipe"] for case in known] == mistakes()
     for case in known:
-        assert told_of(case["recipe"]) == case["told"], case["recipe"]
+        assert reported(case["recipe"]) == case["told"], case["recipe"]
 
 
 def main() -> None:
     """Write the current reports, to be reviewed before they are committed."""
-    cases = [{"recipe": text, "told": told_of(text)} for text in mistakes()]
+    cases = [{"recipe": text, "told": reported(text)} for text in mistakes()]
     TOLD.write_text(json.dumps(cases, indent=1) + "\n")
 
 

@@ -15,7 +15,7 @@ from sendit.recipe.own import read_own
 from sendit.recipe.parse import RecipeError, read_text
 from sendit.recipe.problems import Rule
 from testing.builder import make_dataset, to_bytes
-from tests.deidentify.engine import run
+from tests.deidentify.engine import deidentify_files
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "recipes.md").read_text()
 HEAD = (
@@ -60,7 +60,7 @@ def fails(item, value, field, dicom):
 def deidentified(rules: str, functions: Path | None = None, table: Path | None = None, **values):
     own = read_own(functions, table)
     plan = compile_plan(read_text(("ours.deid", HEAD + rules), own=own))
-    result, members = run([to_bytes(make_dataset(**values))], plan)
+    result, members = deidentify_files([to_bytes(make_dataset(**values))], plan)
     return result, [pydicom.dcmread(io.BytesIO(data)) for data in members.values()]
 
 
@@ -96,7 +96,7 @@ def test_functions_are_called_for_each_file(functions: Path) -> None:
         to_bytes(make_dataset(SOPInstanceUID=f"1.2.3.{number}", SeriesNumber=str(number)))
         for number in (4, 5)
     ]
-    _, members = run(files, plan)
+    _, members = deidentify_files(files, plan)
     descriptions = {
         pydicom.dcmread(io.BytesIO(data)).SeriesDescription for data in members.values()
     }

@@ -73,9 +73,9 @@ def test_json_of_problems(tmp_path: Path) -> None:
     path = tmp_path / "mine.deid"
     path.write_text(f"{HEAD}remove PatientSex\nREMOVE NoSuchThing\nREPLACE PatientID var:id\n")
     code, text = run(str(path), as_json=True)
-    told = json.loads(text)
-    assert (code, told["usable"]) == (1, False)
-    wrong_case, unknown, warning = told["problems"]
+    report_json = json.loads(text)
+    assert (code, report_json["usable"]) == (1, False)
+    wrong_case, unknown, warning = report_json["problems"]
     assert wrong_case == {
         "file": str(path),
         "line": 3,
@@ -95,9 +95,9 @@ def test_json_of_warnings(tmp_path: Path) -> None:
     path = tmp_path / "mine.deid"
     path.write_text(f"{HEAD}REPLACE PatientID var:id\n")
     code, text = run(str(path), as_json=True)
-    told = json.loads(text)
-    assert (code, told["usable"]) == (0, True)
-    assert [problem["severity"] for problem in told["problems"]] == ["warning"]
+    report_json = json.loads(text)
+    assert (code, report_json["usable"]) == (0, True)
+    assert [problem["severity"] for problem in report_json["problems"]] == ["warning"]
 
 
 def cells(text: str) -> list[list[str]]:
@@ -135,14 +135,16 @@ def test_attributes_beyond_the_table_are_sampled_and_counted(tmp_path: Path) -> 
     kept = beyond_the_table(read_recipe(str(path)))
     _, text = run(str(path))
     assert f"Beyond the table: {len(kept)} potentially identifying attributes are kept" in text
-    told = [line for line in text[text.index("Beyond the table") :].splitlines() if line[0] == " "]
+    samples = [
+        line for line in text[text.index("Beyond the table") :].splitlines() if line[0] == " "
+    ]
     by_kind: dict[str, list[str]] = {}
     for one in kept:
         by_kind.setdefault(str(one.holds), []).append(one.name)
-    assert len(told) == len(by_kind)
+    assert len(samples) == len(by_kind)
     for kind, names in by_kind.items():
         rest = f" and {len(names) - 8} more" if len(names) > 8 else ""
-        assert f"  {kind}: {', '.join(names[:8])}{rest}" in told
+        assert f"  {kind}: {', '.join(names[:8])}{rest}" in samples
     assert "Beyond the table: no potentially" in run("default")[1]
 
 

@@ -48,7 +48,7 @@ NEEDS = {
     # For one's own jobs: included in bigquery.jobs.create.
     r"GET /bigquery/v2/projects/[^/]+/(jobs|queries)/[^/]+": "bigquery.jobs.create",
 }
-#: Needed by queries and load jobs beside bigquery.jobs.create; not visible in the path.
+#: Needed by queries and load jobs besides bigquery.jobs.create; not visible in the path.
 WITHIN_JOBS = {"bigquery.tables.getData", "bigquery.tables.updateData"}
 
 

@@ -10,7 +10,7 @@ from sendit.deidentify.plan import Plan, compile_plan
 from sendit.recipe.parse import read_recipe
 from testing.builder import to_bytes
 from testing.vendor_objects import SECRET, SERIES, csa_image, mosaics, philips_enhanced
-from tests.deidentify.engine import opened, run
+from tests.deidentify.engine import deidentified_dataset, deidentify_files
 
 # Fields that no tool can determine without a series' private elements.
 NEEDED = {
@@ -60,13 +60,13 @@ def test_a_mosaic_without_its_csa_header_converts_differently(tmp_path):
 def test_a_mosaic_with_an_unparsable_csa_header_is_quarantined(header, plan):
     image = mosaics(1)[0]
     image[0x00291010].value = header
-    result, members = run([to_bytes(image)], plan)
+    result, members = deidentify_files([to_bytes(image)], plan)
     assert not members
     assert result.outcomes == {1: (Outcome.QUARANTINED, Reason.MOSAIC)}
 
 
 def test_a_mosaic_received_without_csa_header_is_delivered(plan):
-    result, members = run([to_bytes(image) for image in mosaics(2, csa=False)], plan)
+    result, members = deidentify_files([to_bytes(image) for image in mosaics(2, csa=False)], plan)
     assert len(members) == 2, result.outcomes
 
 
@@ -74,7 +74,7 @@ def test_a_single_slice_loses_an_unparsable_csa_header(plan):
     image = mosaics(1)[0]
     image.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND"]
     image[0x00291010].value = b"SV10 of another make".ljust(200, b"\0")
-    new = opened(image, plan)
+    new = deidentified_dataset(image, plan)
     assert not [element for element in new if element.tag.group == 0x0029]
     assert 0x0019100A not in new  # the number of slices is meaningless without their direction
     assert 0x0019100B in new
@@ -86,7 +86,7 @@ def test_b_value_is_removed_with_its_direction(plan):
     del image[0x00191010 - 0x10 + 0x0E]
     block = image.private_block(0x0019, "SIEMENS MR HEADER")
     block.add_new(0x0E, "LO", SECRET)
-    new = opened(image, plan)
+    new = deidentified_dataset(image, plan)
     assert 0x0019100C not in new
     assert 0x0019100E not in new
 
@@ -99,14 +99,14 @@ def test_template_matches_use_their_own_private_values(plan):
     for image in images:
         image.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND"]
     images[2][0x0019100E].value = [7e9, 0.0, 0.0]
-    _, members = run([to_bytes(image) for image in images], plan)
+    _, members = deidentify_files([to_bytes(image) for image in images], plan)
     assert [b"\x19\x00\x0c\x10IS" in member for member in members.values()] == [
         *(True, True, False, True, True)
     ]
 
 
 def test_values_inside_private_sequences_are_checked(plan):
-    new = opened(philips_enhanced()[0], plan)
+    new = deidentified_dataset(philips_enhanced()[0], plan)
     for frame in new.PerFrameFunctionalGroupsSequence:
         (item,) = frame[0x2005140F].value
         assert item[0x2005100E].value == 0.0078125

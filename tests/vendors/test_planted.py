@@ -26,7 +26,7 @@ from testing.vendor_objects import (
     ge_user_data,
     private_elements,
 )
-from tests.deidentify.engine import opened, run
+from tests.deidentify.engine import deidentified_dataset, deidentify_files
 
 TEXTS = ("Winterbottom", "WINTERBOTTOM", "MRN7734512AB", "195703141957", "Doe^Jane^M  ")
 CODES = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d"}
@@ -66,7 +66,7 @@ def test_planted_text_is_removed(name, plan, unknown, monkeypatch):
             for image in images
             for element in private_elements(image)
         }
-        _, members = run([to_bytes(image) for image in images], plan)
+        _, members = deidentify_files([to_bytes(image) for image in images], plan)
         whole = b"".join(members.values())
         # Four bytes are ambiguous: 13.4 as FL is "ffVA".
         assert not [one for one in texts if len(one) > 4 and one.encode() in whole]
@@ -80,7 +80,7 @@ def test_planted_text_is_removed_from_every_listed_element(plan, syntax):
         for safe in safe_private():
             block = image.private_block(safe.group, safe.creator, create=True)
             block.add_new(safe.element, "UN", text.encode())
-        _, members = run([to_bytes(image)], plan)
+        _, members = deidentify_files([to_bytes(image)], plan)
         assert members
         assert text.encode() not in b"".join(members.values())
 
@@ -94,7 +94,7 @@ def test_numbers_of_every_listed_element_are_kept(plan):
             block = image.private_block(safe.group, safe.creator, create=True)
             block.add_new(safe.element, safe.vr, 7)
             wanted.add(block.get_tag(safe.element))
-    assert wanted <= set(opened(image, plan).keys())
+    assert wanted <= set(deidentified_dataset(image, plan).keys())
 
 
 def test_gate_reads_numbers_and_text_of_a_csa_header():

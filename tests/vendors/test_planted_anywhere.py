@@ -22,7 +22,7 @@ from sendit.vendors import ge_protocol
 from sendit.vendors.siemens_csa import IMAGE_TAGS, CsaTag, write_csa
 from testing import vendor_objects
 from testing.builder import make_dataset, to_bytes
-from tests.deidentify.engine import run
+from tests.deidentify.engine import deidentify_files
 
 RECIPES = ("default", "default-retain-safe-private")
 NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d"}
@@ -45,7 +45,7 @@ def template() -> bytes:
 
 @cache
 def without_anything(recipe: str) -> bytes:
-    return b"".join(run([template()], plan_of(recipe))[1].values())
+    return b"".join(deidentify_files([template()], plan_of(recipe))[1].values())
 
 
 @cache
@@ -208,7 +208,7 @@ def planted(draw: st.DrawFn) -> Made:
 def search(recipe: str, made: Made) -> None:
     before = without_anything(recipe)
     assume(not any(text in before for text in made.texts))
-    _, members = run([spliced(made.elements)], plan_of(recipe))
+    _, members = deidentify_files([spliced(made.elements)], plan_of(recipe))
     whole = b"".join(members.values())
     left = [text for text in made.texts if text in whole]
     assert not left, f"left: {left}"
@@ -267,6 +267,6 @@ def test_numbers_of_listed_attributes_are_kept(recipe: str, data: st.DataObject)
         elements[tag] = element(tag, vr, packed(safe, data.draw(plausible(safe))))
         if recipe != "default" or safe.need in KEPT:
             wanted.append(elements[tag])
-    _, members = run([spliced(elements)], plan_of(recipe))
+    _, members = deidentify_files([spliced(elements)], plan_of(recipe))
     whole = b"".join(members.values())
     assert not [one for one in wanted if one not in whole]
