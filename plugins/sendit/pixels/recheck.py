@@ -14,6 +14,7 @@ from __future__ import annotations
 import gzip
 import tarfile
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -141,25 +142,36 @@ def _compared_frame(before: bytes, after: bytes, boxes: tuple[Box, ...]) -> str 
     sampling = _sampling(one)
     if one.size != two.size or sampling != _sampling(two) or one.quantization != two.quantization:  # type: ignore[attr-defined]
         return ALTERED
-    most = [max(factors) for factors in zip(*sampling, strict=True)]
-    inside = _units(one.size, boxes, 8 * most[0], 8 * most[1])
-    edge = cv2.morphologyEx(inside, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
+    masks = _masks(one.size, boxes, sampling)
     samples_before, samples_after = _components(one), _components(two)
-    for number, factors in enumerate(sampling):
-        compared = ~edge if list(factors) != most else np.ones_like(edge)
+    for number, (inside, outside) in enumerate(masks):
         was, became = samples_before[:, :, number], samples_after[:, :, number]
-        if not _constant(became[(inside > 0) & compared]):
+        first = became.flat[inside.argmax()]
+        if ((became != first) & inside).any():
             return NOT_BLANK
-        if not np.array_equal(was[(inside == 0) & compared], became[(inside == 0) & compared]):
+        if ((was != became) & outside).any():
             return ALTERED
     return None
 
 
-def _sampling(image: Any) -> list[tuple[int, int]]:
+@lru_cache(8)
+def _masks(
+    size: tuple[int, int], boxes: tuple[Box, ...], sampling: tuple[tuple[int, int], ...]
+) -> list[tuple[Any, Any]]:
+    """Return for each component of a JPEG which samples must be constant, and which unchanged."""
+    across, down = (max(factors) for factors in zip(*sampling, strict=True))
+    inside = _units(size, boxes, 8 * across, 8 * down)
+    edge = cv2.morphologyEx(inside, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
+    exact = inside > 0, inside == 0
+    interpolated = exact[0] & ~edge, exact[1] & ~edge
+    return [exact if factors == (across, down) else interpolated for factors in sampling]
+
+
+def _sampling(image: Any) -> tuple[tuple[int, int], ...]:
     """Return the horizontal and vertical sampling factors of a JPEG's components."""
     if len(image.layer) == 1:
-        return [(1, 1)]
-    return [(across, down) for _, across, down, _ in image.layer]
+        return ((1, 1),)
+    return tuple((across, down) for _, across, down, _ in image.layer)
 
 
 def _units(size: tuple[int, int], boxes: tuple[Box, ...], across: int, down: int) -> Any:
