@@ -731,7 +731,52 @@ def test_a_device_rule_holds_where_regions_cannot_be_trusted(default: FilterPlan
         assert (why is None) is not any_size, rule.label
 
 
+def device_rules() -> list[FilterRule]:
+    """All rules of the default recipe that name regions of a device."""
+    return [
+        rule
+        for group in read_recipe("default").filters
+        for rule in group.rules
+        if rule.regions and not any(region.source for region in rule.regions)
+    ]
+
+
 def test_every_device_rule_names_its_source() -> None:
     text = (resources.files("sendit.recipe") / "bundled" / "default.deid").read_text("utf-8")
-    for rule in catalogue():
-        assert re.search(rf"LABEL {re.escape(rule.label)} # \w+\n", text), rule.label
+    assert len(device_rules()) > 80
+    for rule in device_rules():
+        assert re.search(rf"LABEL {re.escape(rule.label)} # [\w ]+\n", text), rule.label
+
+
+def image_of(rule: FilterRule) -> Dataset:
+    """Return an image that meets every condition of a device's rule."""
+    data = of("US", "6.1")
+    data.Rows, data.Columns, data.ImageType = 1050, 1400, ["DERIVED", "SECONDARY"]
+    for line in rule.lines:
+        condition = line.conditions[0]
+        keyword = keyword_for_tag(condition.tag)
+        text = condition.text.strip("^$").partition("|")[0].partition("(")[0]
+        if condition.operator == "equals":
+            setattr(data, keyword, int(text) if text.isdecimal() else text)
+        elif condition.operator == "contains" and keyword == "ImageType":
+            data.ImageType = ["DERIVED", "SECONDARY", text]
+        elif condition.operator == "contains" and keyword == "Modality":
+            data.Modality = text
+            number = {"US": "6.1", "CT": "2", "MR": "4", "PT": "128", "NM": "20"}.get(text, "7")
+            data.SOPClassUID = CLASS + number
+        elif condition.operator == "contains" and keyword not in {"SOPClassUID", "Columns"}:
+            setattr(data, keyword, text)
+    return data
+
+
+def test_every_device_rule_blanks_its_regions_and_nothing_else(default: FilterPlan) -> None:
+    for rule in device_rules():
+        made = make_dataset(kind="CT")
+        made.update(image_of(rule))
+        made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID
+        image = read_header(to_bytes(made))
+        decision = default.ask(image)
+        assert decision is not None and filter_reason(image, decision) is None, rule.label
+        assert rule.regions in decision.coordinates, rule.label
+        blank = blank_of(image, [rule.regions])
+        assert blank is not None and 0 < blank.mask.mean() < 0.45, rule.label
