@@ -404,6 +404,18 @@ def test_hash_is_keyed_and_depends_on_the_value_only() -> None:
     assert deidentified_dataset(make_dataset(PatientID="78"), plan).PatientID != ds.PatientID
 
 
+def test_a_hash_where_the_vr_allows_none_is_a_dummy() -> None:
+    item = Dataset()
+    item.AccessionNumber = "A1"
+    before = make_dataset(ContentDate="20230102", PatientWeight="71.5", PregnancyStatus=4)
+    before.RequestAttributesSequence = [item]
+    rules = ("ContentDate", "PatientWeight", "PregnancyStatus", "RequestAttributesSequence")
+    made = opened(before, plan_of("\n".join(f"REPLACE {name} func:keyed_hash" for name in rules)))
+    dummies = opened(before, plan_of("\n".join(f"REPLACE {name} func:dummy" for name in rules)))
+    assert all(made[name] == dummies[name] for name in rules)
+    assert made.ContentDate not in ("", before.ContentDate)
+
+
 def test_dummies_of_binary_values() -> None:
     before = make_dataset(RedPaletteColorLookupTableDescriptor=[1, 2, 3])
     before.add_new("ExaminedBodyThickness", "FL", [1.5, 2.5])

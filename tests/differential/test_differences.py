@@ -179,14 +179,6 @@ def test_keep_of_a_sequence():
     assert "ScheduledProcedureStepID" in ours.RequestAttributesSequence[0]
 
 
-def test_keep_of_a_list():
-    text = recipe("KEEP fields:mine", "REMOVE startswith:Patient")
-    text = text.replace("%header", "%fields mine\nFIELD PatientSex\n\n%header")
-    data = to_bytes(make_dataset())
-    assert "PatientSex" not in read(by_deid(data, text))
-    assert read(by_sendit(data, text)).PatientSex
-
-
 def test_fields_by_a_path():
     text = recipe("BLANK fields:mine")
     path = "RequestAttributesSequence__RequestedProcedureID"

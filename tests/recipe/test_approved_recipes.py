@@ -16,7 +16,7 @@ from rich.console import Console
 from sendit.dicom.dictionary import DicomDictionary
 from sendit.dicom.scan import read_header
 from sendit.errors import SenditError
-from sendit.recipe import attributes, literals
+from sendit.recipe import attributes, literals, spelling
 from sendit.recipe.coverage import beyond_the_table, cover
 from sendit.recipe.effect import is_carried_out
 from sendit.recipe.explain import explain, shown, tag_named
@@ -719,7 +719,7 @@ def test_names(approved: Approved) -> None:
     def lines() -> Iterator[str]:
         for word in words:
             tag = attributes.tag_of(word)
-            yield f"{word!r}: {tag and f'{tag:08X}'}, near {attributes.near(word)!r}, only {attributes.only_near(word)!r}, repeating {attributes.repeating(word)!r}"
+            yield f"{word!r}: {tag and f'{tag:08X}'}, near {spelling.near(word)!r}, only {spelling.only_near(word)!r}, repeating {attributes.repeating(word)!r}"
         for mask in ("60xx3000", "(60xx,3000)", "50xx0010", "0010", "60xx9999"):
             yield f"{mask}: {attributes.repeating_keyword(mask)}"
         for tag in tags:

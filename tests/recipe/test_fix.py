@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from sendit.recipe.effect import Effects
 from sendit.recipe.explain import explain
 from sendit.recipe.fix import fix
 from sendit.recipe.parse import read_text
@@ -45,6 +46,28 @@ def fixed_lines(text: str) -> list[str]:
         ("REMOVE jitter\nREMOVE PatientID", ["REMOVE PatientID"]),
         ("KEEP PatientID\nREMOVE PatientID", ["KEEP PatientID"]),
         ("KEEP MediaStorageSOPInstanceUID\nREMOVE PatientID", ["REMOVE PatientID"]),
+        ("REMOVE *", ["REMOVE ALL"]),
+        ("REMOVE allexcept:PatientID", ["REMOVE except:PatientID"]),
+        ("REPLACE UID func:deid_func:pydicom_uuid", ["REPLACE UID deid_func:pydicom_uuid"]),
+        ("REPLACE UID func:pydicom_uuid", ["REPLACE UID deid_func:pydicom_uuid"]),
+        ("REMOVE fields:PatientID", ["REMOVE PatientID"]),
+        (
+            "REMOVE fields:peple\n%fields people\nFIELD PatientID",
+            ["REMOVE fields:people", "%fields people", "FIELD PatientID"],
+        ),
+        (
+            "REMOVE values:n\n%values n\nSPLIT PatientName splitval='^';minlength='4'",
+            ["REMOVE values:n", "%values n", "SPLIT PatientName by='^';minlength='4'"],
+        ),
+        ("REMOVE PatientID\n['PatientID', 'PatientName']", ["REMOVE PatientID"]),
+        (
+            "REMOVE ALL func:is_tag_private",
+            [r"REMOVE contains:^\([0-9a-f]{3}[13579bdf],"],
+        ),
+        (
+            "REPLACE StudyInstanceUID deid_func:pydicom_uuid stable_remapping=false",
+            ["REPLACE StudyInstanceUID deid_func:pydicom_uuid"],
+        ),
     ],
 )
 def test_automatic_fixes(line: str, expected: list[str]) -> None:
@@ -75,13 +98,73 @@ def test_reason_is_written_above_the_line() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["REMOVE Nowhere", "REPLACE PatientID func:ours", "JITTER StudyTime 5"]
+    "line",
+    [
+        "REMOVE OrdValue",  # resembles several attributes
+        "KEEP StudyDate\nJITTER SeriesDate var:jitter",
+        "KEEP values:names\n%values names\nFIELD PatientName\n%labels",
+        "DELETE PatientID",
+    ],
 )
 def test_lines_that_need_a_decision_are_marked(line: str) -> None:
-    fixed = fix("ours.deid", f"{HEAD}{line}\n")
+    fixed = fix("ours.deid", f"{HEAD}REMOVE StudyID\n{line}\n")
+    if line.startswith("KEEP values"):  # without the rule, less is kept
+        assert not fixed.left
+        return
     assert len(fixed.left) == 1
-    assert f"\n{line}\n" in fixed.text
+    assert line.splitlines()[0] in fixed.text.splitlines()
     assert "# sendit: decide: " in fixed.text
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("REPLACE PatientID func:csv_lookup", "REPLACE PatientID var:entity_id"),
+        ("REPLACE StudyDescription func:llm x=1", "REPLACE StudyDescription func:dummy"),
+        ("REPLACE StudyDate func:increment_date", "JITTER StudyDate var:jitter"),
+        ("REPLACE ContentDate func:clean_date", "REPLACE ContentDate func:dummy"),
+        ("REPLACE ContentDate Monday", "REPLACE ContentDate func:dummy"),
+        ("REPLACE contains:Description var:label", "REPLACE contains:Description func:dummy"),
+        ("REPLACE all func:pusheenize", "REPLACE all func:dummy"),
+        ("ADD AccessionNumber var:order", "ADD AccessionNumber var:item_id"),
+        ("ADD 11112221 SIMPSON", 'ADD (1111,"RECIPE",21) SIMPSON'),
+        ("ADD 11112221 var:label", 'ADD (1111,"RECIPE",21) func:dummy'),
+        ("REMOVE StudyID func:is_name", "REMOVE StudyID"),
+        ("REMOVE fields:people", "REMOVE ALL"),
+        ("REPLACE fields:people func:mine", "REMOVE ALL"),
+        ("REPLACE fields:PatientID func:mine", "REPLACE PatientID var:entity_id"),
+        ("BLANK values:names", "REMOVE ALL"),
+        ("JITTER values:dates 1", "JITTER select:VR:DA 1"),
+        ("JITTER StudyDate func:shift_it", "JITTER StudyDate var:jitter"),
+        ("JITTER StudyDate var:entity_timestamp", "JITTER StudyDate var:jitter"),
+        ("JITTER StudyTime 5", "BLANK StudyTime"),
+    ],
+)
+def test_a_rule_stands_in_until_a_person_decides(line: str, expected: str) -> None:
+    fixed = fix("ours.deid", f"{HEAD}{line}\n")
+    assert not fixed.left
+    assert fixed.undecided
+    *_, original, rule = fixed.text.splitlines()
+    assert (rule, original.split()[:2]) == (expected, ["#", line.partition(" ")[0]])
+    warned = [one for one in read_text(("fixed", fixed.text)).warnings if one.rule == "decision"]
+    assert len(warned) == len(fixed.undecided)
+    assert fix("ours.deid", fixed.text).text == fixed.text
+
+
+@pytest.mark.parametrize("line", ["KEEP fields:nothing", "ADD ALL func:mine", "REMOVE Zzyzx"])
+def test_a_rule_without_which_less_is_delivered_is_left_out(line: str) -> None:
+    fixed = fix("ours.deid", f"{HEAD}REMOVE PatientID\n{line}\n")
+    assert not fixed.left
+    assert [rule.action for rule in read_text(("fixed", fixed.text)).header] == ["REMOVE"]
+    assert f"\n# {line}\n" in fixed.text
+
+
+def test_a_stand_in_has_the_precedence_of_the_rule() -> None:
+    """A REPLACE protects from REMOVE, an ADD overrides KEEP: so do the rules that stand in."""
+    lines = "REMOVE ALL\nREPLACE StudyID func:mine\nKEEP PatientID\nADD PatientID var:mine\n"
+    effects = Effects(read_text(("fixed", fix("ours.deid", HEAD + lines).text)))
+    assert [rule.action for rule in effects.of(0x00200010)] == ["REPLACE"]
+    assert [rule.action for rule in effects.of(0x00100020)] == ["ADD"]
 
 
 @pytest.mark.parametrize(

@@ -60,10 +60,6 @@ def problems(*files: str) -> list[str]:
         ("REMOVE PatientID\nKEEP (0010,0020)", "conflicts with REMOVE on line 3: KEEP would win"),
         ("KEEP contains:Patient\nREMOVE PatientName", "conflicts with a broader KEEP on line 3"),
         ("REMOVE PatientName\nKEEP ALL", "conflicts with a broader KEEP on line 4"),
-        (
-            "KEEP fields:f\nBLANK PatientID\n%fields f\nFIELD startswith:Patient",
-            "write the line: # sendit: as deid",
-        ),
         # arguments
         ("REPLACE StudyInstanceUID deid_func:pydicom_uuid perfix=2.25.", "did you mean prefix"),
         ("REPLACE StudyInstanceUID func:remap_uid prefix=2.25.", "it has none"),
@@ -121,6 +117,10 @@ def test_single_mistakes(lines: str, expected: str) -> None:
         ("KEEP PatientID\nADD PatientID var:entity_id", "the added value is kept"),
         ("REMOVE PatientID\nBLANK PatientID", "it is removed"),
         ("ADD PatientID a\nADD PatientID b", "the ADD applies"),
+        (
+            "KEEP fields:f\nBLANK PatientID\n%fields f\nFIELD startswith:Patient",
+            "KEEP fields:f is ignored, as in deid",
+        ),
         ("REMOVE StudyDate\nJITTER StudyDate 5", "REMOVE does not remove what JITTER names"),
         # UIDs that every object needs
         ("REMOVE ALL", "are remapped as by func:remap_uid and SOPClassUID stays"),

@@ -157,8 +157,9 @@ def recipe_fix(
     ] = False,
 ) -> None:
     """Correct a deid recipe so that it works here: fixes spelling, values and the names of
-    variables and functions, each with its reason in a comment. What a person must decide is left
-    as it is and marked. Exits with 1 if anything is left."""
+    variables and functions, each with its reason in a comment. What a person must decide is
+    marked; where possible, a rule that protects as much stands in until then. Exits with 1 if the
+    result still has errors."""
     from sendit.recipe.fix import fix
 
     try:
@@ -185,7 +186,7 @@ def recipe_fix(
         except OSError as error:
             raise Misconfigured(f"{output} cannot be written ({error.strerror})") from None
     print(f"sendit: {fixed.changed} lines changed", file=sys.stderr)
-    for problem in fixed.left:
+    for problem in (*fixed.undecided, *fixed.left):
         print(f"sendit: decide: {problem}", file=sys.stderr)
     if fixed.left:
         raise typer.Exit(FAILED)
@@ -197,9 +198,9 @@ def recipe_explain(
     attribute: Annotated[str, typer.Argument(help="A keyword or a tag: PatientID, (0010,0020).")],
 ) -> None:
     """Show what a recipe does to one attribute, and by which of its lines."""
-    from sendit.recipe.attributes import near
     from sendit.recipe.explain import explain
     from sendit.recipe.parse import read_recipe
+    from sendit.recipe.spelling import near
 
     explanation = explain(read_recipe(*_recipe_names(file), own=_own()), attribute)
     if explanation is None:

@@ -28,7 +28,7 @@ from sendit.dicom.iod import Need, need_of
 from sendit.dicom.scan import Buffer, Encoding, Item, value_text, vr_of
 from sendit.recipe.attributes import keyword_of
 from sendit.recipe.coverage import METHODS
-from sendit.recipe.functions import FUNCTIONS
+from sendit.recipe.functions import FUNCTIONS, HASHED
 from sendit.recipe.literals import MAX_LENGTHS
 from sendit.recipe.model import Function
 from sendit.recipe.profile import EDITION
@@ -251,7 +251,7 @@ def call(function: Function, element: ElementContext) -> NewValue:
     spec = FUNCTIONS[function.name]
     if (
         spec.vrs is not None
-        and (spec.prefix == "deid_func" or function.name == "keyed_hash")
+        and spec.prefix == "deid_func"
         and spec.vrs.isdisjoint((element.vr, one_vr(vr_of(element.tag))))
     ):
         return b""  # the rule's pattern matches an attribute that cannot hold the result
@@ -638,6 +638,8 @@ def _measure(text: str, maximum: float) -> str | None:
 
 
 def _keyed_hash(element: ElementContext, _: Mapping[str, str]) -> NewValue:
+    if HASHED.isdisjoint((element.vr, one_vr(vr_of(element.tag)))):
+        return _dummy(element, _)
     if "UI" in (element.vr, vr_of(element.tag)):
         return element.study.uids.many(element.value)
     value = element.value.strip(b" \0")

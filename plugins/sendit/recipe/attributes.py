@@ -1,8 +1,7 @@
-"""Look up DICOM attributes by the names that recipes use, with hints for misspelt ones."""
+"""Look up DICOM attributes by the names that recipes use."""
 
 from __future__ import annotations
 
-import difflib
 from functools import cache
 
 from pydicom.datadict import get_entry, get_private_entry
@@ -13,12 +12,6 @@ from sendit.dicom.scan import CHARACTER_SET
 
 VRS = frozenset(vr.value for vr in VR if len(vr.value) == 2)
 DATE_VRS = frozenset({"DA", "DT"})
-
-MIN_SIMILARITY = 0.88
-"""Minimum similarity (of 1) between a misspelt keyword and its correction."""
-
-MIN_MARGIN = 0.02
-"""Minimum distance in similarity to the second best keyword."""
 
 FIRST_DATA_SET_TAG = 0x00080000
 """The first tag of a data set: groups before it belong to network messages (0000, PS3.7), file
@@ -34,13 +27,14 @@ NEVER_MATCHED = IMAGE_TAGS | {CHARACTER_SET}
 
 
 @cache
-def _keywords() -> dict[str, int]:
+def keywords() -> dict[str, int]:
+    """Return the tags of all keywords (in lower case), except those of repeating groups."""
     return {entry[4].lower(): tag for tag, entry in DicomDictionary.items() if entry[4]}
 
 
 def tag_of(keyword: str) -> int | None:
     """Return the tag of a keyword (in any case, as in deid), or None."""
-    return _keywords().get(keyword.lower())
+    return keywords().get(keyword.lower())
 
 
 @cache
@@ -109,26 +103,6 @@ def has_one_value(tag: int) -> bool:
     except KeyError:
         return False
     return vm == "1" and vr not in ("LT", "ST", "UR", "UT")
-
-
-def near(word: str) -> str:
-    """Return a hint with the keywords closest to a misspelt one, or an empty string."""
-    known = _keywords()
-    close = difflib.get_close_matches(word.lower(), known, n=3, cutoff=0.75)
-    names = [keyword_of(known[name]) for name in close]
-    return f"did you mean {' or '.join(names)}?" if names else ""
-
-
-def only_near(word: str) -> str:
-    """Return the only plausible correction of a misspelt keyword, or an empty string."""
-    known = _keywords()
-    close = difflib.get_close_matches(word.lower(), known, n=2, cutoff=MIN_SIMILARITY)
-    if not close:
-        return ""
-    ratios = [difflib.SequenceMatcher(None, name, word.lower()).ratio() for name in close]
-    if len(close) > 1 and ratios[0] - ratios[1] < MIN_MARGIN:
-        return ""
-    return keyword_of(known[close[0]])
 
 
 @cache

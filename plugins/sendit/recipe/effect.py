@@ -42,8 +42,11 @@ REMAP = Function("remap_uid")
 def is_carried_out(rule: HeaderRule) -> bool:
     """Whether a rule has any effect.
 
-    Rules about file meta, group lengths, and the pixel data and colour tables have none.
+    Rules about file meta, group lengths, and the pixel data and colour tables have none; nor, as in
+    deid, has a KEEP of a list.
     """
+    if isinstance(rule.selector, FieldsSelector):
+        return rule.action is not Action.KEEP
     if not isinstance(rule.selector, TagSelector):
         return True
     tag = rule.selector.tag

@@ -10,6 +10,7 @@ Functions of the ``profile_`` family may remove the element: deid's language has
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -34,7 +35,9 @@ FORMS: Mapping[str, str] = MappingProxyType(
 
 _UIDS = frozenset({"UI"})
 _WORDS = frozenset({"LO", "LT", "SH", "ST", "UC", "UT"})
-_HASHED = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UI", "UT"})
+HASHED = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UI", "UT"})
+"""VRs that can hold a keyed hash."""
+
 _LONG_TEXTS = frozenset({"LO", "LT", "ST", "UC", "UT"})
 
 
@@ -98,7 +101,7 @@ _DECLARED: tuple[FunctionSpec, ...] = (
         "whose result anyone who knows an original can compute",
         (
             Argument("prefix", "uid root", "2.25.", "root of the new UID"),
-            Argument("stable_remapping", "boolean", "true", "must be true: see docs/recipes.md"),
+            Argument("stable_remapping", "boolean", "true", "always true here"),
         ),
         vrs=_UIDS | _LONG_TEXTS | {"PN", "SH"},
     ),
@@ -127,8 +130,7 @@ _DECLARED: tuple[FunctionSpec, ...] = (
         "keyed_hash",
         "func",
         "a keyed hash of the value, the same for the same original: a UID for a UID, otherwise "
-        "hexadecimal digits, as many as the VR allows",
-        vrs=_HASHED,
+        "hexadecimal digits, as many as the VR allows, or a dummy if it allows none",
     ),
     FunctionSpec(
         "remap_uid",
@@ -302,48 +304,77 @@ VARIABLES: Mapping[str, str] = MappingProxyType(
 )
 """The variables that a recipe may use, with their meaning."""
 
-ALIASES: Mapping[str, str] = MappingProxyType(
-    {
-        **dict.fromkeys(
-            (
-                *("generate_uid", "generate_suid", "generate_id", "get_uid", "new_uid", "make_uid"),
-                *("hash", "hash_func", "hash_function", "hash_id", "hash_uid", "hash_value"),
-                *("hash_text", "hashuid", "hashid", "md5", "sha256", "simple_uuid", "uuid", "uid"),
-                *("remap", "replace_uid", "create_uid", "anonymize_uid", "generate_hash"),
-            ),
-            "keyed_hash",
-        ),
-    }
-)
-"""Names of functions in deid's documentation and in other recipes (lower case), and the safe
-equivalent here."""
+_TESTS_FOR_PRIVATE = frozenset(("isprivate", "isprivatetag", "istagprivate"))
+"""Names (as by :func:`_plain`) of functions that recipes use as a condition, as in ``REMOVE ALL
+func:is_tag_private``, for whether an attribute is private."""
 
-VARIABLE_ALIASES: Mapping[str, str] = MappingProxyType(
+_HASHES = frozenset(("generateid", "remap"))
+_HASH = re.compile(r"hash|hmac|md5|sha\d|uuid|uid($|_)", re.IGNORECASE)
+_OF_ANOTHER_KIND = re.compile(
+    r"(^|_)age(_|$)|birth|(?<!up)date|day|^is_|jitter|private|shift|time", re.IGNORECASE
+)
+
+_VARIABLE_ALIASES: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(
             (
-                *("id", "patient_code", "patient_id", "new_id", "subject_id", "pid"),
-                *("new_patient_id", "anon_patient_id", "anon_id", "patientid"),
+                *("anonid", "anonname", "anonpatientid", "anonpatientname", "anonymizedid", "id"),
+                *("newid", "newname", "newpatientid", "newpatientname", "participantid"),
+                *("patientcode", "patientid", "patientname", "pid", "pseudoid", "pseudonym"),
+                *("subject", "subjectcode", "subjectid"),
             ),
             "entity_id",
         ),
         **dict.fromkeys(
             (
-                *("source_id", "suid", "item", "study_code", "study_id", "accession"),
-                *("accession_number", "anon_accession_number", "new_accession"),
+                *("accession", "accessionnumber", "anonaccession", "anonaccessionnumber"),
+                *("anonstudyid", "item", "newaccession", "newaccessionnumber", "newstudyid"),
+                *("sourceid", "studycode", "studyid", "suid"),
             ),
             "item_id",
         ),
         **dict.fromkeys(
             (
-                *("date_jitter", "jitter_days", "days_jitter", "entity_jitter", "patient_jitter"),
-                *("date_shift", "date_offset", "day_shift", "offset", "shift"),
+                *("dateinc", "dateincrement", "datejitter", "dateoffset", "dateshift"),
+                *("daysjitter", "dayshift", "entityjitter", "jitterdays", "offset"),
+                *("patientjitter", "shift"),
             ),
             "jitter",
         ),
-        **dict.fromkeys(("timestamp", "study_date", "item_date"), "item_timestamp"),
-        **dict.fromkeys(("birth_date", "entity_date", "birthdate"), "entity_timestamp"),
+        **dict.fromkeys(("timestamp", "studydate", "itemdate"), "item_timestamp"),
+        **dict.fromkeys(("birthdate", "dob", "entitydate", "patientbirthdate"), "entity_timestamp"),
     }
 )
-"""Names of variables in deid's documentation, in Stanford's and other recipes (lower case), and
-the equivalent here."""
+"""Names of variables in deid's documentation, in Stanford's and other recipes (as by
+:func:`_plain`), and the equivalent here."""
+
+
+def function_like(name: str) -> str | None:
+    """Return the function here that is equivalent to one of deid's documentation or of other
+    recipes, by its name; None if there is none.
+
+    A function whose name says that it hashes a value, or makes a UID, is a keyed hash here.
+    """
+    hashes = _plain(name) in _HASHES or (_HASH.search(name) and not _OF_ANOTHER_KIND.search(name))
+    return "keyed_hash" if hashes else None
+
+
+def variable_like(name: str) -> str | None:
+    """Return the variable here that is equivalent to one of deid's documentation, of Stanford's or
+    other recipes, by its name; None if there is none."""
+    return _VARIABLE_ALIASES.get(_plain(name))
+
+
+def shifts_dates(name: str) -> bool:
+    """Whether a function's name says that it shifts a date."""
+    plain = _plain(name)
+    return "date" in plain and bool(re.search(r"inc|jitter|offset|shift", plain))
+
+
+def is_test_for_private(name: str) -> bool:
+    """Whether a function's name asks whether an attribute is private."""
+    return _plain(name) in _TESTS_FOR_PRIVATE
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())

@@ -124,15 +124,26 @@ def _unknown_lists(recipe: Recipe) -> Iterator[Problem]:
         kind, name = _list_named(rule) or ("", "")
         if not kind or name in lists[kind]:
             continue
-        close = difflib.get_close_matches(name, lists[kind], n=1)
+        meant = _list_meant(kind, name, tuple(lists[kind]))
         yield Problem(
             rule.position,
             f"there is no %{kind} {name}",
-            f"did you mean {kind}:{close[0]}?"
-            if close
+            f"did you mean {meant}?"
+            if meant
             else f"deid would do nothing; begin a section %{kind} {name}",
             Rule.LIST,
+            edit=Edit(f"{kind}:{name}", meant) if meant else None,
         )
+
+
+def _list_meant(kind: str, name: str, known: tuple[str, ...]) -> str:
+    """Return what a reference to an unknown list must mean: the only similar list, or an attribute
+    (``fields:PatientID``); an empty string if it is not certain."""
+    close = difflib.get_close_matches(name, known, n=2)
+    if len(close) == 1:
+        return f"{kind}:{close[0]}"
+    is_attribute = kind == "fields" and not close and attributes.tag_of(name) is not None
+    return name if is_attribute else ""
 
 
 def _unused_lists(recipe: Recipe) -> Iterator[Problem]:
@@ -174,6 +185,14 @@ def _actions(recipe: Recipe) -> Iterator[Problem]:
                 "KEEP by value would keep any attribute that contains it by chance",
                 "name the attributes to keep",
                 Rule.ACTION,
+            )
+        elif rule.action is Action.KEEP and isinstance(selector, FieldsSelector):
+            yield Problem(
+                rule.position,
+                f"KEEP fields:{selector.name} is ignored, as in deid",
+                "write a KEEP for each of the attributes",
+                Rule.ACTION,
+                warning=True,
             )
         elif isinstance(selector, TagSelector):
             yield from _tag_rule(rule, selector.tag)
@@ -526,7 +545,8 @@ def _precedence(recipe: Recipe) -> Iterator[Problem]:
     keeps = [
         rule
         for rule in recipe.header
-        if rule.action is Action.KEEP and not isinstance(rule.selector, TagSelector)
+        if rule.action is Action.KEEP
+        and not isinstance(rule.selector, TagSelector | FieldsSelector)
     ]
     for tag, rules in explicit.items():
         yield from _same_attribute(tag, rules, recipe)

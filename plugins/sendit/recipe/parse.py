@@ -16,15 +16,16 @@ from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 
-from sendit.recipe import attributes
+from sendit.recipe import attributes, spelling
 from sendit.recipe.functions import (
-    ALIASES,
     FORMS,
     FUNCTIONS,
-    VARIABLE_ALIASES,
     VARIABLES,
     Argument,
     FunctionSpec,
+    function_like,
+    is_test_for_private,
+    variable_like,
 )
 from sendit.recipe.matching import expression_of
 from sendit.recipe.model import (
@@ -53,7 +54,7 @@ from sendit.recipe.model import (
     Variable,
 )
 from sendit.recipe.own import Own
-from sendit.recipe.problems import Edit, Problem, RecipeError, Rule
+from sendit.recipe.problems import DECIDE, DOCS, Edit, Problem, RecipeError, Rule
 
 __all__ = ["Problem", "RecipeError", "bundled_names", "read_recipe", "read_text"]
 
@@ -67,8 +68,14 @@ OPERATORS = (*OPERATORS_WITH_TEXT, "missing", "present", "empty")
 AS_DEID = "as-deid"
 """Pseudo-recipe: deid's precedence applies, even where KEEP overrides a rule that protects."""
 
+UNSTABLE = "stable_remapping=false"
+"""An argument of deid's ``pydicom_uuid``, with which every image gets the same or a random UID."""
+
 FROM_TEXT = "from:TextInPixels"
 """A region of a filter: identifying text that is recognised in the pixels."""
+
+PRIVATE = r"contains:^\([0-9a-f]{3}[13579bdf],"
+"""All private attributes, which have an odd group."""
 
 DEFAULT_HEADER = "default"
 """The bundled recipe whose header is added to recipes that only have filters."""
@@ -96,6 +103,7 @@ _PRIVATE = re.compile(
 )
 _FIELD_TOKEN = re.compile(r'(?:[^\s"]|"[^"]*")+')
 _EXPANDER = re.compile(r'([^:"]*):(.*)', re.DOTALL)
+_NAMES_OF_EXCEPT = ("allexcept", "exceptfields")  # in earlier versions of deid's documentation
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _REFERENCE = re.compile(r"(var|func|deid_func)\s*:\s*(.*)", re.IGNORECASE | re.DOTALL)
 _JOIN = re.compile(rf"\s*(\|\||\+)\s*(?=(?:{'|'.join(OPERATORS)})(?:\s|$))", re.IGNORECASE)
@@ -185,7 +193,7 @@ def _attribute(text: str) -> int:
     if tag is None:
         raise _Invalid(
             f"{text} is not a DICOM keyword or tag",
-            attributes.near(text) or _masked_hint(text),
+            spelling.near(text) or _masked_hint(text),
             Rule.ATTRIBUTE,
             _corrected(text),
         )
@@ -195,7 +203,7 @@ def _attribute(text: str) -> int:
 def _corrected(text: str) -> Edit | None:
     """Return the fix for an unknown attribute if it is unambiguous."""
     keyword = attributes.repeating_keyword(re.sub(r"[(), ]", "", text).lower())
-    name = keyword or attributes.only_near(text)
+    name = keyword or spelling.only_near(text)
     if name:
         return Edit(text, name)
     # deid's own default recipe has REMOVE jitter, which names no attribute and has no effect
@@ -224,6 +232,13 @@ def _take_field(rest: str) -> tuple[str, str]:
 def _selector(text: str) -> Selector:
     if text.lower() in ("all", "allfields"):
         return PatternSelector(Match.ALL)
+    if text == "*":
+        raise _Invalid(
+            "* is not a way to name fields: deid would do nothing",
+            "write ALL",
+            Rule.ATTRIBUTE,
+            Edit("*", "ALL"),
+        )
     if parts := _PRIVATE.fullmatch(text):
         group = int(parts["group"], 16)
         if not group & 1:
@@ -260,12 +275,12 @@ def _path(text: str) -> PatternSelector:
         if tag is None or attributes.vrs_of(tag) != ("SQ",):
             raise _Invalid(
                 f"{name or 'nothing'} in {text} is not the keyword of a sequence",
-                attributes.near(name) or "a path consists of keywords or tags",
+                spelling.near(name) or "a path consists of keywords or tags",
                 Rule.ATTRIBUTE,
             )
     if _tag_in_path(last) is None:
         raise _Invalid(
-            f"{last or 'nothing'} in {text} is not a keyword", attributes.near(last), Rule.ATTRIBUTE
+            f"{last or 'nothing'} in {text} is not a keyword", spelling.near(last), Rule.ATTRIBUTE
         )
     parts = [
         f"{int(part)}" if part.isdigit() else attributes.keyword_of(_tag_in_path(part) or 0)
@@ -295,6 +310,8 @@ def _expander(word: str, text: str) -> Selector:
             f"{word}: is not a way to name fields",
             _closest(word.lower(), [*kinds, "fields", "values"])
             or f"use one of {', '.join(kinds)}",
+            Rule.ATTRIBUTE,
+            Edit(f"{word}:", "except:") if word.lower() in _NAMES_OF_EXCEPT else None,
         )
     if not text:
         raise _Invalid(
@@ -374,7 +391,7 @@ def _variable(text: str, own: Own) -> tuple[Variable, str]:
         )
     if name in own.variables or name in VARIABLES:
         return Variable(name), ""
-    known = VARIABLE_ALIASES.get(name.lower())
+    known = variable_like(name)
     if known:
         return Variable(known), f"var:{name} is read as var:{known}, {VARIABLES[known]}"
     near = _closest(name, (*VARIABLES, *own.variables))
@@ -396,6 +413,13 @@ def _known_variables(own: Own) -> str:
 
 def _function(prefix: str, text: str, action: Action, own: Own) -> tuple[Value, str]:
     name, _, more = text.partition(" ")
+    if prefix == "func" and name.startswith("deid_func:"):
+        raise _Invalid(
+            f"func:{name} has two prefixes: deid would do nothing",
+            f"write {name}",
+            Rule.FUNCTION,
+            Edit(f"func:{name}", name),
+        )
     if prefix == "func" and name in own.functions:
         if more:
             raise _Invalid(
@@ -407,10 +431,12 @@ def _function(prefix: str, text: str, action: Action, own: Own) -> tuple[Value, 
     spec = FUNCTIONS.get(name)
     note = ""
     if spec is None or spec.prefix != prefix:
-        alias = ALIASES.get(name.lower())
+        meant = spec or _misspelt(name)
+        alias = None if meant else function_like(name)
         if alias is None:
             hint = f"it is written {spec.prefix}:{name}" if spec else _closest_function(name)
-            raise _Invalid(f"{prefix}:{name} is not a known function", hint, Rule.FUNCTION)
+            edit = Edit(f"{prefix}:{name}", f"{meant.prefix}:{meant.name}") if meant else None
+            raise _Invalid(f"{prefix}:{name} is not a known function", hint, Rule.FUNCTION, edit)
         spec, more = FUNCTIONS[alias], ""
         note = f"{prefix}:{name} is read as {spec.prefix}:{alias}: {spec.meaning}"
     if action not in spec.actions:
@@ -424,6 +450,9 @@ def _function(prefix: str, text: str, action: Action, own: Own) -> tuple[Value, 
     ignored = [word for word in words if _is_ignored(spec, word)]
     if ignored:
         note = f"{prefix}:{name} has no argument {', '.join(ignored)}: it is ignored, as in deid"
+    if UNSTABLE in words:
+        ignored.append(UNSTABLE)
+        note = f"{UNSTABLE} is ignored: equal originals get equal UIDs, and others different ones"
     arguments = tuple(_argument(spec, word) for word in words if word not in ignored)
     return Function(spec.name, arguments), note
 
@@ -436,12 +465,17 @@ def _is_ignored(spec: FunctionSpec, word: str) -> bool:
     return is_given and key not in names and not _closest(key, names)
 
 
+def _misspelt(name: str) -> FunctionSpec | None:
+    """Return the function whose name is misspelt, if that is certain."""
+    close = difflib.get_close_matches(name.lower(), FUNCTIONS, n=1, cutoff=0.9)
+    return FUNCTIONS[close[0]] if close else None
+
+
 def _closest_function(name: str) -> str:
-    """Suggest a function with its prefix, or list all."""
-    for near in difflib.get_close_matches(name.lower(), FUNCTIONS, n=1, cutoff=0.5):
+    """Suggest a function with its prefix, or say where to find or define one."""
+    for near in difflib.get_close_matches(name.lower(), FUNCTIONS, n=1, cutoff=0.7):
         return f"did you mean {FUNCTIONS[near].prefix}:{near}?"
-    known = ", ".join(f"{spec.prefix}:{spec.name}" for spec in FUNCTIONS.values())
-    return f"define your own in SENDIT_RECIPE_FUNCTIONS; there are {known}"
+    return f"define it in SENDIT_RECIPE_FUNCTIONS, or use one of those in {DOCS}#value"
 
 
 def _argument(spec: FunctionSpec, word: str) -> tuple[str, str]:
@@ -472,11 +506,6 @@ def _checked(argument: Argument, value: str) -> str:
                 raise _Invalid(f"{argument.name}={value} is not a form of a value", hint)
         case "text":
             pass
-    if argument.name == "stable_remapping" and value != "true":
-        raise _Invalid(
-            "stable_remapping=false gives every image the same UID or a random one",
-            "omit it: equal originals must stay equal",
-        )
     return value
 
 
@@ -593,6 +622,8 @@ class _Reader:
                 if _CONTROL.search(raw):
                     raise _Invalid("the line contains control characters", "is this a text file?")
                 self.file.as_deid |= _SAYS_AS_DEID.fullmatch(raw.strip()) is not None
+                if raw.strip().startswith(DECIDE):
+                    self._undecided(raw.strip().removeprefix(DECIDE), position)
                 line = _without_comment(raw)
                 if line:
                     self._line(line, position)
@@ -610,6 +641,14 @@ class _Reader:
         self._close_rule()
         self._check_file()
         return self.file
+
+    def _undecided(self, text: str, position: Position) -> None:
+        self._warn(
+            position,
+            f"undecided: {text}",
+            "delete this comment once you have decided",
+            Rule.DECISION,
+        )
 
     def _problem(
         self, position: Position, message: str, suggestion: str = "", rule: Rule = Rule.GRAMMAR
@@ -774,6 +813,7 @@ class _Reader:
                 else _closest(word.upper(), Action.__members__)
                 or f"a line of %header must begin with one of {', '.join(Action.__members__)}",
                 Rule.ACTION,
+                None if word.isalpha() else Edit(),  # output, or a ruler: deid skips it
             )
         action = Action[word]
         if not rest:
@@ -781,6 +821,16 @@ class _Reader:
         name, value = _take_field(rest)
         selector = _selector(name)
         if action is Action.REMOVE and value.startswith("func:"):
+            if self._asks_for_private(selector, value):
+                self._warn(
+                    position,
+                    f"{action} {name} {value} is read as a rule for private attributes, unless a "
+                    "KEEP names them",
+                    f"write {action} {PRIVATE}",
+                    Rule.FUNCTION,
+                    Edit(new=f"{action} {PRIVATE}"),
+                )
+                return HeaderRule(action, _selector(PRIVATE), None, position)
             condition = self._condition_of(value)
             return HeaderRule(action, selector, condition, position)
         if action not in NEEDS_VALUE:
@@ -796,6 +846,15 @@ class _Reader:
             rule = Rule.VARIABLE if isinstance(read, Variable) else Rule.FUNCTION
             self._warn(position, note, rule=rule, edit=Edit(value, _in_recipe_syntax(read)))
         return HeaderRule(action, selector, read, position)
+
+    def _asks_for_private(self, selector: Selector, value: str) -> bool:
+        """Whether a REMOVE of all attributes has the condition that they are private."""
+        name = value.removeprefix("func:").strip()
+        return (
+            selector == PatternSelector(Match.ALL)
+            and name not in self._own.functions
+            and is_test_for_private(name)
+        )
 
     def _condition_of(self, value: str) -> OwnFunction:
         """Return the site's function that is the condition of a REMOVE."""
@@ -882,11 +941,13 @@ def _split_parameters(text: str) -> tuple[str, int]:
             if not split_by:
                 raise _Invalid("by= is empty", 'write by="^"')
         elif key == "minlength":
+            value = value.strip("'\"")
             if not re.fullmatch(r"\d{1,4}", value) or int(value) < 1:
                 raise _Invalid(f"minlength={value} is not a whole number above 0")
             minimum = int(value)
         else:
-            raise _Invalid(f"SPLIT has no {key}", "by= or minlength=")
+            edit = Edit("splitval=", "by=") if key == "splitval" else None
+            raise _Invalid(f"SPLIT has no {key}", "by= or minlength=", edit=edit)
     return split_by, minimum
 
 
@@ -992,9 +1053,9 @@ def _named_twice(files: Iterable[_File]) -> list[Problem]:
 
 
 def _without_header(files: list[_File], own: Own) -> list[Problem]:
-    """Report recipes without a header; if they have filters, add the default recipe's header."""
+    """Report recipes without a header; if they have other sections, add the default's header."""
     top = Position(files[0].name if files else "(none)", 1)
-    if any(file.filters for file in files):
+    if any(file.filters or file.fields or file.values or file.labels for file in files):
         _, text = _text_of(DEFAULT_HEADER)
         default = _Reader(f"{DEFAULT_HEADER}{SUFFIX}", own).read(text)
         default.filters.clear()

@@ -14,12 +14,19 @@ if TYPE_CHECKING:
 
 DOCS = "docs/recipes.md"
 
+MARK = "# sendit: "
+"""Begins a comment of ``recipe fix``."""
+
+DECIDE = f"{MARK}decide: "
+"""Begins a comment of ``recipe fix`` on what a person must decide."""
+
 
 class Rule(StrEnum):
     """The kind of a problem; docs/recipes.md has a section for each."""
 
     ACTION = "action"
     ATTRIBUTE = "attribute"
+    DECISION = "decision"
     FILE = "file"
     FILE_META = "file-meta"
     FILTER = "filter"
