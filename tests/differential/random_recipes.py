@@ -5,6 +5,7 @@ They leave out what docs/differences.md lists; each row there has a test of its 
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from random import Random
 
@@ -81,11 +82,97 @@ def random_recipe(rng: Random, dataset: Dataset) -> str:
         else:
             lines.append(f"{action} {name}")
         used.add(keyword_for_tag(tag))
+    rules, lists = _of_lists_and_paths(rng, dataset, flat, simple=not inside)
+    lines += rules
     if rng.random() < 0.15:
         lines.append("REMOVE ALL")
     if rng.random() < 0.1:
         lines.insert(0, "BLANK ALL")
-    return "\n".join(["FORMAT dicom", "", "%header", "", *lines, ""])
+    return "\n".join(["FORMAT dicom", "", *lists, "", "%header", "", *lines, ""])
+
+
+def _of_lists_and_paths(
+    rng: Random, dataset: Dataset, flat: list[tuple[BaseTag, str]], *, simple: bool
+) -> tuple[list[str], list[str]]:
+    """Return rules for paths and lists, and the lists. deid looks for lists of both kinds by their
+    name alone: the names differ."""
+    lines: list[str] = []
+    lists: list[str] = []
+    if rng.random() < 0.3:
+        lines += _at_a_path(rng, dataset)
+    if rng.random() < 0.3:
+        rules, entries = _of_fields(rng, flat, simple=simple)
+        lines += rules
+        lists += entries
+    if rng.random() < 0.3 and simple:
+        rules, entries = _of_values(rng, dataset)
+        lines += rules
+        lists += entries
+    return lines, lists
+
+
+def _at_a_path(rng: Random, dataset: Dataset) -> list[str]:
+    """Return a rule for an attribute inside a sequence, in one item or in all."""
+    paths = sorted(_paths(dataset))
+    if not paths:
+        return []
+    path, vr = rng.choice(paths)
+    if rng.random() < 0.5:
+        name = "__".join(
+            str(part) if isinstance(part, int) else f"({part[:4]},{part[4:]})" for part in path
+        )
+    else:
+        tags = [part for part in path if isinstance(part, str)]
+        name = "__".join(keyword_for_tag(int(tag, 16)) for tag in tags)
+    ways = ["REMOVE {}", "BLANK {}"]
+    if vr in _LITERALS:
+        ways.append(f"REPLACE {{}} {rng.choice(_LITERALS[vr])}")
+    return [rng.choice(ways).format(name)]
+
+
+def _paths(
+    dataset: Dataset, before: tuple[str | int, ...] = ()
+) -> set[tuple[tuple[str | int, ...], str]]:
+    """Return the positions of the dictionary attributes in sequences, with their VR."""
+    found = set()
+    for element in dataset:
+        if not keyword_for_tag(element.tag) or element.tag.group == 0x7FE0:
+            continue
+        path = (*before, f"{element.tag:08x}")
+        if element.VR == "SQ":
+            for number, item in enumerate(element.value):
+                found |= _paths(item, (*path, number))
+        elif before:
+            found.add((path, element.VR))
+    return found
+
+
+def _of_fields(
+    rng: Random, flat: list[tuple[BaseTag, str]], *, simple: bool
+) -> tuple[list[str], list[str]]:
+    """Return a rule for a ``%fields`` list, and the list."""
+    names = [_name(rng, tag) for tag, _ in rng.choices(flat, k=rng.choice((1, 2, 4)))]
+    if simple and rng.random() < 0.5:
+        names.append(rng.choice(_PATTERNS[:-5]))
+    rule = rng.choice(("REMOVE fields:mine", "BLANK fields:mine", "KEEP fields:mine"))
+    return [rule], ["%fields mine", *(f"FIELD {name}" for name in names)]
+
+
+def _of_values(rng: Random, dataset: Dataset) -> tuple[list[str], list[str]]:
+    """Return a rule for a ``%values`` list, and the list."""
+    texts = [
+        element
+        for element in dataset
+        if element.VR in {"LO", "SH", "PN"}
+        and keyword_for_tag(element.tag)
+        and re.fullmatch(r"[A-Za-z0-9 ]{4,}", str(element.value))
+    ]
+    if not texts:
+        return [], []
+    name = _name(rng, rng.choice(texts).tag)
+    entry = rng.choice((f"FIELD {name}", f"SPLIT {name}", f'SPLIT {name} by=" ";minlength=3'))
+    rule = rng.choice(("REMOVE values:texts", "BLANK values:texts"))
+    return [rule], ["%values texts", entry]
 
 
 def _tags(dataset: Dataset, *, nested_only: bool = False) -> set[tuple[BaseTag, str]]:
