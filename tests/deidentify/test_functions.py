@@ -410,8 +410,12 @@ def test_a_hash_where_the_vr_allows_none_is_a_dummy() -> None:
     before = make_dataset(ContentDate="20230102", PatientWeight="71.5", PregnancyStatus=4)
     before.RequestAttributesSequence = [item]
     rules = ("ContentDate", "PatientWeight", "PregnancyStatus", "RequestAttributesSequence")
-    made = opened(before, plan_of("\n".join(f"REPLACE {name} func:keyed_hash" for name in rules)))
-    dummies = opened(before, plan_of("\n".join(f"REPLACE {name} func:dummy" for name in rules)))
+    made = deidentified_dataset(
+        before, plan_of("\n".join(f"REPLACE {name} func:keyed_hash" for name in rules))
+    )
+    dummies = deidentified_dataset(
+        before, plan_of("\n".join(f"REPLACE {name} func:dummy" for name in rules))
+    )
     assert all(made[name] == dummies[name] for name in rules)
     assert made.ContentDate not in ("", before.ContentDate)
 
