@@ -119,7 +119,8 @@ def siemens_xa(frames: int = SLICES) -> list[FileDataset]:
     block.add_new(0xFE, "SQ", DicomSequence([item]))
     for number, frame in enumerate(image.PerFrameFunctionalGroupsSequence):
         item = Dataset()
-        block = item.private_block(0x0021, "SIEMENS MR SDI 02", create=True)
+        item.add_new(0x00210011, "LO", "SIEMENS MR SDI 02")
+        block = item.private_block(0x0021, "SIEMENS MR SDI 02")
         block.add_new(0x03, "DS", "100")
         block.add_new(0x04, "DS", f"{number * 0.025:g}")
         block.add_new(0x06, "LO", "X_1_1_1_1_1_160_1_1_1_1_1_277")
@@ -130,7 +131,8 @@ def siemens_xa(frames: int = SLICES) -> list[FileDataset]:
         block.add_new(0x75, "CS", ["ORIGINAL", "PRIMARY", "M", "ND"])
         block.add_new(0x76, "LO", SECRET)
         block.add_new(0x8A, "IS", f"{number + 1}")
-        block = frame.private_block(0x0021, "SIEMENS MR SDI 02", create=True)
+        frame.add_new(0x00210011, "LO", "SIEMENS MR SDI 02")
+        block = frame.private_block(0x0021, "SIEMENS MR SDI 02")
         block.add_new(0xFE, "SQ", DicomSequence([item]))
     return [image]
 
@@ -141,6 +143,12 @@ def philips_enhanced(frames: int = SLICES) -> list[FileDataset]:
     image.SoftwareVersions = "5.4.1"
     image.add_new(0x20010010, "LO", "Philips Imaging DD 001")
     image.add_new(0x20011018, "SL", frames)
+    series = Dataset()
+    series.StationName = SECRET
+    series.ParallelReductionFactorInPlane = 2.0
+    shared = image.SharedFunctionalGroupsSequence[0]
+    shared.add_new(0x20050014, "LO", "Philips MR Imaging DD 005")
+    shared.add_new(0x2005140E, "SQ", DicomSequence([series]))
     for number, frame in enumerate(image.PerFrameFunctionalGroupsSequence):
         frame.PixelValueTransformationSequence = DicomSequence([_slope("118362", "0")])
         item = Dataset()

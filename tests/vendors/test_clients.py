@@ -16,7 +16,7 @@ from tests.deidentify.engine import deidentified_dataset, deidentify_files
 NEEDED = {
     "siemens mosaic": ("affine", "bvec", "SliceTiming", "PhaseEncodingDirection"),
     "siemens xa": ("affine", "EffectiveEchoSpacing"),
-    "philips enhanced": ("affine",),
+    "philips enhanced": ("affine", "ParallelReductionFactorInPlane"),
     "ge epi": ("affine", "bvec", "RepetitionTime"),
     "ge functional": ("affine", "RepetitionTime", "SliceTiming", "PhaseEncodingDirection"),
     "uih grid": ("affine", "bvec", "SliceTiming", "PhaseEncodingDirection"),

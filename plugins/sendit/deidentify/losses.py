@@ -11,10 +11,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from sendit.deidentify.private_form import listed
+from sendit.deidentify.private_form import listed, usual_creator
 from sendit.dicom import charset
 from sendit.dicom.scan import Element, Header, read_header
 from sendit.recipe.profile import NEEDED
+from sendit.vendors.blocks import MANUFACTURER
 
 AFFECTED: Final[Mapping[str, str]] = {
     "geometry": "number, order, orientation and position of slices",
@@ -57,13 +58,15 @@ def lost(header: Header, data_set: bytes) -> Counter[str]:
 def _needed(elements: Sequence[Element], header: Header) -> Iterator[tuple[str, int, str, int]]:
     """Yield need, group, creator and element of each listed private element at any depth."""
     creators: dict[int, str] = {}
+    manufacturer = (header.raw(MANUFACTURER) or b"").decode("latin-1")
     for tag, _, _, start, end, items in elements:
         if tag & 0x10000:
             if 0x10 <= tag & 0xFFFF <= 0xFF:
                 name = charset.decode(bytes(header.data[start:end]), header.character_set)
                 creators[tag & 0xFFFF0000 | (tag & 0xFF) << 8] = name.strip(" \0")
                 continue
-            creator = creators.get(tag & 0xFFFFFF00, "")
+            block = tag & 0xFFFFFF00
+            creator = creators[block] if block in creators else usual_creator(tag, manufacturer)
             safe = listed(tag, creator)
             if safe is not None and safe.need in NEEDED and (items or start != end):
                 yield safe.need, safe.group, safe.creator, safe.element

@@ -18,7 +18,9 @@ from typing import Final
 from sendit.dicom.binary import NUMBER_FORMATS, order_of
 from sendit.recipe.profile import SafePrivate, safe_private
 from sendit.vendors import NotUnderstood, ge_protocol, siemens_csa
+from sendit.vendors.blocks import usual_creators
 
+_WORDS: Final = "words:"
 ITEMS: Final = "items"
 """The form of sequences, whose items are checked element by element."""
 
@@ -55,6 +57,26 @@ def _listed() -> dict[tuple[int, str, int], SafePrivate]:
 def listed(tag: int, creator: str) -> SafePrivate | None:
     """Return the entry of the list for a private attribute, or None."""
     return _listed().get((tag >> 16, creator, tag & 0xFF))
+
+
+def usual_creator(tag: int, manufacturer: str) -> str:
+    """Return the creator of a private attribute whose block no element of the file reserves.
+
+    Parameters
+    ----------
+    tag
+        The attribute.
+    manufacturer
+        Manufacturer (0008,0070) of the file.
+
+    Returns
+    -------
+    str
+        The creator whose blocks the manufacturer's scanners have there, if the attribute is on the
+        list; otherwise an empty string.
+    """
+    creator = usual_creators(manufacturer).get(tag & 0xFFFFFF00, "")
+    return creator if creator and listed(tag, creator) else ""
 
 
 @cache
@@ -146,6 +168,8 @@ def clean(safe: SafePrivate, vr: str, value: bytes, *, little: bool = True) -> b
     bytes or None
         The value, unchanged or rebuilt; None if it must be removed.
     """
+    if safe.form.startswith(_WORDS) and safe.vm.endswith("n"):
+        value = _known_words(safe, value)
     rewrite = _REWRITTEN.get(safe.form)
     if rewrite is None or not value.strip(b" \0"):
         return value if is_of_form(safe, vr, value, little=little) else None
@@ -155,6 +179,14 @@ def clean(safe: SafePrivate, vr: str, value: bytes, *, little: bool = True) -> b
         return rewrite(value) or None
     except NotUnderstood:
         return None
+
+
+def _known_words(safe: SafePrivate, value: bytes) -> bytes:
+    """Return the values of a list that are among the words of its form; at least the first."""
+    first, *others = value.split(b"\\")
+    words = frozenset(safe.form[len(_WORDS) :].encode().split(b"|"))
+    known = [other for other in others if other.strip(b" \0") in words]
+    return value if len(known) == len(others) else b"\\".join([first, *known])
 
 
 def is_of_form(safe: SafePrivate, vr: str, value: bytes, *, little: bool = True) -> bool:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from bisect import insort
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from operator import itemgetter, lt
@@ -44,7 +44,14 @@ from sendit.deidentify.plan import (
     SequencePath,
     Step,
 )
-from sendit.deidentify.private_form import ITEMS, clean, is_geometry, listed, with_dependents
+from sendit.deidentify.private_form import (
+    ITEMS,
+    clean,
+    is_geometry,
+    listed,
+    usual_creator,
+    with_dependents,
+)
 from sendit.deidentify.structured_content import NO_ITEM_CODES, ItemCodes, item_codes
 from sendit.dicom import charset
 from sendit.dicom.encode import (
@@ -88,6 +95,7 @@ from sendit.recipe.model import (
     Variable,
 )
 from sendit.recipe.profile import SafePrivate
+from sendit.vendors.blocks import MANUFACTURER
 
 MAX_CACHED_BYTES: Final = 16 << 20
 """Bytes of elements cached for a study before the cache is cleared."""
@@ -137,7 +145,7 @@ _Current = bytes | _Unchanged | Removed | ApplyToItems | tuple[tuple[NewElement,
 
 
 _Gathered = tuple[tuple[str, frozenset[str]], ...]
-_ScopeKey = tuple[Encoding, bytes, str, _Gathered]
+_ScopeKey = tuple[Encoding, bytes, str, str, _Gathered]
 
 
 class Scope:
@@ -147,26 +155,31 @@ class Scope:
     ----------
     encoding, character_set
         How values are encoded.
-    sop_class
-        SOP class of the object.
+    sop_class, manufacturer
+        SOP class and Manufacturer of the object.
     gathered
         The object's values for each ``%values`` list, in lower case.
     memo
         Results cached for this scope, by path and bytes.
     """
 
-    __slots__ = ("_others", "character_set", "encoding", "gathered", "memo", "sop_class")
+    __slots__ = (
+        *("_others", "character_set", "encoding", "gathered", "manufacturer", "memo"),
+        "sop_class",
+    )
 
     def __init__(
         self,
         encoding: Encoding,
         character_set: bytes,
         sop_class: str,
+        manufacturer: str = "",
         gathered: _Gathered = (),
     ) -> None:
         self.encoding = encoding
         self.character_set = character_set
         self.sop_class = sop_class
+        self.manufacturer = manufacturer
         self.gathered = gathered
         self.memo: dict[SequencePath, dict[bytes, _Entry]] = {}
         self._others: dict[tuple[Encoding, bytes], Scope] = {}
@@ -201,7 +214,7 @@ class Scope:
         key = (encoding, character_set)
         scope = self._others.get(key)
         if scope is None:
-            scope = Scope(encoding, character_set, self.sop_class, self.gathered)
+            scope = Scope(encoding, character_set, self.sop_class, self.manufacturer, self.gathered)
             scope._others = self._others
             self._others[key] = scope
         return scope
@@ -368,12 +381,15 @@ class Rewriter:
             return
         self._created += 1
         template = self._template(structure, header)
-        if template.output == b"".join(output.before):
+        if template is not None and template.output == b"".join(output.before):
             self._templates.insert(0, template)
             del self._templates[MAX_TEMPLATES:]
 
-    def _template(self, structure: HeaderTemplate, header: Header) -> RewriteTemplate:
-        """Rewrite a file element by element, recording where each result is."""
+    def _template(self, structure: HeaderTemplate, header: Header) -> RewriteTemplate | None:
+        """Rewrite a file element by element, recording where each result is.
+
+        There is no template of a file to which private creators are added.
+        """
         key = _scope_key(header, ())
         scope, data = self._scope(key), header.data
         parts: list[bytes] = []
@@ -385,6 +401,8 @@ class Rewriter:
         private: dict[int, _Entry] = {}
         if self._plan.private:
             creators = self._creators(structure.elements, data, scope)
+            if _missing_creators(structure.elements, creators, scope):
+                return None
             private = self._private_entries(self._plan.top, structure.elements, data, scope)
         for element in elements:
             if element[0] & 0x10000:
@@ -606,16 +624,18 @@ class Rewriter:
         """Return the result of each private element of a data set, by its offset.
 
         Attributes on the list of safe ones stay only with the listed form, and groups that depend
-        on each other only if complete.
+        on each other only if complete. If a block's creator is missing, it is added before the
+        first element that follows.
         """
         entries: dict[int, _Entry] = {}
         creators = self._creators(elements, data, scope)
+        missing = _missing_creators(elements, creators, scope)
         refused: set[tuple[int, str, int]] = set()
         for element in elements:
             tag, start = element[0], element[2]
             if not tag & 0x10000 or 0x10 <= tag & 0xFFFF <= 0xFF:
                 continue
-            creator = creators.get(tag & 0xFFFFFF00, "")
+            creator = creators.get(tag & 0xFFFFFF00) or missing.get(tag, "")
             entries[start] = entry = self._private_entry(level, element, data, scope, creator)
             if entry is _REFUSED or entry is _GEOMETRY:
                 refused.add((tag >> 16, creator, tag & 0xFF))
@@ -625,7 +645,8 @@ class Rewriter:
             tag, start = element[0], element[2]
             if start in entries and entries[start][0] is not None:
                 block = tag & 0xFFFFFF00
-                if refused and (tag >> 16, creators.get(block, ""), tag & 0xFF) in refused:
+                creator = creators.get(block) or missing.get(tag, "")
+                if refused and (tag >> 16, creator, tag & 0xFF) in refused:
                     entries[start] = _REFUSED
                 else:
                     used.add(block)
@@ -641,6 +662,14 @@ class Rewriter:
                     entries[start] = reserving, ((Change.ADDED, 1),)
                 else:
                     entries[start] = _KEPT if stays else _PRIVATE
+        added = {tag & 0xFFFFFF00: name for tag, name in missing.items()}
+        for block in sorted(added.keys() & used, reverse=True):
+            tag = block & 0xFFFF0000 | (block >> 8 & 0xFF)
+            reserving = element_bytes(tag, "LO", added[block].encode("ascii"), scope.encoding)
+            _, _, start, _, end, _ = next(each for each in elements if each[0] > tag)
+            result, happened = entries[start]
+            rest = data[start:end] if isinstance(result, _Unchanged) else result or b""
+            entries[start] = reserving + rest, (*happened, (Change.ADDED, 1))
         return entries
 
     def _with_private(
@@ -1096,7 +1125,23 @@ def _holds(element: ElementContext, scope: Scope, name: str) -> bool:
 
 
 def _scope_key(header: Header, gathered: _Gathered) -> _ScopeKey:
-    return header.encoding, header.character_set, header.sop_class, gathered
+    manufacturer = (header.raw(MANUFACTURER) or b"").decode("latin-1")
+    return header.encoding, header.character_set, header.sop_class, manufacturer, gathered
+
+
+def _missing_creators(
+    elements: Sequence[Element], creators: Mapping[int, str], scope: Scope
+) -> dict[int, str]:
+    """Return the creators of listed private elements whose block is not reserved, by their tags."""
+    if not scope.manufacturer:
+        return {}
+    return {
+        element[0]: creator
+        for element in elements
+        if element[0] & 0x10000
+        and element[0] & 0xFFFFFF00 not in creators
+        and (creator := usual_creator(element[0], scope.manufacturer))
+    }
 
 
 def _index_of_pixels(elements: Sequence[Element]) -> int:
@@ -1131,8 +1176,8 @@ def _with_added(elements: Sequence[Element], added: Sequence[int]) -> Sequence[E
 def _ordered(elements: Sequence[Element]) -> Sequence[Element]:
     """Sort elements by tag; of duplicates the last one counts.
 
-    A private block that is reserved twice is ambiguous: neither creator stays, and its elements
-    have none.
+    A private block that is reserved twice is ambiguous: its creator is empty, so that neither it
+    nor its elements stay.
     """
     tags = list(map(itemgetter(0), elements))
     if all(map(lt, tags, islice(tags, 1, None))):
@@ -1140,7 +1185,8 @@ def _ordered(elements: Sequence[Element]) -> Sequence[Element]:
     by_tag = {element[0]: element for element in elements}
     for tag, count in Counter(tags).items():
         if count > 1 and tag & 0x10000 and 0x10 <= tag & 0xFFFF <= 0xFF:
-            del by_tag[tag]
+            own, vr, start, value, _, _ = by_tag[tag]
+            by_tag[tag] = own, vr, start, value, value, None
     return [by_tag[tag] for tag in sorted(by_tag)]
 
 

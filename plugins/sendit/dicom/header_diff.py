@@ -36,7 +36,8 @@ _WINDOW: Final = 512  # bytes that are compared at once
 _UNDEFINED: Final = b"\xff\xff\xff\xff"
 _TRANSFER_SYNTAX: Final = 0x00020010
 _INSTANCE_ELEMENTS: Final = (0x00020000, 0x00020003)  # file meta's length and instance UID
-_FIXED: Final = frozenset((CHARACTER_SET, SOP_CLASS))
+_MANUFACTURER: Final = 0x00080070  # of private elements without a creator
+_FIXED: Final = frozenset((CHARACTER_SET, SOP_CLASS, _MANUFACTURER))
 
 
 class HeaderTemplate:

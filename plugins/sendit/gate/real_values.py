@@ -25,10 +25,12 @@ from sendit.deidentify import spellings
 from sendit.deidentify.common_words import PLACEHOLDERS, is_common, is_common_word
 from sendit.deidentify.people import PATIENT_NAMES, words_of
 from sendit.deidentify.people_matcher import MIN_WORD, TRUNCATED
+from sendit.deidentify.private_form import usual_creator
 from sendit.deidentify.uids import holds_date
 from sendit.gate.coincidence import PLACES, PLACES_AND_STEPS
 from sendit.recipe.functions import KEPT_BY_FORM
 from sendit.recipe.model import Action, Function, Literal, TagSelector
+from sendit.vendors.blocks import MANUFACTURER
 
 if TYPE_CHECKING:
     from sendit.deidentify.plan import Plan, Program, SequencePath
@@ -224,6 +226,7 @@ class RealValues:
     def see(self, header: Header) -> None:
         """Collect the values of a source file."""
         data, seen = header.data, self._seen
+        manufacturer = (header.raw(MANUFACTURER) or b"").decode("latin-1")
         character_set = header.character_set
         self.character_sets.add(character_set)
         places: list[tuple[SequencePath, Sequence[Element], bool]] = [
@@ -235,12 +238,13 @@ class RealValues:
                 tag, vr, _, start, end, items = element
                 if items is not None:
                     if items:
-                        places.extend(self._items(level, element, elements, data, removed=removed))
+                        creator = _creator_of(element, elements, data, manufacturer)
+                        places.extend(self._items(level, element, creator, removed=removed))
                 elif (vr in _WANTED or tag in IDENTIFIERS) and start != end:
                     raw = data[start : min(end, start + MAX_NOTED_BYTES)]
                     if (level, removed, tag, raw) not in seen:
                         seen.add((level, removed, tag, raw))
-                        creator = _creator_of(tag, elements, data) if tag & 0x10000 else None
+                        creator = _creator_of(element, elements, data, manufacturer)
                         program = _program(level, tag, vr, creator)
                         self._note(tag, vr, raw, character_set, level, None if removed else program)
 
@@ -248,8 +252,7 @@ class RealValues:
         self,
         level: SequencePath,
         element: Element,
-        elements: Sequence[Element],
-        data: Buffer,
+        creator: str | None,
         *,
         removed: bool,
     ) -> Iterator[tuple[SequencePath, Sequence[Element], bool]]:
@@ -257,7 +260,6 @@ class RealValues:
         tag, items = element[0], element[5]
         child = level
         if not removed:
-            creator = _creator_of(tag, elements, data) if tag & 0x10000 else None
             program = _program(level, tag, "SQ", creator)
             removed = program.removed is not None or any(
                 step.values is None and not isinstance(step.value, Function)
@@ -345,13 +347,21 @@ def _program(level: SequencePath, tag: int, vr: str, creator: str | None) -> Pro
     return level.private_program(tag, vr, creator)
 
 
-def _creator_of(tag: int, elements: Sequence[Element], data: Buffer) -> str:
-    """Return the creator of a private attribute's block; empty if it has none."""
+def _creator_of(
+    element: Element, elements: Sequence[Element], data: Buffer, manufacturer: str
+) -> str | None:
+    """Return the creator of a private attribute's block, as the engine takes it to be.
+
+    None for a standard attribute, empty if there is none.
+    """
+    tag = element[0]
+    if not tag & 0x10000:
+        return None
     reserved = tag & 0xFFFF0000 | (tag & 0xFF00) >> 8
     for other, _, _, start, end, _ in elements:
         if other == reserved:
             return bytes(data[start:end]).decode("latin-1").strip(" \0")
-    return ""
+    return usual_creator(tag, manufacturer)
 
 
 def _changes(program: Program) -> bool:

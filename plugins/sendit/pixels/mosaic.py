@@ -22,6 +22,7 @@ _UIH: Final = (0x0065, b"Image Private Header", 0x50, "DS")
 """Number of slices in the image; the tiles form the smallest rectangle as wide as the square."""
 
 _ACQUISITION_MATRIX: Final = 0x00181310
+_USUAL_BLOCK: Final = 0x10
 _MAX_DIGITS: Final = 4
 _MIN_TILES: Final = 2.5
 _MAX_PER_TILE: Final = 1.5
@@ -94,14 +95,23 @@ def is_anatomy(line: Line, tile: tuple[float, float]) -> bool:
 
 
 def _number(header: Header, group: int, creator: bytes, element: int, vr: str) -> int:
-    """Return the number in a private attribute; 0 if there is none."""
-    for block in range(0x10, 0x100):
-        if (header.raw(group << 16 | block) or b"").strip(b" \0") == creator:
-            tag = group << 16 | block << 8 | element
-            raw, location = header.raw(tag), header.element(tag)
-            if raw is None or location is None:
-                return 0
-            written = vr if location[1] == "UN" else location[1]
-            text = value_text(tag, written, raw, header.encoding, b"")
-            return int(text) if text.isdecimal() and len(text) <= _MAX_DIGITS else 0
-    return 0
+    """Return the number in a private attribute; 0 if there is none.
+
+    The usual block is the vendor's if no creator reserves it (see :mod:`sendit.vendors.blocks`).
+    """
+    blocks = (
+        block
+        for block in range(0x10, 0x100)
+        if (header.raw(group << 16 | block) or b"").strip(b" \0") == creator
+    )
+    is_reserved = header.raw(group << 16 | _USUAL_BLOCK) is not None
+    block = next(blocks, None if is_reserved else _USUAL_BLOCK)
+    if block is None:
+        return 0
+    tag = group << 16 | block << 8 | element
+    raw, location = header.raw(tag), header.element(tag)
+    if raw is None or location is None:
+        return 0
+    written = vr if location[1] == "UN" else location[1]
+    text = value_text(tag, written, raw, header.encoding, b"")
+    return int(text) if text.isdecimal() and len(text) <= _MAX_DIGITS else 0
