@@ -139,6 +139,28 @@ def test_without_a_number_of_slices_the_acquisition_matrix_counts(
 
 
 @pytest.mark.parametrize(
+    ("text", "score", "box", "tile", "anatomy"),
+    [
+        ("8355599", 0.69, (26, 335, 555, 390), (82, 82), True),  # rows of real mosaics
+        ("Bodoa", 0.56, (0, 387, 616, 521), (128, 128), True),
+        ("Bodoa", 0.56, (387, 0, 521, 616), (128, 128), True),
+        ("8355599", 0.8, (26, 335, 555, 390), (82, 82), False),  # sure of it
+        ("83751", 0.69, (26, 335, 555, 390), (82, 82), False),  # not one in each tile
+        ("Johnson", 0.69, (26, 300, 555, 400), (82, 82), False),  # as wide as letters are
+        ("Jones", 0.56, (0, 387, 300, 457), (128, 128), False),
+    ],
+)
+def test_different_characters_are_anatomy_if_there_is_one_in_each_tile(
+    text: str,
+    score: float,
+    box: tuple[int, int, int, int],
+    tile: tuple[float, float],
+    anatomy: bool,
+) -> None:
+    assert is_anatomy(Line(text, score, box), tile) is anatomy
+
+
+@pytest.mark.parametrize(
     ("text", "box", "anatomy"),
     [
         ("000000", (0, 0, 384, 60), True),

@@ -8,6 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pydicom
 import pytest
@@ -19,6 +20,7 @@ from sendit.deidentify.plan import compile_plan
 from sendit.deidentify.study import Source
 from sendit.errors import SkipInstance
 from sendit.pipeline.study import StudyResult, deidentify_study
+from sendit.pixels.reader import Line, read
 from sendit.pixels.text_detector import TextDetector
 from sendit.recipe.filters import compile_filters
 from sendit.recipe.parse import read_text
@@ -76,6 +78,35 @@ def test_one_image_with_text_is_found() -> None:
         outcomes.append(look_at(detector, number, section(number, pixels)))
     assert [number for number, why in enumerate(outcomes, 1) if why] == [10]
     assert detector.close() == {}
+
+
+@pytest.mark.parametrize(
+    ("height", "score", "kind", "found"),
+    [
+        (49, 0.56, "MR", False),  # sulci of a real image, read as a word
+        (49, 0.6, "MR", True),
+        (42, 0.56, "MR", True),
+        (0, 0.56, "MR", True),
+        (49, 0.56, "US", True),
+    ],
+)
+def test_large_letters_that_ocr_is_not_sure_of_are_anatomy(
+    monkeypatch: pytest.MonkeyPatch, height: float, score: float, kind: str, found: bool
+) -> None:
+    line = Line("ATMIE", score, (57, 35, 183, 84), height)
+    monkeypatch.setattr("sendit.pixels.text_detector.read", lambda _: [line])
+    localizer = ["ORIGINAL", "PRIMARY", "LOCALIZER"]  # is read without a look at its strokes
+    image = dataset(tissue()[:256, :256], kind=kind, ImageType=localizer)
+    assert (look_at(TextDetector(PEOPLE), 1, image) is not None) is found
+
+
+@pytest.mark.parametrize("turned", [0, 1])
+def test_letters_are_measured_however_the_line_is_turned(turned: int) -> None:
+    picture = cv2.putText(
+        np.zeros((256, 256, 3), np.uint8), "MILLER", (20, 140), 0, 1.5, (255, 255, 255), 3
+    )
+    (line,) = read(np.ascontiguousarray(np.rot90(picture, turned)))
+    assert 30 < line.height < 60
 
 
 def test_localizers_are_read_with_both_windows() -> None:

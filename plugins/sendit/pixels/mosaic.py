@@ -35,6 +35,13 @@ _MIN_WIDTH: Final = 24
 _MAX_DISTINCT: Final = 3
 """Different characters that anatomy is read as, at most: slices next to each other look alike."""
 
+_SURE: Final = 0.8
+"""Score from which a line of more different characters is text."""
+
+_MAX_DIFFERENCE: Final = 0.75
+_MIN_PITCH: Final = 0.8
+"""Distance of characters as a part of their height, above which they are as far apart as tiles."""
+
 
 def is_mosaic(header: Header) -> bool:
     """Whether an image is a mosaic of slices (Siemens: MOSAIC; UIH: GRID, VFRAME)."""
@@ -76,6 +83,9 @@ def tile_shape(header: Header, rows: int, columns: int) -> tuple[float, float] |
 def is_anatomy(line: Line, tile: tuple[float, float]) -> bool:
     """Whether a line of text in a mosaic has about one character per tile, nearly all alike.
 
+    Characters that differ are anatomy if there is one in each tile, as far from each other as the
+    tiles are, and OCR is not sure of them.
+
     Parameters
     ----------
     line
@@ -86,11 +96,17 @@ def is_anatomy(line: Line, tile: tuple[float, float]) -> bool:
     x0, y0, x1, y1 = line.box
     tiles = max((x1 - x0) / tile[1], (y1 - y0) / tile[0])
     characters = "".join(line.text.split()).upper()
-    return (
-        tiles >= _MIN_TILES
-        and len(characters) <= _MAX_PER_TILE * tiles
-        and len(characters) * _MIN_WIDTH <= max(x1 - x0, y1 - y0)
-        and len(set(characters)) <= _MAX_DISTINCT
+    length, height = max(x1 - x0, y1 - y0), min(x1 - x0, y1 - y0)
+    if (
+        tiles < _MIN_TILES
+        or len(characters) > _MAX_PER_TILE * tiles
+        or len(characters) * _MIN_WIDTH > length
+    ):
+        return False
+    return len(set(characters)) <= _MAX_DISTINCT or (
+        line.score < _SURE
+        and abs(len(characters) - tiles) <= _MAX_DIFFERENCE
+        and length >= _MIN_PITCH * height * len(characters)
     )
 
 

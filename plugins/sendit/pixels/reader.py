@@ -57,11 +57,15 @@ class Line:
         Confidence, from 0 to 1.
     box
         (xmin, ymin, xmax, ymax) in pixels of the picture.
+    height
+        Height of its characters in pixels of the picture, however the line is turned; 0 if not
+        known.
     """
 
     text: str
     score: float
     box: tuple[int, int, int, int]
+    height: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +127,9 @@ def _read(view: _View) -> Iterator[Line]:
             continue
         x0, y0 = (int(each / view.scale) for each in quadrangle.min(axis=0))
         x1, y1 = (int(-(-each // view.scale)) for each in quadrangle.max(axis=0))
-        yield Line(text, score, (x0 + view.left, y0 + view.top, x1 + view.left, y1 + view.top))
+        box = (x0 + view.left, y0 + view.top, x1 + view.left, y1 + view.top)
+        sides = np.linalg.norm(quadrangle[:2] - quadrangle[1:3], axis=1)
+        yield Line(text, score, box, float(sides.min()) / view.scale)
 
 
 def _padded(picture: Array) -> Array:

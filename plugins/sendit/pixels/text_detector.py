@@ -59,6 +59,12 @@ _COMPUTED: Final = frozenset(
 _NO_SECTION: Final = ("LOCALI", "SCOUT", "TOPOGRAM", "SURVIEW", "SCANO", "PROJECTION", "SCREEN")
 _MARGIN: Final = 3
 
+_LARGE_LETTERS: Final = 6
+"""In CT and MR, letters higher than this part of the image are read for sure if they are any: with
+a score below ``_MIN_SCORE``, they are anatomy."""
+
+_MIN_SCORE: Final = 0.6
+
 _SeriesKey = tuple[str, str, str, int, int, int]
 
 
@@ -306,9 +312,14 @@ def _lines_to_hide(
 
 def _lines(header: Header, frame: Array, picture: Array) -> list[Line]:
     """Return the lines of text in a picture of a frame, or of a part of it, without lines that are
-    the anatomy of a mosaic's slices."""
-    tile = tile_shape(header, frame.shape[0], frame.shape[1])
-    return [line for line in read(picture) if tile is None or not is_anatomy(line, tile)]
+    anatomy."""
+    rows, columns = frame.shape[:2]
+    tile = tile_shape(header, rows, columns)
+    lines = read(picture)
+    if header.sop_class in _SECTIONS:
+        large = min(rows, columns) / _LARGE_LETTERS
+        lines = [line for line in lines if line.height <= large or line.score >= _MIN_SCORE]
+    return [line for line in lines if tile is None or not is_anatomy(line, tile)]
 
 
 def _reason(finding: TextKind) -> str:
