@@ -11,7 +11,14 @@ from pydicom.dataset import Dataset
 from sendit.batch import Reason
 from sendit.dicom.scan import Header, read_header
 from sendit.errors import SkipInstance
-from sendit.pixels.boxes import ULTRASOUND_REGIONS, Blank, blank_of, rectangles, trusted_regions
+from sendit.pixels.boxes import (
+    ULTRASOUND_REGIONS,
+    Blank,
+    annotated_regions,
+    blank_of,
+    rectangles,
+    trusted_regions,
+)
 from sendit.recipe.model import Region
 from testing.builder import make_dataset, to_bytes
 
@@ -71,6 +78,28 @@ def test_untrusted_regions(regions: tuple[Dataset, ...]) -> None:
         blank_of(header, [[ALL, KEEP_OWN]])
     assert skipped.value.reason == Reason.NO_REGIONS
     assert trusted_regions(header) == []
+
+
+@pytest.mark.parametrize(
+    ("box", "trusted"),
+    [
+        ((1, 1, 798, 598), False),  # a frame of one pixel is no place for a banner
+        ((0, 11, 799, 599), False),
+        ((0, 24, 799, 599), True),
+        ((16, 0, 783, 599), True),
+    ],
+)
+def test_regions_that_leave_no_place_for_a_banner_are_not_trusted(
+    box: tuple[int, int, int, int], trusted: bool
+) -> None:
+    header = image(region(*box), rows=600, columns=800)
+    assert bool(trusted_regions(header)) is trusted
+
+
+def test_a_banner_within_a_region_is_no_place_for_annotations() -> None:
+    header = image(region(100, 2, 699, 499), region(0, 40, 50, 500), rows=600, columns=800)
+    assert trusted_regions(header)[0] == (100, 2, 700, 500)
+    assert annotated_regions(header) == [(100, 72, 700, 500), (0, 40, 51, 501)]
 
 
 def test_columns_and_rows_as_region_limits() -> None:

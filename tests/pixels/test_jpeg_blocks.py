@@ -160,6 +160,38 @@ def test_a_progressive_jpeg_is_left_to_the_caller() -> None:
     assert blank_blocks(frame, Blank(40, 50, ((0, 0, 9, 9),)), rgb=False) is None
 
 
+def filled(frame: bytes) -> bytes:
+    """Insert fill bytes before the scan header and the end (B.1.1.2)."""
+    scan = frame.index(b"\xff\xda")
+    return frame[:scan] + b"\xff\xff" + frame[scan:-2] + b"\xff\xff\xd9"
+
+
+def with_tables_of_16_bits(frame: bytes) -> bytes:
+    """Write quantisation tables of 16 bits, which extended JPEG allows (B.2.4.1)."""
+    parts, rest = [], frame.replace(b"\xff\xc0", b"\xff\xc1", 1)
+    while (at := rest.find(b"\xff\xdb\0\x43")) >= 0:
+        table = rest[at + 5 : at + 69]
+        wide = b"".join(bytes([0, step]) for step in table)
+        parts += [rest[:at], b"\xff\xdb\0\x83", bytes([0x10 | rest[at + 4]]), wide]
+        rest = rest[at + 69 :]
+    return b"".join([*parts, rest])
+
+
+@pytest.mark.parametrize("change", [filled, with_tables_of_16_bits])
+@pytest.mark.parametrize("kind", ["grey", "420"])
+def test_rare_layouts_are_edited(change: Any, kind: str) -> None:
+    pixels = picture(75, 90, 1 if kind == "grey" else 3)
+    frame = change(encoded(pixels, kind, restart_marker_blocks=4))
+    new = check(frame, (20, 9, 61, 30), kind)
+    assert Image.open(BytesIO(new)).quantization == Image.open(BytesIO(frame)).quantization
+
+
+def test_bytes_after_the_last_block_are_left_to_the_caller() -> None:
+    frame = encoded(picture(40, 50, 1), "grey")
+    frame = frame[:-2] + b"\x12\x34" + frame[-2:]
+    assert blank_blocks(frame, Blank(40, 50, ((0, 0, 9, 9),)), rgb=False) is None
+
+
 def test_another_size_is_left_to_the_caller() -> None:
     frame = encoded(picture(40, 50, 3), "420")
     assert blank_blocks(frame, Blank(50, 40, ((0, 0, 9, 9),)), rgb=False) is None

@@ -22,6 +22,7 @@ from sendit.errors import SkipInstance
 from sendit.pipeline.study import StudyResult, deidentify_study
 from sendit.pixels.reader import Line, read
 from sendit.pixels.text_detector import TextDetector
+from sendit.pixels.verdict import TextKind
 from sendit.recipe.filters import compile_filters
 from sendit.recipe.parse import read_text
 from testing.builder import to_bytes
@@ -304,6 +305,18 @@ def test_images_altered_outside_the_boxes_are_quarantined(
         f"{Reason.STOPPED}: an unblanked region in the pixel data",
     )
     assert len(members) == 1
+
+
+def test_an_unknown_word_in_the_banner_of_a_region_is_no_annotation(tmp_path: Path) -> None:
+    own = [region(0, 1, 245, 250)]
+    below = ultrasound("", "KOWALCZYK", SequenceOfUltrasoundRegions=own)
+    above = ultrasound("KOWALCZYK", instance=2, SequenceOfUltrasoundRegions=own)
+    result, _ = run(tmp_path, below, above)
+    assert result.outcomes[1] == (Outcome.DELIVERED, None)
+    assert result.outcomes[2] == (
+        Outcome.QUARANTINED,
+        f"{Reason.TEXT_IN_PIXELS}: {TextKind.UNKNOWN}",
+    )
 
 
 def test_recognised_text_is_blanked_if_a_rule_allows_it(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ exclusive, as in deid.
 The image's own regions (``from:SequenceOfUltrasoundRegions``, PS3.3 C.8.5.5) include their last
 column and row; makers that store the number of columns or rows there mean the last ones. They are
 kept only if they can be trusted: each is within the frame, at least one declares what it shows
-(RegionSpatialFormat is not 0), and together they do not cover the entire frame. Regions that do
-not declare what they show are not kept. A rule whose regions cannot be trusted is ignored if
-another rule matches.
+(RegionSpatialFormat is not 0), and together they do not cover practically the entire frame.
+Regions that do not declare what they show are not kept. A rule whose regions cannot be trusted is
+ignored if another rule matches.
 """
 
 from __future__ import annotations
@@ -39,6 +39,13 @@ Box = tuple[int, int, int, int]
 """(xmin, ymin, xmax, ymax) in pixels; xmax and ymax are exclusive."""
 
 Mask = npt.NDArray[np.bool_]
+
+MAX_KEPT: Final = 0.98
+"""Maximum fraction of a frame that its own regions may cover: one that misses a few columns or rows
+has no place for a banner outside."""
+
+BANNER: Final = 0.12
+"""Fraction of the rows above which nearly all banners of ultrasound images end."""
 
 ULTRASOUND_REGIONS: Final = 0x00186011
 _SPATIAL_FORMAT: Final = 0x00186012
@@ -175,7 +182,7 @@ def _trusted(regions: Sequence[tuple[Box, bool]], rows: int, columns: int) -> li
     mask = np.zeros((rows, columns), np.bool_)
     for x0, y0, x1, y1 in kept:
         mask[y0:y1, x0:x1] = True
-    if not kept or mask.all():
+    if not kept or mask.mean() > MAX_KEPT:
         raise SkipInstance(Reason.NO_REGIONS)
     return kept
 
@@ -190,6 +197,16 @@ def trusted_regions(header: Header) -> list[Box]:
         )
     except SkipInstance:
         return []
+
+
+def annotated_regions(header: Header) -> list[Box]:
+    """Return where operators type what they see: the trusted regions, but not the banner's place of
+    one that begins at the top of the frame."""
+    banner = int(BANNER * _number(header, ROWS))
+    return [
+        (x0, banner if y0 < banner // 4 else y0, x1, y1)
+        for x0, y0, x1, y1 in trusted_regions(header)
+    ]
 
 
 def _own_regions(header: Header, source: int) -> list[tuple[Box, bool]]:

@@ -22,7 +22,7 @@ from sendit.dicom.encode import Part
 from sendit.dicom.pixel_data import PixelData
 from sendit.dicom.scan import IMAGE_TYPE, Header
 from sendit.errors import SkipInstance
-from sendit.pixels.boxes import Blank, Box, trusted_regions
+from sendit.pixels.boxes import Blank, Box, annotated_regions
 from sendit.pixels.cine import frames_to_read
 from sendit.pixels.frames import displayed_as, frames
 from sendit.pixels.layout import Array
@@ -241,7 +241,7 @@ class TextDetector:
     def _read(self, header: Header, frame: Array, photometric: bytes) -> TextKind | None:
         if max(frame.shape[:2]) <= SMALL and not has_glyphs(_grey(frame)):
             return None
-        regions = trusted_regions(header)
+        regions = annotated_regions(header)
         for left, top, part in _parts(frame):
             inside = [(x0 - left, y0 - top, x1 - left, y1 - top) for x0, y0, x1, y1 in regions]
             for picture in pictures(header, part, photometric):
@@ -293,7 +293,7 @@ def lines_to_hide(
 def _lines_to_hide(
     header: Header, pixels: PixelData, samples: Sequence[Part], own: BatchValues
 ) -> list[Box]:
-    regions = trusted_regions(header)
+    regions = annotated_regions(header)
     photometric = displayed_as(header, pixels)
     boxes: list[Box] = []
     for frame in frames_to_read(frames(header, pixels, samples)):
