@@ -735,6 +735,64 @@ def test_a_flagged_value_is_removed_on_its_own(keyword, value, left, plan, tmp_p
     assert third[keyword] == pydicom.dcmread(io.BytesIO(originals[2]))[keyword]
 
 
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("SeriesNumber", "20160321"),
+        ("InstanceNumber", "20160321"),
+        ("AcquisitionNumber", "4711081512"),  # the accession number
+        ("TableHeight", "20160321"),
+        ("ImagesInAcquisition", "4711081512"),
+    ],
+)
+def test_a_flagged_number_is_blanked_on_its_own(keyword, value, count, plan, tmp_path):
+    originals = received(3, AccessionNumber="4711081512")
+    changed_ones = [changed(original, set_to(keyword, value)) for original in originals[:count]]
+    result = result_of([*changed_ones, *originals[count:]], plan, tmp_path)
+    assert [outcome for outcome, _ in result.outcomes.values()] == [Outcome.DELIVERED] * 3
+    made = opened_members(tmp_path / "a.tar.gz")
+    assert [ds[keyword].value for ds in made[:count]] == [None] * count
+    for ds, original in zip(made[count:], originals[count:], strict=True):
+        source = pydicom.dcmread(io.BytesIO(original))
+        assert ds.get(keyword) == source.get(keyword)
+    assert not any(value in name for name in result.members.values())
+
+
+def test_a_flagged_number_in_an_item_is_blanked_on_its_own(plan, tmp_path):
+    item = Dataset()
+    item.RadionuclideTotalDose, item.RadionuclideHalfLife = "20160321", "6586.2"
+    originals = received(RadiopharmaceuticalInformationSequence=[item])
+    result = result_of(originals, plan, tmp_path)
+    assert [outcome for outcome, _ in result.outcomes.values()] == [Outcome.DELIVERED] * 2
+    for ds in opened_members(tmp_path / "a.tar.gz"):
+        (made,) = ds.RadiopharmaceuticalInformationSequence
+        assert (made.RadionuclideTotalDose, made.RadionuclideHalfLife) == (None, 6586.2)
+
+
+def test_a_flagged_private_number_is_removed_on_its_own(plan, tmp_path):
+    originals = received(private=False, Manufacturer="GE MEDICAL SYSTEMS")
+    leaking = []
+    for original, delta in zip(originals, ("20160321", "2.5"), strict=True):
+        ds = pydicom.dcmread(io.BytesIO(original))
+        block = ds.private_block(0x0019, "GEMS_ACQU_01", create=True)
+        block.add_new(0x7F, "DS", delta)
+        block.add_new(0x1B, "DS", "10")
+        leaking.append(to_bytes(ds))
+    result = result_of(leaking, plan, tmp_path)
+    assert [outcome for outcome, _ in result.outcomes.values()] == [Outcome.DELIVERED] * 2
+    first, second = opened_members(tmp_path / "a.tar.gz")
+    assert (0x0019, 0x107F) not in first
+    assert (first[0x0019, 0x101B].value, second[0x0019, 0x107F].value) == (10, 2.5)
+
+
+def test_a_number_that_a_rule_keeps_is_not_blanked(tmp_path):
+    rules = "FORMAT dicom\n%header\nKEEP SeriesNumber\nREMOVE ALL\n"
+    own = compile_plan(read_text(("own.deid", f"{rules}{KEEP_UIDS}")))
+    with pytest.raises(Stopped, match="keeps it on purpose"):
+        result_of(received(SeriesNumber="20160321"), own, tmp_path)
+
+
 def test_a_flagged_value_is_removed_although_another_file_is_quarantined(plan, tmp_path):
     originals = received(3)
     originals[0] = changed(originals[0], set_to("SoftwareVersions", "VB 20160321"))

@@ -18,7 +18,7 @@ from sendit.deidentify import codes, jitter
 from sendit.deidentify import structured_content as content
 from sendit.deidentify.forms import fits, says_radiology
 from sendit.deidentify.people_matcher import PeopleMatcher
-from sendit.deidentify.plan import DATES, Plan, SequencePath
+from sendit.deidentify.plan import DATES, DECIMALS, Plan, SequencePath
 from sendit.deidentify.structured_content import NO_ITEM_CODES, ItemCodes, code_of
 from sendit.deidentify.uids import UidMap
 from sendit.dicom import charset
@@ -461,7 +461,7 @@ def _clean_content(  # noqa: PLR0911 one branch per kind of value
         return element.study.uids.many(element.value)
     if _holds_no_text(vr) and not _holds_no_text(vr_of(element.tag)):
         return REMOVED  # a text attribute with a binary VR: its bytes may still be text
-    if vr in _BINARY_NUMBERS or vr == "AT" or not {vr, vr_of(element.tag)}.isdisjoint(_DECIMALS):
+    if vr in _BINARY_NUMBERS or vr == "AT" or not {vr, vr_of(element.tag)}.isdisjoint(DECIMALS):
         is_age = concept in content.AGES or arguments.get("of") == "age"
         return _content_number(element, is_age=is_age)
     if vr in {"DA", "DT", "TM"}:
@@ -523,7 +523,6 @@ def _content_date(element: ElementContext, arguments: Mapping[str, str]) -> NewV
     return element.value
 
 
-_DECIMALS: Final = frozenset(("DS", "IS"))
 _TERM: Final[Mapping[str, str]] = {"form": "term"}
 
 

@@ -157,10 +157,13 @@ CHECK_WORDS: Final = Program(steps=(Step(Action.BLANK, None, "words"),))
 """For a UID to be kept, and for a number, date or age that has a text VR in the file."""
 CHECK_PIXELS: Final = Program(steps=(Step(Action.BLANK, None, "pixels"),), siblings=True)
 """For pixel data in an item: stays only if it is the frame that the item declares."""
+FLAGGED: Final = Program(steps=(Step(Action.BLANK, None),))
+"""For a number in which the last gate found a real value: none is better than an invented one."""
 
 ICON: Final = 0x00880200
 """IconImageSequence, the only sequence whose items have pixel data (PS3.3 F.7)."""
 
+DECIMALS: Final = frozenset(("DS", "IS"))
 WRITTEN_NUMBERS: Final = frozenset(("AS", "DA", "DS", "DT", "IS", "TM"))
 """VRs whose values consist of digits, a few signs and single letters."""
 
@@ -530,11 +533,14 @@ class Plan:
             for step in self.top.program(tag, "UI").steps
         )
 
-    def keeps_by_form(self, tag: int) -> bool:
-        """Whether a rule keeps an attribute's values for their form.
+    def removes_alone(self, tag: int, vr: str) -> bool:
+        """Whether a value in which the last gate has a finding is removed alone.
 
-        If the last gate has a finding in such a value, it is removed alone.
+        True of an attribute whose values a rule keeps for their form, of a number that no rule
+        names, and of one on the list of safe private attributes.
         """
+        if vr in DECIMALS and (tag & 0x10000 or self.top.program(tag, vr) is PASS):
+            return True
         return any(
             isinstance(rule.value, Function) and rule.value.name in KEPT_BY_FORM
             for rule in map(self._rules.__getitem__, self._exact.get(tag, ()))

@@ -34,6 +34,8 @@ from sendit.deidentify.plan import (
     CHECK_CHARACTER_SET,
     CHECK_PIXELS,
     CHECK_WORDS,
+    DECIMALS,
+    FLAGGED,
     ICON,
     KEEP,
     PASS,
@@ -504,6 +506,8 @@ class Rewriter:
         if element is None:
             return None
         program = self._plan.top.program(tag, "SQ" if element[5] is not None else element[1])
+        if self._is_flagged(program, element, header.data):
+            program = FLAGGED
         if program.removed is not None:
             return None
         result: _Result = _UNCHANGED
@@ -533,6 +537,7 @@ class Rewriter:
         elements = _with_added(ordered, added) if added else ordered
         program_of = level.programs.get
         known = scope.memo_of(level).get
+        flagged = self._study.flagged
         numeric_vrs, has_word = WRITTEN_NUMBERS, _WORD.search
         text_vrs = _CHECKED_TEXTS
         private: dict[int, _Entry] | None = None
@@ -553,6 +558,8 @@ class Rewriter:
                 if items is not None:
                     vr = "SQ"
                 program = program_of((tag, vr)) or level.program(tag, vr)
+                if flagged and self._is_flagged(program, element, data):
+                    program = FLAGGED
                 if items is None and (program is PASS or program is KEEP):
                     if (
                         vr in numeric_vrs
@@ -734,6 +741,8 @@ class Rewriter:
         program = level.private_program(tag, "SQ" if items is not None else vr, creator)
         if program.removed is not None:
             return None, ((program.removed, 1),)
+        if self._is_flagged(program, element, data):
+            return _REFUSED
         safe = listed(tag, creator) if program.by_creator else None
         if safe is None:
             return self._entry(program, level, element, data, scope, creator)
@@ -778,11 +787,22 @@ class Rewriter:
 
     # Elements ---------------------------------------------------------------------------
 
+    def _is_flagged(self, program: Program, element: Element, data: Buffer) -> bool:
+        """Whether the last gate reported a finding in a number that nothing else changes."""
+        tag, vr, _, value, end, _ = element
+        return (
+            vr in DECIMALS
+            and (program is PASS or program.by_creator)
+            and (tag, bytes(data[value:end]).strip(b" \0")) in self._study.flagged
+        )
+
     def _standard_entry(self, element: Element, data: Buffer, scope: Scope) -> _Entry:
         """Return the result of one standard top-level element, as `_dataset` computes it."""
         tag, vr, _, value, end, items = element
         level = self._plan.top
         program = level.program(tag, vr if items is None else "SQ")
+        if self._is_flagged(program, element, data):
+            program = FLAGGED
         if items is None and (program is PASS or program is KEEP):
             if vr in WRITTEN_NUMBERS and not _has_no_words(data, value, end):
                 return _WORDS

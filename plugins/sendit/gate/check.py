@@ -474,7 +474,7 @@ class _Check:
                 self._text(number, tag, vr, _runs(raw))
         if len(self.findings) == before:
             return False
-        if self._plan.keeps_by_form(tag):
+        if self._plan.removes_alone(tag, vr):
             self._note(number, tag, vr, raw)
         return True
 

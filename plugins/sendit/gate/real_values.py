@@ -202,8 +202,8 @@ class RealValues:
     left_references
         UIDs of images that are delivered in references, for the same reason.
     flagged
-        Technical values and codes in which the gate found any of these: the attribute and the
-        value's bytes without padding, as they would have been delivered.
+        Technical values, codes and numbers in which the gate found any of these: the attribute
+        and the value's bytes without padding, as they would have been delivered.
     """
 
     def __init__(self, plan: Plan) -> None:
