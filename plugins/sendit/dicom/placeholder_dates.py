@@ -19,6 +19,7 @@ PLACEHOLDERS: Final = frozenset(
         (1900, 1, 1),  # spreadsheets, SQL Server, and people who must fill in a form
         (1901, 1, 1),
         (1904, 1, 1),  # Macintosh
+        (1911, 11, 11),  # people again
         (1960, 1, 1),  # SAS, Stata
         (1969, 12, 31),  # Unix, west of Greenwich
         (1970, 1, 1),  # Unix
