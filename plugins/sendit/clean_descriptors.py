@@ -4,8 +4,10 @@ Only words of an allow-list stay: anatomy, protocols, contrast, findings, the vo
 descriptors in English, German, French, Spanish, Portuguese, Italian, Dutch and Swedish. A word
 that is also a family name is not in the list unless a descriptor can hardly do without it, and
 no word of a name of this study's people stays (:mod:`sendit.deidentify.people`). Numbers stay
-where they carry a unit, or name a vertebra, a weighting, a dimension or a phase; every other
-number goes, since it may be a date or part of an identifier.
+where they carry a unit, name a vertebra, a weighting, a dimension or a phase, are part of a
+protocol's term (ep2d, dir80, mb4), or are short and stand alone between known words; every other
+number goes, since it may be a date or part of an identifier. A text of which everything may stay
+is returned as it is.
 
 What stays must not say the opposite of what was written. Negations, doubts and refusals are on
 the list. A word that is not may be one in a language that the list does not know, so what could
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Set
 from enum import Enum
 from functools import cache
@@ -52,10 +55,28 @@ _UNITS: Final = frozenset(
 
 _NAMED_NUMBER: Final = re.compile(
     # vertebrae, weightings, dimensions, b-values, kernels, phases
-    r"[ctls]\d{1,2}|t[12][wc]?|t2star|[234]d|b\d{1,4}|[bihjfqur][a-z]?\d{2}[a-z]?|ph?\d{1,2}|"
+    r"[ctls]\d{1,2}|t[12][wc]?|t2star|[234]d|b\d{1,4}|[bihjfqrtu][a-z]?\d{2}[a-z]?|ph?\d{1,2}|"
     r"\d(?:st|nd|rd|th)",
     re.ASCII | re.IGNORECASE,
 )
+_RUNS: Final = re.compile(r"[234]D(?=[a-z]*[A-Z])|[A-Za-z]+|[0-9]+", re.ASCII)
+_CAMEL: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", re.ASCII)
+_SHORT: Final = re.compile(r"\d{1,3}", re.ASCII)
+_DECIMAL: Final = re.compile(r"(\d{1,3})\.(\d{1,3})", re.ASCII)
+_MAX_DIGITS_IN_TERM: Final = 4
+_JOINED: Final = frozenset(
+    (
+        *("ax", "sag", "cor", "tra", "ap", "pa", "rl", "lr", "hf", "fh", "int", "asc", "des"),
+        *("desc", "seq", "dwi", "dti", "epi", "fmri", "bold", "asl", "map", "mosaic", "phase"),
+    )
+)
+"""Terms that protocols write together in camel case: SagHF."""
+
+_MONTHS: Final = frozenset(("may", "mai", "mag", "out"))
+"""Months in the languages of the list that are also words of the list."""
+
+_MAX_DAY: Final = 31
+_MAX_MONTH: Final = 12
 _BRACKETS: Final = frozenset(")]}")
 _LETTERS: Final = str.maketrans({"ø": "o", "æ": "ae", "œ": "oe", "ł": "l", "đ": "d", "ı": "i"})
 
@@ -74,6 +95,7 @@ class Sort(Enum):
 
 
 _DROPPED: Final = frozenset((Sort.NUMBER, Sort.NAME, Sort.UNKNOWN))
+_OUTSIDE: Final = frozenset((*_DROPPED, Sort.BREAK))
 _NOBODY: Final[frozenset[str]] = frozenset()
 
 
@@ -106,7 +128,10 @@ def fold(text: str) -> str:
 
 
 def clean(text: str, people: Set[str] = _NOBODY) -> str:
-    """Return the words of a text that are allowed, in their order, separated by blanks.
+    """Return the words of a text that are allowed, in their order.
+
+    A value all of whose words are allowed is returned as it is; the remaining words of any other
+    are separated by blanks.
 
     Parameters
     ----------
@@ -130,11 +155,13 @@ def is_allowed(word: str) -> bool:
 
 def _clean_one(text: str, people: Set[str]) -> str:
     tokens = [token for chunk in _CHUNK.findall(text) for token in _tokens(chunk, people)]
-    tokens = _with_quantities(_with_signs(tokens))
+    tokens = _with_short_numbers(_with_quantities(_with_signs(tokens)))
     tokens = _without_lost_denials(_without_doubtful_claims(tokens))
-    return " ".join(
-        token.text for token in tokens if token.sort not in _DROPPED and token.sort != Sort.BREAK
-    )
+    words = [token for token in tokens if token.sort is not Sort.BREAK]
+    stay = [word.text for word in words if word.sort not in _DROPPED]
+    if words and len(stay) == len(words):
+        return text.strip()
+    return " ".join(stay)
 
 
 # Words ------------------------------------------------------------------------------------
@@ -185,8 +212,13 @@ def _words(core: str, people: Set[str]) -> Iterator[_Token]:
         return
     pieces = _SPLIT.split(core)
     if len(pieces) == 1 or any(piece.isdigit() for piece in pieces):
-        # digits among the pieces: a date or a number
-        yield _Token(core, sort)
+        # A date or an identifier, unless it is words with one short number: run-1, 3-plane.
+        sorts = Counter(_sort(piece, people) for piece in pieces)
+        is_term = sorts[Sort.NUMBER] == 1 and sorts[Sort.PLAIN] == len(pieces) - 1 > 0
+        is_term = is_term and all(
+            not piece.isdigit() or _SHORT.fullmatch(piece) for piece in pieces
+        )
+        yield _Token(core, Sort.PLAIN if is_term else sort)
         return
     if core.lower().endswith("+c") and _sort(core[:-2], people) not in _DROPPED:
         yield _Token(core, Sort.CLAIM)
@@ -206,10 +238,41 @@ def _sort(word: str, people: Set[str]) -> Sort:
         return known
     if not word.isascii():
         return Sort.UNKNOWN
-    if _MEASURE.fullmatch(word) or _NAMED_NUMBER.fullmatch(word):
+    if _MEASURE.fullmatch(word) or _NAMED_NUMBER.fullmatch(word) or _is_term(word, people):
         return Sort.PLAIN
     digits = sum(sign.isdigit() for sign in word)
     return Sort.NUMBER if digits > 1 or word.isdigit() else Sort.UNKNOWN
+
+
+def _is_term(word: str, people: Set[str]) -> bool:
+    """Whether a word is made of a protocol's terms and short numbers: ep2d, dir80, SagHF, 36sl."""
+    runs = _RUNS.findall(word)
+    if "".join(runs) != word:
+        return False
+    digits = [run for run in runs if run.isdigit()]
+    if sum(map(len, digits)) > _MAX_DIGITS_IN_TERM or any(
+        not _SHORT.fullmatch(run) or run in people for run in digits
+    ):
+        return False
+    terms: list[str] = []
+    has_number = not word.isalpha()
+    for index, run in enumerate(runs):
+        if run[0].isdigit():
+            continue
+        if len(run) == 1:  # 2d, 1p5: a dimension, a decimal point
+            if run.lower() not in "dp" or not index:
+                return False
+        else:
+            terms += [run] if has_number and _is_plain(run, people) else _CAMEL.findall(run)
+    return bool(terms) and all(
+        len(term) > 1 and _is_plain(term, people) and (has_number or fold(term) in _JOINED)
+        for term in terms
+    )
+
+
+def _is_plain(word: str, people: Set[str]) -> bool:
+    folded = fold(word)
+    return folded not in people and vocabulary().get(folded) is Sort.PLAIN
 
 
 # What hangs together ----------------------------------------------------------------------
@@ -245,6 +308,40 @@ def _with_quantities(tokens: list[_Token]) -> list[_Token]:
             result[index] = number._replace(sort=Sort.PLAIN)
             result[index + 1] = unit._replace(sort=Sort.PLAIN)
     return result
+
+
+def _with_short_numbers(tokens: list[_Token]) -> list[_Token]:
+    """Keep a short number between known words: KNEE 3 VIEWS, LUNG 1.25.
+
+    Several in a row may be a date or an identifier; beside an unknown word one may be a room, a
+    street, a day.
+    """
+    result = list(tokens)
+    for index, token in enumerate(tokens):
+        around = (*tokens[max(0, index - 1) : index], *tokens[index + 1 : index + 2])
+        if (
+            token.sort is Sort.NUMBER
+            and _is_short_number(token.text)
+            and any(other.sort not in _OUTSIDE for other in around)
+            and all(other.sort not in _DROPPED for other in around)
+            and _MONTHS.isdisjoint(fold(other.text) for other in around)
+        ):
+            result[index] = token._replace(sort=Sort.PLAIN)
+    return result
+
+
+def _is_short_number(text: str) -> bool:
+    """Whether a number is too short for a date or an identifier; 14.03 is a day and a month."""
+    if _SHORT.fullmatch(text):
+        return bool(text.strip("0"))
+    decimal = _DECIMAL.fullmatch(text)
+    if decimal is None:
+        return False
+    whole, fraction = decimal.groups()
+    is_half = len(whole) == 1 and fraction == "5"
+    return is_half or not (
+        1 <= int(whole) <= _MAX_DAY and 1 <= int(fraction) <= _MAX_MONTH and len(fraction) <= 2
+    )
 
 
 def _without_doubtful_claims(tokens: list[_Token]) -> list[_Token]:
