@@ -106,15 +106,15 @@ def by_dcm2niix(folder: Path) -> Result:
     command = [dcm2niix.bin, "-b", "y", "-ba", "n", "-z", "n", "-f", "%s_%e", "-o", out, folder]
     subprocess.run(command, capture_output=True, check=False, timeout=TIME_LIMIT)
     outputs = sorted(out.glob("*.nii"))
-    found: Result = {"outputs": len(outputs)} if outputs else {}
+    result: Result = {"outputs": len(outputs)} if outputs else {}
     for name, path in enumerate(outputs):  # series without a number are named by UID
         image = nibabel.load(path)
-        found[f"{name} affine"] = np.round(np.asarray(image.affine), 4).tolist()
-        found[f"{name} voxels"] = np.asarray(image.dataobj)
+        result[f"{name} affine"] = np.round(np.asarray(image.affine), 4).tolist()
+        result[f"{name} voxels"] = np.asarray(image.dataobj)
         for kind in ("bval", "bvec"):
             table = path.with_suffix(f".{kind}")
             if table.is_file():
-                found[f"{name} {kind}"] = np.atleast_1d(np.loadtxt(table)).round(4).tolist()
+                result[f"{name} {kind}"] = np.atleast_1d(np.loadtxt(table)).round(4).tolist()
         described = path.with_suffix(".json")
         if not described.is_file():  # an image that it derives: of equidistant slices, untilted
             continue
@@ -123,8 +123,8 @@ def by_dcm2niix(folder: Path) -> Result:
             del sidecar["SeriesNumber"]
         for field, value in sidecar.items():
             if field not in SUBJECTS_OWN:
-                found[f"{name} {field}"] = value
-    return found
+                result[f"{name} {field}"] = value
+    return result
 
 
 def by_dicom2nifti(folder: Path) -> Result:
@@ -134,44 +134,44 @@ def by_dicom2nifti(folder: Path) -> Result:
     out.mkdir()
     convert(str(folder), str(out), compression=False, reorient=True)
     images = [nibabel.load(path) for path in sorted(out.rglob("*.nii"))]
-    found: Result = {}
+    result: Result = {}
     for number, image in enumerate(images):
-        found[f"{number} affine"] = np.round(np.asarray(image.affine), 4).tolist()
-        found[f"{number} voxels"] = np.asarray(image.dataobj)
-    return found
+        result[f"{number} affine"] = np.round(np.asarray(image.affine), 4).tolist()
+        result[f"{number} voxels"] = np.asarray(image.dataobj)
+    return result
 
 
 def by_simpleitk(folder: Path) -> Result:
     """Read each file; return voxels and geometry."""
     sitk = import_module("SimpleITK")
-    found: Result = {}
+    result: Result = {}
     for path in sorted(folder.iterdir()):
         image = sitk.ReadImage(str(path))
-        found[f"{path.stem} voxels"] = sitk.GetArrayFromImage(image)
+        result[f"{path.stem} voxels"] = sitk.GetArrayFromImage(image)
         geometry = (image.GetOrigin(), image.GetSpacing(), image.GetDirection())
-        found[f"{path.stem} geometry"] = [list(map(float, values)) for values in geometry]
-    return found
+        result[f"{path.stem} geometry"] = [list(map(float, values)) for values in geometry]
+    return result
 
 
 def by_nibabel(folder: Path) -> Result:
     """Read each file's voxels, affine and, of Siemens, the CSA header's geometry."""
     wrapped = import_module("nibabel.nicom.dicomwrappers").wrapper_from_file
-    found: Result = {}
+    result: Result = {}
     for path in sorted(folder.iterdir()):
         image = wrapped(str(path), force=True)
-        found[f"{path.stem} voxels"] = np.asarray(image.get_data())
-        found[f"{path.stem} affine"] = np.round(image.affine, 4).tolist()
+        result[f"{path.stem} voxels"] = np.asarray(image.get_data())
+        result[f"{path.stem} affine"] = np.round(image.affine, 4).tolist()
         for name in ("b_value", "b_vector", "slice_normal", "series_signature"):
             value = getattr(image, name, None)
             if value is not None and name != "series_signature":
-                found[f"{path.stem} {name}"] = np.round(value, 6).tolist()
-    return found
+                result[f"{path.stem} {name}"] = np.round(value, 6).tolist()
+    return result
 
 
 def by_highdicom(folder: Path) -> Result:
     """Read each object by its class; return samples, their meaning, and report content."""
     hd = import_module("highdicom")
-    found: Result = {}
+    result: Result = {}
     for path in sorted(folder.iterdir()):
         dataset = dcmread(path)
         name = path.stem
@@ -184,40 +184,40 @@ def by_highdicom(folder: Path) -> Result:
                     report = hd.sr.srread(path)
                 for place, item in enumerate(_items_of(report)):
                     for field, value in _values_of(item):
-                        found[f"{name} {place} {field}"] = value
+                        result[f"{name} {place} {field}"] = value
             case "SEG":
                 segments = hd.seg.segread(path)
-                found[f"{name} voxels"] = segments.pixel_array
-                found[f"{name} segments"] = [
+                result[f"{name} voxels"] = segments.pixel_array
+                result[f"{name} segments"] = [
                     (
                         segments.get_segment_description(number).segmented_property_type.value,
                         segments.get_segment_description(number).algorithm_type.value,
                     )
                     for number in segments.segment_numbers
                 ]
-                found[f"{name} sources"] = len(segments.get_source_image_uids())
+                result[f"{name} sources"] = len(segments.get_source_image_uids())
                 spacing = segments.get_volume_geometry()
-                found[f"{name} affine"] = None if spacing is None else spacing.affine.tolist()
+                result[f"{name} affine"] = None if spacing is None else spacing.affine.tolist()
             case "RTSTRUCT":
                 regions = dataset.StructureSetROISequence
-                found[f"{name} regions"] = len({region.ROIName for region in regions} - {""})
-                found[f"{name} contours"] = [
+                result[f"{name} regions"] = len({region.ROIName for region in regions} - {""})
+                result[f"{name} contours"] = [
                     list(map(float, contour.ContourData))
                     for region in dataset.ROIContourSequence
                     for contour in region.get("ContourSequence", ())
                 ]
             case _ if "FloatPixelData" in dataset:
-                found[f"{name} voxels"] = dataset.pixel_array
+                result[f"{name} voxels"] = dataset.pixel_array
                 geometry = hd.pm.ParametricMap.from_dataset(dataset).get_volume_geometry()
-                found[f"{name} affine"] = None if geometry is None else geometry.affine.tolist()
+                result[f"{name} affine"] = None if geometry is None else geometry.affine.tolist()
             case _ if "PixelData" in dataset:
                 image = hd.imread(path)
-                found[f"{name} voxels"] = image.get_frames(apply_real_world_transform=None)
+                result[f"{name} voxels"] = image.get_frames(apply_real_world_transform=None)
                 geometry = image.get_volume_geometry()
-                found[f"{name} affine"] = None if geometry is None else geometry.affine.tolist()
+                result[f"{name} affine"] = None if geometry is None else geometry.affine.tolist()
             case _:
                 pass
-    return found
+    return result
 
 
 def _items_of(content: Any) -> Iterator[Any]:
@@ -307,7 +307,9 @@ def _by_series(files: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, list[b
     """Yield files by series, named like the first; a repeated instance number (packages ship the
     same image in several transfer syntaxes) starts another series, because tools sort by it.
     """
-    found: dict[tuple[str, int], list[tuple[tuple[float, float], str, bytes]]] = defaultdict(list)
+    series_members: dict[tuple[str, int], list[tuple[tuple[float, float], str, bytes]]] = (
+        defaultdict(list)
+    )
     seen: Counter[tuple[str, tuple[float, float]]] = Counter()
     for name, data in files:
         try:
@@ -319,9 +321,9 @@ def _by_series(files: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, list[b
             )
         except (InvalidDicomError, ValueError, TypeError, AttributeError, NotImplementedError):
             continue
-        found[series, seen[series, order]].append((order, name, data))
+        series_members[series, seen[series, order]].append((order, name, data))
         seen[series, order] += 1
-    for members in found.values():
+    for members in series_members.values():
         members.sort(key=lambda member: member[0])
         yield members[0][1], [data for _, _, data in members]
 

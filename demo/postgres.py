@@ -130,7 +130,7 @@ class Postgres:
             ) from None
         self.user = (nobody.pw_uid, nobody.pw_gid)
         self.folder = Path(tempfile.mkdtemp(prefix="sendit-postgresql-"))
-        self.processes.forget(self.folder)
+        self.processes.remove_at_exit(self.folder)
         os.chown(self.folder, *self.user)
         try:
             reachable = (

@@ -194,9 +194,9 @@ class Processes:
             if code is not None:
                 raise DemoError(f"{name} ended (exit code {code})\n{self.tail(name)}")
 
-    def forget(self, folder: Path) -> None:
+    def remove_at_exit(self, folder: Path) -> None:
         """Have a folder removed when all processes have ended, even after a crash of this one."""
-        self._ask("forget", folder=str(folder))
+        self._ask("remove_at_exit", folder=str(folder))
 
     def close(self, seconds: float = 5.0) -> None:
         """Stop everything; no started process survives."""

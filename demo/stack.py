@@ -91,7 +91,7 @@ class Stack:
         self.extra_environment = dict(environment or {})
         self.password = secrets.token_urlsafe(9)
         self.processes = Processes(self.logs)
-        self.processes.forget(self.folder)
+        self.processes.remove_at_exit(self.folder)
         self._token: str | None = None
         self._ports = {
             name: Port() for name in ("api-server", "storage", "bigquery", "bigquery-grpc")

@@ -8,7 +8,7 @@ folders that it was told to, and exits. If the supervisor itself is killed, the 
 children (PR_SET_PDEATHSIG).
 
 Requests: ``start`` (name, argv, env, cwd, log, signal, user), ``poll`` (name),
-``stop`` (name, seconds), ``forget`` (folder), ``close`` (seconds).
+``stop`` (name, seconds), ``remove_at_exit`` (folder), ``close`` (seconds).
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Supervisor:
             os.killpg(process.pid, signal.SIGKILL)
         return {"code": process.wait()}
 
-    def forget(self, folder: str) -> dict[str, Any]:
+    def remove_at_exit(self, folder: str) -> dict[str, Any]:
         """Remove this folder when everything has ended."""
         self.folders.append(Path(folder))
         return {}
@@ -170,7 +170,7 @@ def main() -> None:
         "start": supervisor.start,
         "poll": supervisor.poll,
         "stop": supervisor.stop,
-        "forget": supervisor.forget,
+        "remove_at_exit": supervisor.remove_at_exit,
         "close": supervisor.close,
     }
     try:

@@ -123,8 +123,8 @@ def connections() -> dict[str, str]:
     for name in NEEDED[read_settings().identifiers]:
         if name not in names:
             stop(f"secrets/connections.yaml has no connection {name}")
-    found = {name: file.get_connection(name) for name in names}
-    key = found[GOOGLE].extra_dejson.get("key_path")
+    connections = {name: file.get_connection(name) for name in names}
+    key = connections[GOOGLE].extra_dejson.get("key_path")
     if key:
         try:
             json.loads(secret(Path(key).name))["client_email"]
@@ -133,7 +133,7 @@ def connections() -> dict[str, str]:
                 "secrets/google_key.json is not a service account's key; put one there, or take "
                 "key_path out of connections.yaml if the machine has an identity of its own"
             )
-    return {name: connection.get_uri() for name, connection in found.items()}
+    return {name: connection.get_uri() for name, connection in connections.items()}
 
 
 def make_first_user(password: str) -> None:

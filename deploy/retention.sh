@@ -23,4 +23,4 @@ docker compose exec -T scheduler find /opt/airflow/logs -type f -mtime "+$days" 
 docker compose exec -T scheduler find /opt/airflow/logs -mindepth 1 -type d -empty -mtime +1 -delete </dev/null
 docker compose exec -T worker sh -c \
     '[ ! -d "$1" ] || find "$1" -type f -mtime "+$2" -delete' - /var/lib/sendit/metrics "$days" </dev/null
-echo "forgotten: what is older than $days days"
+echo "deleted: everything older than $days days"

@@ -25,7 +25,7 @@ def unused(packages: Path, text: str) -> list[Path]:
     LookupError
         A pattern matches nothing.
     """
-    found: set[Path] = set()
+    selected: set[Path] = set()
     for line in text.splitlines():
         pattern = line.strip()
         if not pattern or pattern.startswith("#"):
@@ -33,8 +33,8 @@ def unused(packages: Path, text: str) -> list[Path]:
         matches = set(packages.glob(pattern.removeprefix("!")))
         if not matches:
             raise LookupError(f"{pattern} matches nothing: look at that package again")
-        found = found - matches if pattern.startswith("!") else found | matches
-    return sorted(found)
+        selected = selected - matches if pattern.startswith("!") else selected | matches
+    return sorted(selected)
 
 
 def main() -> None:

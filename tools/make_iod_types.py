@@ -39,7 +39,7 @@ def main() -> None:
 
     types: dict[str, dict[str, list[str]]] = {}
     for name, attributes in modules.items():
-        found: dict[str, dict[str, None]] = defaultdict(dict)
+        paths: dict[str, dict[str, None]] = defaultdict(dict)
         for attribute in attributes:
             tag = tag_for_keyword(attribute["keyword"])
             level = attribute["type"][0]
@@ -50,16 +50,16 @@ def main() -> None:
                 parent = f"{tag_for_keyword(keyword) or 0:08x}"
                 if not path or path[-1] != parent:  # a content item within a content item
                     path.append(parent)
-            found[level]["/".join([*path, f"{tag:08x}"])] = None
-        if found:
-            types[name] = {level: sorted(paths) for level, paths in sorted(found.items())}
+            paths[level]["/".join([*path, f"{tag:08x}"])] = None
+        if paths:
+            types[name] = {level: sorted(each) for level, each in sorted(paths.items())}
     data = {
         "source": f"PS3.3 as in highdicom 0.28.2 (MIT); PS3.15 {EDITION} E.1-1, review",
         "attributes": sorted(f"{tag:08x}" for tag in wanted),
         "classes": classes,
         "iods": {
-            name: [module["key"] for module in found if module["key"] in types]
-            for name, found in iods.items()
+            name: [module["key"] for module in iod if module["key"] in types]
+            for name, iod in iods.items()
             if name in set(classes.values())
         },
         "modules": types,

@@ -55,7 +55,7 @@ POINTS = (
     "cleanup: set aside",
     "cleanup: originals deleted",
     "cleanup: working folder removed",
-    "cleanup: forgotten",
+    "cleanup: identifiers deleted",
 )
 
 

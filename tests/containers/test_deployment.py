@@ -106,8 +106,8 @@ def test_image_build(site: Site) -> None:
     assert whole - under <= MAX_OWN_BYTES
     # Under any uid, the program's files are readable and cannot be changed.
     look = "find /opt/sendit /opt/airflow ! -type l \\( -writable -o ! -readable \\)"
-    found = site.run(f"docker run --rm --user 4321:0 sendit:2.0.0 {look}").split()
-    assert found == ["/opt/airflow/logs"]
+    unsuitable = site.run(f"docker run --rm --user 4321:0 sendit:2.0.0 {look}").split()
+    assert unsuitable == ["/opt/airflow/logs"]
     printed = site.run("docker run --rm --user 4321:0 sendit:2.0.0 sendit --version")
     assert "sendit 2." in printed
 
@@ -167,8 +167,8 @@ def test_sample_studies(site: Site) -> None:
     begun = time.monotonic()
 
     def ended() -> bool:
-        found = [(each["status"], *(each[n] for n in COUNTS)) for each in site.batches()]
-        return Counter(found) == wanted
+        batches = [(each["status"], *(each[n] for n in COUNTS)) for each in site.batches()]
+        return Counter(batches) == wanted
 
     site.wait("the samples to end as they must", ended)
     site.wait("the run to end", lambda: not site.unfinished())
@@ -286,9 +286,9 @@ def every_route(site: Site, tokens: dict[str, str]) -> None:
     answers: dict[str, dict[str, int]] = json.loads(printed.splitlines()[-1])
     say(f"{len(answers)} routes were asked")
     site.here("cat >routes.json", given=json.dumps(answers))
-    assert not [route for route, found in answers.items() if max(found.values()) >= 500]
+    assert not [route for route, statuses in answers.items() if max(statuses.values()) >= 500]
     open_to = {
-        user: {route for route, found in answers.items() if found[user] not in (401, 403)}
+        user: {route for route, statuses in answers.items() if statuses[user] not in (401, 403)}
         for user in tokens
     }
     assert open_to["nobody"] == OPEN_TO_ALL
@@ -373,8 +373,8 @@ def test_restore_onto_new_volumes(site: Site) -> None:
     }
     site.compose("up --detach --wait", patience=900)
     assert site.ledger(codes) == before
-    found = {each["id"]: each for each in site.batches()}
-    assert found == {each["id"]: each for each in batches}
+    restored = {each["id"]: each for each in site.batches()}
+    assert restored == {each["id"]: each for each in batches}
     again = site.here(f"deploy/restore.sh {backup}", errors=True, check=False)
     assert "the volume has databases already" in again
     assert verified(site)
@@ -441,7 +441,7 @@ def test_old_logs_and_metrics_are_deleted(site: Site) -> None:
             f" touch -d '100 days ago' {files.split()[0]}",
         )
     runs = site.sql("airflow", "SELECT count(*) FROM dag_run")
-    assert "forgotten" in site.here("deploy/retention.sh 90")
+    assert "deleted" in site.here("deploy/retention.sh 90")
     for service, files in made.items():
         assert site.inside(service, f"ls {files} 2>/dev/null", check=False).split() == [
             files.split()[1]

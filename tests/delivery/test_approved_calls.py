@@ -600,7 +600,7 @@ def test_rows(approved: Approved, tmp_path: Path) -> None:
         yield merge_statement("c_1", "stage")
         from sendit.delivery import rows as module
 
-        limit = module.MAX_HEADER_BYTES
+        limit = module.MAX_HEADER_CHARACTERS
         long = {"A": "a" * (limit // 2), "B": "b" * (limit // 2), "C": "c" * (limit // 4), "D": "d"}
         yield f"{sorted(json.loads(header_text(long)))} of {sorted(long)}"
 

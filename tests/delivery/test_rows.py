@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sendit.delivery import rows as writing
 from sendit.delivery.rows import (
     COLUMNS,
-    MAX_HEADER_BYTES,
+    MAX_HEADER_CHARACTERS,
     MAX_ROW_BYTES,
     Rows,
     check_row,
@@ -195,7 +195,7 @@ def test_a_long_header_is_trimmed_to_the_row_limit():
     row = row_of(delivery(), many)
     row_json = json.loads(row["DicomHeader"])
     assert row_json.keys() > HEADER.keys()
-    assert 600_000 < len(row["DicomHeader"]) <= MAX_HEADER_BYTES + 10_000
+    assert 600_000 < len(row["DicomHeader"]) <= MAX_HEADER_CHARACTERS + 10_000
     (line,) = rows(row).lines()
     assert len(line) <= MAX_ROW_BYTES
 
@@ -238,7 +238,7 @@ def test_merge_statement_names_every_column_and_keeps_the_newest_generation():
 
 
 def test_the_longest_header_values_are_dropped_first(monkeypatch):
-    monkeypatch.setattr(writing, "MAX_HEADER_BYTES", 40)
+    monkeypatch.setattr(writing, "MAX_HEADER_CHARACTERS", 40)
     header = {"A": "x", "B": "y" * 50, "C": "z" * 20, "D": "w" * 60}
     assert writing.header_text(header) == json.dumps({"A": "x", "C": "z" * 20})
     assert writing.header_text({"A": "x" * 37}) == json.dumps({"A": "x" * 37})

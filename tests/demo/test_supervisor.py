@@ -82,7 +82,7 @@ from pathlib import Path
 from demo.processes import Processes
 logs = Path(sys.argv[1])
 processes = Processes(logs)
-processes.forget(logs.parent / "private")
+processes.remove_at_exit(logs.parent / "private")
 child = processes.start("sleeper", ["sleep", "300"], env=dict(os.environ), cwd=logs)
 processes.start("orphan", [sys.executable, "-c", sys.argv[2]], env=dict(os.environ), cwd=logs)
 while not processes.log("orphan").read_text().endswith("\\n"):

@@ -36,7 +36,7 @@ MAX_ROW_BYTES = 10_000_000
 
 #: Maximum length of DicomHeader in characters; longer ones lose their longest values. In a row each
 #: character may take twelve bytes (two JSON escapes), and the other columns are short.
-MAX_HEADER_BYTES = 800_000
+MAX_HEADER_CHARACTERS = 800_000
 
 TABLE_DESCRIPTION = (
     "One row per archive of de-identified DICOM images that sendit delivered: its location, "
@@ -212,7 +212,7 @@ def header_text(header: Mapping[str, Any]) -> str:
     }
     length = sum(len(keyword) + len(text) for keyword, text in texts.items())
     for keyword in sorted(texts, key=lambda each: len(texts[each]), reverse=True):
-        if length <= MAX_HEADER_BYTES:
+        if length <= MAX_HEADER_CHARACTERS:
             break
         length -= len(keyword) + len(texts.pop(keyword))
     pairs = (f"{json.dumps(keyword)}: {texts[keyword]}" for keyword in sorted(texts))

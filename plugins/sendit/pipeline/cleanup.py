@@ -97,7 +97,7 @@ def clean_batch(ledger: Ledger, settings: Settings, keys: Keys, batch_id: str) -
         raise RetryLater(
             f"batch {batch_id} is being processed again: it will be cleaned up afterwards"
         )
-    reach("cleanup: forgotten")
+    reach("cleanup: identifiers deleted")
     logger.info("batch %s: cleaned up%s", batch_id, ", folder renamed to .err" if bad_files else "")
     return True
 
