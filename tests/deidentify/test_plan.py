@@ -376,6 +376,33 @@ def test_kept_private_attributes_keep_their_creator(keep: str) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("group", "keep", "stays"),
+    [
+        (0x0019, 'KEEP (0019,"ACME",01)', True),
+        (0x0023, 'KEEP (0023,"ACME",01)', True),
+        (0x0032, "KEEP RequestedProcedureCodeSequence", False),
+        (0x0040, "KEEP RequestAttributesSequence", False),
+    ],
+)
+def test_private_attributes_stay_only_in_kept_private_sequences(
+    group: int, keep: str, stays: bool
+) -> None:
+    item = Dataset()
+    item.CodeMeaning = "chest"
+    item.private_block(0x0029, "OTHER", create=True).add_new(0x01, "LO", "inner")
+    ds = make_dataset(private=False)
+    if group & 1:
+        ds.private_block(group, "ACME", create=True).add_new(0x01, "SQ", [item])
+        tag = group << 16 | 0x1001
+    else:
+        tag = 0x00321064 if group == 0x0032 else 0x00400275
+        ds.add_new(tag, "SQ", [item])
+    (made,) = deidentified_dataset(ds, plan_of(f"{keep}\nREMOVE ALL"))[tag].value
+    assert made.CodeMeaning == "chest"
+    assert ((0x0029, 0x1001) in made) is stays
+
+
 def test_private_attributes_are_matched_by_creator_in_any_block() -> None:
     ds = make_dataset(private=False)
     for creator in ("FIRST", "ACME 1.0"):
