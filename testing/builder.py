@@ -264,6 +264,14 @@ _BYTES = {"OB", "OW", "UN"}
 _PRIVATE = 0x00291000
 
 
+def planted_day(number: int) -> datetime.date:
+    """Return a canary's day: 32 days after the one before, and not a placeholder.
+
+    Shifted by a month at most, none equals another.
+    """
+    return datetime.date(1901, 2, 2) + datetime.timedelta(days=32 * (number % 2250))
+
+
 class _Planter:
     """Numbers canaries and formats them for each VR."""
 
@@ -390,9 +398,7 @@ class _Planter:
             return f"Kan{self._umlaut if vr != 'UR' else 'a'}rie{number:06}Q"
         if vr in _BYTES:
             return f"Kanarie{number:06}Q"
-        # Days 32 apart, none of them a placeholder: shifted by a month at most, none equals
-        # another.
-        day = datetime.date(1901, 2, 2) + datetime.timedelta(days=32 * (number % 2250))
+        day = planted_day(number)
         texts = {
             "PN": f"Kan{self._umlaut}rie{number:06}Q^Zwilling{number:06}Q",
             "UI": uid(987, 1_000_000 + number),

@@ -6,6 +6,7 @@ error paths see the values, too.
 
 from __future__ import annotations
 
+import datetime
 import gzip
 import json
 import re
@@ -13,10 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import FileDataset
 
 from demo import results
-from testing.builder import Canary, make_dataset, plant_canaries, to_bytes
+from testing.builder import Canary, make_dataset, plant_canaries, planted_day, to_bytes
 from tests.e2e.site import Site
 
 pytestmark = pytest.mark.e2e
@@ -48,9 +50,10 @@ def plant(folder: Path, *, patient: int, images: int, passing: bool) -> list[Can
     canaries: list[Canary] = []
     first: FileDataset | None = None
     for instance in range(1, images + 1):
-        # A study on a day of its own: the ledger also contains errors of other tests. Planted days
-        # are 32 apart, and this one is part of that sequence: shifted, it equals none of them.
-        dataset = make_dataset(patient, 28 + 32 * patient, 1, instance)
+        # A study on a day of its own: the ledger also contains errors of other tests. All days are
+        # planted ones, or 32 days from one: shifted, none equals another.
+        birth = f"{planted_day(540 + patient):%Y%m%d}"
+        dataset = make_dataset(patient, 28 + 32 * patient, 1, instance, PatientBirthDate=birth)
         canaries += plant_canaries(dataset, start=1 + 1000 * patient + 400 * instance)
         for keyword in FILTERED_BY if passing else ():
             if keyword in dataset:
@@ -139,6 +142,21 @@ def test_run_covers_all_outcomes(searched: Searched) -> None:
         for b in searched.batches
     )
     assert outcomes == [("DONE", 2, 2, 0, 0), ("DONE", 3, 1, 0, 2), ("EMPTY", 2, 0, 2, 0)]
+
+
+def test_no_shifted_day_equals_a_planted_one(searched: Searched) -> None:
+    first = planted_day(0)
+    for path in (searched.site.inputs / SUBFOLDER).rglob(f"{NAMES[1]}*0*.dcm"):
+        days = {
+            str(value)[:8]
+            for element in dcmread(path).iterall()
+            if element.VR in {"DA", "DT"} and element.value
+            for value in (element.value if element.VM > 1 else [element.value])
+        }
+        distances = {
+            (datetime.datetime.strptime(day, "%Y%m%d").date() - first).days for day in days
+        }
+        assert {distance % 32 for distance in distances} == {0}
 
 
 def test_search_finds_planted_canaries(searched: Searched) -> None:
