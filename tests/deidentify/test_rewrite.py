@@ -793,3 +793,20 @@ def test_no_date_is_kept_under_another_attribute_of_a_cleaned_sequence() -> None
         whole[:at] + sequence + whole[at:], compile_plan(read_recipe("default"))
     )
     assert b"20160314" not in new
+
+
+@pytest.mark.parametrize("count", [2, 6000])
+def test_dates_in_listed_private_sequences_are_shifted(count: int) -> None:
+    """Also in one too large to be cached."""
+    items = []
+    for number in range(count):
+        item = Dataset()
+        item.AcquisitionDate, item.InstanceNumber = "20160314", number
+        item.ImagePositionPatient = [-12.5, 30.25, number]
+        items.append(item)
+    ds = make_dataset(private=False)
+    ds.private_block(0x0065, "Image Private Header", create=True).add_new(0x51, "SQ", items)
+    made = deidentified_dataset(ds, compile_plan(read_recipe("default")))[0x0065, 0x1051].value
+    assert len(made) == count
+    assert {item.AcquisitionDate for item in made} == {"20160226"}
+    assert [item.ImagePositionPatient[2] for item in made] == list(range(count))

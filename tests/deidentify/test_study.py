@@ -13,6 +13,7 @@ from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
+from typing import cast
 from unittest.mock import patch
 
 import pydicom
@@ -34,7 +35,7 @@ from sendit.deidentify.study import (
     StudyDeidentifier,
     searchable,
 )
-from sendit.dicom.scan import header_checksum, read_header
+from sendit.dicom.scan import Header, header_checksum, read_header
 from sendit.errors import RetryLater, SkipInstance
 from sendit.gate.real_values import RealValues
 from sendit.keys import Keys
@@ -702,3 +703,26 @@ def test_specific_character_set_with_another_vr_is_unreadable() -> None:
         result, _ = deidentify_files([changed], DEFAULT)
         expected = DONE if delivered else (Outcome.QUARANTINED, Reason.MALFORMED)
         assert result.outcomes == {1: expected}
+
+
+def test_images_are_given_to_the_detector(tmp_path: Path) -> None:
+    seen = []
+
+    class Detector:
+        def image(self, number: int, header: Header, *_: object) -> None:
+            seen.append((number, header.sop_instance))
+
+    sources = []
+    for number in (3, 8):
+        data = to_bytes(make_dataset(instance=number))
+        path = tmp_path / f"{number}.dcm"
+        path.write_bytes(data)
+        sources.append(Source(number, path, len(data), path.stat().st_mtime_ns))
+    study = StudyDeidentifier(
+        DEFAULT, IDENTIFIERS, KEYS, RealValues(DEFAULT), detector=cast("TextDetector", Detector())
+    )
+    with Archive(tmp_path / "a.tar.gz") as writer:
+        study.deidentify(sources, {}, writer, None)
+    assert seen == [
+        (number, str(make_dataset(instance=number).SOPInstanceUID)) for number in (3, 8)
+    ]
