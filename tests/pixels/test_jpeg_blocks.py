@@ -177,7 +177,12 @@ def with_tables_of_16_bits(frame: bytes) -> bytes:
     return b"".join([*parts, rest])
 
 
-@pytest.mark.parametrize("change", [filled, with_tables_of_16_bits])
+def padded(frame: bytes) -> bytes:
+    """Add a byte of ones after the last block, as some encoders do if no bits are left over."""
+    return frame[:-2] + b"\xff\0" + frame[-2:]
+
+
+@pytest.mark.parametrize("change", [filled, padded, with_tables_of_16_bits])
 @pytest.mark.parametrize("kind", ["grey", "420"])
 def test_rare_layouts_are_edited(change: Any, kind: str) -> None:
     pixels = picture(75, 90, 1 if kind == "grey" else 3)

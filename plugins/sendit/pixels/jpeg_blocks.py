@@ -404,9 +404,10 @@ def _positions(scan: _Scan, data: bytes, units: int) -> tuple[list[int], list[in
         if base + at > 8 * len(data):
             raise _UnusualError
     starts.append(base + at)
-    if 8 * len(data) - starts[-1] >= 8 or any(
-        start == end for start, end in zip(starts, after_dc, strict=False)
-    ):
+    padding = 8 * len(data) - starts[-1]
+    if padding >= 8 and not (padding < 16 and data[-1] == 0xFF):  # some encoders add a whole byte
+        raise _UnusualError
+    if any(start == end for start, end in zip(starts, after_dc, strict=False)):
         raise _UnusualError
     return starts, after_dc
 
