@@ -59,7 +59,7 @@ _COMPUTED: Final = frozenset(
 _NO_SECTION: Final = ("LOCALI", "SCOUT", "TOPOGRAM", "SURVIEW", "SCANO", "PROJECTION", "SCREEN")
 _MARGIN: Final = 3
 
-_LARGE_LETTERS: Final = 6
+_LARGE_LETTERS: Final = 8
 """In CT and MR, letters higher than this part of the image are read for sure if they are any: with
 a score below ``_MIN_SCORE``, they are anatomy."""
 
