@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from sendit.gate import vendor_values
 from sendit.gate.vendor_values import numbers_and_text
 from sendit.vendors.siemens_csa import CsaTag, write_csa
+from testing.vendor_objects import csa_image
 
 B_VALUE = 0x0019100C  # IS, of SIEMENS MR HEADER
 SLICES = 0x0019100A  # US
@@ -54,3 +56,13 @@ def test_structure_keys_and_fixed_words_are_not_text() -> None:
     numbers, text = understood
     assert set(numbers) >= {"1000", "0.5", "-1", "1e-3"}
     assert text.split("\n") == ["Winterbottom", "Ada 7734512"]
+
+
+def test_the_gate_reads_what_headers_share_once():
+    vendor_values._of_run.cache_clear()
+    first = numbers_and_text(0x00291010, "OB", csa_image(1, weighted=True))
+    read = vendor_values._of_run.cache_info().misses
+    assert numbers_and_text(0x00291010, "OB", csa_image(1, weighted=True)) == first
+    assert vendor_values._of_run.cache_info().misses == read
+    assert numbers_and_text(0x00291010, "OB", csa_image(2, weighted=True)) != first
+    assert 0 < vendor_values._of_run.cache_info().misses - read < read / 4

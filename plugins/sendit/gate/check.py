@@ -370,6 +370,7 @@ class _Check:
         self._cleaned = cleaned_by(plan)
         self._removed = _promised(plan)
         self._judged: set[tuple[int, str, bytes]] = set()
+        self._clean_numbers: set[str] = set()
         self._names: set[str] = set()
         self._character_set = b""
         needles = known.needles
@@ -501,9 +502,13 @@ class _Check:
         if understood is None:
             return False
         numbers, text = understood
+        clean = self._clean_numbers
         for value in numbers:
-            if len(value) >= MIN_RAW:
-                self._tell(number, self._known.read_number(value), tag, "DS")
+            if len(value) >= MIN_RAW and value not in clean:
+                matches = self._known.read_number(value)
+                self._tell(number, matches, tag, "DS")
+                if not matches and len(clean) < _MAX_CACHED:
+                    clean.add(value)
         if text:
             self._text(number, tag, vr, text)
         return True

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final
 
 from sendit.deidentify.private_form import ITEMS, candidates, is_of_form
@@ -51,7 +51,8 @@ def _names() -> frozenset[str]:
 
 
 def numbers_and_text(tag: int, vr: str, raw: bytes) -> tuple[list[str], str] | None:
-    """Return the numbers in a vendor's attribute as written, and its remaining text.
+    """Return the numbers in a vendor's attribute as written, each once in a structure, and its
+    remaining text.
 
     Field names and keywords from closed lists are not returned.
 
@@ -91,17 +92,29 @@ def _of_value(safe: SafePrivate, raw: bytes) -> list[str]:
 
 
 def _of_structure(raw: bytes) -> tuple[list[str], str]:
-    values: list[str] = []
-    for run_match in _RUN.findall(raw):
-        run = run_match.decode("ascii").strip()
-        line = _LINE.fullmatch(run)
-        name, value = (line[1], line[2]) if line else (run, "")
-        if _SUBSCRIPT.sub("[]", name) not in _names() and name not in _FIXED:
-            values.append(name)
-        if value and value.strip('"') not in siemens_csa.SEQUENCES:
-            values.append(value)
-    numbers = [value for value in values if _NUMBER.fullmatch(value)]
-    return numbers, "\n".join(value for value in values if not _NUMBER.fullmatch(value))
+    numbers: list[str] = []
+    texts: list[str] = []
+    for run in dict.fromkeys(_RUN.findall(raw)):
+        for value, is_number in _of_run(run):
+            (numbers if is_number else texts).append(value)
+    return numbers, "\n".join(texts)
+
+
+@lru_cache(1 << 13)
+def _of_run(run: bytes) -> tuple[tuple[str, bool], ...]:
+    """Return the values in a run of printable bytes, and whether each is a number.
+
+    Cached, because the images of a series share most runs.
+    """
+    text = run.decode("ascii").strip()
+    line = _LINE.fullmatch(text)
+    name, value = (line[1], line[2]) if line else (text, "")
+    values = []
+    if _SUBSCRIPT.sub("[]", name) not in _names() and name not in _FIXED:
+        values.append(name)
+    if value and value.strip('"') not in siemens_csa.SEQUENCES:
+        values.append(value)
+    return tuple((each, _NUMBER.fullmatch(each) is not None) for each in values)
 
 
 def _of_ge_protocol(raw: bytes) -> tuple[list[str], str] | None:
