@@ -76,7 +76,11 @@ def row(vr: str, vm: str = "1") -> SafePrivate:
         ("FD", "1", "FD", struct.pack("<d", float("nan")), False),
         # digits as four-byte numbers
         ("FL", "1-n", "FL", b"77345120", False),
+        ("FL", "1-n", "FL", b"14.03.57", False),
+        ("FL", "1-n", "FL", b"1957-3-1", False),
         ("FL", "1", "FL", b"7734", True),
+        ("SS", "1-n", "SS", b"14.03.1957", False),
+        ("SS", "1-n", "SS", b"3/14/57 ", False),
         ("DS", "1", "DS", b"1.5\0", True),
         ("DS", "1", "DS", b"0.12345678901234", True),  # sixteen characters
         ("DS", "1", "DS", b"0.123456789012345", False),

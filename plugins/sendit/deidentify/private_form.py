@@ -31,8 +31,11 @@ _WRITTEN: Final = {
 }
 _TEXTS: Final = frozenset(("CS", "LO", "SH"))
 _MAX_DECIMAL: Final = 16
-_PRINTABLE: Final = re.compile(rb"(?=.*(?:[A-Za-z]{2}|\d{6}))[ -~]+[\0 ]?", re.DOTALL)
-_DIGITS: Final = re.compile(rb"\d{6}")
+_DATE_OR_NUMBER: Final = rb"\d{6}|\d{1,4}[./-]\d{1,2}[./-]\d{1,4}"
+_PRINTABLE: Final = re.compile(
+    rb"(?=.*(?:[A-Za-z]{2}|" + _DATE_OR_NUMBER + rb"))[ -~]+[\0 ]?", re.DOTALL
+)
+_DIGITS: Final = re.compile(_DATE_OR_NUMBER)
 _MAX_NUMBER: Final = {"number": 1e7, "large-number": 1e10}
 """No listed quantity exceeds this, but dates, long identifiers, and four lower-case letters read
 as a FL do."""
