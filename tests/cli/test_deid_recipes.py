@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from pathlib import Path
 
 import deid
@@ -9,7 +11,9 @@ import pytest
 from pydicom import dcmread
 from typer.testing import CliRunner
 
+from demo.samples import make_samples
 from sendit.cli.app import app
+from sendit.recipe.fix import fix
 from testing.builder import write_study
 
 run = CliRunner().invoke
@@ -70,3 +74,29 @@ def test_recipe_of_the_predecessor_runs_unchanged(kind: str, home: Path) -> None
     assert first.SOPInstanceUID != second.SOPInstanceUID
     assert first.InstanceCreationTime in ("", None)
     assert first.PatientID == second.PatientID
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the demo's samples."""
+    folder = tmp_path_factory.mktemp("samples")
+    make_samples(folder)
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("accession", ["7000003", "7000008"])  # an MR study, and US, DX and MG
+@pytest.mark.parametrize("name", ["som", "dicom", "dicom.ultrasound", "dicom.xray.chest"])
+def test_the_gate_stops_no_sample_of_the_demo(
+    name: str, accession: str, samples: Path, home: Path
+) -> None:
+    recipe = home / f"deid.{name}"
+    theirs = Path(deid.__file__).parent / "data" / f"deid.{name}"
+    recipe.write_text(SOM if name == "som" else fix(name, theirs.read_text()).text)
+    run(app, ["deid", str(samples / accession), "--out", "out", "--recipe", str(recipe)])
+    files = json.loads((home / "out" / "manifest.json").read_text())["files"]
+    assert not [file["reason"] for file in files if "last gate" in (file["reason"] or "")]
+    outcomes = Counter(file["outcome"] for file in files)
+    assert outcomes["delivered"] + outcomes["filtered"] >= 2
+    for path in (home / "out").glob("*.dcm"):
+        assert dcmread(path).get("AccessionNumber") != accession

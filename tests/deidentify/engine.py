@@ -44,11 +44,12 @@ def plan_of(rules: str, *, sections: str = "", uids: bool = True) -> Plan:
 
 
 def deidentify_files(
-    files: Iterable[bytes], plan: Plan, identifiers: CodedStudy = IDENTIFIERS
+    files: Iterable[bytes], plan: Plan, identifiers: CodedStudy = IDENTIFIERS, *, name: str = ""
 ) -> tuple[StudyResult, dict[str, bytes]]:
-    """De-identify files as one study; return the result and the archive's members."""
-    with TemporaryDirectory() as name:
-        folder = Path(name)
+    """De-identify files as one study, in a folder of a name; return the result and the archive's
+    members."""
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         sources = []
         for number, data in enumerate(files, 1):
             path = folder / f"{number:05}"
@@ -61,7 +62,12 @@ def deidentify_files(
             patch.object(TextDetector, "image"),  # and their pixels are synthetic
         ):
             result = deidentify_study(
-                sources, plan=plan, identifiers=identifiers, keys=KEYS, archive=archive
+                sources,
+                plan=plan,
+                identifiers=identifiers,
+                keys=KEYS,
+                archive=archive,
+                folder=name,
             )
         if result.archive is None:
             assert not archive.exists()

@@ -82,7 +82,8 @@ def random_recipe(rng: Random, dataset: Dataset) -> str:
         else:
             lines.append(f"{action} {name}")
         used.add(keyword_for_tag(tag))
-    rules, lists = _of_lists_and_paths(rng, dataset, flat, simple=not inside)
+    keeps = any(line.startswith("KEEP") for line in lines[len(NEEDED) :])
+    rules, lists = _of_lists_and_paths(rng, dataset, flat, simple=not inside, keeps=keeps)
     lines += rules
     if rng.random() < 0.15:
         lines.append("REMOVE ALL")
@@ -92,7 +93,7 @@ def random_recipe(rng: Random, dataset: Dataset) -> str:
 
 
 def _of_lists_and_paths(
-    rng: Random, dataset: Dataset, flat: list[tuple[BaseTag, str]], *, simple: bool
+    rng: Random, dataset: Dataset, flat: list[tuple[BaseTag, str]], *, simple: bool, keeps: bool
 ) -> tuple[list[str], list[str]]:
     """Return rules for paths and lists, and the lists. deid looks for lists of both kinds by their
     name alone: the names differ."""
@@ -104,7 +105,7 @@ def _of_lists_and_paths(
         rules, entries = _of_fields(rng, flat, simple=simple)
         lines += rules
         lists += entries
-    if rng.random() < 0.3 and simple:
+    if rng.random() < 0.3 and simple and not keeps:
         rules, entries = _of_values(rng, dataset)
         lines += rules
         lists += entries

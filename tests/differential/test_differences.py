@@ -15,11 +15,14 @@ from deid.config import DeidRecipe
 from deid.dicom.pixels import has_burned_pixels
 from pydicom.dataset import Dataset, FileDataset
 
+from sendit.deidentify.plan import compile_plan
 from sendit.dicom.scan import read_header
 from sendit.recipe.filters import compile_filters
 from sendit.recipe.parse import RecipeError, read_text
 from testing.builder import make_dataset, to_bytes
+from tests.deidentify.engine import deidentify_files
 from tests.differential.deid_comparison import (
+    IDENTIFIERS,
     DeidFailed,
     by_deid,
     by_sendit,
@@ -111,6 +114,24 @@ def test_elements_of_no_image():
     theirs, ours = both(dataset, "KEEP ReferencedFileID")
     assert 0x00041500 in theirs
     assert 0x00041500 not in ours
+
+
+def test_accession_of_the_folder():
+    dataset = make_dataset(AccessionNumber="ACC774411")
+    dataset.RequestAttributesSequence[0].AccessionNumber = "ACC774411"
+    data = to_bytes(dataset)
+    theirs = read(by_deid(data, recipe("REMOVE PatientName")))
+    assert theirs.AccessionNumber == "ACC774411"
+    for name, expected in (("acc774411", IDENTIFIERS.study_code), ("ACC9", "ACC774411")):
+        for rules in ("REMOVE PatientName", "KEEP PatientSex"):
+            plan = compile_plan(read_text(("recipe", recipe(rules))))
+            _, members = deidentify_files([data], plan, IDENTIFIERS, name=name)
+            ours = read(next(iter(members.values())))
+            assert ours.AccessionNumber == expected
+            assert ours.RequestAttributesSequence[0].AccessionNumber == expected
+    plan = compile_plan(read_text(("recipe", recipe("KEEP AccessionNumber"))))
+    _, members = deidentify_files([data], plan, IDENTIFIERS, name="ACC774411")
+    assert read(next(iter(members.values()))).AccessionNumber == "ACC774411"
 
 
 def test_trailing_padding():
@@ -209,6 +230,16 @@ def test_values_are_literal():
     data = to_bytes(make_dataset(OperatorsName="Tamsin^Odo"))
     assert "OperatorsName" in read(by_deid(data, text))
     assert "OperatorsName" not in read(by_sendit(data, text))
+
+
+def test_values_of_a_kept_attribute():
+    rules = ("KEEP PatientID", "REMOVE values:mine")
+    text = recipe(*rules).replace("%header", "%values mine\nFIELD PatientID\n\n%header")
+    data = to_bytes(make_dataset(PatientID="PID880022", PatientComments="see PID880022"))
+    assert "PatientComments" in read(by_deid(data, text))
+    ours = read(by_sendit(data, text))
+    assert "PatientComments" not in ours
+    assert ours.PatientID == "PID880022"
 
 
 def test_values_in_a_sequence():
@@ -391,6 +422,15 @@ def test_empty_is_absent(tmp_path: Path):
     assert flagged(path, blank, "blacklist", "present BurnedInAnnotation") == (True, False)
     assert flagged(path, blank, "blacklist", "missing BurnedInAnnotation") == (False, True)
     assert flagged(path, blank, "blacklist", "empty BurnedInAnnotation") == (True, True)
+
+
+def test_graylist_blanks(tmp_path: Path):
+    lines = "contains Modality CT\ncoordinates 0,0,2,2"
+    assert flagged(tmp_path / "recipe", make_dataset(), "graylist", lines) == (True, True)
+    text = f"FORMAT dicom\n%filter graylist\nLABEL l\n{lines}\n%header\nREMOVE PatientID\n"
+    decision = compile_filters(read_text(("r", text))).decide({0x00080060: "CT"})
+    assert decision is not None
+    assert decision.blanks
 
 
 @pytest.mark.filterwarnings("ignore")

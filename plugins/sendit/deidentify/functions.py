@@ -173,6 +173,8 @@ class StudyContext:
         Words of names, and numbers, that no text may keep.
     flagged
         Values with a finding of the last gate: attribute, and bytes without padding.
+    folder_name
+        Name of the batch's folder, usually its accession number; empty if unknown.
     people_matcher
         Recognises ``people`` in technical values.
     """
@@ -183,6 +185,7 @@ class StudyContext:
     variables: dict[str, str]
     people: frozenset[str] = frozenset()
     flagged: Set[tuple[int, bytes]] = frozenset()
+    folder_name: str = ""
     people_matcher: PeopleMatcher = field(init=False)
 
     def __post_init__(self) -> None:

@@ -18,6 +18,9 @@ Deliberate differences from deid:
 - An attribute that is a sequence according to the dictionary but cannot be parsed as one is
   removed (or blanked, if a rule gives it a value), kept or not, because it cannot be checked.
 
+An accession number that no rule names is replaced by the study's code if it is the name of the
+batch's folder: the last gate would stop the study.
+
 What no recipe can keep (the safety floor): the preamble, file meta (always rebuilt), elements of
 groups 0000 to 0006, trailing bytes and DataSetTrailingPadding, group lengths, terms in
 SpecificCharacterSet that are not character sets, words in values that are numbers, dates, times
@@ -159,6 +162,13 @@ CHECK_PIXELS: Final = Program(steps=(Step(Action.BLANK, None, "pixels"),), sibli
 """For pixel data in an item: stays only if it is the frame that the item declares."""
 FLAGGED: Final = Program(steps=(Step(Action.BLANK, None),))
 """For a number in which the last gate found a real value: none is better than an invented one."""
+
+CHECK_ACCESSION: Final = Program(steps=(Step(Action.BLANK, None, "accession"),))
+"""For an accession number that no rule names: replaced by the study's code if it is the name of the
+batch's folder."""
+
+ACCESSION_NUMBER: Final = 0x00080050
+BY_CODE: Final = Step(Action.REPLACE, Variable("item_id"))
 
 ICON: Final = 0x00880200
 """IconImageSequence, the only sequence whose items have pixel data (PS3.3 F.7)."""
@@ -511,6 +521,8 @@ class Plan:
             return CHECK_CHARACTER_SET
         if not steps and level.inherited is not None and not level.kept:
             steps = (Step(Action.REPLACE, level.inherited),)
+        if not steps and tag == ACCESSION_NUMBER and vr != "SQ":
+            return CHECK_ACCESSION
         if not steps:
             return CHECK_WORDS if vr == "UI" or _is_disguised(tag, vr) else PASS
         last = steps[-1]

@@ -30,7 +30,9 @@ from sendit.deidentify.own_functions import Caller
 from sendit.deidentify.pixel_data import deliver_nested
 from sendit.deidentify.plan import (
     BINARY_NUMBERS,
+    BY_CODE,
     BYTES,
+    CHECK_ACCESSION,
     CHECK_CHARACTER_SET,
     CHECK_PIXELS,
     CHECK_WORDS,
@@ -137,6 +139,7 @@ class _Unchanged:
 _UNCHANGED: Final = _Unchanged()
 _Result = bytes | _Unchanged | None  # None: the element is removed
 _Entry = tuple[_Result, tuple[tuple[str, int], ...]]
+_BY_CODE: Final = Program(steps=(BY_CODE,))
 _KEPT: Final[_Entry] = (_UNCHANGED, ((Change.KEPT, 1),))
 _PRIVATE: Final[_Entry] = (None, ((Change.PRIVATE, 1),))
 _REFUSED: Final[_Entry] = (None, ((Change.PRIVATE, 1),))  # for its value, not by the recipe
@@ -908,9 +911,15 @@ class Rewriter:
         )
         current: _Current = REMOVED if start < 0 else _UNCHANGED
         kind = Change.KEPT
+        if program is CHECK_ACCESSION:
+            program = _BY_CODE if self._is_folder_name(here.text) else PASS
         for step in program.steps:
             current, kind = self._step(step, here, current, kind, scope)
         return self._finish(current, kind, program, here, element, data, scope, creator)
+
+    def _is_folder_name(self, text: str) -> bool:
+        name = text.strip(" \0").casefold()
+        return bool(name) and name == self._study.folder_name.strip().casefold()
 
     def _finish(  # noqa: PLR0917 as _entry
         self,

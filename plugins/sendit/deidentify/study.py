@@ -197,6 +197,8 @@ class StudyDeidentifier:
         without padding.
     filters
         The recipe's filters, applied again to the header to be delivered; None for no filters.
+    folder_name
+        Name of the batch's folder, usually its accession number.
 
     Attributes
     ----------
@@ -220,13 +222,14 @@ class StudyDeidentifier:
         people: frozenset[str] = frozenset(),
         flagged: Set[tuple[int, bytes]] = frozenset(),
         filters: FilterPlan | None = None,
+        folder_name: str = "",
     ) -> None:
         self._code = identifiers.study_code
         self._uids = UidMap(keys)
         self._table = plan.recipe.own.table
         self._variables = identifiers.variables
         context = StudyContext(
-            plan, self._uids, identifiers.jitter, self._variables, people, flagged
+            plan, self._uids, identifiers.jitter, self._variables, people, flagged, folder_name
         )
         self._rewriter = Rewriter(plan, context)
         self._filters = filters

@@ -128,6 +128,7 @@ def deidentify_study(
             people=people,
             flagged=flagged,
             filters=filters,
+            folder_name=folder,
         )
         with Archive(archive) as writer:
             outcomes = study.deidentify(sources, stopped, writer, progress)
