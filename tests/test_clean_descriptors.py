@@ -125,10 +125,11 @@ def test_clean(text: str, cleaned: str) -> None:
         ("chest 345 ct", "chest ct"),
         ("run-345 dir345 chest", "chest"),
         ("head dir-1 chest", "head chest"),
+        ("nodule 12 mm chest 12", "nodule 12 mm chest"),
     ],
 )
 def test_names_and_numbers_of_the_study_are_removed_from_terms(text: str, cleaned: str) -> None:
-    assert clean(text, {"hf", "dir", "345"}) == cleaned
+    assert clean(text, {"hf", "dir", "12", "345"}) == cleaned
 
 
 def test_common_names_are_not_allowed() -> None:

@@ -138,7 +138,8 @@ def clean(text: str, people: Set[str] = _NOBODY) -> str:
     text
         Values of a multi-valued text stay apart.
     people
-        Words of the names of this study's people, folded: none of them stays.
+        Words of the names of this study's people, folded, and the patient's numbers: none of them
+        stays, except as a quantity with its unit.
 
     Returns
     -------
@@ -155,7 +156,7 @@ def is_allowed(word: str) -> bool:
 
 def _clean_one(text: str, people: Set[str]) -> str:
     tokens = [token for chunk in _CHUNK.findall(text) for token in _tokens(chunk, people)]
-    tokens = _with_short_numbers(_with_quantities(_with_signs(tokens)))
+    tokens = _with_short_numbers(_with_quantities(_with_signs(tokens)), people)
     tokens = _without_lost_denials(_without_doubtful_claims(tokens))
     words = [token for token in tokens if token.sort is not Sort.BREAK]
     stay = [word.text for word in words if word.sort not in _DROPPED]
@@ -215,6 +216,7 @@ def _words(core: str, people: Set[str]) -> Iterator[_Token]:
         # A date or an identifier, unless it is words with one short number: run-1, 3-plane.
         sorts = Counter(_sort(piece, people) for piece in pieces)
         is_term = sorts[Sort.NUMBER] == 1 and sorts[Sort.PLAIN] == len(pieces) - 1 > 0
+        is_term = is_term and people.isdisjoint(pieces)
         is_term = is_term and all(
             not piece.isdigit() or _SHORT.fullmatch(piece) for piece in pieces
         )
@@ -232,6 +234,8 @@ def _sort(word: str, people: Set[str]) -> Sort:
     folded = fold(word)
     known = vocabulary().get(folded)
     if folded in people:
+        if folded.isdigit():
+            return Sort.NUMBER
         # A name that is a negation, too, may be meant as one.
         return Sort.UNKNOWN if known in (Sort.DENIAL, Sort.REFUSAL) else Sort.NAME
     if known is not None:
@@ -310,11 +314,11 @@ def _with_quantities(tokens: list[_Token]) -> list[_Token]:
     return result
 
 
-def _with_short_numbers(tokens: list[_Token]) -> list[_Token]:
+def _with_short_numbers(tokens: list[_Token], people: Set[str]) -> list[_Token]:
     """Keep a short number between known words: KNEE 3 VIEWS, LUNG 1.25.
 
     Several in a row may be a date or an identifier; beside an unknown word one may be a room, a
-    street, a day.
+    street, a day. A number of the patient's goes.
     """
     result = list(tokens)
     for index, token in enumerate(tokens):
@@ -322,6 +326,7 @@ def _with_short_numbers(tokens: list[_Token]) -> list[_Token]:
         if (
             token.sort is Sort.NUMBER
             and _is_short_number(token.text)
+            and token.text not in people
             and any(other.sort not in _OUTSIDE for other in around)
             and all(other.sort not in _DROPPED for other in around)
             and _MONTHS.isdisjoint(fold(other.text) for other in around)

@@ -17,6 +17,7 @@ from pydicom.sequence import Sequence
 
 from sendit.clean_descriptors import Sort, clean, fold, vocabulary
 from sendit.deidentify.people import PERSON_NAMES, People, numbers_of, words_of
+from sendit.deidentify.people_matcher import PeopleMatcher
 from sendit.dicom.scan import read_header
 from sendit.pipeline.intake import import_folder
 from sendit.recipe.filters import compile_filters
@@ -184,3 +185,26 @@ def test_names_are_removed_from_non_standard_code_meanings() -> None:
 def test_a_number_that_a_spreadsheet_has_written_is_the_number() -> None:
     assert set(numbers_of("7734512.0")) == {"7734512"}
     assert set(numbers_of("1.0")) == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("345", {"345"}),
+        ("0345", {"0345", "345"}),
+        ("12-345", {"12345"}),
+        ("3", set()),
+        ("A-17", set()),  # three characters may mean anything
+        ("A-179", {"a179"}),
+        ("A123456", {"a123456", "123456"}),
+        ("A12345", {"a12345"}),
+        ("345\\A", {"345"}),
+    ],
+)
+def test_short_numbers(text: str, numbers: set[str]) -> None:
+    assert set(numbers_of(text)) == numbers
+
+
+def test_a_short_number_leaves_technical_values() -> None:
+    assert not PeopleMatcher(frozenset(numbers_of("345"))).matches("FILTER 345", "SH")
+    assert PeopleMatcher(frozenset(numbers_of("A345"))).matches("FILTER A345", "SH")

@@ -49,8 +49,11 @@ MIN_LETTERS: Final = 3
 MIN_NUMBER: Final = 4
 """Minimum length of a number with letters; a shorter one may mean anything."""
 
-MIN_DIGITS: Final = 6
+MIN_DIGITS: Final = 2
 """Minimum length of a number without letters."""
+
+MIN_DIGITS_AMONG_LETTERS: Final = 6
+"""Minimum length of a number's digits that count without the letters around them."""
 
 MAX_BYTES: Final = 4096
 """Bytes of an element that are read; a component group of a name has at most 64 characters."""
@@ -169,9 +172,11 @@ def numbers_of(text: str) -> Iterator[str]:
         value = without_decimals(whole)
         number = "".join(_ALNUM.findall(fold(value)))
         runs = _DIGITS.findall(number)
-        if len(number) < MIN_NUMBER or not runs or is_common(fold(value).strip()):
+        if not runs or is_common(fold(value).strip()):
             continue
         digits = runs[0].lstrip("0") if len(runs) == 1 else ""
+        if not number.isdigit() and len(digits) < MIN_DIGITS_AMONG_LETTERS:
+            digits = ""
         for one in {number, digits}:
             if len(one) >= (MIN_DIGITS if one.isdigit() else MIN_NUMBER):
                 yield one

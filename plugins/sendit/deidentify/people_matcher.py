@@ -29,7 +29,8 @@ TRUNCATED: Final = 8
 """Letters to which old systems truncate a name."""
 
 MIN_NUMBER: Final = 6
-"""Minimum length of a number that counts in any spelling; a shorter one must be literal."""
+"""Minimum length of a number that counts in any spelling. A shorter one with letters must be
+literal; one of digits only may be any value of a device."""
 
 _ALNUM: Final = re.compile(r"[^\W_]+")
 
@@ -52,7 +53,8 @@ class PeopleMatcher:
             if value.isalpha():
                 self._words.update(spellings.words(value))
             elif len(key := spellings.key(value)) < MIN_NUMBER:
-                self._short.add(value)
+                if not value.isdigit():
+                    self._short.add(value)
             else:
                 self._keys.add(key)
                 self._beginnings.update(key[:end] for end in range(1, len(key) + 1))

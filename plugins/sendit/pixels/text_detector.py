@@ -285,7 +285,7 @@ def lines_to_hide(
     people
         Words of the names in the study, folded.
     """
-    own = BatchValues(words=set(people))
+    own = BatchValues(words={word for word in people if word.isalpha()})
     own.see(header)
     return _lines_to_hide(header, pixels, samples, own)
 
