@@ -8,7 +8,7 @@ import pytest
 
 from sendit.batch import BatchError, Counts, Status
 from sendit.delivery.lanes import Lane
-from sendit.delivery.upload import LaneWork, check_place
+from sendit.delivery.upload import LaneWork, _warn, check_place
 from sendit.errors import FailBatch
 from sendit.ledger import BatchParams, Delivery, Ledger
 from sendit.workspace import RESULT, Workspace
@@ -131,3 +131,8 @@ def test_an_archive_made_for_another_collection_is_not_uploaded(
     delivery.object = name
     with pytest.raises(FailBatch, match="nothing was uploaded"):
         check_place(batch, delivery, case.workspace)
+
+
+def test_a_failed_batch_is_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    _warn({"b0123456789abcdef": FailBatch("its archive is gone")})
+    assert caplog.messages == ["batch b0123456789abcdef: its archive is gone"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import mmap
 import re
 import struct
 import zlib
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,10 @@ from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import ImplicitVRLittleEndian, JPEGBaseline8Bit
 
 from sendit.archive import BULK, Archive
+from sendit.gate import archive_reader
 from sendit.gate.archive_reader import (
     OVERLAP,
+    Damaged,
     Head,
     Pixels,
     Totals,
@@ -153,3 +157,29 @@ def test_an_implicit_length_that_looks_like_a_vr(tmp_path: Path) -> None:
     (place,) = (place for place in head.elements if place[0] == 0x0040A160)
     _, vr, start, end, path = place
     assert (vr, end - start, path) == ("UT", 0x4242, (0x0040A730,))
+
+
+@pytest.mark.parametrize("offset", range(12, 48))
+def test_a_flush_is_found_wherever_it_lies(offset: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also across two of the windows that are searched."""
+    monkeypatch.setattr(archive_reader, "WINDOW", 16)
+    data = bytearray(b"x" * 60)
+    data[offset : offset + 4] = b"\0\0\xff\xff"
+    with mmap.mmap(-1, len(data)) as mapped:
+        mapped[:] = bytes(data)
+        ends = list(islice(archive_reader._flushes(mapped, len(data)), 2))
+    assert ends == [offset + 4, len(data)]
+
+
+def test_an_unexpected_error_in_a_member_is_not_quoted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("DOE^JANE")
+
+    with Archive(tmp_path / "a.tar.gz") as writer:
+        writer.add("1.dcm", to_bytes(make_dataset(private=False)))
+        writer.close()
+    monkeypatch.setattr(archive_reader, "_head", fail)
+    (damaged,) = read_archive(tmp_path / "a.tar.gz", Totals(), thorough=False)
+    assert damaged == Damaged(1, "an element that cannot be read")

@@ -39,6 +39,8 @@ from tests.deidentify.engine import plan_of
         (Boundary.NAME, b"1", b"quackenbush", b"2", True),
         (Boundary.NAME, b"s", b"quackenbush", b"", False),
         (Boundary.NAME, b"", b"quackenbush", b"s", False),
+        (Boundary.NAME, b"", b"quackenbush", b"s1", False),
+        (Boundary.NAME, b"1s", b"quackenbush", b"", False),
         # start of a UID; its length is checked by the caller
         (Boundary.UID, b"", b"1.2.826.0.1.36", b".7", True),
         (Boundary.UID, b"=", b"1.2.826.0.1.36", b"8", True),
