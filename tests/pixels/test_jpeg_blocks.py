@@ -120,6 +120,35 @@ def test_tables_without_the_needed_codes_get_them(kind: str, level: int) -> None
     assert (tables > 0) == (level != 0)
 
 
+def with_full_tables(frame: bytes) -> bytes:
+    """Add codes of unused symbols to the first table until only the reserved one is left."""
+    start = frame.index(b"\xff\xc4")
+    end = start + 2 + int.from_bytes(frame[start + 2 : start + 4])
+    counts = list(frame[start + 5 : start + 21])
+    symbols = frame[start + 21 : start + 21 + sum(counts)]
+    free = (1 << 16) - sum(count << 15 - length for length, count in enumerate(counts))
+    for length in range(16):
+        size = 1 << 15 - length
+        while free > size and not any(counts[length + 1 :]):
+            counts[length] += 1
+            symbols += bytes([255 - len(symbols)])
+            free -= size
+    assert free == 1
+    table = bytes([frame[start + 4], *counts]) + symbols
+    rest = frame[start + 21 + sum(frame[start + 5 : start + 21]) : end]
+    length = (2 + len(table) + len(rest)).to_bytes(2)
+    return frame[: start + 2] + length + table + rest + frame[end:]
+
+
+def test_the_reserved_code_is_not_used() -> None:
+    pixels = np.full((40, 48), 128, np.uint8)
+    pixels[20:24] = 99
+    frame = encoded(pixels, "grey", optimize=True, quality=100)
+    blank = Blank(40, 48, ((9, 3, 20, 30),))
+    assert blank_blocks(frame, blank, rgb=False) is not None
+    assert blank_blocks(with_full_tables(frame), blank, rgb=False) is None
+
+
 def test_several_boxes_and_the_whole_image() -> None:
     frame = encoded(picture(96, 96, 3), "420")
     boxes = ((0, 0, 96, 10), (0, 10, 5, 96), (50, 40, 60, 50), (95, 95, 96, 96))
@@ -153,6 +182,29 @@ def test_colours_without_a_declaration() -> None:
         new = blank_blocks(bytes(plain), Blank(40, 50, ((0, 0, 50, 9),)), rgb=rgb)
         assert new is not None
         assert (components(new)[:8] == black).all()
+
+
+def test_jfif_says_more_than_the_numbers_of_components() -> None:
+    frame = encoded(picture(40, 50, 3), "444")
+    start, scan = frame.index(b"\xff\xc0") + 10, frame.index(b"\xff\xda") + 5
+    numbered = bytearray(frame)
+    for number, letter in enumerate(b"RGB"):
+        numbered[start + 3 * number] = numbered[scan + 2 * number] = letter
+    new = blank_blocks(bytes(numbered), Blank(40, 50, ((0, 0, 50, 9),)), rgb=True)
+    assert new is not None
+    assert (components(new)[:8] == [0, 128, 128]).all()
+
+
+def test_recheck_compares_tables_and_every_sample_of_luminance() -> None:
+    black = np.zeros((16, 16), np.uint8)
+    one, two = (encoded(black, "grey", quality=quality) for quality in (60, 90))
+    assert recheck._compared_frame(one, two, ((0, 0, 16, 16),)) == recheck.ALTERED
+    luminance, *chrominance = recheck._masks((64, 64), ((5, 5, 20, 20),), ((2, 2), (1, 1), (1, 1)))
+    assert (luminance[0] | luminance[1]).all()
+    for inside, outside in chrominance:
+        missing = ~(inside | outside)
+        assert missing[31, 5] and missing[32, 5] and not missing[30, 5] and not missing[33, 5]
+        assert not missing[0, 0]
 
 
 def test_a_progressive_jpeg_is_left_to_the_caller() -> None:
