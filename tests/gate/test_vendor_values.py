@@ -49,12 +49,14 @@ def test_structure_keys_and_fixed_words_are_not_text() -> None:
         CsaTag("B_value", 1, "IS", 6, ("1000",)),
         CsaTag("PhaseEncodingDirection", 1, "CS", 16, ("COL",)),
         CsaTag("SliceNormalVector", 3, "FD", 4, ("0.5", "-1", "1e-3")),
+        CsaTag("ICE_Dims", 1, "LO", 19, ("X_1_1_1_1_1_1_19_1_1_2_1_7734512",)),
+        CsaTag("AcquisitionMatrixText", 1, "SH", 22, ("64p*192s",)),
         CsaTag("Winterbottom", 1, "LO", 19, ("Ada 7734512",)),
     ]
     understood = numbers_and_text(IMAGE_HEADER, "OB", write_csa(tags))
     assert understood is not None
     numbers, text = understood
-    assert set(numbers) >= {"1000", "0.5", "-1", "1e-3"}
+    assert set(numbers) >= {"1000", "0.5", "-1", "1e-3", "19", "7734512", "64", "192"}
     assert text.split("\n") == ["Winterbottom", "Ada 7734512"]
 
 

@@ -28,6 +28,10 @@ _MAX_TEXT: Final = 1 << 12
 _RUN: Final = re.compile(rb"[ -~]{2,}")
 _NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|0x[0-9a-fA-F]{1,8}")
 _LINE: Final = re.compile(r"([^ =]+) *= *([^ ]+)")
+_DIMENSIONS: Final = re.compile(r"(?:X|\d{1,4}[ps]?)(?:_\d{1,7}|\*\d{1,4}[ps]?)+")
+"""Numbers of slices, echoes and images (ICE_Dims, different in each image), and matrices."""
+
+_DIGITS: Final = re.compile(r"\d+")
 _SUBSCRIPT: Final = re.compile(r"\[\d+\]")
 _FIXED: Final = frozenset(
     (
@@ -114,7 +118,12 @@ def _of_run(run: bytes) -> tuple[tuple[str, bool], ...]:
         values.append(name)
     if value and value.strip('"') not in siemens_csa.SEQUENCES:
         values.append(value)
-    return tuple((each, _NUMBER.fullmatch(each) is not None) for each in values)
+    parts = (
+        part
+        for each in values
+        for part in (_DIGITS.findall(each) if _DIMENSIONS.fullmatch(each) else (each,))
+    )
+    return tuple((each, _NUMBER.fullmatch(each) is not None) for each in parts)
 
 
 def _of_ge_protocol(raw: bytes) -> tuple[list[str], str] | None:
