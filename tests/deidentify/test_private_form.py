@@ -150,6 +150,7 @@ def test_private_text_forms(form: str, vm: str, written: str, value: bytes, kept
         (0x01E11026, "ELSCINT1", "CS", b"HEAD 16 CM"),
         (0x01F11001, "ELSCINT1", "CS", b"SLICES"),
         (0x20051011, "Philips MR Imaging DD 001", "CS", b"PERFUSION"),
+        (0x20051110, "Philips MR Imaging DD 008", "CS", b"CS_SENSE_AI"),
     ],
 )
 def test_values_of_real_images_are_kept(tag: int, creator: str, vr: str, value: bytes) -> None:
