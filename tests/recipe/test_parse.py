@@ -283,6 +283,8 @@ def test_lines_that_deid_skips_are_errors(line: str, expected: str | None) -> No
         ("# nothing\n\n", "mine.deid:1: the recipe is empty"),
         ("FORMAT nifti\n%header\nREMOVE PatientID\n", "mine.deid:1: format nifti"),
         ("FORMAT dicom\nREMOVE PatientID\n", "mine.deid:2: REMOVE comes before any section"),
+        ("REMOV PatientID\n%header\nREMOVE StudyID\n", "1: REMOV comes before any section"),
+        ("DELETE PatientID\n%header\nREMOVE StudyID\n", "1: DELETE comes before any section"),
         ("FORMAT dicom\n%haeder\nREMOVE PatientID\n", "did you mean %header?"),
         ("FORMAT dicom\n%header x\nREMOVE PatientID\n", "takes no name"),
         ("FORMAT dicom\n%header\n", "mine.deid:2: %header is empty"),
@@ -350,6 +352,10 @@ def test_parse_errors_are_misconfigured() -> None:
             "equal originals get equal UIDs",
         ),
         (f"{HEAD}REMOVE ALL func:is_tag_private\n", "a rule for private attributes"),
+        (
+            "Testing jitter\n$ cat\n%header\nREMOVE PatientID\n",
+            "Testing comes before any section: it",
+        ),
         (f"{HEAD}REMOVE PatientID\n# sendit: decide: what to do\n", "undecided: what to do"),
         ("FORMAT dicom\n%fields people\nFIELD PatientID\n", "bundled recipe default"),
         (

@@ -703,11 +703,7 @@ class _Reader:
         elif word.lower() == "format":
             self._format(line, position)
         elif not self.section:
-            raise _Invalid(
-                f"{word} comes before any section",
-                "begin with %header, %filter, %fields or %values",
-                edit=None if word.lower() in _SECTION_WORDS else Edit(),
-            )
+            self._before_sections(line, position)
         elif self.section == "filter":
             self._filter(line, position)
         elif self.section == "header":
@@ -716,6 +712,17 @@ class _Reader:
             self._label(line, position)
         else:
             self._entry(line, position)
+
+    def _before_sections(self, line: str, position: Position) -> None:
+        """Report a line before the first section: prose is skipped, as in deid, but a rule is an
+        error."""
+        word, *more = line.split()
+        message, hint = f"{word} comes before any section", "begin with %header, %filter, %fields"
+        close = difflib.get_close_matches(word.upper(), Action.__members__, n=1, cutoff=0.8)
+        is_rule = word.lower() in _SECTION_WORDS or bool(close)
+        if is_rule or (more and attributes.tag_of(more[0]) is not None):
+            raise _Invalid(message, f"{hint} or %values")
+        self._warn(position, f"{message}: it is ignored", f"{hint}, or with #", edit=Edit())
 
     def _format(self, line: str, position: Position) -> None:
         if self.file.has_format:
