@@ -21,7 +21,7 @@ from sendit.deidentify.study import Source
 from sendit.errors import SkipInstance
 from sendit.pipeline.study import StudyResult, deidentify_study
 from sendit.pixels.reader import Line, read
-from sendit.pixels.text_detector import TextDetector
+from sendit.pixels.text_detector import TextDetector, is_cross_section
 from sendit.pixels.verdict import TextKind
 from sendit.recipe.filters import compile_filters
 from sendit.recipe.parse import read_text
@@ -99,6 +99,11 @@ def test_large_letters_that_ocr_is_not_sure_of_are_anatomy(
     localizer = ["ORIGINAL", "PRIMARY", "LOCALIZER"]  # is read without a look at its strokes
     image = dataset(tissue()[:256, :256], kind=kind, ImageType=localizer)
     assert (look_at(TextDetector(PEOPLE), 1, image) is not None) is found
+
+
+def test_an_image_that_is_nowhere_in_the_patient_is_no_cross_section() -> None:
+    assert is_cross_section(*checked(dataset(tissue())))
+    assert not is_cross_section(*checked(dataset(tissue(), ImagePositionPatient=None)))
 
 
 @pytest.mark.parametrize("turned", [0, 1])

@@ -277,6 +277,7 @@ def plain(**elements: str) -> Dataset:
     return data
 
 
+NO_PLACE: dict[str, Any] = {"ImagePositionPatient": None, "ImageOrientationPatient": None}
 MR = {"Modality": "MR", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.4"}
 
 
@@ -336,7 +337,7 @@ def test_plain_images_of_any_manufacturer_pass(
         ({"ConversionType": "DF"}, "Digitised film"),
         ({"ConversionType": "SI"}, "Digitised film"),
         ({"ConversionType": "WSD", "ImageType": ["DERIVED", "SECONDARY"]}, "no primary image"),
-        ({"ImagePositionPatient": None, "ImageOrientationPatient": None}, "No place in"),
+        (NO_PLACE | {"SeriesNumber": 3}, "No place in"),
         ({"ScanOptions": "SCOUT MODE"}, "CT localizer"),
         ({"SeriesDescription": "Topogram", "ImageType": ["ORIGINAL", "PRIMARY"]}, "CT localizer"),
         ({"RecognizableVisualFeatures": "YES"}, "Recognizable"),
@@ -402,6 +403,7 @@ def test_images_with_the_class_of_their_modality_pass(
     [
         {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"], "ScanOptions": "SCOUT MODE"},
         {"ImageType": ["DERIVED", "SECONDARY", "MPR"]},
+        NO_PLACE,  # converted: it has no series number either
         {"ImageType": ["ORIGINAL", "PRIMARY", "3D"], "SeriesDescription": "T1 3D VRT TABLE"},
         {"ImageType": ["DERIVED", "SECONDARY", "MPR"], "SeriesDescription": "3D SPACE"},
         {"ImageType": ["DERIVED", "PRIMARY", "MTT"], "PhotometricInterpretation": "RGB"}
@@ -447,7 +449,7 @@ def test_localizers_and_derived_images_are_passed_to_ocr(
         (of("MR", "4", ImageType=["DERIVED", "PRIMARY", "GRAPH"]), "Curve, table"),
         (of("CR", "1", ManufacturerModelName="DICOM ScanPro Plus"), "Film digitizer"),
         (of("CR", "1", ManufacturerModelName="LS85"), "Film digitizer"),
-        (of("CT", "2", ImagePositionPatient=None, ImageOrientationPatient=None), "No place in"),
+        (of("CT", "2", **NO_PLACE, SeriesNumber=3), "No place in"),
         (of("NM", "20", SecondaryCaptureDeviceManufacturer="Acme"), "Captured"),
     ],
 )

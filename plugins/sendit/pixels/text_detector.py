@@ -50,6 +50,10 @@ _SECTIONS: Final = frozenset(
     f"1.2.840.10008.5.1.4.1.1.{number}"
     for number in ("2", "2.1", "2.2", "4", "4.1", "4.4")  # CT and MR, enhanced, legacy converted
 )
+_SINGLE_FRAME: Final = frozenset(f"1.2.840.10008.5.1.4.1.1.{number}" for number in ("2", "4"))
+_PLACES: Final = (0x00200032, 0x00200030)
+"""Image Position (Patient), and the retired Image Position."""
+
 _COMPUTED: Final = frozenset(
     f"1.2.840.10008.5.1.4.1.1.{number}"
     for number in ("30", "66.4", "66.7", "481.2")  # parametric maps, segmentations, doses
@@ -328,7 +332,9 @@ def _reason(finding: TextKind) -> str:
 
 def is_cross_section(header: Header, pixels: PixelData) -> bool:
     """Whether an image is an original cross-section of CT or MR: not a screen capture, a localizer
-    or a derived image."""
+    or a derived image, and somewhere in the patient."""
+    if header.sop_class in _SINGLE_FRAME and not any(map(header.raw, _PLACES)):
+        return False
     if header.sop_class not in _SECTIONS or pixels.description.samples != 1:
         return False
     if pixels.description.rows * pixels.description.columns > LARGE:
