@@ -8,6 +8,7 @@ import struct
 import zlib
 from itertools import islice
 from pathlib import Path
+from random import Random
 
 import pytest
 from pydicom.dataset import Dataset
@@ -26,6 +27,7 @@ from sendit.gate.archive_reader import (
     read_archive,
 )
 from testing.builder import end_with_pixels, make_dataset, to_bytes
+from testing.operations import calls_of
 
 
 def archive(path: Path, *, side: int = 512, count: int = 3) -> bytes:
@@ -183,3 +185,25 @@ def test_an_unexpected_error_in_a_member_is_not_quoted(
     monkeypatch.setattr(archive_reader, "_head", fail)
     (damaged,) = read_archive(tmp_path / "a.tar.gz", Totals(), thorough=False)
     assert damaged == Damaged(1, "an element that cannot be read")
+
+
+def test_pixels_that_cannot_be_skipped_are_read_in_linear_time(tmp_path: Path) -> None:
+    """A header larger than its image is flushed, and the image after it is not."""
+    random = Random(7)
+
+    def written(count: int) -> Path:
+        path = tmp_path / f"{count}.tar.gz"
+        with Archive(path) as writer:
+            for number in range(1, count + 1):
+                dataset = make_dataset(instance=number, rows=64, columns=64, private=False)
+                dataset.add_new(0x00420011, "OB", random.randbytes(2 * BULK))
+                end_with_pixels(dataset)
+                data = to_bytes(dataset)
+                pixels = 64 * 64 * 2
+                writer.add(f"{number}.dcm", data[:-pixels], data[-pixels:])
+            writer.close()
+        return path
+
+    few, many = written(20), written(80)
+    per_file = calls_of(lambda: read(few)) / 20
+    assert calls_of(lambda: read(many)) / 80 < 1.2 * per_file

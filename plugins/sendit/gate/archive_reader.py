@@ -310,7 +310,9 @@ class _Stream:
     def passed(self, count: int, follows: int) -> bool:
         """Skip the next ``count`` bytes without inflating them, if what follows can be located.
 
-        ``follows`` bytes after them there must be a tar header or the end of the archive.
+        ``follows`` bytes after them there must be a tar header or the end of the archive. It is
+        searched for as far as these bytes can take compressed, so that an archive whose pixels
+        cannot be skipped is still read in linear time.
 
         Returns
         -------
@@ -321,11 +323,12 @@ class _Stream:
             return False
         tried: list[int] = []
         position = self._flushed
+        last = self._next + count + count // 16 + _BLOCK  # incompressible bytes grow a little
         while True:
             while position <= self._next:
                 position = self._next_flush()
             tried.append(position)
-            if position == self._end:
+            if position == self._end or position > last:
                 self._ahead.extendleft(reversed(tried))
                 return False
             following = self._next_flush()
