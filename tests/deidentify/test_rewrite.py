@@ -810,3 +810,16 @@ def test_dates_in_listed_private_sequences_are_shifted(count: int) -> None:
     assert len(made) == count
     assert {item.AcquisitionDate for item in made} == {"20160226"}
     assert [item.ImagePositionPatient[2] for item in made] == list(range(count))
+
+
+@pytest.mark.parametrize("keep", ['KEEP (0029,"ACME",01)', 'KEEP (0029,"OTHER",01)'])
+def test_a_private_block_reserved_twice_does_not_stay(keep: str) -> None:
+    ds = make_dataset(private=False)
+    ds.private_block(0x0029, "ACME", create=True).add_new(0x01, "LO", "inner")
+    data = to_bytes(ds)
+    at = data.index(b"\x29\0\x10\0LO")
+    again = element_bytes(0x00290010, "LO", b"OTHER ", EXPLICIT_LITTLE)
+    plan = plan_of(f"{keep}\nREMOVE ALL")
+    assert ((0x0029, 0x1001) in deidentified_dataset(data, plan)) is ("ACME" in keep)
+    twice = deidentified_dataset(data[: at + 12] + again + data[at + 12 :], plan)
+    assert not [element for element in twice if element.tag.is_private]
