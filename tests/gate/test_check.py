@@ -793,6 +793,25 @@ def test_a_number_that_a_rule_keeps_is_not_blanked(tmp_path):
         result_of(received(SeriesNumber="20160321"), own, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("keyword", "value"), [("AcquisitionNumber", "20160321"), ("SeriesDescription", "chest Q77X")]
+)
+def test_a_finding_names_its_member(keyword, value, plan, tmp_path):
+    """Also a number, and an identifier of four characters in a text that a rule cleans."""
+    originals = received(3, PatientID="Q77X")
+    members = delivered(originals, plan, tmp_path)
+    second = list(members)[1]
+    members[second] = changed(members[second], set_to(keyword, value))
+    with pytest.raises(Stopped) as stopped:
+        gate(
+            pack(members, tmp_path / "a.tar.gz"),
+            real_values(originals, plan),
+            plan,
+            IDENTIFIERS.jitter,
+        )
+    assert list(stopped.value.members) == [2]
+
+
 def test_a_flagged_value_is_removed_although_another_file_is_quarantined(plan, tmp_path):
     originals = received(3)
     originals[0] = changed(originals[0], set_to("SoftwareVersions", "VB 20160321"))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import struct
+
 import pytest
 
 from sendit.gate import vendor_values
@@ -14,6 +17,7 @@ SLICES = 0x0019100A  # US
 ITEMS = 0x002110FE  # SQ, of SIEMENS MR SDI 02
 IMAGE_HEADER = 0x00291010
 COMMENTS = 0x00204000
+GE_PROTOCOL = 0x0025101B
 
 
 @pytest.mark.parametrize(
@@ -42,6 +46,13 @@ def test_parsed_vendor_values(
 
 def test_an_invalid_structure_is_read_as_text() -> None:
     assert numbers_and_text(IMAGE_HEADER, "OB", b"Winterbottom") is None
+
+
+@pytest.mark.parametrize(("lines", "understood"), [(1, True), (500, True), (1_000_000, False)])
+def test_a_compressed_protocol_is_inflated_within_bounds(lines: int, understood: bool) -> None:
+    packed = gzip.compress(b"TR 1000\n" * lines)
+    raw = struct.pack("<I", len(packed)) + packed
+    assert (numbers_and_text(GE_PROTOCOL, "OB", raw) is not None) is understood
 
 
 def test_structure_keys_and_fixed_words_are_not_text() -> None:
