@@ -31,6 +31,8 @@ USER = "admin"
 AIRFLOW_DATABASE = "airflow"
 LEDGER_DATABASE = "ledger"
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+RUN_DELETED = "ObjectDeletedError"
+"""The error with which Airflow's scheduler ends if a run is deleted while it schedules that run."""
 PAGE = 100
 
 
@@ -342,7 +344,14 @@ class Stack:
         )
 
     def check(self) -> None:
-        """Raise if any server has exited on its own."""
+        """Raise if any server has exited on its own.
+
+        A scheduler that a deleted run has ended is restarted, as service managers do.
+        """
+        ended = self.processes.poll("scheduler") is not None
+        if ended and RUN_DELETED in self.processes.tail("scheduler"):
+            self.say("Airflow's scheduler ended because a run was deleted; it is restarted")
+            self.start_component("scheduler")
         self.processes.check([*COMPONENTS, Postgres.name, "storage", "bigquery"])
 
     def close(self) -> None:

@@ -87,6 +87,7 @@ class Site:
             name == task_id and current == state
             for (name, _), current in self.task_states(run_id).items()
         ):
+            self.stack.check()
             assert time.monotonic() < deadline, self.explain(run_id)
             time.sleep(0.1)
 
