@@ -110,6 +110,11 @@ COMMON_NAMES = """
         ("chest 5/12 12-3", "chest"),
         ("chest 14 may", "chest may"),
         ("mai 14 chest", "mai chest"),
+        ("chest 14mai57 14MRT57 may57", "chest"),
+        ("chest 14-mai mai-57 des-14", "chest"),
+        ("chest 14. 3. 57", "chest"),
+        ("chest 14, 3, 57", "chest"),
+        ("chest, 3 views", "chest, 3 views"),
         ("", ""),
     ],
 )

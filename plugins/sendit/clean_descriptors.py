@@ -72,8 +72,8 @@ _JOINED: Final = frozenset(
 )
 """Terms that protocols write together in camel case: SagHF."""
 
-_MONTHS: Final = frozenset(("may", "mai", "mag", "out"))
-"""Months in the languages of the list that are also words of the list."""
+_MONTHS: Final = frozenset(("may", "mai", "mag", "mrt", "out", "des"))
+"""Months, written out or abbreviated, that are also words of the list: next to a number, a date."""
 
 _MAX_DAY: Final = 31
 _MAX_MONTH: Final = 12
@@ -95,7 +95,6 @@ class Sort(Enum):
 
 
 _DROPPED: Final = frozenset((Sort.NUMBER, Sort.NAME, Sort.UNKNOWN))
-_OUTSIDE: Final = frozenset((*_DROPPED, Sort.BREAK))
 _NOBODY: Final[frozenset[str]] = frozenset()
 
 
@@ -216,7 +215,7 @@ def _words(core: str, people: Set[str]) -> Iterator[_Token]:
         # A date or an identifier, unless it is words with one short number: run-1, 3-plane.
         sorts = Counter(_sort(piece, people) for piece in pieces)
         is_term = sorts[Sort.NUMBER] == 1 and sorts[Sort.PLAIN] == len(pieces) - 1 > 0
-        is_term = is_term and people.isdisjoint(pieces)
+        is_term = is_term and (people | _MONTHS).isdisjoint(map(fold, pieces))
         is_term = is_term and all(
             not piece.isdigit() or _SHORT.fullmatch(piece) for piece in pieces
         )
@@ -276,7 +275,8 @@ def _is_term(word: str, people: Set[str]) -> bool:
 
 def _is_plain(word: str, people: Set[str]) -> bool:
     folded = fold(word)
-    return folded not in people and vocabulary().get(folded) is Sort.PLAIN
+    is_free = folded not in people and folded not in _MONTHS
+    return is_free and vocabulary().get(folded) is Sort.PLAIN
 
 
 # What hangs together ----------------------------------------------------------------------
@@ -321,13 +321,17 @@ def _with_short_numbers(tokens: list[_Token], people: Set[str]) -> list[_Token]:
     street, a day. A number of the patient's goes.
     """
     result = list(tokens)
-    for index, token in enumerate(tokens):
-        around = (*tokens[max(0, index - 1) : index], *tokens[index + 1 : index + 2])
+    words = [index for index, token in enumerate(tokens) if token.sort is not Sort.BREAK]
+    for place, index in enumerate(words):
+        token = tokens[index]
+        around = [
+            tokens[other] for other in (*words[max(0, place - 1) : place], *words[place + 1 :][:1])
+        ]
         if (
             token.sort is Sort.NUMBER
             and _is_short_number(token.text)
             and token.text not in people
-            and any(other.sort not in _OUTSIDE for other in around)
+            and around
             and all(other.sort not in _DROPPED for other in around)
             and _MONTHS.isdisjoint(fold(other.text) for other in around)
         ):
