@@ -823,3 +823,14 @@ def test_a_private_block_reserved_twice_does_not_stay(keep: str) -> None:
     assert ((0x0029, 0x1001) in deidentified_dataset(data, plan)) is ("ACME" in keep)
     twice = deidentified_dataset(data[: at + 12] + again + data[at + 12 :], plan)
     assert not [element for element in twice if element.tag.is_private]
+
+
+def test_a_kept_private_block_reserved_twice_leaves_a_readable_file() -> None:
+    ds = make_dataset(private=False)
+    ds.private_block(0x0029, "ACME", create=True).add_new(0x01, "LO", "inner")
+    data = to_bytes(ds)
+    at = data.index(b"\x29\0\x10\0LO") + 12
+    twice = data[:at] + element_bytes(0x00290010, "LO", b"OTHER ", EXPLICIT_LITTLE) + data[at:]
+    made = deidentified_dataset(twice, KEEP_ALL)
+    assert made.PixelData == ds.PixelData
+    assert made.Rows == ds.Rows

@@ -744,11 +744,11 @@ class Rewriter:
         program = level.private_program(tag, "SQ" if items is not None else vr, creator)
         if program.removed is not None:
             return None, ((program.removed, 1),)
-        if self._is_flagged(program, element, data):
-            return _REFUSED
         safe = listed(tag, creator) if program.by_creator else None
         if safe is None:
             return self._entry(program, level, element, data, scope, creator)
+        if self._is_flagged(program, element, data):
+            return _REFUSED
         return self._safe_entry(safe, level, element, data, scope)
 
     def _safe_entry(
@@ -1205,8 +1205,8 @@ def _with_added(elements: Sequence[Element], added: Sequence[int]) -> Sequence[E
 def _ordered(elements: Sequence[Element]) -> Sequence[Element]:
     """Sort elements by tag; of duplicates the last one counts.
 
-    A private block that is reserved twice is ambiguous: its creator is empty, so that neither it
-    nor its elements stay.
+    A private block that is reserved twice is ambiguous: its creator is empty and takes no bytes, so
+    that it does not stay, nor do elements that a rule names with their creator.
     """
     tags = list(map(itemgetter(0), elements))
     if all(map(lt, tags, islice(tags, 1, None))):
@@ -1214,8 +1214,9 @@ def _ordered(elements: Sequence[Element]) -> Sequence[Element]:
     by_tag = {element[0]: element for element in elements}
     for tag, count in Counter(tags).items():
         if count > 1 and tag & 0x10000 and 0x10 <= tag & 0xFFFF <= 0xFF:
-            own, vr, start, value, _, _ = by_tag[tag]
-            by_tag[tag] = own, vr, start, value, value, None
+            own, vr, _, value, end, _ = by_tag[tag]
+            if value != end:
+                by_tag[tag] = own, vr, value, value, value, None
     return [by_tag[tag] for tag in sorted(by_tag)]
 
 
