@@ -24,6 +24,7 @@ _MAX_SET: Final = 6
 polarity, echo planar, slice order."""
 
 _MAX_TEXT: Final = 1 << 12
+_MAX_CACHED_RUN: Final = 256
 
 _RUN: Final = re.compile(rb"[ -~]{2,}")
 _NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|0x[0-9a-fA-F]{1,8}")
@@ -99,7 +100,8 @@ def _of_structure(raw: bytes) -> tuple[list[str], str]:
     numbers: list[str] = []
     texts: list[str] = []
     for run in dict.fromkeys(_RUN.findall(raw)):
-        for value, is_number in _of_run(run):
+        read = _of_run if len(run) <= _MAX_CACHED_RUN else _of_run.__wrapped__
+        for value, is_number in read(run):
             (numbers if is_number else texts).append(value)
     return numbers, "\n".join(texts)
 
