@@ -24,6 +24,7 @@ import imagecodecs
 import numpy as np
 import pydicom
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 from pydicom.encaps import generate_frames
 from pydicom.pixels.utils import iter_pixels
 
@@ -139,8 +140,10 @@ def _compared_blocks(
 
 def _compared_frame(before: bytes, after: bytes, boxes: tuple[Box, ...]) -> str | None:
     one, two = Image.open(BytesIO(before)), Image.open(BytesIO(after))
+    if not isinstance(one, JpegImageFile) or not isinstance(two, JpegImageFile):
+        return UNREADABLE
     sampling = _sampling(one)
-    if one.size != two.size or sampling != _sampling(two) or one.quantization != two.quantization:  # type: ignore[attr-defined]
+    if one.size != two.size or sampling != _sampling(two) or one.quantization != two.quantization:
         return ALTERED
     masks = _masks(one.size, boxes, sampling)
     samples_before, samples_after = _components(one), _components(two)

@@ -70,7 +70,7 @@ def _may_be_meant(field: str) -> bool:
     return not field.isalnum() or any(map(near, names))
 
 
-def _instead_of_keep(field: str, value: str, problem: Problem) -> str | None:  # noqa: ARG001
+def _instead_of_keep(_field: str, _value: str, problem: Problem) -> str | None:
     return COMMENT if problem.rule in _OF_MEANING else None
 
 
@@ -83,7 +83,7 @@ def _instead_of_jitter(field: str, value: str, problem: Problem) -> str | None:
     return f"JITTER {field} var:jitter" if needs_days else None
 
 
-def _instead_of_removal(field: str, value: str, problem: Problem) -> str | None:  # noqa: ARG001
+def _instead_of_removal(field: str, _value: str, problem: Problem) -> str | None:
     if problem.rule is Rule.LIST:
         return "REMOVE ALL"
     return f"REMOVE {field}" if problem.rule is Rule.FUNCTION else None
