@@ -35,6 +35,18 @@ KEEP SOPInstanceUID
 KEEP StudyInstanceUID
 KEEP SeriesInstanceUID
 """
+PIXELS = """
+KEEP Rows
+KEEP Columns
+KEEP BitsAllocated
+KEEP BitsStored
+KEEP HighBit
+KEEP PixelRepresentation
+KEEP SamplesPerPixel
+KEEP PhotometricInterpretation
+KEEP PlanarConfiguration
+KEEP PixelData
+"""
 
 
 def plan_of(rules: str, *, sections: str = "", uids: bool = True) -> Plan:

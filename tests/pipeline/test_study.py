@@ -21,7 +21,7 @@ from sendit.pixels.boxes import Box
 from sendit.recipe.filters import compile_filters
 from sendit.recipe.parse import read_text
 from testing.builder import make_dataset, to_bytes
-from tests.deidentify.engine import IDENTIFIERS, KEYS, UIDS
+from tests.deidentify.engine import IDENTIFIERS, KEYS, PIXELS, UIDS
 
 RECIPE = read_text(
     (
@@ -32,16 +32,7 @@ LABEL banner
 present Modality
   coordinates 0,0,16,4
 %header
-{UIDS}REMOVE ALL
-KEEP Rows
-KEEP Columns
-KEEP BitsAllocated
-KEEP BitsStored
-KEEP HighBit
-KEEP PixelRepresentation
-KEEP SamplesPerPixel
-KEEP PhotometricInterpretation
-KEEP PixelData
+{UIDS}{PIXELS}REMOVE ALL
 """,
     )
 )

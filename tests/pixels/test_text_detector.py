@@ -26,7 +26,7 @@ from sendit.pixels.verdict import TextKind
 from sendit.recipe.filters import compile_filters
 from sendit.recipe.parse import read_text
 from testing.builder import to_bytes
-from tests.deidentify.engine import IDENTIFIERS, KEYS, UIDS
+from tests.deidentify.engine import IDENTIFIERS, KEYS, PIXELS, UIDS
 from tests.pixels.images import checked, dataset, tissue, written
 from tests.pixels.test_boxes import region
 
@@ -248,17 +248,8 @@ def run(
 
 RULES = (
     UIDS
+    + PIXELS
     + """KEEP Modality
-KEEP Rows
-KEEP Columns
-KEEP BitsAllocated
-KEEP BitsStored
-KEEP HighBit
-KEEP PixelRepresentation
-KEEP SamplesPerPixel
-KEEP PhotometricInterpretation
-KEEP PlanarConfiguration
-KEEP PixelData
 KEEP ImageType
 REPLACE PatientName Nobody
 REPLACE PatientID var:entity_id
