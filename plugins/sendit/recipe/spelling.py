@@ -70,8 +70,8 @@ def only_near(word: str) -> str:
         return known
     words = _words(word)
     for key in (words, tuple(sorted(words))) if len(words) > 1 else ():
-        if found := _by_words().get(key):
-            return next(iter(found)) if len(found) == 1 else ""
+        if candidates := _by_words().get(key):
+            return next(iter(candidates)) if len(candidates) == 1 else ""
     return _only_similar(word)
 
 
@@ -115,12 +115,12 @@ def _singular(word: str) -> str:
 @cache
 def _by_words() -> dict[tuple[str, ...], set[str]]:
     """Return the standard's keywords by their words, in their order and sorted."""
-    found: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    by_words: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for keyword in map(keyword_of, _data_set_tags(keywords().values())):
         words = _words(keyword)
-        found[words].add(keyword)
-        found[tuple(sorted(words))].add(keyword)
-    return found
+        by_words[words].add(keyword)
+        by_words[tuple(sorted(words))].add(keyword)
+    return by_words
 
 
 def _data_set_tags(tags: Iterable[int]) -> Iterable[int]:
